@@ -1,0 +1,129 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP: one shape (MQTT 5 §3.4 to §3.7).
+
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
+use crate::wire::{Reader, Sink};
+use crate::{PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Utf8String, Version};
+use bytes::Bytes;
+
+/// A packet of the acknowledgement of a PUBLISH, with the reason codes `R`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack<R> {
+    /// Of the PUBLISH that is meant.
+    pub packet_identifier: PacketIdentifier,
+    /// Always success in 3.x.
+    pub reason: R,
+    /// For people (MQTT 5).
+    pub reason_string: Option<Utf8String>,
+    /// MQTT 5.
+    pub user_properties: UserProperties,
+}
+
+/// PUBACK: the answer to a PUBLISH of QoS 1 (MQTT 5 §3.4).
+pub type PubAck = Ack<PubAckReasonCode>;
+/// PUBREC: the first answer to a PUBLISH of QoS 2 (MQTT 5 §3.5).
+pub type PubRec = Ack<PubAckReasonCode>;
+/// PUBREL: the answer to a PUBREC (MQTT 5 §3.6).
+pub type PubRel = Ack<PubRelReasonCode>;
+/// PUBCOMP: the answer to a PUBREL (MQTT 5 §3.7).
+pub type PubComp = Ack<PubRelReasonCode>;
+
+/// What [`Ack`] needs of its reason codes.
+pub(crate) trait AckReason: Copy + PartialEq {
+    const SUCCESS: Self;
+    fn decode(value: u8) -> Option<Self>;
+    fn encode(self) -> u8;
+}
+
+impl AckReason for PubAckReasonCode {
+    const SUCCESS: Self = Self::Success;
+    fn decode(value: u8) -> Option<Self> {
+        Self::from_u8(value)
+    }
+    fn encode(self) -> u8 {
+        self.as_u8()
+    }
+}
+
+impl AckReason for PubRelReasonCode {
+    const SUCCESS: Self = Self::Success;
+    fn decode(value: u8) -> Option<Self> {
+        Self::from_u8(value)
+    }
+    fn encode(self) -> u8 {
+        self.as_u8()
+    }
+}
+
+impl<R> Ack<R> {
+    /// With this reason and no properties.
+    pub const fn new(packet_identifier: PacketIdentifier, reason: R) -> Self {
+        Self { packet_identifier, reason, reason_string: None, user_properties: UserProperties::new() }
+    }
+}
+
+#[expect(private_bounds, reason = "the two sets of reason codes are all there are")]
+impl<R: AckReason> Ack<R> {
+    /// The form that nearly every acknowledgement has, read without taking hold of the buffer.
+    #[inline]
+    pub(crate) fn decode_short(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self::new(reader.packet_identifier()?, R::SUCCESS))
+    }
+
+    pub(crate) fn decode(
+        packet_type: PacketType,
+        frame: &Bytes,
+        mut reader: Reader<'_>,
+        version: Version,
+    ) -> Result<Self, DecodeError> {
+        let mut ack = Self::decode_short(&mut reader)?;
+        if version.has_properties() && reader.remaining() > 0 {
+            let code = reader.u8("reason code")?;
+            ack.reason = R::decode(code).ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
+            // The property length may be left out when there are no properties (MQTT 5 §3.4.2.2.1).
+            if reader.remaining() > 0 {
+                let mut properties = PropertyReader::new(&mut reader, packet_type, Place::Ack)?;
+                while let Some((id, value)) = properties.next()? {
+                    match id {
+                        PropertyId::ReasonString => ack.reason_string = Some(value.text(frame)),
+                        _ => ack.user_properties.push(value.pair(frame)),
+                    }
+                }
+            }
+        }
+        reader.finish()?;
+        Ok(ack)
+    }
+
+    pub(crate) fn check(&self, version: Version) -> Result<(), EncodeError> {
+        if version.has_properties() {
+            return Ok(());
+        }
+        let what = if self.reason != R::SUCCESS {
+            "a reason code"
+        } else if self.has_properties() {
+            "a property"
+        } else {
+            return Ok(());
+        };
+        Err(EncodeError::NotInVersion { what, version })
+    }
+
+    fn has_properties(&self) -> bool {
+        self.reason_string.is_some() || !self.user_properties.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
+        sink.u16(self.packet_identifier.get());
+        if self.has_properties() {
+            sink.u8(self.reason.encode());
+            write_properties(sink, |w| {
+                w.text(PropertyId::ReasonString, self.reason_string.as_ref());
+                w.user(&self.user_properties);
+            });
+        } else if self.reason != R::SUCCESS {
+            sink.u8(self.reason.encode());
+        }
+    }
+}

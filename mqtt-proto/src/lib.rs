@@ -1,0 +1,80 @@
+//! MQTT packets to bytes and back: one set of types for MQTT 3.1, 3.1.1 and 5.
+//!
+//! **What it does.** [`Packet::decode`] takes bytes from the front of a buffer and gives one whole, checked packet;
+//! [`Packet::encode`] appends one. Everything that a specification calls malformed is refused with an error that
+//! names the packet, the place and the reason code to answer with. Topic names and filters are checked when they are
+//! made, so what can be constructed can be sent.
+//!
+//! **What it does not touch.** No sockets, no clock, no state between packets: keep alive, identifiers in use,
+//! topic aliases and acknowledgements are `martlet-session`'s.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use martlet_proto::{Delivery, Packet, PublishRef, TopicFilter, TopicName, Version};
+//!
+//! // Out: a PUBLISH is written by reference, straight into the caller's buffer.
+//! let topic = TopicName::new("sensors/1/temp")?;
+//! let mut wire = BytesMut::new();
+//! PublishRef::new(&topic, b"21.5").with_retain(true).encode(Version::V5, &mut wire)?;
+//!
+//! // In: `None` means that the packet is not all there yet; nothing was consumed.
+//! let mut arrived = BytesMut::from(&wire[..4]);
+//! assert!(Packet::decode(&mut arrived, Version::V5, 1024)?.is_none());
+//! arrived.extend_from_slice(&wire[4..]);
+//! let Some(Packet::Publish(publish)) = Packet::decode(&mut arrived, Version::V5, 1024)? else { panic!() };
+//! assert_eq!(publish.topic(), "sensors/1/temp");
+//! assert_eq!(publish.payload(), b"21.5");
+//! assert_eq!(publish.delivery(), Delivery::AtMostOnce);
+//! assert!(TopicFilter::new("sensors/+/temp")?.matches(publish.topic()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] and offsets into it; nothing is allocated and nothing copied.
+//! [`Packet::decode`] checks a packet's size against the caller's limit as soon as its length is known, before the
+//! caller has buffered it.
+//!
+//! Features: `std` (on by default) implements `std::error::Error` through `bytes` and `thiserror` with `std`. Without
+//! it the crate needs `alloc` only.
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod ack;
+mod connack;
+mod connect;
+mod error;
+mod farewell;
+mod packet;
+mod property;
+mod publish;
+mod reason;
+mod subscribe;
+mod text;
+mod topic;
+mod version;
+mod wire;
+
+pub use ack::{Ack, PubAck, PubComp, PubRec, PubRel};
+pub use connack::{ConnAck, ConnAckProperties};
+pub use connect::{Connect, ConnectProperties, Will};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError};
+pub use farewell::{Auth, Disconnect};
+pub use packet::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType};
+pub use property::{PropertyId, SubscriptionIdentifier, UserProperties};
+pub use publish::{
+    Delivery, Publish, PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef, PublishRef,
+};
+pub use reason::{
+    AuthReasonCode, ConnectReasonCode, DisconnectReasonCode, PubAckReasonCode, PubRelReasonCode,
+    SubAckReasonCode, UnsubAckReasonCode,
+};
+pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};
+pub use text::{BinaryData, TextError, Utf8String};
+pub use topic::{TopicError, TopicFilter, TopicName};
+pub use version::{QoS, Version};
+
+/// A packet identifier: never 0, and unique among the packets in flight in one direction
+/// (MQTT 5 §2.2.1, 3.1.1 §2.3.1).
+pub type PacketIdentifier = core::num::NonZeroU16;

@@ -1,0 +1,790 @@
+//! PUBLISH (MQTT 5 §3.3, 3.1.1 §3.3): the packet that must be fast.
+//!
+//! [`PublishRef`] is a PUBLISH by reference: what a borrowed decode gives, and what is encoded. [`Publish`] is an owned
+//! one: a single [`Bytes`] and offsets. [`PublishProperties`] are the properties that travel with a message from end
+//! to end, kept as they are on the wire, so that sending them is a copy and cloning them is free.
+
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::packet::{FixedHeader, MAX_REMAINING_LENGTH};
+use crate::property::{
+    Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier, UserProperties, Value,
+};
+use crate::text::{TextError, checked_str};
+use crate::wire::{Counter, Reader, Sink, Span, Writer, share_binary, share_name, variable_integer_len};
+use crate::{BinaryData, PacketIdentifier, PacketType, QoS, TopicName, Utf8String, Version};
+use bytes::{BufMut, Bytes, BytesMut};
+use core::num::NonZeroU16;
+
+/// How a message is delivered: its QoS and what only that QoS has. QoS 0 has no packet identifier and is never a
+/// duplicate [MQTT-2.2.1-2, MQTT-3.3.1-2].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// QoS 0.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce {
+        /// Unique among the packets in flight.
+        packet_identifier: PacketIdentifier,
+        /// DUP: this packet may have been sent before.
+        duplicate: bool,
+    },
+    /// QoS 2.
+    ExactlyOnce {
+        /// Unique among the packets in flight.
+        packet_identifier: PacketIdentifier,
+        /// DUP: this packet may have been sent before.
+        duplicate: bool,
+    },
+}
+
+impl Delivery {
+    /// The quality of service.
+    pub const fn qos(self) -> QoS {
+        match self {
+            Self::AtMostOnce => QoS::AtMostOnce,
+            Self::AtLeastOnce { .. } => QoS::AtLeastOnce,
+            Self::ExactlyOnce { .. } => QoS::ExactlyOnce,
+        }
+    }
+
+    /// `None` with QoS 0.
+    pub const fn packet_identifier(self) -> Option<PacketIdentifier> {
+        match self {
+            Self::AtMostOnce => None,
+            Self::AtLeastOnce { packet_identifier, .. } | Self::ExactlyOnce { packet_identifier, .. } => {
+                Some(packet_identifier)
+            }
+        }
+    }
+
+    /// The flag DUP.
+    pub const fn duplicate(self) -> bool {
+        match self {
+            Self::AtMostOnce => false,
+            Self::AtLeastOnce { duplicate, .. } | Self::ExactlyOnce { duplicate, .. } => duplicate,
+        }
+    }
+}
+
+/// A PUBLISH by reference.
+///
+/// To send, make one with [`new`](Self::new) and [`encode`](Self::encode) it. To look at bytes without owning them,
+/// [`decode`](Self::decode) them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishRef<'a> {
+    delivery: Delivery,
+    retain: bool,
+    topic: &'a [u8],
+    /// Checked, as on the wire, without their length.
+    properties: &'a [u8],
+    payload: &'a [u8],
+    edits: Edits<'a>,
+}
+
+/// Properties that belong to this one sending, not to the message: they replace those in `properties`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Edits<'a> {
+    message_expiry_interval: Option<u32>,
+    topic_alias: Option<NonZeroU16>,
+    subscription_identifiers: &'a [SubscriptionIdentifier],
+}
+
+impl Edits<'_> {
+    #[inline]
+    fn none(&self) -> bool {
+        self.message_expiry_interval.is_none()
+            && self.topic_alias.is_none()
+            && self.subscription_identifiers.is_empty()
+    }
+
+    fn replaces(&self, id: PropertyId) -> bool {
+        match id {
+            PropertyId::MessageExpiryInterval => self.message_expiry_interval.is_some(),
+            PropertyId::TopicAlias => self.topic_alias.is_some(),
+            PropertyId::SubscriptionIdentifier => !self.subscription_identifiers.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+impl<'a> PublishRef<'a> {
+    /// A message of QoS 0, not retained, without properties.
+    #[inline]
+    pub fn new(topic: &'a TopicName, payload: &'a [u8]) -> Self {
+        Self {
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            topic: topic.as_bytes(),
+            properties: &[],
+            payload,
+            edits: Edits::default(),
+        }
+    }
+
+    /// Sets how it is delivered.
+    #[inline]
+    #[must_use]
+    pub fn with_delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    /// Sets the flag RETAIN.
+    #[inline]
+    #[must_use]
+    pub fn with_retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
+        self
+    }
+
+    /// Sets the properties of the message (MQTT 5).
+    #[inline]
+    #[must_use]
+    pub fn with_properties(mut self, properties: &'a PublishProperties) -> Self {
+        self.properties = properties.as_bytes();
+        self
+    }
+
+    /// Sets the message expiry interval to what is left of it, in seconds (MQTT 5 §3.3.2.3.3).
+    #[inline]
+    #[must_use]
+    pub fn with_message_expiry_interval(mut self, seconds: u32) -> Self {
+        self.edits.message_expiry_interval = Some(seconds);
+        self
+    }
+
+    /// Sets a topic alias beside the topic name (MQTT 5 §3.3.2.3.4).
+    #[inline]
+    #[must_use]
+    pub fn with_topic_alias(mut self, alias: NonZeroU16) -> Self {
+        self.edits.topic_alias = Some(alias);
+        self
+    }
+
+    /// Sets a topic alias in place of the topic name: the receiver has learnt it on this connection.
+    #[inline]
+    #[must_use]
+    pub fn with_topic_alias_only(mut self, alias: NonZeroU16) -> Self {
+        self.topic = &[];
+        self.with_topic_alias(alias)
+    }
+
+    /// Sets the identifiers of the subscriptions that it is sent for; a server's only (MQTT 5 §3.3.2.3.8).
+    #[must_use]
+    pub fn with_subscription_identifiers(mut self, identifiers: &'a [SubscriptionIdentifier]) -> Self {
+        self.edits.subscription_identifiers = identifiers;
+        self
+    }
+
+    /// QoS, packet identifier and DUP.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// The flag RETAIN.
+    pub fn retain(&self) -> bool {
+        self.retain
+    }
+
+    /// The topic name; empty when there is only a topic alias.
+    pub fn topic(&self) -> &'a str {
+        checked_str(self.topic)
+    }
+
+    /// The topic name's bytes.
+    pub fn topic_bytes(&self) -> &'a [u8] {
+        self.topic
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The properties as they were decoded, or as given to [`with_properties`](Self::with_properties).
+    pub fn properties(&self) -> PublishPropertiesRef<'a> {
+        PublishPropertiesRef(self.properties)
+    }
+
+    /// Looks at a PUBLISH at the front of `input`: the packet and its size in bytes. `Ok(None)` when it is not all
+    /// there, or is another packet. Everything is checked as [`Packet::decode`](crate::Packet::decode) checks it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are malformed, or the packet is larger than `max_size` bytes.
+    pub fn decode(
+        input: &'a [u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, usize)>, DecodeError> {
+        let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
+        header.check_size(max_size)?;
+        if header.packet_type != PacketType::Publish || input.len() < header.packet_size() {
+            return Ok(None);
+        }
+        let packet = &input[..header.packet_size()];
+        Ok(Some((Layout::decode(packet, header, version)?.of(packet), packet.len())))
+    }
+
+    /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
+    /// [`BytesMut`] and `Vec` do.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the packet is too large for MQTT, or has properties and `version` has none. Nothing was
+    /// written then.
+    #[inline]
+    pub fn encode(&self, version: Version, out: &mut impl BufMut) -> Result<(), EncodeError> {
+        self.encode_head(version, out)?;
+        out.put_slice(self.payload);
+        Ok(())
+    }
+
+    /// Appends the packet but for its payload, so that a large payload can follow by reference.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    #[inline]
+    pub fn encode_head(&self, version: Version, out: &mut impl BufMut) -> Result<(), EncodeError> {
+        let property_len = self.check(version)?;
+        let mut fixed = [0; 8];
+        let (qos, duplicate) = (self.delivery.qos().as_u8(), self.delivery.duplicate());
+        fixed[0] =
+            PacketType::Publish.as_u8() << 4 | u8::from(duplicate) << 3 | qos << 1 | u8::from(self.retain);
+        let at = put_variable_integer(&mut fixed, 1, self.remaining_length(property_len) as u32);
+        fixed[at..at + 2].copy_from_slice(&(self.topic.len() as u16).to_be_bytes());
+        out.put_slice(&fixed[..at + 2]);
+        out.put_slice(self.topic);
+        if let Some(packet_identifier) = self.delivery.packet_identifier() {
+            out.put_slice(&packet_identifier.get().to_be_bytes());
+        }
+        if let Some(len) = property_len {
+            let mut prefix = [0; 4];
+            let at = put_variable_integer(&mut prefix, 0, len as u32);
+            out.put_slice(&prefix[..at]);
+            if len > 0 {
+                self.write_properties(&mut Writer(out));
+            }
+        }
+        Ok(())
+    }
+
+    /// The size of the whole packet in bytes; in 3.x without its properties.
+    pub fn encoded_len(&self, version: Version) -> usize {
+        let property_len = version.has_properties().then(|| self.property_len());
+        let remaining = self.remaining_length(property_len);
+        1 + variable_integer_len(u32::try_from(remaining).unwrap_or(u32::MAX)) + remaining
+    }
+
+    /// The property length, where the version has one.
+    #[inline]
+    fn check(&self, version: Version) -> Result<Option<usize>, EncodeError> {
+        let property_len = if version.has_properties() {
+            Some(self.property_len())
+        } else if self.properties.is_empty() && self.edits.none() {
+            None
+        } else {
+            return Err(EncodeError::NotInVersion { what: "a property", version });
+        };
+        if self.topic.is_empty()
+            && self.edits.topic_alias.is_none()
+            && self.properties().topic_alias().is_none()
+        {
+            return Err(EncodeError::NoTopic);
+        }
+        match self.remaining_length(property_len) {
+            size if size > MAX_REMAINING_LENGTH as usize => Err(EncodeError::PacketTooLarge { size }),
+            _ => Ok(property_len),
+        }
+    }
+
+    #[inline]
+    fn remaining_length(&self, property_len: Option<usize>) -> usize {
+        let identifier = if self.delivery == Delivery::AtMostOnce { 0 } else { 2 };
+        let properties =
+            property_len.map_or(0, |len| variable_integer_len(u32::try_from(len).unwrap_or(u32::MAX)) + len);
+        2 + self.topic.len() + identifier + properties + self.payload.len()
+    }
+
+    #[inline]
+    fn property_len(&self) -> usize {
+        if self.edits.none() {
+            return self.properties.len();
+        }
+        let mut counter = Counter::default();
+        self.write_properties(&mut counter);
+        counter.0
+    }
+
+    fn write_properties(&self, sink: &mut impl Sink) {
+        if self.edits.none() {
+            sink.slice(self.properties);
+            return;
+        }
+        // The order is that of `PublishProperties`: what is replaced goes behind the payload format indicator, the
+        // subscription identifiers before the user properties.
+        let (mut edited, mut identified) = (false, false);
+        let mut reader = PropertyReader::again(self.properties, 0);
+        loop {
+            let start = reader.at();
+            let property = reader.next().expect("checked when it was made");
+            let id = property.map(|(id, _)| id);
+            if !edited && id != Some(PropertyId::PayloadFormatIndicator) {
+                edited = true;
+                let mut writer = PropertyWriter(&mut *sink);
+                writer.u32(PropertyId::MessageExpiryInterval, self.edits.message_expiry_interval);
+                writer.u16(PropertyId::TopicAlias, self.edits.topic_alias.map(NonZeroU16::get));
+            }
+            if !identified && matches!(id, Some(PropertyId::UserProperty) | None) {
+                identified = true;
+                let mut writer = PropertyWriter(&mut *sink);
+                for &identifier in self.edits.subscription_identifiers {
+                    writer.subscription_identifier(Some(identifier));
+                }
+            }
+            let Some(id) = id else { return };
+            if !self.edits.replaces(id) {
+                sink.slice(&self.properties[start..reader.at()]);
+            }
+        }
+    }
+}
+
+#[inline]
+fn put_variable_integer(out: &mut [u8], mut at: usize, mut value: u32) -> usize {
+    while value > 0x7f {
+        out[at] = value as u8 | 0x80;
+        value >>= 7;
+        at += 1;
+    }
+    out[at] = value as u8;
+    at + 1
+}
+
+/// Where the parts of a PUBLISH are in its bytes.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    delivery: Delivery,
+    retain: bool,
+    topic: Span,
+    properties: (u32, u32),
+    payload: u32,
+}
+
+impl Layout {
+    #[inline]
+    fn decode(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(PacketType::Publish, packet, header.header_size());
+        let topic = reader.name_or_nothing("topic name")?;
+        let duplicate = header.flags & 8 != 0;
+        let delivery = match header.flags >> 1 & 3 {
+            0 => Delivery::AtMostOnce,
+            1 => Delivery::AtLeastOnce { packet_identifier: reader.packet_identifier()?, duplicate },
+            _ => Delivery::ExactlyOnce { packet_identifier: reader.packet_identifier()?, duplicate },
+        };
+        let mut start = reader.at() as u32;
+        let mut end = start;
+        let mut has_alias = false;
+        if version.has_properties() {
+            if packet.get(reader.at()) == Some(&0) {
+                // No properties: nothing to walk.
+                start += 1;
+                end = start;
+                reader = Reader::new(PacketType::Publish, packet, end as usize);
+            } else {
+                let mut properties = PropertyReader::new(&mut reader, PacketType::Publish, Place::Publish)?;
+                start = properties.at() as u32;
+                end = reader.at() as u32;
+                while let Some((id, _)) = properties.next()? {
+                    has_alias |= id == PropertyId::TopicAlias;
+                }
+            }
+        }
+        if topic.len == 0 && !has_alias {
+            return Err(reader.error(DecodeErrorKind::NoTopic));
+        }
+        Ok(Self { delivery, retain: header.flags & 1 != 0, topic, properties: (start, end), payload: end })
+    }
+
+    #[inline]
+    fn of(self, packet: &[u8]) -> PublishRef<'_> {
+        PublishRef {
+            delivery: self.delivery,
+            retain: self.retain,
+            topic: self.topic.of(packet),
+            properties: &packet[self.properties.0 as usize..self.properties.1 as usize],
+            payload: &packet[self.payload as usize..],
+            edits: Edits::default(),
+        }
+    }
+}
+
+/// An owned PUBLISH: one [`Bytes`] and offsets into it. A clone shares the bytes.
+#[derive(Clone)]
+pub struct Publish {
+    bytes: Bytes,
+    layout: Layout,
+}
+
+impl Publish {
+    /// Takes the packet, which is all there, from the front of `input`.
+    #[inline]
+    pub(crate) fn take(
+        input: &mut BytesMut,
+        header: FixedHeader,
+        version: Version,
+    ) -> Result<Self, DecodeError> {
+        let size = header.packet_size();
+        let layout = Layout::decode(&input[..size], header, version)?;
+        Ok(Self { bytes: input.split_to(size).freeze(), layout })
+    }
+
+    /// The packet by reference.
+    #[inline]
+    pub fn as_ref(&self) -> PublishRef<'_> {
+        self.layout.of(&self.bytes)
+    }
+
+    /// QoS, packet identifier and DUP.
+    pub fn delivery(&self) -> Delivery {
+        self.layout.delivery
+    }
+
+    /// The flag RETAIN.
+    pub fn retain(&self) -> bool {
+        self.layout.retain
+    }
+
+    /// The topic name; empty when there is only a topic alias.
+    pub fn topic(&self) -> &str {
+        checked_str(self.layout.topic.of(&self.bytes))
+    }
+
+    /// The topic name, sharing the packet's memory; `None` when there is only a topic alias.
+    pub fn topic_name(&self) -> Option<TopicName> {
+        (self.layout.topic.len > 0).then(|| share_name(self.layout.topic, &self.bytes))
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.layout.payload as usize..]
+    }
+
+    /// The payload, sharing the packet's memory.
+    pub fn payload_bytes(&self) -> Bytes {
+        self.bytes.slice(self.layout.payload as usize..)
+    }
+
+    /// The properties, read on demand.
+    pub fn properties(&self) -> PublishPropertiesRef<'_> {
+        self.as_ref().properties()
+    }
+
+    /// The properties that travel with the message to its receivers, sharing the packet's memory where they can:
+    /// those of the one sending (topic alias, subscription identifiers) are left out.
+    pub fn message_properties(&self) -> PublishProperties {
+        let (start, end) = self.layout.properties;
+        let (start, end) = (start as usize, end as usize);
+        if start == end {
+            return PublishProperties::default();
+        }
+        let properties = PropertyReader::again(&self.bytes[..end], start);
+        PublishProperties::collect(&self.bytes, properties, |_, _| ()).expect("checked when it was decoded")
+    }
+
+    /// How many bytes it has: topic, properties, payload and, when it was decoded, the headers.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Never: a PUBLISH has at least a topic or an alias.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Copies the bytes out of the buffer that they arrived in, so that a small message that waits does not pin a
+    /// large buffer.
+    pub fn detach(&mut self) {
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
+    }
+}
+
+/// Copies everything into one allocation.
+impl From<PublishRef<'_>> for Publish {
+    fn from(publish: PublishRef<'_>) -> Self {
+        let mut bytes =
+            BytesMut::with_capacity(publish.topic.len() + publish.property_len() + publish.payload.len());
+        bytes.put_slice(publish.topic);
+        let start = bytes.len() as u32;
+        publish.write_properties(&mut Writer(&mut bytes));
+        let end = bytes.len() as u32;
+        bytes.put_slice(publish.payload);
+        let layout = Layout {
+            delivery: publish.delivery,
+            retain: publish.retain,
+            topic: Span { start: 0, len: publish.topic.len() as u16 },
+            properties: (start, end),
+            payload: end,
+        };
+        Self { bytes: bytes.freeze(), layout }
+    }
+}
+
+impl PartialEq for Publish {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl Eq for Publish {}
+
+impl core::fmt::Debug for Publish {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Publish")
+            .field("delivery", &self.delivery())
+            .field("retain", &self.retain())
+            .field("topic", &self.topic())
+            .field("properties", &self.properties())
+            .field("payload", &self.payload_bytes())
+            .finish()
+    }
+}
+
+/// The properties of a PUBLISH by reference: checked already, read on demand. Each getter walks them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublishPropertiesRef<'a>(&'a [u8]);
+
+impl<'a> PublishPropertiesRef<'a> {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn iter(self) -> impl Iterator<Item = (PropertyId, Value)> + 'a {
+        let mut reader = PropertyReader::again(self.0, 0);
+        core::iter::from_fn(move || reader.next().expect("checked when it was made"))
+    }
+
+    fn find(self, wanted: PropertyId) -> Option<Value> {
+        self.iter().find_map(|(id, value)| (id == wanted).then_some(value))
+    }
+
+    fn number(self, id: PropertyId) -> Option<u32> {
+        self.find(id).map(Value::number)
+    }
+
+    fn bytes(self, id: PropertyId) -> Option<&'a [u8]> {
+        self.find(id).map(|value| value.span().of(self.0))
+    }
+
+    /// Whether the payload says that it is UTF-8 text (MQTT 5 §3.3.2.3.2).
+    pub fn payload_is_utf8(self) -> Option<bool> {
+        self.number(PropertyId::PayloadFormatIndicator).map(|value| value == 1)
+    }
+
+    /// Seconds that the message is worth delivering (MQTT 5 §3.3.2.3.3).
+    pub fn message_expiry_interval(self) -> Option<u32> {
+        self.number(PropertyId::MessageExpiryInterval)
+    }
+
+    /// Stands for the topic name on this connection (MQTT 5 §3.3.2.3.4).
+    pub fn topic_alias(self) -> Option<NonZeroU16> {
+        self.number(PropertyId::TopicAlias).and_then(|value| NonZeroU16::new(value as u16))
+    }
+
+    /// Where a response is expected (MQTT 5 §3.3.2.3.5).
+    pub fn response_topic(self) -> Option<&'a str> {
+        self.bytes(PropertyId::ResponseTopic).map(checked_str)
+    }
+
+    /// Tells the requester which request a response is for (MQTT 5 §3.3.2.3.6).
+    pub fn correlation_data(self) -> Option<&'a [u8]> {
+        self.bytes(PropertyId::CorrelationData)
+    }
+
+    /// What the payload is, by convention a MIME type (MQTT 5 §3.3.2.3.9).
+    pub fn content_type(self) -> Option<&'a str> {
+        self.bytes(PropertyId::ContentType).map(checked_str)
+    }
+
+    /// The identifiers of the subscriptions that the message was sent for (MQTT 5 §3.3.2.3.8).
+    pub fn subscription_identifiers(self) -> impl Iterator<Item = SubscriptionIdentifier> + 'a {
+        self.iter()
+            .filter(|(id, _)| *id == PropertyId::SubscriptionIdentifier)
+            .filter_map(|(_, value)| SubscriptionIdentifier::new(value.number()))
+    }
+
+    /// Name-value pairs of the users' own, in their order (MQTT 5 §3.3.2.3.7).
+    pub fn user_properties(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        self.iter().filter_map(move |(_, value)| match value {
+            Value::Pair(name, value) => Some((checked_str(name.of(self.0)), checked_str(value.of(self.0)))),
+            Value::Number(_) | Value::Span(_) => None,
+        })
+    }
+}
+
+impl core::fmt::Debug for PublishPropertiesRef<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut map = f.debug_map();
+        for (id, value) in self.iter() {
+            match value {
+                Value::Number(number) => map.entry(&id, &number),
+                Value::Span(span) if id == PropertyId::CorrelationData => map.entry(&id, &span.of(self.0)),
+                Value::Span(span) => map.entry(&id, &checked_str(span.of(self.0))),
+                Value::Pair(name, value) => {
+                    map.entry(&checked_str(name.of(self.0)), &checked_str(value.of(self.0)))
+                }
+            };
+        }
+        map.finish()
+    }
+}
+
+/// The properties that travel with a message from the publisher to every receiver (MQTT 5 §3.3.2.3), without those
+/// of a single sending. Kept encoded, in this order: payload format indicator, message expiry interval, response
+/// topic, correlation data, content type, user properties. A clone shares them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct PublishProperties(Bytes);
+
+impl PublishProperties {
+    /// None set yet.
+    pub fn builder() -> PublishPropertiesBuilder {
+        PublishPropertiesBuilder::default()
+    }
+
+    /// Reads properties that were kept as bytes, such as [`as_bytes`](Self::as_bytes) gives.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when they are not properties of a message.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let properties = PropertyReader::again(bytes, 0);
+        Self::collect(bytes, properties, |_, _| ())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As on the wire, without their length.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// To read them.
+    pub fn as_ref(&self) -> PublishPropertiesRef<'_> {
+        PublishPropertiesRef(&self.0)
+    }
+
+    /// Puts properties of any order in order; `other` gets those that are not the message's.
+    pub(crate) fn collect(
+        frame: &Bytes,
+        mut properties: PropertyReader<'_>,
+        mut other: impl FnMut(PropertyId, Value),
+    ) -> Result<Self, DecodeError> {
+        let mut builder = PublishPropertiesBuilder::default();
+        while let Some((id, value)) = properties.next()? {
+            match id {
+                PropertyId::PayloadFormatIndicator => builder.payload_is_utf8 = Some(value.number() == 1),
+                PropertyId::MessageExpiryInterval => builder.message_expiry_interval = Some(value.number()),
+                PropertyId::ResponseTopic => builder.response_topic = Some(share_name(value.span(), frame)),
+                PropertyId::CorrelationData => {
+                    builder.correlation_data = Some(share_binary(value.span(), frame));
+                }
+                PropertyId::ContentType => builder.content_type = Some(value.text(frame)),
+                PropertyId::UserProperty => builder.user_properties.push(value.pair(frame)),
+                _ => other(id, value),
+            }
+        }
+        Ok(builder.build())
+    }
+}
+
+impl core::fmt::Debug for PublishProperties {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
+/// Makes [`PublishProperties`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublishPropertiesBuilder {
+    payload_is_utf8: Option<bool>,
+    message_expiry_interval: Option<u32>,
+    response_topic: Option<TopicName>,
+    correlation_data: Option<BinaryData>,
+    content_type: Option<Utf8String>,
+    user_properties: UserProperties,
+}
+
+impl PublishPropertiesBuilder {
+    /// Says whether the payload is UTF-8 text (payload format indicator 1 or 0, MQTT 5 §3.3.2.3.2).
+    #[must_use]
+    pub fn payload_is_utf8(mut self, yes: bool) -> Self {
+        self.payload_is_utf8 = Some(yes);
+        self
+    }
+
+    /// Seconds that the message is worth delivering, counted from when it was handed over (MQTT 5 §3.3.2.3.3).
+    #[must_use]
+    pub fn message_expiry_interval(mut self, seconds: u32) -> Self {
+        self.message_expiry_interval = Some(seconds);
+        self
+    }
+
+    /// Where a response is expected (MQTT 5 §3.3.2.3.5).
+    #[must_use]
+    pub fn response_topic(mut self, topic: TopicName) -> Self {
+        self.response_topic = Some(topic);
+        self
+    }
+
+    /// Lets the requester tell which request a response is for (MQTT 5 §3.3.2.3.6).
+    #[must_use]
+    pub fn correlation_data(mut self, data: BinaryData) -> Self {
+        self.correlation_data = Some(data);
+        self
+    }
+
+    /// What the payload is, by convention a MIME type (MQTT 5 §3.3.2.3.9).
+    #[must_use]
+    pub fn content_type(mut self, content_type: Utf8String) -> Self {
+        self.content_type = Some(content_type);
+        self
+    }
+
+    /// Adds a name-value pair; their order is kept (MQTT 5 §3.3.2.3.7).
+    #[must_use]
+    pub fn user_property(mut self, name: Utf8String, value: Utf8String) -> Self {
+        self.user_properties.push((name, value));
+        self
+    }
+
+    /// Adds a name-value pair from text.
+    ///
+    /// # Errors
+    /// [`TextError`] when the name or the value is too long or holds U+0000.
+    pub fn try_user_property(self, name: &str, value: &str) -> Result<Self, TextError> {
+        Ok(self.user_property(name.try_into()?, value.try_into()?))
+    }
+
+    /// Encodes them; one allocation, none when nothing is set.
+    pub fn build(self) -> PublishProperties {
+        if self == Self::default() {
+            return PublishProperties::default();
+        }
+        let mut counter = Counter::default();
+        self.write(&mut counter);
+        let mut bytes = BytesMut::with_capacity(counter.0);
+        self.write(&mut Writer(&mut bytes));
+        PublishProperties(bytes.freeze())
+    }
+
+    fn write(&self, sink: &mut impl Sink) {
+        let mut w = PropertyWriter(sink);
+        w.bool(PropertyId::PayloadFormatIndicator, self.payload_is_utf8);
+        w.u32(PropertyId::MessageExpiryInterval, self.message_expiry_interval);
+        w.bytes(PropertyId::ResponseTopic, self.response_topic.as_ref().map(TopicName::as_bytes));
+        w.bytes(PropertyId::CorrelationData, self.correlation_data.as_ref().map(BinaryData::as_bytes));
+        w.text(PropertyId::ContentType, self.content_type.as_ref());
+        w.user(&self.user_properties);
+    }
+}

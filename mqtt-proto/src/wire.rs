@@ -1,0 +1,272 @@
+//! Reading fields from a packet and writing them: integers, strings, and the sink that counts or writes.
+
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::text::{BinaryData, Utf8String, check_text};
+use crate::topic::{TopicName, check_filter, check_name};
+use crate::{PacketIdentifier, PacketType, TopicError, TopicFilter};
+use bytes::{BufMut, Bytes};
+
+/// A piece of the packet: where it starts, how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) len: u16,
+}
+
+impl Span {
+    pub(crate) fn of<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        &packet[self.start as usize..][..usize::from(self.len)]
+    }
+
+    fn share(&self, packet: &Bytes) -> Bytes {
+        let start = self.start as usize;
+        packet.slice(start..start + usize::from(self.len))
+    }
+}
+
+/// Walks one whole packet from front to back. Every failure names the field and the place.
+pub(crate) struct Reader<'a> {
+    packet_type: PacketType,
+    packet: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    pub(crate) fn new(packet_type: PacketType, packet: &'a [u8], at: usize) -> Self {
+        Self { packet_type, packet, at }
+    }
+
+    #[inline]
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    #[inline]
+    pub(crate) fn remaining(&self) -> usize {
+        self.packet.len() - self.at
+    }
+
+    #[inline]
+    pub(crate) fn packet(&self) -> &'a [u8] {
+        self.packet
+    }
+
+    #[cold]
+    pub(crate) fn error(&self, kind: DecodeErrorKind) -> DecodeError {
+        DecodeError::new(kind, self.packet_type, self.at)
+    }
+
+    #[cold]
+    fn truncated(&self, field: &'static str) -> DecodeError {
+        self.error(DecodeErrorKind::Truncated(field))
+    }
+
+    #[inline]
+    fn take<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        match self.packet[self.at..].first_chunk::<N>() {
+            Some(bytes) => {
+                self.at += N;
+                Ok(*bytes)
+            }
+            None => Err(self.truncated(field)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+        self.take::<1>(field).map(|[byte]| byte)
+    }
+
+    #[inline]
+    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        self.take(field).map(u16::from_be_bytes)
+    }
+
+    #[inline]
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        self.take(field).map(u32::from_be_bytes)
+    }
+
+    #[inline]
+    pub(crate) fn packet_identifier(&mut self) -> Result<PacketIdentifier, DecodeError> {
+        let value = self.u16("packet identifier")?;
+        PacketIdentifier::new(value).ok_or_else(|| self.error(DecodeErrorKind::PacketIdentifierZero))
+    }
+
+    #[inline]
+    pub(crate) fn variable_integer(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        match variable_integer(&self.packet[self.at..]) {
+            Ok(Some((value, len))) => {
+                self.at += len;
+                Ok(value)
+            }
+            Ok(None) => Err(self.truncated(field)),
+            Err(kind) => Err(self.error(kind)),
+        }
+    }
+
+    /// Two bytes of length and what they announce.
+    #[inline]
+    pub(crate) fn span(&mut self, field: &'static str) -> Result<Span, DecodeError> {
+        let len = self.u16(field)?;
+        if self.remaining() < usize::from(len) {
+            return Err(self.truncated(field));
+        }
+        // A packet is at most 256 MiB, so an index fits 32 bits.
+        let span = Span { start: self.at as u32, len };
+        self.at += usize::from(len);
+        Ok(span)
+    }
+
+    #[inline]
+    pub(crate) fn text_span(&mut self, field: &'static str) -> Result<Span, DecodeError> {
+        let span = self.span(field)?;
+        check_text(span.of(self.packet))
+            .map_err(|error| self.error(DecodeErrorKind::Text { field, error }))?;
+        Ok(span)
+    }
+
+    /// A topic name that may not be empty.
+    pub(crate) fn name_span(&mut self, field: &'static str) -> Result<Span, DecodeError> {
+        let span = self.name_or_nothing(field)?;
+        if span.len == 0 {
+            return Err(self.error(DecodeErrorKind::TopicName { field, error: TopicError::Empty }));
+        }
+        Ok(span)
+    }
+
+    #[inline]
+    pub(crate) fn name_or_nothing(&mut self, field: &'static str) -> Result<Span, DecodeError> {
+        let span = self.span(field)?;
+        match check_name(span.of(self.packet)) {
+            Ok(()) => Ok(span),
+            Err(TopicError::Text(error)) => Err(self.error(DecodeErrorKind::Text { field, error })),
+            Err(error) => Err(self.error(DecodeErrorKind::TopicName { field, error })),
+        }
+    }
+
+    pub(crate) fn text(&mut self, frame: &Bytes, field: &'static str) -> Result<Utf8String, DecodeError> {
+        Ok(share_text(self.text_span(field)?, frame))
+    }
+
+    pub(crate) fn binary(&mut self, frame: &Bytes, field: &'static str) -> Result<BinaryData, DecodeError> {
+        Ok(share_binary(self.span(field)?, frame))
+    }
+
+    pub(crate) fn filter(&mut self, frame: &Bytes) -> Result<TopicFilter, DecodeError> {
+        let span = self.span("topic filter")?;
+        match check_filter(span.of(self.packet)) {
+            Ok(()) => Ok(TopicFilter::from_checked(span.share(frame))),
+            Err(TopicError::Text(error)) => {
+                Err(self.error(DecodeErrorKind::Text { field: "topic filter", error }))
+            }
+            Err(error) => Err(self.error(DecodeErrorKind::TopicFilter(error))),
+        }
+    }
+
+    /// Everything must have been read.
+    pub(crate) fn finish(self) -> Result<(), DecodeError> {
+        match self.remaining() {
+            0 => Ok(()),
+            n => Err(self.error(DecodeErrorKind::TrailingBytes(n as u32))),
+        }
+    }
+}
+
+pub(crate) fn share_text(span: Span, frame: &Bytes) -> Utf8String {
+    Utf8String::from_checked(span.share(frame))
+}
+
+pub(crate) fn share_binary(span: Span, frame: &Bytes) -> BinaryData {
+    BinaryData::from_checked(span.share(frame))
+}
+
+pub(crate) fn share_name(span: Span, frame: &Bytes) -> TopicName {
+    TopicName::from_checked(span.share(frame))
+}
+
+/// The value and its length in bytes; `None` when it is not all there (MQTT 5 §1.5.5).
+#[inline]
+pub(crate) fn variable_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeErrorKind> {
+    let mut value = 0;
+    for (i, &byte) in bytes.iter().take(4).enumerate() {
+        value |= u32::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            if byte == 0 && i > 0 {
+                return Err(DecodeErrorKind::IntegerOverlong);
+            }
+            return Ok(Some((value, i + 1)));
+        }
+    }
+    if bytes.len() >= 4 { Err(DecodeErrorKind::IntegerTooLong) } else { Ok(None) }
+}
+
+/// How many bytes the variable byte integer takes.
+pub(crate) const fn variable_integer_len(value: u32) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        _ => 4,
+    }
+}
+
+/// Where a packet's fields go: counted, or written. One description of a packet serves both.
+pub(crate) trait Sink {
+    fn slice(&mut self, bytes: &[u8]);
+
+    fn u8(&mut self, value: u8) {
+        self.slice(&[value]);
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.slice(&value.to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.slice(&value.to_be_bytes());
+    }
+
+    fn variable_integer(&mut self, mut value: u32) {
+        while value > 0x7f {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8);
+    }
+
+    /// Two bytes of length, then the bytes; callers hold types that are at most 65,535 bytes long.
+    fn prefixed(&mut self, bytes: &[u8]) {
+        self.u16(bytes.len() as u16);
+        self.slice(bytes);
+    }
+}
+
+/// Counts.
+#[derive(Default)]
+pub(crate) struct Counter(pub(crate) usize);
+
+impl Sink for Counter {
+    fn slice(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+/// Writes.
+pub(crate) struct Writer<'a, B>(pub(crate) &'a mut B);
+
+impl<B: BufMut> Sink for Writer<'_, B> {
+    #[inline]
+    fn slice(&mut self, bytes: &[u8]) {
+        self.0.put_slice(bytes);
+    }
+}
+
+/// Runs `write` against a counter first, then writes the count as a variable byte integer and the bytes behind it.
+pub(crate) fn counted<S: Sink>(sink: &mut S, write: impl Fn(&mut dyn Sink)) {
+    let mut counter = Counter::default();
+    write(&mut counter);
+    sink.variable_integer(counter.0 as u32);
+    write(&mut *sink as &mut dyn Sink);
+}

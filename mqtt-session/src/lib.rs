@@ -1,0 +1,2 @@
+//! The session.
+#![no_std]
