@@ -1,2 +1,100 @@
-//! The session.
+//! The client's half of an MQTT session: a state machine for MQTT 3.1, 3.1.1 and 5.
+//!
+//! **What it does.** Bytes and the time come in; bytes, deliveries and completions come out. It connects, keeps alive,
+//! subscribes, publishes and receives at QoS 0, 1 and 2, acknowledges in order, obeys every limit of the server, and
+//! resumes across connections: QoS 1 and 2 survive everything that MQTT lets them survive.
+//!
+//! **What it does not touch.** No sockets, no clock, no randomness, no threads, no `async`. The caller moves the bytes
+//! and says what time it is.
+//!
+//! ```
+//! use bytes::{Buf, BytesMut};
+//! use martlet_proto::{ConnectReasonCode, ConnAck, Packet, PubAckReasonCode, QoS, TopicName, Version};
+//! use martlet_session::{Config, ConnectOptions, ConnectionError, Event, Instant, Publish, SendBuffer, Session};
+//!
+//! let mut session = Session::new(Config::default());
+//! let mut now = Instant::EPOCH;                       // any epoch: it only has to go forward
+//! let mut server = BytesMut::new();                   // stands for the socket
+//!
+//! session.handle_open(now, ConnectOptions::new(Version::V5));
+//! session.publish(now, Publish { qos: QoS::AtLeastOnce, key: Some(7), ..Publish::new(TopicName::new("a/b")?, "hi") })?;
+//!
+//! let mut settled = false;
+//! while !settled {
+//!     // Drain: transmit, events, close, timeout.
+//!     let mut out = SendBuffer::new();
+//!     while session.poll_transmit(now, &mut out) > 0 {
+//!         server.extend_from_slice(out.chunk());      // write to the socket; here: small, so one chunk
+//!         let n = out.remaining();
+//!         out.advance(n);
+//!     }
+//!     while let Some(event) = session.poll_event() {
+//!         match event {
+//!             Event::Message(message) => session.acknowledge(message.token, PubAckReasonCode::Success),
+//!             Event::Published { key: Some(7), result, .. } => settled = result.is_ok(),
+//!             _ => {}
+//!         }
+//!     }
+//!     if let Some(reason) = session.poll_close() {
+//!         session.handle_close(now, reason);          // close the socket
+//!     }
+//!     // Wait for the socket or for this:
+//!     if let Some(at) = session.poll_timeout().filter(|_| server.is_empty()) {
+//!         now = now.max(at);
+//!         session.handle_timeout(now);
+//!     }
+//!     # // The server's side of the example.
+//!     # let mut input = BytesMut::new();
+//!     # match Packet::decode(&mut server, Version::V5, 1000)? {
+//!     #     Some(Packet::Connect(_)) => Packet::from(ConnAck::new(false, ConnectReasonCode::Success)).encode(Version::V5, &mut input)?,
+//!     #     Some(Packet::Publish(publish)) => Packet::PubAck(martlet_proto::Ack::new(publish.delivery().packet_identifier().unwrap(), PubAckReasonCode::Success)).encode(Version::V5, &mut input)?,
+//!     #     _ => {}
+//!     # }
+//!     session.handle_input(now, &mut input);          // bytes from the socket; whole packets are consumed
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **The rule to drain.** After every handler or command, drain the polls in this order: `poll_transmit`,
+//! `poll_event`, `poll_close`, `poll_timeout`; the last is then the only thing to wait for besides the socket. When
+//! the socket is full, leave `poll_transmit` out and go on with the others. Early and spurious calls do nothing.
+//!
+//! **Memory** is bounded by [`Config`]: the queue of unsent messages, the messages that wait to be taken, the size of
+//! a packet.
+//!
+//! Features: `std` (on by default) gives [`SendBuffer`] real vectored chunks. Without it the crate needs `alloc` only.
 #![no_std]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod config;
+mod error;
+mod event;
+mod inbound;
+mod limits;
+mod outbound;
+mod output;
+mod publishing;
+mod receiving;
+mod requesting;
+mod requests;
+mod send_buffer;
+mod session;
+mod time;
+mod timers;
+
+pub use config::{Config, ConnectOptions, DropQos0, InboundLimits, LostSession, QueueLimits, WhenFull};
+pub use error::{
+    Awaited, ConnectionError, Details, Farewell, Misbehaviour, PublishError, Refusal, RequestError,
+    TransportError, TransportErrorKind,
+};
+pub use event::{
+    Accepted, AckToken, Answer, Connected, Event, Message, OperationId, Publish, Settled, Subscribe,
+    Unsubscribe,
+};
+pub use limits::Limits;
+pub use send_buffer::SendBuffer;
+pub use session::{Counters, DisconnectOptions, Session};
+pub use time::Instant;

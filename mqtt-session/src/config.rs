@@ -1,0 +1,193 @@
+//! What a session is told once, and what it is told before each connection.
+
+use alloc::boxed::Box;
+use core::num::NonZeroU16;
+use core::time::Duration;
+use martlet_proto::{BinaryData, UserProperties, Utf8String, Version, Will};
+
+/// How a session behaves. All fields have defaults; `Config { client_identifier, ..Config::default() }` will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Names the session to the server. Empty: the server assigns one (not in 3.1, and in 3.1.1 only with a clean
+    /// start). Default: empty.
+    pub client_identifier: Utf8String,
+    /// Begin with a new session on the server. It governs the first CONNECT; later ones resume, except in 3.x, where a
+    /// clean session is clean each time (MQTT 5 §3.1.2.4). Default: true.
+    pub clean_start: bool,
+    /// Seconds that the session outlives a connection (MQTT 5 §3.1.2.11.2). `None`: 3,600 while the client means to
+    /// come back, 0 after `disconnect()`. Default: `None`.
+    pub session_expiry_interval: Option<u32>,
+    /// Close the connection when the server has a session although there is none here yet [MQTT-3.2.2-4]. Default:
+    /// false: a new `Session` without clean start is an empty, but existing, session.
+    pub strict_session_present: bool,
+    /// Seconds; 0 turns keep alive off (MQTT 5 §3.1.2.10). Default: 60.
+    pub keep_alive: u16,
+    /// A PINGREQ is due this long before the keep alive ends. `None`: a quarter of the keep alive. Default: `None`.
+    pub keep_alive_margin: Option<Duration>,
+    /// How long after a PINGREQ became due something must have arrived. Default: 10 s.
+    pub ping_timeout: Duration,
+    /// How long after the transport is up the CONNACK must have arrived. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// How long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default: 10 s.
+    pub request_timeout: Duration,
+    /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight. Default: for ever.
+    pub publish_timeout: Option<Duration>,
+    /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
+    /// Default: 100.
+    pub max_in_flight: NonZeroU16,
+    /// Messages that cannot be sent yet.
+    pub queue: QueueLimits,
+    /// Messages that have arrived and wait to be taken.
+    pub inbound: InboundLimits,
+    /// The largest packet to take, in bytes; in MQTT 5 the server is told. Default: 16 MiB.
+    pub maximum_packet_size: u32,
+    /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
+    pub topic_alias_maximum: u16,
+    /// What to do with a QoS 1 message in flight when the server has lost the session. Default: requeue.
+    pub lost_qos1: LostSession,
+    /// What to do with a QoS 2 message that was written when the server has lost the session. Default: in doubt.
+    pub lost_qos2: LostSession,
+    /// Refuse a message with properties on a 3.x connection. Default: false: they are dropped and counted.
+    pub refuse_properties_in_3x: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client_identifier: Utf8String::default(),
+            clean_start: true,
+            session_expiry_interval: None,
+            strict_session_present: false,
+            keep_alive: 60,
+            keep_alive_margin: None,
+            ping_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+            publish_timeout: None,
+            max_in_flight: NonZeroU16::new(100).expect("not zero"),
+            queue: QueueLimits::default(),
+            inbound: InboundLimits::default(),
+            maximum_packet_size: 16 * 1024 * 1024,
+            topic_alias_maximum: 16,
+            lost_qos1: LostSession::Requeue,
+            lost_qos2: LostSession::InDoubt,
+            refuse_properties_in_3x: false,
+        }
+    }
+}
+
+/// Bounds of the messages that wait to be sent: for a connection, for the window, for the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// At most this many messages. Default: 10,000.
+    pub messages: usize,
+    /// At most this many bytes of topics, properties and payloads. Default: 64 MiB.
+    pub bytes: usize,
+    /// What to do when one more comes. Default: refuse it.
+    pub when_full: WhenFull,
+    /// Whether QoS 0 messages are queued while there is no connection, or refused. Default: queued.
+    pub qos0_offline: bool,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { messages: 10_000, bytes: 64 * 1024 * 1024, when_full: WhenFull::Refuse, qos0_offline: true }
+    }
+}
+
+/// What a full queue does with one more message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// Refuses it.
+    #[default]
+    Refuse,
+    /// Drops the oldest to make room.
+    DropOldest,
+    /// Accepts it and drops it at once.
+    DropNewest,
+}
+
+/// Bounds of the messages that have arrived and were not taken yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboundLimits {
+    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3). A 3.x server does not
+    /// know of it. Default: 1,024.
+    pub receive_maximum: NonZeroU16,
+    /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
+    pub soft_messages: usize,
+    /// Above this many bytes likewise. Default: 32 MiB.
+    pub soft_bytes: usize,
+    /// At this many messages QoS 0 is dropped, and a 3.x server that sends more QoS 1 or 2 loses the connection.
+    /// Default: 16,384.
+    pub hard_messages: usize,
+    /// At this many bytes likewise. Default: 128 MiB.
+    pub hard_bytes: usize,
+    /// Which QoS 0 message is dropped: the oldest that the session still holds, or the one that came. Default: the
+    /// oldest.
+    pub qos0_when_full: DropQos0,
+}
+
+impl Default for InboundLimits {
+    fn default() -> Self {
+        Self {
+            receive_maximum: NonZeroU16::new(1024).expect("not zero"),
+            soft_messages: 2048,
+            soft_bytes: 32 * 1024 * 1024,
+            hard_messages: 16 * 1024,
+            hard_bytes: 128 * 1024 * 1024,
+            qos0_when_full: DropQos0::Oldest,
+        }
+    }
+}
+
+/// Which message of QoS 0 to drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DropQos0 {
+    /// The oldest that the session still holds.
+    #[default]
+    Oldest,
+    /// The one that came last.
+    Newest,
+}
+
+/// What to do with a message in flight when the server has lost the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostSession {
+    /// Send it again as a new message: it may arrive twice.
+    Requeue,
+    /// Fail it as [`InDoubt`](crate::PublishError::InDoubt): it may have arrived or not.
+    InDoubt,
+}
+
+/// What one CONNECT says besides what [`Config`] holds for all: decided anew for each connection.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// The version to speak.
+    pub version: Version,
+    /// Who we are.
+    pub user_name: Option<Utf8String>,
+    /// How we prove it. In 3.x only together with a user name.
+    pub password: Option<BinaryData>,
+    /// What the server publishes when the connection breaks.
+    pub will: Option<Box<Will>>,
+    /// Name-value pairs of the users' own (MQTT 5).
+    pub user_properties: UserProperties,
+}
+
+impl ConnectOptions {
+    /// This version, no credentials, no will.
+    pub fn new(version: Version) -> Self {
+        Self { version, user_name: None, password: None, will: None, user_properties: UserProperties::new() }
+    }
+}
+
+impl core::fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("version", &self.version)
+            .field("user_name", &self.user_name)
+            .field("password", &self.password)
+            .field("will", &self.will)
+            .finish_non_exhaustive()
+    }
+}

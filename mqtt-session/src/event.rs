@@ -1,0 +1,220 @@
+//! What a session takes from the application and what it tells it.
+
+use crate::error::{ConnectionError, Details, PublishError, RequestError};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use martlet_proto::PubAckReasonCode;
+use martlet_proto::{
+    ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS, SubAckReasonCode,
+    Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode, UserProperties,
+    Version,
+};
+
+/// Names one publish, subscribe, unsubscribe or ping of a session. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperationId(pub(crate) u64);
+
+impl OperationId {
+    /// The number: larger for later operations.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Where to.
+    pub topic: TopicName,
+    /// What.
+    pub payload: Bytes,
+    /// Quality of service. Default: 0.
+    pub qos: QoS,
+    /// Whether the server keeps it as the retained message of its topic. Default: false.
+    pub retain: bool,
+    /// The properties that travel with it (MQTT 5). Default: none.
+    pub properties: PublishProperties,
+    /// When set, [`Event::Published`] tells of success too, with this key; failures of accepted messages are always
+    /// told. It lets the caller find who waits without a search. Default: `None`.
+    pub key: Option<u32>,
+}
+
+impl Publish {
+    /// A message of QoS 0, not retained, without properties.
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
+        Self {
+            topic,
+            payload: payload.into(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: PublishProperties::default(),
+            key: None,
+        }
+    }
+
+    /// Bytes that it holds on to.
+    pub(crate) fn size(&self) -> usize {
+        self.topic.as_bytes().len() + self.payload.len() + self.properties.as_bytes().len()
+    }
+}
+
+/// What became of a message that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// QoS 0, and in the output already: there is nothing to wait for.
+    Settled(OperationId),
+    /// It is in flight or queued; [`Event::Published`] tells the end.
+    Pending(OperationId),
+}
+
+impl Accepted {
+    /// The operation.
+    pub const fn operation(self) -> OperationId {
+        match self {
+            Self::Settled(operation) | Self::Pending(operation) => operation,
+        }
+    }
+}
+
+/// Topic filters to subscribe to, in one SUBSCRIBE (MQTT 5 §3.8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// At least one.
+    pub subscriptions: Vec<Subscription>,
+    /// Comes back in each message that these subscriptions bring (MQTT 5; left out where the server has none).
+    pub subscription_identifier: Option<SubscriptionIdentifier>,
+    /// Name-value pairs of the users' own (MQTT 5).
+    pub user_properties: UserProperties,
+}
+
+/// Topic filters to unsubscribe from, in one UNSUBSCRIBE (MQTT 5 §3.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsubscribe {
+    /// At least one.
+    pub filters: Vec<TopicFilter>,
+    /// Name-value pairs of the users' own (MQTT 5).
+    pub user_properties: UserProperties,
+}
+
+/// A message that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The PUBLISH, as it was on the wire.
+    pub publish: PublishPacket,
+    /// The topic that a topic alias stood for.
+    pub(crate) aliased: Option<TopicName>,
+    /// Give it back with [`Session::acknowledge`](crate::Session::acknowledge) when the application has taken the
+    /// message, whatever its QoS.
+    pub token: AckToken,
+}
+
+impl Message {
+    /// The topic name, a topic alias resolved.
+    pub fn topic(&self) -> &str {
+        self.aliased.as_ref().map_or_else(|| self.publish.topic(), TopicName::as_str)
+    }
+
+    /// The topic name, sharing its memory.
+    ///
+    /// # Panics
+    /// Never: the session delivers no message without a topic.
+    pub fn topic_name(&self) -> TopicName {
+        self.aliased.clone().or_else(|| self.publish.topic_name()).expect("a delivered message has a topic")
+    }
+
+    /// The properties.
+    pub fn properties(&self) -> PublishPropertiesRef<'_> {
+        self.publish.properties()
+    }
+}
+
+/// Stands for one delivery. It belongs to the session, not to the connection, and does nothing once the server has
+/// lost the session. Not `Clone`: a delivery is taken once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the server waits for the acknowledgement, and the limits count what was not taken"]
+pub struct AckToken {
+    pub(crate) qos: QoS,
+    pub(crate) sequence: u64,
+    /// Bytes that the limits count for it.
+    pub(crate) bytes: u32,
+}
+
+/// What a session tells the application, in order.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The server has accepted the connection.
+    Connected(Box<Connected>),
+    /// A message arrived.
+    Message(Message),
+    /// A message of ours has come to its end.
+    Published {
+        /// Which.
+        operation: OperationId,
+        /// The key it was given.
+        key: Option<u32>,
+        /// Whether the server has taken it.
+        result: Result<Settled, PublishError>,
+    },
+    /// A subscribe has been answered, or will not be.
+    Subscribed {
+        /// Which.
+        operation: OperationId,
+        /// A code for each filter, in their order: look at each.
+        result: Result<Answer<SubAckReasonCode>, RequestError>,
+    },
+    /// An unsubscribe has been answered, or will not be.
+    Unsubscribed {
+        /// Which.
+        operation: OperationId,
+        /// A code for each filter, in their order; in 3.x all are success.
+        result: Result<Answer<UnsubAckReasonCode>, RequestError>,
+    },
+    /// A ping has been answered, or will not be.
+    Pong {
+        /// Which.
+        operation: OperationId,
+        /// Whether.
+        result: Result<(), RequestError>,
+    },
+    /// Subscriptions were made again because the server had lost the session; the codes are the server's.
+    Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
+    /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
+    InboundDropped(u64),
+    /// The connection is gone; the session lives on.
+    Disconnected(ConnectionError),
+}
+
+/// How a message was settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Success, or that nobody subscribes to it (MQTT 5).
+    pub reason: PubAckReasonCode,
+    /// The server's words.
+    pub details: Option<Box<Details>>,
+}
+
+impl Settled {
+    pub(crate) const SUCCESS: Self = Self { reason: PubAckReasonCode::Success, details: None };
+}
+
+/// The answer to a subscribe or unsubscribe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer<C> {
+    /// One for each filter, in their order.
+    pub reasons: Vec<C>,
+    /// The server's words.
+    pub details: Option<Box<Details>>,
+}
+
+/// A connection that the server has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The version it speaks.
+    pub version: Version,
+    /// Whether the server still had the session. In 3.1, which cannot say, whether it should have.
+    pub session_present: bool,
+    /// The server's CONNACK.
+    pub connack: ConnAck,
+}

@@ -1,0 +1,377 @@
+//! Messages on their way to the application, and the acknowledgements that they are owed.
+//!
+//! ```text
+//!  QoS 1:  PUBLISH ─► waiting ──taken──► (in order of arrival) PUBACK
+//!  QoS 2:  PUBLISH ─► waiting ──taken──► (in order of arrival) PUBREC ─► recorded ──PUBREL──► PUBCOMP
+//!                                           └─ with an error: PUBREC, over
+//! ```
+//!
+//! An acknowledgement leaves when the message and all before it, of its QoS, were taken [MQTT-4.6.0-2, MQTT-4.6.0-3].
+//! When a connection ends, what waits becomes *stale*: the server will send it again. A QoS 1 copy that comes again
+//! replaces the stale one; of a QoS 2 message the first copy stays, and its token acknowledges on the new connection.
+
+use crate::event::AckToken;
+use crate::output::Output;
+use crate::{InboundLimits, Message, Misbehaviour};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::num::NonZeroU16;
+use martlet_proto::{
+    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Publish, QoS,
+    TopicName,
+};
+
+/// A message smaller than this that is not among the first to be taken is copied out of its read buffer, which it
+/// would pin.
+const DETACH_BELOW: usize = 4096;
+/// How many messages may wait before that happens: these will be taken within the turn.
+const DETACH_AFTER: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    qos1: Waiting,
+    qos2: Waiting,
+    /// QoS 2 identifiers between PUBLISH and PUBREL.
+    received: IdSet,
+    /// Those of them whose PUBREC has left.
+    recorded: IdSet,
+    /// PUBLISHes of this connection that the server counts against our Receive Maximum.
+    unacknowledged: usize,
+    aliases: Vec<Option<TopicName>>,
+    untaken: usize,
+    untaken_bytes: usize,
+    /// Sequence of QoS 0 tokens.
+    qos0: u64,
+}
+
+/// Messages of one QoS whose acknowledgement has not left, in order of arrival on this connection.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Place of the first entry.
+    base: u64,
+    entries: VecDeque<Entry>,
+    /// Tokens whose place is not their sequence: first delivered on an earlier connection.
+    moved: BTreeMap<u64, u64>,
+    /// By token: delivered on an earlier connection and not sent again yet.
+    stale: BTreeMap<u64, Stale>,
+    /// Those of them that can still be sent again, by packet identifier.
+    stale_ids: BTreeMap<PacketIdentifier, u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    packet_identifier: PacketIdentifier,
+    token: u64,
+    taken: Option<PubAckReasonCode>,
+}
+
+#[derive(Debug)]
+struct Stale {
+    packet_identifier: PacketIdentifier,
+    taken: Option<PubAckReasonCode>,
+    superseded: bool,
+}
+
+/// What to do with a PUBLISH.
+pub(crate) enum Arrived {
+    Deliver(Message),
+    /// Nothing: the application has it already.
+    Known,
+}
+
+impl Inbound {
+    pub(crate) fn untaken(&self) -> usize {
+        self.untaken
+    }
+
+    pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
+        self.untaken >= limits.soft_messages || self.untaken_bytes >= limits.soft_bytes
+    }
+
+    /// One more message does not fit.
+    pub(crate) fn is_full(&self, limits: &InboundLimits) -> bool {
+        self.untaken >= limits.hard_messages || self.untaken_bytes >= limits.hard_bytes
+    }
+
+    /// How many messages the server counts against our Receive Maximum.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.unacknowledged
+    }
+
+    /// The topic that an alias stands for, or learns it.
+    pub(crate) fn resolve_alias(
+        &mut self,
+        publish: &Publish,
+        maximum: u16,
+    ) -> Result<Option<TopicName>, Misbehaviour> {
+        let Some(alias) = publish.properties().topic_alias() else { return Ok(None) };
+        if alias.get() > maximum {
+            return Err(Misbehaviour::TopicAlias(alias.get()));
+        }
+        let index = usize::from(alias.get()) - 1;
+        if publish.as_ref().topic_bytes().is_empty() {
+            let known = self.aliases.get(index).cloned().flatten();
+            return known.map(Some).ok_or(Misbehaviour::TopicAlias(alias.get()));
+        }
+        if self.aliases.len() <= index {
+            self.aliases.resize(index + 1, None);
+        }
+        // A copy: the topic must not pin the buffer that it arrived in.
+        let topic = Bytes::copy_from_slice(publish.as_ref().topic_bytes());
+        self.aliases[index] = TopicName::from_bytes(topic).ok();
+        Ok(None)
+    }
+
+    /// Takes in a PUBLISH whose topic is known.
+    pub(crate) fn arrive(
+        &mut self,
+        publish: Publish,
+        aliased: Option<TopicName>,
+        output: &mut Output,
+    ) -> Arrived {
+        let sequence = match publish.delivery() {
+            Delivery::AtMostOnce => {
+                self.qos0 += 1;
+                self.qos0
+            }
+            Delivery::AtLeastOnce { packet_identifier, .. } => {
+                self.unacknowledged += 1;
+                let waiting = &mut self.qos1;
+                if let Some(token) = waiting.stale_ids.remove(&packet_identifier) {
+                    if let Some(stale) = waiting.stale.get_mut(&token) {
+                        stale.superseded = true;
+                    }
+                }
+                waiting.push(packet_identifier)
+            }
+            Delivery::ExactlyOnce { packet_identifier, .. } => {
+                if self.received.contains(packet_identifier) {
+                    self.arrive_again(packet_identifier, output);
+                    return Arrived::Known;
+                }
+                self.unacknowledged += 1;
+                self.received.insert(packet_identifier);
+                self.qos2.push(packet_identifier)
+            }
+        };
+        Arrived::Deliver(self.message(publish, aliased, sequence))
+    }
+
+    fn message(&mut self, mut publish: Publish, aliased: Option<TopicName>, sequence: u64) -> Message {
+        if self.untaken >= DETACH_AFTER && publish.len() < DETACH_BELOW {
+            publish.detach();
+        }
+        let bytes = publish.len() as u32;
+        self.untaken += 1;
+        self.untaken_bytes += bytes as usize;
+        let token = AckToken { qos: publish.delivery().qos(), sequence, bytes };
+        Message { publish, aliased, token }
+    }
+
+    /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
+    fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        if self.recorded.contains(packet_identifier) {
+            output.short_ack(PacketType::PubRec, packet_identifier);
+        } else if let Some(token) = self.qos2.stale_ids.remove(&packet_identifier) {
+            let taken = self.qos2.stale.remove(&token).and_then(|stale| stale.taken);
+            let place = self.qos2.push(packet_identifier);
+            if let Some(entry) = self.qos2.entries.back_mut() {
+                entry.token = token;
+                entry.taken = taken;
+            }
+            self.qos2.moved.insert(token, place);
+            self.unacknowledged += 1;
+            self.send_pubrecs(output);
+        }
+    }
+
+    /// Whether a copy of this message that came later has taken its place.
+    pub(crate) fn is_superseded(&self, token: &AckToken) -> bool {
+        token.qos == QoS::AtLeastOnce
+            && self.qos1.stale.get(&token.sequence).is_some_and(|stale| stale.superseded)
+    }
+
+    /// The application has taken the message; `output` is there while there is a connection.
+    pub(crate) fn acknowledge(
+        &mut self,
+        token: &AckToken,
+        reason: PubAckReasonCode,
+        output: Option<&mut Output>,
+    ) {
+        self.untaken -= 1;
+        self.untaken_bytes -= token.bytes as usize;
+        let waiting = match token.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => &mut self.qos1,
+            QoS::ExactlyOnce => &mut self.qos2,
+        };
+        if !waiting.take(token.sequence, reason, token.qos) {
+            return;
+        }
+        if let Some(output) = output {
+            match token.qos {
+                QoS::AtLeastOnce => self.send_pubacks(output),
+                _ => self.send_pubrecs(output),
+            }
+        }
+    }
+
+    fn send_pubacks(&mut self, output: &mut Output) {
+        while let Some((packet_identifier, reason)) = self.qos1.pop_taken() {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            write_ack(output, PacketType::PubAck, packet_identifier, reason);
+        }
+    }
+
+    fn send_pubrecs(&mut self, output: &mut Output) {
+        while let Some((packet_identifier, reason)) = self.qos2.pop_taken() {
+            if reason.is_error() {
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
+                self.received.remove(packet_identifier);
+            } else {
+                self.recorded.insert(packet_identifier);
+            }
+            write_ack(output, PacketType::PubRec, packet_identifier, reason);
+        }
+    }
+
+    /// PUBREL: answered in any case, since the server waits for the answer.
+    pub(crate) fn handle_pubrel(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        if self.recorded.remove(packet_identifier) {
+            self.received.remove(packet_identifier);
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+            output.short_ack(PacketType::PubComp, packet_identifier);
+        } else if output.version.has_properties() {
+            let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
+            output.packet(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
+        } else {
+            output.short_ack(PacketType::PubComp, packet_identifier);
+        }
+    }
+
+    /// A new connection: the server counts anew, and topic aliases are forgotten.
+    pub(crate) fn open(&mut self) {
+        self.unacknowledged = 0;
+        self.aliases.clear();
+    }
+
+    pub(crate) fn handle_close(&mut self) {
+        self.aliases = Vec::new();
+        // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
+        self.qos1.become_stale(|entry| entry.taken.is_none());
+        self.qos2.become_stale(|_| true);
+    }
+
+    /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
+    pub(crate) fn lose_session(&mut self) {
+        self.received = IdSet::default();
+        self.recorded = IdSet::default();
+        for waiting in [&mut self.qos1, &mut self.qos2] {
+            waiting.stale.clear();
+            waiting.stale_ids.clear();
+        }
+    }
+}
+
+impl Waiting {
+    #[inline]
+    fn push(&mut self, packet_identifier: PacketIdentifier) -> u64 {
+        let place = self.base + self.entries.len() as u64;
+        self.entries.push_back(Entry { packet_identifier, token: place, taken: None });
+        place
+    }
+
+    /// Returns whether an acknowledgement may have become due.
+    #[inline]
+    fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS) -> bool {
+        let place =
+            if self.moved.is_empty() { token } else { self.moved.get(&token).copied().unwrap_or(token) };
+        if let Some(entry) = place.checked_sub(self.base).and_then(|i| self.entries.get_mut(i as usize)) {
+            if entry.token == token {
+                entry.taken = Some(reason);
+                return true;
+            }
+        }
+        if let Some(stale) = self.stale.get_mut(&token) {
+            if qos == QoS::ExactlyOnce {
+                // When it comes again it is acknowledged, not delivered.
+                stale.taken = Some(reason);
+            } else {
+                let packet_identifier = stale.packet_identifier;
+                self.stale.remove(&token);
+                if self.stale_ids.get(&packet_identifier) == Some(&token) {
+                    self.stale_ids.remove(&packet_identifier);
+                }
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn pop_taken(&mut self) -> Option<(PacketIdentifier, PubAckReasonCode)> {
+        let reason = self.entries.front()?.taken?;
+        let entry = self.entries.pop_front()?;
+        self.base += 1;
+        if !self.moved.is_empty() {
+            self.moved.remove(&entry.token);
+        }
+        Some((entry.packet_identifier, reason))
+    }
+
+    fn become_stale(&mut self, keep: impl Fn(&Entry) -> bool) {
+        self.base += self.entries.len() as u64;
+        self.moved.clear();
+        for entry in self.entries.drain(..).filter(keep) {
+            let Entry { packet_identifier, token, taken } = entry;
+            self.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
+            self.stale_ids.insert(packet_identifier, token);
+        }
+    }
+}
+
+#[inline]
+fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier, reason: PubAckReasonCode) {
+    if reason == PubAckReasonCode::Success || !output.version.has_properties() {
+        return output.short_ack(packet_type, id);
+    }
+    let ack = Ack::new(id, reason);
+    let packet = if packet_type == PacketType::PubAck { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
+    output.packet(&packet).expect("an acknowledgement with a reason code");
+}
+
+/// A set of packet identifiers: one bit each, as many as were seen.
+#[derive(Debug, Default)]
+struct IdSet(Vec<u64>);
+
+impl IdSet {
+    #[inline]
+    fn place(id: NonZeroU16) -> (usize, u64) {
+        (usize::from(id.get() >> 6), 1 << (id.get() & 63))
+    }
+
+    #[inline]
+    fn contains(&self, id: NonZeroU16) -> bool {
+        let (word, bit) = Self::place(id);
+        self.0.get(word).is_some_and(|w| w & bit != 0)
+    }
+
+    #[inline]
+    fn insert(&mut self, id: NonZeroU16) {
+        let (word, bit) = Self::place(id);
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= bit;
+    }
+
+    #[inline]
+    fn remove(&mut self, id: NonZeroU16) -> bool {
+        let was = self.contains(id);
+        if was {
+            let (word, bit) = Self::place(id);
+            self.0[word] &= !bit;
+        }
+        was
+    }
+}

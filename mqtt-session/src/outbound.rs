@@ -1,0 +1,638 @@
+//! Messages and requests on their way to the server: the table of packet identifiers, the window and the queue.
+//!
+//! ```text
+//!              window, room                        PUBACK (1), PUBREC >= 0x80 (2)
+//!   queue ───────────────────► Publish(id) ─────────────────────────────────────────► settled
+//!     ▲                          │  │ PUBREC (2)                     PUBCOMP
+//!     │  session lost: requeue   │  └──────────────► Released(id) ─────────────────────► settled
+//!     └──────────────────────────┤                      │
+//!                                └───── session lost: in doubt ──────────────────────► failed
+//! ```
+//!
+//! Packet identifiers index the table; a free one rests while sixteen others are free, so that a late acknowledgement
+//! finds nobody. Messages in flight stand in two lists through the table, in the order in which they were sent and
+//! released: that is the order of sending again. Every step costs the same with 1 and with 65,535 in flight.
+
+use crate::output::Output;
+use crate::requests::Request;
+use crate::{Instant, LostSession, OperationId, Publish, QueueLimits, WhenFull};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use martlet_proto::{Delivery, PacketIdentifier, PacketType, QoS};
+
+/// How many identifiers rest before one is used again.
+const RESTING: usize = 16;
+
+/// A message with what the session knows of it.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) message: Publish,
+    pub(crate) operation: OperationId,
+    /// When its message expiry interval runs out; it may not be sent for the first time from then on.
+    pub(crate) expires_at: Option<Instant>,
+    /// It was handed out before: DUP, and it does not expire any more.
+    pub(crate) written: bool,
+    /// The application has been told its end already.
+    pub(crate) reported: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn fate(&self) -> Fate {
+        Fate { operation: self.operation, key: self.message.key, reported: self.reported }
+    }
+
+    /// What is left of the expiry interval in whole seconds. Never 0, which some servers take for none.
+    fn expiry_left(&self, now: Instant) -> Option<u32> {
+        let left = self.expires_at?.saturating_duration_since(now);
+        Some(left.as_secs().max(1) as u32)
+    }
+}
+
+/// Who is to be told the end of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) operation: OperationId,
+    pub(crate) key: Option<u32>,
+    pub(crate) reported: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Free,
+    /// A PUBLISH without PUBACK or PUBREC.
+    Publish(Outgoing),
+    /// QoS 2 after PUBREC; the message only if the policy may send it again.
+    Released {
+        fate: Fate,
+        kept: Option<Box<Outgoing>>,
+    },
+    /// Cannot be sent again on this server, but it may hold the identifier: used again when the session is lost.
+    Abandoned,
+    Request(Box<Request>),
+}
+
+#[derive(Debug)]
+struct Slot {
+    state: State,
+    /// Where its packet begins in the bytes of this connection; `None` when it was not sent on it.
+    position: Option<u64>,
+    previous: u16,
+    next: u16,
+}
+
+/// A list through the table; 0 is nobody.
+#[derive(Debug, Default, Clone, Copy)]
+struct List {
+    first: u16,
+    last: u16,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Index: packet identifier - 1.
+    slots: Vec<Slot>,
+    free: VecDeque<u16>,
+    /// `Publish` slots in the order of sending.
+    publishes: List,
+    /// `Released` slots in the order of PUBREC.
+    released: List,
+    /// The next of `publishes` that this connection has not seen; 0 when there is none.
+    resend: u16,
+    /// Likewise of `released`.
+    resend_released: u16,
+    /// Messages sent on this connection and not settled.
+    in_flight: usize,
+    /// Messages in the two lists.
+    unsettled: usize,
+    queue: Queue,
+}
+
+/// Messages without a packet identifier, oldest first. QoS 0 has a line of its own: it does not wait for the window.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    qos0: VecDeque<Outgoing>,
+    qos12: VecDeque<Outgoing>,
+    bytes: usize,
+}
+
+/// What became of a message when it met a full queue.
+pub(crate) enum Enqueued {
+    Yes,
+    Refused,
+    /// These were dropped for it, or it was.
+    Dropped(Vec<Outgoing>),
+}
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.qos0.len() + self.qos12.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn fits(&self, size: usize, limits: &QueueLimits) -> bool {
+        self.len() < limits.messages && self.bytes.saturating_add(size) <= limits.bytes
+    }
+
+    pub(crate) fn push(&mut self, outgoing: Outgoing, limits: &QueueLimits) -> Enqueued {
+        let size = outgoing.message.size();
+        let mut dropped = Vec::new();
+        if !self.fits(size, limits) {
+            match limits.when_full {
+                WhenFull::Refuse => return Enqueued::Refused,
+                WhenFull::DropNewest => dropped.push(outgoing),
+                WhenFull::DropOldest => {
+                    while !self.fits(size, limits) {
+                        let Some(oldest) = self.pop_oldest() else { break };
+                        dropped.push(oldest);
+                    }
+                    if self.fits(size, limits) { self.push_back(outgoing) } else { dropped.push(outgoing) }
+                }
+            }
+            return Enqueued::Dropped(dropped);
+        }
+        self.push_back(outgoing);
+        Enqueued::Yes
+    }
+
+    fn line(&mut self, qos: QoS) -> &mut VecDeque<Outgoing> {
+        if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.qos12 }
+    }
+
+    fn push_back(&mut self, outgoing: Outgoing) {
+        self.bytes += outgoing.message.size();
+        self.line(outgoing.message.qos).push_back(outgoing);
+    }
+
+    /// Back to the front: it was in the queue, or in flight, before all others.
+    fn push_front(&mut self, outgoing: Outgoing) {
+        self.bytes += outgoing.message.size();
+        self.line(outgoing.message.qos).push_front(outgoing);
+    }
+
+    fn oldest_line(&self, with_qos12: bool) -> Option<QoS> {
+        match (self.qos0.front(), self.qos12.front().filter(|_| with_qos12)) {
+            (Some(a), Some(b)) => {
+                Some(if a.operation < b.operation { QoS::AtMostOnce } else { QoS::AtLeastOnce })
+            }
+            (Some(_), None) => Some(QoS::AtMostOnce),
+            (None, Some(_)) => Some(QoS::AtLeastOnce),
+            (None, None) => None,
+        }
+    }
+
+    fn pop_line(&mut self, line: QoS) -> Option<Outgoing> {
+        let outgoing = self.line(line).pop_front()?;
+        self.bytes -= outgoing.message.size();
+        Some(outgoing)
+    }
+
+    fn pop_oldest(&mut self) -> Option<Outgoing> {
+        let line = self.oldest_line(true)?;
+        self.pop_line(line)
+    }
+
+    /// Takes out what has expired.
+    fn take_expired(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        for line in [&mut self.qos0, &mut self.qos12] {
+            let is_over = |outgoing: &Outgoing| outgoing.expires_at.is_some_and(|at| at <= now);
+            let (expired, rest): (VecDeque<_>, VecDeque<_>) =
+                core::mem::take(line).into_iter().partition(is_over);
+            self.bytes -= expired.iter().map(|outgoing| outgoing.message.size()).sum::<usize>();
+            *line = rest;
+            out.extend(expired);
+        }
+    }
+
+    fn next_expiry(&self) -> Option<Instant> {
+        self.qos0.iter().chain(&self.qos12).filter_map(|outgoing| outgoing.expires_at).min()
+    }
+}
+
+/// What an acknowledgement did.
+pub(crate) enum Acked {
+    /// The message has come to its end.
+    Settled(Fate),
+    /// PUBREC: a PUBREL is due.
+    Released,
+    /// Nobody waits for it.
+    Unknown,
+}
+
+impl Outbound {
+    #[inline]
+    fn slot(&mut self, id: u16) -> &mut Slot {
+        &mut self.slots[usize::from(id) - 1]
+    }
+
+    #[inline]
+    fn find(&mut self, id: PacketIdentifier) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(id.get()) - 1)
+    }
+
+    #[inline]
+    fn allocate(&mut self, state: State, position: Option<u64>) -> Option<PacketIdentifier> {
+        let slot = Slot { state, position, previous: 0, next: 0 };
+        let id = if self.free.len() < RESTING && self.slots.len() < usize::from(u16::MAX) {
+            self.slots.push(slot);
+            self.slots.len() as u16
+        } else {
+            let id = self.free.pop_front()?;
+            *self.slot(id) = slot;
+            id
+        };
+        PacketIdentifier::new(id)
+    }
+
+    fn has_identifier(&self) -> bool {
+        !self.free.is_empty() || self.slots.len() < usize::from(u16::MAX)
+    }
+
+    #[inline]
+    fn release(&mut self, id: u16) -> State {
+        self.free.push_back(id);
+        core::mem::replace(&mut self.slot(id).state, State::Free)
+    }
+
+    #[inline]
+    fn append(&mut self, list: fn(&mut Self) -> &mut List, id: u16) {
+        let last = list(self).last;
+        self.slot(id).previous = last;
+        self.slot(id).next = 0;
+        match last {
+            0 => list(self).first = id,
+            last => self.slot(last).next = id,
+        }
+        list(self).last = id;
+        self.unsettled += 1;
+    }
+
+    #[inline]
+    fn unlink(&mut self, list: fn(&mut Self) -> &mut List, id: u16) {
+        let &mut Slot { previous, next, .. } = self.slot(id);
+        match previous {
+            0 => list(self).first = next,
+            previous => self.slot(previous).next = next,
+        }
+        match next {
+            0 => list(self).last = previous,
+            next => self.slot(next).previous = previous,
+        }
+        if self.resend == id {
+            self.resend = next;
+        }
+        if self.resend_released == id {
+            self.resend_released = next;
+        }
+        self.unsettled -= 1;
+    }
+
+    fn publishes(&mut self) -> &mut List {
+        &mut self.publishes
+    }
+
+    fn released(&mut self) -> &mut List {
+        &mut self.released
+    }
+
+    #[inline]
+    fn landed(&mut self, id: u16) {
+        if self.slot(id).position.take().is_some() {
+            self.in_flight -= 1;
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(crate) fn queue_mut(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
+    /// Messages sent on this connection and not settled.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Messages with a packet identifier.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    /// Whether a new message of this QoS may be sent at once, ahead of nobody.
+    #[inline]
+    pub(crate) fn may_pass(&self, qos: QoS, window: usize) -> bool {
+        match qos {
+            QoS::AtMostOnce => self.queue.qos0.is_empty(),
+            _ => {
+                self.queue.qos12.is_empty()
+                    && self.resend == 0
+                    && self.in_flight < window
+                    && self.has_identifier()
+            }
+        }
+    }
+
+    /// Sends a message of QoS 1 or 2 for the first time; the caller has checked [`may_pass`](Self::may_pass).
+    #[inline]
+    pub(crate) fn send(&mut self, outgoing: Outgoing, now: Instant, output: &mut Output) -> PacketIdentifier {
+        let position = Some(output.position());
+        let id = self.allocate(State::Publish(outgoing), position).expect("an identifier was free");
+        self.append(Self::publishes, id.get());
+        self.in_flight += 1;
+        if let State::Publish(outgoing) = &self.slot(id.get()).state {
+            encode(outgoing, id, now, output);
+        }
+        id
+    }
+
+    /// The next message from the queue that may go: QoS 1 and 2 only within the window.
+    pub(crate) fn pop_queue(&mut self, window: usize) -> Option<Outgoing> {
+        let with_qos12 = self.resend == 0 && self.in_flight < window && self.has_identifier();
+        let line = self.queue.oldest_line(with_qos12)?;
+        self.queue.pop_line(line)
+    }
+
+    /// Sends again what this connection has not seen: PUBRELs, then PUBLISHes within the window. `fits` says whether
+    /// the server still takes the message; one that it does not is given back. Returns whether anything was sent.
+    pub(crate) fn pump_resend<E>(
+        &mut self,
+        window: usize,
+        now: Instant,
+        output: &mut Output,
+        fits: impl FnOnce(&Outgoing) -> Result<(), E>,
+    ) -> Option<Result<(), (Fate, E)>> {
+        if let Some(id) = PacketIdentifier::new(self.resend_released) {
+            let position = Some(output.position());
+            let slot = self.slot(id.get());
+            slot.position = position;
+            self.resend_released = slot.next;
+            self.in_flight += 1;
+            output.short_ack(PacketType::PubRel, id);
+            return Some(Ok(()));
+        }
+        let id = PacketIdentifier::new(self.resend).filter(|_| self.in_flight < window)?;
+        let position = Some(output.position());
+        let slot = self.slot(id.get());
+        let next = slot.next;
+        let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
+        if let Err(error) = fits(outgoing) {
+            let fate = outgoing.fate();
+            self.unlink(Self::publishes, id.get());
+            self.slot(id.get()).state = State::Abandoned;
+            return Some(Err((fate, error)));
+        }
+        encode(outgoing, id, now, output);
+        slot.position = position;
+        self.resend = next;
+        self.in_flight += 1;
+        Some(Ok(()))
+    }
+
+    /// PUBACK.
+    #[inline]
+    pub(crate) fn handle_puback(&mut self, id: PacketIdentifier) -> Acked {
+        self.settle(id, |outgoing| outgoing.message.qos == QoS::AtLeastOnce)
+    }
+
+    /// PUBREC with a reason code of 0x80 or above.
+    pub(crate) fn handle_pubrec_error(&mut self, id: PacketIdentifier) -> Acked {
+        self.settle(id, |outgoing| outgoing.message.qos == QoS::ExactlyOnce)
+    }
+
+    #[inline]
+    fn settle(&mut self, id: PacketIdentifier, expected: impl Fn(&Outgoing) -> bool) -> Acked {
+        match self.find(id).map(|slot| &slot.state) {
+            Some(State::Publish(outgoing)) if expected(outgoing) => {
+                let fate = outgoing.fate();
+                self.landed(id.get());
+                self.unlink(Self::publishes, id.get());
+                self.release(id.get());
+                Acked::Settled(fate)
+            }
+            Some(State::Abandoned) => {
+                self.release(id.get());
+                Acked::Unknown
+            }
+            _ => Acked::Unknown,
+        }
+    }
+
+    /// PUBREC of success: the message is the server's now. A repeated one gets its PUBREL again.
+    pub(crate) fn handle_pubrec(
+        &mut self,
+        id: PacketIdentifier,
+        position: u64,
+        policy: LostSession,
+    ) -> Acked {
+        match self.find(id).map(|slot| &mut slot.state) {
+            Some(State::Publish(outgoing)) if outgoing.message.qos == QoS::ExactlyOnce => {
+                let fate = outgoing.fate();
+                self.unlink(Self::publishes, id.get());
+                let slot = self.slot(id.get());
+                let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) else {
+                    unreachable!()
+                };
+                let kept = (policy == LostSession::Requeue).then(|| Box::new(outgoing));
+                slot.state = State::Released { fate, kept };
+                if slot.position.replace(position).is_none() {
+                    // The server answers a PUBLISH of an earlier connection; the flow goes on in this one.
+                    self.in_flight += 1;
+                }
+                self.append(Self::released, id.get());
+                Acked::Released
+            }
+            Some(State::Released { .. }) => Acked::Released,
+            _ => Acked::Unknown,
+        }
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) -> Acked {
+        match self.find(id).map(|slot| &slot.state) {
+            Some(&State::Released { fate, .. }) => {
+                self.landed(id.get());
+                self.unlink(Self::released, id.get());
+                self.release(id.get());
+                Acked::Settled(fate)
+            }
+            _ => Acked::Unknown,
+        }
+    }
+
+    /// Whether the application still waits for this one.
+    pub(crate) fn is_waiting(&self, id: PacketIdentifier, operation: OperationId) -> bool {
+        match self.slots.get(usize::from(id.get()) - 1).map(|slot| &slot.state) {
+            Some(State::Publish(outgoing)) => outgoing.operation == operation && !outgoing.reported,
+            Some(State::Released { fate, .. }) => fate.operation == operation && !fate.reported,
+            _ => false,
+        }
+    }
+
+    /// The application has waited long enough for this one; it is told once.
+    pub(crate) fn give_up(&mut self, id: PacketIdentifier, operation: OperationId) -> Option<Fate> {
+        let (fate, reported) = match &mut self.find(id)?.state {
+            State::Publish(outgoing) => (outgoing.fate(), &mut outgoing.reported),
+            State::Released { fate, .. } => (*fate, &mut fate.reported),
+            _ => return None,
+        };
+        (fate.operation == operation && !core::mem::replace(reported, true)).then_some(fate)
+    }
+
+    /// Takes a packet identifier for a request; the caller writes it.
+    pub(crate) fn start_request(
+        &mut self,
+        request: Box<Request>,
+        position: u64,
+    ) -> Result<PacketIdentifier, Box<Request>> {
+        if !self.has_identifier() {
+            return Err(request);
+        }
+        Ok(self.allocate(State::Request(request), Some(position)).expect("an identifier was free"))
+    }
+
+    pub(crate) fn request(&mut self, id: PacketIdentifier) -> Option<&mut Request> {
+        match &mut self.find(id)?.state {
+            State::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Ends a request.
+    pub(crate) fn finish_request(&mut self, id: PacketIdentifier) -> Option<Box<Request>> {
+        self.request(id)?;
+        match self.release(id.get()) {
+            State::Request(request) => Some(request),
+            _ => unreachable!("it was a request"),
+        }
+    }
+
+    /// The connection is gone: what was handed out may have arrived. Requests are given back, in their order.
+    pub(crate) fn handle_close(&mut self, handed_out: u64) -> Vec<Request> {
+        self.in_flight = 0;
+        let mut requests = Vec::new();
+        for i in 0..self.slots.len() {
+            let slot = &mut self.slots[i];
+            let position = slot.position.take();
+            match &mut slot.state {
+                State::Publish(outgoing) => outgoing.written |= position.is_some_and(|at| at < handed_out),
+                State::Request(_) => {
+                    if let (State::Request(request), Some(at)) = (self.release(i as u16 + 1), position) {
+                        requests.push((at, *request));
+                    }
+                }
+                State::Free | State::Released { .. } | State::Abandoned => {}
+            }
+        }
+        requests.sort_by_key(|&(at, _)| at);
+        requests.into_iter().map(|(_, request)| request).collect()
+    }
+
+    /// The server has kept the session: everything is to be sent again.
+    pub(crate) fn resume(&mut self) {
+        self.resend = self.publishes.first;
+        self.resend_released = self.released.first;
+    }
+
+    /// The server has lost the session: messages go back to the front of the queue in their order, or are given back
+    /// as in doubt.
+    pub(crate) fn lose_session(&mut self, qos1: LostSession, qos2: LostSession) -> Vec<Fate> {
+        let mut in_doubt = Vec::new();
+        let mut requeue = Vec::new();
+        for list in [Self::released as fn(&mut Self) -> &mut List, Self::publishes] {
+            while let Some(id) = core::num::NonZeroU16::new(list(self).first) {
+                self.unlink(list, id.get());
+                match self.release(id.get()) {
+                    // Who has given it up does not expect it to be sent later.
+                    State::Publish(outgoing) if outgoing.reported => {}
+                    State::Released { fate, .. } if fate.reported => {}
+                    State::Publish(outgoing) => {
+                        let policy = if outgoing.message.qos == QoS::AtLeastOnce { qos1 } else { qos2 };
+                        if !outgoing.written || policy == LostSession::Requeue {
+                            requeue.push(outgoing);
+                        } else {
+                            in_doubt.push(outgoing.fate());
+                        }
+                    }
+                    State::Released { kept: Some(outgoing), .. } => requeue.push(*outgoing),
+                    State::Released { fate, .. } => in_doubt.push(fate),
+                    State::Free | State::Abandoned | State::Request(_) => {
+                        unreachable!("the lists hold messages")
+                    }
+                }
+            }
+        }
+        for i in 0..self.slots.len() {
+            if matches!(self.slots[i].state, State::Abandoned) {
+                self.release(i as u16 + 1);
+            }
+        }
+        requeue.sort_by_key(|outgoing| outgoing.operation);
+        for mut outgoing in requeue.into_iter().rev() {
+            outgoing.written = false;
+            self.queue.push_front(outgoing);
+        }
+        in_doubt
+    }
+
+    /// Takes out what waits in the queue and has expired.
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<Outgoing> {
+        let mut expired = Vec::new();
+        self.queue.take_expired(now, &mut expired);
+        expired
+    }
+
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.queue.next_expiry()
+    }
+
+    /// The application is told the end of everything that it still waits for: the queue is emptied; what is in flight
+    /// stays, because the server knows of it.
+    pub(crate) fn report_all(&mut self) -> Vec<Fate> {
+        let mut fates = Vec::new();
+        for first in [self.released.first, self.publishes.first] {
+            let mut id = first;
+            while id != 0 {
+                let slot = self.slot(id);
+                id = slot.next;
+                let (fate, reported) = match &mut slot.state {
+                    State::Publish(outgoing) => (outgoing.fate(), &mut outgoing.reported),
+                    State::Released { fate, .. } => (*fate, &mut fate.reported),
+                    State::Free | State::Abandoned | State::Request(_) => {
+                        unreachable!("the lists hold messages")
+                    }
+                };
+                *reported = true;
+                fates.push(fate);
+            }
+        }
+        while let Some(outgoing) = self.queue.pop_oldest() {
+            fates.push(outgoing.fate());
+        }
+        fates
+    }
+}
+
+fn encode(outgoing: &Outgoing, packet_identifier: PacketIdentifier, now: Instant, output: &mut Output) {
+    let duplicate = outgoing.written;
+    let delivery = match outgoing.message.qos {
+        QoS::AtMostOnce => unreachable!("QoS 0 has no packet identifier"),
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier, duplicate },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier, duplicate },
+    };
+    let expiry = outgoing.expiry_left(now);
+    output.publish(&outgoing.message, delivery, expiry).expect("checked against the limits before");
+}
+
+/// Sends a message of QoS 0.
+#[inline]
+pub(crate) fn send_qos0(outgoing: &Outgoing, now: Instant, output: &mut Output) {
+    let expiry = outgoing.expiry_left(now);
+    output
+        .publish(&outgoing.message, Delivery::AtMostOnce, expiry)
+        .expect("checked against the limits before");
+}

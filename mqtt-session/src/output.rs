@@ -1,0 +1,106 @@
+//! Bytes of the current connection that were not handed out yet.
+
+use crate::{Publish, SendBuffer};
+use bytes::BufMut;
+use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PublishRef, Version};
+
+/// Past this the session makes no more PUBLISHes until the driver has taken what there is: one large write's worth.
+const ENOUGH: usize = 64 * 1024;
+
+/// Past this not even acknowledgements are made: a server that does not read gets no more memory of ours.
+const TOO_MUCH: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Output {
+    buffer: SendBuffer,
+    pub(crate) version: Version,
+    /// How many bytes of this connection were handed out.
+    handed_out: u64,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0 }
+    }
+
+    /// A new connection; nothing of an old one is left.
+    pub(crate) fn open(&mut self, version: Version) {
+        self.buffer.clear();
+        self.version = version;
+        self.handed_out = 0;
+    }
+
+    /// Where in the connection's bytes the next packet begins.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.handed_out + self.buffer.len() as u64
+    }
+
+    /// How many of the connection's bytes were handed out.
+    pub(crate) fn handed_out(&self) -> u64 {
+        self.handed_out
+    }
+
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.buffer.len() < ENOUGH
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.buffer.len() > TOO_MUCH
+    }
+
+    /// Moves everything to `out`.
+    pub(crate) fn hand_out(&mut self, out: &mut SendBuffer) -> usize {
+        let n = self.buffer.len();
+        out.append(&mut self.buffer);
+        self.handed_out += n as u64;
+        n
+    }
+
+    /// The PUBLISH of a message; `expiry` is what is left of its interval, in seconds. Its properties go only where
+    /// the version has them.
+    #[inline]
+    pub(crate) fn publish(
+        &mut self,
+        message: &Publish,
+        delivery: Delivery,
+        expiry: Option<u32>,
+    ) -> Result<(), EncodeError> {
+        let publish = reference(message, self.version, delivery, expiry);
+        publish.encode_head(self.version, self.buffer.block())?;
+        self.buffer.put_payload(&message.payload);
+        Ok(())
+    }
+
+    /// An acknowledgement of the usual, short form.
+    #[inline]
+    pub(crate) fn short_ack(&mut self, packet_type: PacketType, packet_identifier: PacketIdentifier) {
+        let [high, low] = packet_identifier.get().to_be_bytes();
+        let flags = if matches!(packet_type, PacketType::PubRel) { 2 } else { 0 };
+        self.buffer.block().put_slice(&[packet_type.as_u8() << 4 | flags, 2, high, low]);
+    }
+
+    pub(crate) fn packet(&mut self, packet: &Packet) -> Result<(), EncodeError> {
+        packet.encode(self.version, self.buffer.block())
+    }
+}
+
+#[inline]
+pub(crate) fn reference(
+    message: &Publish,
+    version: Version,
+    delivery: Delivery,
+    expiry: Option<u32>,
+) -> PublishRef<'_> {
+    let publish =
+        PublishRef::new(&message.topic, &message.payload).with_retain(message.retain).with_delivery(delivery);
+    if !version.has_properties() || message.properties.is_empty() {
+        return publish;
+    }
+    let publish = publish.with_properties(&message.properties);
+    match expiry {
+        Some(seconds) => publish.with_message_expiry_interval(seconds),
+        None => publish,
+    }
+}

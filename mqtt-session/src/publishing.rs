@@ -1,0 +1,184 @@
+//! Publishing: the commands and the acknowledgements of the session, over the machine in `outbound`.
+
+use crate::error::Details;
+use crate::event::{Accepted, Settled};
+use crate::outbound::{Acked, Enqueued, Fate, Outgoing, send_qos0};
+use crate::session::Phase;
+use crate::timers::Timer;
+use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
+use core::time::Duration;
+use martlet_proto::{Ack, Packet, PacketType, PubAck, PubRelReasonCode, QoS, Version};
+
+impl Session {
+    /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued within the bounds.
+    /// An accepted message ends in exactly one of: settled, failed (told by [`Event::Published`]), still waiting.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it cannot be accepted; nothing has changed then.
+    pub fn publish(&mut self, now: Instant, message: Publish) -> Result<Accepted, PublishError> {
+        if self.ended {
+            return Err(PublishError::Closed);
+        }
+        let connected = self.phase == Phase::Connected;
+        let version = self.output.version;
+        let has_properties = !message.properties.is_empty();
+        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
+            return Err(PublishError::NotInVersion(version));
+        }
+        self.limits.check(&message, if connected { version } else { Version::V5 })?;
+        let operation = OperationId(self.next_operation);
+        let expires_at = if has_properties {
+            let seconds = message.properties.as_ref().message_expiry_interval();
+            seconds.map(|seconds| now + Duration::from_secs(seconds.into()))
+        } else {
+            None
+        };
+        let outgoing = Outgoing { message, operation, expires_at, written: false, reported: false };
+        let qos = outgoing.message.qos;
+        // With an expiry it is encoded when it is handed out, so that what is left of it is right.
+        if connected
+            && expires_at.is_none()
+            && self.output.has_room()
+            && self.outbound.may_pass(qos, self.window())
+        {
+            self.next_operation += 1;
+            self.send(outgoing, now);
+            return Ok(if qos == QoS::AtMostOnce {
+                Accepted::Settled(operation)
+            } else {
+                Accepted::Pending(operation)
+            });
+        }
+        if qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
+            return Err(PublishError::NotConnected);
+        }
+        match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
+            Enqueued::Refused => return Err(PublishError::QueueFull),
+            Enqueued::Yes => {}
+            Enqueued::Dropped(dropped) => {
+                for outgoing in dropped {
+                    self.report(outgoing.fate(), Err(PublishError::Dropped));
+                }
+            }
+        }
+        self.next_operation += 1;
+        if let Some(at) = expires_at {
+            let sooner = self.timers.get(Timer::Expiry).map_or(at, |timer| timer.min(at));
+            self.timers.set(Timer::Expiry, sooner);
+        }
+        Ok(Accepted::Pending(operation))
+    }
+
+    pub(crate) fn window(&self) -> usize {
+        usize::from(self.config.max_in_flight.get().min(self.limits.receive_maximum))
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, outgoing: Outgoing, now: Instant) {
+        if !outgoing.message.properties.is_empty() && !self.output.version.has_properties() {
+            self.counters.left_out_in_3x += 1;
+        }
+        if outgoing.message.qos == QoS::AtMostOnce {
+            return send_qos0(&outgoing, now, &mut self.output);
+        }
+        let operation = outgoing.operation;
+        let id = self.outbound.send(outgoing, now, &mut self.output);
+        if self.config.publish_timeout.is_some() {
+            self.publish_deadlines.expect(self.output.position(), (id, operation));
+        }
+    }
+
+    /// Encodes what may go, in order, while there is room.
+    pub(crate) fn pump(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Connected | Phase::Draining) {
+            return;
+        }
+        let (version, window) = (self.output.version, self.window());
+        while self.output.has_room() {
+            let limits = &self.limits;
+            let resent = self.outbound.pump_resend(window, now, &mut self.output, |outgoing| {
+                limits.check(&outgoing.message, version)
+            });
+            match resent {
+                Some(Ok(())) => continue,
+                Some(Err((fate, error))) => {
+                    self.report(fate, Err(error));
+                    continue;
+                }
+                None => {}
+            }
+            let Some(outgoing) = self.outbound.pop_queue(window) else { break };
+            let fate = outgoing.fate();
+            let has_properties = !outgoing.message.properties.is_empty();
+            if outgoing.expires_at.is_some_and(|at| at <= now) {
+                self.report(fate, Err(PublishError::Expired));
+            } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
+                self.report(fate, Err(PublishError::NotInVersion(version)));
+            } else if let Err(error) = self.limits.check(&outgoing.message, version) {
+                self.report(fate, Err(error));
+            } else {
+                let settled = outgoing.message.qos == QoS::AtMostOnce;
+                self.send(outgoing, now);
+                if settled {
+                    self.report(fate, Ok(Settled::SUCCESS));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn handle_puback(&mut self, ack: PubAck) {
+        let acked = self.outbound.handle_puback(ack.packet_identifier);
+        self.acknowledged(&acked, || outcome(ack));
+    }
+
+    pub(crate) fn handle_pubrec(&mut self, ack: PubAck) {
+        let id = ack.packet_identifier;
+        if ack.reason.is_error() {
+            let acked = self.outbound.handle_pubrec_error(id);
+            return self.acknowledged(&acked, || outcome(ack));
+        }
+        match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
+            Acked::Released => self.output.short_ack(PacketType::PubRel, id),
+            _ => {
+                // Nobody waits here, but the server does.
+                self.counters.unexpected_acknowledgements += 1;
+                if self.output.version.has_properties() {
+                    let answer = Ack::new(id, PubRelReasonCode::PacketIdentifierNotFound);
+                    self.output.packet(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
+                } else {
+                    self.output.short_ack(PacketType::PubRel, id);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn acknowledged(
+        &mut self,
+        acked: &Acked,
+        result: impl FnOnce() -> Result<Settled, PublishError>,
+    ) {
+        match *acked {
+            Acked::Settled(fate) => self.report(fate, result()),
+            Acked::Released | Acked::Unknown => self.counters.unexpected_acknowledgements += 1,
+        }
+    }
+
+    /// Tells the end of a message: of a failure always, of success to those who asked.
+    #[inline]
+    pub(crate) fn report(&mut self, fate: Fate, result: Result<Settled, PublishError>) {
+        if !fate.reported && (fate.key.is_some() || result.is_err()) {
+            self.events.push_back(Event::Published { operation: fate.operation, key: fate.key, result });
+        }
+    }
+}
+
+fn outcome(ack: PubAck) -> Result<Settled, PublishError> {
+    let reason = ack.reason;
+    let details = Details::new(ack.reason_string, ack.user_properties);
+    if reason.is_error() {
+        Err(PublishError::Refused { reason, details })
+    } else {
+        Ok(Settled { reason, details })
+    }
+}

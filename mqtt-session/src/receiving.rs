@@ -1,0 +1,62 @@
+//! Receiving: what the session does with a PUBLISH, over the machine in `inbound`.
+
+use crate::event::AckToken;
+use crate::inbound::Arrived;
+use crate::session::Phase;
+use crate::{ConnectionError, DropQos0, Event, Misbehaviour, Session};
+use martlet_proto::{PubAckReasonCode, QoS};
+
+impl Session {
+    pub(crate) fn handle_publish(&mut self, publish: martlet_proto::Publish) -> Result<(), ConnectionError> {
+        let aliased = if self.output.version.has_properties() && !publish.properties().is_empty() {
+            let maximum = self.config.topic_alias_maximum;
+            self.inbound.resolve_alias(&publish, maximum).map_err(ConnectionError::PeerMisbehaved)?
+        } else {
+            None
+        };
+        let limits = &self.config.inbound;
+        if publish.delivery().qos() == QoS::AtMostOnce {
+            if self.inbound.is_full(limits) && !self.make_room_for_qos0() {
+                self.inbound_dropped += 1;
+                self.counters.inbound_dropped += 1;
+                return Ok(());
+            }
+        } else if self.output.version.has_properties() {
+            if self.inbound.unacknowledged() >= usize::from(limits.receive_maximum.get()) {
+                return Err(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded));
+            }
+        } else if self.inbound.is_full(limits) {
+            return Err(ConnectionError::InboundOverrun);
+        }
+        if let Arrived::Deliver(message) = self.inbound.arrive(publish, aliased, &mut self.output) {
+            self.events.push_back(Event::Message(message));
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest QoS 0 message that is still here, if that is the policy.
+    pub(crate) fn make_room_for_qos0(&mut self) -> bool {
+        if self.config.inbound.qos0_when_full == DropQos0::Newest {
+            return false;
+        }
+        let is_qos0 =
+            |event: &Event| matches!(event, Event::Message(message) if message.token.qos == QoS::AtMostOnce);
+        let Some(i) = self.events.iter().position(is_qos0) else { return false };
+        if let Some(Event::Message(message)) = self.events.remove(i) {
+            self.inbound.acknowledge(&message.token, PubAckReasonCode::Success, None);
+        }
+        self.inbound_dropped += 1;
+        self.counters.inbound_dropped += 1;
+        true
+    }
+
+    /// The application has taken a message. The acknowledgement leaves when all earlier messages of its QoS were taken
+    /// too [MQTT-4.6.0-2]. In 3.x, which knows no reasons, any `reason` is success.
+    ///
+    /// Cheap, and needed for QoS 0 too: the limits count what was not taken.
+    #[expect(clippy::needless_pass_by_value, reason = "a delivery is taken once")]
+    pub fn acknowledge(&mut self, token: AckToken, reason: PubAckReasonCode) {
+        let online = matches!(self.phase, Phase::Connected | Phase::Draining);
+        self.inbound.acknowledge(&token, reason, online.then_some(&mut self.output));
+    }
+}

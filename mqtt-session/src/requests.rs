@@ -1,0 +1,210 @@
+//! SUBSCRIBE, UNSUBSCRIBE and PINGREQ, from the command to the answer, and the subscriptions that the server should
+//! have.
+//!
+//! ```text
+//!   pending ──connection──► sent(id) ──SUBACK, UNSUBACK──► answered
+//!      ▲                      │ └──request timeout──► failed; the identifier waits for the late answer
+//!      └──connection lost─────┘
+//! ```
+
+use crate::{Instant, OperationId};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use martlet_proto::{
+    Packet, PacketIdentifier, SubAckReasonCode, Subscribe, Subscription, SubscriptionIdentifier, TopicFilter,
+    Unsubscribe, UserProperties,
+};
+
+/// How many requests may wait for a connection: more than any program subscribes, less than memory minds.
+pub(crate) const MAX_PENDING: usize = 65_535;
+
+/// How large the SUBSCRIBEs that restore subscriptions become, in bytes: a compromise between round trips and what a
+/// server may refuse.
+const RESTORE_SIZE: usize = 8 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// `None`: nobody waits, or nobody any more.
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) kind: RequestKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum RequestKind {
+    Subscribe(Subscribe),
+    /// Subscriptions made again after the server lost them.
+    Restore(Subscribe),
+    Unsubscribe(Unsubscribe),
+}
+
+impl RequestKind {
+    /// The packet, with this identifier.
+    pub(crate) fn packet(&mut self, packet_identifier: PacketIdentifier) -> Packet {
+        match self {
+            Self::Subscribe(packet) | Self::Restore(packet) => {
+                packet.packet_identifier = packet_identifier;
+                packet.clone().into()
+            }
+            Self::Unsubscribe(packet) => {
+                packet.packet_identifier = packet_identifier;
+                packet.clone().into()
+            }
+        }
+    }
+}
+
+/// Whose answer is awaited until a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Request(PacketIdentifier, OperationId),
+    Ping(OperationId),
+}
+
+/// Deadlines of things that leave in order and wait equally long: they begin when the bytes are handed out.
+#[derive(Debug)]
+pub(crate) struct Deadlines<T> {
+    /// By where their packet ends in the connection's bytes.
+    departing: VecDeque<(u64, T)>,
+    waiting: VecDeque<(Instant, T)>,
+}
+
+impl<T> Default for Deadlines<T> {
+    fn default() -> Self {
+        Self { departing: VecDeque::new(), waiting: VecDeque::new() }
+    }
+}
+
+impl<T: Copy> Deadlines<T> {
+    pub(crate) fn expect(&mut self, packet_end: u64, what: T) {
+        self.departing.push_back((packet_end, what));
+    }
+
+    /// Bytes up to `upto` have left. Returns whether deadlines were added.
+    pub(crate) fn handed_out(&mut self, upto: u64, deadline: Instant) -> bool {
+        let mut any = false;
+        while let Some((_, what)) = pop_if(&mut self.departing, |&(end, _)| end <= upto) {
+            self.waiting.push_back((deadline, what));
+            any = true;
+        }
+        any
+    }
+
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<T> {
+        pop_if(&mut self.waiting, |&(deadline, _)| deadline <= now).map(|(_, what)| what)
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.waiting.front().map(|&(deadline, _)| deadline)
+    }
+
+    /// Forgets what is over, once there is much of it.
+    pub(crate) fn tidy(&mut self, live: usize, is_live: impl FnMut(&T) -> bool) {
+        let mut is_live = is_live;
+        if self.waiting.len() > 2 * live + 64 {
+            self.waiting.retain(|(_, what)| is_live(what));
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.departing.clear();
+        self.waiting.clear();
+    }
+}
+
+fn pop_if<T>(queue: &mut VecDeque<T>, predicate: impl FnOnce(&T) -> bool) -> Option<T> {
+    if predicate(queue.front()?) { queue.pop_front() } else { None }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// Not sent on this connection yet, in order.
+    pub(crate) pending: VecDeque<Request>,
+    /// Sent on this connection and not answered.
+    pub(crate) outstanding: usize,
+    pub(crate) deadlines: Deadlines<Waiting>,
+    /// PINGREQs without their PINGRESP; those of the application have an operation.
+    pub(crate) pings: VecDeque<Option<OperationId>>,
+    /// What the server has granted and should still have.
+    registry: BTreeMap<TopicFilter, Registered>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    subscription: Subscription,
+    identifier: Option<SubscriptionIdentifier>,
+}
+
+impl Requests {
+    /// The server has granted or refused a subscription.
+    pub(crate) fn register(
+        &mut self,
+        subscription: Subscription,
+        identifier: Option<SubscriptionIdentifier>,
+        reason: SubAckReasonCode,
+    ) {
+        if reason.is_error() {
+            self.registry.remove(&subscription.filter);
+        } else {
+            self.registry.insert(subscription.filter.clone(), Registered { subscription, identifier });
+        }
+    }
+
+    pub(crate) fn unregister(&mut self, filter: &TopicFilter) {
+        self.registry.remove(filter);
+    }
+
+    /// The filters that are subscribed to.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.registry.keys()
+    }
+
+    /// The server has lost the session: asks for all subscriptions again, before anything that waits.
+    pub(crate) fn restore(&mut self, maximum_packet_size: u32) {
+        self.pending.retain(|request| !matches!(request.kind, RequestKind::Restore(_)));
+        let limit = RESTORE_SIZE.min(maximum_packet_size as usize);
+        let mut by_identifier: BTreeMap<Option<SubscriptionIdentifier>, Vec<Subscription>> = BTreeMap::new();
+        for registered in self.registry.values() {
+            by_identifier.entry(registered.identifier).or_default().push(registered.subscription.clone());
+        }
+        let mut restores = Vec::new();
+        for (identifier, subscriptions) in by_identifier {
+            let mut packet: Vec<Subscription> = Vec::new();
+            let mut size = 0;
+            for subscription in subscriptions {
+                // Length 2 and options 1 for each; headers, identifier and properties take at most 16 in all.
+                let entry = subscription.filter.as_bytes().len() + 3;
+                if !packet.is_empty() && size + entry + 16 > limit {
+                    restores.push((identifier, core::mem::take(&mut packet)));
+                    size = 0;
+                }
+                size += entry;
+                packet.push(subscription);
+            }
+            restores.push((identifier, packet));
+        }
+        for (subscription_identifier, subscriptions) in restores.into_iter().rev() {
+            let subscribe = Subscribe {
+                packet_identifier: PacketIdentifier::MIN,
+                subscription_identifier,
+                user_properties: UserProperties::new(),
+                subscriptions,
+            };
+            self.pending.push_front(Request { operation: None, kind: RequestKind::Restore(subscribe) });
+        }
+    }
+
+    /// The connection is gone: what was sent and not answered waits for the next. What nobody waits for is forgotten,
+    /// but for subscriptions that are to be restored: the server may have begun a new session before they arrived.
+    pub(crate) fn handle_close(&mut self, unanswered: Vec<Request>) -> impl Iterator<Item = OperationId> {
+        self.outstanding = 0;
+        self.deadlines.clear();
+        let wanted = |request: &Request| {
+            request.operation.is_some() || matches!(request.kind, RequestKind::Restore(_))
+        };
+        self.pending.retain(|request| wanted(request));
+        for request in unanswered.into_iter().rev().filter(|request| wanted(request)) {
+            self.pending.push_front(request);
+        }
+        core::mem::take(&mut self.pings).into_iter().flatten()
+    }
+}

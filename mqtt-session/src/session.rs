@@ -1,0 +1,687 @@
+//! The session: all transitions of a connection's life are in this file.
+
+use crate::event::{AckToken, Connected, Settled};
+use crate::inbound::Inbound;
+use crate::outbound::{Fate, Outbound};
+use crate::output::Output;
+use crate::requests::{Deadlines, Requests};
+use crate::timers::{Timer, Timers};
+use crate::{
+    Awaited, Config, ConnectOptions, ConnectionError, Event, Farewell, Instant, Limits, Misbehaviour,
+    OperationId, PublishError, Refusal, RequestError, SendBuffer,
+};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use bytes::BytesMut;
+use core::num::{NonZeroU16, NonZeroU32};
+use core::time::Duration;
+use martlet_proto::{
+    ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, QoS,
+    TopicFilter, UserProperties, Utf8String, Version,
+};
+
+/// What the session outlives the connection by when the configuration does not say, in seconds: long enough for a
+/// network to come back, short enough not to burden a server.
+const SESSION_EXPIRY: u32 = 3600;
+
+/// The client's half of an MQTT session (MQTT 5 §4.1, 3.1.1 §3.1.2.4), without I/O. It outlives connections.
+///
+/// Methods come in four kinds. **Getters** look. **Handlers** (`handle_*`) tell what happened outside. **Commands**
+/// say what the application wants. **Polls** (`poll_*`) tell what the caller must do or learn next. After every
+/// handler or command, drain the polls in this order: [`poll_transmit`](Self::poll_transmit) until it gives 0 (unless
+/// the socket is full), [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`, then
+/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket. Early and
+/// spurious calls do nothing.
+///
+/// ```text
+///            handle_open            CONNACK 0
+///   Closed ──────────────► Connecting ──────► Connected ──disconnect──► Draining
+///      ▲                        │                 │                        │ settled, or deadline
+///      │                        └──── error ──────┴────────┬───────────────┘
+///      └───────────────── handle_close ◄────────────── Closing  (poll_close says so; a DISCONNECT is in the output)
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) config: Config,
+    pub(crate) phase: Phase,
+    /// The client identifier in use: the configuration's, or the one that the server assigned.
+    pub(crate) client_identifier: Utf8String,
+    /// A CONNACK has been received before: later connections resume.
+    pub(crate) established: bool,
+    /// This connection's CONNECT asked for a clean start.
+    pub(crate) clean_start: bool,
+    /// `disconnect` was called: nothing is accepted until the next `handle_open`.
+    pub(crate) ended: bool,
+    pub(crate) goodbye: Option<Box<DisconnectOptions>>,
+    pub(crate) limits: Limits,
+    pub(crate) output: Output,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Inbound,
+    pub(crate) requests: Requests,
+    pub(crate) publish_deadlines: Deadlines<(PacketIdentifier, OperationId)>,
+    pub(crate) events: VecDeque<Event>,
+    /// QoS 0 messages dropped and not reported yet.
+    pub(crate) inbound_dropped: u64,
+    pub(crate) timers: Timers,
+    pub(crate) last_sent: Instant,
+    pub(crate) last_received: Instant,
+    /// A PINGREQ is in the output and was not handed out.
+    pub(crate) ping_queued: bool,
+    /// Bytes that the last `handle_input` left.
+    pub(crate) unread: usize,
+    /// Why the connection is to be closed; told by `poll_close` once.
+    pub(crate) error: Option<ConnectionError>,
+    pub(crate) error_told: bool,
+    pub(crate) next_operation: u64,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Closed,
+    Connecting,
+    Connected,
+    Draining,
+    Closing,
+}
+
+/// Things that were tolerated or left out, since the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Acknowledgements that nobody waited for: late, repeated or foreign.
+    pub unexpected_acknowledgements: u64,
+    /// Properties and options that the version of the connection had no spelling for.
+    pub left_out_in_3x: u64,
+    /// QoS 0 messages dropped because too many waited to be taken.
+    pub inbound_dropped: u64,
+}
+
+/// How to end a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisconnectOptions {
+    /// What to tell the server. In 3.x only a normal disconnection can be told; with another reason the connection
+    /// is closed without a DISCONNECT, so that the will is published. Default: normal disconnection.
+    pub reason: DisconnectReasonCode,
+    /// How long to wait until everything accepted is settled. Default: not at all.
+    pub drain: Duration,
+    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
+    /// configuration says.
+    pub session_expiry_interval: Option<u32>,
+    /// For people (MQTT 5).
+    pub reason_string: Option<Utf8String>,
+    /// Name-value pairs of the users' own (MQTT 5).
+    pub user_properties: UserProperties,
+}
+
+impl Default for DisconnectOptions {
+    fn default() -> Self {
+        Self {
+            reason: DisconnectReasonCode::NormalDisconnection,
+            drain: Duration::ZERO,
+            session_expiry_interval: None,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        }
+    }
+}
+
+impl Session {
+    /// A session that has not been connected yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            client_identifier: config.client_identifier.clone(),
+            phase: Phase::Closed,
+            established: false,
+            clean_start: false,
+            ended: false,
+            goodbye: None,
+            limits: Limits::unknown(),
+            output: Output::new(),
+            outbound: Outbound::default(),
+            inbound: Inbound::default(),
+            requests: Requests::default(),
+            publish_deadlines: Deadlines::default(),
+            events: VecDeque::new(),
+            inbound_dropped: 0,
+            timers: Timers::default(),
+            last_sent: Instant::EPOCH,
+            last_received: Instant::EPOCH,
+            ping_queued: false,
+            unread: 0,
+            error: None,
+            error_told: false,
+            next_operation: 1,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    // ---- getters
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the server has accepted the connection and it is not ending.
+    pub fn is_connected(&self) -> bool {
+        self.phase == Phase::Connected
+    }
+
+    /// What the server of this connection allows; before a CONNACK nothing is refused.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The client identifier in use: empty until the server has assigned one.
+    pub fn client_identifier(&self) -> &Utf8String {
+        &self.client_identifier
+    }
+
+    /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
+    pub fn in_flight(&self) -> usize {
+        self.outbound.unsettled()
+    }
+
+    /// Messages that wait for a connection, the window or the socket.
+    pub fn queued(&self) -> usize {
+        self.outbound.queue().len()
+    }
+
+    /// Bytes of topics, properties and payloads of the messages that wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbound.queue().bytes()
+    }
+
+    /// Whether [`publish`](Self::publish) would accept a message of so many bytes of topic, properties and payload
+    /// without dropping another.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.outbound.queue().fits(bytes, &self.config.queue)
+    }
+
+    /// Whether a QoS 0 message would go into the output at once.
+    pub fn has_output_room(&self) -> bool {
+        self.phase == Phase::Connected && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
+    }
+
+    /// Messages that were delivered, or wait to be, and were not acknowledged with their token.
+    pub fn untaken(&self) -> usize {
+        self.inbound.untaken()
+    }
+
+    /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge its token.
+    pub fn is_superseded(&self, token: &AckToken) -> bool {
+        self.inbound.is_superseded(token)
+    }
+
+    /// The topic filters that the server has granted and that were not unsubscribed.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.requests.filters()
+    }
+
+    /// What was tolerated or left out so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether the socket should be read. False while too many messages wait to be taken and the server owes us
+    /// nothing, or while it does not read what we send; when it becomes true again, call
+    /// [`handle_input`](Self::handle_input) with what is left, even without new bytes.
+    pub fn wants_input(&self) -> bool {
+        match self.phase {
+            Phase::Closed | Phase::Closing => true,
+            _ if self.output.is_stuck() => false,
+            _ => !self.inbound.is_above_soft(&self.config.inbound) || self.awaits_answer(),
+        }
+    }
+
+    /// Whether the server owes us anything.
+    fn awaits_answer(&self) -> bool {
+        self.phase == Phase::Connecting
+            || self.outbound.in_flight() > 0
+            || self.requests.outstanding > 0
+            || !self.requests.pings.is_empty()
+            || self.timers.get(Timer::PingResponse).is_some()
+    }
+
+    // ---- handlers
+
+    /// A transport is up: the CONNECT is queued. An earlier connection must have been closed with
+    /// [`handle_close`](Self::handle_close); if it was not, it is now.
+    pub fn handle_open(&mut self, now: Instant, connect: ConnectOptions) {
+        if self.phase != Phase::Closed {
+            self.handle_close(now, ConnectionError::ClosedByPeer);
+        }
+        let version = connect.version;
+        self.output.open(version);
+        self.inbound.open();
+        self.limits = Limits::unknown();
+        self.ended = false;
+        self.error = None;
+        self.error_told = false;
+        self.unread = 0;
+        self.last_sent = now;
+        self.last_received = now;
+        self.phase = Phase::Connecting;
+        self.timers.set(Timer::ConnAck, now + self.config.connect_timeout);
+        // In 3.x a clean session is clean each time; in MQTT 5 only the first connection starts clean.
+        self.clean_start = self.config.clean_start && !(self.established && version.has_properties());
+        let connect = self.connect(connect);
+        if let Err(what) = self.output.packet(&connect.into()) {
+            self.close_with(ConnectionError::CannotConnect { version, what });
+        }
+    }
+
+    fn connect(&self, options: ConnectOptions) -> Connect {
+        let config = &self.config;
+        let properties = if options.version.has_properties() {
+            ConnectProperties {
+                session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
+                receive_maximum: Some(config.inbound.receive_maximum).filter(|&n| n != NonZeroU16::MAX),
+                maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
+                topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
+                user_properties: options.user_properties,
+                ..ConnectProperties::default()
+            }
+        } else {
+            ConnectProperties::default()
+        };
+        Connect {
+            version: options.version,
+            clean_start: self.clean_start,
+            keep_alive: config.keep_alive,
+            client_identifier: self.client_identifier.clone(),
+            will: options.will.map(|will| {
+                let mut will = *will;
+                if !options.version.has_properties() {
+                    will.delay_interval = None;
+                    will.properties = martlet_proto::PublishProperties::default();
+                }
+                will
+            }),
+            user_name: options.user_name,
+            password: options.password,
+            properties,
+        }
+    }
+
+    fn session_expiry(&self) -> u32 {
+        self.config.session_expiry_interval.unwrap_or(SESSION_EXPIRY)
+    }
+
+    /// Bytes have arrived, or [`wants_input`](Self::wants_input) has become true again. Whole packets are consumed
+    /// from the front; keep the rest and append to it.
+    pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
+        if input.len() > self.unread && !matches!(self.phase, Phase::Closed | Phase::Closing) {
+            self.last_received = now;
+            // Any byte answers for the link.
+            self.timers.stop(Timer::PingResponse);
+            self.arm_keep_alive();
+        }
+        loop {
+            if matches!(self.phase, Phase::Closed | Phase::Closing) {
+                input.clear();
+                break;
+            }
+            if !self.wants_input() {
+                break;
+            }
+            let done = match Packet::decode(input, self.output.version, self.config.maximum_packet_size) {
+                Ok(None) => break,
+                Ok(Some(packet)) => self.handle_packet(now, packet),
+                Err(error) => Err(ConnectionError::Malformed(error)),
+            };
+            if let Err(error) = done {
+                self.fail(error);
+            }
+        }
+        self.unread = input.len();
+        self.finish_drain();
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: Packet) -> Result<(), ConnectionError> {
+        match packet {
+            Packet::Disconnect(packet) if self.output.version.has_properties() => {
+                return self.handle_disconnect(*packet);
+            }
+            Packet::ConnAck(packet) if self.phase == Phase::Connecting => {
+                return self.handle_connack(now, *packet);
+            }
+            packet if self.phase == Phase::Connecting => {
+                return Err(ConnectionError::PeerMisbehaved(Misbehaviour::BeforeConnAck(
+                    packet.packet_type(),
+                )));
+            }
+            Packet::Publish(publish) => return self.handle_publish(publish),
+            Packet::PubAck(ack) => self.handle_puback(ack),
+            Packet::PubRec(ack) => self.handle_pubrec(ack),
+            Packet::PubRel(ack) => self.inbound.handle_pubrel(ack.packet_identifier, &mut self.output),
+            Packet::PubComp(ack) => {
+                let acked = self.outbound.handle_pubcomp(ack.packet_identifier);
+                self.acknowledged(&acked, || Ok(Settled::SUCCESS));
+            }
+            Packet::SubAck(packet) => return self.handle_suback(*packet),
+            Packet::UnsubAck(packet) => return self.handle_unsuback(*packet),
+            Packet::PingResp => {
+                if let Some(Some(operation)) = self.requests.pings.pop_front() {
+                    self.events.push_back(Event::Pong { operation, result: Ok(()) });
+                }
+            }
+            Packet::ConnAck(_) => return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SecondConnAck)),
+            Packet::Auth(_) => return Err(ConnectionError::PeerMisbehaved(Misbehaviour::UnexpectedAuth)),
+            Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq
+            | Packet::Disconnect(_) => {
+                return Err(ConnectionError::PeerMisbehaved(Misbehaviour::NotAServerPacket(
+                    packet.packet_type(),
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_connack(&mut self, now: Instant, connack: ConnAck) -> Result<(), ConnectionError> {
+        if connack.reason.is_error() {
+            let ConnAck { reason, properties, .. } = connack;
+            return Err(ConnectionError::Refused(Box::new(Refusal {
+                reason,
+                reason_string: properties.reason_string,
+                server_reference: properties.server_reference,
+                user_properties: properties.user_properties,
+            })));
+        }
+        let version = self.output.version;
+        // 3.1 cannot say; what it should have, it has.
+        let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
+        if session_present && self.clean_start {
+            return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionPresentAfterCleanStart));
+        }
+        if session_present && !self.established && self.config.strict_session_present {
+            return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionUnknown));
+        }
+        let expiry = if version.has_properties() { self.session_expiry() } else { 0 };
+        self.limits = Limits::new(&connack, version, self.config.keep_alive, expiry);
+        if let Some(assigned) = &connack.properties.assigned_client_identifier {
+            self.client_identifier = assigned.clone();
+        }
+        self.timers.stop(Timer::ConnAck);
+        self.phase = Phase::Connected;
+        self.arm_keep_alive();
+        if session_present {
+            self.outbound.resume();
+        } else {
+            self.inbound.lose_session();
+            for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
+                self.report(fate, Err(PublishError::InDoubt));
+            }
+        }
+        // 3.1 cannot say that it lost the session; asking again does no harm.
+        if self.established && (!session_present || version == Version::V3_1) {
+            self.requests.restore(self.limits.maximum_packet_size);
+        }
+        self.established = true;
+        self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
+        while let Some(request) = self.requests.pending.pop_front() {
+            self.send_request(request);
+        }
+        self.pump(now);
+        Ok(())
+    }
+
+    fn handle_disconnect(&mut self, packet: Disconnect) -> Result<(), ConnectionError> {
+        if packet.session_expiry_interval.is_some() {
+            return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionExpiryInDisconnect));
+        }
+        Err(ConnectionError::DisconnectedByPeer(Box::new(Farewell {
+            reason: packet.reason,
+            reason_string: packet.reason_string,
+            server_reference: packet.server_reference,
+            user_properties: packet.user_properties,
+        })))
+    }
+
+    /// The time is `now`; timers that have run out do their work. Early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for timer in Timer::ALL {
+            let Some(due) = self.timers.expire(timer, now) else { continue };
+            match timer {
+                Timer::ConnAck => self.fail(ConnectionError::Timeout(Awaited::ConnAck)),
+                Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
+                Timer::KeepAlive => {
+                    self.send_ping(None);
+                    // It counts from when the PINGREQ was due, whether or not the socket takes it.
+                    if self.timers.get(Timer::PingResponse).is_none() {
+                        self.timers.set(Timer::PingResponse, due + self.config.ping_timeout);
+                    }
+                    self.arm_keep_alive();
+                }
+                Timer::Request => self.expire_requests(now),
+                Timer::PublishTimeout => {
+                    while let Some((id, operation)) = self.publish_deadlines.expire(now) {
+                        if let Some(fate) = self.outbound.give_up(id, operation) {
+                            self.report(Fate { reported: false, ..fate }, Err(PublishError::Timeout));
+                        }
+                    }
+                    self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                }
+                Timer::Expiry => {
+                    for outgoing in self.outbound.take_expired(now) {
+                        self.report(outgoing.fate(), Err(PublishError::Expired));
+                    }
+                    // At most once a second: looking costs as much as the queue is long.
+                    let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
+                    self.timers.set(Timer::Expiry, next);
+                }
+                Timer::Drain => self.say_goodbye(),
+            }
+        }
+        // What ran out just now may have been due again already, as with a keep alive in a long pause.
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.handle_timeout(now);
+        }
+        self.finish_drain();
+    }
+
+    /// The network connection is gone. `reason` is told to the application, unless the session had a reason of its
+    /// own to end it.
+    pub fn handle_close(&mut self, now: Instant, reason: ConnectionError) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.phase == Phase::Draining {
+            // Nothing can be settled any more.
+            self.end();
+        }
+        self.phase = Phase::Closed;
+        let expiry = self.timers.get(Timer::Expiry);
+        self.timers = Timers::default();
+        self.timers.set(Timer::Expiry, expiry.filter(|_| !self.ended));
+        self.publish_deadlines.clear();
+        self.ping_queued = false;
+        self.unread = 0;
+        self.goodbye = None;
+        let unanswered = self.outbound.handle_close(self.output.handed_out());
+        self.output.open(self.output.version);
+        self.limits = Limits::unknown();
+        self.inbound.handle_close();
+        for operation in self.requests.handle_close(unanswered) {
+            self.events.push_back(Event::Pong { operation, result: Err(RequestError::NotConnected) });
+        }
+        if self.ended {
+            self.fail_pending();
+        }
+        let reason = self.error.take().unwrap_or(reason);
+        self.error_told = false;
+        self.events.push_back(Event::Disconnected(reason));
+        self.handle_timeout(now);
+    }
+
+    // ---- commands
+
+    /// Ends the connection: what was accepted is sent and settled within the drain time, then a DISCONNECT leaves and
+    /// [`poll_close`](Self::poll_close) asks for the end. Whatever is not settled then is told as
+    /// [`PublishError::Closed`]. Without a connection all of that happens at once.
+    pub fn disconnect(&mut self, now: Instant, options: DisconnectOptions) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        match self.phase {
+            Phase::Closed | Phase::Closing => self.end(),
+            Phase::Connecting => {
+                self.end();
+                self.close_with(ConnectionError::ClosedHere);
+            }
+            Phase::Connected | Phase::Draining => {
+                self.phase = Phase::Draining;
+                self.timers.set(Timer::Drain, now + options.drain);
+                self.goodbye = Some(Box::new(options));
+                self.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Nothing is left to wait for: goodbye.
+    fn finish_drain(&mut self) {
+        if self.phase == Phase::Draining
+            && self.outbound.unsettled() == 0
+            && self.outbound.queue().len() == 0
+            && self.requests.outstanding == 0
+        {
+            self.say_goodbye();
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        let options = *self.goodbye.take().unwrap_or_default();
+        let mut packet = Disconnect::new(options.reason);
+        let version = self.output.version;
+        if version.has_properties() {
+            // Zero cannot become more than zero [MQTT-3.14.2]; what stays as it is goes without saying.
+            let wanted = options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(0);
+            packet.session_expiry_interval =
+                Some(wanted).filter(|&it| it != self.session_expiry() && self.session_expiry() != 0);
+            packet.reason_string = options.reason_string;
+            packet.user_properties = options.user_properties;
+            let limit = self.limits.maximum_packet_size as usize;
+            if Packet::from(packet.clone()).encoded_len(version) > limit {
+                packet.reason_string = None;
+                packet.user_properties.clear();
+            }
+        }
+        // In 3.x there is no DISCONNECT with another reason: closing without one says that something was wrong.
+        if version.has_properties() || packet.reason == DisconnectReasonCode::NormalDisconnection {
+            self.output.packet(&packet.into()).expect("a DISCONNECT of this version");
+        }
+        self.end();
+        self.close_with(ConnectionError::ClosedHere);
+    }
+
+    /// Tells everyone who waits that there will be no answer.
+    fn end(&mut self) {
+        for fate in self.outbound.report_all() {
+            self.report(fate, Err(PublishError::Closed));
+        }
+        self.timers.stop(Timer::Expiry);
+        self.fail_pending();
+    }
+
+    // ---- polls
+
+    /// Appends bytes for the server to `out`, bounded to about 64 KiB past one packet; returns how many. They count as
+    /// sent from now on. Call it when the socket can take more, until it returns 0.
+    #[must_use = "0 means that there is nothing to write"]
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut SendBuffer) -> usize {
+        self.pump(now);
+        self.finish_drain();
+        let n = self.output.hand_out(out);
+        if n == 0 {
+            return 0;
+        }
+        self.last_sent = now;
+        self.ping_queued = false;
+        self.arm_keep_alive();
+        let upto = self.output.handed_out();
+        if self.requests.deadlines.handed_out(upto, now + self.config.request_timeout) {
+            self.timers.set(Timer::Request, self.requests.deadlines.next());
+        }
+        if let Some(timeout) = self.config.publish_timeout {
+            if self.publish_deadlines.handed_out(upto, now + timeout) {
+                let outbound = &self.outbound;
+                self.publish_deadlines
+                    .tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
+                self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+            }
+        }
+        n
+    }
+
+    /// What the application should know next.
+    #[must_use = "an event is told once"]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front().or_else(|| {
+            let dropped = core::mem::take(&mut self.inbound_dropped);
+            (dropped > 0).then_some(Event::InboundDropped(dropped))
+        })
+    }
+
+    /// The connection is to be closed, and why; told once. Write what [`poll_transmit`](Self::poll_transmit) still
+    /// gives, within a deadline of your own, close the socket, and call [`handle_close`](Self::handle_close).
+    #[must_use = "the connection is to be closed"]
+    pub fn poll_close(&mut self) -> Option<ConnectionError> {
+        if self.error_told {
+            return None;
+        }
+        self.error_told = self.error.is_some();
+        self.error.clone()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` when there is nothing to wait for.
+    #[must_use = "wait for it besides the socket"]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    // ---- transitions
+
+    /// The connection cannot go on; MQTT 5 tells the server why.
+    pub(crate) fn fail(&mut self, error: ConnectionError) {
+        if matches!(self.phase, Phase::Closed | Phase::Closing) {
+            return;
+        }
+        if let Some(reason) = error.disconnect_reason().filter(|_| self.output.version.has_properties()) {
+            self.output.packet(&Disconnect::new(reason).into()).expect("a DISCONNECT with a reason code");
+        }
+        if self.phase == Phase::Draining {
+            self.end();
+        }
+        self.close_with(error);
+    }
+
+    fn close_with(&mut self, error: ConnectionError) {
+        self.phase = Phase::Closing;
+        let expiry = self.timers.get(Timer::Expiry);
+        self.timers = Timers::default();
+        self.timers.set(Timer::Expiry, expiry);
+        self.error = Some(error);
+        self.error_told = false;
+    }
+
+    /// The next PINGREQ: a margin before the keep alive has passed without anything sent, or when it has passed
+    /// without anything received (MQTT 5 §3.1.2.10).
+    #[inline]
+    fn arm_keep_alive(&mut self) {
+        if self.limits.keep_alive == 0 || !matches!(self.phase, Phase::Connected | Phase::Draining) {
+            return self.timers.stop(Timer::KeepAlive);
+        }
+        let keep_alive = Duration::from_secs(self.limits.keep_alive.into());
+        let margin = self.config.keep_alive_margin.unwrap_or(keep_alive / 4).min(keep_alive / 2);
+        let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
+        let asked = self.timers.get(Timer::PingResponse).is_some();
+        let nothing_received = (!asked && !self.ping_queued).then(|| self.last_received + keep_alive);
+        self.timers.set(Timer::KeepAlive, nothing_sent.into_iter().chain(nothing_received).min());
+    }
+}

@@ -1,0 +1,66 @@
+//! The session's timers: an enum and a table.
+
+use crate::Instant;
+
+/// When to …
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Timer {
+    /// … give up waiting for the CONNACK.
+    ConnAck,
+    /// … send a PINGREQ.
+    KeepAlive,
+    /// … give up a connection on which nothing arrives after a PINGREQ.
+    PingResponse,
+    /// … fail the oldest subscribe, unsubscribe or ping without an answer.
+    Request,
+    /// … tell the oldest waiting publish that its time is over.
+    PublishTimeout,
+    /// … drop the next expired message from the queue.
+    Expiry,
+    /// … stop waiting for acknowledgements and disconnect.
+    Drain,
+}
+
+impl Timer {
+    const COUNT: usize = 7;
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::ConnAck,
+        Self::KeepAlive,
+        Self::PingResponse,
+        Self::Request,
+        Self::PublishTimeout,
+        Self::Expiry,
+        Self::Drain,
+    ];
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Timers([Option<Instant>; Timer::COUNT]);
+
+impl Timers {
+    #[inline]
+    pub(crate) fn set(&mut self, timer: Timer, at: impl Into<Option<Instant>>) {
+        self.0[timer as usize] = at.into();
+    }
+
+    #[inline]
+    pub(crate) fn stop(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    pub(crate) fn get(&self, timer: Timer) -> Option<Instant> {
+        self.0[timer as usize]
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.0.iter().copied().flatten().min()
+    }
+
+    /// Stops the timer and says so when it has run out; tells when that was.
+    pub(crate) fn expire(&mut self, timer: Timer, now: Instant) -> Option<Instant> {
+        let due = self.get(timer).filter(|&at| at <= now)?;
+        self.stop(timer);
+        Some(due)
+    }
+}
