@@ -242,6 +242,9 @@ impl Details {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// The topic name is wrong.
+    #[error("topic name: {0}")]
+    Topic(martlet_proto::TopicError),
     /// The queue is full. Wait for completions, or choose a policy that drops.
     #[error("the queue of unsent messages is full")]
     QueueFull,

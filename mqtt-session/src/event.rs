@@ -140,6 +140,13 @@ pub struct AckToken {
     pub(crate) bytes: u32,
 }
 
+impl AckToken {
+    /// The quality of service of the message.
+    pub const fn qos(&self) -> QoS {
+        self.qos
+    }
+}
+
 /// What a session tells the application, in order.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -41,6 +41,10 @@ impl Output {
         self.handed_out
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.buffer.len() < ENOUGH

@@ -205,6 +205,21 @@ impl Session {
         self.phase == Phase::Connected && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
     }
 
+    /// Whether a message of so many bytes would be refused even by an empty queue.
+    pub fn never_fits(&self, bytes: usize) -> bool {
+        self.config.queue.messages == 0 || bytes > self.config.queue.bytes
+    }
+
+    /// Whether there are bytes to hand out.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Whether [`disconnect`](Self::disconnect) was called since the last [`handle_open`](Self::handle_open).
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Messages that were delivered, or wait to be, and were not acknowledged with their token.
     pub fn untaken(&self) -> usize {
         self.inbound.untaken()

@@ -1,0 +1,56 @@
+//! The Martlet MQTT client on tokio.
+//!
+//! ```no_run
+//! use martlet_tokio::QoS;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = martlet_tokio::connect("mqtt://user:secret@broker.example").await?;
+//! let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
+//! client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
+//! while let Some(message) = readings.next().await {
+//!     println!("{}: {:?}", message.topic(), message.text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **What it does.** [`connect`] spawns a driver and waits for the connection. For more say,
+//! `Client::builder(uri)?.build(Tokio)` gives the client and its driver: spawn the driver yourself, or poll it in a
+//! `select!`. **What it does not touch.** Everything but sockets, time and the spawn is `martlet-client`'s, whose
+//! types are exported here.
+//!
+//! `tokio::time::pause()` drives all of the client's time: keep alive, deadlines, reconnects.
+
+mod runtime;
+
+pub use martlet_client::*;
+pub use runtime::{Sleep, Socket, Tokio};
+
+/// Connects with everything at its default: spawns the driver on the current runtime and waits for the server's answer.
+///
+/// Cancel safe: dropped while it waits, the attempt ends.
+///
+/// # Errors
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it; with its code.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
+    connect_with(Client::builder(uri)?).await
+}
+
+/// Connects with what the builder says: spawns the driver on the current runtime and waits for the server's answer.
+///
+/// Cancel safe: dropped while it waits, the attempt ends.
+///
+/// # Errors
+/// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+    let (client, driver) = builder.build(Tokio);
+    tokio::spawn(driver);
+    client.connected().await?;
+    Ok(client)
+}

@@ -1,0 +1,193 @@
+//! Everything that can be set before a client connects.
+
+use crate::client::Client;
+use crate::driver::Driver;
+use crate::error::ConnectError;
+use crate::link::{Link, LinkConfig, VersionChoice};
+use crate::observer::{Observer, Trace};
+use crate::reconnect::{Reconnect, SplitMix};
+use crate::runtime::{Runtime, SocketOptions};
+use crate::shared::Shared;
+use martlet_proto::{BinaryData, Utf8String, Version, Will};
+use martlet_session::{Config, ConnectOptions, Session};
+use martlet_transport::Endpoint;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sets up a client. Made by [`Client::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    endpoints: Vec<Endpoint>,
+    config: Config,
+    connect: ConnectOptions,
+    version: VersionChoice,
+    reconnect: Reconnect,
+    socket: SocketOptions,
+    dial_timeout: Duration,
+    drain: Duration,
+    seed: Option<u64>,
+    client_identifier: bool,
+    observer: Option<Box<dyn Observer + Send>>,
+}
+
+impl Client {
+    /// A client of the server at this URI (`mqtt://user:password@host:port`), with everything else at its default.
+    ///
+    /// # Errors
+    /// [`ConnectError::Uri`] when the URI is wrong.
+    pub fn builder(uri: &str) -> Result<Builder, ConnectError> {
+        Ok(Builder {
+            endpoints: vec![Endpoint::parse(uri)?],
+            config: Config::default(),
+            connect: ConnectOptions::new(Version::V5),
+            version: VersionChoice::Negotiate,
+            reconnect: Reconnect::default(),
+            socket: SocketOptions::default(),
+            dial_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            seed: None,
+            client_identifier: false,
+            observer: None,
+        })
+    }
+}
+
+impl Builder {
+    /// Adds a server to fail over to.
+    ///
+    /// # Errors
+    /// [`ConnectError::Uri`] when the URI is wrong.
+    pub fn server(mut self, uri: &str) -> Result<Self, ConnectError> {
+        self.endpoints.push(Endpoint::parse(uri)?);
+        Ok(self)
+    }
+
+    /// Sets the client identifier. Default: `martlet` and 16 random letters and digits. Empty: the server assigns one.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long or holds U+0000.
+    pub fn client_identifier(mut self, identifier: &str) -> Result<Self, ConnectError> {
+        self.config.client_identifier = setting("client identifier", identifier.try_into())?;
+        self.client_identifier = true;
+        Ok(self)
+    }
+
+    /// Sets who we are; the URI's user name and password, if it has any, take its place.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when one is too long or the name holds U+0000.
+    pub fn credentials(mut self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+        self.connect.user_name = Some(setting("user name", Utf8String::try_from(user_name))?);
+        self.connect.password = Some(setting("password", BinaryData::try_from(password.as_ref()))?);
+        Ok(self)
+    }
+
+    /// Sets the message that the server publishes when the connection breaks. Default: none.
+    pub fn will(mut self, will: Will) -> Self {
+        self.connect.will = Some(Box::new(will));
+        self
+    }
+
+    /// Speaks this version and no other. Default: MQTT 5, and 3.1.1 with a server that does not know it.
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = VersionChoice::Fixed(version);
+        self
+    }
+
+    /// Sets whether the first connection begins a new session. Default: true.
+    pub fn clean_start(mut self, clean: bool) -> Self {
+        self.config.clean_start = clean;
+        self
+    }
+
+    /// Sets the keep alive, in seconds; 0 turns it off. Default: 60.
+    pub fn keep_alive(mut self, seconds: u16) -> Self {
+        self.config.keep_alive = seconds;
+        self
+    }
+
+    /// Changes anything of the session's configuration: windows, queues, limits, deadlines.
+    pub fn session(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Sets when a lost connection is made again.
+    pub fn reconnect(mut self, change: impl FnOnce(&mut Reconnect)) -> Self {
+        change(&mut self.reconnect);
+        self
+    }
+
+    /// Changes how sockets are set up.
+    pub fn socket(mut self, change: impl FnOnce(&mut SocketOptions)) -> Self {
+        change(&mut self.socket);
+        self
+    }
+
+    /// Sets how long resolving the name and opening the socket may take in all. Default: 10 s.
+    pub fn dial_timeout(mut self, timeout: Duration) -> Self {
+        self.dial_timeout = timeout;
+        self
+    }
+
+    /// Sets how long what was published may take to be settled when the client disconnects. Default: 5 s.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.drain = time;
+        self
+    }
+
+    /// Sets the seed of everything random: the client identifier and the waits between attempts. Default: a new one
+    /// for each client.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Shows every packet to this observer.
+    pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Makes the client and its driver, which dials when it is first polled.
+    pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
+        let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
+        if !self.client_identifier {
+            self.config.client_identifier = generated_identifier(&mut random);
+        }
+        let link = Link::new(LinkConfig {
+            endpoints: self.endpoints,
+            version: self.version,
+            connect: self.connect,
+            reconnect: self.reconnect,
+            dial_timeout: self.dial_timeout,
+            seed: random.next(),
+        });
+        let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
+        let client = Client::new(Arc::clone(&shared));
+        (client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new)))
+    }
+}
+
+/// 23 letters and digits: what every server must take (MQTT 5 §3.1.3.1).
+fn generated_identifier(random: &mut SplitMix) -> Utf8String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let letters = (0..16).map(|_| char::from(ALPHABET[(random.next() % 62) as usize]));
+    let identifier: String = "martlet".chars().chain(letters).collect();
+    Utf8String::new(identifier).expect("letters and digits")
+}
+
+fn setting<T>(what: &'static str, value: Result<T, martlet_proto::TextError>) -> Result<T, ConnectError> {
+    value.map_err(|error| ConnectError::Setting { what, error })
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("endpoints", &self.endpoints)
+            .field("config", &self.config)
+            .field("connect", &self.connect)
+            .finish_non_exhaustive()
+    }
+}

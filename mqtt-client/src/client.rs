@@ -1,0 +1,258 @@
+//! The handle.
+
+use crate::error::ConnectError;
+use crate::events::Events;
+use crate::publish::{Publish, Receipt, publish};
+use crate::shared::{Handle, Shared, wake};
+use crate::subscription::{PendingReply, Subscribe, Subscription};
+use bytes::Bytes;
+use martlet_proto::{DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName};
+use martlet_session::{
+    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
+};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// A handle of a connection. Cheap to clone; all clones are the same client. Nothing here blocks a thread: waiting is
+/// an `.await`.
+///
+/// When the last handle and the last stream are dropped, the client disconnects; it first lets what was published be
+/// settled, for as long as the builder's `drain` allows.
+#[derive(Debug, Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+impl Client {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { handle: Arc::new(Handle { shared }) }
+    }
+
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Publishes a message: await it for the server's answer, or `enqueue` it for a receipt.
+    ///
+    /// It does nothing until it is awaited, and waits for room. With QoS 1 and 2 it completes when the server has
+    /// settled the message, through queueing and reconnects; with QoS 0, when it is in the output
+    /// ([`flush`](Self::flush) waits for the socket). While there is no connection messages are queued within the
+    /// bounds.
+    ///
+    /// Cancel safe: dropped before it was accepted, nothing was published; dropped later, the message goes its way.
+    pub fn publish(
+        &self,
+        topic: impl TryInto<TopicName, Error: Into<TopicError>>,
+        payload: impl Into<Bytes>,
+    ) -> Publish<'_> {
+        Publish::new(self, topic.try_into().map_err(Into::into), payload.into())
+    }
+
+    /// Publishes a message now, or refuses it.
+    ///
+    /// # Errors
+    /// [`PublishError`], [`QueueFull`](PublishError::QueueFull) among them; nothing has changed then.
+    pub fn try_publish(&self, message: Outgoing) -> Result<Receipt, PublishError> {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        let result = publish(shared, &mut state, message);
+        let driver = state.call_driver();
+        drop(state);
+        wake(driver);
+        result
+    }
+
+    /// Subscribes at QoS 0, unless the builder says otherwise; await it for the stream of messages.
+    pub fn subscribe(&self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>) -> Subscribe<'_> {
+        Subscribe::new(self).and(filter, QoS::AtMostOnce)
+    }
+
+    /// Subscribes to several filters in one SUBSCRIBE, with one stream for all.
+    pub fn subscribe_all<F>(&self, filters: impl IntoIterator<Item = (F, QoS)>) -> Subscribe<'_>
+    where
+        F: TryInto<TopicFilter, Error: Into<TopicError>>,
+    {
+        filters.into_iter().fold(Subscribe::new(self), |subscribe, (filter, qos)| subscribe.and(filter, qos))
+    }
+
+    /// Unsubscribes from a filter and waits for the server's answer; streams that have no other filter end.
+    ///
+    /// Cancel safe: dropped while it waits, the UNSUBSCRIBE goes its way.
+    ///
+    /// # Errors
+    /// [`RequestError`] when it could not be asked, or was not answered.
+    pub async fn unsubscribe(&self, filter: &TopicFilter) -> Result<(), RequestError> {
+        let mut pending = PendingReply::unsubscribe(&self.handle, vec![filter.clone()])?;
+        let mut wakers = crate::wakers::Wakers::default();
+        self.shared().lock().routes.remove_filter(filter, &mut wakers);
+        wakers.wake();
+        poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()
+    }
+
+    /// The stream of all messages that no subscription explains, such as those of a resumed session. It exists before
+    /// the first CONNECT is sent, so that none is lost for want of a listener. `None` while somebody has it.
+    pub fn catch_all(&self) -> Option<Subscription> {
+        Subscription::catch_all(&self.handle)
+    }
+
+    /// Asks the server for a sign of life.
+    ///
+    /// Cancel safe: dropped while it waits, only the answer is not told.
+    ///
+    /// # Errors
+    /// [`RequestError::NotConnected`] without a connection, [`RequestError::Timeout`] without an answer.
+    pub async fn ping(&self) -> Result<(), RequestError> {
+        let operation = self.shared().act(|state, now| {
+            let operation = state.session.ping(now)?;
+            state.expect_reply(operation);
+            Ok::<_, RequestError>(operation)
+        })?;
+        let mut pending = PendingReply { handle: Arc::clone(&self.handle), operation: Some(operation) };
+        poll_fn(|cx| pending.poll(cx)).await.into_pong()
+    }
+
+    /// Waits until everything published so far, and nothing else, is left to write: the socket has taken it all.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The reason when the client has disconnected for good.
+    pub async fn flush(&self) -> Result<(), ConnectionError> {
+        self.watch(|state| match &state.terminated {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None if state.is_flushed() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// The connection as it is now; `None` while there is none.
+    pub fn connection(&self) -> Option<Arc<Connected>> {
+        self.shared().lock().connected.clone()
+    }
+
+    /// Waits for a connection.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The reason when there will be none.
+    pub async fn connected(&self) -> Result<Arc<Connected>, ConnectError> {
+        self.watch(|state| match (&state.connected, &state.terminated) {
+            (Some(connected), _) => Poll::Ready(Ok(Arc::clone(connected))),
+            (None, Some(error)) => Poll::Ready(Err(error.clone().into())),
+            (None, None) => Poll::Pending,
+        })
+        .await
+    }
+
+    /// What happens to the client from now on.
+    pub fn events(&self) -> Events {
+        Events::new(Arc::clone(&self.handle))
+    }
+
+    /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
+    pub fn in_flight(&self) -> usize {
+        self.shared().lock().session.in_flight()
+    }
+
+    /// Messages that wait for a connection, the window or the socket.
+    pub fn queued(&self) -> usize {
+        self.shared().lock().session.queued()
+    }
+
+    /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends a DISCONNECT and
+    /// waits for the end. It wins over any reconnecting. Await it.
+    pub fn disconnect(&self) -> Disconnect<'_> {
+        let drain = self.shared().lock().drain;
+        Disconnect { client: self, options: DisconnectOptions { drain, ..DisconnectOptions::default() } }
+    }
+
+    async fn watch<T>(&self, mut look: impl FnMut(&crate::shared::State) -> Poll<T>) -> T {
+        let mut watch = Watch { shared: self.shared(), id: None };
+        poll_fn(|cx| {
+            let mut state = watch.shared.lock();
+            let found = look(&state);
+            if found.is_pending() {
+                state.watch(&mut watch.id, cx);
+                let driver = state.call_driver();
+                drop(state);
+                wake(driver);
+            }
+            found
+        })
+        .await
+    }
+}
+
+struct Watch<'a> {
+    shared: &'a Arc<Shared>,
+    id: Option<u64>,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.shared.lock().unwatch(id);
+        }
+    }
+}
+
+/// A disconnect about to be made, from [`Client::disconnect`]; await it.
+#[derive(Debug)]
+#[must_use = "a disconnect does nothing until it is awaited"]
+pub struct Disconnect<'a> {
+    client: &'a Client,
+    options: DisconnectOptions,
+}
+
+impl Disconnect<'_> {
+    /// How long what was published may take to be settled. Zero: at once.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.options.drain = time;
+        self
+    }
+
+    /// What to tell the server; `DisconnectWithWillMessage` has it publish the will, in 3.x by closing without a word.
+    pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
+        self.options.reason = reason;
+        self
+    }
+
+    /// Seconds that the session is to outlive the connection (MQTT 5).
+    pub fn session_expiry_interval(mut self, seconds: u32) -> Self {
+        self.options.session_expiry_interval = Some(seconds);
+        self
+    }
+}
+
+impl<'a> IntoFuture for Disconnect<'a> {
+    type Output = ();
+    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+    /// Cancel safe: once polled, the client disconnects whether or not this is waited for.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.client.shared().act(|state, now| state.session.disconnect(now, self.options));
+            let terminated = |state: &crate::shared::State| {
+                if state.terminated.is_some() { Poll::Ready(()) } else { Poll::Pending }
+            };
+            self.client.watch(terminated).await;
+        })
+    }
+}
+
+#[expect(dead_code, reason = "says at compile time what a handle must be")]
+fn handles_can_be_sent_and_shared() {
+    fn is<T: Send + Sync + 'static>() {}
+    is::<Client>();
+    is::<Subscription>();
+    is::<Receipt>();
+}

@@ -1,0 +1,307 @@
+//! The driver: the one future that moves bytes between the link and a socket.
+
+use crate::events::ClientEvent;
+use crate::link::{Link, LinkEvent};
+use crate::observer::Trace;
+use crate::runtime::{Pinned, Runtime, SocketOptions, Timer};
+use crate::shared::Shared;
+use crate::wakers::Wakers;
+use bytes::Buf;
+use futures_io::{AsyncRead, AsyncWrite};
+use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// How many turns the driver takes before it lets others run; it wakes itself then.
+const TURNS: usize = 32;
+
+/// How much is read at a time.
+const READ_SIZE: usize = 64 * 1024;
+
+thread_local! {
+    /// Where reads go before they are appended to what the link has: one for each thread, not for each connection,
+    /// so that an idle connection holds none.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Drives a client: spawn it, or poll it where you like. It ends, with the reason, when the client has disconnected for
+/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits.
+#[must_use = "the client does nothing unless its driver is polled"]
+pub struct Driver<R: Runtime> {
+    runtime: R,
+    shared: Arc<Shared>,
+    link: Link,
+    io: Io<R>,
+    options: SocketOptions,
+    timer: R::Timer,
+    /// What the timer is set to. It may fire early: the clock decides.
+    armed: Option<Instant>,
+    trace: Option<Trace>,
+    wakers: Wakers,
+}
+
+enum Io<R: Runtime> {
+    Closed,
+    Resolving(Pinned<R::Resolve>),
+    Connecting { connect: Pinned<R::Connect>, rest: std::vec::IntoIter<SocketAddr> },
+    Open { socket: R::Socket, shut_down: bool, unflushed: bool },
+}
+
+impl<R: Runtime> Driver<R> {
+    pub(crate) fn new(
+        runtime: R,
+        shared: Arc<Shared>,
+        link: Link,
+        options: SocketOptions,
+        trace: Option<Trace>,
+    ) -> Self {
+        let timer = runtime.timer();
+        Self {
+            runtime,
+            shared,
+            link,
+            io: Io::Closed,
+            options,
+            timer,
+            armed: None,
+            trace,
+            wakers: Wakers::default(),
+        }
+    }
+
+    /// Opens a socket when the link asks for one. Returns whether anything happened.
+    fn poll_dial(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if let Some(endpoint) = self.link.poll_dial(now) {
+            self.io = Io::Resolving(Box::pin(self.runtime.resolve(endpoint.host(), endpoint.port())));
+        }
+        let mut any = false;
+        while self.link.is_dialing() {
+            match &mut self.io {
+                Io::Resolving(resolve) => match resolve.as_mut().poll(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(addresses)) => {
+                        let nothing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                        self.connect_next(addresses.into_iter(), TransportErrorKind::Resolve, &nothing);
+                    }
+                    Poll::Ready(Err(error)) => self.dial_failed(TransportErrorKind::Resolve, &error),
+                },
+                Io::Connecting { connect, rest } => match connect.as_mut().poll(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(socket)) => {
+                        self.io = Io::Open { socket, shut_down: false, unflushed: false };
+                        if let Some(trace) = &mut self.trace {
+                            trace.open(self.link.version());
+                        }
+                        self.link.handle_dialed();
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let rest = std::mem::take(rest);
+                        self.connect_next(rest, TransportErrorKind::Connect, &error);
+                    }
+                },
+                Io::Closed | Io::Open { .. } => break,
+            }
+            any = true;
+        }
+        any
+    }
+
+    fn connect_next(
+        &mut self,
+        mut rest: std::vec::IntoIter<SocketAddr>,
+        kind: TransportErrorKind,
+        last: &io::Error,
+    ) {
+        match rest.next() {
+            Some(address) => {
+                let connect = Box::pin(self.runtime.connect(address, &self.options));
+                self.io = Io::Connecting { connect, rest };
+            }
+            None => self.dial_failed(kind, last),
+        }
+    }
+
+    fn dial_failed(&mut self, kind: TransportErrorKind, error: &io::Error) {
+        self.io = Io::Closed;
+        self.link.handle_dial_failed(TransportError::new(kind, error.to_string()));
+    }
+
+    /// Reads once. Returns whether anything came.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Io::Open { socket, .. } = &mut self.io else { return false };
+        if !self.link.wants_wire() {
+            return false;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(READ_SIZE, 0);
+            match Pin::new(socket).poll_read(cx, scratch) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => self.link.handle_eof(None),
+                Poll::Ready(Ok(n)) => {
+                    if let Some(trace) = &mut self.trace {
+                        trace.received(now, &scratch[..n]);
+                    }
+                    self.link.handle_wire(&scratch[..n]);
+                }
+                Poll::Ready(Err(error)) => self.link.handle_eof(Some(io_error(&error))),
+            }
+            true
+        })
+    }
+
+    /// Writes what the link has until the socket is full. Returns whether it took anything.
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut any = false;
+        loop {
+            match self.poll_write_once(cx, now) {
+                Poll::Pending => return any,
+                Poll::Ready(Ok(true)) => any = true,
+                Poll::Ready(Ok(false)) => return any,
+                Poll::Ready(Err(error)) => {
+                    self.link.handle_eof(Some(io_error(&error)));
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn poll_write_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<bool>> {
+        let Io::Open { socket, shut_down, unflushed } = &mut self.io else { return Poll::Ready(Ok(false)) };
+        let Some(output) = self.link.poll_wire() else {
+            if *unflushed {
+                ready!(Pin::new(&mut *socket).poll_flush(cx))?;
+                *unflushed = false;
+            }
+            if self.link.is_closing() && !*shut_down {
+                // The server must get everything before the socket goes: shut down our side and wait for its end.
+                ready!(Pin::new(socket).poll_close(cx))?;
+                *shut_down = true;
+            }
+            return Poll::Ready(Ok(false));
+        };
+        let mut slices = [IoSlice::new(&[]); 16];
+        let used = output.chunks_vectored(&mut slices);
+        let n = if used == 1 {
+            ready!(Pin::new(socket).poll_write(cx, &slices[0]))?
+        } else {
+            ready!(Pin::new(socket).poll_write_vectored(cx, &slices[..used]))?
+        };
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        *unflushed = true;
+        if let Some(trace) = &mut self.trace {
+            trace.sent(now, output, n);
+        }
+        self.link.handle_written(now, n);
+        Poll::Ready(Ok(true))
+    }
+
+    /// Moves bytes between the link and the session, under the lock, and tells everyone who waits. Returns whether
+    /// anything happened, and when time is up next.
+    fn exchange(&mut self, now: Instant) -> (bool, Option<Instant>) {
+        let mut state = self.shared.lock();
+        state.begin_turn(now);
+        let mut any = self.link.exchange(now, &mut state.session);
+        if state.session.is_ended() {
+            self.link.stop();
+        }
+        any |= state.dispatch(&mut self.wakers);
+        while let Some(event) = self.link.poll_event() {
+            any = true;
+            let event = match event {
+                LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
+                LinkEvent::Disconnected { error, retry_in } => ClientEvent::Disconnected { error, retry_in },
+            };
+            state.events.push(&event, &mut self.wakers);
+        }
+        state.wake_sleepers(now, &mut self.wakers);
+        let flushed = self.link.poll_wire().is_none() && !state.session.has_output();
+        state.set_flushed(flushed, &mut self.wakers);
+        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper()];
+        if let Some(error) = self.link.stopped() {
+            state.terminate(error.clone(), &mut self.wakers);
+        }
+        drop(state);
+        self.wakers.wake();
+        if !self.link.has_socket() && !self.link.is_dialing() {
+            self.io = Io::Closed;
+        }
+        (any, timeouts.into_iter().flatten().min())
+    }
+
+    /// Sets the timer, unless it fires early enough. Returns whether the time has come.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> bool {
+        let Some(at) = at else { return false };
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.timer.reset(at);
+            self.armed = Some(at);
+        }
+        match self.timer.poll_expired(cx) {
+            Poll::Ready(()) => {
+                self.armed = None;
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+}
+
+impl<R: Runtime> Future for Driver<R>
+where
+    R: Unpin,
+{
+    type Output = ConnectionError;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionError> {
+        let this = self.get_mut();
+        let now = R::now();
+        for _ in 0..TURNS {
+            let mut any = this.poll_dial(cx, now);
+            any |= this.poll_read(cx, now);
+            let (moved, timeout) = this.exchange(now);
+            if let Some(error) = this.link.stopped() {
+                return Poll::Ready(error.clone());
+            }
+            any |= moved;
+            any |= this.poll_write(cx, now);
+            if !any {
+                if this.poll_timer(cx, timeout) {
+                    // The clock is read once for each time that the driver is woken.
+                    break;
+                }
+                if this.shared.lock().rest(cx) {
+                    return Poll::Pending;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Drop for Driver<R> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if state.terminated.is_none() {
+            state.terminate(ConnectionError::ClosedHere, &mut self.wakers);
+        }
+        drop(state);
+        self.wakers.wake();
+    }
+}
+
+impl<R: Runtime> std::fmt::Debug for Driver<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+fn io_error(error: &io::Error) -> TransportError {
+    TransportError::new(TransportErrorKind::Io, error.to_string())
+}

@@ -1,0 +1,40 @@
+//! Errors of the client as a whole. Those of one operation are the session's.
+
+use martlet_proto::{SubAckReasonCode, TextError, TopicError};
+use martlet_session::{ConnectionError, RequestError};
+use martlet_transport::UriError;
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URI is wrong.
+    #[error("wrong URI: {0}")]
+    Uri(#[from] UriError),
+    /// A setting that MQTT cannot carry.
+    #[error("{what}: {error}")]
+    Setting {
+        /// Which.
+        what: &'static str,
+        /// What is wrong with it.
+        error: TextError,
+    },
+    /// The connection could not be made, or the server refused it.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
+/// Why there is no subscription.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The topic filter is wrong.
+    #[error("topic filter: {0}")]
+    Filter(#[from] TopicError),
+    /// It was not asked, or not answered.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The server refused every filter; the codes are in their order.
+    #[error("the server refused the subscription: {}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Refused(Vec<SubAckReasonCode>),
+}

@@ -1,0 +1,66 @@
+//! The MQTT client for every Rust runtime.
+//!
+//! **What it does.** A [`Client`] is a handle: it publishes, subscribes and disconnects. A [`Driver`] is one future that
+//! moves bytes between the session and a socket of some [`Runtime`]. Between them is a [`Link`], which decides when to
+//! dial, and the session of `martlet-session`, under one mutex that is never held across a system call or user code.
+//!
+//! **What it does not touch.** It knows no async runtime. An adapter (`martlet-tokio`, `martlet-smol`,
+//! `martlet-async-std`) provides sockets, a timer and a spawn; most programs use its `connect` function and need
+//! nothing from here but the types.
+//!
+//! ```no_run
+//! # use martlet_client::{Client, QoS, Runtime};
+//! # async fn example<R: Runtime + Unpin>(runtime: R, spawn: impl FnOnce(martlet_client::Driver<R>)) -> Result<(), Box<dyn std::error::Error>> {
+//! let (client, driver) = Client::builder("mqtt://localhost")?.keep_alive(30).build(runtime);
+//! spawn(driver); // on any executor
+//!
+//! let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
+//! client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
+//! while let Some(message) = readings.next().await {
+//!     println!("{}: {:?}", message.topic(), message.text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its operation: see each.
+
+mod builder;
+mod client;
+mod completions;
+mod driver;
+mod error;
+mod events;
+mod link;
+mod message;
+mod observer;
+mod publish;
+mod reconnect;
+mod routes;
+mod runtime;
+mod shared;
+mod subscription;
+mod wakers;
+
+pub use builder::Builder;
+pub use client::{Client, Disconnect};
+pub use driver::Driver;
+pub use error::{ConnectError, SubscribeError};
+pub use events::{ClientEvent, Events};
+pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
+pub use message::Message;
+pub use observer::Observer;
+pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
+pub use reconnect::Reconnect;
+pub use runtime::{Runtime, SocketOptions, Timer};
+pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
+
+pub use martlet_proto::{
+    BinaryData, Packet, PublishProperties, QoS, RetainHandling, SubAckReasonCode, TopicError, TopicFilter,
+    TopicName, Utf8String, Version, Will,
+};
+pub use martlet_session::{
+    Config, Connected, ConnectionError, Instant, Publish as PublishMessage, PublishError, RequestError,
+    Settled, TransportError, TransportErrorKind,
+};
+pub use martlet_transport::{Endpoint, UriError};

@@ -1,0 +1,225 @@
+//! Publishing: a builder that can be awaited, and a receipt.
+
+use crate::client::Client;
+use crate::completions::PublishResult;
+use crate::shared::{Shared, wake};
+use bytes::Bytes;
+use martlet_proto::{PubAckReasonCode, PublishProperties, QoS, TopicError, TopicName};
+use martlet_session::{Accepted, Publish as Outgoing, PublishError, Settled, WhenFull};
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A message about to be published, from [`Client::publish`]. Await it for the server's answer, or
+/// [`enqueue`](Self::enqueue) it for a [`Receipt`].
+#[derive(Debug)]
+#[must_use = "a publish does nothing until it is awaited"]
+pub struct Publish<'a> {
+    client: &'a Client,
+    message: Result<Outgoing, TopicError>,
+}
+
+impl<'a> Publish<'a> {
+    pub(crate) fn new(client: &'a Client, topic: Result<TopicName, TopicError>, payload: Bytes) -> Self {
+        Self { client, message: topic.map(|topic| Outgoing::new(topic, payload)) }
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Outgoing)) -> Self {
+        if let Ok(message) = &mut self.message {
+            set(message);
+        }
+        self
+    }
+
+    /// Sets the quality of service. Default: 0.
+    pub fn qos(self, qos: QoS) -> Self {
+        self.with(|message| message.qos = qos)
+    }
+
+    /// Sets whether the server keeps it as the retained message of its topic. Default: false.
+    pub fn retain(self, retain: bool) -> Self {
+        self.with(|message| message.retain = retain)
+    }
+
+    /// Sets the properties that travel with it (MQTT 5). Default: none.
+    pub fn properties(self, properties: PublishProperties) -> Self {
+        self.with(|message| message.properties = properties)
+    }
+
+    /// Waits for room only, and gives a receipt for the rest.
+    ///
+    /// Cancel safe: dropped before it is ready, nothing was published.
+    pub fn enqueue(self) -> Enqueue<'a> {
+        Enqueue { client: self.client, message: Some(self.message), waiting: None }
+    }
+}
+
+impl<'a> IntoFuture for Publish<'a> {
+    type Output = PublishResult;
+    type IntoFuture = PublishFuture<'a>;
+
+    fn into_future(self) -> PublishFuture<'a> {
+        PublishFuture { step: Step::Enqueue(self.enqueue()) }
+    }
+}
+
+/// Waits until the server has settled the message, through queueing and reconnects; with QoS 0, until it is in the
+/// session's output.
+///
+/// Cancel safe: dropped before the message was accepted, nothing was published; dropped later, the message goes its way
+/// and only its end is not told.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishFuture<'a> {
+    step: Step<'a>,
+}
+
+#[derive(Debug)]
+enum Step<'a> {
+    Enqueue(Enqueue<'a>),
+    Receipt(Receipt),
+}
+
+impl Future for PublishFuture<'_> {
+    type Output = PublishResult;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishResult> {
+        loop {
+            match &mut self.step {
+                Step::Enqueue(enqueue) => match Pin::new(enqueue).poll(cx) {
+                    Poll::Ready(Ok(receipt)) => self.step = Step::Receipt(receipt),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Step::Receipt(receipt) => return Pin::new(receipt).poll(cx),
+            }
+        }
+    }
+}
+
+/// Waits for room, then publishes. Made by [`Publish::enqueue`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Enqueue<'a> {
+    client: &'a Client,
+    message: Option<Result<Outgoing, TopicError>>,
+    waiting: Option<u64>,
+}
+
+impl Future for Enqueue<'_> {
+    type Output = Result<Receipt, PublishError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let message = match this.message.take() {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Poll::Ready(Err(PublishError::Topic(error))),
+            None => panic!("polled after it was ready"),
+        };
+        let shared = this.client.shared();
+        let mut state = shared.lock();
+        let session = &state.session;
+        let size =
+            message.topic.as_bytes().len() + message.payload.len() + message.properties.as_bytes().len();
+        let full = session.config().queue.when_full == WhenFull::Refuse && !session.has_room(size);
+        // A QoS 0 message on a connection is done once it is in the output: it waits for that, not in the queue.
+        let must_wait = if message.qos == QoS::AtMostOnce && session.is_connected() {
+            !session.has_output_room()
+        } else {
+            full && !session.is_ended() && !session.never_fits(size)
+        };
+        if must_wait && state.terminated.is_none() {
+            state.await_room(&mut this.waiting, cx);
+            let driver = state.call_driver();
+            drop(state);
+            wake(driver);
+            this.message = Some(Ok(message));
+            return Poll::Pending;
+        }
+        this.waiting = None;
+        let result = publish(shared, &mut state, message);
+        let driver = state.call_driver();
+        drop(state);
+        wake(driver);
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Enqueue<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiting.take() {
+            let next = self.client.shared().lock().leave_room(id);
+            wake(next);
+        }
+    }
+}
+
+/// Publishes or refuses, under the lock.
+pub(crate) fn publish(
+    shared: &Arc<Shared>,
+    state: &mut crate::shared::State,
+    mut message: Outgoing,
+) -> Result<Receipt, PublishError> {
+    // An expiry counts from now; everything else can do with the time of the driver's last turn.
+    let now = if message.properties.is_empty() { state.now } else { (shared.clock)() };
+    let at_once =
+        message.qos == QoS::AtMostOnce && message.properties.is_empty() && state.session.has_output_room();
+    let key = (!at_once).then(|| state.completions.reserve());
+    message.key = key;
+    let result = state.session.publish(now, message);
+    match (result, key) {
+        (Ok(Accepted::Pending(_)), Some(key)) => {
+            Ok(Receipt { state: ReceiptState::Pending { shared: Arc::clone(shared), key } })
+        }
+        (result, key) => {
+            if let Some(key) = key {
+                state.completions.release(key);
+            }
+            result.map(|_| Receipt { state: ReceiptState::Settled })
+        }
+    }
+}
+
+/// Stands for a message that was accepted. Await it for the server's answer, or drop it: the message goes its way.
+#[derive(Debug)]
+#[must_use = "await it for the server's answer, or drop it"]
+pub struct Receipt {
+    state: ReceiptState,
+}
+
+#[derive(Debug)]
+enum ReceiptState {
+    /// QoS 0, and in the output.
+    Settled,
+    Pending {
+        shared: Arc<Shared>,
+        key: u32,
+    },
+    Told,
+}
+
+impl Future for Receipt {
+    type Output = PublishResult;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishResult> {
+        let result = match &self.state {
+            ReceiptState::Settled => Ok(Settled { reason: PubAckReasonCode::Success, details: None }),
+            ReceiptState::Pending { shared, key } => match shared.lock().completions.poll(*key, cx) {
+                Poll::Ready(result) => result,
+                Poll::Pending => return Poll::Pending,
+            },
+            ReceiptState::Told => panic!("polled after it was ready"),
+        };
+        self.state = ReceiptState::Told;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let ReceiptState::Pending { shared, key } = &self.state {
+            shared.lock().completions.abandon(*key);
+        }
+    }
+}

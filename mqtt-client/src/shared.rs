@@ -1,0 +1,357 @@
+//! What handles and the driver share: the session, the routes, and who waits for what; all under one mutex that is
+//! never held across a system call, user code or a wake-up.
+
+use crate::completions::Completions;
+use crate::events::{ClientEvent, Subscribers};
+use crate::routes::{Routed, Routes};
+use crate::wakers::Wakers;
+use martlet_proto::PubAckReasonCode;
+use martlet_proto::{SubAckReasonCode, UnsubAckReasonCode};
+use martlet_session::{
+    AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
+    RequestError, Session,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// How many waiting publishers are woken for each turn of the driver: enough to fill a write, few enough not to wake
+/// thousands for nothing.
+const WOKEN_AT_ONCE: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// The runtime's clock.
+    pub(crate) clock: fn() -> Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) session: Session,
+    /// The time of the driver's last turn: good enough for what starts no wait.
+    pub(crate) now: Instant,
+    pub(crate) routes: Routes,
+    pub(crate) completions: Completions,
+    pub(crate) events: Subscribers,
+    /// The connection as it is; `None` while there is none.
+    pub(crate) connected: Option<Arc<Connected>>,
+    /// Why there will be no connection any more.
+    pub(crate) terminated: Option<ConnectionError>,
+    /// How much the last owner of a handle lets the session settle.
+    pub(crate) drain: std::time::Duration,
+    /// Everything that was published has been written to the socket.
+    flushed: bool,
+    requests: BTreeMap<OperationId, RequestState>,
+    /// Publishers that wait for room, in order.
+    room: VecDeque<(u64, Waker)>,
+    /// Those who wait for a change of the connection, or for the socket to take everything.
+    watchers: BTreeMap<u64, Waker>,
+    /// Those who wait for a moment.
+    sleepers: BTreeMap<(Instant, u64), Waker>,
+    next_id: u64,
+    driver: Option<Waker>,
+    /// Something was asked of the driver while it was awake.
+    attention: bool,
+}
+
+#[derive(Debug)]
+enum RequestState {
+    Waiting(Option<Waker>),
+    Done(Reply),
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Subscribed(Result<Answer<SubAckReasonCode>, RequestError>),
+    Unsubscribed(Result<Answer<UnsubAckReasonCode>, RequestError>),
+    Pong(Result<(), RequestError>),
+}
+
+impl Shared {
+    pub(crate) fn new(session: Session, clock: fn() -> Instant, drain: std::time::Duration) -> Self {
+        let state = State {
+            session,
+            now: clock(),
+            routes: Routes::default(),
+            completions: Completions::default(),
+            events: Subscribers::default(),
+            connected: None,
+            terminated: None,
+            drain,
+            flushed: true,
+            requests: BTreeMap::new(),
+            room: VecDeque::new(),
+            watchers: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
+            next_id: 0,
+            driver: None,
+            attention: false,
+        };
+        Self { state: Mutex::new(state), clock }
+    }
+
+    /// A panic under the lock can only come from a bug; what it left behind is still better than a second panic.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act` under the lock and wakes the driver after it.
+    pub(crate) fn act<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = (self.clock)();
+        let mut state = self.lock();
+        let result = act(&mut state, now);
+        let driver = state.call_driver();
+        drop(state);
+        wake(driver);
+        result
+    }
+}
+
+#[inline]
+pub(crate) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl State {
+    /// The driver is to look at the session: wake what this returns after the lock is released.
+    #[inline]
+    #[must_use = "wake it after the lock is released"]
+    pub(crate) fn call_driver(&mut self) -> Option<Waker> {
+        let waker = self.driver.take();
+        self.attention |= waker.is_none();
+        waker
+    }
+
+    /// The driver begins a turn.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.attention = false;
+    }
+
+    /// The driver has nothing to do; `false` when something has come up in the meantime.
+    pub(crate) fn rest(&mut self, cx: &Context<'_>) -> bool {
+        if self.attention {
+            return false;
+        }
+        self.driver = Some(cx.waker().clone());
+        true
+    }
+
+    pub(crate) fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// The application has taken a message, or nobody will. Returns whether the driver should look.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, token: AckToken) -> bool {
+        let wanted = self.session.wants_input();
+        let is_acknowledged = token.qos() != martlet_proto::QoS::AtMostOnce;
+        self.session.acknowledge(token, PubAckReasonCode::Success);
+        is_acknowledged || (!wanted && self.session.wants_input())
+    }
+
+    // ---- what the driver tells
+
+    /// Hands the session's events to those who wait for them. Returns whether there were any.
+    pub(crate) fn dispatch(&mut self, wakers: &mut Wakers) -> bool {
+        let mut any = false;
+        while let Some(event) = self.session.poll_event() {
+            any = true;
+            match event {
+                Event::Message(delivery) => {
+                    let keep = !self.session.config().clean_start;
+                    if let Routed::Nowhere(token) = self.routes.deliver(delivery, keep, wakers) {
+                        self.acknowledge(token);
+                        self.events.push(&ClientEvent::Unrouted, wakers);
+                    }
+                }
+                Event::Published { key: Some(key), result, .. } => {
+                    self.completions.complete(key, result, wakers);
+                }
+                Event::Published { key: None, result: Err(error), .. } => {
+                    self.events.push(&ClientEvent::PublishFailed(error), wakers);
+                }
+                Event::Subscribed { operation, result } => {
+                    self.reply(operation, Reply::Subscribed(result), wakers);
+                }
+                Event::Unsubscribed { operation, result } => {
+                    self.reply(operation, Reply::Unsubscribed(result), wakers);
+                }
+                Event::Pong { operation, result } => self.reply(operation, Reply::Pong(result), wakers),
+                Event::Connected(connected) => {
+                    let connected: Arc<Connected> = Arc::from(connected);
+                    self.connected = Some(Arc::clone(&connected));
+                    self.events.push(&ClientEvent::Connected(connected), wakers);
+                    self.notify_watchers(wakers);
+                }
+                Event::Disconnected(_) => {
+                    // The link tells it, with what comes next.
+                    self.connected = None;
+                    self.notify_watchers(wakers);
+                }
+                Event::Resubscribed(reasons) => {
+                    for (filter, _) in reasons.iter().filter(|(_, reason)| reason.is_error()) {
+                        self.routes.remove_filter(filter, wakers);
+                    }
+                    self.events.push(&ClientEvent::Resubscribed(reasons), wakers);
+                }
+                Event::InboundDropped(messages) => {
+                    self.events.push(&ClientEvent::InboundDropped(messages), wakers);
+                }
+                _ => {}
+            }
+        }
+        self.wake_publishers(wakers);
+        any
+    }
+
+    /// There will be no connection any more: everyone who waits is told.
+    pub(crate) fn terminate(&mut self, error: ConnectionError, wakers: &mut Wakers) {
+        self.connected = None;
+        self.terminated = Some(error);
+        self.completions.fail_all(wakers);
+        self.routes.end(wakers);
+        self.events.end(wakers);
+        let waiting: Vec<_> = self.requests.keys().copied().collect();
+        for operation in waiting {
+            if matches!(self.requests.get(&operation), Some(RequestState::Waiting(_))) {
+                self.reply(operation, Reply::Pong(Err(RequestError::Closed)), wakers);
+            }
+        }
+        for (_, waker) in self.room.drain(..) {
+            wakers.push(waker);
+        }
+        for (_, waker) in std::mem::take(&mut self.sleepers) {
+            wakers.push(waker);
+        }
+        self.notify_watchers(wakers);
+    }
+
+    fn reply(&mut self, operation: OperationId, reply: Reply, wakers: &mut Wakers) {
+        let Some(state) = self.requests.get_mut(&operation) else { return };
+        if let RequestState::Waiting(Some(waker)) = std::mem::replace(state, RequestState::Done(reply)) {
+            wakers.push(waker);
+        }
+    }
+
+    fn wake_publishers(&mut self, wakers: &mut Wakers) {
+        if self.room.is_empty() || !(self.session.has_output_room() || self.session.has_room(0)) {
+            return;
+        }
+        let n = self.room.len().min(WOKEN_AT_ONCE);
+        for (_, waker) in self.room.drain(..n) {
+            wakers.push(waker);
+        }
+    }
+
+    /// Whether the socket has taken everything.
+    pub(crate) fn set_flushed(&mut self, flushed: bool, wakers: &mut Wakers) {
+        if flushed && !self.flushed {
+            self.notify_watchers(wakers);
+        }
+        self.flushed = flushed;
+    }
+
+    fn notify_watchers(&mut self, wakers: &mut Wakers) {
+        for (_, waker) in std::mem::take(&mut self.watchers) {
+            wakers.push(waker);
+        }
+    }
+
+    pub(crate) fn next_sleeper(&self) -> Option<Instant> {
+        self.sleepers.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    pub(crate) fn wake_sleepers(&mut self, now: Instant, wakers: &mut Wakers) {
+        while let Some(entry) = self.sleepers.first_entry().filter(|entry| entry.key().0 <= now) {
+            wakers.push(entry.remove());
+        }
+    }
+
+    // ---- those who wait
+
+    /// A request has been accepted; its answer will be kept for whoever asks.
+    pub(crate) fn expect_reply(&mut self, operation: OperationId) {
+        self.requests.insert(operation, RequestState::Waiting(None));
+    }
+
+    pub(crate) fn poll_reply(&mut self, operation: OperationId, cx: &Context<'_>) -> Poll<Reply> {
+        match self.requests.remove(&operation) {
+            Some(RequestState::Done(reply)) => Poll::Ready(reply),
+            _ => {
+                self.requests.insert(operation, RequestState::Waiting(Some(cx.waker().clone())));
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn forget_reply(&mut self, operation: OperationId) {
+        self.requests.remove(&operation);
+    }
+
+    pub(crate) fn await_room(&mut self, id: &mut Option<u64>, cx: &Context<'_>) {
+        let known = id.and_then(|id| self.room.iter_mut().find(|(other, _)| *other == id));
+        if let Some((_, waker)) = known {
+            waker.clone_from(cx.waker());
+            return;
+        }
+        let new = self.new_id();
+        *id = Some(new);
+        self.room.push_back((new, cx.waker().clone()));
+    }
+
+    /// A publisher does not wait any more. If it had been woken for room that it will not use, the next one is.
+    pub(crate) fn leave_room(&mut self, id: u64) -> Option<Waker> {
+        match self.room.iter().position(|&(other, _)| other == id) {
+            Some(i) => {
+                self.room.remove(i);
+                None
+            }
+            None => self.room.pop_front().map(|(_, waker)| waker),
+        }
+    }
+
+    pub(crate) fn watch(&mut self, id: &mut Option<u64>, cx: &Context<'_>) {
+        let key = *id.get_or_insert_with(|| self.next_id + 1);
+        self.next_id = self.next_id.max(key);
+        self.watchers.insert(key, cx.waker().clone());
+    }
+
+    pub(crate) fn unwatch(&mut self, id: u64) {
+        self.watchers.remove(&id);
+    }
+
+    pub(crate) fn sleep(&mut self, at: Instant, id: u64, cx: &Context<'_>) {
+        self.sleepers.insert((at, id), cx.waker().clone());
+    }
+
+    pub(crate) fn unsleep(&mut self, at: Instant, id: u64) {
+        self.sleepers.remove(&(at, id));
+    }
+
+    /// Nothing is left to write: neither here nor, when the driver last looked, in the link.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed && !self.session.has_output()
+    }
+}
+
+/// Kept by clients and streams: when the last is gone, the connection ends.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.act(|state, now| {
+            let drain = state.drain;
+            state.session.disconnect(now, DisconnectOptions { drain, ..DisconnectOptions::default() });
+        });
+    }
+}
