@@ -1,0 +1,76 @@
+//! A small in-memory MQTT broker for tests, demos and simulation: MQTT 3.1, 3.1.1 and 5.
+//!
+//! **Not for production.** It keeps everything in memory, serves all clients one after the other, has no access
+//! control beyond a list of passwords, and knows nothing of TLS. What it is good for is to be the other side of a
+//! client under test: it follows the specifications, each of its limits can be set, it can be made to misbehave on
+//! purpose (refuse, cut off, forget, restart), and the same input gives the same output.
+//!
+//! **What it does not touch.** [`Broker`] opens no socket, reads no clock, draws no randomness and starts nothing.
+//! Bytes go in and come out, and time is an argument:
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use core::time::Duration;
+//! use martlet_broker::{Broker, Config};
+//! use martlet_proto::{Connect, Packet, Version};
+//!
+//! let mut broker = Broker::new(Config::default());
+//! let mut now = Duration::ZERO;
+//! let connection = broker.handle_open(now);
+//!
+//! // What the client sends...
+//! let mut wire = BytesMut::new();
+//! let connect = Connect::new(Version::V3_1_1, "a".try_into()?);
+//! Packet::from(connect).encode(Version::V3_1_1, &mut wire)?;
+//! broker.handle_input(now, connection, &mut wire);
+//!
+//! // ... and what it gets. After each call: transmit, close, and wait for the sockets or the timeout.
+//! let mut out = BytesMut::new();
+//! while broker.poll_transmit(now, connection, &mut out) > 0 {}
+//! assert_eq!(&out[..], [0x20, 2, 0, 0]);
+//! assert_eq!(broker.poll_close(), None);
+//!
+//! // The client is silent for one and a half times its keep alive of 60 seconds.
+//! while let Some(at) = broker.poll_timeout() {
+//!     now = at;
+//!     broker.handle_timeout(now);
+//!     if let Some(closed) = broker.poll_close() {
+//!         assert_eq!(closed, connection);
+//!         break;
+//!     }
+//! }
+//! assert_eq!(now, Duration::from_secs(90));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With the feature `tokio` there is a listener for real sockets, `tokio::Server`.
+//!
+//! Where the specifications leave a choice:
+//!
+//! * Overlapping subscriptions of a client bring one copy, with the highest QoS and all subscription identifiers.
+//! * QoS 0 is not kept for clients that are away. A full queue drops what comes, and says so in [`Event::Dropped`].
+//! * Shared subscriptions take turns among those who are connected; a message that was given to a client stays with
+//!   its session. They work in 3.x too.
+//! * A QoS 2 message is passed on when its PUBLISH comes; its PUBREL only frees the identifier.
+//! * A filter has at most 128 levels.
+
+mod authentication;
+mod broker;
+mod config;
+mod connection;
+mod deadlines;
+mod event;
+mod exchange;
+mod lifecycle;
+mod routing;
+mod session;
+mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+mod tree;
+
+pub use broker::{Broker, Memory};
+pub use config::{Authentication, Config, Limits};
+pub use connection::ConnectionId;
+pub use event::{DropReason, Ending, Event};
+pub use sys::Statistics;

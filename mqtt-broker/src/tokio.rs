@@ -1,0 +1,295 @@
+//! The broker on real sockets: a listener on tokio, with the feature `tokio`.
+//!
+//! ```
+//! # #[::tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use martlet_broker::tokio::Server;
+//! use martlet_broker::{Config, Memory};
+//!
+//! let mut server = Server::start(Config::default()).await?;
+//! println!("point a client at {}", server.uri());
+//! // The broker crashes, forgets everything, and comes back at the same address.
+//! server.kill(Memory::Lost).await;
+//! server.revive().await?;
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::{Broker, Config, ConnectionId, Memory};
+use ::tokio::io::Interest;
+use ::tokio::net::{TcpListener, TcpStream};
+use ::tokio::sync::{Notify, watch};
+use ::tokio::task::{JoinHandle, JoinSet};
+use ::tokio::time::{Instant, sleep_until, timeout};
+use bytes::{Buf, BytesMut};
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, ErrorKind, Result};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long a connection may take to accept its last bytes.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is read at once, and how much may wait to be written before more is asked for.
+const BUFFER: usize = 64 * 1024;
+
+/// A [`Broker`] that listens. Dropping it closes the listener and all connections, soon.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    local_addr: SocketAddr,
+    /// The task that accepts connections, while there is one, and what tells it how to end.
+    listening: Option<(JoinHandle<()>, watch::Sender<Order>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Listen,
+    Shutdown,
+    Kill,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    epoch: Instant,
+    /// The earliest deadline may have changed.
+    rescheduled: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    broker: Broker,
+    /// Wakes the task of a connection.
+    wakers: BTreeMap<ConnectionId, Arc<Notify>>,
+    /// Connections that are to be closed when their output is written.
+    closing: BTreeSet<ConnectionId>,
+    deadline: Option<Duration>,
+}
+
+impl Server {
+    /// Listens on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn start(config: Config) -> Result<Self> {
+        Self::bind((Ipv4Addr::LOCALHOST, 0).into(), config).await
+    }
+
+    /// Listens on this address.
+    ///
+    /// # Errors
+    /// What the operating system says; most likely that the address is in use.
+    pub async fn bind(address: SocketAddr, config: Config) -> Result<Self> {
+        let state = State {
+            broker: Broker::new(config),
+            wakers: BTreeMap::new(),
+            closing: BTreeSet::new(),
+            deadline: None,
+        };
+        let (epoch, rescheduled) = (Instant::now(), Notify::new());
+        let shared = Arc::new(Shared { state: Mutex::new(state), epoch, rescheduled });
+        let mut server = Self { shared, local_addr: address, listening: None };
+        server.revive().await?;
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where it listens, as `mqtt://host:port`.
+    pub fn uri(&self) -> String {
+        format!("mqtt://{}", self.local_addr)
+    }
+
+    /// Looks at the broker or gives it a command; `now` is the time it is to be told. Do not block in here: everything
+    /// waits.
+    pub fn with_broker<R>(&self, act: impl FnOnce(&mut Broker, Duration) -> R) -> R {
+        self.shared.run(|state, now| act(&mut state.broker, now))
+    }
+
+    /// Ends the listener and all connections without a word, as a crash does, and forgets or keeps the rest. When it
+    /// returns all sockets are closed.
+    pub async fn kill(&mut self, memory: Memory) {
+        self.end(Order::Kill).await;
+        self.shared.run(|state, now| state.broker.restart(now, memory));
+    }
+
+    /// Listens again after [`kill`](Self::kill), on the same address. Does nothing when it listens already.
+    ///
+    /// # Errors
+    /// What the operating system says; most likely that the address is in use by now.
+    pub async fn revive(&mut self) -> Result<()> {
+        if self.listening.is_none() {
+            let listener = TcpListener::bind(self.local_addr).await?;
+            self.local_addr = listener.local_addr()?;
+            let (order, orders) = watch::channel(Order::Listen);
+            let task = ::tokio::spawn(listen(self.shared.clone(), listener, orders));
+            self.listening = Some((task, order));
+        }
+        Ok(())
+    }
+
+    /// Tells all clients that the server is shutting down, and closes everything when they have been told.
+    pub async fn shutdown(mut self) {
+        self.end(Order::Shutdown).await;
+    }
+
+    async fn end(&mut self, order: Order) {
+        if let Some((task, orders)) = self.listening.take() {
+            // The task is there until it is told to end, and ends by itself.
+            let _ = orders.send(order);
+            let _ = task.await;
+        }
+    }
+}
+
+impl Shared {
+    /// Runs `act` with the broker, then wakes the connections that have something to do.
+    fn run<R>(&self, act: impl FnOnce(&mut State, Duration) -> R) -> R {
+        let now = self.epoch.elapsed();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        let result = act(state, now);
+        while let Some(id) = state.broker.poll_close() {
+            state.closing.insert(id);
+            state.wake(id);
+        }
+        while let Some(id) = state.broker.poll_ready() {
+            state.wake(id);
+        }
+        while state.broker.poll_event().is_some() {}
+        let deadline = state.broker.poll_timeout();
+        if deadline != state.deadline {
+            state.deadline = deadline;
+            self.rescheduled.notify_one();
+        }
+        result
+    }
+}
+
+impl State {
+    fn wake(&self, id: ConnectionId) {
+        if let Some(waker) = self.wakers.get(&id) {
+            waker.notify_one();
+        }
+    }
+}
+
+/// Accepts connections and keeps time until it is told otherwise.
+async fn listen(shared: Arc<Shared>, listener: TcpListener, mut orders: watch::Receiver<Order>) {
+    let mut connections = JoinSet::new();
+    let order = loop {
+        let deadline = shared.run(|state, _| state.broker.poll_timeout());
+        let due = async {
+            match deadline {
+                Some(at) => sleep_until(shared.epoch + at).await,
+                None => core::future::pending().await,
+            }
+        };
+        ::tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    connections.spawn(serve(shared.clone(), socket));
+                }
+                // Such as too many open files: a connection that ends may help.
+                Err(_) => ::tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            () = due => shared.run(|state, now| state.broker.handle_timeout(now)),
+            () = shared.rescheduled.notified() => {}
+            Some(_) = connections.join_next() => {}
+            told = orders.changed() => match told {
+                Ok(()) => break *orders.borrow(),
+                Err(_) => break Order::Kill,
+            },
+        }
+    };
+    drop(listener);
+    if order == Order::Shutdown {
+        shared.run(|state, now| state.broker.shutdown(now));
+        while connections.join_next().await.is_some() {}
+    }
+    connections.shutdown().await;
+    shared.run(|state, _| {
+        state.wakers.clear();
+        state.closing.clear();
+    });
+}
+
+/// Serves one connection until one of both sides ends it.
+async fn serve(shared: Arc<Shared>, socket: TcpStream) {
+    // A packet should not wait for the acknowledgement of the one before.
+    let _ = socket.set_nodelay(true);
+    let waker = Arc::new(Notify::new());
+    let id = shared.run(|state, now| {
+        let id = state.broker.handle_open(now);
+        state.wakers.insert(id, waker.clone());
+        id
+    });
+    let _ = exchange(&shared, &socket, id, &waker).await;
+    shared.run(|state, now| {
+        state.broker.handle_close(now, id);
+        state.wakers.remove(&id);
+        state.closing.remove(&id);
+    });
+}
+
+async fn exchange(shared: &Shared, socket: &TcpStream, id: ConnectionId, waker: &Notify) -> Result<()> {
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    loop {
+        let closing = shared.run(|state, now| {
+            state.broker.handle_input(now, id, &mut input);
+            while output.len() < BUFFER && state.broker.poll_transmit(now, id, &mut output) > 0 {}
+            state.closing.contains(&id)
+        });
+        if closing {
+            return timeout(LINGER, write_all(socket, &mut output)).await?;
+        }
+        write_some(socket, &mut output)?;
+        let interest =
+            if output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        ::tokio::select! {
+            ready = socket.ready(interest) => if ready?.is_readable() {
+                read_some(socket, &mut input)?;
+            },
+            () = waker.notified() => {}
+        }
+    }
+}
+
+/// Reads what there is, up to a bound. The other side's end of the stream is an error here.
+fn read_some(socket: &TcpStream, input: &mut BytesMut) -> Result<()> {
+    input.reserve(BUFFER);
+    match socket.try_read_buf(input) {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(()),
+        Err(error) => would_block(error),
+    }
+}
+
+/// Writes what the socket takes now.
+fn write_some(socket: &TcpStream, output: &mut BytesMut) -> Result<()> {
+    while !output.is_empty() {
+        match socket.try_write(output) {
+            Ok(written) => output.advance(written),
+            Err(error) => return would_block(error),
+        }
+    }
+    Ok(())
+}
+
+async fn write_all(socket: &TcpStream, output: &mut BytesMut) -> Result<()> {
+    while !output.is_empty() {
+        socket.writable().await?;
+        write_some(socket, output)?;
+    }
+    Ok(())
+}
+
+fn would_block(error: Error) -> Result<()> {
+    if error.kind() == ErrorKind::WouldBlock { Ok(()) } else { Err(error) }
+}
