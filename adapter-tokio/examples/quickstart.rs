@@ -1,0 +1,123 @@
+//! The main job in one file: subscribe and print, publish at QoS 0, 1 and 2, in sequence and then concurrently.
+//!
+//! ```text
+//! cargo run --example quickstart                            # against the embedded broker
+//! cargo run --example quickstart -- mqtt://127.0.0.1:1883   # against yours
+//! ```
+#![allow(clippy::print_stdout)]
+
+use martlet_tokio::{Client, Instant, Observer, Packet, QoS, Runtime, Tokio};
+use std::error::Error;
+use std::time::Duration;
+
+/// How many messages of the server's statistics to print.
+const STATISTICS: usize = 5;
+/// How long to wait for each.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (uri, broker) = match std::env::args().nth(1) {
+        Some(uri) => (uri, None),
+        None => {
+            let config = martlet_broker::Config {
+                sys_interval: Duration::from_secs(1),
+                ..martlet_broker::Config::default()
+            };
+            let broker = martlet_broker::tokio::Server::start(config).await?;
+            (broker.uri(), Some(broker))
+        }
+    };
+    println!("broker: {}", if broker.is_some() { format!("embedded, {uri}") } else { uri.clone() });
+    subscribe(&uri).await?;
+    publish(&uri).await?;
+    if let Some(broker) = broker {
+        broker.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Prints what the server tells about itself.
+async fn subscribe(uri: &str) -> Result<(), Box<dyn Error>> {
+    println!("\n== subscriber: $SYS/broker/uptime at QoS 1, $SYS/broker/load/# at QoS 2");
+    let client = martlet_tokio::connect(uri).await?;
+    let filters = [("$SYS/broker/uptime", QoS::AtLeastOnce), ("$SYS/broker/load/#", QoS::ExactlyOnce)];
+    let mut statistics = client.subscribe_all(filters).await?;
+    println!("granted: {}, {}", statistics.reasons()[0], statistics.reasons()[1]);
+    for n in 1..=STATISTICS {
+        match statistics.next_timeout(PATIENCE).await {
+            Ok(Some(message)) => {
+                let text = message.text().unwrap_or("(binary)");
+                println!("{n}: {} => {text} ({})", message.topic(), message.qos());
+            }
+            Ok(None) => break,
+            Err(none) => {
+                println!("{none}: this broker has no $SYS topics, or tells them seldom; going on");
+                break;
+            }
+        }
+    }
+    statistics.unsubscribe().await?;
+    client.disconnect().await;
+    Ok(())
+}
+
+/// Publishes three messages, waiting for each; then three at once.
+async fn publish(uri: &str) -> Result<(), Box<dyn Error>> {
+    println!("\n== publisher: a/b at QoS 0, 1 and 2, one after the other");
+    let client = martlet_tokio::connect_with(Client::builder(uri)?.observer(Printer(Tokio::now()))).await?;
+    client.publish("a/b", "TEST MESSAGE WITH QOS_0").await?;
+    client.publish("a/b", "TEST MESSAGE WITH QOS_1").qos(QoS::AtLeastOnce).await?;
+    client.publish("a/b", "TEST MESSAGE WITH QOS_2").qos(QoS::ExactlyOnce).await?;
+    client.flush().await?;
+
+    println!("\n== publisher: the same, concurrently");
+    let publish = |payload: &'static str, qos| {
+        let client = client.clone();
+        async move { client.publish("a/b", payload).qos(qos).await }
+    };
+    let (zero, one, two) = tokio::join!(
+        publish("TEST MESSAGE WITH QOS_0", QoS::AtMostOnce),
+        publish("TEST MESSAGE WITH QOS_1", QoS::AtLeastOnce),
+        publish("TEST MESSAGE WITH QOS_2", QoS::ExactlyOnce),
+    );
+    println!("settled: {}; {}; {}", zero?.reason, one?.reason, two?.reason);
+    client.disconnect().await;
+    Ok(())
+}
+
+/// Prints packets as they go out and come in.
+struct Printer(Instant);
+
+impl Observer for Printer {
+    fn packet_sent(&mut self, at: Instant, packet: &Packet) {
+        self.print(at, "-out->", packet);
+    }
+
+    fn packet_received(&mut self, at: Instant, packet: &Packet) {
+        self.print(at, "<-in--", packet);
+    }
+}
+
+impl Printer {
+    fn print(&self, at: Instant, direction: &str, packet: &Packet) {
+        let seconds = at.saturating_duration_since(self.0).as_secs_f64();
+        let (identifier, more) = match packet {
+            Packet::Publish(publish) => {
+                let text =
+                    format!("{} {} {:?}", publish.delivery().qos(), publish.topic(), publish.payload_bytes());
+                (publish.delivery().packet_identifier(), text)
+            }
+            Packet::PubAck(ack) | Packet::PubRec(ack) => {
+                (Some(ack.packet_identifier), ack.reason.to_string())
+            }
+            Packet::PubRel(ack) | Packet::PubComp(ack) => {
+                (Some(ack.packet_identifier), ack.reason.to_string())
+            }
+            Packet::ConnAck(connack) => (None, connack.reason.to_string()),
+            _ => (None, String::new()),
+        };
+        let identifier = identifier.map_or_else(String::new, |id| format!("id {id}"));
+        println!("{seconds:10.6} {direction} {:<11} {identifier:<8} {more}", packet.packet_type());
+    }
+}
