@@ -106,6 +106,24 @@ impl Edits<'_> {
             _ => false,
         }
     }
+
+    /// Writes, and forgets, what stands before `next` in the order of properties: payload format indicator, message
+    /// expiry interval, topic alias, response topic, correlation data, content type, subscription identifiers, user
+    /// properties.
+    fn write_before(&mut self, next: Option<PropertyId>, sink: &mut impl Sink) {
+        let mut w = PropertyWriter(sink);
+        if next != Some(PropertyId::PayloadFormatIndicator) {
+            w.u32(PropertyId::MessageExpiryInterval, self.message_expiry_interval.take());
+            if next != Some(PropertyId::MessageExpiryInterval) {
+                w.u16(PropertyId::TopicAlias, self.topic_alias.take().map(NonZeroU16::get));
+            }
+        }
+        if matches!(next, None | Some(PropertyId::UserProperty)) {
+            for &identifier in core::mem::take(&mut self.subscription_identifiers) {
+                w.subscription_identifier(Some(identifier));
+            }
+        }
+    }
 }
 
 impl<'a> PublishRef<'a> {
@@ -320,28 +338,13 @@ impl<'a> PublishRef<'a> {
             sink.slice(self.properties);
             return;
         }
-        // The order is that of `PublishProperties`: what is replaced goes behind the payload format indicator, the
-        // subscription identifiers before the user properties.
-        let (mut edited, mut identified) = (false, false);
+        let mut pending = self.edits;
         let mut reader = PropertyReader::again(self.properties, 0);
         loop {
             let start = reader.at();
-            let property = reader.next().expect("checked when it was made");
-            let id = property.map(|(id, _)| id);
-            if !edited && id != Some(PropertyId::PayloadFormatIndicator) {
-                edited = true;
-                let mut writer = PropertyWriter(&mut *sink);
-                writer.u32(PropertyId::MessageExpiryInterval, self.edits.message_expiry_interval);
-                writer.u16(PropertyId::TopicAlias, self.edits.topic_alias.map(NonZeroU16::get));
-            }
-            if !identified && matches!(id, Some(PropertyId::UserProperty) | None) {
-                identified = true;
-                let mut writer = PropertyWriter(&mut *sink);
-                for &identifier in self.edits.subscription_identifiers {
-                    writer.subscription_identifier(Some(identifier));
-                }
-            }
-            let Some(id) = id else { return };
+            let next = reader.next().expect("checked when it was made").map(|(id, _)| id);
+            pending.write_before(next, sink);
+            let Some(id) = next else { return };
             if !self.edits.replaces(id) {
                 sink.slice(&self.properties[start..reader.at()]);
             }
