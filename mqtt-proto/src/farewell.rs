@@ -26,7 +26,7 @@ pub struct Disconnect {
 pub struct Auth {
     /// Which step.
     pub reason: AuthReasonCode,
-    /// The method; may be left out with [`AuthReasonCode::Success`] only.
+    /// The method; may be left out of a plain [`AuthReasonCode::Success`] only.
     pub authentication_method: Option<Utf8String>,
     /// Data of that method.
     pub authentication_data: Option<BinaryData>,
@@ -141,8 +141,16 @@ impl Auth {
         if auth.authentication_data.is_some() && auth.authentication_method.is_none() {
             return Err(reader.error(DecodeErrorKind::AuthenticationDataAlone));
         }
+        if auth.authentication_method.is_none() && !auth.is_plain() {
+            return Err(reader.error(DecodeErrorKind::AuthenticationMethodMissing));
+        }
         reader.finish()?;
         Ok(auth)
+    }
+
+    /// Success and nothing else: all of it may be left out (MQTT 5 §3.15.2.1).
+    fn is_plain(&self) -> bool {
+        self.reason == AuthReasonCode::Success && !self.has_properties()
     }
 
     fn has_properties(&self) -> bool {
@@ -159,11 +167,14 @@ impl Auth {
         if self.authentication_data.is_some() && self.authentication_method.is_none() {
             return Err(EncodeError::AuthenticationDataAlone);
         }
+        if self.authentication_method.is_none() && !self.is_plain() {
+            return Err(EncodeError::AuthenticationMethodMissing);
+        }
         Ok(())
     }
 
     pub(crate) fn write(&self, sink: &mut impl Sink) {
-        if self.reason == AuthReasonCode::Success && !self.has_properties() {
+        if self.is_plain() {
             return;
         }
         sink.u8(self.reason.as_u8());
