@@ -3,7 +3,7 @@
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
-use crate::{BinaryData, ConnectReasonCode, PacketType, QoS, Utf8String, Version};
+use crate::{BinaryData, ConnectReasonCode, QoS, Utf8String, Version};
 use bytes::Bytes;
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -150,7 +150,7 @@ impl ConnAck {
 }
 
 fn decode_properties(frame: &Bytes, reader: &mut Reader<'_>) -> Result<ConnAckProperties, DecodeError> {
-    let mut properties = PropertyReader::new(reader, PacketType::ConnAck, Place::ConnAck)?;
+    let mut properties = PropertyReader::new(reader, Place::ConnAck)?;
     let mut p = ConnAckProperties::default();
     while let Some((id, value)) = properties.next()? {
         match id {

@@ -136,11 +136,33 @@ pub enum DecodeErrorKind {
     NoLocalShared,
 }
 
-impl DecodeError {
-    pub(crate) fn new(kind: DecodeErrorKind, packet: impl Into<Option<PacketType>>, at: usize) -> Self {
-        Self { kind, packet: packet.into(), at: u32::try_from(at).unwrap_or(u32::MAX) }
-    }
+/// What a reader says of bytes that it refuses: all there is to say, or nothing.
+///
+/// A PUBLISH is read without words first. Nothing of what an error carries is then in the way of the fields, which
+/// stay in registers; bytes that are refused are read a second time, by the same code, for the words.
+pub(crate) trait Fault: Copy {
+    fn new(kind: DecodeErrorKind, packet: Option<PacketType>, at: usize) -> Self;
+}
 
+impl Fault for DecodeError {
+    #[cold]
+    fn new(kind: DecodeErrorKind, packet: Option<PacketType>, at: usize) -> Self {
+        Self { kind, packet, at: u32::try_from(at).unwrap_or(u32::MAX) }
+    }
+}
+
+/// The fault without words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused;
+
+impl Fault for Refused {
+    #[inline(always)]
+    fn new(_: DecodeErrorKind, _: Option<PacketType>, _: usize) -> Self {
+        Self
+    }
+}
+
+impl DecodeError {
     /// What is wrong.
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind

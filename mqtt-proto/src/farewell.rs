@@ -3,7 +3,7 @@
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
-use crate::{AuthReasonCode, BinaryData, DisconnectReasonCode, PacketType, Utf8String, Version};
+use crate::{AuthReasonCode, BinaryData, DisconnectReasonCode, Utf8String, Version};
 use bytes::Bytes;
 
 /// The last packet of a connection (MQTT 5 §3.14). In 3.x it says nothing but that it is one.
@@ -60,8 +60,7 @@ impl Disconnect {
                 .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             // The property length may be left out when there are no properties (MQTT 5 §3.14.2.2.1).
             if reader.remaining() > 0 {
-                let mut properties =
-                    PropertyReader::new(&mut reader, PacketType::Disconnect, Place::Disconnect)?;
+                let mut properties = PropertyReader::new(&mut reader, Place::Disconnect)?;
                 while let Some((id, value)) = properties.next()? {
                     match id {
                         PropertyId::SessionExpiryInterval => {
@@ -126,7 +125,7 @@ impl Auth {
             let code = reader.u8("reason code")?;
             auth.reason = AuthReasonCode::from_u8(code)
                 .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
-            let mut properties = PropertyReader::new(&mut reader, PacketType::Auth, Place::Auth)?;
+            let mut properties = PropertyReader::new(&mut reader, Place::Auth)?;
             while let Some((id, value)) = properties.next()? {
                 match id {
                     PropertyId::AuthenticationMethod => auth.authentication_method = Some(value.text(frame)),

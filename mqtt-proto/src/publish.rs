@@ -4,7 +4,7 @@
 //! one: a single [`Bytes`] and offsets. [`PublishProperties`] are the properties that travel with a message from end
 //! to end, kept as they are on the wire, so that sending them is a copy and cloning them is free.
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault, Refused};
 use crate::packet::{FixedHeader, MAX_REMAINING_LENGTH};
 use crate::property::{Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier};
 use crate::text::checked_str;
@@ -230,18 +230,17 @@ impl<'a> PublishRef<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are malformed, or the packet is larger than `max_size` bytes.
+    #[inline]
     pub fn decode(
         input: &'a [u8],
         version: Version,
         max_size: u32,
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
-        header.check_size(max_size)?;
-        if header.packet_type != PacketType::Publish || input.len() < header.packet_size() {
-            return Ok(None);
-        }
-        let packet = &input[..header.packet_size()];
-        Ok(Some((Layout::decode(packet, header, version)?.of(packet), packet.len())))
+        let found = match Layout::find::<Refused>(input, version, max_size) {
+            Ok(found) => found,
+            Err(Refused) => Layout::find_with_words(input, version, max_size)?,
+        };
+        Ok(found.map(|(layout, size)| (layout.of(&input[..size]), size)))
     }
 
     /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
@@ -374,9 +373,21 @@ struct Layout {
 }
 
 impl Layout {
-    #[inline]
-    fn decode(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(PacketType::Publish, packet, header.header_size());
+    /// The PUBLISH at the front of `input` and its size; `Ok(None)` when it is not all there, or is another packet.
+    #[inline(always)]
+    fn find<F: Fault>(input: &[u8], version: Version, max_size: u32) -> Result<Option<(Self, usize)>, F> {
+        let Some(header) = FixedHeader::read::<F>(input, version)? else { return Ok(None) };
+        header.check_size::<F>(max_size)?;
+        let size = header.packet_size();
+        if header.packet_type != PacketType::Publish || input.len() < size {
+            return Ok(None);
+        }
+        Ok(Some((Self::read::<F>(&input[..size], header, version)?, size)))
+    }
+
+    #[inline(always)]
+    fn read<F: Fault>(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, F> {
+        let mut reader = Reader::<F>::new(PacketType::Publish, packet, header.header_size());
         let topic = reader.name_or_nothing("topic name")?;
         let duplicate = header.flags & 8 != 0;
         let delivery = match header.flags >> 1 & 3 {
@@ -385,30 +396,31 @@ impl Layout {
             _ => Delivery::ExactlyOnce { packet_identifier: reader.packet_identifier()?, duplicate },
         };
         let mut start = reader.at() as u32;
-        let mut end = start;
         let mut has_alias = false;
         if version.has_properties() {
-            if packet.get(reader.at()) == Some(&0) {
-                // No properties: nothing to walk.
-                start += 1;
-                end = start;
-                reader = Reader::new(PacketType::Publish, packet, end as usize);
-            } else {
-                let mut properties = PropertyReader::new(&mut reader, PacketType::Publish, Place::Publish)?;
-                start = properties.at() as u32;
-                end = reader.at() as u32;
-                while let Some((id, _)) = properties.next()? {
-                    has_alias |= id == PropertyId::TopicAlias;
-                }
+            let properties = PropertyReader::new(&mut reader, Place::Publish)?;
+            start = properties.at() as u32;
+            if !properties.is_empty() {
+                has_alias = properties.check()?.has(PropertyId::TopicAlias);
             }
         }
         if topic.len == 0 && !has_alias {
             return Err(reader.error(DecodeErrorKind::NoTopic));
         }
+        let end = reader.at() as u32;
         Ok(Self { delivery, retain: header.flags & 1 != 0, topic, properties: (start, end), payload: end })
     }
 
-    #[inline]
+    #[cold]
+    fn find_with_words(
+        input: &[u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, usize)>, DecodeError> {
+        Self::find(input, version, max_size)
+    }
+
+    #[inline(always)]
     fn of(self, packet: &[u8]) -> PublishRef<'_> {
         PublishRef {
             delivery: self.delivery,
@@ -429,16 +441,20 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Takes the packet, which is all there, from the front of `input`.
-    #[inline]
-    pub(crate) fn take(
-        input: &mut BytesMut,
-        header: FixedHeader,
-        version: Version,
-    ) -> Result<Self, DecodeError> {
-        let size = header.packet_size();
-        let layout = Layout::decode(&input[..size], header, version)?;
-        Ok(Self { bytes: input.split_to(size).freeze(), layout })
+    /// Takes a PUBLISH from the front of `input` if it is all there and as it should be.
+    #[inline(always)]
+    pub(crate) fn take(input: &mut BytesMut, version: Version, max_size: u32) -> Option<Self> {
+        match Layout::find::<Refused>(input, version, max_size) {
+            Ok(Some((layout, size))) => Some(Self { bytes: input.split_to(size).freeze(), layout }),
+            _ => None,
+        }
+    }
+
+    /// Takes a whole packet, or says why not.
+    #[cold]
+    pub(crate) fn decode(packet: Bytes, header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
+        let layout = Layout::read(&packet, header, version)?;
+        Ok(Self { bytes: packet, layout })
     }
 
     /// The packet by reference.
