@@ -180,6 +180,7 @@ impl core::fmt::Display for PropertyId {
 }
 
 /// Reads the properties of one place one by one, checking each against the table.
+#[derive(Clone, Copy)]
 pub(crate) struct PropertyReader<'a, F = DecodeError> {
     reader: Reader<'a, F>,
     place: Place,
@@ -221,7 +222,7 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
         };
         self.reader.u8("property identifier")?;
         if places & (1 << self.place as u8) == 0 {
-            return Err(self.reader.error(DecodeErrorKind::PropertyNotAllowed(id)));
+            return Err(self.not_allowed(id));
         }
         let bit = 1 << id.as_u8();
         if self.seen & bit != 0 && !id.may_repeat(self.place) {
@@ -230,6 +231,11 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
         self.seen |= bit;
         let value = self.value(id, kind)?;
         Ok(Some((id, value)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn not_allowed(&self, id: PropertyId) -> F {
+        self.reader.error(DecodeErrorKind::PropertyNotAllowed(id))
     }
 
     #[inline]

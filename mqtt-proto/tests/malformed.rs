@@ -10,8 +10,8 @@ use DisconnectReasonCode::{
 use bytes::BytesMut;
 use martlet_proto::Version::{V3_1, V3_1_1, V5};
 use martlet_proto::{
-    DecodeErrorKind, DisconnectReasonCode, Packet, PacketType, PropertyId, PublishRef, TextError, TopicError,
-    Version,
+    DecodeErrorKind, DisconnectReasonCode, Packet, PacketType, PropertyId, PublishProperties, PublishRef,
+    TextError, TopicError, Version,
 };
 use notation::bytes;
 
@@ -359,6 +359,20 @@ fn an_error_says_what_and_where() {
     let mut input = BytesMut::from(&b"\x00"[..]);
     let error = Packet::decode(&mut input, V5, LIMIT).unwrap_err();
     assert_eq!(error.to_string(), "malformed packet: packet type 0 is reserved (at byte 0)");
+}
+
+/// Properties that were kept as bytes are checked as those that arrive. A topic alias among them was once dropped in
+/// silence.
+#[test]
+fn kept_properties_are_those_of_a_message() {
+    let kept = |row| PublishProperties::from_bytes(&bytes(row).into());
+    let refused = |row| kept(row).unwrap_err().kind();
+    assert_eq!(kept("").unwrap(), PublishProperties::default());
+    assert_eq!(kept("03 0001 't' 01 01").unwrap().as_bytes(), bytes("01 01 03 0001 't'"));
+    assert_eq!(refused("01 00 23 0001"), PropertyNotAllowed(PropertyId::TopicAlias));
+    assert_eq!(refused("0b 01"), PropertyNotAllowed(PropertyId::SubscriptionIdentifier));
+    assert_eq!(refused("01 00 01 00"), DuplicateProperty(PropertyId::PayloadFormatIndicator));
+    assert_eq!(refused("02 00"), Truncated("message expiry interval"));
 }
 
 /// A limit binds before the bytes are there, and exactly.

@@ -115,9 +115,16 @@ impl PublishProperties {
     /// Reads properties that were kept as bytes, such as [`as_bytes`](Self::as_bytes) gives.
     ///
     /// # Errors
-    /// [`DecodeError`] when they are not properties of a message.
+    /// [`DecodeError`] when they are not properties of a message: also a topic alias and subscription identifiers,
+    /// which belong to a single sending, are refused.
     pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
         let properties = PropertyReader::again(bytes, 0);
+        let there = properties.check()?;
+        for id in [PropertyId::TopicAlias, PropertyId::SubscriptionIdentifier] {
+            if there.has(id) {
+                return Err(properties.not_allowed(id));
+            }
+        }
         Self::collect(bytes, properties, |_, _| ())
     }
 
