@@ -20,6 +20,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[allow(unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
+#[rustfmt::skip]
 #[path = "../../bench/floors/codec.rs"]
 mod floor;
 
