@@ -27,6 +27,8 @@ mod floor;
 /// Packets in a block: enough to drown the clock, few enough to stay in the first caches.
 const BLOCK: usize = 500;
 const ROUNDS: usize = 2_001;
+/// Blocks that a process prepares whose instructions are counted.
+const BLOCKS: usize = 21;
 const TOPIC: &str = "sensors/building-7/t/001";
 const MAX: u32 = MAX_PACKET_SIZE;
 
@@ -279,7 +281,7 @@ fn time(rounds: usize) {
     }
 }
 
-/// Instructions of a packet: the difference between a run of some blocks and one of twice as many.
+/// Instructions of a packet: the difference between a process that runs all blocks it prepares and one that runs one.
 fn count() {
     let own = std::env::current_exe().unwrap();
     let instructions = |row: usize, side: &str, blocks: usize| -> f64 {
@@ -293,7 +295,9 @@ fn count() {
         let collected = text.lines().find_map(|line| line.split_once("Collected : ")).expect("a count").1;
         collected.trim().parse().unwrap()
     };
-    let each = |row, side| (instructions(row, side, 40) - instructions(row, side, 20)) / (20 * BLOCK) as f64;
+    let each = |row, side| {
+        (instructions(row, side, BLOCKS) - instructions(row, side, 1)) / ((BLOCKS - 1) * BLOCK) as f64
+    };
     println!("{:<60} {:>8} {:>8} {:>6}", "instructions a packet", "ours", "floor", "ratio");
     for (i, row) in rows().iter().enumerate() {
         let ours = each(i, "ours");
@@ -314,9 +318,11 @@ fn once(row: usize, side: &str, blocks: usize) {
         "ours" => &mut row.ours,
         _ => row.floor.as_mut().unwrap(),
     };
-    for _ in 0..blocks {
+    for block in 0..BLOCKS {
         side.prepare();
-        side.run();
+        if block < blocks {
+            side.run();
+        }
     }
 }
 
