@@ -38,6 +38,12 @@ fn main() {
         ("publish QoS 1, each awaited, 100 tasks", ours_awaited, floor_awaited),
         ("receive QoS 0", ours_receive, floor_receive),
     ];
+    // `cargo bench -p martlet-tokio -- only receive` runs ours of that row alone, for a profiler.
+    if let Some(only) = std::env::args().skip_while(|argument| argument != "only").nth(1) {
+        let Some((_, ours, _)) = rows.iter().find(|(name, ..)| name.contains(&only)) else { return };
+        (0..10 * rounds).for_each(|_| println!("{:.1}", ours(n)));
+        return;
+    }
     for (name, ours, floor) in rows {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
