@@ -372,9 +372,9 @@ fn encode(
     true
 }
 
-/// Seconds that are left of a message, a started one counting as whole.
+/// Seconds that are left of a message, a started one counting as whole; the nanosecond that one of 0 seconds is given
+/// does not count.
 fn remaining(now: Duration, at: Duration) -> u32 {
-    let left = at.saturating_sub(now);
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    let seconds = at.saturating_sub(now).as_micros().div_ceil(1_000_000);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

@@ -249,9 +249,13 @@ async fn exchange(shared: &Shared, socket: &TcpStream, id: ConnectionId, waker: 
         if closing {
             return timeout(LINGER, write_all(socket, &mut output)).await?;
         }
+        // When there was that much the broker may have more.
+        let full = output.len() >= BUFFER;
         write_some(socket, &mut output)?;
-        let interest =
-            if output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        let interest = match full || !output.is_empty() {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
         ::tokio::select! {
             ready = socket.ready(interest) => if ready?.is_readable() {
                 read_some(socket, &mut input)?;
