@@ -22,11 +22,10 @@ use martlet_proto::{
     TopicName,
 };
 
-/// A message smaller than this that is not among the first to be taken is copied out of its read buffer, which it
-/// would pin.
+/// While the application lags, a message smaller than this is copied out of its read buffer, which it would pin.
 const DETACH_BELOW: usize = 4096;
-/// How many messages may wait before that happens: these will be taken within the turn.
-const DETACH_AFTER: usize = 64;
+/// The application lags when so many messages of earlier turns wait: fewer pin less than is worth a copy each.
+const LAGGING: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
@@ -41,6 +40,8 @@ pub(crate) struct Inbound {
     aliases: Vec<Option<TopicName>>,
     untaken: usize,
     untaken_bytes: usize,
+    /// Messages of earlier turns wait.
+    lagging: bool,
     /// Sequence of QoS 0 tokens.
     qos0: u64,
 }
@@ -87,6 +88,11 @@ impl Inbound {
 
     pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
         self.untaken >= limits.soft_messages || self.untaken_bytes >= limits.soft_bytes
+    }
+
+    /// More bytes have come.
+    pub(crate) fn begin_turn(&mut self) {
+        self.lagging = self.untaken >= LAGGING;
     }
 
     /// One more message does not fit.
@@ -159,7 +165,7 @@ impl Inbound {
     }
 
     fn message(&mut self, mut publish: Publish, aliased: Option<TopicName>, sequence: u64) -> Message {
-        if self.untaken >= DETACH_AFTER && publish.len() < DETACH_BELOW {
+        if self.lagging && publish.len() < DETACH_BELOW {
             publish.detach();
         }
         let bytes = publish.len() as u32;

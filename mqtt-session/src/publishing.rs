@@ -7,7 +7,7 @@ use crate::session::Phase;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
 use core::time::Duration;
-use martlet_proto::{Ack, Packet, PacketType, PubAck, PubRelReasonCode, QoS, Version};
+use martlet_proto::{Ack, Delivery, Packet, PacketType, PubAck, PubRelReasonCode, QoS, Version};
 
 impl Session {
     /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued within the bounds.
@@ -67,6 +67,23 @@ impl Session {
             self.timers.set(Timer::Expiry, sooner);
         }
         Ok(Accepted::Pending(operation))
+    }
+
+    /// Publishes a message of QoS 0, by reference, if it can go into the output at once; `Ok(false)` says that
+    /// [`publish`](Self::publish) is the way. What only a queued message needs costs nothing here.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it cannot be accepted; nothing has changed then.
+    #[inline]
+    pub fn publish_at_once(&mut self, message: &Publish) -> Result<bool, PublishError> {
+        // With properties there may be an expiry, which needs the time.
+        if message.qos != QoS::AtMostOnce || !message.properties.is_empty() || !self.has_output_room() {
+            return Ok(false);
+        }
+        self.limits.check(message, self.output.version)?;
+        self.next_operation += 1;
+        self.output.publish(message, Delivery::AtMostOnce, None).expect("checked against the limits before");
+        Ok(true)
     }
 
     pub(crate) fn window(&self) -> usize {

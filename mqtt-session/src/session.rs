@@ -334,6 +334,7 @@ impl Session {
             self.timers.stop(Timer::PingResponse);
             self.arm_keep_alive();
         }
+        self.inbound.begin_turn();
         loop {
             if matches!(self.phase, Phase::Closed | Phase::Closing) {
                 input.clear();
