@@ -280,8 +280,11 @@ fn packets(version: Version) -> impl Strategy<Value = Vec<u8>> {
         (select(DisconnectReasonCode::ALL), prop::option::of(0u32..9)).prop_map(|(reason, expiry)| {
             Packet::from(Disconnect { session_expiry_interval: expiry, ..Disconnect::new(reason) })
         });
-    let others =
-        select(vec![Packet::PingReq, Packet::PingResp, Auth::new(AuthReasonCode::ReAuthenticate).into()]);
+    let auth = Auth {
+        authentication_method: Some("SCRAM".try_into().unwrap()),
+        ..Auth::new(AuthReasonCode::ReAuthenticate)
+    };
+    let others = select(vec![Packet::PingReq, Packet::PingResp, auth.into()]);
     let encoded = prop_oneof![15 => subscribes, 5 => unsubscribes, 30 => acks, 1 => disconnects, 1 => others]
         .prop_map(move |packet| {
             let mut bytes = Vec::new();
