@@ -1,9 +1,9 @@
-//! What a session is told once, and what it is told before each connection.
+//! What a session is told once, and what it is told at the beginning and at the end of each connection.
 
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_proto::{BinaryData, UserProperties, Utf8String, Version, Will};
+use martlet_proto::{BinaryData, DisconnectReasonCode, UserProperties, Utf8String, Version, Will};
 
 /// How a session behaves. All fields have defaults; `Config { client_identifier, ..Config::default() }` will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,5 +189,34 @@ impl core::fmt::Debug for ConnectOptions {
             .field("password", &self.password)
             .field("will", &self.will)
             .finish_non_exhaustive()
+    }
+}
+
+/// How to end a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisconnectOptions {
+    /// What to tell the server. In 3.x only a normal disconnection can be told; with another reason the connection
+    /// is closed without a DISCONNECT, so that the will is published. Default: normal disconnection.
+    pub reason: DisconnectReasonCode,
+    /// How long to wait until everything accepted is settled. Default: not at all.
+    pub drain: Duration,
+    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
+    /// configuration says.
+    pub session_expiry_interval: Option<u32>,
+    /// For people (MQTT 5).
+    pub reason_string: Option<Utf8String>,
+    /// Name-value pairs of the users' own (MQTT 5).
+    pub user_properties: UserProperties,
+}
+
+impl Default for DisconnectOptions {
+    fn default() -> Self {
+        Self {
+            reason: DisconnectReasonCode::NormalDisconnection,
+            drain: Duration::ZERO,
+            session_expiry_interval: None,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        }
     }
 }

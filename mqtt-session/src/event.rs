@@ -218,3 +218,15 @@ pub struct Connected {
     /// The server's CONNACK.
     pub connack: ConnAck,
 }
+
+/// Things that were tolerated or left out, since the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Acknowledgements that nobody waited for: late, repeated or foreign.
+    pub unexpected_acknowledgements: u64,
+    /// Properties and options that the version of the connection had no spelling for.
+    pub left_out_in_3x: u64,
+    /// QoS 0 messages dropped because too many waited to be taken.
+    pub inbound_dropped: u64,
+}

@@ -2,7 +2,8 @@
 
 use crate::error::Details;
 use crate::event::{Accepted, Settled};
-use crate::outbound::{Acked, Enqueued, Fate, Outgoing, send_qos0};
+use crate::outbound::{Acked, send_qos0};
+use crate::queue::{Enqueued, Fate, Outgoing};
 use crate::session::Phase;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};

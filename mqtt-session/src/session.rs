@@ -1,14 +1,15 @@
 //! The session: all transitions of a connection's life are in this file.
 
-use crate::event::{AckToken, Connected, Settled};
+use crate::event::{AckToken, Connected, Counters, Settled};
 use crate::inbound::Inbound;
-use crate::outbound::{Fate, Outbound};
+use crate::outbound::Outbound;
 use crate::output::Output;
+use crate::queue::Fate;
 use crate::requests::{Deadlines, Requests};
 use crate::timers::{Timer, Timers};
 use crate::{
-    Awaited, Config, ConnectOptions, ConnectionError, Event, Farewell, Instant, Limits, Misbehaviour,
-    OperationId, PublishError, Refusal, RequestError, SendBuffer,
+    Awaited, Config, ConnectOptions, ConnectionError, DisconnectOptions, Event, Farewell, Instant, Limits,
+    Misbehaviour, OperationId, PublishError, Refusal, RequestError, SendBuffer,
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -17,7 +18,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
     ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, QoS,
-    TopicFilter, UserProperties, Utf8String, Version,
+    TopicFilter, Utf8String, Version,
 };
 
 /// What the session outlives the connection by when the configuration does not say, in seconds: long enough for a
@@ -83,47 +84,6 @@ pub(crate) enum Phase {
     Connected,
     Draining,
     Closing,
-}
-
-/// Things that were tolerated or left out, since the session began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Acknowledgements that nobody waited for: late, repeated or foreign.
-    pub unexpected_acknowledgements: u64,
-    /// Properties and options that the version of the connection had no spelling for.
-    pub left_out_in_3x: u64,
-    /// QoS 0 messages dropped because too many waited to be taken.
-    pub inbound_dropped: u64,
-}
-
-/// How to end a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DisconnectOptions {
-    /// What to tell the server. In 3.x only a normal disconnection can be told; with another reason the connection
-    /// is closed without a DISCONNECT, so that the will is published. Default: normal disconnection.
-    pub reason: DisconnectReasonCode,
-    /// How long to wait until everything accepted is settled. Default: not at all.
-    pub drain: Duration,
-    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
-    /// configuration says.
-    pub session_expiry_interval: Option<u32>,
-    /// For people (MQTT 5).
-    pub reason_string: Option<Utf8String>,
-    /// Name-value pairs of the users' own (MQTT 5).
-    pub user_properties: UserProperties,
-}
-
-impl Default for DisconnectOptions {
-    fn default() -> Self {
-        Self {
-            reason: DisconnectReasonCode::NormalDisconnection,
-            drain: Duration::ZERO,
-            session_expiry_interval: None,
-            reason_string: None,
-            user_properties: UserProperties::new(),
-        }
-    }
 }
 
 impl Session {
