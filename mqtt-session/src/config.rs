@@ -110,21 +110,30 @@ pub enum WhenFull {
 /// Bounds of the messages that have arrived and were not taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboundLimits {
-    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3). A 3.x server does not
-    /// know of it. Default: 1,024.
+    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); `hard_messages` limits
+    /// it further. A 3.x server does not know of it. Default: 1,024.
     pub receive_maximum: NonZeroU16,
     /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
     pub soft_messages: usize,
     /// Above this many bytes likewise. Default: 32 MiB.
     pub soft_bytes: usize,
-    /// At this many messages QoS 0 is dropped, and a 3.x server that sends more QoS 1 or 2 loses the connection.
-    /// Default: 16,384.
+    /// At this many messages QoS 0 is dropped. A server that sends more QoS 1 and 2 than this (in 3.x; in MQTT 5 the
+    /// receive maximum keeps it below) loses the connection. Default: 16,384.
     pub hard_messages: usize,
-    /// At this many bytes likewise. Default: 128 MiB.
+    /// At this many bytes QoS 0 is dropped, and a server of any version that sends more than this as QoS 1 and 2, not
+    /// counting QoS 0, loses the connection. Default: 128 MiB.
     pub hard_bytes: usize,
     /// Which QoS 0 message is dropped: the oldest that the session still holds, or the one that came. Default: the
     /// oldest.
     pub qos0_when_full: DropQos0,
+}
+
+impl InboundLimits {
+    /// The Receive Maximum to tell the server: no more than there is room for.
+    pub(crate) fn allowed(&self) -> NonZeroU16 {
+        let room = u16::try_from(self.hard_messages).unwrap_or(u16::MAX);
+        self.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN))
+    }
 }
 
 impl Default for InboundLimits {

@@ -178,7 +178,8 @@ pub enum Event {
         /// Whether.
         result: Result<(), RequestError>,
     },
-    /// Subscriptions were made again because the server had lost the session; the codes are the server's.
+    /// Subscriptions were made again because the server had lost the session; the codes are the server's, or follow
+    /// from what its CONNACK allows. What was not granted is over.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),

@@ -39,10 +39,17 @@ pub(crate) struct Inbound {
     /// PUBLISHes of this connection that the server counts against our Receive Maximum.
     unacknowledged: usize,
     aliases: Vec<Option<TopicName>>,
-    untaken: usize,
-    untaken_bytes: usize,
+    /// Messages of QoS 0 that were not taken, and of QoS 1 and 2: the server may send the latter only because we let
+    /// it, so they are not made to pay for the former.
+    untaken: [Untaken; 2],
     /// Sequence of QoS 0 tokens.
     qos0: u64,
+}
+
+#[derive(Debug, Default)]
+struct Untaken {
+    messages: usize,
+    bytes: usize,
 }
 
 /// Messages of one QoS whose acknowledgement has not left, in order of arrival on this connection.
@@ -82,16 +89,38 @@ pub(crate) enum Arrived {
 
 impl Inbound {
     pub(crate) fn untaken(&self) -> usize {
-        self.untaken
+        self.untaken[0].messages + self.untaken[1].messages
+    }
+
+    fn untaken_bytes(&self) -> usize {
+        self.untaken[0].bytes + self.untaken[1].bytes
     }
 
     pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
-        self.untaken >= limits.soft_messages || self.untaken_bytes >= limits.soft_bytes
+        self.untaken() >= limits.soft_messages || self.untaken_bytes() >= limits.soft_bytes
     }
 
-    /// One more message does not fit.
+    /// One more message of QoS 0 does not fit.
     pub(crate) fn is_full(&self, limits: &InboundLimits) -> bool {
-        self.untaken >= limits.hard_messages || self.untaken_bytes >= limits.hard_bytes
+        self.untaken() >= limits.hard_messages || self.untaken_bytes() >= limits.hard_bytes
+    }
+
+    /// One more message of QoS 1 or 2 does not fit.
+    pub(crate) fn is_overrun(&self, limits: &InboundLimits) -> bool {
+        self.untaken[1].messages >= limits.hard_messages || self.untaken[1].bytes >= limits.hard_bytes
+    }
+
+    /// Whether this is a copy of a QoS 2 message that is here already.
+    pub(crate) fn knows(&self, delivery: Delivery) -> bool {
+        match delivery {
+            Delivery::ExactlyOnce { packet_identifier, .. } => self.received.contains(packet_identifier),
+            Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, qos: QoS) -> &mut Untaken {
+        &mut self.untaken[usize::from(qos != QoS::AtMostOnce)]
     }
 
     /// How many messages the server counts against our Receive Maximum.
@@ -159,13 +188,14 @@ impl Inbound {
     }
 
     fn message(&mut self, mut publish: Publish, aliased: Option<TopicName>, sequence: u64) -> Message {
-        if self.untaken >= DETACH_AFTER && publish.len() < DETACH_BELOW {
+        if self.untaken() >= DETACH_AFTER && publish.len() < DETACH_BELOW {
             publish.detach();
         }
-        let bytes = publish.len() as u32;
-        self.untaken += 1;
-        self.untaken_bytes += bytes as usize;
-        let token = AckToken { qos: publish.delivery().qos(), sequence, bytes };
+        let (qos, bytes) = (publish.delivery().qos(), publish.len() as u32);
+        let untaken = self.count(qos);
+        untaken.messages += 1;
+        untaken.bytes += bytes as usize;
+        let token = AckToken { qos, sequence, bytes };
         Message { publish, aliased, token }
     }
 
@@ -199,8 +229,10 @@ impl Inbound {
         reason: PubAckReasonCode,
         output: Option<&mut Output>,
     ) {
-        self.untaken -= 1;
-        self.untaken_bytes -= token.bytes as usize;
+        // A token of another session would be a mistake, not a reason to panic.
+        let untaken = self.count(token.qos);
+        untaken.messages = untaken.messages.saturating_sub(1);
+        untaken.bytes = untaken.bytes.saturating_sub(token.bytes as usize);
         let waiting = match token.qos {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => &mut self.qos1,
@@ -244,7 +276,7 @@ impl Inbound {
             output.short_ack(PacketType::PubComp, packet_identifier);
         } else if output.version.has_properties() {
             let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
-            output.packet(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
+            output.answer(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
         } else {
             output.short_ack(PacketType::PubComp, packet_identifier);
         }
@@ -337,7 +369,7 @@ fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier,
     }
     let ack = Ack::new(id, reason);
     let packet = if packet_type == PacketType::PubAck { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
-    output.packet(&packet).expect("an acknowledgement with a reason code");
+    output.answer(&packet).expect("an acknowledgement with a reason code");
 }
 
 /// A set of packet identifiers: one bit each, as many as were seen.

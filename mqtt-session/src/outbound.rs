@@ -35,8 +35,9 @@ enum State {
         fate: Fate,
         kept: Option<Box<Outgoing>>,
     },
-    /// Cannot be sent again on this server, but it may hold the identifier: used again when the session is lost.
-    Abandoned,
+    /// Cannot be sent again to this server, which may hold the identifier: it is taken until the server lets go of it
+    /// or loses the session. The application has been told.
+    Abandoned(Fate),
     Request(Box<Request>),
 }
 
@@ -84,6 +85,15 @@ pub(crate) enum Acked {
     Released,
     /// Nobody waits for it.
     Unknown,
+}
+
+/// What was done about something that this connection had not seen.
+pub(crate) enum Resent<E> {
+    Again,
+    /// A message that was never handed out before.
+    FirstTime(PacketIdentifier, OperationId),
+    /// It may not be sent any more.
+    Failed(Fate, E),
 }
 
 impl Outbound {
@@ -162,11 +172,25 @@ impl Outbound {
         &mut self.released
     }
 
+    /// Something of this flow is sent on this connection; returns whether it is the first.
+    #[inline]
+    fn appeared(&mut self, id: u16, position: u64) -> bool {
+        let first = self.slot(id).position.replace(position).is_none();
+        self.in_flight += usize::from(first);
+        first
+    }
+
     #[inline]
     fn landed(&mut self, id: u16) {
         if self.slot(id).position.take().is_some() {
             self.in_flight -= 1;
         }
+    }
+
+    /// Whether this connection has not yet seen all that earlier ones have.
+    #[inline]
+    fn has_resends(&self) -> bool {
+        self.resend != 0 || self.resend_released != 0
     }
 
     pub(crate) fn queue(&self) -> &Queue {
@@ -194,7 +218,7 @@ impl Outbound {
             QoS::AtMostOnce => self.queue.qos0.is_empty(),
             _ => {
                 self.queue.qos12.is_empty()
-                    && self.resend == 0
+                    && !self.has_resends()
                     && self.in_flight < window
                     && self.has_identifier()
             }
@@ -216,45 +240,48 @@ impl Outbound {
 
     /// The next message from the queue that may go: QoS 1 and 2 only within the window.
     pub(crate) fn pop_queue(&mut self, window: usize) -> Option<Outgoing> {
-        let with_qos12 = self.resend == 0 && self.in_flight < window && self.has_identifier();
+        let with_qos12 = !self.has_resends() && self.in_flight < window && self.has_identifier();
         let line = self.queue.oldest_line(with_qos12)?;
         self.queue.pop_line(line)
     }
 
     /// Sends again what this connection has not seen: PUBRELs, then PUBLISHes within the window. `fits` says whether
-    /// the server still takes the message; one that it does not is given back. Returns whether anything was sent.
+    /// the message may still go. `None` when there is nothing to send.
     pub(crate) fn pump_resend<E>(
         &mut self,
         window: usize,
         now: Instant,
         output: &mut Output,
         fits: impl FnOnce(&Outgoing) -> Result<(), E>,
-    ) -> Option<Result<(), (Fate, E)>> {
-        if let Some(id) = PacketIdentifier::new(self.resend_released) {
-            let position = Some(output.position());
-            let slot = self.slot(id.get());
-            slot.position = position;
-            self.resend_released = slot.next;
-            self.in_flight += 1;
-            output.short_ack(PacketType::PubRel, id);
-            return Some(Ok(()));
+    ) -> Option<Resent<E>> {
+        while let Some(id) = PacketIdentifier::new(self.resend_released) {
+            self.resend_released = self.slot(id.get()).next;
+            if self.appeared(id.get(), output.position()) {
+                output.short_ack(PacketType::PubRel, id);
+                return Some(Resent::Again);
+            }
+            // A PUBREC of this connection came first and has had its PUBREL.
         }
         let id = PacketIdentifier::new(self.resend).filter(|_| self.in_flight < window)?;
         let position = Some(output.position());
         let slot = self.slot(id.get());
         let next = slot.next;
         let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
+        let (fate, written) = (outgoing.fate(), outgoing.written);
         if let Err(error) = fits(outgoing) {
-            let fate = outgoing.fate();
             self.unlink(Self::publishes, id.get());
-            self.slot(id.get()).state = State::Abandoned;
-            return Some(Err((fate, error)));
+            if written {
+                self.slot(id.get()).state = State::Abandoned(Fate { reported: true, ..fate });
+            } else {
+                self.release(id.get());
+            }
+            return Some(Resent::Failed(fate, error));
         }
         encode(outgoing, id, now, output);
         slot.position = position;
         self.resend = next;
         self.in_flight += 1;
-        Some(Ok(()))
+        Some(if written { Resent::Again } else { Resent::FirstTime(id, fate.operation) })
     }
 
     /// PUBACK.
@@ -278,7 +305,7 @@ impl Outbound {
                 self.release(id.get());
                 Acked::Settled(fate)
             }
-            Some(State::Abandoned) => {
+            Some(State::Abandoned(_)) => {
                 self.release(id.get());
                 Acked::Unknown
             }
@@ -303,14 +330,22 @@ impl Outbound {
                 };
                 let kept = (policy == LostSession::Requeue).then(|| Box::new(outgoing));
                 slot.state = State::Released { fate, kept };
-                if slot.position.replace(position).is_none() {
-                    // The server answers a PUBLISH of an earlier connection; the flow goes on in this one.
-                    self.in_flight += 1;
-                }
+                // The server may be answering a PUBLISH of an earlier connection; the flow goes on in this one.
+                self.appeared(id.get(), position);
                 self.append(Self::released, id.get());
                 Acked::Released
             }
-            Some(State::Released { .. }) => Acked::Released,
+            Some(State::Released { .. }) => {
+                self.appeared(id.get(), position);
+                Acked::Released
+            }
+            Some(state @ &mut State::Abandoned(fate)) => {
+                // The server has it after all, and keeps the identifier until PUBREL.
+                *state = State::Released { fate, kept: None };
+                self.appeared(id.get(), position);
+                self.append(Self::released, id.get());
+                Acked::Released
+            }
             _ => Acked::Unknown,
         }
     }
@@ -366,6 +401,14 @@ impl Outbound {
         }
     }
 
+    /// Whether the answer to this request is still worth waiting for.
+    pub(crate) fn is_awaited(&self, id: PacketIdentifier, operation: Option<OperationId>) -> bool {
+        match self.slots.get(usize::from(id.get()) - 1).map(|slot| &slot.state) {
+            Some(State::Request(request)) => request.operation == operation && request.awaited,
+            _ => false,
+        }
+    }
+
     /// Ends a request.
     pub(crate) fn finish_request(&mut self, id: PacketIdentifier) -> Option<Box<Request>> {
         self.request(id)?;
@@ -389,7 +432,7 @@ impl Outbound {
                         requests.push((at, *request));
                     }
                 }
-                State::Free | State::Released { .. } | State::Abandoned => {}
+                State::Free | State::Released { .. } | State::Abandoned(_) => {}
             }
         }
         requests.sort_by_key(|&(at, _)| at);
@@ -424,14 +467,14 @@ impl Outbound {
                     }
                     State::Released { kept: Some(outgoing), .. } => requeue.push(*outgoing),
                     State::Released { fate, .. } => in_doubt.push(fate),
-                    State::Free | State::Abandoned | State::Request(_) => {
+                    State::Free | State::Abandoned(_) | State::Request(_) => {
                         unreachable!("the lists hold messages")
                     }
                 }
             }
         }
         for i in 0..self.slots.len() {
-            if matches!(self.slots[i].state, State::Abandoned) {
+            if matches!(self.slots[i].state, State::Abandoned(_)) {
                 self.release(i as u16 + 1);
             }
         }
@@ -466,7 +509,7 @@ impl Outbound {
                 let (fate, reported) = match &mut slot.state {
                     State::Publish(outgoing) => (outgoing.fate(), &mut outgoing.reported),
                     State::Released { fate, .. } => (*fate, &mut fate.reported),
-                    State::Free | State::Abandoned | State::Request(_) => {
+                    State::Free | State::Abandoned(_) | State::Request(_) => {
                         unreachable!("the lists hold messages")
                     }
                 };

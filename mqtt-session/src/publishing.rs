@@ -2,13 +2,13 @@
 
 use crate::error::Details;
 use crate::event::{Accepted, Settled};
-use crate::outbound::{Acked, send_qos0};
+use crate::outbound::{Acked, Resent, send_qos0};
 use crate::queue::{Enqueued, Fate, Outgoing};
 use crate::session::Phase;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
 use core::time::Duration;
-use martlet_proto::{Ack, Packet, PacketType, PubAck, PubRelReasonCode, QoS, Version};
+use martlet_proto::{Ack, Packet, PacketIdentifier, PacketType, PubAck, PubRelReasonCode, QoS, Version};
 
 impl Session {
     /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued within the bounds.
@@ -63,11 +63,14 @@ impl Session {
             }
         }
         self.next_operation += 1;
-        if let Some(at) = expires_at {
-            let sooner = self.timers.get(Timer::Expiry).map_or(at, |timer| timer.min(at));
-            self.timers.set(Timer::Expiry, sooner);
-        }
+        self.expire_at(expires_at);
         Ok(Accepted::Pending(operation))
+    }
+
+    /// Something in the queue expires then.
+    pub(crate) fn expire_at(&mut self, at: Option<Instant>) {
+        let next = self.timers.get(Timer::Expiry).into_iter().chain(at).min();
+        self.timers.set(Timer::Expiry, next);
     }
 
     pub(crate) fn window(&self) -> usize {
@@ -84,8 +87,13 @@ impl Session {
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
+        self.await_acknowledgement((id, operation));
+    }
+
+    #[inline]
+    fn await_acknowledgement(&mut self, message: (PacketIdentifier, OperationId)) {
         if self.config.publish_timeout.is_some() {
-            self.publish_deadlines.expect(self.output.position(), (id, operation));
+            self.publish_deadlines.expect(self.output.position(), message);
         }
     }
 
@@ -98,11 +106,18 @@ impl Session {
         while self.output.has_room() {
             let limits = &self.limits;
             let resent = self.outbound.pump_resend(window, now, &mut self.output, |outgoing| {
+                if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
+                    return Err(PublishError::Expired);
+                }
                 limits.check(&outgoing.message, version)
             });
             match resent {
-                Some(Ok(())) => continue,
-                Some(Err((fate, error))) => {
+                Some(Resent::Again) => continue,
+                Some(Resent::FirstTime(id, operation)) => {
+                    self.await_acknowledgement((id, operation));
+                    continue;
+                }
+                Some(Resent::Failed(fate, error)) => {
                     self.report(fate, Err(error));
                     continue;
                 }
@@ -145,7 +160,7 @@ impl Session {
                 self.counters.unexpected_acknowledgements += 1;
                 if self.output.version.has_properties() {
                     let answer = Ack::new(id, PubRelReasonCode::PacketIdentifierNotFound);
-                    self.output.packet(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
+                    self.output.answer(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
                 } else {
                     self.output.short_ack(PacketType::PubRel, id);
                 }

@@ -74,6 +74,8 @@ impl Queue {
             match limits.when_full {
                 WhenFull::Refuse => return Enqueued::Refused,
                 WhenFull::DropNewest => dropped.push(outgoing),
+                // It would not fit an empty queue either: the others do not have to go for it.
+                WhenFull::DropOldest if size > limits.bytes => dropped.push(outgoing),
                 WhenFull::DropOldest => {
                     while !self.fits(size, limits) {
                         let Some(oldest) = self.pop_oldest() else { break };
