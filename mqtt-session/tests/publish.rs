@@ -7,10 +7,6 @@ use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, PubRelReasonCode, Ve
 use martlet_session::{Accepted, Config, Publish, PublishError, QueueLimits, WhenFull};
 use std::num::{NonZeroU16, NonZeroU32};
 
-fn window(n: u16) -> Config {
-    Config { max_in_flight: NonZeroU16::new(n).unwrap(), ..Config::default() }
-}
-
 fn receive_maximum(n: u16) -> ConnAck {
     let mut connack = connack(false);
     connack.properties.receive_maximum = NonZeroU16::new(n);

@@ -12,6 +12,7 @@ use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Message, OperationId, Publish,
     SendBuffer, Session,
 };
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// How the server's bytes arrive.
@@ -63,6 +64,11 @@ pub fn words(text: &str) -> Utf8String {
 /// The defaults, and a client identifier, which 3.1 asks for.
 pub fn named() -> Config {
     Config { client_identifier: words("me"), ..Config::default() }
+}
+
+/// The defaults, with this many in flight.
+pub fn window(n: u16) -> Config {
+    Config { max_in_flight: NonZeroU16::new(n).unwrap(), ..Config::default() }
 }
 
 pub fn id(n: u16) -> PacketIdentifier {
