@@ -71,6 +71,8 @@ struct Entry {
     packet_identifier: PacketIdentifier,
     token: u64,
     taken: Option<PubAckReasonCode>,
+    /// A copy of a message whose PUBREC has left already: it only has its turn.
+    again: bool,
 }
 
 #[derive(Debug)]
@@ -202,7 +204,12 @@ impl Inbound {
     /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
     fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
         if self.recorded.contains(packet_identifier) {
-            output.short_ack(PacketType::PubRec, packet_identifier);
+            self.qos2.push(packet_identifier);
+            if let Some(entry) = self.qos2.entries.back_mut() {
+                entry.taken = Some(PubAckReasonCode::Success);
+                entry.again = true;
+            }
+            self.send_pubrecs(output);
         } else if let Some(token) = self.qos2.stale_ids.remove(&packet_identifier) {
             let taken = self.qos2.stale.remove(&token).and_then(|stale| stale.taken);
             let place = self.qos2.push(packet_identifier);
@@ -250,15 +257,20 @@ impl Inbound {
     }
 
     fn send_pubacks(&mut self, output: &mut Output) {
-        while let Some((packet_identifier, reason)) = self.qos1.pop_taken() {
+        while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
             write_ack(output, PacketType::PubAck, packet_identifier, reason);
         }
     }
 
     fn send_pubrecs(&mut self, output: &mut Output) {
-        while let Some((packet_identifier, reason)) = self.qos2.pop_taken() {
-            if reason.is_error() {
+        while let Some((Entry { packet_identifier, again, .. }, reason)) = self.qos2.pop_taken() {
+            if again {
+                if !self.recorded.contains(packet_identifier) {
+                    // Its PUBREL came in the meantime.
+                    continue;
+                }
+            } else if reason.is_error() {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.received.remove(packet_identifier);
             } else {
@@ -292,7 +304,7 @@ impl Inbound {
         self.aliases = Vec::new();
         // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
         self.qos1.become_stale(|entry| entry.taken.is_none());
-        self.qos2.become_stale(|_| true);
+        self.qos2.become_stale(|entry| !entry.again);
     }
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
@@ -310,7 +322,7 @@ impl Waiting {
     #[inline]
     fn push(&mut self, packet_identifier: PacketIdentifier) -> u64 {
         let place = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { packet_identifier, token: place, taken: None });
+        self.entries.push_back(Entry { packet_identifier, token: place, taken: None, again: false });
         place
     }
 
@@ -341,21 +353,21 @@ impl Waiting {
     }
 
     #[inline]
-    fn pop_taken(&mut self) -> Option<(PacketIdentifier, PubAckReasonCode)> {
+    fn pop_taken(&mut self) -> Option<(Entry, PubAckReasonCode)> {
         let reason = self.entries.front()?.taken?;
         let entry = self.entries.pop_front()?;
         self.base += 1;
         if !self.moved.is_empty() {
             self.moved.remove(&entry.token);
         }
-        Some((entry.packet_identifier, reason))
+        Some((entry, reason))
     }
 
     fn become_stale(&mut self, keep: impl Fn(&Entry) -> bool) {
         self.base += self.entries.len() as u64;
         self.moved.clear();
         for entry in self.entries.drain(..).filter(keep) {
-            let Entry { packet_identifier, token, taken } = entry;
+            let Entry { packet_identifier, token, taken, .. } = entry;
             self.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
             self.stale_ids.insert(packet_identifier, token);
         }

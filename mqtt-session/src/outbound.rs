@@ -297,15 +297,18 @@ impl Outbound {
 
     #[inline]
     fn settle(&mut self, id: PacketIdentifier, expected: impl Fn(&Outgoing) -> bool) -> Acked {
-        match self.find(id).map(|slot| &slot.state) {
-            Some(State::Publish(outgoing)) if expected(outgoing) => {
+        match self.find(id) {
+            Some(Slot { state: State::Publish(outgoing), position, .. })
+                // What was never sent cannot have been acknowledged: it is a late one of another message.
+                if expected(outgoing) && (position.is_some() || outgoing.written) =>
+            {
                 let fate = outgoing.fate();
                 self.landed(id.get());
                 self.unlink(Self::publishes, id.get());
                 self.release(id.get());
                 Acked::Settled(fate)
             }
-            Some(State::Abandoned(_)) => {
+            Some(Slot { state: State::Abandoned(_), .. }) => {
                 self.release(id.get());
                 Acked::Unknown
             }
@@ -320,8 +323,11 @@ impl Outbound {
         position: u64,
         policy: LostSession,
     ) -> Acked {
-        match self.find(id).map(|slot| &mut slot.state) {
-            Some(State::Publish(outgoing)) if outgoing.message.qos == QoS::ExactlyOnce => {
+        let Some(Slot { state, position: sent, .. }) = self.find(id) else { return Acked::Unknown };
+        match state {
+            State::Publish(outgoing)
+                if outgoing.message.qos == QoS::ExactlyOnce && (sent.is_some() || outgoing.written) =>
+            {
                 let fate = outgoing.fate();
                 self.unlink(Self::publishes, id.get());
                 let slot = self.slot(id.get());
@@ -335,11 +341,11 @@ impl Outbound {
                 self.append(Self::released, id.get());
                 Acked::Released
             }
-            Some(State::Released { .. }) => {
+            State::Released { .. } => {
                 self.appeared(id.get(), position);
                 Acked::Released
             }
-            Some(state @ &mut State::Abandoned(fate)) => {
+            &mut State::Abandoned(fate) => {
                 // The server has it after all, and keeps the identifier until PUBREL.
                 *state = State::Released { fate, kept: None };
                 self.appeared(id.get(), position);

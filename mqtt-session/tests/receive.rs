@@ -158,6 +158,28 @@ fn a_qos2_message_that_comes_again_is_not_delivered_again() {
     assert_eq!(peer.session.untaken(), 0);
 }
 
+/// A copy of a message whose PUBREC had left was answered at once, ahead of messages that had come before it
+/// [MQTT-4.6.0-3].
+#[test]
+fn a_repeated_pubrec_waits_for_its_turn() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.send_all(&[publish(2, 1, "a", "1"), publish(2, 2, "a", "2")]);
+    peer.told();
+    // The server never sees these.
+    peer.take_with(0, PubAckReasonCode::NotAuthorized);
+    peer.take(0);
+    peer.cut();
+    peer.reconnect(Version::V5, true);
+    peer.forget();
+    peer.send_all(&[duplicate(2, 1, "a", "1"), duplicate(2, 2, "a", "2")]);
+    assert_eq!(peer.told(), ["message q2 a 1"]);
+    assert_eq!(peer.said(), nothing());
+    peer.take(0);
+    assert_eq!(peer.said(), ["PUBREC #1", "PUBREC #2"]);
+    peer.send_all(&[pubrel(1), pubrel(2)]);
+    assert_eq!(peer.said(), ["PUBCOMP #1", "PUBCOMP #2"]);
+}
+
 #[test]
 fn a_qos1_copy_that_comes_again_replaces_the_untaken_one() {
     let mut peer = Peer::connected(Version::V5, config());
