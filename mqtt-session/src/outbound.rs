@@ -18,7 +18,6 @@ use crate::queue::{Fate, Outgoing, Queue};
 use crate::requests::Request;
 use crate::{Instant, LostSession, OperationId};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use martlet_proto::{Delivery, PacketIdentifier, PacketType, QoS};
 
@@ -61,7 +60,9 @@ struct List {
 pub(crate) struct Outbound {
     /// Index: packet identifier - 1.
     slots: Vec<Slot>,
-    free: VecDeque<u16>,
+    /// Free slots, the one that has rested longest first; linked through `next`.
+    free: List,
+    resting: usize,
     /// `Publish` slots in the order of sending.
     publishes: List,
     /// `Released` slots in the order of PUBREC.
@@ -107,28 +108,49 @@ impl Outbound {
         self.slots.get_mut(usize::from(id.get()) - 1)
     }
 
+    /// The identifier of a slot that the caller fills.
     #[inline]
-    fn allocate(&mut self, state: State, position: Option<u64>) -> Option<PacketIdentifier> {
-        let slot = Slot { state, position, previous: 0, next: 0 };
-        let id = if self.free.len() < RESTING && self.slots.len() < usize::from(u16::MAX) {
-            self.slots.push(slot);
+    fn allocate(&mut self) -> Option<PacketIdentifier> {
+        let id = if self.resting < RESTING && self.slots.len() < usize::from(u16::MAX) {
+            self.slots.push(Slot { state: State::Free, position: None, previous: 0, next: 0 });
             self.slots.len() as u16
-        } else {
-            let id = self.free.pop_front()?;
-            *self.slot(id) = slot;
+        } else if self.free.first != 0 {
+            let id = self.free.first;
+            self.free.first = self.slot(id).next;
+            if self.free.first == 0 {
+                self.free.last = 0;
+            }
+            self.resting -= 1;
             id
+        } else {
+            return None;
         };
         PacketIdentifier::new(id)
     }
 
     fn has_identifier(&self) -> bool {
-        !self.free.is_empty() || self.slots.len() < usize::from(u16::MAX)
+        self.free.first != 0 || self.slots.len() < usize::from(u16::MAX)
     }
 
+    /// The slot is free; what it held goes.
     #[inline]
-    fn release(&mut self, id: u16) -> State {
-        self.free.push_back(id);
-        core::mem::replace(&mut self.slot(id).state, State::Free)
+    fn release(&mut self, id: u16) {
+        let slot = self.slot(id);
+        slot.state = State::Free;
+        slot.next = 0;
+        match self.free.last {
+            0 => self.free.first = id,
+            last => self.slot(last).next = id,
+        }
+        self.free.last = id;
+        self.resting += 1;
+    }
+
+    /// The slot is free; what it held is given back.
+    fn take(&mut self, id: u16) -> State {
+        let state = core::mem::replace(&mut self.slot(id).state, State::Free);
+        self.release(id);
+        state
     }
 
     #[inline]
@@ -228,13 +250,14 @@ impl Outbound {
     /// Sends a message of QoS 1 or 2 for the first time; the caller has checked [`may_pass`](Self::may_pass).
     #[inline]
     pub(crate) fn send(&mut self, outgoing: Outgoing, now: Instant, output: &mut Output) -> PacketIdentifier {
-        let position = Some(output.position());
-        let id = self.allocate(State::Publish(outgoing), position).expect("an identifier was free");
+        let id = self.allocate().expect("an identifier was free");
+        let position = output.position();
+        encode(&outgoing, id, now, output);
+        let slot = self.slot(id.get());
+        slot.state = State::Publish(outgoing);
+        slot.position = Some(position);
         self.append(Self::publishes, id.get());
         self.in_flight += 1;
-        if let State::Publish(outgoing) = &self.slot(id.get()).state {
-            encode(outgoing, id, now, output);
-        }
         id
     }
 
@@ -295,7 +318,7 @@ impl Outbound {
         self.settle(id, |outgoing| outgoing.message.qos == QoS::ExactlyOnce)
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, id: PacketIdentifier, expected: impl Fn(&Outgoing) -> bool) -> Acked {
         match self.find(id) {
             Some(Slot { state: State::Publish(outgoing), position, .. })
@@ -317,6 +340,7 @@ impl Outbound {
     }
 
     /// PUBREC of success: the message is the server's now. A repeated one gets its PUBREL again.
+    #[inline]
     pub(crate) fn handle_pubrec(
         &mut self,
         id: PacketIdentifier,
@@ -331,10 +355,12 @@ impl Outbound {
                 let fate = outgoing.fate();
                 self.unlink(Self::publishes, id.get());
                 let slot = self.slot(id.get());
-                let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) else {
-                    unreachable!()
-                };
-                let kept = (policy == LostSession::Requeue).then(|| Box::new(outgoing));
+                let mut kept = None;
+                if policy == LostSession::Requeue {
+                    if let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) {
+                        kept = Some(Box::new(outgoing));
+                    }
+                }
                 slot.state = State::Released { fate, kept };
                 // The server may be answering a PUBLISH of an earlier connection; the flow goes on in this one.
                 self.appeared(id.get(), position);
@@ -357,6 +383,7 @@ impl Outbound {
     }
 
     /// PUBCOMP.
+    #[inline]
     pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) -> Acked {
         match self.find(id).map(|slot| &slot.state) {
             Some(&State::Released { fate, .. }) => {
@@ -397,7 +424,11 @@ impl Outbound {
         if !self.has_identifier() {
             return Err(request);
         }
-        Ok(self.allocate(State::Request(request), Some(position)).expect("an identifier was free"))
+        let id = self.allocate().expect("an identifier was free");
+        let slot = self.slot(id.get());
+        slot.state = State::Request(request);
+        slot.position = Some(position);
+        Ok(id)
     }
 
     pub(crate) fn request(&mut self, id: PacketIdentifier) -> Option<&mut Request> {
@@ -418,7 +449,7 @@ impl Outbound {
     /// Ends a request.
     pub(crate) fn finish_request(&mut self, id: PacketIdentifier) -> Option<Box<Request>> {
         self.request(id)?;
-        match self.release(id.get()) {
+        match self.take(id.get()) {
             State::Request(request) => Some(request),
             _ => unreachable!("it was a request"),
         }
@@ -434,7 +465,7 @@ impl Outbound {
             match &mut slot.state {
                 State::Publish(outgoing) => outgoing.written |= position.is_some_and(|at| at < handed_out),
                 State::Request(_) => {
-                    if let (State::Request(request), Some(at)) = (self.release(i as u16 + 1), position) {
+                    if let (State::Request(request), Some(at)) = (self.take(i as u16 + 1), position) {
                         requests.push((at, *request));
                     }
                 }
@@ -459,7 +490,7 @@ impl Outbound {
         for list in [Self::released as fn(&mut Self) -> &mut List, Self::publishes] {
             while let Some(id) = core::num::NonZeroU16::new(list(self).first) {
                 self.unlink(list, id.get());
-                match self.release(id.get()) {
+                match self.take(id.get()) {
                     // Who has given it up does not expect it to be sent later.
                     State::Publish(outgoing) if outgoing.reported => {}
                     State::Released { fate, .. } if fate.reported => {}

@@ -7,6 +7,7 @@ use crate::queue::{Enqueued, Fate, Outgoing};
 use crate::session::Phase;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
+use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use martlet_proto::{Ack, Packet, PacketIdentifier, PacketType, PubAck, PubRelReasonCode, QoS, Version};
 
@@ -142,6 +143,40 @@ impl Session {
         }
     }
 
+    /// Handles the acknowledgements of the usual, short form at the front of `input`, without making packets of them.
+    /// Returns whether there was one.
+    #[inline]
+    pub(crate) fn handle_short_acks(&mut self, input: &mut BytesMut) -> bool {
+        let mut at = 0;
+        while let Some(&[first, 2, high, low]) = input.get(at..at + 4) {
+            let Some(id) = PacketIdentifier::new(u16::from_be_bytes([high, low])) else { break };
+            let may_read = matches!(self.phase, Phase::Connected | Phase::Draining)
+                && self.config.maximum_packet_size >= 4
+                && self.wants_input();
+            if !may_read {
+                break;
+            }
+            match first {
+                0x40 => {
+                    let acked = self.outbound.handle_puback(id);
+                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
+                }
+                0x50 => self.handle_pubrec_success(id),
+                0x62 => self.inbound.handle_pubrel(id, &mut self.output),
+                0x70 => {
+                    let acked = self.outbound.handle_pubcomp(id);
+                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
+                }
+                _ => break,
+            }
+            at += 4;
+        }
+        if at > 0 {
+            input.advance(at);
+        }
+        at > 0
+    }
+
     pub(crate) fn handle_puback(&mut self, ack: PubAck) {
         let acked = self.outbound.handle_puback(ack.packet_identifier);
         self.acknowledged(&acked, || outcome(ack));
@@ -153,6 +188,11 @@ impl Session {
             let acked = self.outbound.handle_pubrec_error(id);
             return self.acknowledged(&acked, || outcome(ack));
         }
+        self.handle_pubrec_success(id);
+    }
+
+    #[inline]
+    fn handle_pubrec_success(&mut self, id: PacketIdentifier) {
         match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
             Acked::Released => self.output.short_ack(PacketType::PubRel, id),
             _ => {

@@ -254,6 +254,9 @@ impl Session {
     /// Requests whose packets have just left wait from now on.
     pub(crate) fn requests_handed_out(&mut self, now: Instant) {
         let requests = &mut self.requests;
+        if requests.deadlines.is_departing_empty() {
+            return;
+        }
         if !requests.deadlines.handed_out(self.output.handed_out(), now + self.config.request_timeout) {
             return;
         }

@@ -77,6 +77,11 @@ impl<T: Copy> Deadlines<T> {
         self.departing.push_back((packet_end, what));
     }
 
+    #[inline]
+    pub(crate) fn is_departing_empty(&self) -> bool {
+        self.departing.is_empty()
+    }
+
     /// Bytes up to `upto` have left. Returns whether deadlines were added.
     pub(crate) fn handed_out(&mut self, upto: u64, deadline: Instant) -> bool {
         let mut any = false;

@@ -280,9 +280,11 @@ impl Session {
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
         if input.len() > self.unread && !matches!(self.phase, Phase::Closed | Phase::Closing) {
             self.last_received = now;
-            // Any byte answers for the link.
-            self.timers.stop(Timer::PingResponse);
-            self.arm_keep_alive();
+            // Any byte answers for the link. Otherwise the next PINGREQ only becomes due later.
+            if self.timers.get(Timer::PingResponse).is_some() {
+                self.timers.stop(Timer::PingResponse);
+                self.arm_keep_alive();
+            }
         }
         loop {
             if matches!(self.phase, Phase::Closed | Phase::Closing) {
@@ -291,6 +293,9 @@ impl Session {
             }
             if !self.wants_input() {
                 break;
+            }
+            if self.handle_short_acks(input) {
+                continue;
             }
             let done = match Packet::decode(input, self.output.version, self.config.maximum_packet_size) {
                 Ok(None) => break,
@@ -415,11 +420,16 @@ impl Session {
     /// The time is `now`; timers that have run out do their work. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         for timer in Timer::ALL {
-            let Some(due) = self.timers.expire(timer, now) else { continue };
+            if self.timers.expire(timer, now).is_none() {
+                continue;
+            }
             match timer {
                 Timer::ConnAck => self.fail(ConnectionError::Timeout(Awaited::ConnAck)),
                 Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
                 Timer::KeepAlive => {
+                    // What was sent and received since the timer was set has moved it.
+                    self.arm_keep_alive();
+                    let Some(due) = self.timers.expire(timer, now) else { continue };
                     self.send_ping(None);
                     // It counts from when the PINGREQ was due, whether or not the socket takes it. What has arrived
                     // since then, while nobody looked at the clock, has answered.
@@ -579,11 +589,13 @@ impl Session {
             return 0;
         }
         self.last_sent = now;
-        self.ping_queued = false;
-        self.arm_keep_alive();
+        if self.ping_queued {
+            self.ping_queued = false;
+            self.arm_keep_alive();
+        }
         self.requests_handed_out(now);
-        let upto = self.output.handed_out();
         if let Some(timeout) = self.config.publish_timeout {
+            let upto = self.output.handed_out();
             if self.publish_deadlines.handed_out(upto, now + timeout) {
                 let outbound = &self.outbound;
                 self.publish_deadlines
@@ -646,8 +658,8 @@ impl Session {
     }
 
     /// The next PINGREQ: a margin before the keep alive has passed without anything sent, or when it has passed
-    /// without anything received (MQTT 5 §3.1.2.10).
-    #[inline]
+    /// without anything received (MQTT 5 §3.1.2.10). It is set when it may have become sooner; that it has become later
+    /// is found out when it runs out.
     fn arm_keep_alive(&mut self) {
         if self.limits.keep_alive == 0 || !matches!(self.phase, Phase::Connected | Phase::Draining) {
             return self.timers.stop(Timer::KeepAlive);
