@@ -18,11 +18,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU16;
 
-#[allow(unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
+#[allow(clippy::all, clippy::semicolon_if_nothing_returned, unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
 #[rustfmt::skip]
 #[path = "../../bench/floors/codec.rs"]
 mod codec;
-#[allow(unreachable_pub, dead_code, missing_docs, missing_debug_implementations, reason = "a yardstick, kept as it is")]
+#[allow(clippy::all, clippy::semicolon_if_nothing_returned, unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
 #[rustfmt::skip]
 #[path = "../../bench/floors/client.rs"]
 mod floor;
@@ -30,6 +30,9 @@ mod floor;
 const TOPIC: &str = "sensors/building-7/t/001";
 const WINDOW: usize = 100;
 const ROUNDS: usize = 11;
+
+/// Nanoseconds a message, for so many messages.
+type Measure = fn(usize) -> f64;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--test");
@@ -39,7 +42,7 @@ fn main() {
         "CPU time of the client's thread, ns a message; median of {rounds} interleaved rounds of {n} messages, 16 B"
     );
     println!("{:<44} {:>8} {:>8} {:>7}", "", "ours", "floor", "ratio");
-    let rows: [(&str, fn(usize) -> f64, fn(usize) -> f64); 4] = [
+    let rows: [(&str, Measure, Measure); 4] = [
         ("publish QoS 0", ours_qos0, floor_qos0),
         ("publish QoS 1, window 100", ours_qos1, floor_qos1),
         ("publish QoS 1, each awaited, 100 tasks", ours_awaited, floor_awaited),
