@@ -122,9 +122,6 @@ pub enum DecodeErrorKind {
     /// CONNACK flags other than session present [MQTT-3.2.2-1].
     #[error("connect acknowledge flags {0:#010b} are not allowed")]
     ConnAckFlags(u8),
-    /// Session present beside a refusal [MQTT-3.2.2-6; 3.1.1: MQTT-3.2.2-4].
-    #[error("session present is set in a refusal")]
-    SessionPresent,
     /// A SUBSCRIBE, UNSUBSCRIBE, SUBACK or UNSUBACK without an entry [MQTT-3.8.3-2, MQTT-3.10.3-2].
     #[error("it has no entry")]
     NoEntry,
@@ -193,7 +190,6 @@ impl DecodeError {
             | Kind::PropertyValue { .. }
             | Kind::AuthenticationDataAlone
             | Kind::AuthenticationMethodMissing
-            | Kind::SessionPresent
             | Kind::NoTopic
             | Kind::NoEntry
             | Kind::NoLocalShared

@@ -474,6 +474,9 @@ fn decode_only() -> Vec<Row> {
         (V5, ConnAck::new(false, ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 01"),
         (V5, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 02 00 05"),
         (V5, ConnAck::new(false, ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 84"),
+        // Session present beside a refusal says nothing: it was once an error that hid why the server refused.
+        (V3_1_1, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 02 01 05"),
+        (V5, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 03 01 87 00"),
         // 3.1: the first byte of a CONNACK is unused; DUP marks what is sent again; flags give way to the length.
         (V3_1, ConnAck::new(false, ConnectReasonCode::Success).into(), "20 02 ff 00"),
         (V3_1, ping(1), "6a 02 0001"),

@@ -159,8 +159,6 @@ const CONNACK: &[Row] = &[
     (V3_1_1, "20 03 00 00 00", TrailingBytes(1), Malformed),
     (V3_1_1, "20 02 02 00", ConnAckFlags(2), Malformed),
     (V5, "20 03 81 00 00", ConnAckFlags(0x81), Malformed),
-    (V3_1_1, "20 02 01 05", SessionPresent, Protocol),
-    (V5, "20 03 01 87 00", SessionPresent, Protocol),
     (V5, "20 05 00 00 02 24 02", value(PropertyId::MaximumQos, 2), Protocol),
     (V5, "20 06 00 00 03 21 0000", value(PropertyId::ReceiveMaximum, 0), Protocol),
     (V5, "20 07 00 00 04 25 01 25 01", DuplicateProperty(PropertyId::RetainAvailable), Protocol),
@@ -340,7 +338,7 @@ fn every_kind_of_fault_has_a_row() {
     let kinds = "ReservedPacketType FixedHeaderFlags IntegerTooLong IntegerOverlong PacketTooLarge Truncated
         TrailingBytes Text TopicName TopicFilter NoTopic PacketIdentifierZero Qos DuplicateQos0 UnknownProperty
         PropertyNotAllowed DuplicateProperty PropertyValue AuthenticationDataAlone AuthenticationMethodMissing
-        ReasonCode ProtocolName ProtocolLevel ConnectFlags ConnAckFlags SessionPresent NoEntry SubscriptionOptions
+        ReasonCode ProtocolName ProtocolLevel ConnectFlags ConnAckFlags NoEntry SubscriptionOptions
         NoLocalShared";
     for kind in kinds.split_whitespace() {
         let has_row = TABLES.into_iter().flatten().any(|row| {
