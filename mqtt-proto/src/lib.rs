@@ -56,7 +56,7 @@ mod topic;
 mod version;
 mod wire;
 
-pub use ack::{Ack, PubAck, PubComp, PubRec, PubRel};
+pub use ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
 pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, ConnectProperties, Will};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};

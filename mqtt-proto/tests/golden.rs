@@ -242,7 +242,8 @@ fn publishes() -> Vec<Row> {
 }
 
 fn full<R>(reason: R) -> Ack<R> {
-    Ack { reason_string: Some(text("s")), user_properties: user(), ..Ack::new(id(1), reason) }
+    Ack::new(id(1), reason)
+        .with_properties(AckProperties { reason_string: Some(text("s")), user_properties: user() })
 }
 
 fn acks() -> Vec<Row> {
@@ -279,7 +280,12 @@ fn acks() -> Vec<Row> {
         ),
         (
             V5,
-            Packet::PubComp(Ack { reason_string: Some(text("s")), ..Ack::new(id(1), R::Success) }),
+            Packet::PubComp(
+                Ack::new(id(1), R::Success).with_properties(AckProperties {
+                    reason_string: Some(text("s")),
+                    user_properties: vec![],
+                }),
+            ),
             "70 08 0001 00 04 1f 0001 's'",
         ),
     ]);
