@@ -3,7 +3,12 @@
 //! `cargo bench -p martlet-tokio` prints CPU time of the client's thread for a message (kernel included), the ratio to
 //! the floor, and messages for each write. The sink is a thread that parses as little as it can and acknowledges in
 //! batches; where it were the bottleneck, the client's thread would sleep, which costs no CPU time.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::large_futures, reason = "a benchmark prints and stops when it is wrong")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::large_futures,
+    reason = "a benchmark prints and stops when it is wrong"
+)]
 
 use bytes::Bytes;
 use cpu_time::ThreadTime;
@@ -30,7 +35,9 @@ fn main() {
     let quick = std::env::args().any(|argument| argument == "--test");
     let n = if quick { 1_000 } else { 200_000 };
     let rounds = if quick { 1 } else { ROUNDS };
-    println!("CPU time of the client's thread, ns a message; median of {rounds} interleaved rounds of {n} messages, 16 B");
+    println!(
+        "CPU time of the client's thread, ns a message; median of {rounds} interleaved rounds of {n} messages, 16 B"
+    );
     println!("{:<44} {:>8} {:>8} {:>7}", "", "ours", "floor", "ratio");
     let rows: [(&str, fn(usize) -> f64, fn(usize) -> f64); 4] = [
         ("publish QoS 0", ours_qos0, floor_qos0),
@@ -55,7 +62,11 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// Runs a client on a current-thread runtime; `work` gives the nanoseconds of this thread for `n` messages.
-fn run<F: Future<Output = ThreadTime>>(n: usize, work: impl FnOnce(u16) -> F, sink: impl FnOnce(TcpStream) + Send + 'static) -> f64 {
+fn run<F: Future<Output = ThreadTime>>(
+    n: usize,
+    work: impl FnOnce(u16) -> F,
+    sink: impl FnOnce(TcpStream) + Send + 'static,
+) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
@@ -166,7 +177,14 @@ fn ours_qos1(n: usize) -> f64 {
         let message = message(QoS::AtLeastOnce);
         let start = ThreadTime::now();
         for _ in 0..n {
-            drop(client.publish(&message.topic, message.payload.clone()).qos(message.qos).enqueue().await.unwrap());
+            drop(
+                client
+                    .publish(&message.topic, message.payload.clone())
+                    .qos(message.qos)
+                    .enqueue()
+                    .await
+                    .unwrap(),
+            );
         }
         client.publish(&message.topic, message.payload.clone()).qos(message.qos).await.unwrap();
         start
@@ -198,7 +216,11 @@ fn ours_awaited(n: usize) -> f64 {
                 tokio::spawn(async move {
                     let message = message(QoS::AtLeastOnce);
                     for _ in 0..n / WINDOW {
-                        client.publish(&message.topic, message.payload.clone()).qos(message.qos).await.unwrap();
+                        client
+                            .publish(&message.topic, message.payload.clone())
+                            .qos(message.qos)
+                            .await
+                            .unwrap();
                     }
                 })
             })
@@ -219,7 +241,8 @@ fn floor_awaited(n: usize) -> f64 {
             .map(|_| {
                 let client = client.clone();
                 tokio::spawn(async move {
-                    let (topic, payload) = (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+                    let (topic, payload) =
+                        (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
                     for _ in 0..n / WINDOW {
                         client.publish_acked(&topic, 1, &payload).await;
                     }
