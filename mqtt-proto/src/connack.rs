@@ -1,6 +1,6 @@
 //! CONNACK (MQTT 5 §3.2, 3.1.1 §3.2).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
 use crate::{BinaryData, ConnectReasonCode, QoS, Utf8String, Version};
@@ -10,7 +10,8 @@ use core::num::{NonZeroU16, NonZeroU32};
 /// The server's answer to a CONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnAck {
-    /// Whether the server has a session of this client identifier. Always false in 3.1, which cannot say it.
+    /// Whether the server has a session of this client identifier. Always false in 3.1, which cannot say it, and in a
+    /// refusal, also one that says otherwise.
     pub session_present: bool,
     /// Success, or why not. The return codes of 3.x appear as the reason codes that mean the same.
     pub reason: ConnectReasonCode,
@@ -68,13 +69,12 @@ impl ConnAck {
         mut reader: Reader<'_>,
         version: Version,
     ) -> Result<Self, DecodeError> {
-        let flags = reader.u8("connect acknowledge flags")?;
+        let flags = reader.u8(Field::ConnectAcknowledgeFlags)?;
         // In 3.1 the whole byte is reserved and unused.
         if flags > 1 && version != Version::V3_1 {
             return Err(reader.error(DecodeErrorKind::ConnAckFlags(flags)));
         }
-        let session_present = flags & 1 == 1 && version != Version::V3_1;
-        let code = reader.u8("reason code")?;
+        let code = reader.u8(Field::ReasonCode)?;
         // A server that does not speak MQTT 5 refuses in the form of 3.1.1. It is the refusal that counts.
         let short = reader.remaining() == 0;
         let reason = match version {
@@ -85,9 +85,8 @@ impl ConnAck {
             _ => ConnectReasonCode::from_return_code(code),
         };
         let reason = reason.ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
-        if session_present && reason.is_error() {
-            return Err(reader.error(DecodeErrorKind::SessionPresent));
-        }
+        // Session present beside a refusal says nothing; it is the refusal that counts (MQTT 5 §3.2.2.1.1).
+        let session_present = flags & 1 == 1 && version != Version::V3_1 && !reason.is_error();
         let refused_in_short = short && reason.is_error();
         let properties = if version.has_properties() && !refused_in_short {
             decode_properties(frame, &mut reader)?

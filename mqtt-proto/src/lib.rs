@@ -56,10 +56,10 @@ mod topic;
 mod version;
 mod wire;
 
-pub use ack::{Ack, PubAck, PubComp, PubRec, PubRel};
+pub use ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
 pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, ConnectProperties, Will};
-pub use error::{DecodeError, DecodeErrorKind, EncodeError};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 pub use farewell::{Auth, Disconnect};
 pub use packet::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType};
 pub use property::{PropertyId, SubscriptionIdentifier, UserProperties};

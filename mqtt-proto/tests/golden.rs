@@ -242,7 +242,8 @@ fn publishes() -> Vec<Row> {
 }
 
 fn full<R>(reason: R) -> Ack<R> {
-    Ack { reason_string: Some(text("s")), user_properties: user(), ..Ack::new(id(1), reason) }
+    Ack::new(id(1), reason)
+        .with_properties(AckProperties { reason_string: Some(text("s")), user_properties: user() })
 }
 
 fn acks() -> Vec<Row> {
@@ -279,7 +280,12 @@ fn acks() -> Vec<Row> {
         ),
         (
             V5,
-            Packet::PubComp(Ack { reason_string: Some(text("s")), ..Ack::new(id(1), R::Success) }),
+            Packet::PubComp(
+                Ack::new(id(1), R::Success).with_properties(AckProperties {
+                    reason_string: Some(text("s")),
+                    user_properties: vec![],
+                }),
+            ),
             "70 08 0001 00 04 1f 0001 's'",
         ),
     ]);
@@ -474,6 +480,9 @@ fn decode_only() -> Vec<Row> {
         (V5, ConnAck::new(false, ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 01"),
         (V5, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 02 00 05"),
         (V5, ConnAck::new(false, ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 84"),
+        // Session present beside a refusal says nothing: it was once an error that hid why the server refused.
+        (V3_1_1, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 02 01 05"),
+        (V5, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 03 01 87 00"),
         // 3.1: the first byte of a CONNACK is unused; DUP marks what is sent again; flags give way to the length.
         (V3_1, ConnAck::new(false, ConnectReasonCode::Success).into(), "20 02 ff 00"),
         (V3_1, ping(1), "6a 02 0001"),

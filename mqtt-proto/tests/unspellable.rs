@@ -128,7 +128,10 @@ fn table() -> Vec<(Version, Packet, EncodeError)> {
         ),
         (
             V3_1,
-            Packet::PubRel(Ack { user_properties: user(), ..Ack::new(id(1), PubRelReasonCode::Success) }),
+            Packet::PubRel(
+                Ack::new(id(1), PubRelReasonCode::Success)
+                    .with_properties(AckProperties { user_properties: user(), ..Default::default() }),
+            ),
             not("a property", V3_1),
         ),
         (V5, subscribe(vec![]), EncodeError::NoEntry(PacketType::Subscribe)),

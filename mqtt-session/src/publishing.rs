@@ -250,7 +250,7 @@ impl Session {
 
 fn outcome(ack: PubAck) -> Result<Settled, PublishError> {
     let reason = ack.reason;
-    let details = Details::new(ack.reason_string, ack.user_properties);
+    let details = ack.properties.and_then(|p| Details::new(p.reason_string, p.user_properties));
     if reason.is_error() {
         Err(PublishError::Refused { reason, details })
     } else {

@@ -314,11 +314,9 @@ fn ack<R: Copy + core::fmt::Debug + 'static>(
     // The first of each list is success, which is all that 3.x knows.
     let reasons = if version == Version::V5 { reasons } else { &reasons[..1] };
     (identifier(), select(reasons), explanation(version)).prop_map(
-        |(packet_identifier, reason, (reason_string, user_properties))| Ack {
-            packet_identifier,
-            reason,
-            reason_string,
-            user_properties,
+        |(packet_identifier, reason, (reason_string, user_properties))| {
+            Ack::new(packet_identifier, reason)
+                .with_properties(AckProperties { reason_string, user_properties })
         },
     )
 }
