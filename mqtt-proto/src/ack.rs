@@ -1,6 +1,6 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: one shape (MQTT 5 §3.4 to §3.7).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink};
 use crate::{PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Utf8String, Version};
@@ -94,7 +94,7 @@ impl<R: AckReason> Ack<R> {
     ) -> Result<Self, DecodeError> {
         let mut ack = Self::new(reader.packet_identifier()?, R::SUCCESS);
         if version.has_properties() && reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             ack.reason = R::decode(code).ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             // The property length may be left out when there are no properties (MQTT 5 §3.4.2.2.1).
             if reader.remaining() > 0 {

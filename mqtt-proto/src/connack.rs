@@ -1,6 +1,6 @@
 //! CONNACK (MQTT 5 §3.2, 3.1.1 §3.2).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
 use crate::{BinaryData, ConnectReasonCode, QoS, Utf8String, Version};
@@ -69,12 +69,12 @@ impl ConnAck {
         mut reader: Reader<'_>,
         version: Version,
     ) -> Result<Self, DecodeError> {
-        let flags = reader.u8("connect acknowledge flags")?;
+        let flags = reader.u8(Field::ConnectAcknowledgeFlags)?;
         // In 3.1 the whole byte is reserved and unused.
         if flags > 1 && version != Version::V3_1 {
             return Err(reader.error(DecodeErrorKind::ConnAckFlags(flags)));
         }
-        let code = reader.u8("reason code")?;
+        let code = reader.u8(Field::ReasonCode)?;
         // A server that does not speak MQTT 5 refuses in the form of 3.1.1. It is the refusal that counts.
         let short = reader.remaining() == 0;
         let reason = match version {

@@ -49,7 +49,7 @@ pub enum DecodeErrorKind {
     },
     /// The packet ends before this field does.
     #[error("it ends inside {0}")]
-    Truncated(&'static str),
+    Truncated(Field),
     /// Bytes behind the last field.
     #[error("{0} bytes follow its last field")]
     TrailingBytes(u32),
@@ -57,7 +57,7 @@ pub enum DecodeErrorKind {
     #[error("{field}: {error}")]
     Text {
         /// Which field.
-        field: &'static str,
+        field: Field,
         /// What is wrong with it.
         error: TextError,
     },
@@ -65,7 +65,7 @@ pub enum DecodeErrorKind {
     #[error("{field}: {error}")]
     TopicName {
         /// Which field.
-        field: &'static str,
+        field: Field,
         /// What is wrong with it.
         error: TopicError,
     },
@@ -132,6 +132,54 @@ pub enum DecodeErrorKind {
     #[error("no local on a shared subscription")]
     NoLocalShared,
 }
+
+macro_rules! fields {
+    ($($name:ident = $text:literal;)+) => {
+        /// A field of a packet, by the specification's name. It takes one byte.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Field {
+            $(#[doc = concat!("The ", $text, ".")] $name,)+
+            /// The value of this property.
+            Property(PropertyId),
+        }
+
+        impl core::fmt::Display for Field {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self {
+                    $(Self::$name => f.write_str($text),)+
+                    Self::Property(id) => id.fmt(f),
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    ProtocolName = "protocol name";
+    ProtocolLevel = "protocol level";
+    ConnectFlags = "connect flags";
+    KeepAlive = "keep alive";
+    ClientIdentifier = "client identifier";
+    WillTopic = "will topic";
+    WillPayload = "will payload";
+    UserName = "user name";
+    Password = "password";
+    ConnectAcknowledgeFlags = "connect acknowledge flags";
+    ReasonCode = "reason code";
+    PacketIdentifier = "packet identifier";
+    TopicName = "topic name";
+    TopicFilter = "topic filter";
+    SubscriptionOptions = "subscription options";
+    PropertyLength = "property length";
+    Properties = "properties";
+    PropertyIdentifier = "property identifier";
+    UserPropertyName = "user property name";
+    UserPropertyValue = "user property value";
+}
+
+// Small, so that a packet that may be an error is no larger than a packet.
+const _: () = assert!(size_of::<Field>() == 1 && size_of::<DecodeError>() <= 24);
 
 /// What a reader says of bytes that it refuses: all there is to say, or nothing.
 ///

@@ -1,6 +1,6 @@
 //! DISCONNECT and AUTH (MQTT 5 §3.14, §3.15): a reason code, all of which may be left out.
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
 use crate::{AuthReasonCode, BinaryData, DisconnectReasonCode, Utf8String, Version};
@@ -55,7 +55,7 @@ impl Disconnect {
     ) -> Result<Self, DecodeError> {
         let mut disconnect = Self::new(DisconnectReasonCode::NormalDisconnection);
         if version.has_properties() && reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             disconnect.reason = DisconnectReasonCode::from_u8(code)
                 .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             // The property length may be left out when there are no properties (MQTT 5 §3.14.2.2.1).
@@ -122,7 +122,7 @@ impl Auth {
     pub(crate) fn decode(frame: &Bytes, mut reader: Reader<'_>) -> Result<Self, DecodeError> {
         let mut auth = Self::new(AuthReasonCode::Success);
         if reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             auth.reason = AuthReasonCode::from_u8(code)
                 .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             let mut properties = PropertyReader::new(&mut reader, Place::Auth)?;

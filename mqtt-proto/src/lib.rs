@@ -59,7 +59,7 @@ mod wire;
 pub use ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
 pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, ConnectProperties, Will};
-pub use error::{DecodeError, DecodeErrorKind, EncodeError};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 pub use farewell::{Auth, Disconnect};
 pub use packet::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType};
 pub use property::{PropertyId, SubscriptionIdentifier, UserProperties};

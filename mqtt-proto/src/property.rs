@@ -1,7 +1,7 @@
 //! Properties (MQTT 5 §2.2.2): one table says of each its type, where it may stand and how often.
 
 use crate::PacketType;
-use crate::error::{DecodeError, DecodeErrorKind, Fault};
+use crate::error::{DecodeError, DecodeErrorKind, Fault, Field};
 use crate::text::Utf8String;
 use crate::wire::{Reader, Sink, Span, counted, share_text};
 use alloc::vec::Vec;
@@ -191,8 +191,8 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
     /// Reads the property length; what it announces must be there. `reader` then stands behind the properties.
     #[inline]
     pub(crate) fn new(reader: &mut Reader<'a, F>, place: Place) -> Result<Self, F> {
-        let len = reader.variable_integer("property length")? as usize;
-        Ok(Self { reader: reader.part(len, "properties")?, place, seen: 0 })
+        let len = reader.variable_integer(Field::PropertyLength)? as usize;
+        Ok(Self { reader: reader.part(len, Field::Properties)?, place, seen: 0 })
     }
 
     /// Where the next property starts.
@@ -220,7 +220,7 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
         let Some(&Some(Entry { id, kind, places })) = TABLE.get(usize::from(number)) else {
             return Err(unknown(self.reader));
         };
-        self.reader.u8("property identifier")?;
+        self.reader.u8(Field::PropertyIdentifier)?;
         if places & (1 << self.place as u8) == 0 {
             return Err(self.not_allowed(id));
         }
@@ -241,7 +241,7 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
     #[inline]
     fn value(&mut self, id: PropertyId, kind: Kind) -> Result<Value, F> {
         let reader = &mut self.reader;
-        let field = id.text();
+        let field = Field::Property(id);
         let (value, max, nonzero) = match kind {
             Kind::Bool => (u32::from(reader.u8(field)?), 1, false),
             Kind::U16 => (u32::from(reader.u16(field)?), u32::MAX, false),
@@ -254,8 +254,8 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
             Kind::Binary => return reader.span(field).map(Value::Span),
             Kind::Pair => {
                 return Ok(Value::Pair(
-                    reader.text_span("user property name")?,
-                    reader.text_span("user property value")?,
+                    reader.text_span(Field::UserPropertyName)?,
+                    reader.text_span(Field::UserPropertyValue)?,
                 ));
             }
         };
@@ -269,7 +269,7 @@ impl<'a, F: Fault> PropertyReader<'a, F> {
 /// An identifier is a variable byte integer on paper; every one that exists takes one byte.
 #[cold]
 fn unknown<F: Fault>(mut reader: Reader<'_, F>) -> F {
-    match reader.variable_integer("property identifier") {
+    match reader.variable_integer(Field::PropertyIdentifier) {
         Ok(number) => reader.error(DecodeErrorKind::UnknownProperty(number)),
         Err(error) => error,
     }

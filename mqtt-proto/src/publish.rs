@@ -4,7 +4,7 @@
 //! one: a single [`Bytes`] and offsets. [`PublishProperties`] are the properties that travel with a message from end
 //! to end, kept as they are on the wire, so that sending them is a copy and cloning them is free.
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault, Refused};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault, Field, Refused};
 use crate::packet::{FixedHeader, MAX_REMAINING_LENGTH};
 use crate::property::{Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier};
 use crate::text::checked_str;
@@ -388,7 +388,7 @@ impl Layout {
     #[inline(always)]
     fn read<F: Fault>(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, F> {
         let mut reader = Reader::<F>::new(PacketType::Publish, packet, header.header_size());
-        let topic = reader.name_or_nothing("topic name")?;
+        let topic = reader.name_or_nothing(Field::TopicName)?;
         let duplicate = header.flags & 8 != 0;
         let delivery = match header.flags >> 1 & 3 {
             0 => Delivery::AtMostOnce,

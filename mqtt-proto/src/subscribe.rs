@@ -1,6 +1,6 @@
 //! SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK (MQTT 5 §3.8 to §3.11).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink};
 use crate::{
@@ -109,7 +109,7 @@ impl Subscription {
 
     fn decode(frame: &Bytes, reader: &mut Reader<'_>, version: Version) -> Result<Self, DecodeError> {
         let filter = reader.filter(frame)?;
-        let options = reader.u8("subscription options")?;
+        let options = reader.u8(Field::SubscriptionOptions)?;
         let qos = QoS::from_u8(options & 3).ok_or_else(|| reader.error(DecodeErrorKind::Qos(3)))?;
         let retain_handling = match options >> 4 {
             0 => RetainHandling::Send,
@@ -229,7 +229,7 @@ impl SubAck {
         let (reason_string, user_properties) = decode_properties(Place::SubAck, frame, &mut reader, version)?;
         let mut reasons = Vec::with_capacity(reader.remaining());
         while reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             // 3.1 has no failure, but 0x80 from a server that speaks to a 3.1 client can mean nothing else.
             let reason = SubAckReasonCode::from_u8(code)
                 .filter(|_| version.has_properties() || code <= 2 || code == 0x80);
@@ -319,7 +319,7 @@ impl UnsubAck {
         let mut reasons = Vec::new();
         if version.has_properties() {
             while reader.remaining() > 0 {
-                let code = reader.u8("reason code")?;
+                let code = reader.u8(Field::ReasonCode)?;
                 reasons.push(
                     UnsubAckReasonCode::from_u8(code)
                         .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?,

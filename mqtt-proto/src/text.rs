@@ -18,20 +18,20 @@ pub enum TextError {
     /// More than 65,535 bytes.
     #[error("{len} bytes is too long: MQTT carries at most 65535 bytes here")]
     TooLong {
-        /// How many bytes there are.
-        len: usize,
+        /// How many bytes there are; `u32::MAX` also stands for more.
+        len: u32,
     },
     /// U+0000 at this byte.
     #[error("the null character U+0000 at byte {at} is not allowed")]
     Null {
         /// Index of the byte.
-        at: usize,
+        at: u32,
     },
     /// Ill-formed UTF-8 (an encoded surrogate included) from this byte on.
     #[error("ill-formed UTF-8 at byte {at}")]
     NotUtf8 {
         /// Index of the first bad byte.
-        at: usize,
+        at: u32,
     },
 }
 
@@ -147,7 +147,7 @@ impl BinaryData {
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, TextError> {
         let bytes = bytes.into();
         if bytes.len() > MAX_LEN {
-            return Err(TextError::TooLong { len: bytes.len() });
+            return Err(too_long(&bytes));
         }
         Ok(Self(bytes))
     }
@@ -239,16 +239,21 @@ pub(crate) fn check_text(bytes: &[u8]) -> Result<(), TextError> {
 #[cold]
 fn check_text_slowly(bytes: &[u8]) -> Result<(), TextError> {
     if bytes.len() > MAX_LEN {
-        return Err(TextError::TooLong { len: bytes.len() });
+        return Err(too_long(bytes));
     }
     let valid = core::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
     if let Some(at) = bytes[..valid].iter().position(|&b| b == 0) {
-        return Err(TextError::Null { at });
+        return Err(TextError::Null { at: at as u32 });
     }
     if valid < bytes.len() {
-        return Err(TextError::NotUtf8 { at: valid });
+        return Err(TextError::NotUtf8 { at: valid as u32 });
     }
     Ok(())
+}
+
+const fn too_long(bytes: &[u8]) -> TextError {
+    let len = bytes.len();
+    TextError::TooLong { len: if len < u32::MAX as usize { len as u32 } else { u32::MAX } }
 }
 
 /// The text of bytes that were checked when they were taken. (Checked again, because `unsafe` is forbidden here: it

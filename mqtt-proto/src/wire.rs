@@ -1,6 +1,6 @@
 //! Reading fields from a packet and writing them: integers, strings, and the sink that counts or writes.
 
-use crate::error::{DecodeError, DecodeErrorKind, Fault};
+use crate::error::{DecodeError, DecodeErrorKind, Fault, Field};
 use crate::text::{BinaryData, Utf8String, check_text};
 use crate::topic::{TopicName, check_filter, check_name};
 use crate::{PacketIdentifier, PacketType, TopicError, TopicFilter};
@@ -53,7 +53,7 @@ impl<'a, F: Fault> Reader<'a, F> {
 
     /// A reader of the next `len` bytes; this one then stands behind them.
     #[inline]
-    pub(crate) fn part(&mut self, len: usize, field: &'static str) -> Result<Self, F> {
+    pub(crate) fn part(&mut self, len: usize, field: Field) -> Result<Self, F> {
         let Some((part, rest)) = self.rest.split_at_checked(len) else { return Err(self.truncated(field)) };
         self.rest = rest;
         let end = self.at();
@@ -66,7 +66,7 @@ impl<'a, F: Fault> Reader<'a, F> {
     }
 
     #[inline(always)]
-    fn truncated(&self, field: &'static str) -> F {
+    fn truncated(&self, field: Field) -> F {
         self.error(DecodeErrorKind::Truncated(field))
     }
 
@@ -77,7 +77,7 @@ impl<'a, F: Fault> Reader<'a, F> {
     }
 
     #[inline]
-    fn take<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], F> {
+    fn take<const N: usize>(&mut self, field: Field) -> Result<[u8; N], F> {
         match self.rest.split_first_chunk::<N>() {
             Some((bytes, rest)) => {
                 self.rest = rest;
@@ -88,28 +88,28 @@ impl<'a, F: Fault> Reader<'a, F> {
     }
 
     #[inline]
-    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, F> {
+    pub(crate) fn u8(&mut self, field: Field) -> Result<u8, F> {
         self.take::<1>(field).map(|[byte]| byte)
     }
 
     #[inline]
-    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, F> {
+    pub(crate) fn u16(&mut self, field: Field) -> Result<u16, F> {
         self.take(field).map(u16::from_be_bytes)
     }
 
     #[inline]
-    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, F> {
+    pub(crate) fn u32(&mut self, field: Field) -> Result<u32, F> {
         self.take(field).map(u32::from_be_bytes)
     }
 
     #[inline]
     pub(crate) fn packet_identifier(&mut self) -> Result<PacketIdentifier, F> {
-        let value = self.u16("packet identifier")?;
+        let value = self.u16(Field::PacketIdentifier)?;
         PacketIdentifier::new(value).ok_or_else(|| self.error(DecodeErrorKind::PacketIdentifierZero))
     }
 
     #[inline]
-    pub(crate) fn variable_integer(&mut self, field: &'static str) -> Result<u32, F> {
+    pub(crate) fn variable_integer(&mut self, field: Field) -> Result<u32, F> {
         match variable_integer(self.rest) {
             Ok(Some((value, len))) => {
                 self.rest = &self.rest[len..];
@@ -122,12 +122,12 @@ impl<'a, F: Fault> Reader<'a, F> {
 
     /// Two bytes of length and what they announce.
     #[inline]
-    pub(crate) fn span(&mut self, field: &'static str) -> Result<Span, F> {
+    pub(crate) fn span(&mut self, field: Field) -> Result<Span, F> {
         self.announced(field).map(|(span, _)| span)
     }
 
     #[inline]
-    fn announced(&mut self, field: &'static str) -> Result<(Span, &'a [u8]), F> {
+    fn announced(&mut self, field: Field) -> Result<(Span, &'a [u8]), F> {
         let len = self.u16(field)?;
         // A packet is at most 256 MiB, so an index fits 32 bits.
         let start = self.at() as u32;
@@ -139,7 +139,7 @@ impl<'a, F: Fault> Reader<'a, F> {
     }
 
     #[inline]
-    pub(crate) fn text_span(&mut self, field: &'static str) -> Result<Span, F> {
+    pub(crate) fn text_span(&mut self, field: Field) -> Result<Span, F> {
         let (span, bytes) = self.announced(field)?;
         match check_text(bytes) {
             Ok(()) => Ok(span),
@@ -148,7 +148,7 @@ impl<'a, F: Fault> Reader<'a, F> {
     }
 
     /// A topic name that may not be empty.
-    pub(crate) fn name_span(&mut self, field: &'static str) -> Result<Span, F> {
+    pub(crate) fn name_span(&mut self, field: Field) -> Result<Span, F> {
         let span = self.name_or_nothing(field)?;
         if span.len == 0 {
             return Err(self.error(DecodeErrorKind::TopicName { field, error: TopicError::Empty }));
@@ -157,7 +157,7 @@ impl<'a, F: Fault> Reader<'a, F> {
     }
 
     #[inline]
-    pub(crate) fn name_or_nothing(&mut self, field: &'static str) -> Result<Span, F> {
+    pub(crate) fn name_or_nothing(&mut self, field: Field) -> Result<Span, F> {
         let (span, bytes) = self.announced(field)?;
         match check_name(bytes) {
             Ok(()) => Ok(span),
@@ -168,20 +168,20 @@ impl<'a, F: Fault> Reader<'a, F> {
 }
 
 impl Reader<'_> {
-    pub(crate) fn text(&mut self, frame: &Bytes, field: &'static str) -> Result<Utf8String, DecodeError> {
+    pub(crate) fn text(&mut self, frame: &Bytes, field: Field) -> Result<Utf8String, DecodeError> {
         Ok(share_text(self.text_span(field)?, frame))
     }
 
-    pub(crate) fn binary(&mut self, frame: &Bytes, field: &'static str) -> Result<BinaryData, DecodeError> {
+    pub(crate) fn binary(&mut self, frame: &Bytes, field: Field) -> Result<BinaryData, DecodeError> {
         Ok(share_binary(self.span(field)?, frame))
     }
 
     pub(crate) fn filter(&mut self, frame: &Bytes) -> Result<TopicFilter, DecodeError> {
-        let (span, bytes) = self.announced("topic filter")?;
+        let (span, bytes) = self.announced(Field::TopicFilter)?;
         match check_filter(bytes) {
             Ok(()) => Ok(TopicFilter::from_checked(span.share(frame))),
             Err(TopicError::Text(error)) => {
-                Err(self.error(DecodeErrorKind::Text { field: "topic filter", error }))
+                Err(self.error(DecodeErrorKind::Text { field: Field::TopicFilter, error }))
             }
             Err(error) => Err(self.error(DecodeErrorKind::TopicFilter(error))),
         }

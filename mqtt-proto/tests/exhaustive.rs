@@ -99,7 +99,7 @@ fn reason_codes() {
     // In MQTT 5 a CONNACK without properties is a refusal of some version, or cut short.
     for code in 0..=255 {
         let expected = match code {
-            0 => Err(DecodeErrorKind::Truncated("property length")),
+            0 => Err(DecodeErrorKind::Truncated(Field::PropertyLength)),
             _ if CONNACK.contains(&code) || RETURN_CODES.contains(&code) => Ok(()),
             _ => Err(DecodeErrorKind::ReasonCode(code)),
         };

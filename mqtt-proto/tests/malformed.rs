@@ -10,8 +10,8 @@ use DisconnectReasonCode::{
 use bytes::BytesMut;
 use martlet_proto::Version::{V3_1, V3_1_1, V5};
 use martlet_proto::{
-    DecodeErrorKind, DisconnectReasonCode, Packet, PacketType, PropertyId, PublishProperties, PublishRef,
-    TextError, TopicError, Version,
+    DecodeErrorKind, DisconnectReasonCode, Field, Packet, PacketType, PropertyId, PublishProperties,
+    PublishRef, TextError, TopicError, Version,
 };
 use notation::bytes;
 
@@ -20,11 +20,11 @@ type Row = (Version, &'static str, DecodeErrorKind, DisconnectReasonCode);
 /// The limit of all rows.
 const LIMIT: u32 = 1000;
 
-const fn text(field: &'static str, error: TextError) -> DecodeErrorKind {
+const fn text(field: Field, error: TextError) -> DecodeErrorKind {
     Text { field, error }
 }
 
-const fn name(field: &'static str, error: TopicError) -> DecodeErrorKind {
+const fn name(field: Field, error: TopicError) -> DecodeErrorKind {
     TopicName { field, error }
 }
 
@@ -67,26 +67,26 @@ const FIXED_HEADER: &[Row] = &[
 ];
 
 const CONNECT: &[Row] = &[
-    (V5, "10 00", Truncated("protocol name"), Malformed),
-    (V5, "10 02 0004", Truncated("protocol name"), Malformed),
-    (V5, "10 06 0004 'MQTT'", Truncated("protocol level"), Malformed),
-    (V5, "10 07 0004 'MQTT' 05", Truncated("connect flags"), Malformed),
-    (V5, "10 08 0004 'MQTT' 05 02", Truncated("keep alive"), Malformed),
-    (V5, "10 0a 0004 'MQTT' 05 02 003c", Truncated("property length"), Malformed),
-    (V5, "10 0b 0004 'MQTT' 05 02 003c 00", Truncated("client identifier"), Malformed),
-    (V5, "10 0b 0004 'MQTT' 05 02 003c 05", Truncated("properties"), Malformed),
-    (V5, "10 0d 0004 'MQTT' 05 06 003c 00 0000", Truncated("property length"), Malformed),
-    (V5, "10 0e 0004 'MQTT' 05 06 003c 00 0000 00", Truncated("will topic"), Malformed),
-    (V5, "10 11 0004 'MQTT' 05 06 003c 00 0000 00 0001 'w'", Truncated("will payload"), Malformed),
-    (V5, "10 0d 0004 'MQTT' 05 82 003c 00 0000", Truncated("user name"), Malformed),
-    (V5, "10 0d 0004 'MQTT' 05 42 003c 00 0000", Truncated("password"), Malformed),
+    (V5, "10 00", Truncated(Field::ProtocolName), Malformed),
+    (V5, "10 02 0004", Truncated(Field::ProtocolName), Malformed),
+    (V5, "10 06 0004 'MQTT'", Truncated(Field::ProtocolLevel), Malformed),
+    (V5, "10 07 0004 'MQTT' 05", Truncated(Field::ConnectFlags), Malformed),
+    (V5, "10 08 0004 'MQTT' 05 02", Truncated(Field::KeepAlive), Malformed),
+    (V5, "10 0a 0004 'MQTT' 05 02 003c", Truncated(Field::PropertyLength), Malformed),
+    (V5, "10 0b 0004 'MQTT' 05 02 003c 00", Truncated(Field::ClientIdentifier), Malformed),
+    (V5, "10 0b 0004 'MQTT' 05 02 003c 05", Truncated(Field::Properties), Malformed),
+    (V5, "10 0d 0004 'MQTT' 05 06 003c 00 0000", Truncated(Field::PropertyLength), Malformed),
+    (V5, "10 0e 0004 'MQTT' 05 06 003c 00 0000 00", Truncated(Field::WillTopic), Malformed),
+    (V5, "10 11 0004 'MQTT' 05 06 003c 00 0000 00 0001 'w'", Truncated(Field::WillPayload), Malformed),
+    (V5, "10 0d 0004 'MQTT' 05 82 003c 00 0000", Truncated(Field::UserName), Malformed),
+    (V5, "10 0d 0004 'MQTT' 05 42 003c 00 0000", Truncated(Field::Password), Malformed),
     (V5, "10 0e 0004 'MQTT' 05 02 003c 00 0000 00", TrailingBytes(1), Malformed),
     (V5, "10 0d 0004 'MQTt' 05 02 003c 00 0000", ProtocolName, Protocol),
     (V5, "10 09 0000 05 02 003c 00 0000", ProtocolName, Protocol),
     (
         V5,
         "10 0d 0004 'MQ' 0000 05 02 003c 00 0000",
-        text("protocol name", TextError::Null { at: 2 }),
+        text(Field::ProtocolName, TextError::Null { at: 2 }),
         Malformed,
     ),
     (V5, "10 0d 0004 'MQTT' 06 02 003c 00 0000", ProtocolLevel(6), Protocol),
@@ -104,20 +104,25 @@ const CONNECT: &[Row] = &[
     (
         V3_1_1,
         "10 0d 0004 'MQTT' 04 02 003c 0001 ff",
-        text("client identifier", TextError::NotUtf8 { at: 0 }),
+        text(Field::ClientIdentifier, TextError::NotUtf8 { at: 0 }),
         Malformed,
     ),
-    (V3_1_1, "10 10 0004 'MQTT' 04 06 003c 0000 0000 0000", name("will topic", TopicError::Empty), Malformed),
+    (
+        V3_1_1,
+        "10 10 0004 'MQTT' 04 06 003c 0000 0000 0000",
+        name(Field::WillTopic, TopicError::Empty),
+        Malformed,
+    ),
     (
         V3_1_1,
         "10 11 0004 'MQTT' 04 06 003c 0000 0001 '+' 0000",
-        name("will topic", PLUS_AT_0),
+        name(Field::WillTopic, PLUS_AT_0),
         TopicNameInvalid,
     ),
     (
         V3_1_1,
         "10 0f 0004 'MQTT' 04 82 003c 0000 0001 00",
-        text("user name", TextError::Null { at: 0 }),
+        text(Field::UserName, TextError::Null { at: 0 }),
         Malformed,
     ),
     (V5, "10 10 0004 'MQTT' 05 02 003c 03 21 0000 0000", value(PropertyId::ReceiveMaximum, 0), Protocol),
@@ -149,9 +154,9 @@ const CONNECT: &[Row] = &[
 ];
 
 const CONNACK: &[Row] = &[
-    (V5, "20 00", Truncated("connect acknowledge flags"), Malformed),
-    (V5, "20 01 00", Truncated("reason code"), Malformed),
-    (V5, "20 02 00 00", Truncated("property length"), Malformed),
+    (V5, "20 00", Truncated(Field::ConnectAcknowledgeFlags), Malformed),
+    (V5, "20 01 00", Truncated(Field::ReasonCode), Malformed),
+    (V5, "20 02 00 00", Truncated(Field::PropertyLength), Malformed),
     (V5, "20 02 00 06", ReasonCode(6), Malformed),
     (V5, "20 03 00 01 00", ReasonCode(1), Malformed),
     (V3_1_1, "20 02 00 06", ReasonCode(6), Malformed),
@@ -167,45 +172,55 @@ const CONNACK: &[Row] = &[
 ];
 
 const PUBLISH: &[Row] = &[
-    (V5, "30 00", Truncated("topic name"), Malformed),
-    (V5, "30 01 00", Truncated("topic name"), Malformed),
-    (V3_1_1, "30 03 0002 'a'", Truncated("topic name"), Malformed),
-    (V3_1_1, "32 03 0001 'a'", Truncated("packet identifier"), Malformed),
-    (V3_1_1, "34 04 0001 'a' 00", Truncated("packet identifier"), Malformed),
-    (V5, "30 03 0001 'a'", Truncated("property length"), Malformed),
-    (V5, "30 04 0001 'a' 80", Truncated("property length"), Malformed),
-    (V5, "30 04 0001 'a' 02", Truncated("properties"), Malformed),
+    (V5, "30 00", Truncated(Field::TopicName), Malformed),
+    (V5, "30 01 00", Truncated(Field::TopicName), Malformed),
+    (V3_1_1, "30 03 0002 'a'", Truncated(Field::TopicName), Malformed),
+    (V3_1_1, "32 03 0001 'a'", Truncated(Field::PacketIdentifier), Malformed),
+    (V3_1_1, "34 04 0001 'a' 00", Truncated(Field::PacketIdentifier), Malformed),
+    (V5, "30 03 0001 'a'", Truncated(Field::PropertyLength), Malformed),
+    (V5, "30 04 0001 'a' 80", Truncated(Field::PropertyLength), Malformed),
+    (V5, "30 04 0001 'a' 02", Truncated(Field::Properties), Malformed),
     (V3_1_1, "32 05 0001 'a' 0000", PacketIdentifierZero, Malformed),
     (V5, "34 06 0001 'a' 0000 00", PacketIdentifierZero, Malformed),
     (V3_1, "30 02 0000", NoTopic, Protocol),
     (V3_1_1, "30 02 0000", NoTopic, Protocol),
     (V5, "30 03 0000 00", NoTopic, Protocol),
     (V5, "30 05 0000 02 01 00", NoTopic, Protocol),
-    (V5, "30 04 0001 '+' 00", name("topic name", PLUS_AT_0), TopicNameInvalid),
+    (V5, "30 04 0001 '+' 00", name(Field::TopicName, PLUS_AT_0), TopicNameInvalid),
     (
         V3_1_1,
         "30 05 0003 'a/#'",
-        name("topic name", TopicError::Wildcard { wildcard: '#', at: 2 }),
+        name(Field::TopicName, TopicError::Wildcard { wildcard: '#', at: 2 }),
         TopicNameInvalid,
     ),
-    (V3_1_1, "30 04 0002 'a' 00", text("topic name", TextError::Null { at: 1 }), Malformed),
-    (V3_1_1, "30 05 0003 eda080", text("topic name", TextError::NotUtf8 { at: 0 }), Malformed),
-    (V3_1_1, "30 04 0002 c080", text("topic name", TextError::NotUtf8 { at: 0 }), Malformed),
-    (V3_1_1, "30 05 0003 'a' c328", text("topic name", TextError::NotUtf8 { at: 1 }), Malformed),
-    (V3_1_1, "30 06 0004 f4908080", text("topic name", TextError::NotUtf8 { at: 0 }), Malformed),
+    (V3_1_1, "30 04 0002 'a' 00", text(Field::TopicName, TextError::Null { at: 1 }), Malformed),
+    (V3_1_1, "30 05 0003 eda080", text(Field::TopicName, TextError::NotUtf8 { at: 0 }), Malformed),
+    (V3_1_1, "30 04 0002 c080", text(Field::TopicName, TextError::NotUtf8 { at: 0 }), Malformed),
+    (V3_1_1, "30 05 0003 'a' c328", text(Field::TopicName, TextError::NotUtf8 { at: 1 }), Malformed),
+    (V3_1_1, "30 06 0004 f4908080", text(Field::TopicName, TextError::NotUtf8 { at: 0 }), Malformed),
     (V5, "30 05 0001 'a' 01 00", UnknownProperty(0), Malformed),
     (V5, "30 05 0001 'a' 01 7f", UnknownProperty(0x7f), Malformed),
     (V5, "30 06 0001 'a' 02 8002", UnknownProperty(256), Malformed),
     (V5, "30 06 0001 'a' 02 8100", IntegerOverlong, Malformed),
     (V5, "30 08 0001 'a' 04 80808080", IntegerTooLong, Malformed),
-    (V5, "30 05 0001 'a' 01 80", Truncated("property identifier"), Malformed),
+    (V5, "30 05 0001 'a' 01 80", Truncated(Field::PropertyIdentifier), Malformed),
     (V5, "30 05 0001 'a' 8000", IntegerOverlong, Malformed),
     (V5, "30 08 0001 'a' 80808080 00", IntegerTooLong, Malformed),
-    (V5, "30 05 0001 'a' 01 01", Truncated("payload format indicator"), Malformed),
+    (V5, "30 05 0001 'a' 01 01", Truncated(Field::Property(PropertyId::PayloadFormatIndicator)), Malformed),
     (V5, "30 06 0001 'a' 02 01 02", value(PropertyId::PayloadFormatIndicator, 2), Protocol),
-    (V5, "30 08 0001 'a' 04 02 000000", Truncated("message expiry interval"), Malformed),
+    (
+        V5,
+        "30 08 0001 'a' 04 02 000000",
+        Truncated(Field::Property(PropertyId::MessageExpiryInterval)),
+        Malformed,
+    ),
     // A property does not reach into the payload.
-    (V5, "30 09 0001 'a' 04 02 000000 00", Truncated("message expiry interval"), Malformed),
+    (
+        V5,
+        "30 09 0001 'a' 04 02 000000 00",
+        Truncated(Field::Property(PropertyId::MessageExpiryInterval)),
+        Malformed,
+    ),
     (V5, "30 07 0001 'a' 03 23 0000", value(PropertyId::TopicAlias, 0), TopicAliasInvalid),
     (V5, "30 06 0001 'a' 02 0b 00", value(PropertyId::SubscriptionIdentifier, 0), Protocol),
     (V5, "30 07 0001 'a' 03 0b 8000", IntegerOverlong, Malformed),
@@ -214,29 +229,44 @@ const PUBLISH: &[Row] = &[
     (V5, "30 0a 0001 'a' 06 23 0001 23 0001", DuplicateProperty(PropertyId::TopicAlias), Protocol),
     (V5, "30 0a 0001 'a' 06 09 0000 09 0000", DuplicateProperty(PropertyId::CorrelationData), Protocol),
     (V5, "30 0a 0001 'a' 06 03 0000 03 0000", DuplicateProperty(PropertyId::ContentType), Protocol),
-    (V5, "30 07 0001 'a' 03 08 0000", name("response topic", TopicError::Empty), Malformed),
-    (V5, "30 08 0001 'a' 04 08 0001 '+'", name("response topic", PLUS_AT_0), TopicNameInvalid),
-    (V5, "30 08 0001 'a' 04 03 0001 00", text("content type", TextError::Null { at: 0 }), Malformed),
-    (V5, "30 08 0001 'a' 04 09 0002 00", Truncated("correlation data"), Malformed),
+    (
+        V5,
+        "30 07 0001 'a' 03 08 0000",
+        name(Field::Property(PropertyId::ResponseTopic), TopicError::Empty),
+        Malformed,
+    ),
+    (
+        V5,
+        "30 08 0001 'a' 04 08 0001 '+'",
+        name(Field::Property(PropertyId::ResponseTopic), PLUS_AT_0),
+        TopicNameInvalid,
+    ),
+    (
+        V5,
+        "30 08 0001 'a' 04 03 0001 00",
+        text(Field::Property(PropertyId::ContentType), TextError::Null { at: 0 }),
+        Malformed,
+    ),
+    (V5, "30 08 0001 'a' 04 09 0002 00", Truncated(Field::Property(PropertyId::CorrelationData)), Malformed),
     (
         V5,
         "30 0a 0001 'a' 06 26 0001 ff 0000",
-        text("user property name", TextError::NotUtf8 { at: 0 }),
+        text(Field::UserPropertyName, TextError::NotUtf8 { at: 0 }),
         Malformed,
     ),
     (
         V5,
         "30 0a 0001 'a' 06 26 0000 0001 ff",
-        text("user property value", TextError::NotUtf8 { at: 0 }),
+        text(Field::UserPropertyValue, TextError::NotUtf8 { at: 0 }),
         Malformed,
     ),
-    (V5, "30 07 0001 'a' 03 26 0000", Truncated("user property value"), Malformed),
+    (V5, "30 07 0001 'a' 03 26 0000", Truncated(Field::UserPropertyValue), Malformed),
     (V5, "30 08 0001 'a' 04 1f 0001 's'", PropertyNotAllowed(PropertyId::ReasonString), Malformed),
 ];
 
 const ACKS: &[Row] = &[
-    (V3_1_1, "40 00", Truncated("packet identifier"), Malformed),
-    (V3_1_1, "50 01 00", Truncated("packet identifier"), Malformed),
+    (V3_1_1, "40 00", Truncated(Field::PacketIdentifier), Malformed),
+    (V3_1_1, "50 01 00", Truncated(Field::PacketIdentifier), Malformed),
     (V3_1_1, "40 02 0000", PacketIdentifierZero, Malformed),
     (V5, "70 03 0000 00", PacketIdentifierZero, Malformed),
     (V3_1_1, "40 03 0001 00", TrailingBytes(1), Malformed),
@@ -246,7 +276,7 @@ const ACKS: &[Row] = &[
     (V5, "62 03 0001 10", ReasonCode(0x10), Malformed),
     (V5, "70 04 0001 80 00", ReasonCode(0x80), Malformed),
     (V5, "40 05 0001 00 00 00", TrailingBytes(1), Malformed),
-    (V5, "40 04 0001 00 01", Truncated("properties"), Malformed),
+    (V5, "40 04 0001 00 01", Truncated(Field::Properties), Malformed),
     (V5, "40 0a 0001 00 06 1f 0000 1f 0000", DuplicateProperty(PropertyId::ReasonString), Protocol),
     (V5, "40 06 0001 00 02 01 00", PropertyNotAllowed(PropertyId::PayloadFormatIndicator), Malformed),
 ];
@@ -259,8 +289,8 @@ const SUBSCRIPTIONS: &[Row] = &[
     (V3_1_1, "90 02 0001", NoEntry, Protocol),
     (V5, "b0 03 0001 00", NoEntry, Protocol),
     (V3_1_1, "82 06 0000 0001 'a' 00", PacketIdentifierZero, Malformed),
-    (V3_1_1, "82 05 0001 0001 'a'", Truncated("subscription options"), Malformed),
-    (V3_1_1, "82 04 0001 0001", Truncated("topic filter"), Malformed),
+    (V3_1_1, "82 05 0001 0001 'a'", Truncated(Field::SubscriptionOptions), Malformed),
+    (V3_1_1, "82 04 0001 0001", Truncated(Field::TopicFilter), Malformed),
     (V3_1_1, "82 06 0001 0001 'a' 03", Qos(3), Protocol),
     (V5, "82 07 0001 00 0001 'a' 03", Qos(3), Protocol),
     (V3_1_1, "82 06 0001 0001 'a' 04", SubscriptionOptions(0x04), Malformed),
@@ -274,7 +304,7 @@ const SUBSCRIPTIONS: &[Row] = &[
     (V5, "a2 07 0001 00 0002 '+a'", TopicFilter(TopicError::SingleLevel { at: 0 }), Malformed),
     (V5, "a2 0e 0001 00 0009 '$share//a'", TopicFilter(TopicError::ShareName), Malformed),
     (V5, "a2 0d 0001 00 0008 '$share/g'", TopicFilter(TopicError::ShareFilter), Malformed),
-    (V5, "a2 06 0001 00 0001 00", text("topic filter", TextError::Null { at: 0 }), Malformed),
+    (V5, "a2 06 0001 00 0001 00", text(Field::TopicFilter, TextError::Null { at: 0 }), Malformed),
     (V5, "82 09 0001 02 0b 00 0001 'a' 00", value(PropertyId::SubscriptionIdentifier, 0), Protocol),
     (
         V5,
@@ -292,11 +322,11 @@ const SUBSCRIPTIONS: &[Row] = &[
 
 const FAREWELLS: &[Row] = &[
     (V5, "e0 01 01", ReasonCode(1), Malformed),
-    (V5, "e0 02 00 01", Truncated("properties"), Malformed),
+    (V5, "e0 02 00 01", Truncated(Field::Properties), Malformed),
     (V5, "e0 03 00 00 00", TrailingBytes(1), Malformed),
     (V5, "e0 05 00 03 15 0000", PropertyNotAllowed(PropertyId::AuthenticationMethod), Malformed),
-    (V5, "f0 01 18", Truncated("property length"), Malformed),
-    (V5, "f0 01 00", Truncated("property length"), Malformed),
+    (V5, "f0 01 18", Truncated(Field::PropertyLength), Malformed),
+    (V5, "f0 01 00", Truncated(Field::PropertyLength), Malformed),
     (V5, "f0 02 01 00", ReasonCode(1), Malformed),
     (V5, "f0 06 18 04 16 0001 'd'", AuthenticationDataAlone, Protocol),
     (V5, "f0 02 18 00", AuthenticationMethodMissing, Protocol),
@@ -370,7 +400,7 @@ fn kept_properties_are_those_of_a_message() {
     assert_eq!(refused("01 00 23 0001"), PropertyNotAllowed(PropertyId::TopicAlias));
     assert_eq!(refused("0b 01"), PropertyNotAllowed(PropertyId::SubscriptionIdentifier));
     assert_eq!(refused("01 00 01 00"), DuplicateProperty(PropertyId::PayloadFormatIndicator));
-    assert_eq!(refused("02 00"), Truncated("message expiry interval"));
+    assert_eq!(refused("02 00"), Truncated(Field::Property(PropertyId::MessageExpiryInterval)));
 }
 
 /// A limit binds before the bytes are there, and exactly.

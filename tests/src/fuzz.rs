@@ -181,8 +181,8 @@ pub fn topic(data: &[u8]) {
     let is_name = text.filter(|text| !text.is_empty() && !text.contains(['+', '#']));
     assert_eq!(topic.as_ref().ok().map(TopicName::as_str), is_name);
     match &topic {
-        Err(TopicError::Wildcard { wildcard, at }) => assert_eq!(name[*at], *wildcard as u8),
-        Err(TopicError::Text(TextError::Null { at })) => assert_eq!(name[*at], 0),
+        Err(TopicError::Wildcard { wildcard, at }) => assert_eq!(name[*at as usize], *wildcard as u8),
+        Err(TopicError::Text(TextError::Null { at })) => assert_eq!(name[*at as usize], 0),
         _ => {}
     }
 
