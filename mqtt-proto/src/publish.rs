@@ -1,8 +1,9 @@
 //! PUBLISH (MQTT 5 §3.3, 3.1.1 §3.3): the packet that must be fast.
 //!
 //! [`PublishRef`] is a PUBLISH by reference: what a borrowed decode gives, and what is encoded. [`Publish`] is an owned
-//! one: a single [`Bytes`] and offsets. [`PublishProperties`] are the properties that travel with a message from end
-//! to end, kept as they are on the wire, so that sending them is a copy and cloning them is free.
+//! one: a single [`Bytes`] with the packet as it is on the wire, and eight bytes that say where its parts are.
+//! [`PublishProperties`] are the properties that travel with a message from end to end, kept as they are on the wire,
+//! so that sending them is a copy and cloning them is free.
 
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault, Field, Refused};
 use crate::packet::{FixedHeader, MAX_REMAINING_LENGTH};
@@ -236,11 +237,11 @@ impl<'a> PublishRef<'a> {
         version: Version,
         max_size: u32,
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        let found = match Layout::find::<Refused>(input, version, max_size) {
+        let found = match Self::find::<Refused>(input, version, max_size) {
             Ok(found) => found,
-            Err(Refused) => Layout::find_with_words(input, version, max_size)?,
+            Err(Refused) => Self::find_with_words(input, version, max_size)?,
         };
-        Ok(found.map(|(layout, size)| (layout.of(&input[..size]), size)))
+        Ok(found.map(|(publish, _, size)| (publish, size)))
     }
 
     /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
@@ -263,11 +264,18 @@ impl<'a> PublishRef<'a> {
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl BufMut) -> Result<(), EncodeError> {
         let property_len = self.check(version)?;
+        self.write_head(property_len, out);
+        Ok(())
+    }
+
+    /// A length that MQTT cannot say is written as the largest that it can.
+    #[inline]
+    fn write_head(&self, property_len: Option<usize>, out: &mut impl BufMut) {
         let mut fixed = [0; 8];
         let (qos, duplicate) = (self.delivery.qos().as_u8(), self.delivery.duplicate());
         fixed[0] =
             PacketType::Publish.as_u8() << 4 | u8::from(duplicate) << 3 | qos << 1 | u8::from(self.retain);
-        let at = put_variable_integer(&mut fixed, 1, self.remaining_length(property_len) as u32);
+        let at = put_variable_integer(&mut fixed, 1, clamped(self.remaining_length(property_len)));
         fixed[at..at + 2].copy_from_slice(&(self.topic.len() as u16).to_be_bytes());
         out.put_slice(&fixed[..at + 2]);
         out.put_slice(self.topic);
@@ -276,20 +284,19 @@ impl<'a> PublishRef<'a> {
         }
         if let Some(len) = property_len {
             let mut prefix = [0; 4];
-            let at = put_variable_integer(&mut prefix, 0, len as u32);
+            let at = put_variable_integer(&mut prefix, 0, clamped(len));
             out.put_slice(&prefix[..at]);
             if len > 0 {
                 self.write_properties(&mut Writer(out));
             }
         }
-        Ok(())
     }
 
     /// The size of the whole packet in bytes; in 3.x without its properties.
     pub fn encoded_len(&self, version: Version) -> usize {
         let property_len = version.has_properties().then(|| self.property_len());
         let remaining = self.remaining_length(property_len);
-        1 + variable_integer_len(u32::try_from(remaining).unwrap_or(u32::MAX)) + remaining
+        1 + variable_integer_len(clamped(remaining)) + remaining
     }
 
     /// The property length, where the version has one.
@@ -317,8 +324,7 @@ impl<'a> PublishRef<'a> {
     #[inline]
     fn remaining_length(&self, property_len: Option<usize>) -> usize {
         let identifier = if self.delivery == Delivery::AtMostOnce { 0 } else { 2 };
-        let properties =
-            property_len.map_or(0, |len| variable_integer_len(u32::try_from(len).unwrap_or(u32::MAX)) + len);
+        let properties = property_len.map_or(0, |len| variable_integer_len(clamped(len)) + len);
         2 + self.topic.len() + identifier + properties + self.payload.len()
     }
 
@@ -351,6 +357,12 @@ impl<'a> PublishRef<'a> {
     }
 }
 
+/// A length as far as MQTT can say it.
+#[inline]
+fn clamped(len: usize) -> u32 {
+    len.min(MAX_REMAINING_LENGTH as usize) as u32
+}
+
 #[inline]
 fn put_variable_integer(out: &mut [u8], mut at: usize, mut value: u32) -> usize {
     while value > 0x7f {
@@ -362,31 +374,110 @@ fn put_variable_integer(out: &mut [u8], mut at: usize, mut value: u32) -> usize 
     at + 1
 }
 
-/// Where the parts of a PUBLISH are in its bytes.
+/// What a fixed header takes. An enum for the values that it does not have: they tell the other packets from a PUBLISH
+/// in an enum of packets, which is then no larger.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+enum HeaderSize {
+    Two = 2,
+    Three = 3,
+    Four = 4,
+    Five = 5,
+}
+
+/// Where the parts of a PUBLISH are in its bytes; what is not here is read from them.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
-    delivery: Delivery,
-    retain: bool,
-    topic: Span,
-    properties: (u32, u32),
     payload: u32,
+    topic_len: u16,
+    /// How many bytes the property length takes; 0 in 3.x.
+    property_prefix: u8,
+    header: HeaderSize,
+}
+
+impl HeaderSize {
+    #[inline]
+    const fn new(size: usize) -> Self {
+        match size {
+            2 => Self::Two,
+            3 => Self::Three,
+            4 => Self::Four,
+            _ => Self::Five,
+        }
+    }
 }
 
 impl Layout {
+    #[inline]
+    fn topic(self, packet: &[u8]) -> &[u8] {
+        self.topic_span().of(packet)
+    }
+
+    #[inline]
+    fn topic_span(self) -> Span {
+        Span { start: self.header as u32 + 2, len: self.topic_len }
+    }
+
+    /// Where the packet identifier is, if there is one.
+    #[inline]
+    fn behind_topic(self) -> usize {
+        self.header as usize + 2 + usize::from(self.topic_len)
+    }
+
+    #[inline]
+    fn delivery(self, packet: &[u8]) -> Delivery {
+        let qos = packet[0] >> 1 & 3;
+        if qos == 0 {
+            return Delivery::AtMostOnce;
+        }
+        let at = self.behind_topic();
+        let packet_identifier = PacketIdentifier::new(u16::from_be_bytes([packet[at], packet[at + 1]]))
+            .expect("checked when it was made");
+        let duplicate = packet[0] & 8 != 0;
+        if qos == 1 {
+            Delivery::AtLeastOnce { packet_identifier, duplicate }
+        } else {
+            Delivery::ExactlyOnce { packet_identifier, duplicate }
+        }
+    }
+
+    /// From where to where the properties are.
+    #[inline]
+    fn properties(self, packet: &[u8]) -> (usize, usize) {
+        let identifier = if packet[0] & 6 == 0 { 0 } else { 2 };
+        (self.behind_topic() + identifier + usize::from(self.property_prefix), self.payload as usize)
+    }
+}
+
+impl<'a> PublishRef<'a> {
     /// The PUBLISH at the front of `input` and its size; `Ok(None)` when it is not all there, or is another packet.
     #[inline(always)]
-    fn find<F: Fault>(input: &[u8], version: Version, max_size: u32) -> Result<Option<(Self, usize)>, F> {
+    fn find<F: Fault>(
+        input: &'a [u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, Layout, usize)>, F> {
         let Some(header) = FixedHeader::read::<F>(input, version)? else { return Ok(None) };
         header.check_size::<F>(max_size)?;
         let size = header.packet_size();
         if header.packet_type != PacketType::Publish || input.len() < size {
             return Ok(None);
         }
-        Ok(Some((Self::read::<F>(&input[..size], header, version)?, size)))
+        let (publish, layout) = Self::read::<F>(&input[..size], header, version)?;
+        Ok(Some((publish, layout, size)))
+    }
+
+    #[cold]
+    fn find_with_words(
+        input: &'a [u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, Layout, usize)>, DecodeError> {
+        Self::find(input, version, max_size)
     }
 
     #[inline(always)]
-    fn read<F: Fault>(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, F> {
+    fn read<F: Fault>(packet: &'a [u8], header: FixedHeader, version: Version) -> Result<(Self, Layout), F> {
         let mut reader = Reader::<F>::new(PacketType::Publish, packet, header.header_size());
         let topic = reader.name_or_nothing(Field::TopicName)?;
         let duplicate = header.flags & 8 != 0;
@@ -395,11 +486,12 @@ impl Layout {
             1 => Delivery::AtLeastOnce { packet_identifier: reader.packet_identifier()?, duplicate },
             _ => Delivery::ExactlyOnce { packet_identifier: reader.packet_identifier()?, duplicate },
         };
-        let mut start = reader.at() as u32;
+        let before = reader.at();
+        let mut start = before;
         let mut has_alias = false;
         if version.has_properties() {
             let properties = PropertyReader::new(&mut reader, Place::Publish)?;
-            start = properties.at() as u32;
+            start = properties.at();
             if !properties.is_empty() {
                 has_alias = properties.check()?.has(PropertyId::TopicAlias);
             }
@@ -407,33 +499,26 @@ impl Layout {
         if topic.len == 0 && !has_alias {
             return Err(reader.error(DecodeErrorKind::NoTopic));
         }
-        let end = reader.at() as u32;
-        Ok(Self { delivery, retain: header.flags & 1 != 0, topic, properties: (start, end), payload: end })
-    }
-
-    #[cold]
-    fn find_with_words(
-        input: &[u8],
-        version: Version,
-        max_size: u32,
-    ) -> Result<Option<(Self, usize)>, DecodeError> {
-        Self::find(input, version, max_size)
-    }
-
-    #[inline(always)]
-    fn of(self, packet: &[u8]) -> PublishRef<'_> {
-        PublishRef {
-            delivery: self.delivery,
-            retain: self.retain,
-            topic: self.topic.of(packet),
-            properties: &packet[self.properties.0 as usize..self.properties.1 as usize],
-            payload: &packet[self.payload as usize..],
+        let end = reader.at();
+        let layout = Layout {
+            payload: end as u32,
+            topic_len: topic.len,
+            property_prefix: (start - before) as u8,
+            header: HeaderSize::new(header.header_size()),
+        };
+        let publish = Self {
+            delivery,
+            retain: header.flags & 1 != 0,
+            topic: topic.of(packet),
+            properties: &packet[start..end],
+            payload: &packet[end..],
             edits: Edits::default(),
-        }
+        };
+        Ok((publish, layout))
     }
 }
 
-/// An owned PUBLISH: one [`Bytes`] and offsets into it. A clone shares the bytes.
+/// An owned PUBLISH: one [`Bytes`], the packet as it is on the wire, and where its parts are. A clone shares the bytes.
 #[derive(Clone)]
 pub struct Publish {
     bytes: Bytes,
@@ -444,8 +529,8 @@ impl Publish {
     /// Takes a PUBLISH from the front of `input` if it is all there and as it should be.
     #[inline(always)]
     pub(crate) fn take(input: &mut BytesMut, version: Version, max_size: u32) -> Option<Self> {
-        match Layout::find::<Refused>(input, version, max_size) {
-            Ok(Some((layout, size))) => Some(Self { bytes: input.split_to(size).freeze(), layout }),
+        match PublishRef::find::<Refused>(input, version, max_size) {
+            Ok(Some((_, layout, size))) => Some(Self { bytes: input.split_to(size).freeze(), layout }),
             _ => None,
         }
     }
@@ -453,69 +538,84 @@ impl Publish {
     /// Takes a whole packet, or says why not.
     #[cold]
     pub(crate) fn decode(packet: Bytes, header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
-        let layout = Layout::read(&packet, header, version)?;
+        let (_, layout) = PublishRef::read::<DecodeError>(&packet, header, version)?;
         Ok(Self { bytes: packet, layout })
     }
 
     /// The packet by reference.
     #[inline]
     pub fn as_ref(&self) -> PublishRef<'_> {
-        self.layout.of(&self.bytes)
+        let (start, end) = self.layout.properties(&self.bytes);
+        PublishRef {
+            delivery: self.delivery(),
+            retain: self.retain(),
+            topic: self.layout.topic(&self.bytes),
+            properties: &self.bytes[start..end],
+            payload: self.payload(),
+            edits: Edits::default(),
+        }
     }
 
     /// QoS, packet identifier and DUP.
+    #[inline]
     pub fn delivery(&self) -> Delivery {
-        self.layout.delivery
+        self.layout.delivery(&self.bytes)
     }
 
     /// The flag RETAIN.
+    #[inline]
     pub fn retain(&self) -> bool {
-        self.layout.retain
+        self.bytes[0] & 1 != 0
     }
 
     /// The topic name; empty when there is only a topic alias.
     pub fn topic(&self) -> &str {
-        checked_str(self.layout.topic.of(&self.bytes))
+        checked_str(self.layout.topic(&self.bytes))
     }
 
     /// The topic name, sharing the packet's memory; `None` when there is only a topic alias.
     pub fn topic_name(&self) -> Option<TopicName> {
-        (self.layout.topic.len > 0).then(|| share_name(self.layout.topic, &self.bytes))
+        (self.layout.topic_len > 0).then(|| share_name(self.layout.topic_span(), &self.bytes))
     }
 
     /// The payload.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         &self.bytes[self.layout.payload as usize..]
     }
 
     /// The payload, sharing the packet's memory.
+    #[inline]
     pub fn payload_bytes(&self) -> Bytes {
         self.bytes.slice(self.layout.payload as usize..)
     }
 
     /// The properties, read on demand.
+    #[inline]
     pub fn properties(&self) -> PublishPropertiesRef<'_> {
-        self.as_ref().properties()
+        let (start, end) = self.layout.properties(&self.bytes);
+        PublishPropertiesRef(&self.bytes[start..end])
     }
 
     /// The properties that travel with the message to its receivers, sharing the packet's memory where they can:
     /// those of the one sending (topic alias, subscription identifiers) are left out.
     pub fn message_properties(&self) -> PublishProperties {
-        let (start, end) = self.layout.properties;
-        let (start, end) = (start as usize, end as usize);
+        let (start, end) = self.layout.properties(&self.bytes);
         if start == end {
             return PublishProperties::default();
         }
         let properties = PropertyReader::again(&self.bytes[..end], start);
-        PublishProperties::collect(&self.bytes, properties, |_, _| ()).expect("checked when it was decoded")
+        PublishProperties::collect(&self.bytes, properties, |_, _| ()).expect("checked when it was made")
     }
 
-    /// How many bytes it has: topic, properties, payload and, when it was decoded, the headers.
+    /// How many bytes the whole packet has, headers included; as MQTT 5, when it was not decoded.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Never: a PUBLISH has at least a topic or an alias.
+    /// Never: a PUBLISH has at least its headers.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -527,22 +627,20 @@ impl Publish {
     }
 }
 
-/// Copies everything into one allocation.
+/// Copies everything into one allocation, as a packet of MQTT 5.
 impl From<PublishRef<'_>> for Publish {
     fn from(publish: PublishRef<'_>) -> Self {
-        let mut bytes =
-            BytesMut::with_capacity(publish.topic.len() + publish.property_len() + publish.payload.len());
-        bytes.put_slice(publish.topic);
-        let start = bytes.len() as u32;
-        publish.write_properties(&mut Writer(&mut bytes));
-        let end = bytes.len() as u32;
+        let property_len = publish.property_len();
+        let mut bytes = BytesMut::with_capacity(publish.encoded_len(Version::V5));
+        publish.write_head(Some(property_len), &mut bytes);
+        let payload = bytes.len();
         bytes.put_slice(publish.payload);
+        let remaining = publish.remaining_length(Some(property_len));
         let layout = Layout {
-            delivery: publish.delivery,
-            retain: publish.retain,
-            topic: Span { start: 0, len: publish.topic.len() as u16 },
-            properties: (start, end),
-            payload: end,
+            payload: u32::try_from(payload).expect("properties take less than 4 GiB"),
+            topic_len: publish.topic.len() as u16,
+            property_prefix: variable_integer_len(clamped(property_len)) as u8,
+            header: HeaderSize::new(1 + variable_integer_len(clamped(remaining))),
         };
         Self { bytes: bytes.freeze(), layout }
     }
