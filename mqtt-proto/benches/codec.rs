@@ -130,6 +130,7 @@ fn rows() -> Vec<Row> {
         ("PUBLISH QoS 0, 16 B, MQTT 5", V5, Delivery::AtMostOnce, &none, 16, true),
         ("PUBLISH QoS 0, 64 B, MQTT 5", V5, Delivery::AtMostOnce, &none, 64, true),
         ("PUBLISH QoS 0, 16 B, MQTT 5, 3 properties", V5, Delivery::AtMostOnce, &three, 16, false),
+        ("PUBLISH QoS 0, 64 B, MQTT 5, 3 properties", V5, Delivery::AtMostOnce, &three, 64, false),
         ("PUBLISH QoS 0, 16 B, MQTT 3.1.1", V3_1_1, Delivery::AtMostOnce, &none, 16, false),
         ("PUBLISH QoS 1, 16 B, MQTT 5", V5, once, &none, 16, false),
         ("PUBLISH QoS 1, 16 B, MQTT 3.1.1", V3_1_1, once, &none, 16, false),

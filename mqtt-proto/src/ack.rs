@@ -30,7 +30,7 @@ pub struct AckProperties {
 
 impl AckProperties {
     /// Whether nothing is set.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.reason_string.is_none() && self.user_properties.is_empty()
     }
 }

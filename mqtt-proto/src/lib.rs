@@ -29,7 +29,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] and offsets into it; nothing is allocated and nothing copied.
+//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] with the packet as it arrived, and eight bytes that say where its
+//! parts are; nothing is allocated and nothing copied.
 //! [`Packet::decode`] checks a packet's size against the caller's limit as soon as its length is known, before the
 //! caller has buffered it.
 //!

@@ -191,7 +191,8 @@ impl FixedHeader {
     }
 }
 
-/// A control packet (MQTT 5 §3). What comes once in a while is boxed, so that all are as small as a PUBLISH.
+/// A control packet (MQTT 5 §3). What comes once in a while is boxed, so that all are as small as a PUBLISH: 40 bytes
+/// where words have 64 bits, also as the `Result<Option<Packet>, _>` of a decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the specification's; each type has its documentation")]
 pub enum Packet {
@@ -220,7 +221,10 @@ impl Packet {
     /// # Errors
     /// [`DecodeError`] when the bytes are malformed or the packet is too large: this stream cannot go on. What is
     /// left in `input` is then unspecified.
-    #[inline]
+    // Always part of its caller, which has it in one place, so that a PUBLISH goes from here to there in registers. The
+    // rest is out of line, and is not returned but written to a place of its own: the caller's result would be that
+    // place too, a PUBLISH would be written there in pieces, and to move it on would be to wait for them.
+    #[inline(always)]
     pub fn decode(
         input: &mut BytesMut,
         version: Version,
@@ -229,38 +233,48 @@ impl Packet {
         if let Some(publish) = Publish::take(input, version, max_size) {
             return Ok(Some(Self::Publish(publish)));
         }
-        Self::decode_other(input, version, max_size)
-    }
-
-    /// The form that nearly every acknowledgement has, in all versions: its first byte and its packet identifier. Read
-    /// without taking hold of the buffer.
-    #[inline(always)]
-    fn short_ack(input: &[u8]) -> Option<(u8, PacketIdentifier)> {
-        match *input {
-            [first @ (0x40 | 0x50 | 0x62 | 0x70), 2, high, low, ..] => {
-                Some((first, PacketIdentifier::new(u16::from_be_bytes([high, low]))?))
-            }
-            _ => None,
+        let mut other = Ok(None);
+        match Self::decode_other(input, version, max_size, &mut other) {
+            Some((first, id)) => Ok(Some(Self::short_ack(first, id))),
+            None => other,
         }
     }
 
-    /// Every packet but a PUBLISH that is all there and as it should be. Never part of `decode`, which is to stay small
-    /// enough to be made part of its caller.
+    /// Every packet but a PUBLISH that is all there and as it should be: to `other`, but for the form that nearly every
+    /// acknowledgement has, in all versions. Of that it returns the first byte and the packet identifier.
     #[inline(never)]
     fn decode_other(
         input: &mut BytesMut,
         version: Version,
         max_size: u32,
-    ) -> Result<Option<Self>, DecodeError> {
-        if let Some((first, id)) = Self::short_ack(input).filter(|_| max_size >= 4) {
-            input.advance(4);
-            return Ok(Some(match first {
-                0x40 => Self::PubAck(Ack::new(id, PubAckReasonCode::Success)),
-                0x50 => Self::PubRec(Ack::new(id, PubAckReasonCode::Success)),
-                0x62 => Self::PubRel(Ack::new(id, PubRelReasonCode::Success)),
-                _ => Self::PubComp(Ack::new(id, PubRelReasonCode::Success)),
-            }));
+        other: &mut Result<Option<Self>, DecodeError>,
+    ) -> Option<(u8, PacketIdentifier)> {
+        if let [first @ (0x40 | 0x50 | 0x62 | 0x70), 2, high, low, ..] = **input {
+            let id = PacketIdentifier::new(u16::from_be_bytes([high, low]));
+            if let Some(id) = id.filter(|_| max_size >= 4) {
+                input.advance(4);
+                return Some((first, id));
+            }
         }
+        *other = Self::decode_any(input, version, max_size);
+        None
+    }
+
+    #[inline(always)]
+    fn short_ack(first: u8, id: PacketIdentifier) -> Self {
+        match first {
+            0x40 => Self::PubAck(Ack::new(id, PubAckReasonCode::Success)),
+            0x50 => Self::PubRec(Ack::new(id, PubAckReasonCode::Success)),
+            0x62 => Self::PubRel(Ack::new(id, PubRelReasonCode::Success)),
+            _ => Self::PubComp(Ack::new(id, PubRelReasonCode::Success)),
+        }
+    }
+
+    fn decode_any(
+        input: &mut BytesMut,
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<Self>, DecodeError> {
         let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
         header.check_size::<DecodeError>(max_size)?;
         if input.len() < header.packet_size() {
