@@ -216,6 +216,10 @@ impl Session {
         }
         let request = self.outbound.finish_request(id).expect("looked at a moment ago");
         self.requests.outstanding -= 1;
+        if let RequestKind::Unsubscribe(packet) = &request.kind {
+            // A SUBACK may have come in between.
+            packet.filters.iter().for_each(|filter| self.requests.unregister(filter));
+        }
         if let Some(operation) = request.operation {
             let details = Details::new(unsuback.reason_string, unsuback.user_properties);
             self.events.push_back(Event::Unsubscribed { operation, result: Ok(Answer { reasons, details }) });
