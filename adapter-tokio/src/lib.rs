@@ -24,7 +24,7 @@
 mod runtime;
 
 pub use martlet_client::*;
-pub use runtime::{Sleep, Socket, Tokio};
+pub use runtime::{Opening, Sleep, Socket, Streams, Tokio};
 
 /// Connects with everything at its default: spawns the driver on the current runtime and waits for the server's answer.
 ///

@@ -3,12 +3,13 @@
 use crate::error::ConnectError;
 use crate::events::Events;
 use crate::publish::{Publish, Receipt, publish};
-use crate::shared::{Handle, Shared, wake};
+use crate::shared::{Handle, Shared, State, wake};
 use crate::subscription::{PendingReply, Subscribe, Subscription};
 use bytes::Bytes;
 use martlet_proto::{DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName};
 use martlet_session::{
     Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
+    Unsubscribe,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -89,10 +90,15 @@ impl Client {
     /// # Errors
     /// [`RequestError`] when it could not be asked, or was not answered.
     pub async fn unsubscribe(&self, filter: &TopicFilter) -> Result<(), RequestError> {
-        let mut pending = PendingReply::unsubscribe(&self.handle, vec![filter.clone()])?;
         let mut wakers = crate::wakers::Wakers::default();
-        self.shared().lock().routes.remove_filter(filter, &mut wakers);
+        let pending = PendingReply::ask(&self.handle, |state, now| {
+            let request = Unsubscribe { filters: vec![filter.clone()], user_properties: Vec::new() };
+            let operation = state.session.unsubscribe(now, request)?;
+            state.routes.remove_filter(filter, &mut wakers);
+            Ok(operation)
+        });
         wakers.wake();
+        let mut pending = pending?;
         poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()
     }
 
@@ -109,26 +115,24 @@ impl Client {
     /// # Errors
     /// [`RequestError::NotConnected`] without a connection, [`RequestError::Timeout`] without an answer.
     pub async fn ping(&self) -> Result<(), RequestError> {
-        let operation = self.shared().act(|state, now| {
-            let operation = state.session.ping(now)?;
-            state.expect_reply(operation);
-            Ok::<_, RequestError>(operation)
-        })?;
-        let mut pending = PendingReply { handle: Arc::clone(&self.handle), operation: Some(operation) };
+        let mut pending = PendingReply::ask(&self.handle, |state, now| state.session.ping(now))?;
         poll_fn(|cx| pending.poll(cx)).await.into_pong()
     }
 
-    /// Waits until everything published so far, and nothing else, is left to write: the socket has taken it all.
+    /// Waits until nothing published is left to write: the socket has taken it all. Without a connection it waits for
+    /// one, if anything is queued. It does not wait for acknowledgements, nor for QoS 0 that a broken connection took
+    /// with it.
     ///
     /// Cancel safe.
     ///
     /// # Errors
     /// The reason when the client has disconnected for good.
     pub async fn flush(&self) -> Result<(), ConnectionError> {
-        self.watch(|state| match &state.terminated {
-            Some(error) => Poll::Ready(Err(error.clone())),
-            None if state.is_flushed() => Poll::Ready(Ok(())),
-            None => Poll::Pending,
+        self.watch(|state| {
+            if let Some(error) = &state.terminated {
+                return Poll::Ready(Err(error.clone()));
+            }
+            if state.is_flushed() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
@@ -155,7 +159,7 @@ impl Client {
 
     /// What happens to the client from now on.
     pub fn events(&self) -> Events {
-        Events::new(Arc::clone(&self.handle))
+        Events::new(Arc::clone(self.shared()))
     }
 
     /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
@@ -175,11 +179,11 @@ impl Client {
         Disconnect { client: self, options: DisconnectOptions { drain, ..DisconnectOptions::default() } }
     }
 
-    async fn watch<T>(&self, mut look: impl FnMut(&crate::shared::State) -> Poll<T>) -> T {
+    async fn watch<T>(&self, mut look: impl FnMut(&mut State) -> Poll<T>) -> T {
         let mut watch = Watch { shared: self.shared(), id: None };
         poll_fn(|cx| {
             let mut state = watch.shared.lock();
-            let found = look(&state);
+            let found = look(&mut state);
             if found.is_pending() {
                 state.watch(&mut watch.id, cx);
                 let driver = state.call_driver();
@@ -241,7 +245,7 @@ impl<'a> IntoFuture for Disconnect<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.client.shared().act(|state, now| state.session.disconnect(now, self.options));
-            let terminated = |state: &crate::shared::State| {
+            let terminated = |state: &mut State| {
                 if state.terminated.is_some() { Poll::Ready(()) } else { Poll::Pending }
             };
             self.client.watch(terminated).await;

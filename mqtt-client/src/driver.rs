@@ -23,6 +23,9 @@ const TURNS: usize = 32;
 /// How much is read at a time.
 const READ_SIZE: usize = 64 * 1024;
 
+/// How often a socket that cannot be written any more is read.
+const LAST_READS: usize = 16;
+
 thread_local! {
     /// Where reads go before they are appended to what the link has: one for each thread, not for each connection,
     /// so that an idle connection holds none.
@@ -169,6 +172,9 @@ impl<R: Runtime> Driver<R> {
                 Poll::Ready(Ok(true)) => any = true,
                 Poll::Ready(Ok(false)) => return any,
                 Poll::Ready(Err(error)) => {
+                    // The server may have said why before it went.
+                    let mut reads = 0..LAST_READS;
+                    while reads.next().is_some() && self.poll_read(cx, now) {}
                     self.link.handle_eof(Some(io_error(&error)));
                     return true;
                 }
@@ -227,7 +233,7 @@ impl<R: Runtime> Driver<R> {
             state.events.push(&event, &mut self.wakers);
         }
         state.wake_sleepers(now, &mut self.wakers);
-        let flushed = self.link.poll_wire().is_none() && !state.session.has_output();
+        let flushed = self.link.poll_wire().is_none();
         state.set_flushed(flushed, &mut self.wakers);
         let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper()];
         if let Some(error) = self.link.stopped() {
@@ -300,7 +306,10 @@ impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if state.terminated.is_none() {
-            state.terminate(ConnectionError::ClosedHere, &mut self.wakers);
+            let error = ConnectionError::ClosedHere;
+            let event = ClientEvent::Disconnected { error: error.clone(), retry_in: None };
+            state.events.push(&event, &mut self.wakers);
+            state.terminate(error, &mut self.wakers);
         }
         drop(state);
         self.wakers.wake();

@@ -1,6 +1,6 @@
 //! What happens to the client as a whole, as a stream.
 
-use crate::shared::Handle;
+use crate::shared::Shared;
 use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{SubAckReasonCode, TopicFilter};
@@ -37,24 +37,25 @@ pub enum ClientEvent {
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped because too many waited to be taken.
     InboundDropped(u64),
-    /// A message came that no stream explains, and nobody holds the catch-all; it was acknowledged and dropped.
+    /// A message came that no stream explains, and nobody holds the catch-all, or took it for too long; it was
+    /// acknowledged and dropped.
     Unrouted,
     /// A message whose receipt nobody holds was not settled.
     PublishFailed(PublishError),
 }
 
 /// The events of a client, from when it was made. A reader that falls 256 behind loses the oldest. Ends when the
-/// client has disconnected for good.
+/// client has disconnected for good. It does not keep the client connected, as clients and subscriptions do.
 #[derive(Debug)]
 pub struct Events {
-    handle: Arc<Handle>,
+    shared: Arc<Shared>,
     key: usize,
 }
 
 impl Events {
-    pub(crate) fn new(handle: Arc<Handle>) -> Self {
-        let key = handle.shared.lock().events.add();
-        Self { handle, key }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let key = shared.lock().events.add();
+        Self { shared, key }
     }
 
     /// The next event; `None` at the end. Cancel safe: an event is lost only with the stream.
@@ -63,7 +64,7 @@ impl Events {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<ClientEvent>> {
-        self.handle.shared.lock().events.poll(self.key, cx)
+        self.shared.lock().events.poll(self.key, cx)
     }
 }
 
@@ -76,7 +77,7 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.handle.shared.lock().events.remove(self.key);
+        self.shared.lock().events.remove(self.key);
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!            poll_dial               handle_dialed          exchange
 //!   Waiting ──────────► Dialing ──────────────────► Opening ────────► Up ──┬─ poll_close ─► Closing ─┐
-//!      ▲                   │ failed                                        │ eof, error              │
+//!      ▲                   │ failed                                        │ eof, error, refusal     │
 //!      │                   ▼                                               ▼                         │
 //!      └── retry ─────── Lost ◄────────────────────────────────────────────┴─────────────────────────┘
 //!                          └── final error, budget spent, disconnect() ──► Stopped
@@ -253,17 +253,23 @@ impl Link {
         let mut moved = false;
         self.handle_timeout(now);
         if matches!(self.phase, Phase::Opening) {
-            self.open(now, session);
+            if session.is_ended() {
+                // The application has disconnected while the socket was being opened.
+                self.phase = Phase::Lost(ConnectionError::ClosedHere);
+            } else {
+                self.open(now, session);
+            }
             moved = true;
         }
-        if session.poll_timeout().is_some_and(|at| at <= now) {
-            session.handle_timeout(now);
-        }
+        // Before time passes: what has arrived was not late, only looked at late.
         if self.fresh || (!self.input.is_empty() && session.wants_input()) {
             let before = self.input.len();
             session.handle_input(now, &mut self.input);
             moved |= self.fresh || self.input.len() != before;
             self.fresh = false;
+        }
+        if session.poll_timeout().is_some_and(|at| at <= now) {
+            session.handle_timeout(now);
         }
         if session.is_connected() && !self.connected {
             self.connected = true;
@@ -275,18 +281,26 @@ impl Link {
         if matches!(self.phase, Phase::Up | Phase::Closing { .. }) {
             moved |= self.transmit(now, session);
             if let Some(error) = session.poll_close() {
-                self.phase = Phase::Closing { deadline: now + FAREWELL, error };
+                // To a server that has said the last word there is nothing to tell.
+                let over =
+                    matches!(error, ConnectionError::Refused(_) | ConnectionError::DisconnectedByPeer(_));
+                self.phase = if over {
+                    Phase::Lost(error)
+                } else {
+                    Phase::Closing { deadline: now + FAREWELL, error }
+                };
                 moved = true;
             }
         }
-        // When the socket is to be read again, that is something to do.
-        let wants_input = session.wants_input();
-        moved |= wants_input && !std::mem::replace(&mut self.session_wants_input, wants_input);
+        // When it turns true the socket is to be read, or nobody would learn of what comes.
+        let wanted = std::mem::replace(&mut self.session_wants_input, session.wants_input());
+        moved |= self.session_wants_input && !wanted;
         if matches!(self.phase, Phase::Lost(_)) {
             self.lose(now, session);
             moved = true;
         }
-        moved
+        // `poll_dial` has something to say.
+        moved || matches!(self.phase, Phase::Dial)
     }
 
     fn open(&mut self, now: Instant, session: &mut Session) {

@@ -2,7 +2,8 @@
 
 use crate::client::Client;
 use crate::completions::PublishResult;
-use crate::shared::{Shared, wake};
+use crate::shared::{Need, Shared, wake};
+use crate::wakers::Wakers;
 use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, PublishProperties, QoS, TopicError, TopicName};
 use martlet_session::{Accepted, Publish as Outgoing, PublishError, Settled, WhenFull};
@@ -150,11 +151,12 @@ impl Future for Enqueue<'_> {
         } else {
             full && !session.is_ended() && !session.never_fits(size)
         };
-        if must_wait && state.terminated.is_none() {
-            state.await_room(&mut this.waiting, cx);
-            let driver = state.call_driver();
+        if must_wait {
+            // Room comes from the driver, which whoever took the room has called.
+            let on_connection = message.qos == QoS::AtMostOnce && session.is_connected();
+            let need = if on_connection { Need::Output } else { Need::Queue(size) };
+            state.await_room(&mut this.waiting, need, cx);
             drop(state);
-            wake(driver);
             this.message = Some(Ok(message));
             return Poll::Pending;
         }
@@ -174,8 +176,9 @@ fn is_qos0(message: &Result<Outgoing, TopicError>) -> bool {
 impl Drop for Enqueue<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.waiting.take() {
-            let next = self.client.shared().lock().leave_room(id);
-            wake(next);
+            let mut wakers = Wakers::default();
+            self.client.shared().lock().leave_room(id, &mut wakers);
+            wakers.wake();
         }
     }
 }

@@ -67,11 +67,15 @@ impl Backoff {
         servers_left: bool,
     ) -> Option<Duration> {
         let connected_at = self.connected_at.take();
-        if is_final(error) || !self.policy.enabled {
+        if is_final(error) {
             return None;
         }
         if !self.ever_connected && !self.policy.retry_first {
+            // Each server is tried once.
             return servers_left.then_some(Duration::ZERO);
+        }
+        if !self.policy.enabled {
+            return None;
         }
         if connected_at.is_some_and(|at| now.saturating_duration_since(at) >= self.policy.stable_after) {
             self.failed = 0;

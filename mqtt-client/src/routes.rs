@@ -21,6 +21,10 @@ pub(crate) struct Routes {
     catch_all: Route,
     /// Somebody holds the catch-all.
     catch_all_held: bool,
+    /// When the messages of the catch-all came that nobody holds, in `delivered`.
+    unheld: VecDeque<u64>,
+    /// Messages routed so far.
+    delivered: u64,
     filters: BTreeMap<TopicFilter, Subscribers>,
     identifiers: BTreeMap<SubscriptionIdentifier, Vec<TopicFilter>>,
     next_identifier: u32,
@@ -77,6 +81,8 @@ impl Default for Routes {
             routes: Slab::new(),
             catch_all: Route::default(),
             catch_all_held: false,
+            unheld: VecDeque::new(),
+            delivered: 0,
             filters: BTreeMap::new(),
             identifiers: BTreeMap::new(),
             next_identifier: 1,
@@ -168,29 +174,38 @@ impl Routes {
         true
     }
 
-    /// The filters that nobody would have any more without this stream.
-    pub(crate) fn filters_to_leave(&self, key: RouteKey) -> Vec<TopicFilter> {
-        let Some(route) = self.routes.get(key) else { return Vec::new() };
-        let alone = |filter: &&TopicFilter| {
-            self.filters
-                .get(*filter)
-                .is_some_and(|subscribers| subscribers.routes.iter().all(|&(other, _)| other == key))
-        };
-        route.filters.iter().filter(alone).cloned().collect()
+    /// A stream loses all its filters: returns those that nobody has any more.
+    pub(crate) fn leave(&mut self, key: RouteKey) -> Vec<TopicFilter> {
+        let Some(route) = self.routes.get_mut(key) else { return Vec::new() };
+        let mut filters = std::mem::take(&mut route.filters);
+        filters.retain(|filter| self.leave_filter(key, filter));
+        filters
     }
 
     /// A stream was dropped: returns the filters that nobody has any more, and the tokens of what it had not taken.
     pub(crate) fn remove(&mut self, key: RouteKey) -> (Vec<TopicFilter>, Vec<AckToken>) {
-        let Some(mut route) = self.routes.try_remove(key) else { return Default::default() };
-        let mut unsubscribe = std::mem::take(&mut route.filters);
-        unsubscribe.retain(|filter| self.leave_filter(key, filter));
+        let unsubscribe = self.leave(key);
+        let Some(route) = self.routes.try_remove(key) else { return Default::default() };
         let tokens = route.queue.into_iter().filter_map(|queued| self.redeem(queued.ticket)).collect();
         (unsubscribe, tokens)
     }
 
     /// Gives the catch-all to somebody, if nobody has it.
     pub(crate) fn hold_catch_all(&mut self) -> bool {
+        self.unheld.clear();
         !std::mem::replace(&mut self.catch_all_held, true)
+    }
+
+    /// The oldest message that waits for somebody to take the catch-all, if so many have come after it that it would
+    /// soon hold up others, or `at_once`. The caller acknowledges it.
+    pub(crate) fn give_up_unheld(&mut self, patience: u64, at_once: bool) -> Option<AckToken> {
+        let came = *self.unheld.front()?;
+        if !at_once && self.delivered - came < patience {
+            return None;
+        }
+        self.unheld.pop_front();
+        let queued = self.catch_all.queue.pop_front()?;
+        self.redeem(queued.ticket)
     }
 
     /// It is given back: what waits in it is acknowledged.
@@ -206,8 +221,12 @@ impl Routes {
     pub(crate) fn deliver(&mut self, delivery: Delivery, keep: bool, wakers: &mut Wakers) -> Routed {
         let mut targets = std::mem::take(&mut self.targets);
         self.find(&delivery, &mut targets);
+        self.delivered += 1;
         if targets.is_empty() && (self.catch_all_held || keep) {
             targets.push(CATCH_ALL);
+            if !self.catch_all_held {
+                self.unheld.push_back(self.delivered);
+            }
         }
         let (message, token) = Message::new(delivery);
         let routed = match targets[..] {

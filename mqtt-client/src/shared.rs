@@ -11,7 +11,7 @@ use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
     RequestError, Session,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -44,7 +44,7 @@ pub(crate) struct State {
     flushed: bool,
     requests: BTreeMap<OperationId, RequestState>,
     /// Publishers that wait for room, in order.
-    room: VecDeque<(u64, Waker)>,
+    room: Room,
     /// Those who wait for a change of the connection, or for the socket to take everything.
     watchers: BTreeMap<u64, Waker>,
     /// Those who wait for a moment.
@@ -53,6 +53,24 @@ pub(crate) struct State {
     driver: Option<Waker>,
     /// Something was asked of the driver while it was awake.
     attention: bool,
+}
+
+/// Publishers that wait for room. Who was woken and must wait on keeps its place.
+#[derive(Debug, Default)]
+struct Room {
+    /// In the output: QoS 0, on a connection.
+    output: BTreeMap<u64, Waker>,
+    /// In the queue, for so many bytes.
+    queue: BTreeMap<u64, (usize, Waker)>,
+}
+
+/// What a publisher waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// Room in the output.
+    Output,
+    /// Room in the queue for so many bytes.
+    Queue(usize),
 }
 
 #[derive(Debug)]
@@ -82,7 +100,7 @@ impl Shared {
             drain,
             flushed: true,
             requests: BTreeMap::new(),
-            room: VecDeque::new(),
+            room: Room::default(),
             watchers: BTreeMap::new(),
             sleepers: BTreeMap::new(),
             next_id: 0,
@@ -131,6 +149,8 @@ impl State {
     pub(crate) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
         self.attention = false;
+        // It is awake: a wake-up would be for nothing, or go to a task that does not poll it any more.
+        self.driver = None;
     }
 
     /// The driver has nothing to do; `false` when something has come up in the meantime.
@@ -170,6 +190,7 @@ impl State {
                         self.acknowledge(token);
                         self.events.push(&ClientEvent::Unrouted, wakers);
                     }
+                    self.give_up_unheld(wakers);
                 }
                 Event::Published { key: Some(key), result, .. } => {
                     self.completions.complete(key, result, wakers);
@@ -211,8 +232,22 @@ impl State {
         any
     }
 
+    /// What waits for somebody to take the catch-all must not hold up others: their acknowledgements stand behind its
+    /// own, and above the soft bound nothing is read.
+    fn give_up_unheld(&mut self, wakers: &mut Wakers) {
+        let patience = u64::from(self.session.config().inbound.receive_maximum.get() / 2);
+        while let Some(token) = self.routes.give_up_unheld(patience, !self.session.wants_input()) {
+            self.acknowledge(token);
+            self.events.push(&ClientEvent::Unrouted, wakers);
+        }
+    }
+
     /// There will be no connection any more: everyone who waits is told.
     pub(crate) fn terminate(&mut self, error: ConnectionError, wakers: &mut Wakers) {
+        // From here on the session refuses everything.
+        self.session.handle_close(self.now, error.clone());
+        self.session.disconnect(self.now, DisconnectOptions::default());
+        self.dispatch(wakers);
         self.connected = None;
         self.terminated = Some(error);
         self.completions.fail_all(wakers);
@@ -224,9 +259,7 @@ impl State {
                 self.reply(operation, Reply::Pong(Err(RequestError::Closed)), wakers);
             }
         }
-        for (_, waker) in self.room.drain(..) {
-            wakers.push(waker);
-        }
+        self.wake_publishers(wakers);
         for (_, waker) in std::mem::take(&mut self.sleepers) {
             wakers.push(waker);
         }
@@ -241,17 +274,37 @@ impl State {
     }
 
     fn wake_publishers(&mut self, wakers: &mut Wakers) {
-        if self.room.is_empty() || !(self.session.has_output_room() || self.session.has_room(0)) {
+        let Room { output, queue } = &mut self.room;
+        if self.session.is_ended() {
+            // They will be told so.
+            std::mem::take(output).into_values().for_each(|waker| wakers.push(waker));
+            std::mem::take(queue).into_values().for_each(|(_, waker)| wakers.push(waker));
             return;
         }
-        let n = self.room.len().min(WOKEN_AT_ONCE);
-        for (_, waker) in self.room.drain(..n) {
-            wakers.push(waker);
+        if !output.is_empty() && (self.session.has_output_room() || !self.session.is_connected()) {
+            for _ in 0..WOKEN_AT_ONCE {
+                let Some((_, waker)) = output.pop_first() else { break };
+                wakers.push(waker);
+            }
+        }
+        let mut bytes = 0;
+        for _ in 0..WOKEN_AT_ONCE {
+            let Some(first) = queue.first_entry() else { break };
+            bytes += first.get().0;
+            if !self.session.has_room(bytes) {
+                break;
+            }
+            wakers.push(first.remove().1);
         }
     }
 
     /// Whether the socket has taken everything.
-    pub(crate) fn set_flushed(&mut self, flushed: bool, wakers: &mut Wakers) {
+    pub(crate) fn set_flushed(&mut self, output_is_empty: bool, wakers: &mut Wakers) {
+        // What was in flight on a lost connection may never have been written.
+        let unsent = self.session.has_output()
+            || self.session.queued() > 0
+            || (self.connected.is_none() && self.session.in_flight() > 0);
+        let flushed = output_is_empty && !unsent;
         if flushed && !self.flushed {
             self.notify_watchers(wakers);
         }
@@ -295,25 +348,19 @@ impl State {
         self.requests.remove(&operation);
     }
 
-    pub(crate) fn await_room(&mut self, id: &mut Option<u64>, cx: &Context<'_>) {
-        let known = id.and_then(|id| self.room.iter_mut().find(|(other, _)| *other == id));
-        if let Some((_, waker)) = known {
-            waker.clone_from(cx.waker());
-            return;
+    pub(crate) fn await_room(&mut self, id: &mut Option<u64>, need: Need, cx: &Context<'_>) {
+        let id = *id.get_or_insert_with(|| self.new_id());
+        self.room.remove(id);
+        match need {
+            Need::Output => drop(self.room.output.insert(id, cx.waker().clone())),
+            Need::Queue(bytes) => drop(self.room.queue.insert(id, (bytes, cx.waker().clone()))),
         }
-        let new = self.new_id();
-        *id = Some(new);
-        self.room.push_back((new, cx.waker().clone()));
     }
 
-    /// A publisher does not wait any more. If it had been woken for room that it will not use, the next one is.
-    pub(crate) fn leave_room(&mut self, id: u64) -> Option<Waker> {
-        match self.room.iter().position(|&(other, _)| other == id) {
-            Some(i) => {
-                self.room.remove(i);
-                None
-            }
-            None => self.room.pop_front().map(|(_, waker)| waker),
+    /// A publisher does not wait any more. If it had been woken for room that it will not use, others are.
+    pub(crate) fn leave_room(&mut self, id: u64, wakers: &mut Wakers) {
+        if !self.room.remove(id) {
+            self.wake_publishers(wakers);
         }
     }
 
@@ -335,9 +382,17 @@ impl State {
         self.sleepers.remove(&(at, id));
     }
 
-    /// Nothing is left to write: neither here nor, when the driver last looked, in the link.
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.flushed && !self.session.has_output()
+    /// Nothing is left to write, neither here nor, when the driver last looked, in the link. If not, the driver looks
+    /// again and tells.
+    pub(crate) fn is_flushed(&mut self) -> bool {
+        self.flushed &= !self.session.has_output() && self.session.queued() == 0;
+        self.flushed
+    }
+}
+
+impl Room {
+    fn remove(&mut self, id: u64) -> bool {
+        self.output.remove(&id).is_some() || self.queue.remove(&id).is_some()
     }
 }
 

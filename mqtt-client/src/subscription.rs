@@ -244,20 +244,18 @@ impl Subscription {
     /// # Errors
     /// [`RequestError`] when it could not be asked, or was not answered.
     pub async fn unsubscribe(self) -> Result<(), RequestError> {
-        let handle = Arc::clone(&self.handle);
-        let filters = handle.shared.lock().routes.filters_to_leave(self.key);
-        if filters.is_empty() {
+        let mut any = false;
+        let pending = PendingReply::ask(&self.handle, |state, now| {
+            // Unsubscribed from here on, so dropping the stream does not do it again.
+            let filters = state.routes.leave(self.key);
+            any = !filters.is_empty();
+            state.session.unsubscribe(now, Unsubscribe { filters, user_properties: Vec::new() })
+        });
+        drop(self);
+        if !any {
             return Ok(());
         }
-        let mut pending = PendingReply::unsubscribe(&handle, filters.clone())?;
-        {
-            // Unsubscribed from here on, so dropping the stream does not do it again.
-            let mut state = handle.shared.lock();
-            for filter in &filters {
-                state.routes.leave_filter(self.key, filter);
-            }
-        }
-        drop(self);
+        let mut pending = pending?;
         poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()
     }
 }
@@ -302,10 +300,13 @@ pub(crate) struct PendingReply {
 }
 
 impl PendingReply {
-    pub(crate) fn unsubscribe(handle: &Arc<Handle>, filters: Vec<TopicFilter>) -> Result<Self, RequestError> {
+    /// Makes a request, and changes what goes with it in the same step: nobody comes in between.
+    pub(crate) fn ask(
+        handle: &Arc<Handle>,
+        ask: impl FnOnce(&mut State, Instant) -> Result<OperationId, RequestError>,
+    ) -> Result<Self, RequestError> {
         handle.shared.act(|state, now| {
-            let operation =
-                state.session.unsubscribe(now, Unsubscribe { filters, user_properties: Vec::new() })?;
+            let operation = ask(state, now)?;
             state.expect_reply(operation);
             Ok(Self { handle: Arc::clone(handle), operation: Some(operation) })
         })

@@ -207,7 +207,12 @@ impl Session {
         match self.phase {
             Phase::Closed | Phase::Closing => true,
             _ if self.output.is_stuck() => false,
-            _ => !self.inbound.is_above_soft(&self.config.inbound) || self.awaits_answer(),
+            // A server that is busy writing to us may read nothing before we do.
+            _ => {
+                !self.inbound.is_above_soft(&self.config.inbound)
+                    || self.awaits_answer()
+                    || !self.output.is_empty()
+            }
         }
     }
 

@@ -1,0 +1,16 @@
+//! The client on tokio: against servers that follow a script, in memory and in simulated time, and against the embedded
+//! broker over TCP. A module for each family.
+
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+
+mod scripted;
+
+mod cancel;
+mod connect;
+mod disconnect;
+mod events;
+mod keep_alive;
+mod publish;
+mod reconnect;
+mod subscribe;
+mod system_calls;
