@@ -279,7 +279,9 @@ impl Link {
                 moved = true;
             }
         }
-        self.session_wants_input = session.wants_input();
+        // When the socket is to be read again, that is something to do.
+        let wants_input = session.wants_input();
+        moved |= wants_input && !std::mem::replace(&mut self.session_wants_input, wants_input);
         if matches!(self.phase, Phase::Lost(_)) {
             self.lose(now, session);
             moved = true;

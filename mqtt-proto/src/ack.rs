@@ -3,7 +3,7 @@
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink};
-use crate::{PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Utf8String, Version};
+use crate::{PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Utf8String, Version};
 use bytes::Bytes;
 
 /// A packet of the acknowledgement of a PUBLISH, with the reason codes `R`.
@@ -64,25 +64,18 @@ impl<R> Ack<R> {
 
 #[expect(private_bounds, reason = "the two sets of reason codes are all there are")]
 impl<R: AckReason> Ack<R> {
-    /// The form that nearly every acknowledgement has, read without taking hold of the buffer.
-    #[inline]
-    pub(crate) fn decode_short(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self::new(reader.packet_identifier()?, R::SUCCESS))
-    }
-
     pub(crate) fn decode(
-        packet_type: PacketType,
         frame: &Bytes,
         mut reader: Reader<'_>,
         version: Version,
     ) -> Result<Self, DecodeError> {
-        let mut ack = Self::decode_short(&mut reader)?;
+        let mut ack = Self::new(reader.packet_identifier()?, R::SUCCESS);
         if version.has_properties() && reader.remaining() > 0 {
             let code = reader.u8("reason code")?;
             ack.reason = R::decode(code).ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             // The property length may be left out when there are no properties (MQTT 5 §3.4.2.2.1).
             if reader.remaining() > 0 {
-                let mut properties = PropertyReader::new(&mut reader, packet_type, Place::Ack)?;
+                let mut properties = PropertyReader::new(&mut reader, Place::Ack)?;
                 while let Some((id, value)) = properties.next()? {
                     match id {
                         PropertyId::ReasonString => ack.reason_string = Some(value.text(frame)),
@@ -93,6 +86,13 @@ impl<R: AckReason> Ack<R> {
         }
         reader.finish()?;
         Ok(ack)
+    }
+
+    /// What follows the fixed header of the form that nearly every acknowledgement has.
+    #[inline]
+    pub(crate) fn short(&self) -> Option<[u8; 2]> {
+        let short = self.reason == R::SUCCESS && !self.has_properties();
+        short.then(|| self.packet_identifier.get().to_be_bytes())
     }
 
     pub(crate) fn check(&self, version: Version) -> Result<(), EncodeError> {

@@ -3,7 +3,7 @@
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary, share_name};
-use crate::{BinaryData, PacketType, PublishProperties, QoS, TopicName, Utf8String, Version};
+use crate::{BinaryData, PublishProperties, QoS, TopicName, Utf8String, Version};
 use bytes::Bytes;
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -211,7 +211,7 @@ impl Connect {
 }
 
 fn decode_properties(frame: &Bytes, reader: &mut Reader<'_>) -> Result<ConnectProperties, DecodeError> {
-    let mut properties = PropertyReader::new(reader, PacketType::Connect, Place::Connect)?;
+    let mut properties = PropertyReader::new(reader, Place::Connect)?;
     let mut p = ConnectProperties::default();
     while let Some((id, value)) = properties.next()? {
         match id {
@@ -258,7 +258,7 @@ impl Will {
     ) -> Result<Self, DecodeError> {
         let mut delay_interval = None;
         let properties = if version.has_properties() {
-            let properties = PropertyReader::new(reader, PacketType::Connect, Place::Will)?;
+            let properties = PropertyReader::new(reader, Place::Will)?;
             PublishProperties::collect(frame, properties, |id, value| {
                 if id == PropertyId::WillDelayInterval {
                     delay_interval = Some(value.number());

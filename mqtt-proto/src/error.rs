@@ -104,6 +104,9 @@ pub enum DecodeErrorKind {
     /// Authentication data without an authentication method (MQTT 5 §3.1.2.11.10).
     #[error("authentication data without an authentication method")]
     AuthenticationDataAlone,
+    /// An AUTH that says something, but not in which authentication method (MQTT 5 §3.15.2.2.2).
+    #[error("an authentication method is missing")]
+    AuthenticationMethodMissing,
     /// A reason code, or return code, that this packet cannot carry.
     #[error("reason code {0:#04x} does not belong here")]
     ReasonCode(u8),
@@ -119,7 +122,10 @@ pub enum DecodeErrorKind {
     /// CONNACK flags other than session present [MQTT-3.2.2-1].
     #[error("connect acknowledge flags {0:#010b} are not allowed")]
     ConnAckFlags(u8),
-    /// A SUBSCRIBE, UNSUBSCRIBE or SUBACK without an entry [MQTT-3.8.3-2].
+    /// Session present beside a refusal [MQTT-3.2.2-6; 3.1.1: MQTT-3.2.2-4].
+    #[error("session present is set in a refusal")]
+    SessionPresent,
+    /// A SUBSCRIBE, UNSUBSCRIBE, SUBACK or UNSUBACK without an entry [MQTT-3.8.3-2, MQTT-3.10.3-2].
     #[error("it has no entry")]
     NoEntry,
     /// Subscription options with reserved bits or values [MQTT-3.8.3-5].
@@ -130,11 +136,33 @@ pub enum DecodeErrorKind {
     NoLocalShared,
 }
 
-impl DecodeError {
-    pub(crate) fn new(kind: DecodeErrorKind, packet: impl Into<Option<PacketType>>, at: usize) -> Self {
-        Self { kind, packet: packet.into(), at: u32::try_from(at).unwrap_or(u32::MAX) }
-    }
+/// What a reader says of bytes that it refuses: all there is to say, or nothing.
+///
+/// A PUBLISH is read without words first. Nothing of what an error carries is then in the way of the fields, which
+/// stay in registers; bytes that are refused are read a second time, by the same code, for the words.
+pub(crate) trait Fault: Copy {
+    fn new(kind: DecodeErrorKind, packet: Option<PacketType>, at: usize) -> Self;
+}
 
+impl Fault for DecodeError {
+    #[cold]
+    fn new(kind: DecodeErrorKind, packet: Option<PacketType>, at: usize) -> Self {
+        Self { kind, packet, at: u32::try_from(at).unwrap_or(u32::MAX) }
+    }
+}
+
+/// The fault without words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused;
+
+impl Fault for Refused {
+    #[inline(always)]
+    fn new(_: DecodeErrorKind, _: Option<PacketType>, _: usize) -> Self {
+        Self
+    }
+}
+
+impl DecodeError {
     /// What is wrong.
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind
@@ -164,11 +192,16 @@ impl DecodeError {
             Kind::DuplicateProperty(_)
             | Kind::PropertyValue { .. }
             | Kind::AuthenticationDataAlone
+            | Kind::AuthenticationMethodMissing
+            | Kind::SessionPresent
             | Kind::NoTopic
             | Kind::NoEntry
             | Kind::NoLocalShared
             | Kind::ProtocolName
             | Kind::ProtocolLevel(_) => DisconnectReasonCode::ProtocolError,
+            // Of subscription options, reserved bits are malformed, values out of range are not (MQTT 5 §3.8.3.1).
+            Kind::Qos(_) if self.packet == Some(PacketType::Subscribe) => DisconnectReasonCode::ProtocolError,
+            Kind::SubscriptionOptions(options) if options >> 4 == 3 => DisconnectReasonCode::ProtocolError,
             _ => DisconnectReasonCode::MalformedPacket,
         }
     }
@@ -224,6 +257,12 @@ pub enum EncodeError {
     /// Authentication data without an authentication method.
     #[error("authentication data needs an authentication method")]
     AuthenticationDataAlone,
+    /// An AUTH without an authentication method that is not a plain success.
+    #[error("AUTH needs an authentication method")]
+    AuthenticationMethodMissing,
+    /// Session present beside a refusal [MQTT-3.2.2-6].
+    #[error("session present cannot be set in a refusal")]
+    SessionPresent,
     /// A PUBLISH without a topic name and without a topic alias.
     #[error("a PUBLISH needs a topic name or a topic alias")]
     NoTopic,

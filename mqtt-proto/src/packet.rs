@@ -1,14 +1,14 @@
 //! The fixed header, and the fifteen packets behind it (MQTT 5 §2.1).
 
-use crate::Version;
 use crate::ack::{Ack, PubAck, PubComp, PubRec, PubRel};
 use crate::connack::ConnAck;
 use crate::connect::Connect;
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault};
 use crate::farewell::{Auth, Disconnect};
 use crate::publish::Publish;
 use crate::subscribe::{SubAck, Subscribe, UnsubAck, Unsubscribe};
 use crate::wire::{Counter, Reader, Sink, Writer, variable_integer, variable_integer_len};
+use crate::{PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Version};
 use alloc::boxed::Box;
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -122,36 +122,51 @@ impl FixedHeader {
     ///
     /// # Errors
     /// [`DecodeError`] when no packet of `version` begins like this.
-    #[inline]
     pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, DecodeError> {
+        Self::read(input, version)
+    }
+
+    #[inline(always)]
+    pub(crate) fn read<F: Fault>(input: &[u8], version: Version) -> Result<Option<Self>, F> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+        let packet_type = match Self::first_byte(first, version) {
+            Ok(packet_type) => packet_type,
+            Err((kind, packet_type)) => return Err(F::new(kind, packet_type, 0)),
+        };
+        match variable_integer(rest) {
+            Ok(Some((remaining_length, _))) => {
+                Ok(Some(Self { packet_type, flags: first & 0x0f, remaining_length }))
+            }
+            Ok(None) => Ok(None),
+            Err(kind) => Err(F::new(kind, Some(packet_type), 1)),
+        }
+    }
+
+    #[inline(always)]
+    fn first_byte(first: u8, version: Version) -> Result<PacketType, (DecodeErrorKind, Option<PacketType>)> {
         let (number, flags) = (first >> 4, first & 0x0f);
+        if number == PacketType::Publish.as_u8() {
+            let publish = Some(PacketType::Publish);
+            return match flags >> 1 & 3 {
+                0 if flags & 8 != 0 => Err((DecodeErrorKind::DuplicateQos0, publish)),
+                3 => Err((DecodeErrorKind::Qos(3), publish)),
+                _ => Ok(PacketType::Publish),
+            };
+        }
         let packet_type = match PacketType::from_u8(number) {
             Some(PacketType::Auth) if !version.has_properties() => None,
             known => known,
         };
-        let packet_type = packet_type
-            .ok_or_else(|| DecodeError::new(DecodeErrorKind::ReservedPacketType(number), None, 0))?;
-        let error = |kind| DecodeError::new(kind, packet_type, 0);
-        if packet_type == PacketType::Publish {
-            match flags >> 1 & 3 {
-                0 if flags & 8 != 0 => return Err(error(DecodeErrorKind::DuplicateQos0)),
-                3 => return Err(error(DecodeErrorKind::Qos(3))),
-                _ => {}
-            }
-        } else {
-            // In 3.1 the packets with an answer may be sent again, with DUP set (MQTT 3.1 §2.1).
-            let expected = packet_type.flags();
-            let repeated = version == Version::V3_1 && expected != 0 && flags == expected | 8;
-            if flags != expected && !repeated {
-                return Err(error(DecodeErrorKind::FixedHeaderFlags(flags)));
-            }
+        let Some(packet_type) = packet_type else {
+            return Err((DecodeErrorKind::ReservedPacketType(number), None));
+        };
+        // In 3.1 the packets with an answer may be sent again, with DUP set (MQTT 3.1 §2.1).
+        let expected = packet_type.flags();
+        let repeated = version == Version::V3_1 && expected != 0 && flags == expected | 8;
+        if flags != expected && !repeated {
+            return Err((DecodeErrorKind::FixedHeaderFlags(flags), Some(packet_type)));
         }
-        match variable_integer(rest) {
-            Ok(Some((remaining_length, _))) => Ok(Some(Self { packet_type, flags, remaining_length })),
-            Ok(None) => Ok(None),
-            Err(kind) => Err(DecodeError::new(kind, packet_type, 1)),
-        }
+        Ok(packet_type)
     }
 
     /// The size of the fixed header itself, in bytes.
@@ -166,15 +181,11 @@ impl FixedHeader {
         self.header_size() + self.remaining_length as usize
     }
 
-    #[inline]
-    pub(crate) fn check_size(&self, limit: u32) -> Result<(), DecodeError> {
+    #[inline(always)]
+    pub(crate) fn check_size<F: Fault>(&self, limit: u32) -> Result<(), F> {
         let size = self.packet_size() as u32;
         if size > limit {
-            return Err(DecodeError::new(
-                DecodeErrorKind::PacketTooLarge { size, limit },
-                self.packet_type,
-                1,
-            ));
+            return Err(F::new(DecodeErrorKind::PacketTooLarge { size, limit }, Some(self.packet_type), 1));
         }
         Ok(())
     }
@@ -215,44 +226,57 @@ impl Packet {
         version: Version,
         max_size: u32,
     ) -> Result<Option<Self>, DecodeError> {
+        if let Some(publish) = Publish::take(input, version, max_size) {
+            return Ok(Some(Self::Publish(publish)));
+        }
+        Self::decode_other(input, version, max_size)
+    }
+
+    /// The form that nearly every acknowledgement has, in all versions: its first byte and its packet identifier. Read
+    /// without taking hold of the buffer.
+    #[inline(always)]
+    fn short_ack(input: &[u8]) -> Option<(u8, PacketIdentifier)> {
+        match *input {
+            [first @ (0x40 | 0x50 | 0x62 | 0x70), 2, high, low, ..] => {
+                Some((first, PacketIdentifier::new(u16::from_be_bytes([high, low]))?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Every packet but a PUBLISH that is all there and as it should be. Never part of `decode`, which is to stay small
+    /// enough to be made part of its caller.
+    #[inline(never)]
+    fn decode_other(
+        input: &mut BytesMut,
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<Self>, DecodeError> {
+        if let Some((first, id)) = Self::short_ack(input).filter(|_| max_size >= 4) {
+            input.advance(4);
+            return Ok(Some(match first {
+                0x40 => Self::PubAck(Ack::new(id, PubAckReasonCode::Success)),
+                0x50 => Self::PubRec(Ack::new(id, PubAckReasonCode::Success)),
+                0x62 => Self::PubRel(Ack::new(id, PubRelReasonCode::Success)),
+                _ => Self::PubComp(Ack::new(id, PubRelReasonCode::Success)),
+            }));
+        }
         let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
-        header.check_size(max_size)?;
+        header.check_size::<DecodeError>(max_size)?;
         if input.len() < header.packet_size() {
             return Ok(None);
         }
-        if header.packet_type == PacketType::Publish {
-            return Publish::take(input, header, version).map(|publish| Some(Self::Publish(publish)));
-        }
-        if header.remaining_length == 2 && header.packet_type.is_ack() {
-            let mut reader = Reader::new(header.packet_type, &input[..4], 2);
-            let packet = match header.packet_type {
-                PacketType::PubAck => Self::PubAck(Ack::decode_short(&mut reader)?),
-                PacketType::PubRec => Self::PubRec(Ack::decode_short(&mut reader)?),
-                PacketType::PubRel => Self::PubRel(Ack::decode_short(&mut reader)?),
-                _ => Self::PubComp(Ack::decode_short(&mut reader)?),
-            };
-            input.advance(4);
-            return Ok(Some(packet));
-        }
-        Self::decode_other(input, header, version).map(Some)
-    }
-
-    fn decode_other(
-        input: &mut BytesMut,
-        header: FixedHeader,
-        version: Version,
-    ) -> Result<Self, DecodeError> {
         let frame = input.split_to(header.packet_size()).freeze();
         let packet_type = header.packet_type;
         let reader = Reader::new(packet_type, &frame, header.header_size());
-        Ok(match packet_type {
+        Ok(Some(match packet_type {
             PacketType::Connect => Self::Connect(Box::new(Connect::decode(&frame, reader)?)),
             PacketType::ConnAck => Self::ConnAck(Box::new(ConnAck::decode(&frame, reader, version)?)),
-            PacketType::Publish => unreachable!("decoded before"),
-            PacketType::PubAck => Self::PubAck(Ack::decode(packet_type, &frame, reader, version)?),
-            PacketType::PubRec => Self::PubRec(Ack::decode(packet_type, &frame, reader, version)?),
-            PacketType::PubRel => Self::PubRel(Ack::decode(packet_type, &frame, reader, version)?),
-            PacketType::PubComp => Self::PubComp(Ack::decode(packet_type, &frame, reader, version)?),
+            PacketType::Publish => Self::Publish(Publish::decode(frame.clone(), header, version)?),
+            PacketType::PubAck => Self::PubAck(Ack::decode(&frame, reader, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::decode(&frame, reader, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::decode(&frame, reader, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::decode(&frame, reader, version)?),
             PacketType::Subscribe => Self::Subscribe(Box::new(Subscribe::decode(&frame, reader, version)?)),
             PacketType::SubAck => Self::SubAck(Box::new(SubAck::decode(&frame, reader, version)?)),
             PacketType::Unsubscribe => {
@@ -271,7 +295,7 @@ impl Packet {
                 Self::Disconnect(Box::new(Disconnect::decode(&frame, reader, version)?))
             }
             PacketType::Auth => Self::Auth(Box::new(Auth::decode(&frame, reader)?)),
-        })
+        }))
     }
 
     /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
@@ -284,6 +308,17 @@ impl Packet {
         if let Self::Publish(publish) = self {
             return publish.as_ref().encode(version, out);
         }
+        let packet_type = self.packet_type();
+        let first = packet_type.as_u8() << 4 | packet_type.flags();
+        let short = match self {
+            Self::PubAck(ack) | Self::PubRec(ack) => ack.short(),
+            Self::PubRel(ack) | Self::PubComp(ack) => ack.short(),
+            _ => None,
+        };
+        if let Some([high, low]) = short {
+            out.put_slice(&[first, 2, high, low]);
+            return Ok(());
+        }
         self.check(version)?;
         let mut counter = Counter::default();
         self.write(version, &mut counter);
@@ -291,9 +326,8 @@ impl Packet {
         if size > MAX_REMAINING_LENGTH as usize {
             return Err(EncodeError::PacketTooLarge { size });
         }
-        let packet_type = self.packet_type();
         let mut writer = Writer(out);
-        writer.u8(packet_type.as_u8() << 4 | packet_type.flags());
+        writer.u8(first);
         writer.variable_integer(size as u32);
         self.write(version, &mut writer);
         Ok(())
@@ -361,13 +395,6 @@ impl Packet {
             Self::Auth(packet) => packet.write(sink),
             Self::Publish(_) | Self::PingReq | Self::PingResp => {}
         }
-    }
-}
-
-impl PacketType {
-    #[inline]
-    const fn is_ack(self) -> bool {
-        matches!(self, Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp)
     }
 }
 

@@ -4,16 +4,17 @@
 //! one: a single [`Bytes`] and offsets. [`PublishProperties`] are the properties that travel with a message from end
 //! to end, kept as they are on the wire, so that sending them is a copy and cloning them is free.
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault, Refused};
 use crate::packet::{FixedHeader, MAX_REMAINING_LENGTH};
-use crate::property::{
-    Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier, UserProperties, Value,
-};
-use crate::text::{TextError, checked_str};
-use crate::wire::{Counter, Reader, Sink, Span, Writer, share_binary, share_name, variable_integer_len};
-use crate::{BinaryData, PacketIdentifier, PacketType, QoS, TopicName, Utf8String, Version};
+use crate::property::{Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier};
+use crate::text::checked_str;
+use crate::wire::{Counter, Reader, Sink, Span, Writer, share_name, variable_integer_len};
+use crate::{PacketIdentifier, PacketType, QoS, TopicName, Version};
 use bytes::{BufMut, Bytes, BytesMut};
 use core::num::NonZeroU16;
+
+mod properties;
+pub use properties::{PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef};
 
 /// How a message is delivered: its QoS and what only that QoS has. QoS 0 has no packet identifier and is never a
 /// duplicate [MQTT-2.2.1-2, MQTT-3.3.1-2].
@@ -103,6 +104,24 @@ impl Edits<'_> {
             PropertyId::TopicAlias => self.topic_alias.is_some(),
             PropertyId::SubscriptionIdentifier => !self.subscription_identifiers.is_empty(),
             _ => false,
+        }
+    }
+
+    /// Writes, and forgets, what stands before `next` in the order of properties: payload format indicator, message
+    /// expiry interval, topic alias, response topic, correlation data, content type, subscription identifiers, user
+    /// properties.
+    fn write_before(&mut self, next: Option<PropertyId>, sink: &mut impl Sink) {
+        let mut w = PropertyWriter(sink);
+        if next != Some(PropertyId::PayloadFormatIndicator) {
+            w.u32(PropertyId::MessageExpiryInterval, self.message_expiry_interval.take());
+            if next != Some(PropertyId::MessageExpiryInterval) {
+                w.u16(PropertyId::TopicAlias, self.topic_alias.take().map(NonZeroU16::get));
+            }
+        }
+        if matches!(next, None | Some(PropertyId::UserProperty)) {
+            for &identifier in core::mem::take(&mut self.subscription_identifiers) {
+                w.subscription_identifier(Some(identifier));
+            }
         }
     }
 }
@@ -211,18 +230,17 @@ impl<'a> PublishRef<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are malformed, or the packet is larger than `max_size` bytes.
+    #[inline]
     pub fn decode(
         input: &'a [u8],
         version: Version,
         max_size: u32,
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
-        header.check_size(max_size)?;
-        if header.packet_type != PacketType::Publish || input.len() < header.packet_size() {
-            return Ok(None);
-        }
-        let packet = &input[..header.packet_size()];
-        Ok(Some((Layout::decode(packet, header, version)?.of(packet), packet.len())))
+        let found = match Layout::find::<Refused>(input, version, max_size) {
+            Ok(found) => found,
+            Err(Refused) => Layout::find_with_words(input, version, max_size)?,
+        };
+        Ok(found.map(|(layout, size)| (layout.of(&input[..size]), size)))
     }
 
     /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
@@ -319,28 +337,13 @@ impl<'a> PublishRef<'a> {
             sink.slice(self.properties);
             return;
         }
-        // The order is that of `PublishProperties`: what is replaced goes behind the payload format indicator, the
-        // subscription identifiers before the user properties.
-        let (mut edited, mut identified) = (false, false);
+        let mut pending = self.edits;
         let mut reader = PropertyReader::again(self.properties, 0);
         loop {
             let start = reader.at();
-            let property = reader.next().expect("checked when it was made");
-            let id = property.map(|(id, _)| id);
-            if !edited && id != Some(PropertyId::PayloadFormatIndicator) {
-                edited = true;
-                let mut writer = PropertyWriter(&mut *sink);
-                writer.u32(PropertyId::MessageExpiryInterval, self.edits.message_expiry_interval);
-                writer.u16(PropertyId::TopicAlias, self.edits.topic_alias.map(NonZeroU16::get));
-            }
-            if !identified && matches!(id, Some(PropertyId::UserProperty) | None) {
-                identified = true;
-                let mut writer = PropertyWriter(&mut *sink);
-                for &identifier in self.edits.subscription_identifiers {
-                    writer.subscription_identifier(Some(identifier));
-                }
-            }
-            let Some(id) = id else { return };
+            let next = reader.next().expect("checked when it was made").map(|(id, _)| id);
+            pending.write_before(next, sink);
+            let Some(id) = next else { return };
             if !self.edits.replaces(id) {
                 sink.slice(&self.properties[start..reader.at()]);
             }
@@ -370,9 +373,21 @@ struct Layout {
 }
 
 impl Layout {
-    #[inline]
-    fn decode(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(PacketType::Publish, packet, header.header_size());
+    /// The PUBLISH at the front of `input` and its size; `Ok(None)` when it is not all there, or is another packet.
+    #[inline(always)]
+    fn find<F: Fault>(input: &[u8], version: Version, max_size: u32) -> Result<Option<(Self, usize)>, F> {
+        let Some(header) = FixedHeader::read::<F>(input, version)? else { return Ok(None) };
+        header.check_size::<F>(max_size)?;
+        let size = header.packet_size();
+        if header.packet_type != PacketType::Publish || input.len() < size {
+            return Ok(None);
+        }
+        Ok(Some((Self::read::<F>(&input[..size], header, version)?, size)))
+    }
+
+    #[inline(always)]
+    fn read<F: Fault>(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, F> {
+        let mut reader = Reader::<F>::new(PacketType::Publish, packet, header.header_size());
         let topic = reader.name_or_nothing("topic name")?;
         let duplicate = header.flags & 8 != 0;
         let delivery = match header.flags >> 1 & 3 {
@@ -381,30 +396,31 @@ impl Layout {
             _ => Delivery::ExactlyOnce { packet_identifier: reader.packet_identifier()?, duplicate },
         };
         let mut start = reader.at() as u32;
-        let mut end = start;
         let mut has_alias = false;
         if version.has_properties() {
-            if packet.get(reader.at()) == Some(&0) {
-                // No properties: nothing to walk.
-                start += 1;
-                end = start;
-                reader = Reader::new(PacketType::Publish, packet, end as usize);
-            } else {
-                let mut properties = PropertyReader::new(&mut reader, PacketType::Publish, Place::Publish)?;
-                start = properties.at() as u32;
-                end = reader.at() as u32;
-                while let Some((id, _)) = properties.next()? {
-                    has_alias |= id == PropertyId::TopicAlias;
-                }
+            let properties = PropertyReader::new(&mut reader, Place::Publish)?;
+            start = properties.at() as u32;
+            if !properties.is_empty() {
+                has_alias = properties.check()?.has(PropertyId::TopicAlias);
             }
         }
         if topic.len == 0 && !has_alias {
             return Err(reader.error(DecodeErrorKind::NoTopic));
         }
+        let end = reader.at() as u32;
         Ok(Self { delivery, retain: header.flags & 1 != 0, topic, properties: (start, end), payload: end })
     }
 
-    #[inline]
+    #[cold]
+    fn find_with_words(
+        input: &[u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, usize)>, DecodeError> {
+        Self::find(input, version, max_size)
+    }
+
+    #[inline(always)]
     fn of(self, packet: &[u8]) -> PublishRef<'_> {
         PublishRef {
             delivery: self.delivery,
@@ -425,16 +441,20 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Takes the packet, which is all there, from the front of `input`.
-    #[inline]
-    pub(crate) fn take(
-        input: &mut BytesMut,
-        header: FixedHeader,
-        version: Version,
-    ) -> Result<Self, DecodeError> {
-        let size = header.packet_size();
-        let layout = Layout::decode(&input[..size], header, version)?;
-        Ok(Self { bytes: input.split_to(size).freeze(), layout })
+    /// Takes a PUBLISH from the front of `input` if it is all there and as it should be.
+    #[inline(always)]
+    pub(crate) fn take(input: &mut BytesMut, version: Version, max_size: u32) -> Option<Self> {
+        match Layout::find::<Refused>(input, version, max_size) {
+            Ok(Some((layout, size))) => Some(Self { bytes: input.split_to(size).freeze(), layout }),
+            _ => None,
+        }
+    }
+
+    /// Takes a whole packet, or says why not.
+    #[cold]
+    pub(crate) fn decode(packet: Bytes, header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
+        let layout = Layout::read(&packet, header, version)?;
+        Ok(Self { bytes: packet, layout })
     }
 
     /// The packet by reference.
@@ -545,246 +565,5 @@ impl core::fmt::Debug for Publish {
             .field("properties", &self.properties())
             .field("payload", &self.payload_bytes())
             .finish()
-    }
-}
-
-/// The properties of a PUBLISH by reference: checked already, read on demand. Each getter walks them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PublishPropertiesRef<'a>(&'a [u8]);
-
-impl<'a> PublishPropertiesRef<'a> {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn iter(self) -> impl Iterator<Item = (PropertyId, Value)> + 'a {
-        let mut reader = PropertyReader::again(self.0, 0);
-        core::iter::from_fn(move || reader.next().expect("checked when it was made"))
-    }
-
-    fn find(self, wanted: PropertyId) -> Option<Value> {
-        self.iter().find_map(|(id, value)| (id == wanted).then_some(value))
-    }
-
-    fn number(self, id: PropertyId) -> Option<u32> {
-        self.find(id).map(Value::number)
-    }
-
-    fn bytes(self, id: PropertyId) -> Option<&'a [u8]> {
-        self.find(id).map(|value| value.span().of(self.0))
-    }
-
-    /// Whether the payload says that it is UTF-8 text (MQTT 5 §3.3.2.3.2).
-    pub fn payload_is_utf8(self) -> Option<bool> {
-        self.number(PropertyId::PayloadFormatIndicator).map(|value| value == 1)
-    }
-
-    /// Seconds that the message is worth delivering (MQTT 5 §3.3.2.3.3).
-    pub fn message_expiry_interval(self) -> Option<u32> {
-        self.number(PropertyId::MessageExpiryInterval)
-    }
-
-    /// Stands for the topic name on this connection (MQTT 5 §3.3.2.3.4).
-    pub fn topic_alias(self) -> Option<NonZeroU16> {
-        self.number(PropertyId::TopicAlias).and_then(|value| NonZeroU16::new(value as u16))
-    }
-
-    /// Where a response is expected (MQTT 5 §3.3.2.3.5).
-    pub fn response_topic(self) -> Option<&'a str> {
-        self.bytes(PropertyId::ResponseTopic).map(checked_str)
-    }
-
-    /// Tells the requester which request a response is for (MQTT 5 §3.3.2.3.6).
-    pub fn correlation_data(self) -> Option<&'a [u8]> {
-        self.bytes(PropertyId::CorrelationData)
-    }
-
-    /// What the payload is, by convention a MIME type (MQTT 5 §3.3.2.3.9).
-    pub fn content_type(self) -> Option<&'a str> {
-        self.bytes(PropertyId::ContentType).map(checked_str)
-    }
-
-    /// The identifiers of the subscriptions that the message was sent for (MQTT 5 §3.3.2.3.8).
-    pub fn subscription_identifiers(self) -> impl Iterator<Item = SubscriptionIdentifier> + 'a {
-        self.iter()
-            .filter(|(id, _)| *id == PropertyId::SubscriptionIdentifier)
-            .filter_map(|(_, value)| SubscriptionIdentifier::new(value.number()))
-    }
-
-    /// Name-value pairs of the users' own, in their order (MQTT 5 §3.3.2.3.7).
-    pub fn user_properties(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
-        self.iter().filter_map(move |(_, value)| match value {
-            Value::Pair(name, value) => Some((checked_str(name.of(self.0)), checked_str(value.of(self.0)))),
-            Value::Number(_) | Value::Span(_) => None,
-        })
-    }
-}
-
-impl core::fmt::Debug for PublishPropertiesRef<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut map = f.debug_map();
-        for (id, value) in self.iter() {
-            match value {
-                Value::Number(number) => map.entry(&id, &number),
-                Value::Span(span) if id == PropertyId::CorrelationData => map.entry(&id, &span.of(self.0)),
-                Value::Span(span) => map.entry(&id, &checked_str(span.of(self.0))),
-                Value::Pair(name, value) => {
-                    map.entry(&checked_str(name.of(self.0)), &checked_str(value.of(self.0)))
-                }
-            };
-        }
-        map.finish()
-    }
-}
-
-/// The properties that travel with a message from the publisher to every receiver (MQTT 5 §3.3.2.3), without those
-/// of a single sending. Kept encoded, in this order: payload format indicator, message expiry interval, response
-/// topic, correlation data, content type, user properties. A clone shares them.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct PublishProperties(Bytes);
-
-impl PublishProperties {
-    /// None set yet.
-    pub fn builder() -> PublishPropertiesBuilder {
-        PublishPropertiesBuilder::default()
-    }
-
-    /// Reads properties that were kept as bytes, such as [`as_bytes`](Self::as_bytes) gives.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when they are not properties of a message.
-    pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
-        let properties = PropertyReader::again(bytes, 0);
-        Self::collect(bytes, properties, |_, _| ())
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// As on the wire, without their length.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// To read them.
-    pub fn as_ref(&self) -> PublishPropertiesRef<'_> {
-        PublishPropertiesRef(&self.0)
-    }
-
-    /// Puts properties of any order in order; `other` gets those that are not the message's.
-    pub(crate) fn collect(
-        frame: &Bytes,
-        mut properties: PropertyReader<'_>,
-        mut other: impl FnMut(PropertyId, Value),
-    ) -> Result<Self, DecodeError> {
-        let mut builder = PublishPropertiesBuilder::default();
-        while let Some((id, value)) = properties.next()? {
-            match id {
-                PropertyId::PayloadFormatIndicator => builder.payload_is_utf8 = Some(value.number() == 1),
-                PropertyId::MessageExpiryInterval => builder.message_expiry_interval = Some(value.number()),
-                PropertyId::ResponseTopic => builder.response_topic = Some(share_name(value.span(), frame)),
-                PropertyId::CorrelationData => {
-                    builder.correlation_data = Some(share_binary(value.span(), frame));
-                }
-                PropertyId::ContentType => builder.content_type = Some(value.text(frame)),
-                PropertyId::UserProperty => builder.user_properties.push(value.pair(frame)),
-                _ => other(id, value),
-            }
-        }
-        Ok(builder.build())
-    }
-}
-
-impl core::fmt::Debug for PublishProperties {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.as_ref().fmt(f)
-    }
-}
-
-/// Makes [`PublishProperties`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PublishPropertiesBuilder {
-    payload_is_utf8: Option<bool>,
-    message_expiry_interval: Option<u32>,
-    response_topic: Option<TopicName>,
-    correlation_data: Option<BinaryData>,
-    content_type: Option<Utf8String>,
-    user_properties: UserProperties,
-}
-
-impl PublishPropertiesBuilder {
-    /// Says whether the payload is UTF-8 text (payload format indicator 1 or 0, MQTT 5 §3.3.2.3.2).
-    #[must_use]
-    pub fn payload_is_utf8(mut self, yes: bool) -> Self {
-        self.payload_is_utf8 = Some(yes);
-        self
-    }
-
-    /// Seconds that the message is worth delivering, counted from when it was handed over (MQTT 5 §3.3.2.3.3).
-    #[must_use]
-    pub fn message_expiry_interval(mut self, seconds: u32) -> Self {
-        self.message_expiry_interval = Some(seconds);
-        self
-    }
-
-    /// Where a response is expected (MQTT 5 §3.3.2.3.5).
-    #[must_use]
-    pub fn response_topic(mut self, topic: TopicName) -> Self {
-        self.response_topic = Some(topic);
-        self
-    }
-
-    /// Lets the requester tell which request a response is for (MQTT 5 §3.3.2.3.6).
-    #[must_use]
-    pub fn correlation_data(mut self, data: BinaryData) -> Self {
-        self.correlation_data = Some(data);
-        self
-    }
-
-    /// What the payload is, by convention a MIME type (MQTT 5 §3.3.2.3.9).
-    #[must_use]
-    pub fn content_type(mut self, content_type: Utf8String) -> Self {
-        self.content_type = Some(content_type);
-        self
-    }
-
-    /// Adds a name-value pair; their order is kept (MQTT 5 §3.3.2.3.7).
-    #[must_use]
-    pub fn user_property(mut self, name: Utf8String, value: Utf8String) -> Self {
-        self.user_properties.push((name, value));
-        self
-    }
-
-    /// Adds a name-value pair from text.
-    ///
-    /// # Errors
-    /// [`TextError`] when the name or the value is too long or holds U+0000.
-    pub fn try_user_property(self, name: &str, value: &str) -> Result<Self, TextError> {
-        Ok(self.user_property(name.try_into()?, value.try_into()?))
-    }
-
-    /// Encodes them; one allocation, none when nothing is set.
-    pub fn build(self) -> PublishProperties {
-        if self == Self::default() {
-            return PublishProperties::default();
-        }
-        let mut counter = Counter::default();
-        self.write(&mut counter);
-        let mut bytes = BytesMut::with_capacity(counter.0);
-        self.write(&mut Writer(&mut bytes));
-        PublishProperties(bytes.freeze())
-    }
-
-    fn write(&self, sink: &mut impl Sink) {
-        let mut w = PropertyWriter(sink);
-        w.bool(PropertyId::PayloadFormatIndicator, self.payload_is_utf8);
-        w.u32(PropertyId::MessageExpiryInterval, self.message_expiry_interval);
-        w.bytes(PropertyId::ResponseTopic, self.response_topic.as_ref().map(TopicName::as_bytes));
-        w.bytes(PropertyId::CorrelationData, self.correlation_data.as_ref().map(BinaryData::as_bytes));
-        w.text(PropertyId::ContentType, self.content_type.as_ref());
-        w.user(&self.user_properties);
     }
 }

@@ -195,26 +195,25 @@ const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word
 }
 
-/// Eight bytes at a time, the last word overlapping the one before: `bad` marks bytes by their high bit.
+/// Eight bytes at a time, the last word overlapping the one before: `bad` marks bytes by their high bit. It stops at
+/// the first bad word, also because a loop that does not is made into one for long strings, and most are short.
 #[inline(always)]
 fn all_words(bytes: &[u8], bad: impl Fn(u64) -> u64) -> bool {
-    let mut marks = 0;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        marks |= bad(u64::from_le_bytes(chunk.try_into().expect("a chunk of eight")));
-    }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        if let Some(last) = bytes.last_chunk::<8>() {
-            marks |= bad(u64::from_le_bytes(*last));
-        } else {
-            // Shorter than a word: pad with a byte that is never bad.
-            let mut word = [b'a'; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            marks |= bad(u64::from_le_bytes(word));
+    let good = |word: [u8; 8]| bad(u64::from_le_bytes(word)) & HIGH == 0;
+    let Some(last) = bytes.last_chunk::<8>() else {
+        // Shorter than a word: pad with a byte that is never bad.
+        let mut word = [b'a'; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from);
+        return good(word);
+    };
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        if !good(*word) {
+            return false;
         }
+        rest = behind;
     }
-    marks & HIGH == 0
+    rest.is_empty() || good(*last)
 }
 
 /// ASCII without NUL: what nearly every string is, told in one pass.

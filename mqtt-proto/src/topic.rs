@@ -300,6 +300,11 @@ mod tests {
         assert_eq!(TopicName::new("a/+"), Err(TopicError::Wildcard { wildcard: '+', at: 2 }));
         assert_eq!(TopicName::new("ü#"), Err(TopicError::Wildcard { wildcard: '#', at: 2 }));
         assert_eq!(TopicName::new("a\0"), Err(TopicError::Text(TextError::Null { at: 1 })));
+        // MQTT-4.7.3-3
+        assert!(TopicName::new("é/".repeat(21_845)).is_ok() && TopicFilter::new("é/".repeat(21_845)).is_ok());
+        let too_long = TopicError::Text(TextError::TooLong { len: 65_536 });
+        assert_eq!(TopicName::new("x".repeat(65_536)), Err(too_long));
+        assert_eq!(TopicFilter::new("x".repeat(65_536)), Err(too_long));
     }
 
     #[test]
