@@ -188,6 +188,7 @@ impl Session {
     /// Whether the socket should be read. False while too many messages wait to be taken and the server owes us
     /// nothing, or while it does not read what we send; when it becomes true again, call
     /// [`handle_input`](Self::handle_input) with what is left, even without new bytes.
+    #[inline]
     pub fn wants_input(&self) -> bool {
         match self.phase {
             Phase::Closed | Phase::Closing => true,
@@ -530,6 +531,7 @@ impl Session {
     }
 
     /// Nothing is left to wait for: goodbye.
+    #[inline]
     fn finish_drain(&mut self) {
         if self.phase == Phase::Draining
             && self.outbound.unsettled() == 0
@@ -582,7 +584,9 @@ impl Session {
     /// sent from now on. Call it when the socket can take more, until it returns 0.
     #[must_use = "0 means that there is nothing to write"]
     pub fn poll_transmit(&mut self, now: Instant, out: &mut SendBuffer) -> usize {
-        self.pump(now);
+        if self.outbound.has_backlog() {
+            self.pump(now);
+        }
         self.finish_drain();
         let n = self.output.hand_out(out);
         if n == 0 {
