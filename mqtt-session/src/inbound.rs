@@ -162,6 +162,7 @@ impl Inbound {
     }
 
     /// Takes in a PUBLISH whose topic is known.
+    #[inline]
     pub(crate) fn arrive(
         &mut self,
         publish: Publish,
@@ -193,6 +194,7 @@ impl Inbound {
         Arrived::Deliver(self.message(publish, aliased, sequence))
     }
 
+    #[inline]
     fn message(&mut self, mut publish: Publish, aliased: Option<TopicName>, sequence: u64) -> Message {
         if self.untaken() >= DETACH_AFTER && publish.len() < DETACH_BELOW {
             publish.detach();
@@ -254,6 +256,7 @@ impl Inbound {
         }
     }
 
+    #[inline]
     fn send_pubacks(&mut self, output: &mut Output) {
         while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);

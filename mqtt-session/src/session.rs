@@ -300,6 +300,10 @@ impl Session {
             }
             let done = match Packet::decode(input, self.output.version, self.config.maximum_packet_size) {
                 Ok(None) => break,
+                // The packet that must be fast takes no detour.
+                Ok(Some(Packet::Publish(publish))) if self.phase != Phase::Connecting => {
+                    self.handle_publish(publish)
+                }
                 Ok(Some(packet)) => self.handle_packet(packet),
                 Err(error) => Err(ConnectionError::Malformed(error)),
             };
