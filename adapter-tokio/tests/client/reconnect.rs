@@ -221,7 +221,8 @@ async fn disconnect_wins_before_the_connack() {
     server.connect().await;
     let server = tokio::spawn(server.rest());
     ends(client, driver).await;
-    assert_eq!(soon(server).await.unwrap(), []);
+    // The server may have read the CONNECT already: without a DISCONNECT it would publish the will.
+    assert!(matches!(soon(server).await.unwrap()[..], [Packet::Disconnect(_)]));
     assert!(network.is_quiet());
 }
 
