@@ -3,7 +3,7 @@
 use crate::scripted::{builder, client, connected, settle, soon};
 use martlet_broker::tokio::Server;
 use martlet_broker::{Config, Memory};
-use martlet_proto::{ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode};
+use martlet_proto::{ConnectReasonCode, Delivery, DisconnectReasonCode};
 use martlet_tokio::{
     Client, ClientEvent, ConnectionError, Packet, PublishError, QoS, Reconnect, RequestError, SubscribeError,
 };
@@ -135,28 +135,6 @@ async fn a_client_whose_session_was_taken_over_stays_away() {
         other => panic!("{other}"),
     }
     soon(second.ping()).await.unwrap();
-}
-
-/// The server says that we were thrown out and closes; our next write fails before we have read that. The words must
-/// not be lost, or we would come back and throw the other one out.
-#[tokio::test(start_paused = true)]
-async fn a_failed_write_does_not_hide_the_last_words() {
-    let (client, mut server, mut network) = connected(builder()).await;
-    let mut events = client.events();
-    server.send(Disconnect::new(DisconnectReasonCode::SessionTakenOver)).await;
-    drop(server);
-    // Both happen before the driver looks.
-    let _receipt = client.publish("a", "b").enqueue().await.unwrap();
-    match soon(events.next()).await {
-        Some(ClientEvent::Disconnected {
-            error: ConnectionError::DisconnectedByPeer(farewell),
-            retry_in: None,
-        }) => {
-            assert_eq!(farewell.reason, DisconnectReasonCode::SessionTakenOver);
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(network.try_dial().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
