@@ -191,9 +191,9 @@ async fn many_threads_lose_no_wake_up() {
                 client.flush().await.unwrap();
                 client.ping().await.unwrap();
                 if n % 2 == 0 {
-                    stream.unsubscribe().await.unwrap()
+                    stream.unsubscribe().await.unwrap();
                 } else {
-                    drop(stream)
+                    drop(stream);
                 }
                 drop(others);
             }
