@@ -237,7 +237,7 @@ impl Broker {
     }
 
     /// What a crash and a new start of the broker's process are: all connections are gone without a word, and what is
-    /// remembered of the rest is up to `memory`. Identifiers of connections go on, so that those of before do nothing.
+    /// remembered of the rest is up to `memory`. With [`Memory::Kept`] the wills go where they are to go. Identifiers of connections go on, so that those of before do nothing.
     pub fn restart(&mut self, now: Duration, memory: Memory) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         if memory == Memory::Kept {

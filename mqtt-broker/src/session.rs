@@ -80,8 +80,15 @@ pub(crate) struct Session {
     next_sequence: u64,
 }
 
-/// What a message costs in a queue besides its bytes.
-const OVERHEAD: usize = size_of::<Outgoing>() + size_of::<Content>();
+impl Outgoing {
+    /// What it costs to keep it, in bytes. What others share of it is counted for each of them.
+    fn size(&self) -> usize {
+        size_of::<Self>()
+            + size_of::<Content>()
+            + size_of_val(self.identifiers.as_slice())
+            + self.content.publish.len()
+    }
+}
 
 impl Session {
     pub(crate) fn new(client_identifier: Utf8String) -> Self {
@@ -123,7 +130,7 @@ impl Session {
         if self.connection.is_none() && message.qos == QoS::AtMostOnce {
             return Err(DropReason::Offline);
         }
-        let size = message.content.publish.len() + OVERHEAD;
+        let size = message.size();
         let count = self.at_most_once.len() + self.acknowledged.len();
         if crate::config::reached(count, max_queued)
             || crate::config::reached(self.queued_bytes + size, max_bytes)
@@ -145,7 +152,7 @@ impl Session {
         self.connection = None;
         self.resend.clear();
         for message in self.at_most_once.drain(..) {
-            self.queued_bytes -= message.content.publish.len() + OVERHEAD;
+            self.queued_bytes -= message.size();
         }
     }
 
@@ -247,7 +254,7 @@ impl Session {
                 (Some(_), None) => self.at_most_once.pop_front(),
             };
             let Some(message) = message else { break };
-            self.queued_bytes -= message.content.publish.len() + OVERHEAD;
+            self.queued_bytes -= message.size();
             if message.content.expires.is_some_and(|at| at <= now) {
                 dropped(self, message, DropReason::Expired);
                 continue;
@@ -372,9 +379,9 @@ fn encode(
     true
 }
 
-/// Seconds that are left of a message, a started one counting as whole.
+/// Seconds that are left of a message, a started one counting as whole; the nanosecond that one of 0 seconds is given
+/// does not count.
 fn remaining(now: Duration, at: Duration) -> u32 {
-    let left = at.saturating_sub(now);
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    let seconds = at.saturating_sub(now).as_micros().div_ceil(1_000_000);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

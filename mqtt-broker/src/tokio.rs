@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Looks at the broker or gives it a command; `now` is the time it is to be told. Do not block in here: everything
-    /// waits.
+    /// waits. Recorded events are taken here too.
     pub fn with_broker<R>(&self, act: impl FnOnce(&mut Broker, Duration) -> R) -> R {
         self.shared.run(|state, now| act(&mut state.broker, now))
     }
@@ -162,7 +162,6 @@ impl Shared {
         while let Some(id) = state.broker.poll_ready() {
             state.wake(id);
         }
-        while state.broker.poll_event().is_some() {}
         let deadline = state.broker.poll_timeout();
         if deadline != state.deadline {
             state.deadline = deadline;
@@ -249,9 +248,13 @@ async fn exchange(shared: &Shared, socket: &TcpStream, id: ConnectionId, waker: 
         if closing {
             return timeout(LINGER, write_all(socket, &mut output)).await?;
         }
+        // When there was that much the broker may have more.
+        let full = output.len() >= BUFFER;
         write_some(socket, &mut output)?;
-        let interest =
-            if output.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        let interest = match full || !output.is_empty() {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
         ::tokio::select! {
             ready = socket.ready(interest) => if ready?.is_readable() {
                 read_some(socket, &mut input)?;

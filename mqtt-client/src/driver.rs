@@ -134,26 +134,32 @@ impl<R: Runtime> Driver<R> {
         self.link.handle_dial_failed(TransportError::new(kind, error.to_string()));
     }
 
-    /// Reads once. Returns whether anything came.
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Io::Open { socket, .. } = &mut self.io else { return false };
+    /// Reads once. Returns how much came; 0 at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<usize> {
+        let Io::Open { socket, .. } = &mut self.io else { return None };
         if !self.link.wants_wire() {
-            return false;
+            return None;
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(READ_SIZE, 0);
             match Pin::new(socket).poll_read(cx, scratch) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(0)) => self.link.handle_eof(None),
+                Poll::Pending => None,
+                Poll::Ready(Ok(0)) => {
+                    self.link.handle_eof(None);
+                    Some(0)
+                }
                 Poll::Ready(Ok(n)) => {
                     if let Some(trace) = &mut self.trace {
                         trace.received(now, &scratch[..n]);
                     }
                     self.link.handle_wire(&scratch[..n]);
+                    Some(n)
                 }
-                Poll::Ready(Err(error)) => self.link.handle_eof(Some(io_error(&error))),
+                Poll::Ready(Err(error)) => {
+                    self.link.handle_eof(Some(io_error(&error)));
+                    Some(0)
+                }
             }
-            true
         })
     }
 
@@ -168,7 +174,7 @@ impl<R: Runtime> Driver<R> {
                 Poll::Ready(Err(error)) => {
                     // The server may have said why before it went.
                     let mut reads = 0..LAST_READS;
-                    while reads.next().is_some() && self.poll_read(cx, now) {}
+                    while reads.next().is_some() && self.poll_read(cx, now).is_some_and(|n| n > 0) {}
                     self.link.handle_eof(Some(io_error(&error)));
                     return true;
                 }
@@ -269,13 +275,18 @@ where
         let now = R::now();
         for _ in 0..TURNS {
             let mut any = this.poll_dial(cx, now);
-            any |= this.poll_read(cx, now);
+            let read = this.poll_read(cx, now);
+            any |= read.is_some();
             let (moved, timeout) = this.exchange(now);
             if let Some(error) = this.link.stopped() {
                 return Poll::Ready(error.clone());
             }
             any |= moved;
             any |= this.poll_write(cx, now);
+            if read.is_some_and(|n| n >= READ_SIZE / 2) {
+                // Much has come, and more is likely: those it is for have their turn first, while it is in the cache.
+                break;
+            }
             if !any {
                 if this.poll_timer(cx, timeout) {
                     // The clock is read once for each time that the driver is woken.

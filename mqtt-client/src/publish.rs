@@ -22,10 +22,12 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
+    #[inline]
     pub(crate) fn new(client: &'a Client, topic: Result<TopicName, TopicError>, payload: Bytes) -> Self {
         Self { client, message: topic.map(|topic| Outgoing::new(topic, payload)) }
     }
 
+    #[inline]
     fn with(mut self, set: impl FnOnce(&mut Outgoing)) -> Self {
         if let Ok(message) = &mut self.message {
             set(message);
@@ -34,6 +36,7 @@ impl<'a> Publish<'a> {
     }
 
     /// Sets the quality of service. Default: 0.
+    #[inline]
     pub fn qos(self, qos: QoS) -> Self {
         self.with(|message| message.qos = qos)
     }
@@ -51,6 +54,7 @@ impl<'a> Publish<'a> {
     /// Waits for room only, and gives a receipt for the rest.
     ///
     /// Cancel safe: dropped before it is ready, nothing was published.
+    #[inline]
     pub fn enqueue(self) -> Enqueue<'a> {
         Enqueue { client: self.client, message: Some(self.message), waiting: None }
     }
@@ -60,6 +64,7 @@ impl<'a> IntoFuture for Publish<'a> {
     type Output = PublishResult;
     type IntoFuture = PublishFuture<'a>;
 
+    #[inline]
     fn into_future(self) -> PublishFuture<'a> {
         PublishFuture { step: Step::Enqueue(self.enqueue()) }
     }
@@ -85,6 +90,7 @@ enum Step<'a> {
 impl Future for PublishFuture<'_> {
     type Output = PublishResult;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishResult> {
         loop {
             match &mut self.step {
@@ -113,6 +119,21 @@ impl Future for Enqueue<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if let Some(Ok(message)) = this.message.as_ref().filter(|message| is_qos0(message)) {
+            let mut state = this.client.shared().lock();
+            let done = state.session.publish_at_once(message);
+            let driver = if matches!(done, Ok(true)) { state.call_driver() } else { None };
+            drop(state);
+            wake(driver);
+            match done {
+                Ok(true) => {
+                    this.waiting = None;
+                    return Poll::Ready(Ok(Receipt { state: ReceiptState::Settled }));
+                }
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
         let message = match this.message.take() {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Poll::Ready(Err(PublishError::Topic(error))),
@@ -146,6 +167,10 @@ impl Future for Enqueue<'_> {
         wake(driver);
         Poll::Ready(result)
     }
+}
+
+fn is_qos0(message: &Result<Outgoing, TopicError>) -> bool {
+    matches!(message, Ok(message) if message.qos == QoS::AtMostOnce)
 }
 
 impl Drop for Enqueue<'_> {

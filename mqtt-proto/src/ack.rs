@@ -1,9 +1,10 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: one shape (MQTT 5 §3.4 to §3.7).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink};
-use crate::{PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Utf8String, Version};
+use crate::{PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Utf8String, Version};
+use alloc::boxed::Box;
 use bytes::Bytes;
 
 /// A packet of the acknowledgement of a PUBLISH, with the reason codes `R`.
@@ -13,10 +14,25 @@ pub struct Ack<R> {
     pub packet_identifier: PacketIdentifier,
     /// Always success in 3.x.
     pub reason: R,
-    /// For people (MQTT 5).
+    /// MQTT 5. Behind a pointer because few have any; [`with_properties`](Self::with_properties) sets them. What is
+    /// decoded has `Some` only of properties that are there.
+    pub properties: Option<Box<AckProperties>>,
+}
+
+/// Properties of a PUBACK, PUBREC, PUBREL or PUBCOMP (MQTT 5 §3.4.2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AckProperties {
+    /// For people.
     pub reason_string: Option<Utf8String>,
-    /// MQTT 5.
+    /// Name-value pairs of the users' own.
     pub user_properties: UserProperties,
+}
+
+impl AckProperties {
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.reason_string.is_none() && self.user_properties.is_empty()
+    }
 }
 
 /// PUBACK: the answer to a PUBLISH of QoS 1 (MQTT 5 §3.4).
@@ -58,41 +74,50 @@ impl AckReason for PubRelReasonCode {
 impl<R> Ack<R> {
     /// With this reason and no properties.
     pub const fn new(packet_identifier: PacketIdentifier, reason: R) -> Self {
-        Self { packet_identifier, reason, reason_string: None, user_properties: UserProperties::new() }
+        Self { packet_identifier, reason, properties: None }
+    }
+
+    /// Sets the properties (MQTT 5); empty ones are none.
+    #[must_use]
+    pub fn with_properties(mut self, properties: AckProperties) -> Self {
+        self.properties = (!properties.is_empty()).then(|| Box::new(properties));
+        self
     }
 }
 
 #[expect(private_bounds, reason = "the two sets of reason codes are all there are")]
 impl<R: AckReason> Ack<R> {
-    /// The form that nearly every acknowledgement has, read without taking hold of the buffer.
-    #[inline]
-    pub(crate) fn decode_short(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self::new(reader.packet_identifier()?, R::SUCCESS))
-    }
-
     pub(crate) fn decode(
-        packet_type: PacketType,
         frame: &Bytes,
         mut reader: Reader<'_>,
         version: Version,
     ) -> Result<Self, DecodeError> {
-        let mut ack = Self::decode_short(&mut reader)?;
+        let mut ack = Self::new(reader.packet_identifier()?, R::SUCCESS);
         if version.has_properties() && reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             ack.reason = R::decode(code).ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             // The property length may be left out when there are no properties (MQTT 5 §3.4.2.2.1).
             if reader.remaining() > 0 {
-                let mut properties = PropertyReader::new(&mut reader, packet_type, Place::Ack)?;
+                let mut properties = PropertyReader::new(&mut reader, Place::Ack)?;
+                let mut found = AckProperties::default();
                 while let Some((id, value)) = properties.next()? {
                     match id {
-                        PropertyId::ReasonString => ack.reason_string = Some(value.text(frame)),
-                        _ => ack.user_properties.push(value.pair(frame)),
+                        PropertyId::ReasonString => found.reason_string = Some(value.text(frame)),
+                        _ => found.user_properties.push(value.pair(frame)),
                     }
                 }
+                ack = ack.with_properties(found);
             }
         }
         reader.finish()?;
         Ok(ack)
+    }
+
+    /// What follows the fixed header of the form that nearly every acknowledgement has.
+    #[inline]
+    pub(crate) fn short(&self) -> Option<[u8; 2]> {
+        let short = self.reason == R::SUCCESS && self.set_properties().is_none();
+        short.then(|| self.packet_identifier.get().to_be_bytes())
     }
 
     pub(crate) fn check(&self, version: Version) -> Result<(), EncodeError> {
@@ -101,7 +126,7 @@ impl<R: AckReason> Ack<R> {
         }
         let what = if self.reason != R::SUCCESS {
             "a reason code"
-        } else if self.has_properties() {
+        } else if self.set_properties().is_some() {
             "a property"
         } else {
             return Ok(());
@@ -109,18 +134,20 @@ impl<R: AckReason> Ack<R> {
         Err(EncodeError::NotInVersion { what, version })
     }
 
-    fn has_properties(&self) -> bool {
-        self.reason_string.is_some() || !self.user_properties.is_empty()
+    /// The properties if there is anything in them.
+    #[inline]
+    fn set_properties(&self) -> Option<&AckProperties> {
+        self.properties.as_deref().filter(|properties| !properties.is_empty())
     }
 
     #[inline]
     pub(crate) fn write(&self, sink: &mut impl Sink) {
         sink.u16(self.packet_identifier.get());
-        if self.has_properties() {
+        if let Some(properties) = self.set_properties() {
             sink.u8(self.reason.encode());
             write_properties(sink, |w| {
-                w.text(PropertyId::ReasonString, self.reason_string.as_ref());
-                w.user(&self.user_properties);
+                w.text(PropertyId::ReasonString, properties.reason_string.as_ref());
+                w.user(&properties.user_properties);
             });
         } else if self.reason != R::SUCCESS {
             sink.u8(self.reason.encode());

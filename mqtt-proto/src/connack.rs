@@ -1,16 +1,17 @@
 //! CONNACK (MQTT 5 §3.2, 3.1.1 §3.2).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
-use crate::{BinaryData, ConnectReasonCode, PacketType, QoS, Utf8String, Version};
+use crate::{BinaryData, ConnectReasonCode, QoS, Utf8String, Version};
 use bytes::Bytes;
 use core::num::{NonZeroU16, NonZeroU32};
 
 /// The server's answer to a CONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnAck {
-    /// Whether the server has a session of this client identifier. Always false in 3.1, which cannot say it.
+    /// Whether the server has a session of this client identifier. Always false in 3.1, which cannot say it, and in a
+    /// refusal, also one that says otherwise.
     pub session_present: bool,
     /// Success, or why not. The return codes of 3.x appear as the reason codes that mean the same.
     pub reason: ConnectReasonCode,
@@ -68,27 +69,26 @@ impl ConnAck {
         mut reader: Reader<'_>,
         version: Version,
     ) -> Result<Self, DecodeError> {
-        let flags = reader.u8("connect acknowledge flags")?;
+        let flags = reader.u8(Field::ConnectAcknowledgeFlags)?;
         // In 3.1 the whole byte is reserved and unused.
         if flags > 1 && version != Version::V3_1 {
             return Err(reader.error(DecodeErrorKind::ConnAckFlags(flags)));
         }
-        let session_present = flags & 1 == 1 && version != Version::V3_1;
-        let code = reader.u8("reason code")?;
+        let code = reader.u8(Field::ReasonCode)?;
+        // A server that does not speak MQTT 5 refuses in the form of 3.1.1. It is the refusal that counts.
+        let short = reader.remaining() == 0;
         let reason = match version {
-            Version::V5 if reader.remaining() == 0 => {
-                // A server that does not speak MQTT 5 refuses in the form of 3.1.1. It is the refusal that counts.
-                ConnectReasonCode::from_return_code(code)
-                    .or(ConnectReasonCode::from_u8(code))
-                    .filter(|reason| reason.is_error())
-                    .ok_or_else(|| reader.error(DecodeErrorKind::Truncated("property length")))?
+            Version::V5 if short => {
+                ConnectReasonCode::from_return_code(code).or(ConnectReasonCode::from_u8(code))
             }
-            Version::V5 => ConnectReasonCode::from_u8(code)
-                .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?,
-            _ => ConnectReasonCode::from_return_code(code)
-                .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?,
+            Version::V5 => ConnectReasonCode::from_u8(code),
+            _ => ConnectReasonCode::from_return_code(code),
         };
-        let properties = if version.has_properties() && reader.remaining() > 0 {
+        let reason = reason.ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
+        // Session present beside a refusal says nothing; it is the refusal that counts (MQTT 5 §3.2.2.1.1).
+        let session_present = flags & 1 == 1 && version != Version::V3_1 && !reason.is_error();
+        let refused_in_short = short && reason.is_error();
+        let properties = if version.has_properties() && !refused_in_short {
             decode_properties(frame, &mut reader)?
         } else {
             ConnAckProperties::default()
@@ -101,6 +101,7 @@ impl ConnAck {
         let p = &self.properties;
         let not = |what| Err(EncodeError::NotInVersion { what, version });
         match version {
+            _ if self.session_present && self.reason.is_error() => Err(EncodeError::SessionPresent),
             Version::V5 if p.authentication_data.is_some() && p.authentication_method.is_none() => {
                 Err(EncodeError::AuthenticationDataAlone)
             }
@@ -115,7 +116,8 @@ impl ConnAck {
     pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
         sink.u8(u8::from(self.session_present));
         if !version.has_properties() {
-            sink.u8(self.reason.return_code().expect("checked before writing"));
+            // A length is wanted also of what no one can write: `check` refuses a code without a return code.
+            sink.u8(self.reason.return_code().unwrap_or(self.reason.as_u8()));
             return;
         }
         sink.u8(self.reason.as_u8());
@@ -147,7 +149,7 @@ impl ConnAck {
 }
 
 fn decode_properties(frame: &Bytes, reader: &mut Reader<'_>) -> Result<ConnAckProperties, DecodeError> {
-    let mut properties = PropertyReader::new(reader, PacketType::ConnAck, Place::ConnAck)?;
+    let mut properties = PropertyReader::new(reader, Place::ConnAck)?;
     let mut p = ConnAckProperties::default();
     while let Some((id, value)) = properties.next()? {
         match id {

@@ -1,9 +1,9 @@
 //! CONNECT (MQTT 5 §3.1, 3.1.1 §3.1).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary, share_name};
-use crate::{BinaryData, PacketType, PublishProperties, QoS, TopicName, Utf8String, Version};
+use crate::{BinaryData, PublishProperties, QoS, TopicName, Utf8String, Version};
 use bytes::Bytes;
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -84,21 +84,21 @@ impl Connect {
     }
 
     pub(crate) fn decode(frame: &Bytes, mut reader: Reader<'_>) -> Result<Self, DecodeError> {
-        let name = reader.text_span("protocol name")?;
+        let name = reader.text_span(Field::ProtocolName)?;
         let name = name.of(frame);
         if name != b"MQTT" && name != b"MQIsdp" {
             return Err(reader.error(DecodeErrorKind::ProtocolName));
         }
         // The high bit marks a bridge to some servers; no version of MQTT has such a level.
-        let level = reader.u8("protocol level")?;
+        let level = reader.u8(Field::ProtocolLevel)?;
         let version = match (name, level) {
             (b"MQIsdp", 3) => Version::V3_1,
             (b"MQTT", 4) => Version::V3_1_1,
             (b"MQTT", 5) => Version::V5,
             _ => return Err(reader.error(DecodeErrorKind::ProtocolLevel(level))),
         };
-        let flags = reader.u8("connect flags")?;
-        let keep_alive = reader.u16("keep alive")?;
+        let flags = reader.u8(Field::ConnectFlags)?;
+        let keep_alive = reader.u16(Field::KeepAlive)?;
         let bad_flags = |reader: &Reader<'_>| reader.error(DecodeErrorKind::ConnectFlags(flags));
         let [_, clean_start, has_will, _, _, will_retain, has_password, has_user_name] =
             core::array::from_fn(|bit| flags >> bit & 1 == 1);
@@ -114,7 +114,7 @@ impl Connect {
         } else {
             ConnectProperties::default()
         };
-        let client_identifier = reader.text(frame, "client identifier")?;
+        let client_identifier = reader.text(frame, Field::ClientIdentifier)?;
         let will = if has_will {
             Some(Will::decode(frame, &mut reader, version, will_qos, will_retain)?)
         } else {
@@ -123,9 +123,9 @@ impl Connect {
         // 3.1: the remaining length takes precedence over the flags (MQTT 3.1 §3.1).
         let there = |reader: &Reader<'_>| version != Version::V3_1 || reader.remaining() > 0;
         let user_name =
-            if has_user_name && there(&reader) { Some(reader.text(frame, "user name")?) } else { None };
+            if has_user_name && there(&reader) { Some(reader.text(frame, Field::UserName)?) } else { None };
         let password =
-            if has_password && there(&reader) { Some(reader.binary(frame, "password")?) } else { None };
+            if has_password && there(&reader) { Some(reader.binary(frame, Field::Password)?) } else { None };
         reader.finish()?;
         Ok(Self {
             version,
@@ -211,7 +211,7 @@ impl Connect {
 }
 
 fn decode_properties(frame: &Bytes, reader: &mut Reader<'_>) -> Result<ConnectProperties, DecodeError> {
-    let mut properties = PropertyReader::new(reader, PacketType::Connect, Place::Connect)?;
+    let mut properties = PropertyReader::new(reader, Place::Connect)?;
     let mut p = ConnectProperties::default();
     while let Some((id, value)) = properties.next()? {
         match id {
@@ -258,7 +258,7 @@ impl Will {
     ) -> Result<Self, DecodeError> {
         let mut delay_interval = None;
         let properties = if version.has_properties() {
-            let properties = PropertyReader::new(reader, PacketType::Connect, Place::Will)?;
+            let properties = PropertyReader::new(reader, Place::Will)?;
             PublishProperties::collect(frame, properties, |id, value| {
                 if id == PropertyId::WillDelayInterval {
                     delay_interval = Some(value.number());
@@ -267,8 +267,8 @@ impl Will {
         } else {
             PublishProperties::default()
         };
-        let topic = share_name(reader.name_span("will topic")?, frame);
-        let payload = reader.binary(frame, "will payload")?;
+        let topic = share_name(reader.name_span(Field::WillTopic)?, frame);
+        let payload = reader.binary(frame, Field::WillPayload)?;
         Ok(Self { topic, payload, qos, retain, delay_interval, properties })
     }
 

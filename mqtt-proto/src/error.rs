@@ -49,7 +49,7 @@ pub enum DecodeErrorKind {
     },
     /// The packet ends before this field does.
     #[error("it ends inside {0}")]
-    Truncated(&'static str),
+    Truncated(Field),
     /// Bytes behind the last field.
     #[error("{0} bytes follow its last field")]
     TrailingBytes(u32),
@@ -57,7 +57,7 @@ pub enum DecodeErrorKind {
     #[error("{field}: {error}")]
     Text {
         /// Which field.
-        field: &'static str,
+        field: Field,
         /// What is wrong with it.
         error: TextError,
     },
@@ -65,7 +65,7 @@ pub enum DecodeErrorKind {
     #[error("{field}: {error}")]
     TopicName {
         /// Which field.
-        field: &'static str,
+        field: Field,
         /// What is wrong with it.
         error: TopicError,
     },
@@ -104,6 +104,9 @@ pub enum DecodeErrorKind {
     /// Authentication data without an authentication method (MQTT 5 §3.1.2.11.10).
     #[error("authentication data without an authentication method")]
     AuthenticationDataAlone,
+    /// An AUTH that says something, but not in which authentication method (MQTT 5 §3.15.2.2.2).
+    #[error("an authentication method is missing")]
+    AuthenticationMethodMissing,
     /// A reason code, or return code, that this packet cannot carry.
     #[error("reason code {0:#04x} does not belong here")]
     ReasonCode(u8),
@@ -119,7 +122,7 @@ pub enum DecodeErrorKind {
     /// CONNACK flags other than session present [MQTT-3.2.2-1].
     #[error("connect acknowledge flags {0:#010b} are not allowed")]
     ConnAckFlags(u8),
-    /// A SUBSCRIBE, UNSUBSCRIBE or SUBACK without an entry [MQTT-3.8.3-2].
+    /// A SUBSCRIBE, UNSUBSCRIBE, SUBACK or UNSUBACK without an entry [MQTT-3.8.3-2, MQTT-3.10.3-2].
     #[error("it has no entry")]
     NoEntry,
     /// Subscription options with reserved bits or values [MQTT-3.8.3-5].
@@ -130,11 +133,81 @@ pub enum DecodeErrorKind {
     NoLocalShared,
 }
 
-impl DecodeError {
-    pub(crate) fn new(kind: DecodeErrorKind, packet: impl Into<Option<PacketType>>, at: usize) -> Self {
-        Self { kind, packet: packet.into(), at: u32::try_from(at).unwrap_or(u32::MAX) }
-    }
+macro_rules! fields {
+    ($($name:ident = $text:literal;)+) => {
+        /// A field of a packet, by the specification's name. It takes one byte.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Field {
+            $(#[doc = concat!("The ", $text, ".")] $name,)+
+            /// The value of this property.
+            Property(PropertyId),
+        }
 
+        impl core::fmt::Display for Field {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self {
+                    $(Self::$name => f.write_str($text),)+
+                    Self::Property(id) => id.fmt(f),
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    ProtocolName = "protocol name";
+    ProtocolLevel = "protocol level";
+    ConnectFlags = "connect flags";
+    KeepAlive = "keep alive";
+    ClientIdentifier = "client identifier";
+    WillTopic = "will topic";
+    WillPayload = "will payload";
+    UserName = "user name";
+    Password = "password";
+    ConnectAcknowledgeFlags = "connect acknowledge flags";
+    ReasonCode = "reason code";
+    PacketIdentifier = "packet identifier";
+    TopicName = "topic name";
+    TopicFilter = "topic filter";
+    SubscriptionOptions = "subscription options";
+    PropertyLength = "property length";
+    Properties = "properties";
+    PropertyIdentifier = "property identifier";
+    UserPropertyName = "user property name";
+    UserPropertyValue = "user property value";
+}
+
+// Small, so that a packet that may be an error is no larger than a packet.
+const _: () = assert!(size_of::<Field>() == 1 && size_of::<DecodeError>() <= 24);
+
+/// What a reader says of bytes that it refuses: all there is to say, or nothing.
+///
+/// A PUBLISH is read without words first. Nothing of what an error carries is then in the way of the fields, which
+/// stay in registers; bytes that are refused are read a second time, by the same code, for the words.
+pub(crate) trait Fault: Copy {
+    fn new(kind: DecodeErrorKind, packet: Option<PacketType>, at: usize) -> Self;
+}
+
+impl Fault for DecodeError {
+    #[cold]
+    fn new(kind: DecodeErrorKind, packet: Option<PacketType>, at: usize) -> Self {
+        Self { kind, packet, at: u32::try_from(at).unwrap_or(u32::MAX) }
+    }
+}
+
+/// The fault without words.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused;
+
+impl Fault for Refused {
+    #[inline(always)]
+    fn new(_: DecodeErrorKind, _: Option<PacketType>, _: usize) -> Self {
+        Self
+    }
+}
+
+impl DecodeError {
     /// What is wrong.
     pub fn kind(&self) -> DecodeErrorKind {
         self.kind
@@ -164,11 +237,15 @@ impl DecodeError {
             Kind::DuplicateProperty(_)
             | Kind::PropertyValue { .. }
             | Kind::AuthenticationDataAlone
+            | Kind::AuthenticationMethodMissing
             | Kind::NoTopic
             | Kind::NoEntry
             | Kind::NoLocalShared
             | Kind::ProtocolName
             | Kind::ProtocolLevel(_) => DisconnectReasonCode::ProtocolError,
+            // Of subscription options, reserved bits are malformed, values out of range are not (MQTT 5 §3.8.3.1).
+            Kind::Qos(_) if self.packet == Some(PacketType::Subscribe) => DisconnectReasonCode::ProtocolError,
+            Kind::SubscriptionOptions(options) if options >> 4 == 3 => DisconnectReasonCode::ProtocolError,
             _ => DisconnectReasonCode::MalformedPacket,
         }
     }
@@ -224,6 +301,12 @@ pub enum EncodeError {
     /// Authentication data without an authentication method.
     #[error("authentication data needs an authentication method")]
     AuthenticationDataAlone,
+    /// An AUTH without an authentication method that is not a plain success.
+    #[error("AUTH needs an authentication method")]
+    AuthenticationMethodMissing,
+    /// Session present beside a refusal [MQTT-3.2.2-6].
+    #[error("session present cannot be set in a refusal")]
+    SessionPresent,
     /// A PUBLISH without a topic name and without a topic alias.
     #[error("a PUBLISH needs a topic name or a topic alias")]
     NoTopic,

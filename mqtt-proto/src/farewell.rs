@@ -1,9 +1,9 @@
 //! DISCONNECT and AUTH (MQTT 5 §3.14, §3.15): a reason code, all of which may be left out.
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink, share_binary};
-use crate::{AuthReasonCode, BinaryData, DisconnectReasonCode, PacketType, Utf8String, Version};
+use crate::{AuthReasonCode, BinaryData, DisconnectReasonCode, Utf8String, Version};
 use bytes::Bytes;
 
 /// The last packet of a connection (MQTT 5 §3.14). In 3.x it says nothing but that it is one.
@@ -26,7 +26,7 @@ pub struct Disconnect {
 pub struct Auth {
     /// Which step.
     pub reason: AuthReasonCode,
-    /// The method; may be left out with [`AuthReasonCode::Success`] only.
+    /// The method; may be left out of a plain [`AuthReasonCode::Success`] only.
     pub authentication_method: Option<Utf8String>,
     /// Data of that method.
     pub authentication_data: Option<BinaryData>,
@@ -55,13 +55,12 @@ impl Disconnect {
     ) -> Result<Self, DecodeError> {
         let mut disconnect = Self::new(DisconnectReasonCode::NormalDisconnection);
         if version.has_properties() && reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             disconnect.reason = DisconnectReasonCode::from_u8(code)
                 .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
             // The property length may be left out when there are no properties (MQTT 5 §3.14.2.2.1).
             if reader.remaining() > 0 {
-                let mut properties =
-                    PropertyReader::new(&mut reader, PacketType::Disconnect, Place::Disconnect)?;
+                let mut properties = PropertyReader::new(&mut reader, Place::Disconnect)?;
                 while let Some((id, value)) = properties.next()? {
                     match id {
                         PropertyId::SessionExpiryInterval => {
@@ -123,10 +122,10 @@ impl Auth {
     pub(crate) fn decode(frame: &Bytes, mut reader: Reader<'_>) -> Result<Self, DecodeError> {
         let mut auth = Self::new(AuthReasonCode::Success);
         if reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             auth.reason = AuthReasonCode::from_u8(code)
                 .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
-            let mut properties = PropertyReader::new(&mut reader, PacketType::Auth, Place::Auth)?;
+            let mut properties = PropertyReader::new(&mut reader, Place::Auth)?;
             while let Some((id, value)) = properties.next()? {
                 match id {
                     PropertyId::AuthenticationMethod => auth.authentication_method = Some(value.text(frame)),
@@ -141,8 +140,16 @@ impl Auth {
         if auth.authentication_data.is_some() && auth.authentication_method.is_none() {
             return Err(reader.error(DecodeErrorKind::AuthenticationDataAlone));
         }
+        if auth.authentication_method.is_none() && !auth.is_plain() {
+            return Err(reader.error(DecodeErrorKind::AuthenticationMethodMissing));
+        }
         reader.finish()?;
         Ok(auth)
+    }
+
+    /// Success and nothing else: all of it may be left out (MQTT 5 §3.15.2.1).
+    fn is_plain(&self) -> bool {
+        self.reason == AuthReasonCode::Success && !self.has_properties()
     }
 
     fn has_properties(&self) -> bool {
@@ -159,11 +166,14 @@ impl Auth {
         if self.authentication_data.is_some() && self.authentication_method.is_none() {
             return Err(EncodeError::AuthenticationDataAlone);
         }
+        if self.authentication_method.is_none() && !self.is_plain() {
+            return Err(EncodeError::AuthenticationMethodMissing);
+        }
         Ok(())
     }
 
     pub(crate) fn write(&self, sink: &mut impl Sink) {
-        if self.reason == AuthReasonCode::Success && !self.has_properties() {
+        if self.is_plain() {
             return;
         }
         sink.u8(self.reason.as_u8());

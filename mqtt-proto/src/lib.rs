@@ -29,7 +29,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] and offsets into it; nothing is allocated and nothing copied.
+//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] with the packet as it arrived, and eight bytes that say where its
+//! parts are; nothing is allocated and nothing copied.
 //! [`Packet::decode`] checks a packet's size against the caller's limit as soon as its length is known, before the
 //! caller has buffered it.
 //!
@@ -56,10 +57,10 @@ mod topic;
 mod version;
 mod wire;
 
-pub use ack::{Ack, PubAck, PubComp, PubRec, PubRel};
+pub use ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
 pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, ConnectProperties, Will};
-pub use error::{DecodeError, DecodeErrorKind, EncodeError};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 pub use farewell::{Auth, Disconnect};
 pub use packet::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType};
 pub use property::{PropertyId, SubscriptionIdentifier, UserProperties};

@@ -1,14 +1,14 @@
 //! The fixed header, and the fifteen packets behind it (MQTT 5 §2.1).
 
-use crate::Version;
 use crate::ack::{Ack, PubAck, PubComp, PubRec, PubRel};
 use crate::connack::ConnAck;
 use crate::connect::Connect;
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault};
 use crate::farewell::{Auth, Disconnect};
 use crate::publish::Publish;
 use crate::subscribe::{SubAck, Subscribe, UnsubAck, Unsubscribe};
 use crate::wire::{Counter, Reader, Sink, Writer, variable_integer, variable_integer_len};
+use crate::{PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Version};
 use alloc::boxed::Box;
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -122,36 +122,51 @@ impl FixedHeader {
     ///
     /// # Errors
     /// [`DecodeError`] when no packet of `version` begins like this.
-    #[inline]
     pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, DecodeError> {
+        Self::read(input, version)
+    }
+
+    #[inline(always)]
+    pub(crate) fn read<F: Fault>(input: &[u8], version: Version) -> Result<Option<Self>, F> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+        let packet_type = match Self::first_byte(first, version) {
+            Ok(packet_type) => packet_type,
+            Err((kind, packet_type)) => return Err(F::new(kind, packet_type, 0)),
+        };
+        match variable_integer(rest) {
+            Ok(Some((remaining_length, _))) => {
+                Ok(Some(Self { packet_type, flags: first & 0x0f, remaining_length }))
+            }
+            Ok(None) => Ok(None),
+            Err(kind) => Err(F::new(kind, Some(packet_type), 1)),
+        }
+    }
+
+    #[inline(always)]
+    fn first_byte(first: u8, version: Version) -> Result<PacketType, (DecodeErrorKind, Option<PacketType>)> {
         let (number, flags) = (first >> 4, first & 0x0f);
+        if number == PacketType::Publish.as_u8() {
+            let publish = Some(PacketType::Publish);
+            return match flags >> 1 & 3 {
+                0 if flags & 8 != 0 => Err((DecodeErrorKind::DuplicateQos0, publish)),
+                3 => Err((DecodeErrorKind::Qos(3), publish)),
+                _ => Ok(PacketType::Publish),
+            };
+        }
         let packet_type = match PacketType::from_u8(number) {
             Some(PacketType::Auth) if !version.has_properties() => None,
             known => known,
         };
-        let packet_type = packet_type
-            .ok_or_else(|| DecodeError::new(DecodeErrorKind::ReservedPacketType(number), None, 0))?;
-        let error = |kind| DecodeError::new(kind, packet_type, 0);
-        if packet_type == PacketType::Publish {
-            match flags >> 1 & 3 {
-                0 if flags & 8 != 0 => return Err(error(DecodeErrorKind::DuplicateQos0)),
-                3 => return Err(error(DecodeErrorKind::Qos(3))),
-                _ => {}
-            }
-        } else {
-            // In 3.1 the packets with an answer may be sent again, with DUP set (MQTT 3.1 §2.1).
-            let expected = packet_type.flags();
-            let repeated = version == Version::V3_1 && expected != 0 && flags == expected | 8;
-            if flags != expected && !repeated {
-                return Err(error(DecodeErrorKind::FixedHeaderFlags(flags)));
-            }
+        let Some(packet_type) = packet_type else {
+            return Err((DecodeErrorKind::ReservedPacketType(number), None));
+        };
+        // In 3.1 the packets with an answer may be sent again, with DUP set (MQTT 3.1 §2.1).
+        let expected = packet_type.flags();
+        let repeated = version == Version::V3_1 && expected != 0 && flags == expected | 8;
+        if flags != expected && !repeated {
+            return Err((DecodeErrorKind::FixedHeaderFlags(flags), Some(packet_type)));
         }
-        match variable_integer(rest) {
-            Ok(Some((remaining_length, _))) => Ok(Some(Self { packet_type, flags, remaining_length })),
-            Ok(None) => Ok(None),
-            Err(kind) => Err(DecodeError::new(kind, packet_type, 1)),
-        }
+        Ok(packet_type)
     }
 
     /// The size of the fixed header itself, in bytes.
@@ -166,21 +181,18 @@ impl FixedHeader {
         self.header_size() + self.remaining_length as usize
     }
 
-    #[inline]
-    pub(crate) fn check_size(&self, limit: u32) -> Result<(), DecodeError> {
+    #[inline(always)]
+    pub(crate) fn check_size<F: Fault>(&self, limit: u32) -> Result<(), F> {
         let size = self.packet_size() as u32;
         if size > limit {
-            return Err(DecodeError::new(
-                DecodeErrorKind::PacketTooLarge { size, limit },
-                self.packet_type,
-                1,
-            ));
+            return Err(F::new(DecodeErrorKind::PacketTooLarge { size, limit }, Some(self.packet_type), 1));
         }
         Ok(())
     }
 }
 
-/// A control packet (MQTT 5 §3). What comes once in a while is boxed, so that all are as small as a PUBLISH.
+/// A control packet (MQTT 5 §3). What comes once in a while is boxed, so that all are as small as a PUBLISH: 40 bytes
+/// where words have 64 bits, also as the `Result<Option<Packet>, _>` of a decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the specification's; each type has its documentation")]
 pub enum Packet {
@@ -209,50 +221,76 @@ impl Packet {
     /// # Errors
     /// [`DecodeError`] when the bytes are malformed or the packet is too large: this stream cannot go on. What is
     /// left in `input` is then unspecified.
-    #[inline]
+    // Always part of its caller, which has it in one place, so that a PUBLISH goes from here to there in registers. The
+    // rest is out of line, and is not returned but written to a place of its own: the caller's result would be that
+    // place too, a PUBLISH would be written there in pieces, and to move it on would be to wait for them.
+    #[inline(always)]
     pub fn decode(
         input: &mut BytesMut,
         version: Version,
         max_size: u32,
     ) -> Result<Option<Self>, DecodeError> {
+        if let Some(publish) = Publish::take(input, version, max_size) {
+            return Ok(Some(Self::Publish(publish)));
+        }
+        let mut other = Ok(None);
+        match Self::decode_other(input, version, max_size, &mut other) {
+            Some((first, id)) => Ok(Some(Self::short_ack(first, id))),
+            None => other,
+        }
+    }
+
+    /// Every packet but a PUBLISH that is all there and as it should be: to `other`, but for the form that nearly every
+    /// acknowledgement has, in all versions. Of that it returns the first byte and the packet identifier.
+    #[inline(never)]
+    fn decode_other(
+        input: &mut BytesMut,
+        version: Version,
+        max_size: u32,
+        other: &mut Result<Option<Self>, DecodeError>,
+    ) -> Option<(u8, PacketIdentifier)> {
+        if let [first @ (0x40 | 0x50 | 0x62 | 0x70), 2, high, low, ..] = **input {
+            let id = PacketIdentifier::new(u16::from_be_bytes([high, low]));
+            if let Some(id) = id.filter(|_| max_size >= 4) {
+                input.advance(4);
+                return Some((first, id));
+            }
+        }
+        *other = Self::decode_any(input, version, max_size);
+        None
+    }
+
+    #[inline(always)]
+    fn short_ack(first: u8, id: PacketIdentifier) -> Self {
+        match first {
+            0x40 => Self::PubAck(Ack::new(id, PubAckReasonCode::Success)),
+            0x50 => Self::PubRec(Ack::new(id, PubAckReasonCode::Success)),
+            0x62 => Self::PubRel(Ack::new(id, PubRelReasonCode::Success)),
+            _ => Self::PubComp(Ack::new(id, PubRelReasonCode::Success)),
+        }
+    }
+
+    fn decode_any(
+        input: &mut BytesMut,
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<Self>, DecodeError> {
         let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
-        header.check_size(max_size)?;
+        header.check_size::<DecodeError>(max_size)?;
         if input.len() < header.packet_size() {
             return Ok(None);
         }
-        if header.packet_type == PacketType::Publish {
-            return Publish::take(input, header, version).map(|publish| Some(Self::Publish(publish)));
-        }
-        if header.remaining_length == 2 && header.packet_type.is_ack() {
-            let mut reader = Reader::new(header.packet_type, &input[..4], 2);
-            let packet = match header.packet_type {
-                PacketType::PubAck => Self::PubAck(Ack::decode_short(&mut reader)?),
-                PacketType::PubRec => Self::PubRec(Ack::decode_short(&mut reader)?),
-                PacketType::PubRel => Self::PubRel(Ack::decode_short(&mut reader)?),
-                _ => Self::PubComp(Ack::decode_short(&mut reader)?),
-            };
-            input.advance(4);
-            return Ok(Some(packet));
-        }
-        Self::decode_other(input, header, version).map(Some)
-    }
-
-    fn decode_other(
-        input: &mut BytesMut,
-        header: FixedHeader,
-        version: Version,
-    ) -> Result<Self, DecodeError> {
         let frame = input.split_to(header.packet_size()).freeze();
         let packet_type = header.packet_type;
         let reader = Reader::new(packet_type, &frame, header.header_size());
-        Ok(match packet_type {
+        Ok(Some(match packet_type {
             PacketType::Connect => Self::Connect(Box::new(Connect::decode(&frame, reader)?)),
             PacketType::ConnAck => Self::ConnAck(Box::new(ConnAck::decode(&frame, reader, version)?)),
-            PacketType::Publish => unreachable!("decoded before"),
-            PacketType::PubAck => Self::PubAck(Ack::decode(packet_type, &frame, reader, version)?),
-            PacketType::PubRec => Self::PubRec(Ack::decode(packet_type, &frame, reader, version)?),
-            PacketType::PubRel => Self::PubRel(Ack::decode(packet_type, &frame, reader, version)?),
-            PacketType::PubComp => Self::PubComp(Ack::decode(packet_type, &frame, reader, version)?),
+            PacketType::Publish => Self::Publish(Publish::decode(frame.clone(), header, version)?),
+            PacketType::PubAck => Self::PubAck(Ack::decode(&frame, reader, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::decode(&frame, reader, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::decode(&frame, reader, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::decode(&frame, reader, version)?),
             PacketType::Subscribe => Self::Subscribe(Box::new(Subscribe::decode(&frame, reader, version)?)),
             PacketType::SubAck => Self::SubAck(Box::new(SubAck::decode(&frame, reader, version)?)),
             PacketType::Unsubscribe => {
@@ -271,7 +309,7 @@ impl Packet {
                 Self::Disconnect(Box::new(Disconnect::decode(&frame, reader, version)?))
             }
             PacketType::Auth => Self::Auth(Box::new(Auth::decode(&frame, reader)?)),
-        })
+        }))
     }
 
     /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
@@ -284,6 +322,17 @@ impl Packet {
         if let Self::Publish(publish) = self {
             return publish.as_ref().encode(version, out);
         }
+        let packet_type = self.packet_type();
+        let first = packet_type.as_u8() << 4 | packet_type.flags();
+        let short = match self {
+            Self::PubAck(ack) | Self::PubRec(ack) => ack.short(),
+            Self::PubRel(ack) | Self::PubComp(ack) => ack.short(),
+            _ => None,
+        };
+        if let Some([high, low]) = short {
+            out.put_slice(&[first, 2, high, low]);
+            return Ok(());
+        }
         self.check(version)?;
         let mut counter = Counter::default();
         self.write(version, &mut counter);
@@ -291,9 +340,8 @@ impl Packet {
         if size > MAX_REMAINING_LENGTH as usize {
             return Err(EncodeError::PacketTooLarge { size });
         }
-        let packet_type = self.packet_type();
         let mut writer = Writer(out);
-        writer.u8(packet_type.as_u8() << 4 | packet_type.flags());
+        writer.u8(first);
         writer.variable_integer(size as u32);
         self.write(version, &mut writer);
         Ok(())
@@ -364,13 +412,6 @@ impl Packet {
     }
 }
 
-impl PacketType {
-    #[inline]
-    const fn is_ack(self) -> bool {
-        matches!(self, Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp)
-    }
-}
-
 macro_rules! from_boxed {
     ($($name:ident)+) => {
         $(impl From<$name> for Packet {
@@ -388,4 +429,11 @@ impl From<Publish> for Packet {
     }
 }
 
-const _: () = assert!(size_of::<Packet>() <= 72);
+// A packet is moved once or twice on its way. What tells the kinds apart, and that it is there at all, takes no room
+// beside a PUBLISH; an error is larger than one where words are 32 bits.
+const _: () = {
+    let publish = size_of::<bytes::Bytes>() + 8;
+    let result = if size_of::<usize>() < 8 { publish + 4 } else { publish };
+    assert!(size_of::<Packet>() == publish);
+    assert!(size_of::<Result<Option<Packet>, DecodeError>>() == result);
+};

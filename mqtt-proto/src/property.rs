@@ -1,7 +1,7 @@
 //! Properties (MQTT 5 §2.2.2): one table says of each its type, where it may stand and how often.
 
 use crate::PacketType;
-use crate::error::{DecodeError, DecodeErrorKind};
+use crate::error::{DecodeError, DecodeErrorKind, Fault, Field};
 use crate::text::Utf8String;
 use crate::wire::{Reader, Sink, Span, counted, share_text};
 use alloc::vec::Vec;
@@ -98,25 +98,33 @@ macro_rules! properties {
                 }
             }
 
-            const fn kind(self) -> Kind {
-                match self {
-                    $(Self::$id => Kind::$kind,)+
-                }
-            }
-
-            const fn places(self) -> u16 {
-                match self {
-                    $(Self::$id => 0 $(| 1 << Place::$place as u8)+,)+
-                }
-            }
-
             const fn text(self) -> &'static str {
                 match self {
                     $(Self::$id => $text,)+
                 }
             }
         }
+
+        /// What is known of each identifier, at its place.
+        const TABLE: [Option<Entry>; 0x2B] = {
+            let mut table = [None; 0x2B];
+            $(table[$value] = Some(Entry {
+                id: PropertyId::$id,
+                kind: Kind::$kind,
+                places: 0 $(| 1 << Place::$place as u8)+,
+            });)+
+            table
+        };
     };
+}
+
+/// A row of the table below.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: PropertyId,
+    kind: Kind,
+    /// A bit for each [`Place`].
+    places: u16,
 }
 
 properties! {
@@ -172,34 +180,19 @@ impl core::fmt::Display for PropertyId {
 }
 
 /// Reads the properties of one place one by one, checking each against the table.
-pub(crate) struct PropertyReader<'a> {
-    reader: Reader<'a>,
+#[derive(Clone, Copy)]
+pub(crate) struct PropertyReader<'a, F = DecodeError> {
+    reader: Reader<'a, F>,
     place: Place,
     seen: u64,
 }
 
-impl<'a> PropertyReader<'a> {
+impl<'a, F: Fault> PropertyReader<'a, F> {
     /// Reads the property length; what it announces must be there. `reader` then stands behind the properties.
     #[inline]
-    pub(crate) fn new(
-        reader: &mut Reader<'a>,
-        packet_type: PacketType,
-        place: Place,
-    ) -> Result<Self, DecodeError> {
-        let len = reader.variable_integer("property length")? as usize;
-        if reader.remaining() < len {
-            return Err(reader.error(DecodeErrorKind::Truncated("properties")));
-        }
-        let start = reader.at();
-        let end = start + len;
-        let properties = Reader::new(packet_type, &reader.packet()[..end], start);
-        *reader = Reader::new(packet_type, reader.packet(), end);
-        Ok(Self { reader: properties, place, seen: 0 })
-    }
-
-    /// Over properties that were checked before: `bytes` from `start` on.
-    pub(crate) fn again(bytes: &'a [u8], start: usize) -> Self {
-        Self { reader: Reader::new(PacketType::Publish, bytes, start), place: Place::Publish, seen: 0 }
+    pub(crate) fn new(reader: &mut Reader<'a, F>, place: Place) -> Result<Self, F> {
+        let len = reader.variable_integer(Field::PropertyLength)? as usize;
+        Ok(Self { reader: reader.part(len, Field::Properties)?, place, seen: 0 })
     }
 
     /// Where the next property starts.
@@ -207,34 +200,49 @@ impl<'a> PropertyReader<'a> {
         self.reader.at()
     }
 
+    /// Whether none is left.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reader.remaining() == 0
+    }
+
+    /// Checks all and tells which there are. Apart from its caller, whose path without properties stays short.
+    #[inline(never)]
+    pub(crate) fn check(mut self) -> Result<PropertySet, F> {
+        while self.next()?.is_some() {}
+        Ok(PropertySet(self.seen))
+    }
+
     /// The next property; `None` behind the last.
     #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<(PropertyId, Value)>, DecodeError> {
-        if self.reader.remaining() == 0 {
-            return Ok(None);
-        }
-        // A variable byte integer on paper; every identifier that exists takes one byte.
-        let number = self.reader.variable_integer("property identifier")?;
-        let Some(id) = u8::try_from(number).ok().and_then(PropertyId::from_u8) else {
-            return Err(self.reader.error(DecodeErrorKind::UnknownProperty(number)));
+    pub(crate) fn next(&mut self) -> Result<Option<(PropertyId, Value)>, F> {
+        let Some(number) = self.reader.peek() else { return Ok(None) };
+        let Some(&Some(Entry { id, kind, places })) = TABLE.get(usize::from(number)) else {
+            return Err(unknown(self.reader));
         };
-        if id.places() & (1 << self.place as u8) == 0 {
-            return Err(self.reader.error(DecodeErrorKind::PropertyNotAllowed(id)));
+        self.reader.u8(Field::PropertyIdentifier)?;
+        if places & (1 << self.place as u8) == 0 {
+            return Err(self.not_allowed(id));
         }
         let bit = 1 << id.as_u8();
         if self.seen & bit != 0 && !id.may_repeat(self.place) {
             return Err(self.reader.error(DecodeErrorKind::DuplicateProperty(id)));
         }
         self.seen |= bit;
-        let value = self.value(id)?;
+        let value = self.value(id, kind)?;
         Ok(Some((id, value)))
     }
 
+    #[inline(always)]
+    pub(crate) fn not_allowed(&self, id: PropertyId) -> F {
+        self.reader.error(DecodeErrorKind::PropertyNotAllowed(id))
+    }
+
     #[inline]
-    fn value(&mut self, id: PropertyId) -> Result<Value, DecodeError> {
+    fn value(&mut self, id: PropertyId, kind: Kind) -> Result<Value, F> {
         let reader = &mut self.reader;
-        let field = id.text();
-        let (value, max, nonzero) = match id.kind() {
+        let field = Field::Property(id);
+        let (value, max, nonzero) = match kind {
             Kind::Bool => (u32::from(reader.u8(field)?), 1, false),
             Kind::U16 => (u32::from(reader.u16(field)?), u32::MAX, false),
             Kind::NonZeroU16 => (u32::from(reader.u16(field)?), u32::MAX, true),
@@ -246,8 +254,8 @@ impl<'a> PropertyReader<'a> {
             Kind::Binary => return reader.span(field).map(Value::Span),
             Kind::Pair => {
                 return Ok(Value::Pair(
-                    reader.text_span("user property name")?,
-                    reader.text_span("user property value")?,
+                    reader.text_span(Field::UserPropertyName)?,
+                    reader.text_span(Field::UserPropertyValue)?,
                 ));
             }
         };
@@ -255,6 +263,32 @@ impl<'a> PropertyReader<'a> {
             return Err(reader.error(DecodeErrorKind::PropertyValue { property: id, value }));
         }
         Ok(Value::Number(value))
+    }
+}
+
+/// An identifier is a variable byte integer on paper; every one that exists takes one byte.
+#[cold]
+fn unknown<F: Fault>(mut reader: Reader<'_, F>) -> F {
+    match reader.variable_integer(Field::PropertyIdentifier) {
+        Ok(number) => reader.error(DecodeErrorKind::UnknownProperty(number)),
+        Err(error) => error,
+    }
+}
+
+impl<'a> PropertyReader<'a> {
+    /// Over properties that were checked before: `bytes` from `start` on.
+    pub(crate) fn again(bytes: &'a [u8], start: usize) -> Self {
+        Self { reader: Reader::new(PacketType::Publish, bytes, start), place: Place::Publish, seen: 0 }
+    }
+}
+
+/// Which properties there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PropertySet(u64);
+
+impl PropertySet {
+    pub(crate) fn has(self, id: PropertyId) -> bool {
+        self.0 & (1 << id.as_u8()) != 0
     }
 }
 

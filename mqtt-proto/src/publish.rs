@@ -1,19 +1,21 @@
 //! PUBLISH (MQTT 5 §3.3, 3.1.1 §3.3): the packet that must be fast.
 //!
 //! [`PublishRef`] is a PUBLISH by reference: what a borrowed decode gives, and what is encoded. [`Publish`] is an owned
-//! one: a single [`Bytes`] and offsets. [`PublishProperties`] are the properties that travel with a message from end
-//! to end, kept as they are on the wire, so that sending them is a copy and cloning them is free.
+//! one: a single [`Bytes`] with the packet as it is on the wire, and eight bytes that say where its parts are.
+//! [`PublishProperties`] are the properties that travel with a message from end to end, kept as they are on the wire,
+//! so that sending them is a copy and cloning them is free.
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Fault, Field, Refused};
 use crate::packet::{FixedHeader, MAX_REMAINING_LENGTH};
-use crate::property::{
-    Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier, UserProperties, Value,
-};
-use crate::text::{TextError, checked_str};
-use crate::wire::{Counter, Reader, Sink, Span, Writer, share_binary, share_name, variable_integer_len};
-use crate::{BinaryData, PacketIdentifier, PacketType, QoS, TopicName, Utf8String, Version};
+use crate::property::{Place, PropertyId, PropertyReader, PropertyWriter, SubscriptionIdentifier};
+use crate::text::checked_str;
+use crate::wire::{Counter, Reader, Sink, Span, Writer, share_name, variable_integer_len};
+use crate::{PacketIdentifier, PacketType, QoS, TopicName, Version};
 use bytes::{BufMut, Bytes, BytesMut};
 use core::num::NonZeroU16;
+
+mod properties;
+pub use properties::{PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef};
 
 /// How a message is delivered: its QoS and what only that QoS has. QoS 0 has no packet identifier and is never a
 /// duplicate [MQTT-2.2.1-2, MQTT-3.3.1-2].
@@ -103,6 +105,24 @@ impl Edits<'_> {
             PropertyId::TopicAlias => self.topic_alias.is_some(),
             PropertyId::SubscriptionIdentifier => !self.subscription_identifiers.is_empty(),
             _ => false,
+        }
+    }
+
+    /// Writes, and forgets, what stands before `next` in the order of properties: payload format indicator, message
+    /// expiry interval, topic alias, response topic, correlation data, content type, subscription identifiers, user
+    /// properties.
+    fn write_before(&mut self, next: Option<PropertyId>, sink: &mut impl Sink) {
+        let mut w = PropertyWriter(sink);
+        if next != Some(PropertyId::PayloadFormatIndicator) {
+            w.u32(PropertyId::MessageExpiryInterval, self.message_expiry_interval.take());
+            if next != Some(PropertyId::MessageExpiryInterval) {
+                w.u16(PropertyId::TopicAlias, self.topic_alias.take().map(NonZeroU16::get));
+            }
+        }
+        if matches!(next, None | Some(PropertyId::UserProperty)) {
+            for &identifier in core::mem::take(&mut self.subscription_identifiers) {
+                w.subscription_identifier(Some(identifier));
+            }
         }
     }
 }
@@ -211,18 +231,17 @@ impl<'a> PublishRef<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are malformed, or the packet is larger than `max_size` bytes.
+    #[inline]
     pub fn decode(
         input: &'a [u8],
         version: Version,
         max_size: u32,
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        let Some(header) = FixedHeader::decode(input, version)? else { return Ok(None) };
-        header.check_size(max_size)?;
-        if header.packet_type != PacketType::Publish || input.len() < header.packet_size() {
-            return Ok(None);
-        }
-        let packet = &input[..header.packet_size()];
-        Ok(Some((Layout::decode(packet, header, version)?.of(packet), packet.len())))
+        let found = match Self::find::<Refused>(input, version, max_size) {
+            Ok(found) => found,
+            Err(Refused) => Self::find_with_words(input, version, max_size)?,
+        };
+        Ok(found.map(|(publish, _, size)| (publish, size)))
     }
 
     /// Appends the packet. `out` must have room for [`encoded_len`](Self::encoded_len) bytes or grow, as
@@ -245,11 +264,18 @@ impl<'a> PublishRef<'a> {
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl BufMut) -> Result<(), EncodeError> {
         let property_len = self.check(version)?;
+        self.write_head(property_len, out);
+        Ok(())
+    }
+
+    /// A length that MQTT cannot say is written as the largest that it can.
+    #[inline]
+    fn write_head(&self, property_len: Option<usize>, out: &mut impl BufMut) {
         let mut fixed = [0; 8];
         let (qos, duplicate) = (self.delivery.qos().as_u8(), self.delivery.duplicate());
         fixed[0] =
             PacketType::Publish.as_u8() << 4 | u8::from(duplicate) << 3 | qos << 1 | u8::from(self.retain);
-        let at = put_variable_integer(&mut fixed, 1, self.remaining_length(property_len) as u32);
+        let at = put_variable_integer(&mut fixed, 1, clamped(self.remaining_length(property_len)));
         fixed[at..at + 2].copy_from_slice(&(self.topic.len() as u16).to_be_bytes());
         out.put_slice(&fixed[..at + 2]);
         out.put_slice(self.topic);
@@ -258,20 +284,19 @@ impl<'a> PublishRef<'a> {
         }
         if let Some(len) = property_len {
             let mut prefix = [0; 4];
-            let at = put_variable_integer(&mut prefix, 0, len as u32);
+            let at = put_variable_integer(&mut prefix, 0, clamped(len));
             out.put_slice(&prefix[..at]);
             if len > 0 {
                 self.write_properties(&mut Writer(out));
             }
         }
-        Ok(())
     }
 
     /// The size of the whole packet in bytes; in 3.x without its properties.
     pub fn encoded_len(&self, version: Version) -> usize {
         let property_len = version.has_properties().then(|| self.property_len());
         let remaining = self.remaining_length(property_len);
-        1 + variable_integer_len(u32::try_from(remaining).unwrap_or(u32::MAX)) + remaining
+        1 + variable_integer_len(clamped(remaining)) + remaining
     }
 
     /// The property length, where the version has one.
@@ -299,8 +324,7 @@ impl<'a> PublishRef<'a> {
     #[inline]
     fn remaining_length(&self, property_len: Option<usize>) -> usize {
         let identifier = if self.delivery == Delivery::AtMostOnce { 0 } else { 2 };
-        let properties =
-            property_len.map_or(0, |len| variable_integer_len(u32::try_from(len).unwrap_or(u32::MAX)) + len);
+        let properties = property_len.map_or(0, |len| variable_integer_len(clamped(len)) + len);
         2 + self.topic.len() + identifier + properties + self.payload.len()
     }
 
@@ -319,33 +343,24 @@ impl<'a> PublishRef<'a> {
             sink.slice(self.properties);
             return;
         }
-        // The order is that of `PublishProperties`: what is replaced goes behind the payload format indicator, the
-        // subscription identifiers before the user properties.
-        let (mut edited, mut identified) = (false, false);
+        let mut pending = self.edits;
         let mut reader = PropertyReader::again(self.properties, 0);
         loop {
             let start = reader.at();
-            let property = reader.next().expect("checked when it was made");
-            let id = property.map(|(id, _)| id);
-            if !edited && id != Some(PropertyId::PayloadFormatIndicator) {
-                edited = true;
-                let mut writer = PropertyWriter(&mut *sink);
-                writer.u32(PropertyId::MessageExpiryInterval, self.edits.message_expiry_interval);
-                writer.u16(PropertyId::TopicAlias, self.edits.topic_alias.map(NonZeroU16::get));
-            }
-            if !identified && matches!(id, Some(PropertyId::UserProperty) | None) {
-                identified = true;
-                let mut writer = PropertyWriter(&mut *sink);
-                for &identifier in self.edits.subscription_identifiers {
-                    writer.subscription_identifier(Some(identifier));
-                }
-            }
-            let Some(id) = id else { return };
+            let next = reader.next().expect("checked when it was made").map(|(id, _)| id);
+            pending.write_before(next, sink);
+            let Some(id) = next else { return };
             if !self.edits.replaces(id) {
                 sink.slice(&self.properties[start..reader.at()]);
             }
         }
     }
+}
+
+/// A length as far as MQTT can say it.
+#[inline]
+fn clamped(len: usize) -> u32 {
+    len.min(MAX_REMAINING_LENGTH as usize) as u32
 }
 
 #[inline]
@@ -359,65 +374,151 @@ fn put_variable_integer(out: &mut [u8], mut at: usize, mut value: u32) -> usize 
     at + 1
 }
 
-/// Where the parts of a PUBLISH are in its bytes.
+/// What a fixed header takes. An enum for the values that it does not have: they tell the other packets from a PUBLISH
+/// in an enum of packets, which is then no larger.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+enum HeaderSize {
+    Two = 2,
+    Three = 3,
+    Four = 4,
+    Five = 5,
+}
+
+/// Where the parts of a PUBLISH are in its bytes; what is not here is read from them.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
-    delivery: Delivery,
-    retain: bool,
-    topic: Span,
-    properties: (u32, u32),
     payload: u32,
+    topic_len: u16,
+    /// How many bytes the property length takes; 0 in 3.x.
+    property_prefix: u8,
+    header: HeaderSize,
+}
+
+impl HeaderSize {
+    #[inline]
+    const fn new(size: usize) -> Self {
+        match size {
+            2 => Self::Two,
+            3 => Self::Three,
+            4 => Self::Four,
+            _ => Self::Five,
+        }
+    }
 }
 
 impl Layout {
     #[inline]
-    fn decode(packet: &[u8], header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(PacketType::Publish, packet, header.header_size());
-        let topic = reader.name_or_nothing("topic name")?;
+    fn topic(self, packet: &[u8]) -> &[u8] {
+        self.topic_span().of(packet)
+    }
+
+    #[inline]
+    fn topic_span(self) -> Span {
+        Span { start: self.header as u32 + 2, len: self.topic_len }
+    }
+
+    /// Where the packet identifier is, if there is one.
+    #[inline]
+    fn behind_topic(self) -> usize {
+        self.header as usize + 2 + usize::from(self.topic_len)
+    }
+
+    #[inline]
+    fn delivery(self, packet: &[u8]) -> Delivery {
+        let qos = packet[0] >> 1 & 3;
+        if qos == 0 {
+            return Delivery::AtMostOnce;
+        }
+        let at = self.behind_topic();
+        let packet_identifier = PacketIdentifier::new(u16::from_be_bytes([packet[at], packet[at + 1]]))
+            .expect("checked when it was made");
+        let duplicate = packet[0] & 8 != 0;
+        if qos == 1 {
+            Delivery::AtLeastOnce { packet_identifier, duplicate }
+        } else {
+            Delivery::ExactlyOnce { packet_identifier, duplicate }
+        }
+    }
+
+    /// From where to where the properties are.
+    #[inline]
+    fn properties(self, packet: &[u8]) -> (usize, usize) {
+        let identifier = if packet[0] & 6 == 0 { 0 } else { 2 };
+        (self.behind_topic() + identifier + usize::from(self.property_prefix), self.payload as usize)
+    }
+}
+
+impl<'a> PublishRef<'a> {
+    /// The PUBLISH at the front of `input` and its size; `Ok(None)` when it is not all there, or is another packet.
+    #[inline(always)]
+    fn find<F: Fault>(
+        input: &'a [u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, Layout, usize)>, F> {
+        let Some(header) = FixedHeader::read::<F>(input, version)? else { return Ok(None) };
+        header.check_size::<F>(max_size)?;
+        let size = header.packet_size();
+        if header.packet_type != PacketType::Publish || input.len() < size {
+            return Ok(None);
+        }
+        let (publish, layout) = Self::read::<F>(&input[..size], header, version)?;
+        Ok(Some((publish, layout, size)))
+    }
+
+    #[cold]
+    fn find_with_words(
+        input: &'a [u8],
+        version: Version,
+        max_size: u32,
+    ) -> Result<Option<(Self, Layout, usize)>, DecodeError> {
+        Self::find(input, version, max_size)
+    }
+
+    #[inline(always)]
+    fn read<F: Fault>(packet: &'a [u8], header: FixedHeader, version: Version) -> Result<(Self, Layout), F> {
+        let mut reader = Reader::<F>::new(PacketType::Publish, packet, header.header_size());
+        let topic = reader.name_or_nothing(Field::TopicName)?;
         let duplicate = header.flags & 8 != 0;
         let delivery = match header.flags >> 1 & 3 {
             0 => Delivery::AtMostOnce,
             1 => Delivery::AtLeastOnce { packet_identifier: reader.packet_identifier()?, duplicate },
             _ => Delivery::ExactlyOnce { packet_identifier: reader.packet_identifier()?, duplicate },
         };
-        let mut start = reader.at() as u32;
-        let mut end = start;
+        let before = reader.at();
+        let mut start = before;
         let mut has_alias = false;
         if version.has_properties() {
-            if packet.get(reader.at()) == Some(&0) {
-                // No properties: nothing to walk.
-                start += 1;
-                end = start;
-                reader = Reader::new(PacketType::Publish, packet, end as usize);
-            } else {
-                let mut properties = PropertyReader::new(&mut reader, PacketType::Publish, Place::Publish)?;
-                start = properties.at() as u32;
-                end = reader.at() as u32;
-                while let Some((id, _)) = properties.next()? {
-                    has_alias |= id == PropertyId::TopicAlias;
-                }
+            let properties = PropertyReader::new(&mut reader, Place::Publish)?;
+            start = properties.at();
+            if !properties.is_empty() {
+                has_alias = properties.check()?.has(PropertyId::TopicAlias);
             }
         }
         if topic.len == 0 && !has_alias {
             return Err(reader.error(DecodeErrorKind::NoTopic));
         }
-        Ok(Self { delivery, retain: header.flags & 1 != 0, topic, properties: (start, end), payload: end })
-    }
-
-    #[inline]
-    fn of(self, packet: &[u8]) -> PublishRef<'_> {
-        PublishRef {
-            delivery: self.delivery,
-            retain: self.retain,
-            topic: self.topic.of(packet),
-            properties: &packet[self.properties.0 as usize..self.properties.1 as usize],
-            payload: &packet[self.payload as usize..],
+        let end = reader.at();
+        let layout = Layout {
+            payload: end as u32,
+            topic_len: topic.len,
+            property_prefix: (start - before) as u8,
+            header: HeaderSize::new(header.header_size()),
+        };
+        let publish = Self {
+            delivery,
+            retain: header.flags & 1 != 0,
+            topic: topic.of(packet),
+            properties: &packet[start..end],
+            payload: &packet[end..],
             edits: Edits::default(),
-        }
+        };
+        Ok((publish, layout))
     }
 }
 
-/// An owned PUBLISH: one [`Bytes`] and offsets into it. A clone shares the bytes.
+/// An owned PUBLISH: one [`Bytes`], the packet as it is on the wire, and where its parts are. A clone shares the bytes.
 #[derive(Clone)]
 pub struct Publish {
     bytes: Bytes,
@@ -425,77 +526,96 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Takes the packet, which is all there, from the front of `input`.
-    #[inline]
-    pub(crate) fn take(
-        input: &mut BytesMut,
-        header: FixedHeader,
-        version: Version,
-    ) -> Result<Self, DecodeError> {
-        let size = header.packet_size();
-        let layout = Layout::decode(&input[..size], header, version)?;
-        Ok(Self { bytes: input.split_to(size).freeze(), layout })
+    /// Takes a PUBLISH from the front of `input` if it is all there and as it should be.
+    #[inline(always)]
+    pub(crate) fn take(input: &mut BytesMut, version: Version, max_size: u32) -> Option<Self> {
+        match PublishRef::find::<Refused>(input, version, max_size) {
+            Ok(Some((_, layout, size))) => Some(Self { bytes: input.split_to(size).freeze(), layout }),
+            _ => None,
+        }
+    }
+
+    /// Takes a whole packet, or says why not.
+    #[cold]
+    pub(crate) fn decode(packet: Bytes, header: FixedHeader, version: Version) -> Result<Self, DecodeError> {
+        let (_, layout) = PublishRef::read::<DecodeError>(&packet, header, version)?;
+        Ok(Self { bytes: packet, layout })
     }
 
     /// The packet by reference.
     #[inline]
     pub fn as_ref(&self) -> PublishRef<'_> {
-        self.layout.of(&self.bytes)
+        let (start, end) = self.layout.properties(&self.bytes);
+        PublishRef {
+            delivery: self.delivery(),
+            retain: self.retain(),
+            topic: self.layout.topic(&self.bytes),
+            properties: &self.bytes[start..end],
+            payload: self.payload(),
+            edits: Edits::default(),
+        }
     }
 
     /// QoS, packet identifier and DUP.
+    #[inline]
     pub fn delivery(&self) -> Delivery {
-        self.layout.delivery
+        self.layout.delivery(&self.bytes)
     }
 
     /// The flag RETAIN.
+    #[inline]
     pub fn retain(&self) -> bool {
-        self.layout.retain
+        self.bytes[0] & 1 != 0
     }
 
     /// The topic name; empty when there is only a topic alias.
     pub fn topic(&self) -> &str {
-        checked_str(self.layout.topic.of(&self.bytes))
+        checked_str(self.layout.topic(&self.bytes))
     }
 
     /// The topic name, sharing the packet's memory; `None` when there is only a topic alias.
     pub fn topic_name(&self) -> Option<TopicName> {
-        (self.layout.topic.len > 0).then(|| share_name(self.layout.topic, &self.bytes))
+        (self.layout.topic_len > 0).then(|| share_name(self.layout.topic_span(), &self.bytes))
     }
 
     /// The payload.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         &self.bytes[self.layout.payload as usize..]
     }
 
     /// The payload, sharing the packet's memory.
+    #[inline]
     pub fn payload_bytes(&self) -> Bytes {
         self.bytes.slice(self.layout.payload as usize..)
     }
 
     /// The properties, read on demand.
+    #[inline]
     pub fn properties(&self) -> PublishPropertiesRef<'_> {
-        self.as_ref().properties()
+        let (start, end) = self.layout.properties(&self.bytes);
+        PublishPropertiesRef(&self.bytes[start..end])
     }
 
     /// The properties that travel with the message to its receivers, sharing the packet's memory where they can:
     /// those of the one sending (topic alias, subscription identifiers) are left out.
     pub fn message_properties(&self) -> PublishProperties {
-        let (start, end) = self.layout.properties;
-        let (start, end) = (start as usize, end as usize);
+        let (start, end) = self.layout.properties(&self.bytes);
         if start == end {
             return PublishProperties::default();
         }
         let properties = PropertyReader::again(&self.bytes[..end], start);
-        PublishProperties::collect(&self.bytes, properties, |_, _| ()).expect("checked when it was decoded")
+        PublishProperties::collect(&self.bytes, properties, |_, _| ()).expect("checked when it was made")
     }
 
-    /// How many bytes it has: topic, properties, payload and, when it was decoded, the headers.
+    /// How many bytes the whole packet has, headers included; as MQTT 5, when it was not decoded.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Never: a PUBLISH has at least a topic or an alias.
+    /// Never: a PUBLISH has at least its headers.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -507,22 +627,20 @@ impl Publish {
     }
 }
 
-/// Copies everything into one allocation.
+/// Copies everything into one allocation, as a packet of MQTT 5.
 impl From<PublishRef<'_>> for Publish {
     fn from(publish: PublishRef<'_>) -> Self {
-        let mut bytes =
-            BytesMut::with_capacity(publish.topic.len() + publish.property_len() + publish.payload.len());
-        bytes.put_slice(publish.topic);
-        let start = bytes.len() as u32;
-        publish.write_properties(&mut Writer(&mut bytes));
-        let end = bytes.len() as u32;
+        let property_len = publish.property_len();
+        let mut bytes = BytesMut::with_capacity(publish.encoded_len(Version::V5));
+        publish.write_head(Some(property_len), &mut bytes);
+        let payload = bytes.len();
         bytes.put_slice(publish.payload);
+        let remaining = publish.remaining_length(Some(property_len));
         let layout = Layout {
-            delivery: publish.delivery,
-            retain: publish.retain,
-            topic: Span { start: 0, len: publish.topic.len() as u16 },
-            properties: (start, end),
-            payload: end,
+            payload: u32::try_from(payload).expect("properties take less than 4 GiB"),
+            topic_len: publish.topic.len() as u16,
+            property_prefix: variable_integer_len(clamped(property_len)) as u8,
+            header: HeaderSize::new(1 + variable_integer_len(clamped(remaining))),
         };
         Self { bytes: bytes.freeze(), layout }
     }
@@ -545,246 +663,5 @@ impl core::fmt::Debug for Publish {
             .field("properties", &self.properties())
             .field("payload", &self.payload_bytes())
             .finish()
-    }
-}
-
-/// The properties of a PUBLISH by reference: checked already, read on demand. Each getter walks them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PublishPropertiesRef<'a>(&'a [u8]);
-
-impl<'a> PublishPropertiesRef<'a> {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn iter(self) -> impl Iterator<Item = (PropertyId, Value)> + 'a {
-        let mut reader = PropertyReader::again(self.0, 0);
-        core::iter::from_fn(move || reader.next().expect("checked when it was made"))
-    }
-
-    fn find(self, wanted: PropertyId) -> Option<Value> {
-        self.iter().find_map(|(id, value)| (id == wanted).then_some(value))
-    }
-
-    fn number(self, id: PropertyId) -> Option<u32> {
-        self.find(id).map(Value::number)
-    }
-
-    fn bytes(self, id: PropertyId) -> Option<&'a [u8]> {
-        self.find(id).map(|value| value.span().of(self.0))
-    }
-
-    /// Whether the payload says that it is UTF-8 text (MQTT 5 §3.3.2.3.2).
-    pub fn payload_is_utf8(self) -> Option<bool> {
-        self.number(PropertyId::PayloadFormatIndicator).map(|value| value == 1)
-    }
-
-    /// Seconds that the message is worth delivering (MQTT 5 §3.3.2.3.3).
-    pub fn message_expiry_interval(self) -> Option<u32> {
-        self.number(PropertyId::MessageExpiryInterval)
-    }
-
-    /// Stands for the topic name on this connection (MQTT 5 §3.3.2.3.4).
-    pub fn topic_alias(self) -> Option<NonZeroU16> {
-        self.number(PropertyId::TopicAlias).and_then(|value| NonZeroU16::new(value as u16))
-    }
-
-    /// Where a response is expected (MQTT 5 §3.3.2.3.5).
-    pub fn response_topic(self) -> Option<&'a str> {
-        self.bytes(PropertyId::ResponseTopic).map(checked_str)
-    }
-
-    /// Tells the requester which request a response is for (MQTT 5 §3.3.2.3.6).
-    pub fn correlation_data(self) -> Option<&'a [u8]> {
-        self.bytes(PropertyId::CorrelationData)
-    }
-
-    /// What the payload is, by convention a MIME type (MQTT 5 §3.3.2.3.9).
-    pub fn content_type(self) -> Option<&'a str> {
-        self.bytes(PropertyId::ContentType).map(checked_str)
-    }
-
-    /// The identifiers of the subscriptions that the message was sent for (MQTT 5 §3.3.2.3.8).
-    pub fn subscription_identifiers(self) -> impl Iterator<Item = SubscriptionIdentifier> + 'a {
-        self.iter()
-            .filter(|(id, _)| *id == PropertyId::SubscriptionIdentifier)
-            .filter_map(|(_, value)| SubscriptionIdentifier::new(value.number()))
-    }
-
-    /// Name-value pairs of the users' own, in their order (MQTT 5 §3.3.2.3.7).
-    pub fn user_properties(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
-        self.iter().filter_map(move |(_, value)| match value {
-            Value::Pair(name, value) => Some((checked_str(name.of(self.0)), checked_str(value.of(self.0)))),
-            Value::Number(_) | Value::Span(_) => None,
-        })
-    }
-}
-
-impl core::fmt::Debug for PublishPropertiesRef<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut map = f.debug_map();
-        for (id, value) in self.iter() {
-            match value {
-                Value::Number(number) => map.entry(&id, &number),
-                Value::Span(span) if id == PropertyId::CorrelationData => map.entry(&id, &span.of(self.0)),
-                Value::Span(span) => map.entry(&id, &checked_str(span.of(self.0))),
-                Value::Pair(name, value) => {
-                    map.entry(&checked_str(name.of(self.0)), &checked_str(value.of(self.0)))
-                }
-            };
-        }
-        map.finish()
-    }
-}
-
-/// The properties that travel with a message from the publisher to every receiver (MQTT 5 §3.3.2.3), without those
-/// of a single sending. Kept encoded, in this order: payload format indicator, message expiry interval, response
-/// topic, correlation data, content type, user properties. A clone shares them.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct PublishProperties(Bytes);
-
-impl PublishProperties {
-    /// None set yet.
-    pub fn builder() -> PublishPropertiesBuilder {
-        PublishPropertiesBuilder::default()
-    }
-
-    /// Reads properties that were kept as bytes, such as [`as_bytes`](Self::as_bytes) gives.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when they are not properties of a message.
-    pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
-        let properties = PropertyReader::again(bytes, 0);
-        Self::collect(bytes, properties, |_, _| ())
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// As on the wire, without their length.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// To read them.
-    pub fn as_ref(&self) -> PublishPropertiesRef<'_> {
-        PublishPropertiesRef(&self.0)
-    }
-
-    /// Puts properties of any order in order; `other` gets those that are not the message's.
-    pub(crate) fn collect(
-        frame: &Bytes,
-        mut properties: PropertyReader<'_>,
-        mut other: impl FnMut(PropertyId, Value),
-    ) -> Result<Self, DecodeError> {
-        let mut builder = PublishPropertiesBuilder::default();
-        while let Some((id, value)) = properties.next()? {
-            match id {
-                PropertyId::PayloadFormatIndicator => builder.payload_is_utf8 = Some(value.number() == 1),
-                PropertyId::MessageExpiryInterval => builder.message_expiry_interval = Some(value.number()),
-                PropertyId::ResponseTopic => builder.response_topic = Some(share_name(value.span(), frame)),
-                PropertyId::CorrelationData => {
-                    builder.correlation_data = Some(share_binary(value.span(), frame));
-                }
-                PropertyId::ContentType => builder.content_type = Some(value.text(frame)),
-                PropertyId::UserProperty => builder.user_properties.push(value.pair(frame)),
-                _ => other(id, value),
-            }
-        }
-        Ok(builder.build())
-    }
-}
-
-impl core::fmt::Debug for PublishProperties {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.as_ref().fmt(f)
-    }
-}
-
-/// Makes [`PublishProperties`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PublishPropertiesBuilder {
-    payload_is_utf8: Option<bool>,
-    message_expiry_interval: Option<u32>,
-    response_topic: Option<TopicName>,
-    correlation_data: Option<BinaryData>,
-    content_type: Option<Utf8String>,
-    user_properties: UserProperties,
-}
-
-impl PublishPropertiesBuilder {
-    /// Says whether the payload is UTF-8 text (payload format indicator 1 or 0, MQTT 5 §3.3.2.3.2).
-    #[must_use]
-    pub fn payload_is_utf8(mut self, yes: bool) -> Self {
-        self.payload_is_utf8 = Some(yes);
-        self
-    }
-
-    /// Seconds that the message is worth delivering, counted from when it was handed over (MQTT 5 §3.3.2.3.3).
-    #[must_use]
-    pub fn message_expiry_interval(mut self, seconds: u32) -> Self {
-        self.message_expiry_interval = Some(seconds);
-        self
-    }
-
-    /// Where a response is expected (MQTT 5 §3.3.2.3.5).
-    #[must_use]
-    pub fn response_topic(mut self, topic: TopicName) -> Self {
-        self.response_topic = Some(topic);
-        self
-    }
-
-    /// Lets the requester tell which request a response is for (MQTT 5 §3.3.2.3.6).
-    #[must_use]
-    pub fn correlation_data(mut self, data: BinaryData) -> Self {
-        self.correlation_data = Some(data);
-        self
-    }
-
-    /// What the payload is, by convention a MIME type (MQTT 5 §3.3.2.3.9).
-    #[must_use]
-    pub fn content_type(mut self, content_type: Utf8String) -> Self {
-        self.content_type = Some(content_type);
-        self
-    }
-
-    /// Adds a name-value pair; their order is kept (MQTT 5 §3.3.2.3.7).
-    #[must_use]
-    pub fn user_property(mut self, name: Utf8String, value: Utf8String) -> Self {
-        self.user_properties.push((name, value));
-        self
-    }
-
-    /// Adds a name-value pair from text.
-    ///
-    /// # Errors
-    /// [`TextError`] when the name or the value is too long or holds U+0000.
-    pub fn try_user_property(self, name: &str, value: &str) -> Result<Self, TextError> {
-        Ok(self.user_property(name.try_into()?, value.try_into()?))
-    }
-
-    /// Encodes them; one allocation, none when nothing is set.
-    pub fn build(self) -> PublishProperties {
-        if self == Self::default() {
-            return PublishProperties::default();
-        }
-        let mut counter = Counter::default();
-        self.write(&mut counter);
-        let mut bytes = BytesMut::with_capacity(counter.0);
-        self.write(&mut Writer(&mut bytes));
-        PublishProperties(bytes.freeze())
-    }
-
-    fn write(&self, sink: &mut impl Sink) {
-        let mut w = PropertyWriter(sink);
-        w.bool(PropertyId::PayloadFormatIndicator, self.payload_is_utf8);
-        w.u32(PropertyId::MessageExpiryInterval, self.message_expiry_interval);
-        w.bytes(PropertyId::ResponseTopic, self.response_topic.as_ref().map(TopicName::as_bytes));
-        w.bytes(PropertyId::CorrelationData, self.correlation_data.as_ref().map(BinaryData::as_bytes));
-        w.text(PropertyId::ContentType, self.content_type.as_ref());
-        w.user(&self.user_properties);
     }
 }

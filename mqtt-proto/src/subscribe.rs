@@ -1,6 +1,6 @@
 //! SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK (MQTT 5 §3.8 to §3.11).
 
-use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::property::{Place, PropertyId, PropertyReader, UserProperties, write_properties};
 use crate::wire::{Reader, Sink};
 use crate::{
@@ -109,7 +109,7 @@ impl Subscription {
 
     fn decode(frame: &Bytes, reader: &mut Reader<'_>, version: Version) -> Result<Self, DecodeError> {
         let filter = reader.filter(frame)?;
-        let options = reader.u8("subscription options")?;
+        let options = reader.u8(Field::SubscriptionOptions)?;
         let qos = QoS::from_u8(options & 3).ok_or_else(|| reader.error(DecodeErrorKind::Qos(3)))?;
         let retain_handling = match options >> 4 {
             0 => RetainHandling::Send,
@@ -130,7 +130,6 @@ impl Subscription {
 
 /// The properties that SUBACK, UNSUBACK and UNSUBSCRIBE share.
 fn decode_properties(
-    packet_type: PacketType,
     place: Place,
     frame: &Bytes,
     reader: &mut Reader<'_>,
@@ -138,7 +137,7 @@ fn decode_properties(
 ) -> Result<(Option<Utf8String>, UserProperties), DecodeError> {
     let mut found = (None, UserProperties::new());
     if version.has_properties() {
-        let mut properties = PropertyReader::new(reader, packet_type, place)?;
+        let mut properties = PropertyReader::new(reader, place)?;
         while let Some((id, value)) = properties.next()? {
             match id {
                 PropertyId::ReasonString => found.0 = Some(value.text(frame)),
@@ -166,7 +165,7 @@ impl Subscribe {
         let mut subscription_identifier = None;
         let mut user_properties = UserProperties::new();
         if version.has_properties() {
-            let mut properties = PropertyReader::new(&mut reader, PacketType::Subscribe, Place::Subscribe)?;
+            let mut properties = PropertyReader::new(&mut reader, Place::Subscribe)?;
             while let Some((id, value)) = properties.next()? {
                 match id {
                     PropertyId::SubscriptionIdentifier => {
@@ -227,11 +226,10 @@ impl SubAck {
         version: Version,
     ) -> Result<Self, DecodeError> {
         let packet_identifier = reader.packet_identifier()?;
-        let (reason_string, user_properties) =
-            decode_properties(PacketType::SubAck, Place::SubAck, frame, &mut reader, version)?;
+        let (reason_string, user_properties) = decode_properties(Place::SubAck, frame, &mut reader, version)?;
         let mut reasons = Vec::with_capacity(reader.remaining());
         while reader.remaining() > 0 {
-            let code = reader.u8("reason code")?;
+            let code = reader.u8(Field::ReasonCode)?;
             // 3.1 has no failure, but 0x80 from a server that speaks to a 3.1 client can mean nothing else.
             let reason = SubAckReasonCode::from_u8(code)
                 .filter(|_| version.has_properties() || code <= 2 || code == 0x80);
@@ -280,8 +278,7 @@ impl Unsubscribe {
         version: Version,
     ) -> Result<Self, DecodeError> {
         let packet_identifier = reader.packet_identifier()?;
-        let (_, user_properties) =
-            decode_properties(PacketType::Unsubscribe, Place::Unsubscribe, frame, &mut reader, version)?;
+        let (_, user_properties) = decode_properties(Place::Unsubscribe, frame, &mut reader, version)?;
         let mut filters = Vec::new();
         while reader.remaining() > 0 {
             filters.push(reader.filter(frame)?);
@@ -318,11 +315,11 @@ impl UnsubAck {
     ) -> Result<Self, DecodeError> {
         let packet_identifier = reader.packet_identifier()?;
         let (reason_string, user_properties) =
-            decode_properties(PacketType::UnsubAck, Place::UnsubAck, frame, &mut reader, version)?;
+            decode_properties(Place::UnsubAck, frame, &mut reader, version)?;
         let mut reasons = Vec::new();
         if version.has_properties() {
             while reader.remaining() > 0 {
-                let code = reader.u8("reason code")?;
+                let code = reader.u8(Field::ReasonCode)?;
                 reasons.push(
                     UnsubAckReasonCode::from_u8(code)
                         .ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?,

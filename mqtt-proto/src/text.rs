@@ -18,20 +18,20 @@ pub enum TextError {
     /// More than 65,535 bytes.
     #[error("{len} bytes is too long: MQTT carries at most 65535 bytes here")]
     TooLong {
-        /// How many bytes there are.
-        len: usize,
+        /// How many bytes there are; `u32::MAX` also stands for more.
+        len: u32,
     },
     /// U+0000 at this byte.
     #[error("the null character U+0000 at byte {at} is not allowed")]
     Null {
         /// Index of the byte.
-        at: usize,
+        at: u32,
     },
     /// Ill-formed UTF-8 (an encoded surrogate included) from this byte on.
     #[error("ill-formed UTF-8 at byte {at}")]
     NotUtf8 {
         /// Index of the first bad byte.
-        at: usize,
+        at: u32,
     },
 }
 
@@ -147,7 +147,7 @@ impl BinaryData {
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, TextError> {
         let bytes = bytes.into();
         if bytes.len() > MAX_LEN {
-            return Err(TextError::TooLong { len: bytes.len() });
+            return Err(too_long(&bytes));
         }
         Ok(Self(bytes))
     }
@@ -195,26 +195,25 @@ const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word
 }
 
-/// Eight bytes at a time, the last word overlapping the one before: `bad` marks bytes by their high bit.
+/// Eight bytes at a time, the last word overlapping the one before: `bad` marks bytes by their high bit. It stops at
+/// the first bad word, also because a loop that does not is made into one for long strings, and most are short.
 #[inline(always)]
 fn all_words(bytes: &[u8], bad: impl Fn(u64) -> u64) -> bool {
-    let mut marks = 0;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        marks |= bad(u64::from_le_bytes(chunk.try_into().expect("a chunk of eight")));
-    }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        if let Some(last) = bytes.last_chunk::<8>() {
-            marks |= bad(u64::from_le_bytes(*last));
-        } else {
-            // Shorter than a word: pad with a byte that is never bad.
-            let mut word = [b'a'; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            marks |= bad(u64::from_le_bytes(word));
+    let good = |word: [u8; 8]| bad(u64::from_le_bytes(word)) & HIGH == 0;
+    let Some(last) = bytes.last_chunk::<8>() else {
+        // Shorter than a word: pad with a byte that is never bad.
+        let mut word = [b'a'; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from);
+        return good(word);
+    };
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        if !good(*word) {
+            return false;
         }
+        rest = behind;
     }
-    marks & HIGH == 0
+    rest.is_empty() || good(*last)
 }
 
 /// ASCII without NUL: what nearly every string is, told in one pass.
@@ -240,16 +239,21 @@ pub(crate) fn check_text(bytes: &[u8]) -> Result<(), TextError> {
 #[cold]
 fn check_text_slowly(bytes: &[u8]) -> Result<(), TextError> {
     if bytes.len() > MAX_LEN {
-        return Err(TextError::TooLong { len: bytes.len() });
+        return Err(too_long(bytes));
     }
     let valid = core::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
     if let Some(at) = bytes[..valid].iter().position(|&b| b == 0) {
-        return Err(TextError::Null { at });
+        return Err(TextError::Null { at: at as u32 });
     }
     if valid < bytes.len() {
-        return Err(TextError::NotUtf8 { at: valid });
+        return Err(TextError::NotUtf8 { at: valid as u32 });
     }
     Ok(())
+}
+
+const fn too_long(bytes: &[u8]) -> TextError {
+    let len = bytes.len();
+    TextError::TooLong { len: if len < u32::MAX as usize { len as u32 } else { u32::MAX } }
 }
 
 /// The text of bytes that were checked when they were taken. (Checked again, because `unsafe` is forbidden here: it

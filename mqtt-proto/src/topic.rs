@@ -31,19 +31,19 @@ pub enum TopicError {
         /// `+` or `#`.
         wildcard: char,
         /// Index of the byte.
-        at: usize,
+        at: u32,
     },
     /// `#` that is not a whole last level [MQTT-4.7.1-1].
     #[error("'#' at byte {at} must stand alone, as the last level")]
     MultiLevel {
         /// Index of the byte.
-        at: usize,
+        at: u32,
     },
     /// `+` that is not a whole level [MQTT-4.7.1-2].
     #[error("'+' at byte {at} must be a whole level")]
     SingleLevel {
         /// Index of the byte.
-        at: usize,
+        at: u32,
     },
     /// `$share/` without a share name, or with `+` or `#` in it [MQTT-4.8.2-1, MQTT-4.8.2-2].
     #[error("the share name after '$share/' must be one or more characters without '+' and '#'")]
@@ -195,7 +195,7 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), TopicError> {
 fn check_name_slowly(name: &[u8]) -> Result<(), TopicError> {
     check_text(name)?;
     match name.iter().position(|&b| b == b'+' || b == b'#') {
-        Some(at) => Err(TopicError::Wildcard { wildcard: name[at] as char, at }),
+        Some(at) => Err(TopicError::Wildcard { wildcard: name[at] as char, at: at as u32 }),
         None => Ok(()),
     }
 }
@@ -221,7 +221,7 @@ pub(crate) fn check_filter(filter: &[u8]) -> Result<(), TopicError> {
     for level in filter[at..].split(|&b| b == b'/') {
         if level.len() > 1 {
             if let Some(i) = level.iter().position(|&b| b == b'+' || b == b'#') {
-                let at = at + i;
+                let at = (at + i) as u32;
                 return Err(if level[i] == b'#' {
                     TopicError::MultiLevel { at }
                 } else {
@@ -229,7 +229,7 @@ pub(crate) fn check_filter(filter: &[u8]) -> Result<(), TopicError> {
                 });
             }
         } else if level == b"#" && at + 1 < end {
-            return Err(TopicError::MultiLevel { at });
+            return Err(TopicError::MultiLevel { at: at as u32 });
         }
         at += level.len() + 1;
     }
@@ -300,6 +300,11 @@ mod tests {
         assert_eq!(TopicName::new("a/+"), Err(TopicError::Wildcard { wildcard: '+', at: 2 }));
         assert_eq!(TopicName::new("ü#"), Err(TopicError::Wildcard { wildcard: '#', at: 2 }));
         assert_eq!(TopicName::new("a\0"), Err(TopicError::Text(TextError::Null { at: 1 })));
+        // MQTT-4.7.3-3
+        assert!(TopicName::new("é/".repeat(21_845)).is_ok() && TopicFilter::new("é/".repeat(21_845)).is_ok());
+        let too_long = TopicError::Text(TextError::TooLong { len: 65_536 });
+        assert_eq!(TopicName::new("x".repeat(65_536)), Err(too_long));
+        assert_eq!(TopicFilter::new("x".repeat(65_536)), Err(too_long));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Reading fields from a packet and writing them: integers, strings, and the sink that counts or writes.
 
-use crate::error::{DecodeError, DecodeErrorKind};
+use crate::error::{DecodeError, DecodeErrorKind, Fault, Field};
 use crate::text::{BinaryData, Utf8String, check_text};
 use crate::topic::{TopicName, check_filter, check_name};
 use crate::{PacketIdentifier, PacketType, TopicError, TopicFilter};
 use bytes::{BufMut, Bytes};
+use core::marker::PhantomData;
 
 /// A piece of the packet: where it starts, how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,48 +26,61 @@ impl Span {
 }
 
 /// Walks one whole packet from front to back. Every failure names the field and the place.
-pub(crate) struct Reader<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a, F = DecodeError> {
     packet_type: PacketType,
     packet: &'a [u8],
-    at: usize,
+    /// The part of `packet` that is still to be read.
+    rest: &'a [u8],
+    fault: PhantomData<F>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a, F: Fault> Reader<'a, F> {
     #[inline]
     pub(crate) fn new(packet_type: PacketType, packet: &'a [u8], at: usize) -> Self {
-        Self { packet_type, packet, at }
+        Self { packet_type, packet, rest: &packet[at..], fault: PhantomData }
     }
 
     #[inline]
     pub(crate) fn at(&self) -> usize {
-        self.at
+        self.packet.len() - self.rest.len()
     }
 
     #[inline]
     pub(crate) fn remaining(&self) -> usize {
-        self.packet.len() - self.at
+        self.rest.len()
     }
 
+    /// A reader of the next `len` bytes; this one then stands behind them.
     #[inline]
-    pub(crate) fn packet(&self) -> &'a [u8] {
-        self.packet
+    pub(crate) fn part(&mut self, len: usize, field: Field) -> Result<Self, F> {
+        let Some((part, rest)) = self.rest.split_at_checked(len) else { return Err(self.truncated(field)) };
+        self.rest = rest;
+        let end = self.at();
+        Ok(Self { packet: &self.packet[..end], rest: part, ..*self })
     }
 
-    #[cold]
-    pub(crate) fn error(&self, kind: DecodeErrorKind) -> DecodeError {
-        DecodeError::new(kind, self.packet_type, self.at)
+    #[inline(always)]
+    pub(crate) fn error(&self, kind: DecodeErrorKind) -> F {
+        F::new(kind, Some(self.packet_type), self.at())
     }
 
-    #[cold]
-    fn truncated(&self, field: &'static str) -> DecodeError {
+    #[inline(always)]
+    fn truncated(&self, field: Field) -> F {
         self.error(DecodeErrorKind::Truncated(field))
     }
 
+    /// The next byte, without taking it.
     #[inline]
-    fn take<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
-        match self.packet[self.at..].first_chunk::<N>() {
-            Some(bytes) => {
-                self.at += N;
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    #[inline]
+    fn take<const N: usize>(&mut self, field: Field) -> Result<[u8; N], F> {
+        match self.rest.split_first_chunk::<N>() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
                 Ok(*bytes)
             }
             None => Err(self.truncated(field)),
@@ -74,31 +88,31 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
+    pub(crate) fn u8(&mut self, field: Field) -> Result<u8, F> {
         self.take::<1>(field).map(|[byte]| byte)
     }
 
     #[inline]
-    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+    pub(crate) fn u16(&mut self, field: Field) -> Result<u16, F> {
         self.take(field).map(u16::from_be_bytes)
     }
 
     #[inline]
-    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+    pub(crate) fn u32(&mut self, field: Field) -> Result<u32, F> {
         self.take(field).map(u32::from_be_bytes)
     }
 
     #[inline]
-    pub(crate) fn packet_identifier(&mut self) -> Result<PacketIdentifier, DecodeError> {
-        let value = self.u16("packet identifier")?;
+    pub(crate) fn packet_identifier(&mut self) -> Result<PacketIdentifier, F> {
+        let value = self.u16(Field::PacketIdentifier)?;
         PacketIdentifier::new(value).ok_or_else(|| self.error(DecodeErrorKind::PacketIdentifierZero))
     }
 
     #[inline]
-    pub(crate) fn variable_integer(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        match variable_integer(&self.packet[self.at..]) {
+    pub(crate) fn variable_integer(&mut self, field: Field) -> Result<u32, F> {
+        match variable_integer(self.rest) {
             Ok(Some((value, len))) => {
-                self.at += len;
+                self.rest = &self.rest[len..];
                 Ok(value)
             }
             Ok(None) => Err(self.truncated(field)),
@@ -108,27 +122,33 @@ impl<'a> Reader<'a> {
 
     /// Two bytes of length and what they announce.
     #[inline]
-    pub(crate) fn span(&mut self, field: &'static str) -> Result<Span, DecodeError> {
-        let len = self.u16(field)?;
-        if self.remaining() < usize::from(len) {
-            return Err(self.truncated(field));
-        }
-        // A packet is at most 256 MiB, so an index fits 32 bits.
-        let span = Span { start: self.at as u32, len };
-        self.at += usize::from(len);
-        Ok(span)
+    pub(crate) fn span(&mut self, field: Field) -> Result<Span, F> {
+        self.announced(field).map(|(span, _)| span)
     }
 
     #[inline]
-    pub(crate) fn text_span(&mut self, field: &'static str) -> Result<Span, DecodeError> {
-        let span = self.span(field)?;
-        check_text(span.of(self.packet))
-            .map_err(|error| self.error(DecodeErrorKind::Text { field, error }))?;
-        Ok(span)
+    fn announced(&mut self, field: Field) -> Result<(Span, &'a [u8]), F> {
+        let len = self.u16(field)?;
+        // A packet is at most 256 MiB, so an index fits 32 bits.
+        let start = self.at() as u32;
+        let Some((bytes, rest)) = self.rest.split_at_checked(usize::from(len)) else {
+            return Err(self.truncated(field));
+        };
+        self.rest = rest;
+        Ok((Span { start, len }, bytes))
+    }
+
+    #[inline]
+    pub(crate) fn text_span(&mut self, field: Field) -> Result<Span, F> {
+        let (span, bytes) = self.announced(field)?;
+        match check_text(bytes) {
+            Ok(()) => Ok(span),
+            Err(error) => Err(self.error(DecodeErrorKind::Text { field, error })),
+        }
     }
 
     /// A topic name that may not be empty.
-    pub(crate) fn name_span(&mut self, field: &'static str) -> Result<Span, DecodeError> {
+    pub(crate) fn name_span(&mut self, field: Field) -> Result<Span, F> {
         let span = self.name_or_nothing(field)?;
         if span.len == 0 {
             return Err(self.error(DecodeErrorKind::TopicName { field, error: TopicError::Empty }));
@@ -137,29 +157,31 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub(crate) fn name_or_nothing(&mut self, field: &'static str) -> Result<Span, DecodeError> {
-        let span = self.span(field)?;
-        match check_name(span.of(self.packet)) {
+    pub(crate) fn name_or_nothing(&mut self, field: Field) -> Result<Span, F> {
+        let (span, bytes) = self.announced(field)?;
+        match check_name(bytes) {
             Ok(()) => Ok(span),
             Err(TopicError::Text(error)) => Err(self.error(DecodeErrorKind::Text { field, error })),
             Err(error) => Err(self.error(DecodeErrorKind::TopicName { field, error })),
         }
     }
+}
 
-    pub(crate) fn text(&mut self, frame: &Bytes, field: &'static str) -> Result<Utf8String, DecodeError> {
+impl Reader<'_> {
+    pub(crate) fn text(&mut self, frame: &Bytes, field: Field) -> Result<Utf8String, DecodeError> {
         Ok(share_text(self.text_span(field)?, frame))
     }
 
-    pub(crate) fn binary(&mut self, frame: &Bytes, field: &'static str) -> Result<BinaryData, DecodeError> {
+    pub(crate) fn binary(&mut self, frame: &Bytes, field: Field) -> Result<BinaryData, DecodeError> {
         Ok(share_binary(self.span(field)?, frame))
     }
 
     pub(crate) fn filter(&mut self, frame: &Bytes) -> Result<TopicFilter, DecodeError> {
-        let span = self.span("topic filter")?;
-        match check_filter(span.of(self.packet)) {
+        let (span, bytes) = self.announced(Field::TopicFilter)?;
+        match check_filter(bytes) {
             Ok(()) => Ok(TopicFilter::from_checked(span.share(frame))),
             Err(TopicError::Text(error)) => {
-                Err(self.error(DecodeErrorKind::Text { field: "topic filter", error }))
+                Err(self.error(DecodeErrorKind::Text { field: Field::TopicFilter, error }))
             }
             Err(error) => Err(self.error(DecodeErrorKind::TopicFilter(error))),
         }
@@ -189,6 +211,14 @@ pub(crate) fn share_name(span: Span, frame: &Bytes) -> TopicName {
 /// The value and its length in bytes; `None` when it is not all there (MQTT 5 §1.5.5).
 #[inline]
 pub(crate) fn variable_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeErrorKind> {
+    match bytes.first() {
+        Some(&byte) if byte & 0x80 == 0 => Ok(Some((u32::from(byte), 1))),
+        _ => longer_integer(bytes),
+    }
+}
+
+#[inline(never)]
+fn longer_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeErrorKind> {
     let mut value = 0;
     for (i, &byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7f) << (7 * i);

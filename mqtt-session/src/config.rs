@@ -1,9 +1,9 @@
-//! What a session is told once, and what it is told before each connection.
+//! What a session is told once, and what it is told at the beginning and at the end of each connection.
 
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_proto::{BinaryData, UserProperties, Utf8String, Version, Will};
+use martlet_proto::{BinaryData, DisconnectReasonCode, UserProperties, Utf8String, Version, Will};
 
 /// How a session behaves. All fields have defaults; `Config { client_identifier, ..Config::default() }` will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,21 +110,30 @@ pub enum WhenFull {
 /// Bounds of the messages that have arrived and were not taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboundLimits {
-    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3). A 3.x server does not
-    /// know of it. Default: 1,024.
+    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); `hard_messages` limits
+    /// it further. A 3.x server does not know of it. Default: 1,024.
     pub receive_maximum: NonZeroU16,
     /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
     pub soft_messages: usize,
     /// Above this many bytes likewise. Default: 32 MiB.
     pub soft_bytes: usize,
-    /// At this many messages QoS 0 is dropped, and a 3.x server that sends more QoS 1 or 2 loses the connection.
-    /// Default: 16,384.
+    /// At this many messages QoS 0 is dropped. A server that sends more QoS 1 and 2 than this (in 3.x; in MQTT 5 the
+    /// receive maximum keeps it below) loses the connection. Default: 16,384.
     pub hard_messages: usize,
-    /// At this many bytes likewise. Default: 128 MiB.
+    /// At this many bytes QoS 0 is dropped, and a server of any version that sends more than this as QoS 1 and 2, not
+    /// counting QoS 0, loses the connection. Default: 128 MiB.
     pub hard_bytes: usize,
     /// Which QoS 0 message is dropped: the oldest that the session still holds, or the one that came. Default: the
     /// oldest.
     pub qos0_when_full: DropQos0,
+}
+
+impl InboundLimits {
+    /// The Receive Maximum to tell the server: no more than there is room for.
+    pub(crate) fn allowed(&self) -> NonZeroU16 {
+        let room = u16::try_from(self.hard_messages).unwrap_or(u16::MAX);
+        self.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN))
+    }
 }
 
 impl Default for InboundLimits {
@@ -189,5 +198,34 @@ impl core::fmt::Debug for ConnectOptions {
             .field("password", &self.password)
             .field("will", &self.will)
             .finish_non_exhaustive()
+    }
+}
+
+/// How to end a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisconnectOptions {
+    /// What to tell the server. In 3.x only a normal disconnection can be told; with another reason the connection
+    /// is closed without a DISCONNECT, so that the will is published. Default: normal disconnection.
+    pub reason: DisconnectReasonCode,
+    /// How long to wait until everything accepted is settled. Default: not at all.
+    pub drain: Duration,
+    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
+    /// configuration says.
+    pub session_expiry_interval: Option<u32>,
+    /// For people (MQTT 5).
+    pub reason_string: Option<Utf8String>,
+    /// Name-value pairs of the users' own (MQTT 5).
+    pub user_properties: UserProperties,
+}
+
+impl Default for DisconnectOptions {
+    fn default() -> Self {
+        Self {
+            reason: DisconnectReasonCode::NormalDisconnection,
+            drain: Duration::ZERO,
+            session_expiry_interval: None,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        }
     }
 }

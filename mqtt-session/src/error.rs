@@ -37,7 +37,8 @@ pub enum ConnectionError {
     /// The server did not answer in time.
     #[error("no {0} from the server in time")]
     Timeout(Awaited),
-    /// A 3.x server sent more than the limits of what waits here allow; all of it is resent after a reconnect.
+    /// The server sent more of QoS 1 and 2 than the limits of what waits here allow; all of it is resent after a
+    /// reconnect.
     #[error("more messages than the limits allow wait to be taken; take them faster or raise the limits")]
     InboundOverrun,
     /// What the CONNECT should say has no spelling in the version of the connection.

@@ -185,7 +185,8 @@ pub enum Event {
         /// Whether.
         result: Result<(), RequestError>,
     },
-    /// Subscriptions were made again because the server had lost the session; the codes are the server's.
+    /// Subscriptions were made again because the server had lost the session; the codes are the server's, or follow
+    /// from what its CONNACK allows. What was not granted is over.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),
@@ -224,4 +225,16 @@ pub struct Connected {
     pub session_present: bool,
     /// The server's CONNACK.
     pub connack: ConnAck,
+}
+
+/// Things that were tolerated or left out, since the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Acknowledgements that nobody waited for: late, repeated or foreign.
+    pub unexpected_acknowledgements: u64,
+    /// Properties and options that the version of the connection had no spelling for.
+    pub left_out_in_3x: u64,
+    /// QoS 0 messages dropped because too many waited to be taken.
+    pub inbound_dropped: u64,
 }

@@ -22,11 +22,10 @@ use martlet_proto::{
     TopicName,
 };
 
-/// A message smaller than this that is not among the first to be taken is copied out of its read buffer, which it
-/// would pin.
+/// While the application lags, a message smaller than this is copied out of its read buffer, which it would pin.
 const DETACH_BELOW: usize = 4096;
-/// How many messages may wait before that happens: these will be taken within the turn.
-const DETACH_AFTER: usize = 64;
+/// The application lags when so many messages of earlier turns wait: fewer pin less than is worth a copy each.
+const LAGGING: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
@@ -39,10 +38,19 @@ pub(crate) struct Inbound {
     /// PUBLISHes of this connection that the server counts against our Receive Maximum.
     unacknowledged: usize,
     aliases: Vec<Option<TopicName>>,
-    untaken: usize,
-    untaken_bytes: usize,
+    /// Messages of QoS 0 that were not taken, and of QoS 1 and 2: the server may send the latter only because we let
+    /// it, so they are not made to pay for the former.
+    untaken: [Untaken; 2],
+    /// Messages of earlier turns wait.
+    lagging: bool,
     /// Sequence of QoS 0 tokens.
     qos0: u64,
+}
+
+#[derive(Debug, Default)]
+struct Untaken {
+    messages: usize,
+    bytes: usize,
 }
 
 /// Messages of one QoS whose acknowledgement has not left, in order of arrival on this connection.
@@ -64,6 +72,8 @@ struct Entry {
     packet_identifier: PacketIdentifier,
     token: u64,
     taken: Option<PubAckReasonCode>,
+    /// A copy of a message whose PUBREC has left already: it only has its turn.
+    again: bool,
 }
 
 #[derive(Debug)]
@@ -82,16 +92,43 @@ pub(crate) enum Arrived {
 
 impl Inbound {
     pub(crate) fn untaken(&self) -> usize {
-        self.untaken
+        self.untaken[0].messages + self.untaken[1].messages
+    }
+
+    fn untaken_bytes(&self) -> usize {
+        self.untaken[0].bytes + self.untaken[1].bytes
     }
 
     pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
-        self.untaken >= limits.soft_messages || self.untaken_bytes >= limits.soft_bytes
+        self.untaken() >= limits.soft_messages || self.untaken_bytes() >= limits.soft_bytes
     }
 
-    /// One more message does not fit.
+    /// More bytes have come.
+    pub(crate) fn begin_turn(&mut self) {
+        self.lagging = self.untaken() >= LAGGING;
+    }
+
+    /// One more message of QoS 0 does not fit.
     pub(crate) fn is_full(&self, limits: &InboundLimits) -> bool {
-        self.untaken >= limits.hard_messages || self.untaken_bytes >= limits.hard_bytes
+        self.untaken() >= limits.hard_messages || self.untaken_bytes() >= limits.hard_bytes
+    }
+
+    /// One more message of QoS 1 or 2 does not fit.
+    pub(crate) fn is_overrun(&self, limits: &InboundLimits) -> bool {
+        self.untaken[1].messages >= limits.hard_messages || self.untaken[1].bytes >= limits.hard_bytes
+    }
+
+    /// Whether this is a copy of a QoS 2 message that is here already.
+    pub(crate) fn knows(&self, delivery: Delivery) -> bool {
+        match delivery {
+            Delivery::ExactlyOnce { packet_identifier, .. } => self.received.contains(packet_identifier),
+            Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, qos: QoS) -> &mut Untaken {
+        &mut self.untaken[usize::from(qos != QoS::AtMostOnce)]
     }
 
     /// How many messages the server counts against our Receive Maximum.
@@ -159,20 +196,26 @@ impl Inbound {
     }
 
     fn message(&mut self, mut publish: Publish, aliased: Option<TopicName>, sequence: u64) -> Message {
-        if self.untaken >= DETACH_AFTER && publish.len() < DETACH_BELOW {
+        if self.lagging && publish.len() < DETACH_BELOW {
             publish.detach();
         }
-        let bytes = publish.len() as u32;
-        self.untaken += 1;
-        self.untaken_bytes += bytes as usize;
-        let token = AckToken { qos: publish.delivery().qos(), sequence, bytes };
+        let (qos, bytes) = (publish.delivery().qos(), publish.len() as u32);
+        let untaken = self.count(qos);
+        untaken.messages += 1;
+        untaken.bytes += bytes as usize;
+        let token = AckToken { qos, sequence, bytes };
         Message { publish, aliased, token }
     }
 
     /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
     fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
         if self.recorded.contains(packet_identifier) {
-            output.short_ack(PacketType::PubRec, packet_identifier);
+            self.qos2.push(packet_identifier);
+            if let Some(entry) = self.qos2.entries.back_mut() {
+                entry.taken = Some(PubAckReasonCode::Success);
+                entry.again = true;
+            }
+            self.send_pubrecs(output);
         } else if let Some(token) = self.qos2.stale_ids.remove(&packet_identifier) {
             let taken = self.qos2.stale.remove(&token).and_then(|stale| stale.taken);
             let place = self.qos2.push(packet_identifier);
@@ -199,8 +242,10 @@ impl Inbound {
         reason: PubAckReasonCode,
         output: Option<&mut Output>,
     ) {
-        self.untaken -= 1;
-        self.untaken_bytes -= token.bytes as usize;
+        // A token of another session would be a mistake, not a reason to panic.
+        let untaken = self.count(token.qos);
+        untaken.messages = untaken.messages.saturating_sub(1);
+        untaken.bytes = untaken.bytes.saturating_sub(token.bytes as usize);
         let waiting = match token.qos {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => &mut self.qos1,
@@ -218,15 +263,20 @@ impl Inbound {
     }
 
     fn send_pubacks(&mut self, output: &mut Output) {
-        while let Some((packet_identifier, reason)) = self.qos1.pop_taken() {
+        while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
             write_ack(output, PacketType::PubAck, packet_identifier, reason);
         }
     }
 
     fn send_pubrecs(&mut self, output: &mut Output) {
-        while let Some((packet_identifier, reason)) = self.qos2.pop_taken() {
-            if reason.is_error() {
+        while let Some((Entry { packet_identifier, again, .. }, reason)) = self.qos2.pop_taken() {
+            if again {
+                if !self.recorded.contains(packet_identifier) {
+                    // Its PUBREL came in the meantime.
+                    continue;
+                }
+            } else if reason.is_error() {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.received.remove(packet_identifier);
             } else {
@@ -244,7 +294,7 @@ impl Inbound {
             output.short_ack(PacketType::PubComp, packet_identifier);
         } else if output.version.has_properties() {
             let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
-            output.packet(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
+            output.answer(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
         } else {
             output.short_ack(PacketType::PubComp, packet_identifier);
         }
@@ -260,7 +310,7 @@ impl Inbound {
         self.aliases = Vec::new();
         // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
         self.qos1.become_stale(|entry| entry.taken.is_none());
-        self.qos2.become_stale(|_| true);
+        self.qos2.become_stale(|entry| !entry.again);
     }
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
@@ -278,7 +328,7 @@ impl Waiting {
     #[inline]
     fn push(&mut self, packet_identifier: PacketIdentifier) -> u64 {
         let place = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { packet_identifier, token: place, taken: None });
+        self.entries.push_back(Entry { packet_identifier, token: place, taken: None, again: false });
         place
     }
 
@@ -309,21 +359,21 @@ impl Waiting {
     }
 
     #[inline]
-    fn pop_taken(&mut self) -> Option<(PacketIdentifier, PubAckReasonCode)> {
+    fn pop_taken(&mut self) -> Option<(Entry, PubAckReasonCode)> {
         let reason = self.entries.front()?.taken?;
         let entry = self.entries.pop_front()?;
         self.base += 1;
         if !self.moved.is_empty() {
             self.moved.remove(&entry.token);
         }
-        Some((entry.packet_identifier, reason))
+        Some((entry, reason))
     }
 
     fn become_stale(&mut self, keep: impl Fn(&Entry) -> bool) {
         self.base += self.entries.len() as u64;
         self.moved.clear();
         for entry in self.entries.drain(..).filter(keep) {
-            let Entry { packet_identifier, token, taken } = entry;
+            let Entry { packet_identifier, token, taken, .. } = entry;
             self.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
             self.stale_ids.insert(packet_identifier, token);
         }
@@ -337,7 +387,7 @@ fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier,
     }
     let ack = Ack::new(id, reason);
     let packet = if packet_type == PacketType::PubAck { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
-    output.packet(&packet).expect("an acknowledgement with a reason code");
+    output.answer(&packet).expect("an acknowledgement with a reason code");
 }
 
 /// A set of packet identifiers: one bit each, as many as were seen.

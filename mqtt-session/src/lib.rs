@@ -77,6 +77,7 @@ mod limits;
 mod outbound;
 mod output;
 mod publishing;
+mod queue;
 mod receiving;
 mod requesting;
 mod requests;
@@ -85,16 +86,18 @@ mod session;
 mod time;
 mod timers;
 
-pub use config::{Config, ConnectOptions, DropQos0, InboundLimits, LostSession, QueueLimits, WhenFull};
+pub use config::{
+    Config, ConnectOptions, DisconnectOptions, DropQos0, InboundLimits, LostSession, QueueLimits, WhenFull,
+};
 pub use error::{
     Awaited, ConnectionError, Details, Farewell, Misbehaviour, PublishError, Refusal, RequestError,
     TransportError, TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, Connected, Event, Message, OperationId, Publish, Settled, Subscribe,
-    Unsubscribe,
+    Accepted, AckToken, Answer, Connected, Counters, Event, Message, OperationId, Publish, Settled,
+    Subscribe, Unsubscribe,
 };
 pub use limits::Limits;
 pub use send_buffer::SendBuffer;
-pub use session::{Counters, DisconnectOptions, Session};
+pub use session::Session;
 pub use time::Instant;

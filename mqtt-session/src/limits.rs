@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use martlet_proto::{
     ConnAck, Delivery, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, PacketIdentifier, QoS, RetainHandling,
-    Subscription, SubscriptionIdentifier, Version,
+    SubAckReasonCode, Subscription, SubscriptionIdentifier, Version,
 };
 
 /// What the server of the current connection allows: its CONNACK, with the specification's defaults filled in
@@ -106,6 +106,17 @@ impl Limits {
         if size <= limit { Ok(()) } else { Err(PublishError::PacketTooLarge { size, limit }) }
     }
 
+    /// Why the server does not take this subscription.
+    pub(crate) fn refusal(&self, subscription: &Subscription) -> Option<(SubAckReasonCode, &'static str)> {
+        if !self.wildcard_subscription_available && subscription.filter.has_wildcards() {
+            return Some((SubAckReasonCode::WildcardSubscriptionsNotSupported, "wildcard subscriptions are"));
+        }
+        if !self.shared_subscription_available && subscription.filter.share_name().is_some() {
+            return Some((SubAckReasonCode::SharedSubscriptionsNotSupported, "shared subscriptions are"));
+        }
+        None
+    }
+
     /// Whether the server takes these subscriptions; what it has no word for, and can do without, is left out.
     /// Returns how many things were.
     pub(crate) fn adapt(
@@ -120,11 +131,8 @@ impl Limits {
             *identifier = None;
         }
         for subscription in subscriptions {
-            if !self.wildcard_subscription_available && subscription.filter.has_wildcards() {
-                return Err(RequestError::NotSupported("wildcard subscriptions are"));
-            }
-            if !self.shared_subscription_available && subscription.filter.share_name().is_some() {
-                return Err(RequestError::NotSupported("shared subscriptions are"));
+            if let Some((_, what)) = self.refusal(subscription) {
+                return Err(RequestError::NotSupported(what));
             }
             if !version.has_properties() {
                 let plain = Subscription::new(subscription.filter.clone(), subscription.qos);

@@ -14,48 +14,15 @@
 //! released: that is the order of sending again. Every step costs the same with 1 and with 65,535 in flight.
 
 use crate::output::Output;
+use crate::queue::{Fate, Outgoing, Queue};
 use crate::requests::Request;
-use crate::{Instant, LostSession, OperationId, Publish, QueueLimits, WhenFull};
+use crate::{Instant, LostSession, OperationId};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use martlet_proto::{Delivery, PacketIdentifier, PacketType, QoS};
 
 /// How many identifiers rest before one is used again.
 const RESTING: usize = 16;
-
-/// A message with what the session knows of it.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) message: Publish,
-    pub(crate) operation: OperationId,
-    /// When its message expiry interval runs out; it may not be sent for the first time from then on.
-    pub(crate) expires_at: Option<Instant>,
-    /// It was handed out before: DUP, and it does not expire any more.
-    pub(crate) written: bool,
-    /// The application has been told its end already.
-    pub(crate) reported: bool,
-}
-
-impl Outgoing {
-    pub(crate) fn fate(&self) -> Fate {
-        Fate { operation: self.operation, key: self.message.key, reported: self.reported }
-    }
-
-    /// What is left of the expiry interval in whole seconds. Never 0, which some servers take for none.
-    fn expiry_left(&self, now: Instant) -> Option<u32> {
-        let left = self.expires_at?.saturating_duration_since(now);
-        Some(left.as_secs().max(1) as u32)
-    }
-}
-
-/// Who is to be told the end of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fate {
-    pub(crate) operation: OperationId,
-    pub(crate) key: Option<u32>,
-    pub(crate) reported: bool,
-}
 
 #[derive(Debug)]
 enum State {
@@ -67,8 +34,9 @@ enum State {
         fate: Fate,
         kept: Option<Box<Outgoing>>,
     },
-    /// Cannot be sent again on this server, but it may hold the identifier: used again when the session is lost.
-    Abandoned,
+    /// Cannot be sent again to this server, which may hold the identifier: it is taken until the server lets go of it
+    /// or loses the session. The application has been told.
+    Abandoned(Fate),
     Request(Box<Request>),
 }
 
@@ -92,7 +60,9 @@ struct List {
 pub(crate) struct Outbound {
     /// Index: packet identifier - 1.
     slots: Vec<Slot>,
-    free: VecDeque<u16>,
+    /// Free slots, the one that has rested longest first; linked through `next`.
+    free: List,
+    resting: usize,
     /// `Publish` slots in the order of sending.
     publishes: List,
     /// `Released` slots in the order of PUBREC.
@@ -108,110 +78,6 @@ pub(crate) struct Outbound {
     queue: Queue,
 }
 
-/// Messages without a packet identifier, oldest first. QoS 0 has a line of its own: it does not wait for the window.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    qos0: VecDeque<Outgoing>,
-    qos12: VecDeque<Outgoing>,
-    bytes: usize,
-}
-
-/// What became of a message when it met a full queue.
-pub(crate) enum Enqueued {
-    Yes,
-    Refused,
-    /// These were dropped for it, or it was.
-    Dropped(Vec<Outgoing>),
-}
-
-impl Queue {
-    pub(crate) fn len(&self) -> usize {
-        self.qos0.len() + self.qos12.len()
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(crate) fn fits(&self, size: usize, limits: &QueueLimits) -> bool {
-        self.len() < limits.messages && self.bytes.saturating_add(size) <= limits.bytes
-    }
-
-    pub(crate) fn push(&mut self, outgoing: Outgoing, limits: &QueueLimits) -> Enqueued {
-        let size = outgoing.message.size();
-        let mut dropped = Vec::new();
-        if !self.fits(size, limits) {
-            match limits.when_full {
-                WhenFull::Refuse => return Enqueued::Refused,
-                WhenFull::DropNewest => dropped.push(outgoing),
-                WhenFull::DropOldest => {
-                    while !self.fits(size, limits) {
-                        let Some(oldest) = self.pop_oldest() else { break };
-                        dropped.push(oldest);
-                    }
-                    if self.fits(size, limits) { self.push_back(outgoing) } else { dropped.push(outgoing) }
-                }
-            }
-            return Enqueued::Dropped(dropped);
-        }
-        self.push_back(outgoing);
-        Enqueued::Yes
-    }
-
-    fn line(&mut self, qos: QoS) -> &mut VecDeque<Outgoing> {
-        if qos == QoS::AtMostOnce { &mut self.qos0 } else { &mut self.qos12 }
-    }
-
-    fn push_back(&mut self, outgoing: Outgoing) {
-        self.bytes += outgoing.message.size();
-        self.line(outgoing.message.qos).push_back(outgoing);
-    }
-
-    /// Back to the front: it was in the queue, or in flight, before all others.
-    fn push_front(&mut self, outgoing: Outgoing) {
-        self.bytes += outgoing.message.size();
-        self.line(outgoing.message.qos).push_front(outgoing);
-    }
-
-    fn oldest_line(&self, with_qos12: bool) -> Option<QoS> {
-        match (self.qos0.front(), self.qos12.front().filter(|_| with_qos12)) {
-            (Some(a), Some(b)) => {
-                Some(if a.operation < b.operation { QoS::AtMostOnce } else { QoS::AtLeastOnce })
-            }
-            (Some(_), None) => Some(QoS::AtMostOnce),
-            (None, Some(_)) => Some(QoS::AtLeastOnce),
-            (None, None) => None,
-        }
-    }
-
-    fn pop_line(&mut self, line: QoS) -> Option<Outgoing> {
-        let outgoing = self.line(line).pop_front()?;
-        self.bytes -= outgoing.message.size();
-        Some(outgoing)
-    }
-
-    fn pop_oldest(&mut self) -> Option<Outgoing> {
-        let line = self.oldest_line(true)?;
-        self.pop_line(line)
-    }
-
-    /// Takes out what has expired.
-    fn take_expired(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
-        for line in [&mut self.qos0, &mut self.qos12] {
-            let is_over = |outgoing: &Outgoing| outgoing.expires_at.is_some_and(|at| at <= now);
-            let (expired, rest): (VecDeque<_>, VecDeque<_>) =
-                core::mem::take(line).into_iter().partition(is_over);
-            self.bytes -= expired.iter().map(|outgoing| outgoing.message.size()).sum::<usize>();
-            *line = rest;
-            out.extend(expired);
-        }
-    }
-
-    fn next_expiry(&self) -> Option<Instant> {
-        self.qos0.iter().chain(&self.qos12).filter_map(|outgoing| outgoing.expires_at).min()
-    }
-}
-
 /// What an acknowledgement did.
 pub(crate) enum Acked {
     /// The message has come to its end.
@@ -220,6 +86,15 @@ pub(crate) enum Acked {
     Released,
     /// Nobody waits for it.
     Unknown,
+}
+
+/// What was done about something that this connection had not seen.
+pub(crate) enum Resent<E> {
+    Again,
+    /// A message that was never handed out before.
+    FirstTime(PacketIdentifier, OperationId),
+    /// It may not be sent any more.
+    Failed(Fate, E),
 }
 
 impl Outbound {
@@ -233,28 +108,49 @@ impl Outbound {
         self.slots.get_mut(usize::from(id.get()) - 1)
     }
 
+    /// The identifier of a slot that the caller fills.
     #[inline]
-    fn allocate(&mut self, state: State, position: Option<u64>) -> Option<PacketIdentifier> {
-        let slot = Slot { state, position, previous: 0, next: 0 };
-        let id = if self.free.len() < RESTING && self.slots.len() < usize::from(u16::MAX) {
-            self.slots.push(slot);
+    fn allocate(&mut self) -> Option<PacketIdentifier> {
+        let id = if self.resting < RESTING && self.slots.len() < usize::from(u16::MAX) {
+            self.slots.push(Slot { state: State::Free, position: None, previous: 0, next: 0 });
             self.slots.len() as u16
-        } else {
-            let id = self.free.pop_front()?;
-            *self.slot(id) = slot;
+        } else if self.free.first != 0 {
+            let id = self.free.first;
+            self.free.first = self.slot(id).next;
+            if self.free.first == 0 {
+                self.free.last = 0;
+            }
+            self.resting -= 1;
             id
+        } else {
+            return None;
         };
         PacketIdentifier::new(id)
     }
 
     fn has_identifier(&self) -> bool {
-        !self.free.is_empty() || self.slots.len() < usize::from(u16::MAX)
+        self.free.first != 0 || self.slots.len() < usize::from(u16::MAX)
     }
 
+    /// The slot is free; what it held goes.
     #[inline]
-    fn release(&mut self, id: u16) -> State {
-        self.free.push_back(id);
-        core::mem::replace(&mut self.slot(id).state, State::Free)
+    fn release(&mut self, id: u16) {
+        let slot = self.slot(id);
+        slot.state = State::Free;
+        slot.next = 0;
+        match self.free.last {
+            0 => self.free.first = id,
+            last => self.slot(last).next = id,
+        }
+        self.free.last = id;
+        self.resting += 1;
+    }
+
+    /// The slot is free; what it held is given back.
+    fn take(&mut self, id: u16) -> State {
+        let state = core::mem::replace(&mut self.slot(id).state, State::Free);
+        self.release(id);
+        state
     }
 
     #[inline]
@@ -298,11 +194,25 @@ impl Outbound {
         &mut self.released
     }
 
+    /// Something of this flow is sent on this connection; returns whether it is the first.
+    #[inline]
+    fn appeared(&mut self, id: u16, position: u64) -> bool {
+        let first = self.slot(id).position.replace(position).is_none();
+        self.in_flight += usize::from(first);
+        first
+    }
+
     #[inline]
     fn landed(&mut self, id: u16) {
         if self.slot(id).position.take().is_some() {
             self.in_flight -= 1;
         }
+    }
+
+    /// Whether this connection has not yet seen all that earlier ones have.
+    #[inline]
+    fn has_resends(&self) -> bool {
+        self.resend != 0 || self.resend_released != 0
     }
 
     pub(crate) fn queue(&self) -> &Queue {
@@ -330,7 +240,7 @@ impl Outbound {
             QoS::AtMostOnce => self.queue.qos0.is_empty(),
             _ => {
                 self.queue.qos12.is_empty()
-                    && self.resend == 0
+                    && !self.has_resends()
                     && self.in_flight < window
                     && self.has_identifier()
             }
@@ -340,57 +250,61 @@ impl Outbound {
     /// Sends a message of QoS 1 or 2 for the first time; the caller has checked [`may_pass`](Self::may_pass).
     #[inline]
     pub(crate) fn send(&mut self, outgoing: Outgoing, now: Instant, output: &mut Output) -> PacketIdentifier {
-        let position = Some(output.position());
-        let id = self.allocate(State::Publish(outgoing), position).expect("an identifier was free");
+        let id = self.allocate().expect("an identifier was free");
+        let position = output.position();
+        encode(&outgoing, id, now, output);
+        let slot = self.slot(id.get());
+        slot.state = State::Publish(outgoing);
+        slot.position = Some(position);
         self.append(Self::publishes, id.get());
         self.in_flight += 1;
-        if let State::Publish(outgoing) = &self.slot(id.get()).state {
-            encode(outgoing, id, now, output);
-        }
         id
     }
 
     /// The next message from the queue that may go: QoS 1 and 2 only within the window.
     pub(crate) fn pop_queue(&mut self, window: usize) -> Option<Outgoing> {
-        let with_qos12 = self.resend == 0 && self.in_flight < window && self.has_identifier();
+        let with_qos12 = !self.has_resends() && self.in_flight < window && self.has_identifier();
         let line = self.queue.oldest_line(with_qos12)?;
         self.queue.pop_line(line)
     }
 
     /// Sends again what this connection has not seen: PUBRELs, then PUBLISHes within the window. `fits` says whether
-    /// the server still takes the message; one that it does not is given back. Returns whether anything was sent.
+    /// the message may still go. `None` when there is nothing to send.
     pub(crate) fn pump_resend<E>(
         &mut self,
         window: usize,
         now: Instant,
         output: &mut Output,
         fits: impl FnOnce(&Outgoing) -> Result<(), E>,
-    ) -> Option<Result<(), (Fate, E)>> {
-        if let Some(id) = PacketIdentifier::new(self.resend_released) {
-            let position = Some(output.position());
-            let slot = self.slot(id.get());
-            slot.position = position;
-            self.resend_released = slot.next;
-            self.in_flight += 1;
-            output.short_ack(PacketType::PubRel, id);
-            return Some(Ok(()));
+    ) -> Option<Resent<E>> {
+        while let Some(id) = PacketIdentifier::new(self.resend_released) {
+            self.resend_released = self.slot(id.get()).next;
+            if self.appeared(id.get(), output.position()) {
+                output.short_ack(PacketType::PubRel, id);
+                return Some(Resent::Again);
+            }
+            // A PUBREC of this connection came first and has had its PUBREL.
         }
         let id = PacketIdentifier::new(self.resend).filter(|_| self.in_flight < window)?;
         let position = Some(output.position());
         let slot = self.slot(id.get());
         let next = slot.next;
         let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
+        let (fate, written) = (outgoing.fate(), outgoing.written);
         if let Err(error) = fits(outgoing) {
-            let fate = outgoing.fate();
             self.unlink(Self::publishes, id.get());
-            self.slot(id.get()).state = State::Abandoned;
-            return Some(Err((fate, error)));
+            if written {
+                self.slot(id.get()).state = State::Abandoned(Fate { reported: true, ..fate });
+            } else {
+                self.release(id.get());
+            }
+            return Some(Resent::Failed(fate, error));
         }
         encode(outgoing, id, now, output);
         slot.position = position;
         self.resend = next;
         self.in_flight += 1;
-        Some(Ok(()))
+        Some(if written { Resent::Again } else { Resent::FirstTime(id, fate.operation) })
     }
 
     /// PUBACK.
@@ -404,17 +318,20 @@ impl Outbound {
         self.settle(id, |outgoing| outgoing.message.qos == QoS::ExactlyOnce)
     }
 
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, id: PacketIdentifier, expected: impl Fn(&Outgoing) -> bool) -> Acked {
-        match self.find(id).map(|slot| &slot.state) {
-            Some(State::Publish(outgoing)) if expected(outgoing) => {
+        match self.find(id) {
+            Some(Slot { state: State::Publish(outgoing), position, .. })
+                // What was never sent cannot have been acknowledged: it is a late one of another message.
+                if expected(outgoing) && (position.is_some() || outgoing.written) =>
+            {
                 let fate = outgoing.fate();
                 self.landed(id.get());
                 self.unlink(Self::publishes, id.get());
                 self.release(id.get());
                 Acked::Settled(fate)
             }
-            Some(State::Abandoned) => {
+            Some(Slot { state: State::Abandoned(_), .. }) => {
                 self.release(id.get());
                 Acked::Unknown
             }
@@ -423,35 +340,50 @@ impl Outbound {
     }
 
     /// PUBREC of success: the message is the server's now. A repeated one gets its PUBREL again.
+    #[inline]
     pub(crate) fn handle_pubrec(
         &mut self,
         id: PacketIdentifier,
         position: u64,
         policy: LostSession,
     ) -> Acked {
-        match self.find(id).map(|slot| &mut slot.state) {
-            Some(State::Publish(outgoing)) if outgoing.message.qos == QoS::ExactlyOnce => {
+        let Some(Slot { state, position: sent, .. }) = self.find(id) else { return Acked::Unknown };
+        match state {
+            State::Publish(outgoing)
+                if outgoing.message.qos == QoS::ExactlyOnce && (sent.is_some() || outgoing.written) =>
+            {
                 let fate = outgoing.fate();
                 self.unlink(Self::publishes, id.get());
                 let slot = self.slot(id.get());
-                let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) else {
-                    unreachable!()
-                };
-                let kept = (policy == LostSession::Requeue).then(|| Box::new(outgoing));
-                slot.state = State::Released { fate, kept };
-                if slot.position.replace(position).is_none() {
-                    // The server answers a PUBLISH of an earlier connection; the flow goes on in this one.
-                    self.in_flight += 1;
+                let mut kept = None;
+                if policy == LostSession::Requeue {
+                    if let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) {
+                        kept = Some(Box::new(outgoing));
+                    }
                 }
+                slot.state = State::Released { fate, kept };
+                // The server may be answering a PUBLISH of an earlier connection; the flow goes on in this one.
+                self.appeared(id.get(), position);
                 self.append(Self::released, id.get());
                 Acked::Released
             }
-            Some(State::Released { .. }) => Acked::Released,
+            State::Released { .. } => {
+                self.appeared(id.get(), position);
+                Acked::Released
+            }
+            &mut State::Abandoned(fate) => {
+                // The server has it after all, and keeps the identifier until PUBREL.
+                *state = State::Released { fate, kept: None };
+                self.appeared(id.get(), position);
+                self.append(Self::released, id.get());
+                Acked::Released
+            }
             _ => Acked::Unknown,
         }
     }
 
     /// PUBCOMP.
+    #[inline]
     pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) -> Acked {
         match self.find(id).map(|slot| &slot.state) {
             Some(&State::Released { fate, .. }) => {
@@ -492,7 +424,11 @@ impl Outbound {
         if !self.has_identifier() {
             return Err(request);
         }
-        Ok(self.allocate(State::Request(request), Some(position)).expect("an identifier was free"))
+        let id = self.allocate().expect("an identifier was free");
+        let slot = self.slot(id.get());
+        slot.state = State::Request(request);
+        slot.position = Some(position);
+        Ok(id)
     }
 
     pub(crate) fn request(&mut self, id: PacketIdentifier) -> Option<&mut Request> {
@@ -502,10 +438,18 @@ impl Outbound {
         }
     }
 
+    /// Whether the answer to this request is still worth waiting for.
+    pub(crate) fn is_awaited(&self, id: PacketIdentifier, operation: Option<OperationId>) -> bool {
+        match self.slots.get(usize::from(id.get()) - 1).map(|slot| &slot.state) {
+            Some(State::Request(request)) => request.operation == operation && request.awaited,
+            _ => false,
+        }
+    }
+
     /// Ends a request.
     pub(crate) fn finish_request(&mut self, id: PacketIdentifier) -> Option<Box<Request>> {
         self.request(id)?;
-        match self.release(id.get()) {
+        match self.take(id.get()) {
             State::Request(request) => Some(request),
             _ => unreachable!("it was a request"),
         }
@@ -521,11 +465,11 @@ impl Outbound {
             match &mut slot.state {
                 State::Publish(outgoing) => outgoing.written |= position.is_some_and(|at| at < handed_out),
                 State::Request(_) => {
-                    if let (State::Request(request), Some(at)) = (self.release(i as u16 + 1), position) {
+                    if let (State::Request(request), Some(at)) = (self.take(i as u16 + 1), position) {
                         requests.push((at, *request));
                     }
                 }
-                State::Free | State::Released { .. } | State::Abandoned => {}
+                State::Free | State::Released { .. } | State::Abandoned(_) => {}
             }
         }
         requests.sort_by_key(|&(at, _)| at);
@@ -546,7 +490,7 @@ impl Outbound {
         for list in [Self::released as fn(&mut Self) -> &mut List, Self::publishes] {
             while let Some(id) = core::num::NonZeroU16::new(list(self).first) {
                 self.unlink(list, id.get());
-                match self.release(id.get()) {
+                match self.take(id.get()) {
                     // Who has given it up does not expect it to be sent later.
                     State::Publish(outgoing) if outgoing.reported => {}
                     State::Released { fate, .. } if fate.reported => {}
@@ -560,14 +504,14 @@ impl Outbound {
                     }
                     State::Released { kept: Some(outgoing), .. } => requeue.push(*outgoing),
                     State::Released { fate, .. } => in_doubt.push(fate),
-                    State::Free | State::Abandoned | State::Request(_) => {
+                    State::Free | State::Abandoned(_) | State::Request(_) => {
                         unreachable!("the lists hold messages")
                     }
                 }
             }
         }
         for i in 0..self.slots.len() {
-            if matches!(self.slots[i].state, State::Abandoned) {
+            if matches!(self.slots[i].state, State::Abandoned(_)) {
                 self.release(i as u16 + 1);
             }
         }
@@ -602,7 +546,7 @@ impl Outbound {
                 let (fate, reported) = match &mut slot.state {
                     State::Publish(outgoing) => (outgoing.fate(), &mut outgoing.reported),
                     State::Released { fate, .. } => (*fate, &mut fate.reported),
-                    State::Free | State::Abandoned | State::Request(_) => {
+                    State::Free | State::Abandoned(_) | State::Request(_) => {
                         unreachable!("the lists hold messages")
                     }
                 };

@@ -7,7 +7,8 @@ use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType,
 /// Past this the session makes no more PUBLISHes until the driver has taken what there is: one large write's worth.
 const ENOUGH: usize = 64 * 1024;
 
-/// Past this not even acknowledgements are made: a server that does not read gets no more memory of ours.
+/// Past this many bytes of them not even acknowledgements are made: a server that does not read gets no more memory of
+/// ours.
 const TOO_MUCH: usize = 1024 * 1024;
 
 #[derive(Debug)]
@@ -16,11 +17,13 @@ pub(crate) struct Output {
     pub(crate) version: Version,
     /// How many bytes of this connection were handed out.
     handed_out: u64,
+    /// How many of the bytes here answer what the server has sent.
+    answers: usize,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0 }
+        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0, answers: 0 }
     }
 
     /// A new connection; nothing of an old one is left.
@@ -28,6 +31,7 @@ impl Output {
         self.buffer.clear();
         self.version = version;
         self.handed_out = 0;
+        self.answers = 0;
     }
 
     /// Where in the connection's bytes the next packet begins.
@@ -50,8 +54,10 @@ impl Output {
         self.buffer.len() < ENOUGH
     }
 
+    /// Whether what the server sends makes more answers than it takes. Messages of ours do not count: while a large
+    /// one is on its way the server must be listened to.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.buffer.len() > TOO_MUCH
+        self.answers > TOO_MUCH
     }
 
     /// Moves everything to `out`.
@@ -59,6 +65,7 @@ impl Output {
         let n = self.buffer.len();
         out.append(&mut self.buffer);
         self.handed_out += n as u64;
+        self.answers = 0;
         n
     }
 
@@ -83,6 +90,15 @@ impl Output {
         let [high, low] = packet_identifier.get().to_be_bytes();
         let flags = if matches!(packet_type, PacketType::PubRel) { 2 } else { 0 };
         self.buffer.block().put_slice(&[packet_type.as_u8() << 4 | flags, 2, high, low]);
+        self.answers += 4;
+    }
+
+    /// An acknowledgement with a reason code.
+    pub(crate) fn answer(&mut self, packet: &Packet) -> Result<(), EncodeError> {
+        let before = self.buffer.len();
+        self.packet(packet)?;
+        self.answers += self.buffer.len() - before;
+        Ok(())
     }
 
     pub(crate) fn packet(&mut self, packet: &Packet) -> Result<(), EncodeError> {

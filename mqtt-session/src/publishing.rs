@@ -2,12 +2,16 @@
 
 use crate::error::Details;
 use crate::event::{Accepted, Settled};
-use crate::outbound::{Acked, Enqueued, Fate, Outgoing, send_qos0};
+use crate::outbound::{Acked, Resent, send_qos0};
+use crate::queue::{Enqueued, Fate, Outgoing};
 use crate::session::Phase;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
+use bytes::{Buf, BytesMut};
 use core::time::Duration;
-use martlet_proto::{Ack, Packet, PacketType, PubAck, PubRelReasonCode, QoS, Version};
+use martlet_proto::{
+    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubRelReasonCode, QoS, Version,
+};
 
 impl Session {
     /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued within the bounds.
@@ -62,11 +66,31 @@ impl Session {
             }
         }
         self.next_operation += 1;
-        if let Some(at) = expires_at {
-            let sooner = self.timers.get(Timer::Expiry).map_or(at, |timer| timer.min(at));
-            self.timers.set(Timer::Expiry, sooner);
-        }
+        self.expire_at(expires_at);
         Ok(Accepted::Pending(operation))
+    }
+
+    /// Publishes a message of QoS 0, by reference, if it can go into the output at once; `Ok(false)` says that
+    /// [`publish`](Self::publish) is the way. What only a queued message needs costs nothing here.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it cannot be accepted; nothing has changed then.
+    #[inline]
+    pub fn publish_at_once(&mut self, message: &Publish) -> Result<bool, PublishError> {
+        // With properties there may be an expiry, which needs the time.
+        if message.qos != QoS::AtMostOnce || !message.properties.is_empty() || !self.has_output_room() {
+            return Ok(false);
+        }
+        self.limits.check(message, self.output.version)?;
+        self.next_operation += 1;
+        self.output.publish(message, Delivery::AtMostOnce, None).expect("checked against the limits before");
+        Ok(true)
+    }
+
+    /// Something in the queue expires then.
+    pub(crate) fn expire_at(&mut self, at: Option<Instant>) {
+        let next = self.timers.get(Timer::Expiry).into_iter().chain(at).min();
+        self.timers.set(Timer::Expiry, next);
     }
 
     pub(crate) fn window(&self) -> usize {
@@ -83,8 +107,13 @@ impl Session {
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
+        self.await_acknowledgement((id, operation));
+    }
+
+    #[inline]
+    fn await_acknowledgement(&mut self, message: (PacketIdentifier, OperationId)) {
         if self.config.publish_timeout.is_some() {
-            self.publish_deadlines.expect(self.output.position(), (id, operation));
+            self.publish_deadlines.expect(self.output.position(), message);
         }
     }
 
@@ -97,11 +126,18 @@ impl Session {
         while self.output.has_room() {
             let limits = &self.limits;
             let resent = self.outbound.pump_resend(window, now, &mut self.output, |outgoing| {
+                if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
+                    return Err(PublishError::Expired);
+                }
                 limits.check(&outgoing.message, version)
             });
             match resent {
-                Some(Ok(())) => continue,
-                Some(Err((fate, error))) => {
+                Some(Resent::Again) => continue,
+                Some(Resent::FirstTime(id, operation)) => {
+                    self.await_acknowledgement((id, operation));
+                    continue;
+                }
+                Some(Resent::Failed(fate, error)) => {
                     self.report(fate, Err(error));
                     continue;
                 }
@@ -126,6 +162,40 @@ impl Session {
         }
     }
 
+    /// Handles the acknowledgements of the usual, short form at the front of `input`, without making packets of them.
+    /// Returns whether there was one.
+    #[inline]
+    pub(crate) fn handle_short_acks(&mut self, input: &mut BytesMut) -> bool {
+        let mut at = 0;
+        while let Some(&[first, 2, high, low]) = input.get(at..at + 4) {
+            let Some(id) = PacketIdentifier::new(u16::from_be_bytes([high, low])) else { break };
+            let may_read = matches!(self.phase, Phase::Connected | Phase::Draining)
+                && self.config.maximum_packet_size >= 4
+                && self.wants_input();
+            if !may_read {
+                break;
+            }
+            match first {
+                0x40 => {
+                    let acked = self.outbound.handle_puback(id);
+                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
+                }
+                0x50 => self.handle_pubrec_success(id),
+                0x62 => self.inbound.handle_pubrel(id, &mut self.output),
+                0x70 => {
+                    let acked = self.outbound.handle_pubcomp(id);
+                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
+                }
+                _ => break,
+            }
+            at += 4;
+        }
+        if at > 0 {
+            input.advance(at);
+        }
+        at > 0
+    }
+
     pub(crate) fn handle_puback(&mut self, ack: PubAck) {
         let acked = self.outbound.handle_puback(ack.packet_identifier);
         self.acknowledged(&acked, || outcome(ack));
@@ -137,6 +207,11 @@ impl Session {
             let acked = self.outbound.handle_pubrec_error(id);
             return self.acknowledged(&acked, || outcome(ack));
         }
+        self.handle_pubrec_success(id);
+    }
+
+    #[inline]
+    fn handle_pubrec_success(&mut self, id: PacketIdentifier) {
         match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
             Acked::Released => self.output.short_ack(PacketType::PubRel, id),
             _ => {
@@ -144,7 +219,7 @@ impl Session {
                 self.counters.unexpected_acknowledgements += 1;
                 if self.output.version.has_properties() {
                     let answer = Ack::new(id, PubRelReasonCode::PacketIdentifierNotFound);
-                    self.output.packet(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
+                    self.output.answer(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
                 } else {
                     self.output.short_ack(PacketType::PubRel, id);
                 }
@@ -175,7 +250,7 @@ impl Session {
 
 fn outcome(ack: PubAck) -> Result<Settled, PublishError> {
     let reason = ack.reason;
-    let details = Details::new(ack.reason_string, ack.user_properties);
+    let details = ack.properties.and_then(|p| Details::new(p.reason_string, p.user_properties));
     if reason.is_error() {
         Err(PublishError::Refused { reason, details })
     } else {

@@ -16,16 +16,19 @@ impl Session {
         };
         let limits = &self.config.inbound;
         if publish.delivery().qos() == QoS::AtMostOnce {
-            if self.inbound.is_full(limits) && !self.make_room_for_qos0() {
-                self.inbound_dropped += 1;
-                self.counters.inbound_dropped += 1;
-                return Ok(());
+            // A large message may need the room of several small ones.
+            while self.inbound.is_full(&self.config.inbound) {
+                if !self.make_room_for_qos0() {
+                    self.inbound_dropped += 1;
+                    self.counters.inbound_dropped += 1;
+                    return Ok(());
+                }
             }
-        } else if self.output.version.has_properties() {
-            if self.inbound.unacknowledged() >= usize::from(limits.receive_maximum.get()) {
-                return Err(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded));
-            }
-        } else if self.inbound.is_full(limits) {
+        } else if self.output.version.has_properties()
+            && self.inbound.unacknowledged() >= usize::from(limits.allowed().get())
+        {
+            return Err(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded));
+        } else if self.inbound.is_overrun(limits) && !self.inbound.knows(publish.delivery()) {
             return Err(ConnectionError::InboundOverrun);
         }
         if let Arrived::Deliver(message) = self.inbound.arrive(publish, aliased, &mut self.output) {

@@ -9,8 +9,8 @@ use crate::{ConnectionError, Event, Instant, Misbehaviour, OperationId, RequestE
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use martlet_proto::{
-    Packet, PacketIdentifier, SubAck, Subscribe as SubscribePacket, UnsubAck, UnsubAckReasonCode,
-    Unsubscribe as UnsubscribePacket,
+    Packet, PacketIdentifier, SubAck, SubAckReasonCode, Subscribe as SubscribePacket, UnsubAck,
+    UnsubAckReasonCode, Unsubscribe as UnsubscribePacket,
 };
 
 impl Session {
@@ -73,23 +73,19 @@ impl Session {
         Ok(operation)
     }
 
-    pub(crate) fn request(
-        &mut self,
-        _now: Instant,
-        mut kind: RequestKind,
-    ) -> Result<OperationId, RequestError> {
+    pub(crate) fn request(&mut self, _now: Instant, kind: RequestKind) -> Result<OperationId, RequestError> {
         if self.ended {
             return Err(RequestError::Closed);
         }
         let operation = OperationId(self.next_operation);
+        let request = Request { operation: Some(operation), order: operation.get(), awaited: false, kind };
         if self.phase == Phase::Connected {
-            self.adapt(&mut kind)?;
-            self.write_request(Request { operation: Some(operation), kind })?;
+            self.write_request(request).map_err(|(_, error)| error)?;
         } else if self.requests.pending.len() < MAX_PENDING {
-            if let RequestKind::Unsubscribe(packet) = &kind {
-                packet.filters.iter().for_each(|filter| self.requests.unregister(filter));
+            if let RequestKind::Unsubscribe(packet) = &request.kind {
+                self.requests.unregister(&packet.filters, request.order);
             }
-            self.requests.pending.push_back(Request { operation: Some(operation), kind });
+            self.requests.pending.push_back(request);
         } else {
             return Err(RequestError::TooMany);
         }
@@ -97,17 +93,19 @@ impl Session {
         Ok(operation)
     }
 
-    /// Fits a request to this server.
-    pub(crate) fn adapt(&mut self, kind: &mut RequestKind) -> Result<(), RequestError> {
+    /// Fits the packet of a request to this server; the request stays as it was, for other servers.
+    fn adapt(&mut self, packet: &mut Packet) -> Result<(), RequestError> {
         let version = self.output.version;
-        let user_properties = match kind {
-            RequestKind::Subscribe(packet) | RequestKind::Restore(packet) => {
-                let SubscribePacket { subscriptions, subscription_identifier, .. } = packet;
+        let user_properties = match packet {
+            Packet::Subscribe(packet) => {
+                let SubscribePacket { subscriptions, subscription_identifier, user_properties, .. } =
+                    &mut **packet;
                 self.counters.left_out_in_3x +=
                     self.limits.adapt(subscriptions, subscription_identifier, version)?;
-                &mut packet.user_properties
+                user_properties
             }
-            RequestKind::Unsubscribe(packet) => &mut packet.user_properties,
+            Packet::Unsubscribe(packet) => &mut packet.user_properties,
+            _ => return Ok(()),
         };
         if !version.has_properties() && !user_properties.is_empty() {
             user_properties.clear();
@@ -116,41 +114,59 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn write_request(&mut self, mut request: Request) -> Result<(), RequestError> {
-        let version = self.output.version;
-        let size = request.kind.packet(PacketIdentifier::MIN).encoded_len(version);
+    /// Writes a request, or gives it back.
+    fn write_request(&mut self, request: Request) -> Result<(), (Box<Request>, RequestError)> {
+        let mut packet = request.kind.packet();
+        let mut request = Box::new(request);
+        if let Err(error) = self.adapt(&mut packet) {
+            return Err((request, error));
+        }
+        let size = packet.encoded_len(self.output.version);
         let limit = self.limits.maximum_packet_size as usize;
         if size > limit {
-            return Err(RequestError::PacketTooLarge { size, limit });
+            return Err((request, RequestError::PacketTooLarge { size, limit }));
         }
-        if let RequestKind::Unsubscribe(packet) = &request.kind {
-            packet.filters.iter().for_each(|filter| self.requests.unregister(filter));
-        }
-        let operation = request.operation;
-        let position = self.output.position();
-        let Ok(id) = self.outbound.start_request(Box::new(request), position) else {
-            return Err(RequestError::TooMany);
+        let (operation, order) = (request.operation, request.order);
+        request.awaited = true;
+        let id = match self.outbound.start_request(request, self.output.position()) {
+            Ok(id) => id,
+            Err(request) => return Err((request, RequestError::TooMany)),
         };
-        let request = self.outbound.request(id).expect("started a moment ago");
-        let packet = request.kind.packet(id);
+        match &mut packet {
+            Packet::Subscribe(packet) => packet.packet_identifier = id,
+            Packet::Unsubscribe(packet) => {
+                packet.packet_identifier = id;
+                self.requests.unregister(&packet.filters, order);
+            }
+            _ => {}
+        }
         self.output.packet(&packet).expect("checked and adapted before");
         self.requests.outstanding += 1;
-        if let Some(operation) = operation {
-            self.requests.deadlines.expect(self.output.position(), Waiting::Request(id, operation));
-        }
+        self.requests.deadlines.expect(self.output.position(), Waiting::Request(id, operation));
         Ok(())
     }
 
     /// Sends a request that has waited for the connection.
-    pub(crate) fn send_request(&mut self, mut request: Request) {
-        let (operation, is_unsubscribe) =
-            (request.operation, matches!(request.kind, RequestKind::Unsubscribe(_)));
-        let written = match self.adapt(&mut request.kind) {
-            Ok(()) => self.write_request(request),
-            Err(error) => Err(error),
-        };
-        if let (Err(error), Some(operation)) = (written, operation) {
-            self.events.push_back(failed(operation, is_unsubscribe, error));
+    pub(crate) fn send_request(&mut self, request: Request) {
+        let Err((request, error)) = self.write_request(request) else { return };
+        match (request.kind, request.operation) {
+            (RequestKind::Restore(packet), _) => {
+                let given_up = self.requests.give_up_restoring(packet, SubAckReasonCode::QuotaExceeded);
+                self.events.push_back(Event::Resubscribed(given_up));
+            }
+            (kind, Some(operation)) => {
+                let is_unsubscribe = matches!(kind, RequestKind::Unsubscribe(_));
+                self.events.push_back(failed(operation, is_unsubscribe, error));
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Makes the subscriptions again that the server has lost.
+    pub(crate) fn restore_subscriptions(&mut self) {
+        let refused = self.requests.restore(&self.limits);
+        if !refused.is_empty() {
+            self.events.push_back(Event::Resubscribed(refused));
         }
     }
 
@@ -159,7 +175,10 @@ impl Session {
             return;
         }
         self.output.packet(&Packet::PingReq).expect("a PINGREQ");
-        self.requests.pings.push_back(operation);
+        // A server that sends anything but PINGRESPs makes no memory of them.
+        if operation.is_some() || self.requests.pings.len() < usize::from(u16::MAX) {
+            self.requests.pings.push_back(operation);
+        }
         self.ping_queued = true;
     }
 
@@ -174,8 +193,7 @@ impl Session {
                 return Ok(());
             }
         }
-        let request = self.outbound.finish_request(id).expect("looked at a moment ago");
-        self.requests.outstanding -= 1;
+        let request = self.finish_request(id);
         let (packet, restore) = match request.kind {
             RequestKind::Subscribe(packet) => (packet, false),
             RequestKind::Restore(packet) => (packet, true),
@@ -186,7 +204,8 @@ impl Session {
             if restore {
                 restored.push((subscription.filter.clone(), reason));
             }
-            self.requests.register(subscription, packet.subscription_identifier, reason);
+            let identifier = packet.subscription_identifier;
+            self.requests.register(subscription, identifier, request.order, reason);
         }
         if restore {
             self.events.push_back(Event::Resubscribed(restored));
@@ -214,11 +233,10 @@ impl Session {
         } else {
             reasons.resize(asked, UnsubAckReasonCode::Success);
         }
-        let request = self.outbound.finish_request(id).expect("looked at a moment ago");
-        self.requests.outstanding -= 1;
+        let request = self.finish_request(id);
         if let RequestKind::Unsubscribe(packet) = &request.kind {
-            // A SUBACK may have come in between.
-            packet.filters.iter().for_each(|filter| self.requests.unregister(filter));
+            // The SUBACK of an earlier subscribe may have come in between.
+            self.requests.unregister(&packet.filters, request.order);
         }
         if let Some(operation) = request.operation {
             let details = Details::new(unsuback.reason_string, unsuback.user_properties);
@@ -227,23 +245,47 @@ impl Session {
         Ok(())
     }
 
+    fn finish_request(&mut self, id: PacketIdentifier) -> Box<Request> {
+        let request = self.outbound.finish_request(id).expect("looked at a moment ago");
+        self.requests.outstanding -= usize::from(request.awaited);
+        request
+    }
+
+    /// Requests whose packets have just left wait from now on.
+    pub(crate) fn requests_handed_out(&mut self, now: Instant) {
+        let requests = &mut self.requests;
+        if requests.deadlines.is_departing_empty() {
+            return;
+        }
+        if !requests.deadlines.handed_out(self.output.handed_out(), now + self.config.request_timeout) {
+            return;
+        }
+        // PINGRESPs come in order: what is older than the first that is awaited has been answered.
+        let first_ping = requests.pings.iter().flatten().next().copied();
+        let outbound = &self.outbound;
+        requests.deadlines.tidy(requests.outstanding + requests.pings.len(), |waiting| match *waiting {
+            Waiting::Request(id, operation) => outbound.is_awaited(id, operation),
+            Waiting::Ping(operation) => first_ping.is_some_and(|first| operation >= first),
+        });
+        self.timers.set(Timer::Request, requests.deadlines.next());
+    }
+
     pub(crate) fn expire_requests(&mut self, now: Instant) {
         while let Some(waiting) = self.requests.deadlines.expire(now) {
             match waiting {
                 Waiting::Request(id, operation) => {
-                    let Some(request) = self.outbound.request(id).filter(|r| r.operation == Some(operation))
-                    else {
+                    if !self.outbound.is_awaited(id, operation) {
                         continue;
-                    };
+                    }
+                    let request = self.outbound.request(id).expect("looked at a moment ago");
                     // The identifier stays taken: the answer may still come.
                     request.operation = None;
-                    let event = match request.kind {
-                        RequestKind::Unsubscribe(_) => {
-                            Event::Unsubscribed { operation, result: Err(RequestError::Timeout) }
-                        }
-                        _ => Event::Subscribed { operation, result: Err(RequestError::Timeout) },
-                    };
-                    self.events.push_back(event);
+                    request.awaited = false;
+                    self.requests.outstanding -= 1;
+                    if let Some(operation) = operation {
+                        let is_unsubscribe = matches!(request.kind, RequestKind::Unsubscribe(_));
+                        self.events.push_back(failed(operation, is_unsubscribe, RequestError::Timeout));
+                    }
                 }
                 Waiting::Ping(operation) => {
                     if let Some(ping) = self.requests.pings.iter_mut().find(|ping| **ping == Some(operation))

@@ -7,7 +7,7 @@
 //!      └──connection lost─────┘
 //! ```
 
-use crate::{Instant, OperationId};
+use crate::{Instant, Limits, OperationId};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use martlet_proto::{
@@ -26,6 +26,10 @@ const RESTORE_SIZE: usize = 8 * 1024;
 pub(crate) struct Request {
     /// `None`: nobody waits, or nobody any more.
     pub(crate) operation: Option<OperationId>,
+    /// Larger for later requests of the application; 0 for those of the session.
+    pub(crate) order: u64,
+    /// It was sent on this connection, and its time is not over.
+    pub(crate) awaited: bool,
     pub(crate) kind: RequestKind,
 }
 
@@ -38,17 +42,11 @@ pub(crate) enum RequestKind {
 }
 
 impl RequestKind {
-    /// The packet, with this identifier.
-    pub(crate) fn packet(&mut self, packet_identifier: PacketIdentifier) -> Packet {
+    /// Its packet; the identifier is not known yet.
+    pub(crate) fn packet(&self) -> Packet {
         match self {
-            Self::Subscribe(packet) | Self::Restore(packet) => {
-                packet.packet_identifier = packet_identifier;
-                packet.clone().into()
-            }
-            Self::Unsubscribe(packet) => {
-                packet.packet_identifier = packet_identifier;
-                packet.clone().into()
-            }
+            Self::Subscribe(packet) | Self::Restore(packet) => packet.clone().into(),
+            Self::Unsubscribe(packet) => packet.clone().into(),
         }
     }
 }
@@ -56,7 +54,7 @@ impl RequestKind {
 /// Whose answer is awaited until a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    Request(PacketIdentifier, OperationId),
+    Request(PacketIdentifier, Option<OperationId>),
     Ping(OperationId),
 }
 
@@ -79,6 +77,11 @@ impl<T: Copy> Deadlines<T> {
         self.departing.push_back((packet_end, what));
     }
 
+    #[inline]
+    pub(crate) fn is_departing_empty(&self) -> bool {
+        self.departing.is_empty()
+    }
+
     /// Bytes up to `upto` have left. Returns whether deadlines were added.
     pub(crate) fn handed_out(&mut self, upto: u64, deadline: Instant) -> bool {
         let mut any = false;
@@ -98,11 +101,15 @@ impl<T: Copy> Deadlines<T> {
     }
 
     /// Forgets what is over, once there is much of it.
-    pub(crate) fn tidy(&mut self, live: usize, is_live: impl FnMut(&T) -> bool) {
-        let mut is_live = is_live;
+    pub(crate) fn tidy(&mut self, live: usize, mut is_live: impl FnMut(&T) -> bool) {
         if self.waiting.len() > 2 * live + 64 {
             self.waiting.retain(|(_, what)| is_live(what));
         }
+    }
+
+    /// The connection is gone: what has not left does not leave.
+    pub(crate) fn forget_departing(&mut self) {
+        self.departing.clear();
     }
 
     pub(crate) fn clear(&mut self) {
@@ -132,6 +139,8 @@ pub(crate) struct Requests {
 struct Registered {
     subscription: Subscription,
     identifier: Option<SubscriptionIdentifier>,
+    /// Of the request that made it.
+    order: u64,
 }
 
 impl Requests {
@@ -140,17 +149,24 @@ impl Requests {
         &mut self,
         subscription: Subscription,
         identifier: Option<SubscriptionIdentifier>,
+        order: u64,
         reason: SubAckReasonCode,
     ) {
         if reason.is_error() {
             self.registry.remove(&subscription.filter);
         } else {
-            self.registry.insert(subscription.filter.clone(), Registered { subscription, identifier });
+            let filter = subscription.filter.clone();
+            self.registry.insert(filter, Registered { subscription, identifier, order });
         }
     }
 
-    pub(crate) fn unregister(&mut self, filter: &TopicFilter) {
-        self.registry.remove(filter);
+    /// Subscriptions that were made before this request are over.
+    pub(crate) fn unregister(&mut self, filters: &[TopicFilter], order: u64) {
+        for filter in filters {
+            if self.registry.get(filter).is_some_and(|registered| registered.order < order) {
+                self.registry.remove(filter);
+            }
+        }
     }
 
     /// The filters that are subscribed to.
@@ -158,10 +174,17 @@ impl Requests {
         self.registry.keys()
     }
 
-    /// The server has lost the session: asks for all subscriptions again, before anything that waits.
-    pub(crate) fn restore(&mut self, maximum_packet_size: u32) {
+    /// The server has lost the session: asks for all subscriptions again, before anything that waits. Gives back
+    /// those that this server does not take; they are over.
+    pub(crate) fn restore(&mut self, limits: &Limits) -> Vec<(TopicFilter, SubAckReasonCode)> {
         self.pending.retain(|request| !matches!(request.kind, RequestKind::Restore(_)));
-        let limit = RESTORE_SIZE.min(maximum_packet_size as usize);
+        let limit = RESTORE_SIZE.min(limits.maximum_packet_size as usize);
+        let mut refused = Vec::new();
+        self.registry.retain(|filter, registered| {
+            let refusal = limits.refusal(&registered.subscription);
+            refused.extend(refusal.map(|(reason, _)| (filter.clone(), reason)));
+            refusal.is_none()
+        });
         let mut by_identifier: BTreeMap<Option<SubscriptionIdentifier>, Vec<Subscription>> = BTreeMap::new();
         for registered in self.registry.values() {
             by_identifier.entry(registered.identifier).or_default().push(registered.subscription.clone());
@@ -189,8 +212,20 @@ impl Requests {
                 user_properties: UserProperties::new(),
                 subscriptions,
             };
-            self.pending.push_front(Request { operation: None, kind: RequestKind::Restore(subscribe) });
+            let kind = RequestKind::Restore(subscribe);
+            self.pending.push_front(Request { operation: None, order: 0, awaited: false, kind });
         }
+        refused
+    }
+
+    /// A restoring SUBSCRIBE cannot be sent: its subscriptions are over.
+    pub(crate) fn give_up_restoring(
+        &mut self,
+        restore: Subscribe,
+        reason: SubAckReasonCode,
+    ) -> Vec<(TopicFilter, SubAckReasonCode)> {
+        let filters = restore.subscriptions.into_iter().map(|subscription| subscription.filter);
+        filters.inspect(|filter| drop(self.registry.remove(filter))).map(|filter| (filter, reason)).collect()
     }
 
     /// The connection is gone: what was sent and not answered waits for the next. What nobody waits for is forgotten,

@@ -1,14 +1,15 @@
 //! The session: all transitions of a connection's life are in this file.
 
-use crate::event::{AckToken, Connected, Settled};
+use crate::event::{AckToken, Connected, Counters, Settled};
 use crate::inbound::Inbound;
-use crate::outbound::{Fate, Outbound};
+use crate::outbound::Outbound;
 use crate::output::Output;
+use crate::queue::Fate;
 use crate::requests::{Deadlines, Requests};
 use crate::timers::{Timer, Timers};
 use crate::{
-    Awaited, Config, ConnectOptions, ConnectionError, Event, Farewell, Instant, Limits, Misbehaviour,
-    OperationId, PublishError, Refusal, RequestError, SendBuffer,
+    Awaited, Config, ConnectOptions, ConnectionError, DisconnectOptions, Event, Farewell, Instant, Limits,
+    Misbehaviour, OperationId, PublishError, Refusal, RequestError, SendBuffer,
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -17,7 +18,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
     ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, QoS,
-    TopicFilter, UserProperties, Utf8String, Version,
+    TopicFilter, Utf8String, Version, Will,
 };
 
 /// What the session outlives the connection by when the configuration does not say, in seconds: long enough for a
@@ -83,47 +84,6 @@ pub(crate) enum Phase {
     Connected,
     Draining,
     Closing,
-}
-
-/// Things that were tolerated or left out, since the session began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Acknowledgements that nobody waited for: late, repeated or foreign.
-    pub unexpected_acknowledgements: u64,
-    /// Properties and options that the version of the connection had no spelling for.
-    pub left_out_in_3x: u64,
-    /// QoS 0 messages dropped because too many waited to be taken.
-    pub inbound_dropped: u64,
-}
-
-/// How to end a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DisconnectOptions {
-    /// What to tell the server. In 3.x only a normal disconnection can be told; with another reason the connection
-    /// is closed without a DISCONNECT, so that the will is published. Default: normal disconnection.
-    pub reason: DisconnectReasonCode,
-    /// How long to wait until everything accepted is settled. Default: not at all.
-    pub drain: Duration,
-    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
-    /// configuration says.
-    pub session_expiry_interval: Option<u32>,
-    /// For people (MQTT 5).
-    pub reason_string: Option<Utf8String>,
-    /// Name-value pairs of the users' own (MQTT 5).
-    pub user_properties: UserProperties,
-}
-
-impl Default for DisconnectOptions {
-    fn default() -> Self {
-        Self {
-            reason: DisconnectReasonCode::NormalDisconnection,
-            drain: Duration::ZERO,
-            session_expiry_interval: None,
-            reason_string: None,
-            user_properties: UserProperties::new(),
-        }
-    }
 }
 
 impl Session {
@@ -287,6 +247,11 @@ impl Session {
         self.timers.set(Timer::ConnAck, now + self.config.connect_timeout);
         // In 3.x a clean session is clean each time; in MQTT 5 only the first connection starts clean.
         self.clean_start = self.config.clean_start && !(self.established && version.has_properties());
+        if !version.has_properties() {
+            let has_properties = |will: &Will| will.delay_interval.is_some() || !will.properties.is_empty();
+            self.counters.left_out_in_3x += u64::from(!connect.user_properties.is_empty())
+                + u64::from(connect.will.as_deref().is_some_and(has_properties));
+        }
         let connect = self.connect(connect);
         if let Err(what) = self.output.packet(&connect.into()) {
             self.close_with(ConnectionError::CannotConnect { version, what });
@@ -298,7 +263,7 @@ impl Session {
         let properties = if options.version.has_properties() {
             ConnectProperties {
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
-                receive_maximum: Some(config.inbound.receive_maximum).filter(|&n| n != NonZeroU16::MAX),
+                receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
                 user_properties: options.user_properties,
@@ -335,10 +300,13 @@ impl Session {
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
         if input.len() > self.unread && !matches!(self.phase, Phase::Closed | Phase::Closing) {
             self.last_received = now;
-            // Any byte answers for the link.
-            self.timers.stop(Timer::PingResponse);
-            self.arm_keep_alive();
+            // Any byte answers for the link. Otherwise the next PINGREQ only becomes due later.
+            if self.timers.get(Timer::PingResponse).is_some() {
+                self.timers.stop(Timer::PingResponse);
+                self.arm_keep_alive();
+            }
         }
+        self.inbound.begin_turn();
         loop {
             if matches!(self.phase, Phase::Closed | Phase::Closing) {
                 input.clear();
@@ -347,9 +315,12 @@ impl Session {
             if !self.wants_input() {
                 break;
             }
+            if self.handle_short_acks(input) {
+                continue;
+            }
             let done = match Packet::decode(input, self.output.version, self.config.maximum_packet_size) {
                 Ok(None) => break,
-                Ok(Some(packet)) => self.handle_packet(now, packet),
+                Ok(Some(packet)) => self.handle_packet(packet),
                 Err(error) => Err(ConnectionError::Malformed(error)),
             };
             if let Err(error) = done {
@@ -360,13 +331,13 @@ impl Session {
         self.finish_drain();
     }
 
-    fn handle_packet(&mut self, now: Instant, packet: Packet) -> Result<(), ConnectionError> {
+    fn handle_packet(&mut self, packet: Packet) -> Result<(), ConnectionError> {
         match packet {
             Packet::Disconnect(packet) if self.output.version.has_properties() => {
                 return self.handle_disconnect(*packet);
             }
             Packet::ConnAck(packet) if self.phase == Phase::Connecting => {
-                return self.handle_connack(now, *packet);
+                return self.handle_connack(*packet);
             }
             packet if self.phase == Phase::Connecting => {
                 return Err(ConnectionError::PeerMisbehaved(Misbehaviour::BeforeConnAck(
@@ -403,7 +374,7 @@ impl Session {
         Ok(())
     }
 
-    fn handle_connack(&mut self, now: Instant, connack: ConnAck) -> Result<(), ConnectionError> {
+    fn handle_connack(&mut self, connack: ConnAck) -> Result<(), ConnectionError> {
         if connack.reason.is_error() {
             let ConnAck { reason, properties, .. } = connack;
             return Err(ConnectionError::Refused(Box::new(Refusal {
@@ -416,10 +387,11 @@ impl Session {
         let version = self.output.version;
         // 3.1 cannot say; what it should have, it has.
         let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
+        let surprising = connack.session_present && !self.established;
         if session_present && self.clean_start {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionPresentAfterCleanStart));
         }
-        if session_present && !self.established && self.config.strict_session_present {
+        if surprising && self.config.strict_session_present {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionUnknown));
         }
         let expiry = if version.has_properties() { self.session_expiry() } else { 0 };
@@ -437,17 +409,20 @@ impl Session {
             for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
                 self.report(fate, Err(PublishError::InDoubt));
             }
+            // Messages with an expiry may be back in the queue.
+            self.expire_at(self.outbound.next_expiry());
         }
-        // 3.1 cannot say that it lost the session; asking again does no harm.
-        if self.established && (!session_present || version == Version::V3_1) {
-            self.requests.restore(self.limits.maximum_packet_size);
-        }
+        let again = self.established;
         self.established = true;
         self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
+        // 3.1 cannot say that it lost the session; asking again does no harm.
+        if again && (!session_present || version == Version::V3_1) {
+            self.restore_subscriptions();
+        }
         while let Some(request) = self.requests.pending.pop_front() {
             self.send_request(request);
         }
-        self.pump(now);
+        // Messages follow when bytes are asked for: what is left of an expiry interval is then right.
         Ok(())
     }
 
@@ -466,14 +441,21 @@ impl Session {
     /// The time is `now`; timers that have run out do their work. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         for timer in Timer::ALL {
-            let Some(due) = self.timers.expire(timer, now) else { continue };
+            if self.timers.expire(timer, now).is_none() {
+                continue;
+            }
             match timer {
                 Timer::ConnAck => self.fail(ConnectionError::Timeout(Awaited::ConnAck)),
                 Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
                 Timer::KeepAlive => {
+                    // What was sent and received since the timer was set has moved it.
+                    self.arm_keep_alive();
+                    let Some(due) = self.timers.expire(timer, now) else { continue };
                     self.send_ping(None);
-                    // It counts from when the PINGREQ was due, whether or not the socket takes it.
+                    // It counts from when the PINGREQ was due, whether or not the socket takes it. What has arrived
+                    // since then, while nobody looked at the clock, has answered.
                     if self.timers.get(Timer::PingResponse).is_none() {
+                        let due = due.max(self.last_received);
                         self.timers.set(Timer::PingResponse, due + self.config.ping_timeout);
                     }
                     self.arm_keep_alive();
@@ -516,10 +498,8 @@ impl Session {
             self.end();
         }
         self.phase = Phase::Closed;
-        let expiry = self.timers.get(Timer::Expiry);
-        self.timers = Timers::default();
-        self.timers.set(Timer::Expiry, expiry.filter(|_| !self.ended));
-        self.publish_deadlines.clear();
+        self.timers.stop_connection();
+        self.publish_deadlines.forget_departing();
         self.ping_queued = false;
         self.unread = 0;
         self.goodbye = None;
@@ -551,9 +531,15 @@ impl Session {
         self.ended = true;
         match self.phase {
             Phase::Closed | Phase::Closing => self.end(),
-            Phase::Connecting => {
+            Phase::Connecting if self.output.handed_out() == 0 => {
+                self.output.open(self.output.version);
                 self.end();
                 self.close_with(ConnectionError::ClosedHere);
+            }
+            Phase::Connecting => {
+                // A server that has the CONNECT would publish the will if it did not hear goodbye.
+                self.goodbye = Some(Box::new(options));
+                self.say_goodbye();
             }
             Phase::Connected | Phase::Draining => {
                 self.phase = Phase::Draining;
@@ -606,6 +592,8 @@ impl Session {
             self.report(fate, Err(PublishError::Closed));
         }
         self.timers.stop(Timer::Expiry);
+        self.timers.stop(Timer::PublishTimeout);
+        self.publish_deadlines.clear();
         self.fail_pending();
     }
 
@@ -622,13 +610,13 @@ impl Session {
             return 0;
         }
         self.last_sent = now;
-        self.ping_queued = false;
-        self.arm_keep_alive();
-        let upto = self.output.handed_out();
-        if self.requests.deadlines.handed_out(upto, now + self.config.request_timeout) {
-            self.timers.set(Timer::Request, self.requests.deadlines.next());
+        if self.ping_queued {
+            self.ping_queued = false;
+            self.arm_keep_alive();
         }
+        self.requests_handed_out(now);
         if let Some(timeout) = self.config.publish_timeout {
+            let upto = self.output.handed_out();
             if self.publish_deadlines.handed_out(upto, now + timeout) {
                 let outbound = &self.outbound;
                 self.publish_deadlines
@@ -683,16 +671,16 @@ impl Session {
 
     fn close_with(&mut self, error: ConnectionError) {
         self.phase = Phase::Closing;
-        let expiry = self.timers.get(Timer::Expiry);
-        self.timers = Timers::default();
-        self.timers.set(Timer::Expiry, expiry);
+        self.timers.stop_connection();
+        // They are this server's; the next may have others.
+        self.limits = Limits::unknown();
         self.error = Some(error);
         self.error_told = false;
     }
 
     /// The next PINGREQ: a margin before the keep alive has passed without anything sent, or when it has passed
-    /// without anything received (MQTT 5 §3.1.2.10).
-    #[inline]
+    /// without anything received (MQTT 5 §3.1.2.10). It is set when it may have become sooner; that it has become later
+    /// is found out when it runs out.
     fn arm_keep_alive(&mut self) {
         if self.limits.keep_alive == 0 || !matches!(self.phase, Phase::Connected | Phase::Draining) {
             return self.timers.stop(Timer::KeepAlive);
@@ -701,7 +689,7 @@ impl Session {
         let margin = self.config.keep_alive_margin.unwrap_or(keep_alive / 4).min(keep_alive / 2);
         let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
         let asked = self.timers.get(Timer::PingResponse).is_some();
-        let nothing_received = (!asked && !self.ping_queued).then(|| self.last_received + keep_alive);
+        let nothing_received = (!asked).then(|| self.last_received + keep_alive);
         self.timers.set(Timer::KeepAlive, nothing_sent.into_iter().chain(nothing_received).min());
     }
 }

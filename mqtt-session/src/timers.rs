@@ -49,6 +49,14 @@ impl Timers {
         self.0[timer as usize] = None;
     }
 
+    /// Stops what waits on the connection; what messages wait for goes on.
+    pub(crate) fn stop_connection(&mut self) {
+        let [expiry, publish_timeout] = [Timer::Expiry, Timer::PublishTimeout].map(|timer| self.get(timer));
+        *self = Self::default();
+        self.set(Timer::Expiry, expiry);
+        self.set(Timer::PublishTimeout, publish_timeout);
+    }
+
     pub(crate) fn get(&self, timer: Timer) -> Option<Instant> {
         self.0[timer as usize]
     }

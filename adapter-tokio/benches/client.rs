@@ -1,0 +1,293 @@
+//! What a client costs, beside a hand-written floor against the same sink in the same run.
+//!
+//! `cargo bench -p martlet-tokio` prints CPU time of the client's thread for a message (kernel included), the ratio to
+//! the floor, and messages for each write. The sink is a thread that parses as little as it can and acknowledges in
+//! batches; where it were the bottleneck, the client's thread would sleep, which costs no CPU time.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::large_futures,
+    reason = "a benchmark prints and stops when it is wrong"
+)]
+
+use bytes::Bytes;
+use cpu_time::ThreadTime;
+use martlet_tokio::{Client, PublishMessage, QoS, TopicName, Version};
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroU16;
+
+#[allow(clippy::all, clippy::semicolon_if_nothing_returned, unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
+#[rustfmt::skip]
+#[path = "../../bench/floors/codec.rs"]
+mod codec;
+#[allow(clippy::all, clippy::semicolon_if_nothing_returned, unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
+#[rustfmt::skip]
+#[path = "../../bench/floors/client.rs"]
+mod floor;
+
+const TOPIC: &str = "sensors/building-7/t/001";
+const WINDOW: usize = 100;
+const ROUNDS: usize = 11;
+
+/// Nanoseconds a message, for so many messages.
+type Measure = fn(usize) -> f64;
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--test");
+    let n = if quick { 1_000 } else { 200_000 };
+    let rounds = if quick { 1 } else { ROUNDS };
+    println!(
+        "CPU time of the client's thread, ns a message; median of {rounds} interleaved rounds of {n} messages, 16 B"
+    );
+    println!("{:<44} {:>8} {:>8} {:>7}", "", "ours", "floor", "ratio");
+    let rows: [(&str, Measure, Measure); 4] = [
+        ("publish QoS 0", ours_qos0, floor_qos0),
+        ("publish QoS 1, window 100", ours_qos1, floor_qos1),
+        ("publish QoS 1, each awaited, 100 tasks", ours_awaited, floor_awaited),
+        ("receive QoS 0", ours_receive, floor_receive),
+    ];
+    // `cargo bench -p martlet-tokio -- only receive` runs ours of that row alone, for a profiler.
+    if let Some(only) = std::env::args().skip_while(|argument| argument != "only").nth(1) {
+        let Some((_, ours, _)) = rows.iter().find(|(name, ..)| name.contains(&only)) else { return };
+        (0..4 * rounds).for_each(|_| println!("{:.1}", ours(n)));
+        return;
+    }
+    for (name, ours, floor) in rows {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            a.push(ours(n));
+            b.push(floor(n));
+        }
+        let (a, b) = (median(&mut a), median(&mut b));
+        println!("{name:<44} {a:>8.1} {b:>8.1} {:>7.2}", a / b);
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Runs a client on a current-thread runtime; `work` gives the nanoseconds of this thread for `n` messages.
+fn run<F: Future<Output = ThreadTime>>(
+    n: usize,
+    work: impl FnOnce(u16) -> F,
+    sink: impl FnOnce(TcpStream) + Send + 'static,
+) -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nodelay(true).unwrap();
+        sink(socket);
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = runtime.block_on(work(port));
+    let nanos = start.elapsed().as_nanos() as f64 / n as f64;
+    drop(runtime);
+    server.join().unwrap();
+    nanos
+}
+
+/// Accepts the connection, then counts PUBLISHes and acknowledges them, a batch for each read.
+fn sink(mut socket: TcpStream) {
+    let mut buf = vec![0; 1 << 18];
+    let (mut have, mut replies) = (0, Vec::new());
+    loop {
+        match socket.read(&mut buf[have..]) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => have += n,
+        }
+        let mut at = 0;
+        while let Some((header, len)) = codec::frame(&buf[at..have]) {
+            let packet = &buf[at..at + len];
+            match packet[0] >> 4 {
+                1 => replies.extend_from_slice(b"\x20\x02\x00\x00"),
+                3 if packet[0] & 6 != 0 => {
+                    let topic = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+                    let id = &packet[header + 2 + topic..][..2];
+                    replies.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+                }
+                8 => replies.extend_from_slice(&[0x90, 3, packet[header], packet[header + 1], 0]),
+                _ => {}
+            }
+            at += len;
+        }
+        buf.copy_within(at..have, 0);
+        have -= at;
+        if !replies.is_empty() && socket.write_all(&replies).is_err() {
+            return;
+        }
+        replies.clear();
+    }
+}
+
+/// Accepts, waits for the SUBSCRIBE, then sends `n` messages of QoS 0.
+fn source(mut socket: TcpStream, n: usize) {
+    let mut buf = [0; 1024];
+    let _ = socket.read(&mut buf).unwrap();
+    socket.write_all(b"\x20\x02\x00\x00").unwrap();
+    let _ = socket.read(&mut buf).unwrap();
+    socket.write_all(&[0x90, 3, buf[2], buf[3], 0]).unwrap();
+    let mut one = bytes::BytesMut::new();
+    codec::encode(&mut one, 4, 0, 0, TOPIC, &[], &[b'x'; 16]);
+    let block = one.repeat(1000);
+    for _ in 0..n / 1000 {
+        socket.write_all(&block).unwrap();
+    }
+    let _ = socket.read(&mut buf);
+}
+
+async fn connect(port: u16) -> Client {
+    let builder = Client::builder(&format!("mqtt://127.0.0.1:{port}"))
+        .unwrap()
+        .version(Version::V3_1_1)
+        .session(|session| session.max_in_flight = NonZeroU16::new(WINDOW as u16).unwrap());
+    martlet_tokio::connect_with(builder).await.unwrap()
+}
+
+fn message(qos: QoS) -> PublishMessage {
+    let topic = TopicName::from_static(TOPIC).unwrap();
+    PublishMessage { qos, ..PublishMessage::new(topic, Bytes::from_static(&[b'x'; 16])) }
+}
+
+fn ours_qos0(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = connect(port).await;
+        let message = message(QoS::AtMostOnce);
+        let start = ThreadTime::now();
+        for _ in 0..n {
+            client.publish(&message.topic, message.payload.clone()).await.unwrap();
+        }
+        client.flush().await.unwrap();
+        start
+    };
+    run(n, work, sink)
+}
+
+fn floor_qos0(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = floor::Client::connect(port, WINDOW, false).await.unwrap();
+        let (topic, payload) = (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+        let start = ThreadTime::now();
+        for _ in 0..n {
+            client.publish(&topic, 0, &payload).await;
+        }
+        start
+    };
+    run(n, work, sink)
+}
+
+fn ours_qos1(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = connect(port).await;
+        let message = message(QoS::AtLeastOnce);
+        let start = ThreadTime::now();
+        for _ in 0..n {
+            drop(
+                client
+                    .publish(&message.topic, message.payload.clone())
+                    .qos(message.qos)
+                    .enqueue()
+                    .await
+                    .unwrap(),
+            );
+        }
+        client.publish(&message.topic, message.payload.clone()).qos(message.qos).await.unwrap();
+        start
+    };
+    run(n, work, sink)
+}
+
+fn floor_qos1(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = floor::Client::connect(port, WINDOW, false).await.unwrap();
+        let (topic, payload) = (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+        let start = ThreadTime::now();
+        for _ in 0..n {
+            client.publish(&topic, 1, &payload).await;
+        }
+        client.acked(n as u64).await;
+        start
+    };
+    run(n, work, sink)
+}
+
+fn ours_awaited(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = connect(port).await;
+        let start = ThreadTime::now();
+        let tasks: Vec<_> = (0..WINDOW)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    let message = message(QoS::AtLeastOnce);
+                    for _ in 0..n / WINDOW {
+                        client
+                            .publish(&message.topic, message.payload.clone())
+                            .qos(message.qos)
+                            .await
+                            .unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        start
+    };
+    run(n, work, sink)
+}
+
+fn floor_awaited(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = floor::Client::connect(port, WINDOW, true).await.unwrap();
+        let start = ThreadTime::now();
+        let tasks: Vec<_> = (0..WINDOW)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    let (topic, payload) =
+                        (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+                    for _ in 0..n / WINDOW {
+                        client.publish_acked(&topic, 1, &payload).await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        start
+    };
+    run(n, work, sink)
+}
+
+fn ours_receive(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = connect(port).await;
+        let mut messages = client.subscribe("sensors/#").await.unwrap();
+        let start = ThreadTime::now();
+        for _ in 0..n {
+            messages.next().await.unwrap();
+        }
+        start
+    };
+    run(n, work, move |socket| source(socket, n))
+}
+
+fn floor_receive(n: usize) -> f64 {
+    let work = |port| async move {
+        let client = floor::Client::connect(port, WINDOW, false).await.unwrap();
+        client.subscribe("sensors/#", 0).await;
+        let start = ThreadTime::now();
+        for _ in 0..n {
+            client.next().await;
+        }
+        start
+    };
+    run(n, work, move |socket| source(socket, n))
+}

@@ -1,0 +1,49 @@
+//! What is exact can be held: a session in its steady state allocates nothing for a message, and an idle one is small.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use martlet_proto::Version;
+
+#[allow(unreachable_pub, dead_code, missing_docs, clippy::all, reason = "a yardstick, kept as it is")]
+#[rustfmt::skip]
+#[path = "../../bench/floors/codec.rs"]
+mod codec;
+#[path = "../benches/ends/mod.rs"]
+mod ends;
+
+use ends::Ends;
+
+fn allocations(run: impl FnOnce()) -> u64 {
+    allocation_counter::measure(run).count_total
+}
+
+#[test]
+fn a_completed_message_allocates_nothing() {
+    for version in [Version::V3_1_1, Version::V5] {
+        for key in [None, Some(7)] {
+            for qos in [1, 2] {
+                for window in [1, 100, 65_535] {
+                    let mut ends = Ends::new(version, window, key);
+                    let n = 2 * usize::from(window);
+                    ends.publish(qos, window.into(), n);
+                    let count = allocations(|| assert_eq!(ends.publish(qos, window.into(), n), n));
+                    assert_eq!(count, 0, "{version}, QoS {qos}, window {window}, key {key:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A read buffer that is shared with messages allocates when it is first shared and when it is not free again: once or
+/// twice a turn, whatever the number of messages.
+#[test]
+fn a_received_message_allocates_nothing_of_its_own() {
+    for version in [Version::V3_1_1, Version::V5] {
+        for qos in [0, 1, 2] {
+            let mut ends = Ends::new(version, 100, None);
+            ends.receive(qos, 60, 6_000);
+            let count = allocations(|| assert_eq!(ends.receive(qos, 60, 6_000), 6_000));
+            assert!(count <= 2 * 100, "{version}, QoS {qos}: {count} in 100 turns of 60 messages");
+        }
+    }
+}

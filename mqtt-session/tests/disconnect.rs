@@ -1,0 +1,263 @@
+//! The end of a connection: drained, at once, with the will, from either side.
+
+mod driver;
+
+use driver::*;
+use martlet_proto::{Disconnect, DisconnectReasonCode, Packet, Version};
+use martlet_session::{Config, ConnectionError, DisconnectOptions, Misbehaviour, PublishError};
+
+fn nothing() -> Vec<String> {
+    Vec::new()
+}
+
+#[test]
+fn disconnect_is_the_last_packet() {
+    for (version, line) in [
+        (Version::V3_1, "DISCONNECT 0x00"),
+        (Version::V3_1_1, "DISCONNECT 0x00"),
+        (Version::V5, "DISCONNECT 0x00 expiry=0"),
+    ] {
+        let mut peer = Peer::connected(version, named());
+        peer.send(publish(1, 1, "a", ""));
+        peer.told();
+        peer.disconnect(seconds(0));
+        assert_eq!(peer.said(), [line]);
+        assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+        // Nothing leaves after it, whatever happens.
+        peer.take(0);
+        peer.send(publish(2, 2, "a", ""));
+        peer.wait(seconds(100));
+        assert!(peer.session.publish(peer.now, message(0, "a", "")) == Err(PublishError::Closed));
+        peer.drain();
+        assert_eq!((peer.said(), peer.told()), (nothing(), nothing()));
+        peer.close();
+        assert_eq!(peer.told(), ["disconnected: disconnected as asked"]);
+        assert_eq!(peer.session.poll_timeout(), None);
+    }
+}
+
+/// In other clients DISCONNECT overtakes what is queued.
+#[test]
+fn what_was_accepted_is_settled_before_disconnect() {
+    let mut peer = Peer::connected(Version::V5, window(1));
+    for payload in ["1", "2"] {
+        peer.publish(message(2, "a", payload));
+    }
+    peer.subscribe("b", 0);
+    peer.disconnect(seconds(10));
+    assert_eq!(peer.session.publish(peer.now, message(0, "a", "")), Err(PublishError::Closed));
+    peer.send_all(&[pubrec(1), pubcomp(1)]);
+    peer.send(suback(2, &[martlet_proto::SubAckReasonCode::GrantedQos0]));
+    peer.send(pubrec(3));
+    // Still listening, and acknowledging.
+    peer.send(publish(1, 9, "c", "late"));
+    peer.told();
+    peer.take(0);
+    assert!(peer.close.is_none());
+    peer.send(pubcomp(3));
+    assert_eq!(
+        peer.said(),
+        [
+            "PUBLISH q2 #1 a 1",
+            "SUBSCRIBE #2 b:0",
+            "PUBREL #1",
+            "PUBLISH q2 #3 a 2",
+            "PUBREL #3",
+            "PUBACK #9",
+            "DISCONNECT 0x00 expiry=0"
+        ]
+    );
+    assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+}
+
+#[test]
+fn a_drain_has_a_deadline() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.publish(message(1, "a", "1"));
+    peer.publish(message(2, "a", "2"));
+    peer.forget();
+    peer.disconnect(seconds(10));
+    peer.wait(millis(9_999));
+    assert_eq!((peer.said(), peer.told()), (nothing(), nothing()));
+    peer.wait(millis(1));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+    assert_eq!(
+        peer.told(),
+        ["published 1: the client has disconnected", "published 2: the client has disconnected"]
+    );
+}
+
+#[test]
+fn a_drain_ends_though_the_socket_takes_nothing() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.blocked = true;
+    peer.publish(message(0, "a", &"x".repeat(70_000)));
+    peer.publish(message(0, "a", "queued"));
+    peer.disconnect(seconds(10));
+    peer.wait(seconds(10));
+    assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+    assert_eq!(peer.told(), ["published 2: the client has disconnected"]);
+}
+
+#[test]
+fn qos0_in_the_queue_leaves_before_disconnect() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.blocked = true;
+    peer.publish(message(0, "a", &"x".repeat(70_000)));
+    peer.publish(message(0, "a", "queued"));
+    peer.disconnect(seconds(10));
+    peer.unblock();
+    assert_eq!(peer.said(), ["PUBLISH q0 a 70000 bytes", "PUBLISH q0 a queued", "DISCONNECT 0x00 expiry=0"]);
+}
+
+#[test]
+fn the_end_of_a_drain_by_the_network_is_told() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.publish(message(1, "a", "1"));
+    peer.disconnect(seconds(10));
+    peer.forget();
+    peer.cut();
+    assert_eq!(
+        peer.told(),
+        ["published 1: the client has disconnected", "disconnected: the server closed the connection"]
+    );
+}
+
+#[test]
+fn the_will_is_published_when_that_is_asked_for() {
+    let options =
+        DisconnectOptions { reason: DisconnectReasonCode::DisconnectWithWillMessage, ..Default::default() };
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.disconnect_with(options.clone());
+    assert_eq!(peer.said(), ["DISCONNECT 0x04 expiry=0"]);
+    // 3.x has no such DISCONNECT: closing without one does it.
+    let mut peer = Peer::connected(Version::V3_1_1, Config::default());
+    peer.disconnect_with(options);
+    assert_eq!(peer.said(), nothing());
+    assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+}
+
+#[test]
+fn the_session_expiry_is_said_where_it_changes() {
+    for (configured, asked, said) in [
+        (None, None, "DISCONNECT 0x00 expiry=0"),
+        (None, Some(60), "DISCONNECT 0x00 expiry=60"),
+        (Some(60), None, "DISCONNECT 0x00"),
+        (Some(60), Some(0), "DISCONNECT 0x00 expiry=0"),
+        // Zero cannot become more than zero: a protocol error.
+        (Some(0), Some(60), "DISCONNECT 0x00"),
+    ] {
+        let config = Config { session_expiry_interval: configured, ..Config::default() };
+        let mut peer = Peer::connected(Version::V5, config);
+        peer.disconnect_with(DisconnectOptions { session_expiry_interval: asked, ..Default::default() });
+        assert_eq!(peer.said(), [said]);
+    }
+}
+
+#[test]
+fn words_that_the_server_does_not_take_are_left_out() {
+    let mut peer = Peer::new(Config::default());
+    peer.open(Version::V5);
+    let mut accepted = connack(false);
+    accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(20);
+    peer.send(accepted);
+    peer.said();
+    let reason_string = Some(words("a reason that is too long for this server"));
+    peer.disconnect_with(DisconnectOptions { reason_string, ..Default::default() });
+    assert!(peer.wire.len() > 20);
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+    assert!(peer.wire.ends_with(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]));
+}
+
+#[test]
+fn without_a_connection_everything_ends_at_once() {
+    let mut peer = Peer::new(Config::default());
+    peer.publish(message(1, "a", "1"));
+    peer.subscribe("a", 0);
+    peer.disconnect(seconds(100));
+    assert_eq!(
+        peer.told(),
+        ["published 1: the client has disconnected", "subscribed 2: the client has disconnected"]
+    );
+    assert_eq!(peer.session.queued(), 0);
+}
+
+/// Closing without a word after CONNECT had left made the server publish the will.
+#[test]
+fn a_disconnect_while_connecting_says_goodbye_if_the_server_may_have_the_connect() {
+    let mut peer = Peer::new(Config::default());
+    peer.open(Version::V5);
+    peer.said();
+    peer.disconnect(seconds(10));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+    assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+
+    let mut peer = Peer::new(Config::default());
+    peer.blocked = true;
+    peer.open(Version::V5);
+    peer.disconnect(seconds(10));
+    peer.unblock();
+    assert_eq!(peer.said(), nothing(), "not even CONNECT");
+    assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+}
+
+#[test]
+fn a_second_disconnect_does_nothing() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.disconnect(seconds(0));
+    peer.disconnect(seconds(0));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+    peer.close();
+    peer.disconnect(seconds(0));
+    assert_eq!(peer.told(), ["disconnected: disconnected as asked"]);
+}
+
+/// What the server still has in flight belongs to the session, not to who waited for it.
+#[test]
+fn a_session_can_be_opened_again_after_its_end() {
+    let mut peer =
+        Peer::connected(Version::V5, Config { session_expiry_interval: Some(60), ..Config::default() });
+    peer.publish(message(2, "a", "1"));
+    peer.disconnect(seconds(0));
+    peer.close();
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBLISH q2 #1 dup a 1"]);
+    peer.send_all(&[pubrec(1), pubcomp(1)]);
+    peer.publish(message(1, "a", "2"));
+    peer.send(puback(2));
+    assert_eq!(peer.told(), ["connected, session present", "published 2: ok"]);
+}
+
+#[test]
+fn the_server_s_disconnect_is_told() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    let mut farewell = Disconnect::new(DisconnectReasonCode::ServerMoved);
+    farewell.server_reference = Some(words("there"));
+    farewell.reason_string = Some(words("moved"));
+    peer.send(farewell);
+    let Some(ConnectionError::DisconnectedByPeer(farewell)) = &peer.close else { panic!("{:?}", peer.close) };
+    assert_eq!(farewell.server_reference, Some(words("there")));
+    assert_eq!(peer.said(), nothing());
+    peer.close();
+    assert_eq!(peer.told(), ["disconnected: the server disconnected: server moved (0x9D): \"moved\""]);
+}
+
+#[test]
+fn a_session_expiry_in_the_server_s_disconnect_is_a_protocol_error() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    let mut farewell = Disconnect::new(DisconnectReasonCode::ServerShuttingDown);
+    farewell.session_expiry_interval = Some(1);
+    peer.send(Packet::from(farewell));
+    assert_eq!(peer.close, Some(ConnectionError::PeerMisbehaved(Misbehaviour::SessionExpiryInDisconnect)));
+    assert_eq!(peer.said(), ["DISCONNECT 0x82"]);
+}
+
+#[test]
+fn the_session_s_own_reason_is_told_not_that_of_the_socket() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.send_bytes(&[0x00, 0x00]);
+    peer.cut();
+    let told = peer.told();
+    assert!(told[0].starts_with("disconnected: the server sent a malformed packet"), "{told:?}");
+}

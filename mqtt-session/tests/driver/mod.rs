@@ -1,0 +1,543 @@
+//! Drives a session against a server that is a test: time is simulated, the server's packets go in whole or byte by
+//! byte, and what comes out is told as short lines, so that a test reads like a transcript.
+//!
+//! Every step drains the session, and checks the rule: a second drain yields nothing, and no timer that has run out
+//! is left behind.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use bytes::{Buf, BytesMut};
+use martlet_proto::*;
+use martlet_session::{
+    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Message, OperationId, Publish,
+    SendBuffer, Session,
+};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+/// How the server's bytes arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunking {
+    Whole,
+    Bytes,
+}
+
+pub struct Peer {
+    pub session: Session,
+    pub now: Instant,
+    pub version: Version,
+    pub chunking: Chunking,
+    /// The socket takes no bytes.
+    pub blocked: bool,
+    /// All bytes of this connection, as the server got them.
+    pub wire: Vec<u8>,
+    /// Those that were not looked at yet.
+    unseen: BytesMut,
+    input: BytesMut,
+    events: Vec<Event>,
+    /// Delivered and not taken.
+    pub messages: Vec<Message>,
+    /// Why the session wanted the connection closed.
+    pub close: Option<ConnectionError>,
+}
+
+pub fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub fn topic(name: &str) -> TopicName {
+    TopicName::new(name).unwrap()
+}
+
+pub fn filter(filter: &str) -> TopicFilter {
+    TopicFilter::new(filter).unwrap()
+}
+
+pub fn words(text: &str) -> Utf8String {
+    Utf8String::new(text).unwrap()
+}
+
+/// The defaults, and a client identifier, which 3.1 asks for.
+pub fn named() -> Config {
+    Config { client_identifier: words("me"), ..Config::default() }
+}
+
+/// The defaults, with this many in flight.
+pub fn window(n: u16) -> Config {
+    Config { max_in_flight: NonZeroU16::new(n).unwrap(), ..Config::default() }
+}
+
+pub fn id(n: u16) -> PacketIdentifier {
+    PacketIdentifier::new(n).unwrap()
+}
+
+pub fn qos(n: u8) -> QoS {
+    QoS::from_u8(n).unwrap()
+}
+
+/// A message to publish, with the key 1.
+pub fn message(quality: u8, name: &str, payload: &str) -> Publish {
+    Publish { qos: qos(quality), key: Some(1), ..Publish::new(topic(name), payload.to_owned()) }
+}
+
+pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> Publish {
+    let properties = PublishProperties::builder().message_expiry_interval(seconds).build();
+    Publish { properties, ..message(quality, name, payload) }
+}
+
+pub fn connack(session_present: bool) -> ConnAck {
+    ConnAck::new(session_present, ConnectReasonCode::Success)
+}
+
+pub fn puback(n: u16) -> Packet {
+    Packet::PubAck(Ack::new(id(n), PubAckReasonCode::Success))
+}
+
+pub fn pubrec(n: u16) -> Packet {
+    Packet::PubRec(Ack::new(id(n), PubAckReasonCode::Success))
+}
+
+pub fn pubrel(n: u16) -> Packet {
+    Packet::PubRel(Ack::new(id(n), PubRelReasonCode::Success))
+}
+
+pub fn pubcomp(n: u16) -> Packet {
+    Packet::PubComp(Ack::new(id(n), PubRelReasonCode::Success))
+}
+
+pub fn suback(n: u16, reasons: &[SubAckReasonCode]) -> Packet {
+    SubAck {
+        packet_identifier: id(n),
+        reason_string: None,
+        user_properties: UserProperties::new(),
+        reasons: reasons.to_vec(),
+    }
+    .into()
+}
+
+pub fn unsuback(n: u16, reasons: &[UnsubAckReasonCode]) -> Packet {
+    UnsubAck {
+        packet_identifier: id(n),
+        reason_string: None,
+        user_properties: UserProperties::new(),
+        reasons: reasons.to_vec(),
+    }
+    .into()
+}
+
+/// A message of the server; `n` 0 is QoS 0.
+pub fn delivery(quality: u8, n: u16, duplicate: bool) -> Delivery {
+    match quality {
+        0 => Delivery::AtMostOnce,
+        1 => Delivery::AtLeastOnce { packet_identifier: id(n), duplicate },
+        _ => Delivery::ExactlyOnce { packet_identifier: id(n), duplicate },
+    }
+}
+
+pub fn publish(quality: u8, n: u16, name: &str, payload: &str) -> Packet {
+    let name = topic(name);
+    Packet::Publish(
+        PublishRef::new(&name, payload.as_bytes()).with_delivery(delivery(quality, n, false)).into(),
+    )
+}
+
+pub fn duplicate(quality: u8, n: u16, name: &str, payload: &str) -> Packet {
+    let name = topic(name);
+    Packet::Publish(
+        PublishRef::new(&name, payload.as_bytes()).with_delivery(delivery(quality, n, true)).into(),
+    )
+}
+
+impl Peer {
+    /// Not connected.
+    pub fn new(config: Config) -> Self {
+        Self {
+            session: Session::new(config),
+            // Not the epoch, so that no test passes because zero is zero.
+            now: Instant::from_epoch(seconds(1000)),
+            version: Version::V5,
+            chunking: Chunking::Whole,
+            blocked: false,
+            wire: Vec::new(),
+            unseen: BytesMut::new(),
+            input: BytesMut::new(),
+            events: Vec::new(),
+            messages: Vec::new(),
+            close: None,
+        }
+    }
+
+    /// Connected, and what was said and told until then forgotten.
+    pub fn connected(version: Version, config: Config) -> Self {
+        let mut peer = Self::new(config);
+        peer.reconnect(version, false);
+        peer.forget();
+        peer
+    }
+
+    /// What has been said and told does not matter.
+    pub fn forget(&mut self) {
+        self.said();
+        self.told();
+    }
+
+    // ---- what happens outside
+
+    pub fn open(&mut self, version: Version) {
+        self.open_with(ConnectOptions::new(version));
+    }
+
+    pub fn open_with(&mut self, options: ConnectOptions) {
+        self.version = options.version;
+        self.wire.clear();
+        self.unseen.clear();
+        self.input.clear();
+        self.close = None;
+        self.session.handle_open(self.now, options);
+        self.drain();
+    }
+
+    /// A connection that the server accepts without limits.
+    pub fn reconnect(&mut self, version: Version, session_present: bool) {
+        self.open(version);
+        self.send(connack(session_present));
+    }
+
+    /// The server sends a packet.
+    pub fn send(&mut self, packet: impl Into<Packet>) {
+        let mut bytes = Vec::new();
+        packet.into().encode(self.version, &mut bytes).unwrap();
+        self.send_bytes(&bytes);
+    }
+
+    /// The server sends a PUBLISH with properties of this one sending.
+    pub fn send_publish(&mut self, publish: PublishRef<'_>) {
+        let mut bytes = Vec::new();
+        publish.encode(self.version, &mut bytes).unwrap();
+        self.send_bytes(&bytes);
+    }
+
+    /// The server sends several packets that arrive together.
+    pub fn send_all(&mut self, packets: &[Packet]) {
+        let mut bytes = Vec::new();
+        for packet in packets {
+            packet.encode(self.version, &mut bytes).unwrap();
+        }
+        self.send_bytes(&bytes);
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let step = if self.chunking == Chunking::Bytes { 1 } else { bytes.len().max(1) };
+        for chunk in bytes.chunks(step) {
+            self.input.extend_from_slice(chunk);
+            self.session.handle_input(self.now, &mut self.input);
+            self.drain();
+        }
+    }
+
+    /// `wants_input` has become true again: the session looks at what it left.
+    pub fn read_on(&mut self) {
+        self.session.handle_input(self.now, &mut self.input);
+        self.drain();
+    }
+
+    /// Bytes that the session has left unread.
+    pub fn unread(&self) -> usize {
+        self.input.len()
+    }
+
+    /// The network connection breaks.
+    pub fn cut(&mut self) {
+        self.session.handle_close(self.now, ConnectionError::ClosedByPeer);
+        self.input.clear();
+        self.drain();
+    }
+
+    /// The connection is closed as the session has asked.
+    pub fn close(&mut self) {
+        let reason = self.close.take().expect("the session asked for the end of the connection");
+        self.session.handle_close(self.now, reason);
+        self.input.clear();
+        self.drain();
+    }
+
+    /// Lets the time pass; every timer runs out when it is due.
+    pub fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(at) = self.session.poll_timeout().filter(|&at| at <= end) {
+            self.now = self.now.max(at);
+            self.session.handle_timeout(self.now);
+            self.drain();
+            self.check_timeout();
+        }
+        self.now = end;
+        self.session.handle_timeout(self.now);
+        self.drain();
+        self.check_timeout();
+    }
+
+    fn check_timeout(&self) {
+        if let Some(at) = self.session.poll_timeout() {
+            assert!(at > self.now, "a timer that has run out was left behind");
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn unblock(&mut self) {
+        self.blocked = false;
+        self.drain();
+    }
+
+    // ---- commands
+
+    pub fn publish(&mut self, message: Publish) -> OperationId {
+        let accepted = self.session.publish(self.now, message).unwrap();
+        self.drain();
+        accepted.operation()
+    }
+
+    /// Subscribes to one filter.
+    pub fn subscribe(&mut self, name: &str, quality: u8) -> OperationId {
+        self.subscribe_to(vec![Subscription::new(filter(name), qos(quality))])
+    }
+
+    pub fn subscribe_to(&mut self, subscriptions: Vec<Subscription>) -> OperationId {
+        let subscribe = martlet_session::Subscribe {
+            subscriptions,
+            subscription_identifier: None,
+            user_properties: UserProperties::new(),
+        };
+        let operation = self.session.subscribe(self.now, subscribe).unwrap();
+        self.drain();
+        operation
+    }
+
+    pub fn unsubscribe(&mut self, name: &str) -> OperationId {
+        let unsubscribe = martlet_session::Unsubscribe {
+            filters: vec![filter(name)],
+            user_properties: UserProperties::new(),
+        };
+        let operation = self.session.unsubscribe(self.now, unsubscribe).unwrap();
+        self.drain();
+        operation
+    }
+
+    /// Takes the `i`th of the messages that were delivered and not taken.
+    pub fn take(&mut self, i: usize) {
+        self.take_with(i, PubAckReasonCode::Success);
+    }
+
+    pub fn take_with(&mut self, i: usize, reason: PubAckReasonCode) {
+        let message = self.messages.remove(i);
+        self.acknowledge(message.token, reason);
+    }
+
+    pub fn acknowledge(&mut self, token: AckToken, reason: PubAckReasonCode) {
+        self.session.acknowledge(token, reason);
+        self.drain();
+    }
+
+    pub fn disconnect(&mut self, drain: Duration) {
+        self.disconnect_with(martlet_session::DisconnectOptions { drain, ..Default::default() });
+    }
+
+    pub fn disconnect_with(&mut self, options: martlet_session::DisconnectOptions) {
+        self.session.disconnect(self.now, options);
+        self.drain();
+    }
+
+    // ---- what comes out
+
+    pub fn drain(&mut self) {
+        let mut out = SendBuffer::new();
+        if !self.blocked {
+            while self.session.poll_transmit(self.now, &mut out) > 0 {}
+        }
+        while out.has_remaining() {
+            let n = out.chunk().len();
+            self.wire.extend_from_slice(out.chunk());
+            self.unseen.extend_from_slice(out.chunk());
+            out.advance(n);
+        }
+        while let Some(event) = self.session.poll_event() {
+            self.events.push(event);
+        }
+        if let Some(reason) = self.session.poll_close() {
+            assert_eq!(self.close.replace(reason), None, "told twice to close");
+        }
+        // A second drain yields nothing.
+        if !self.blocked {
+            assert_eq!(self.session.poll_transmit(self.now, &mut out), 0);
+        }
+        assert_eq!(self.session.poll_event(), None);
+        assert_eq!(self.session.poll_close(), None);
+    }
+
+    /// The packets that the client has sent since the last look.
+    pub fn packets(&mut self) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        while let Some(packet) = Packet::decode(&mut self.unseen, self.version, MAX_PACKET_SIZE).unwrap() {
+            packets.push(packet);
+        }
+        assert!(self.unseen.is_empty(), "half a packet");
+        packets
+    }
+
+    /// The same, as lines.
+    pub fn said(&mut self) -> Vec<String> {
+        self.packets().iter().map(describe).collect()
+    }
+
+    /// What the session has told since the last look, as lines; messages are kept in `messages`.
+    pub fn told(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for event in std::mem::take(&mut self.events) {
+            lines.push(describe_event(&event));
+            if let Event::Message(message) = event {
+                self.messages.push(message);
+            }
+        }
+        lines
+    }
+
+    /// What the session has told since the last look.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// How the connection ends, and what is said about it last.
+    pub fn end(&mut self) -> (String, Vec<String>) {
+        (self.close.as_ref().expect("the connection is to end").to_string(), self.said())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    if bytes.len() > 32 {
+        return format!("{} bytes", bytes.len());
+    }
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn ack<R>(name: &str, ack: &Ack<R>, reason: u8) -> String {
+    let id = ack.packet_identifier;
+    if reason == 0 { format!("{name} #{id}") } else { format!("{name} #{id} {reason:#04x}") }
+}
+
+/// `PUBLISH q1 #3 dup a/b hello`
+pub fn describe(packet: &Packet) -> String {
+    match packet {
+        Packet::Connect(packet) => {
+            let mut line = format!(
+                "CONNECT {} {} id={:?}",
+                packet.version.level(),
+                if packet.clean_start { "clean" } else { "resume" },
+                packet.client_identifier.as_str(),
+            );
+            if let Some(expiry) = packet.properties.session_expiry_interval {
+                line += &format!(" expiry={expiry}");
+            }
+            line
+        }
+        Packet::Publish(publish) => {
+            let mut line = format!("PUBLISH q{}", publish.delivery().qos().as_u8());
+            if let Some(id) = publish.delivery().packet_identifier() {
+                line += &format!(" #{id}");
+            }
+            if publish.delivery().duplicate() {
+                line += " dup";
+            }
+            if publish.retain() {
+                line += " retain";
+            }
+            line += &format!(" {} {}", publish.topic(), text(publish.payload()));
+            if let Some(expiry) = publish.properties().message_expiry_interval() {
+                line += &format!(" expiry={expiry}");
+            }
+            line
+        }
+        Packet::PubAck(packet) => ack("PUBACK", packet, packet.reason.as_u8()),
+        Packet::PubRec(packet) => ack("PUBREC", packet, packet.reason.as_u8()),
+        Packet::PubRel(packet) => ack("PUBREL", packet, packet.reason.as_u8()),
+        Packet::PubComp(packet) => ack("PUBCOMP", packet, packet.reason.as_u8()),
+        Packet::Subscribe(packet) => {
+            let mut line = format!("SUBSCRIBE #{}", packet.packet_identifier);
+            for subscription in &packet.subscriptions {
+                line += &format!(" {}:{}", subscription.filter.as_str(), subscription.qos.as_u8());
+            }
+            if let Some(identifier) = packet.subscription_identifier {
+                line += &format!(" identifier={}", identifier.get());
+            }
+            line
+        }
+        Packet::Unsubscribe(packet) => {
+            let mut line = format!("UNSUBSCRIBE #{}", packet.packet_identifier);
+            for filter in &packet.filters {
+                line += &format!(" {}", filter.as_str());
+            }
+            line
+        }
+        Packet::Disconnect(packet) => {
+            let mut line = format!("DISCONNECT {:#04x}", packet.reason.as_u8());
+            if let Some(expiry) = packet.session_expiry_interval {
+                line += &format!(" expiry={expiry}");
+            }
+            line
+        }
+        other => other.packet_type().to_string(),
+    }
+}
+
+/// `message q1 a/b hello`, `published: ok`, `disconnected: …`
+pub fn describe_event(event: &Event) -> String {
+    fn outcome<T>(
+        what: &str,
+        result: &Result<T, impl std::fmt::Display>,
+        ok: impl FnOnce(&T) -> String,
+    ) -> String {
+        match result {
+            Ok(value) => format!("{what}: {}", ok(value)),
+            Err(error) => format!("{what}: {error}"),
+        }
+    }
+    match event {
+        Event::Connected(connected) if connected.session_present => "connected, session present".into(),
+        Event::Connected(_) => "connected".into(),
+        Event::Message(message) => {
+            let quality = message.publish.delivery().qos().as_u8();
+            format!("message q{quality} {} {}", message.topic(), text(message.publish.payload()))
+        }
+        Event::Published { operation, result, .. } => {
+            outcome(&format!("published {}", operation.get()), result, |settled| match settled.reason {
+                PubAckReasonCode::Success => "ok".into(),
+                reason => reason.to_string(),
+            })
+        }
+        Event::Subscribed { operation, result } => {
+            outcome(&format!("subscribed {}", operation.get()), result, |answer| {
+                format!("{:?}", answer.reasons.iter().map(|reason| reason.as_u8()).collect::<Vec<_>>())
+            })
+        }
+        Event::Unsubscribed { operation, result } => {
+            outcome(&format!("unsubscribed {}", operation.get()), result, |answer| {
+                format!("{:?}", answer.reasons.iter().map(|reason| reason.as_u8()).collect::<Vec<_>>())
+            })
+        }
+        Event::Pong { operation, result } => {
+            outcome(&format!("pong {}", operation.get()), result, |()| "ok".into())
+        }
+        Event::Resubscribed(codes) => {
+            let codes: Vec<_> = codes
+                .iter()
+                .map(|(filter, code)| format!("{}:{:#04x}", filter.as_str(), code.as_u8()))
+                .collect();
+            format!("resubscribed {}", codes.join(" "))
+        }
+        Event::InboundDropped(n) => format!("dropped {n}"),
+        Event::Disconnected(reason) => format!("disconnected: {reason}"),
+        other => format!("{other:?}"),
+    }
+}

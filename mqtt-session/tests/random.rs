@@ -1,0 +1,599 @@
+//! Random commands, packets, pauses and broken connections against a session and a server that keeps books: nothing
+//! panics, the rule to drain holds (the driver checks it at every step), and the promises of MQTT are kept.
+
+mod driver;
+
+use driver::*;
+use martlet_proto::{
+    Ack, Packet, PubAckReasonCode, SubAckReasonCode, Subscription, UnsubAckReasonCode, Version,
+};
+use martlet_session::{
+    Accepted, Config, Event, InboundLimits, LostSession, Message, PublishError, Subscribe,
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU16;
+
+/// Small, so that it is met often.
+const RECEIVE_MAXIMUM: u16 = 4;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Publish {
+        quality: u8,
+        expiry: Option<u32>,
+        large: bool,
+    },
+    Subscribe,
+    Unsubscribe,
+    Ping,
+    /// Takes one of the messages that wait, of those modulo their number.
+    Take(usize, bool),
+    /// The server answers one of the things that it owes.
+    Answer(usize, bool),
+    /// It has answered, but the connection breaks before that arrives.
+    LoseAnswer(usize),
+    ServerPublish(u8),
+    /// An acknowledgement that nobody waits for, or that somebody does.
+    Stray(u8, u16),
+    Wait(u64),
+    Block,
+    Unblock,
+    Cut,
+    Garbage,
+    Open {
+        keep: bool,
+        receive_maximum: u16,
+    },
+    Disconnect(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let publish = (0..3u8, prop::option::weighted(0.3, 0..20u32), prop::bool::weighted(0.1))
+        .prop_map(|(quality, expiry, large)| Step::Publish { quality, expiry, large });
+    let open = (prop::bool::weighted(0.7), 1..6u16)
+        .prop_map(|(keep, receive_maximum)| Step::Open { keep, receive_maximum });
+    prop_oneof![
+        12 => publish,
+        1 => Just(Step::Subscribe),
+        1 => Just(Step::Unsubscribe),
+        1 => Just(Step::Ping),
+        8 => (any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(i, bad)| Step::Take(i, bad)),
+        12 => (any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(i, bad)| Step::Answer(i, bad)),
+        1 => any::<usize>().prop_map(Step::LoseAnswer),
+        8 => (0..3u8).prop_map(Step::ServerPublish),
+        2 => (0..6u8, 1..30u16).prop_map(|(kind, id)| Step::Stray(kind, id)),
+        3 => (0..30_000u64).prop_map(Step::Wait),
+        1 => Just(Step::Block),
+        2 => Just(Step::Unblock),
+        1 => Just(Step::Cut),
+        1 => Just(Step::Garbage),
+        5 => open,
+        1 => (0..20u64).prop_map(Step::Disconnect),
+    ]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    PubAck(u16),
+    PubRec(u16),
+    PubComp(u16),
+    PubRel(u16),
+    SubAck(u16),
+    UnsubAck(u16),
+    PingResp,
+}
+
+/// A message of the server's on its way to the client.
+#[derive(Debug)]
+struct Outgoing {
+    quality: u8,
+    id: u16,
+    payload: String,
+    recorded: bool,
+}
+
+/// Keeps books of what a client may do.
+#[derive(Debug, Default)]
+struct Server {
+    connected: bool,
+    window: usize,
+    owed: Vec<Owed>,
+    /// PUBLISHes of this connection that were not settled.
+    unsettled: BTreeSet<u16>,
+    /// Packet identifiers that the client may not use for anything new.
+    live: BTreeSet<u16>,
+    /// Those of them that are requests of this connection.
+    requests: BTreeSet<u16>,
+    /// QoS 2: identifiers between PUBLISH and PUBREL.
+    received: BTreeMap<u16, String>,
+    /// The payloads of QoS 2 that were taken in this session.
+    arrived: BTreeSet<String>,
+    outgoing: Vec<Outgoing>,
+    /// Identifiers that this connection is to acknowledge, in order, of QoS 1 and of QoS 2.
+    order: [VecDeque<u16>; 2],
+    next_id: u16,
+    next_payload: usize,
+}
+
+impl Server {
+    fn disconnected(&mut self) {
+        self.connected = false;
+        self.owed.clear();
+        self.unsettled.clear();
+        self.order = Default::default();
+        // Requests end with the connection; messages do not.
+        for id in std::mem::take(&mut self.requests) {
+            self.live.remove(&id);
+        }
+    }
+
+    fn lose_session(&mut self) {
+        self.live.clear();
+        self.received.clear();
+        self.arrived.clear();
+        self.outgoing.clear();
+    }
+
+    fn handle(&mut self, packet: Packet) {
+        match packet {
+            Packet::Publish(publish) => {
+                let Some(id) = publish.delivery().packet_identifier().map(NonZeroU16::get) else { return };
+                assert!(self.unsettled.insert(id), "#{id} twice on this connection");
+                assert!(self.unsettled.len() <= self.window, "the window is {}", self.window);
+                let fresh = self.live.insert(id);
+                assert!(fresh || publish.delivery().duplicate(), "#{id} is in use");
+                if publish.delivery().qos().as_u8() == 1 {
+                    self.owed.push(Owed::PubAck(id));
+                } else {
+                    if !self.received.contains_key(&id) {
+                        let payload = String::from_utf8(publish.payload().to_vec()).expect("a number");
+                        assert!(self.arrived.insert(payload.clone()), "exactly once");
+                        self.received.insert(id, payload);
+                    }
+                    self.owed.push(Owed::PubRec(id));
+                }
+            }
+            Packet::PubRel(ack) => {
+                let id = ack.packet_identifier.get();
+                self.received.remove(&id);
+                if !self.owed.contains(&Owed::PubComp(id)) {
+                    self.owed.push(Owed::PubComp(id));
+                }
+            }
+            Packet::Subscribe(packet) => {
+                let id = packet.packet_identifier.get();
+                assert!(self.live.insert(id), "#{id} is in use");
+                self.requests.insert(id);
+                self.owed.push(Owed::SubAck(id));
+            }
+            Packet::Unsubscribe(packet) => {
+                let id = packet.packet_identifier.get();
+                assert!(self.live.insert(id), "#{id} is in use");
+                self.requests.insert(id);
+                self.owed.push(Owed::UnsubAck(id));
+            }
+            Packet::PingReq => self.owed.push(Owed::PingResp),
+            Packet::PubAck(ack) => {
+                let id = ack.packet_identifier.get();
+                assert_eq!(self.order[0].pop_front(), Some(id), "PUBACKs in the order of PUBLISHes");
+                self.outgoing.retain(|out| (out.quality, out.id) != (1, id));
+            }
+            Packet::PubRec(ack) => {
+                let id = ack.packet_identifier.get();
+                assert_eq!(self.order[1].pop_front(), Some(id), "PUBRECs in the order of PUBLISHes");
+                if ack.reason.is_error() {
+                    self.outgoing.retain(|out| (out.quality, out.id) != (2, id));
+                } else if let Some(out) =
+                    self.outgoing.iter_mut().find(|out| (out.quality, out.id) == (2, id))
+                {
+                    out.recorded = true;
+                    self.owed.push(Owed::PubRel(id));
+                }
+            }
+            Packet::PubComp(ack) => {
+                let id = ack.packet_identifier.get();
+                self.outgoing.retain(|out| (out.quality, out.id, out.recorded) != (2, id, true));
+            }
+            Packet::Connect(_) | Packet::Disconnect(_) => {}
+            other => panic!("{other:?} from a client"),
+        }
+    }
+
+    /// The answer, and what it means for the books.
+    fn answer(&mut self, version: Version, i: usize, bad: bool) -> Packet {
+        let owed = self.owed.remove(i);
+        let reason = if bad { PubAckReasonCode::QuotaExceeded } else { PubAckReasonCode::Success };
+        match owed {
+            Owed::PubAck(n) => {
+                self.settle(n);
+                Packet::PubAck(Ack::new(id(n), reason))
+            }
+            Owed::PubRec(n) => {
+                if bad {
+                    let refused = self.received.remove(&n);
+                    self.arrived.remove(&refused.unwrap_or_default());
+                    self.settle(n);
+                }
+                Packet::PubRec(Ack::new(id(n), reason))
+            }
+            Owed::PubComp(n) => {
+                self.settle(n);
+                pubcomp(n)
+            }
+            Owed::PubRel(n) => pubrel(n),
+            Owed::SubAck(n) => {
+                self.requests.remove(&n);
+                self.live.remove(&n);
+                suback(
+                    n,
+                    &[if bad { SubAckReasonCode::UnspecifiedError } else { SubAckReasonCode::GrantedQos1 }],
+                )
+            }
+            Owed::UnsubAck(n) => {
+                self.requests.remove(&n);
+                self.live.remove(&n);
+                unsuback_of(version, n)
+            }
+            Owed::PingResp => Packet::PingResp,
+        }
+    }
+
+    fn settle(&mut self, id: u16) {
+        self.unsettled.remove(&id);
+        self.live.remove(&id);
+    }
+}
+
+struct World {
+    peer: Peer,
+    server: Server,
+    version: Version,
+    /// Accepted and not ended, by operation.
+    open: BTreeSet<u64>,
+    messages: Vec<Message>,
+    /// QoS 2 payloads delivered in this session.
+    delivered: BTreeSet<String>,
+    log: Vec<String>,
+    published: usize,
+    dropped: u64,
+}
+
+impl World {
+    fn new(version: Version, requeue: bool, chunking: Chunking) -> Self {
+        let lost = if requeue { LostSession::Requeue } else { LostSession::InDoubt };
+        let config = Config {
+            clean_start: false,
+            max_in_flight: NonZeroU16::new(4).expect("not zero"),
+            publish_timeout: requeue.then_some(seconds(20)),
+            lost_qos1: lost,
+            lost_qos2: lost,
+            inbound: InboundLimits {
+                receive_maximum: NonZeroU16::new(RECEIVE_MAXIMUM).expect("not zero"),
+                soft_messages: 6,
+                hard_messages: 12,
+                ..InboundLimits::default()
+            },
+            ..named()
+        };
+        let mut peer = Peer::new(config);
+        peer.version = version;
+        peer.chunking = chunking;
+        Self {
+            peer,
+            server: Server::default(),
+            version,
+            open: BTreeSet::new(),
+            messages: Vec::new(),
+            delivered: BTreeSet::new(),
+            log: Vec::new(),
+            published: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Tells each side what the other has done.
+    fn settle(&mut self) {
+        for packet in self.peer.packets() {
+            self.log.push(describe(&packet));
+            self.server.handle(packet);
+        }
+        for event in self.peer.events() {
+            // How many are told together depends on when they are asked for.
+            if let Event::InboundDropped(n) = event {
+                self.dropped += n;
+                continue;
+            }
+            self.log.push(describe_event(&event));
+            match event {
+                Event::Published { operation, .. } => {
+                    assert!(self.open.remove(&operation.get()), "{operation:?} ended twice");
+                }
+                Event::Message(message) => {
+                    if message.publish.delivery().qos().as_u8() == 2 {
+                        let payload =
+                            String::from_utf8(message.publish.payload().to_vec()).expect("a number");
+                        assert!(self.delivered.insert(payload), "exactly once");
+                    }
+                    self.messages.push(message);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(self.peer.session.untaken(), self.messages.len());
+        if self.peer.close.is_some() {
+            self.disconnected();
+            self.peer.close();
+            self.settle();
+        }
+    }
+
+    fn disconnected(&mut self) {
+        self.server.disconnected();
+    }
+
+    fn send(&mut self, packet: Packet) {
+        self.peer.send(packet);
+        self.settle();
+    }
+
+    fn open(&mut self, keep: bool, receive_maximum: u16) {
+        if self.server.connected {
+            return;
+        }
+        let keep = keep && self.log.iter().any(|line| line.starts_with("connected"));
+        self.peer.blocked = false;
+        self.peer.open(self.version);
+        self.settle();
+        let mut accepted = connack(keep);
+        self.server.window = 4;
+        if self.version.has_properties() {
+            accepted.properties.receive_maximum = NonZeroU16::new(receive_maximum);
+            self.server.window = self.server.window.min(usize::from(receive_maximum));
+        }
+        if !keep {
+            self.server.lose_session();
+            self.delivered.clear();
+        }
+        self.server.connected = true;
+        self.send(accepted.into());
+        // The server sends again what it has.
+        let again: Vec<Packet> = self
+            .server
+            .outgoing
+            .iter()
+            .map(|out| {
+                if out.recorded { pubrel(out.id) } else { duplicate(out.quality, out.id, "a", &out.payload) }
+            })
+            .collect();
+        for packet in again {
+            if !self.server.connected {
+                return;
+            }
+            if let Packet::Publish(publish) = &packet {
+                let quality = usize::from(publish.delivery().qos().as_u8());
+                let id = publish.delivery().packet_identifier().expect("not QoS 0").get();
+                self.server.order[quality - 1].push_back(id);
+            }
+            self.send(packet);
+        }
+    }
+
+    fn take(&mut self, i: usize, bad: bool) {
+        if self.messages.is_empty() {
+            return;
+        }
+        let message = self.messages.remove(i % self.messages.len());
+        let reason = if bad { PubAckReasonCode::QuotaExceeded } else { PubAckReasonCode::Success };
+        if bad {
+            // The server may send it again, if the answer is lost: then it is a new message.
+            let payload = String::from_utf8(message.publish.payload().to_vec()).expect("a number");
+            self.delivered.remove(&payload);
+        }
+        self.peer.acknowledge(message.token, reason);
+        self.peer.read_on();
+        self.settle();
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Publish { quality, expiry, large } => {
+                self.published += 1;
+                let payload = format!("{};", self.published);
+                let payload = if large { payload.repeat(20_000) } else { payload };
+                let mut message = message(quality, "a", &payload);
+                if let Some(seconds) = expiry {
+                    message.properties = expiring(quality, "a", "", seconds).properties;
+                }
+                match self.peer.session.publish(self.peer.now, message) {
+                    Ok(Accepted::Pending(operation)) => assert!(self.open.insert(operation.get())),
+                    Ok(Accepted::Settled(_)) | Err(PublishError::Closed) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                self.peer.drain();
+            }
+            Step::Subscribe => {
+                let subscribe = Subscribe {
+                    subscriptions: vec![Subscription::new(filter("a"), qos(1))],
+                    subscription_identifier: None,
+                    user_properties: Vec::new(),
+                };
+                _ = self.peer.session.subscribe(self.peer.now, subscribe);
+                self.peer.drain();
+            }
+            Step::Unsubscribe => {
+                let unsubscribe =
+                    martlet_session::Unsubscribe { filters: vec![filter("a")], user_properties: Vec::new() };
+                _ = self.peer.session.unsubscribe(self.peer.now, unsubscribe);
+                self.peer.drain();
+            }
+            Step::Ping => {
+                _ = self.peer.session.ping(self.peer.now);
+                self.peer.drain();
+            }
+            Step::Take(i, bad) => self.take(i, bad && self.version.has_properties()),
+            Step::Answer(i, bad) => {
+                if self.server.connected && !self.server.owed.is_empty() {
+                    let packet = self.server.answer(
+                        self.version,
+                        i % self.server.owed.len(),
+                        bad && self.version.has_properties(),
+                    );
+                    self.send(packet);
+                }
+            }
+            Step::LoseAnswer(i) => {
+                if self.server.connected && !self.server.owed.is_empty() {
+                    self.server.answer(self.version, i % self.server.owed.len(), false);
+                    self.cut();
+                }
+            }
+            Step::ServerPublish(quality) => {
+                if self.server.connected && self.server.outgoing.len() < usize::from(RECEIVE_MAXIMUM) {
+                    self.server.next_payload += 1;
+                    let payload = self.server.next_payload.to_string();
+                    let id = if quality > 0 {
+                        // Not one that it uses already.
+                        while {
+                            self.server.next_id = self.server.next_id % 12 + 1;
+                            self.server.outgoing.iter().any(|out| out.id == self.server.next_id)
+                        } {}
+                        let id = self.server.next_id;
+                        let out = Outgoing { quality, id, payload: payload.clone(), recorded: false };
+                        self.server.outgoing.push(out);
+                        self.server.order[usize::from(quality) - 1].push_back(id);
+                        id
+                    } else {
+                        0
+                    };
+                    self.send(publish(quality, id, "a", &payload));
+                }
+            }
+            Step::Stray(kind, n) => {
+                // Only what is nobody's: a server that acknowledges what it does not have breaks its own books.
+                if self.server.connected
+                    && !self.peer.blocked
+                    && !self.server.live.contains(&n)
+                    && !self.server.received.contains_key(&n)
+                {
+                    let known = self.server.outgoing.iter().any(|out| out.id == n);
+                    let packet = match kind {
+                        0 => puback(n),
+                        1 => pubcomp(n),
+                        2 => suback(n, &[SubAckReasonCode::GrantedQos1]),
+                        3 => unsuback_of(self.version, n),
+                        4 if !known => pubrel(n),
+                        _ => Packet::PingResp,
+                    };
+                    self.send(packet);
+                }
+            }
+            Step::Wait(ms) => self.peer.wait(millis(ms)),
+            Step::Block => self.peer.blocked = true,
+            Step::Unblock => self.peer.unblock(),
+            Step::Cut => self.cut(),
+            Step::Garbage => {
+                if self.server.connected {
+                    self.peer.send_bytes(&[0xff, 0xff, 0xff]);
+                }
+            }
+            Step::Open { keep, receive_maximum } => self.open(keep, receive_maximum),
+            Step::Disconnect(drain) => {
+                self.peer.disconnect(seconds(drain));
+            }
+        }
+        self.settle();
+    }
+
+    fn cut(&mut self) {
+        self.disconnected();
+        self.peer.cut();
+        self.settle();
+    }
+
+    /// Everything comes to its end, once both sides want it.
+    fn finish(&mut self) {
+        self.cut();
+        while !self.messages.is_empty() {
+            self.take(0, false);
+        }
+        self.open(true, 3);
+        self.peer.unblock();
+        self.settle();
+        for _ in 0..10_000 {
+            self.take(0, false);
+            self.peer.read_on();
+            self.settle();
+            if self.server.connected && !self.server.owed.is_empty() {
+                let packet = self.server.answer(self.version, 0, false);
+                self.send(packet);
+            } else if self.messages.is_empty() {
+                break;
+            }
+        }
+        assert!(self.open.is_empty(), "never ended: {:?}", self.open);
+        assert!(self.server.outgoing.is_empty(), "never acknowledged: {:?}", self.server.outgoing);
+        let session = &self.peer.session;
+        assert_eq!((session.in_flight(), session.queued(), session.queued_bytes()), (0, 0, 0));
+        assert_eq!(session.untaken(), 0);
+    }
+}
+
+fn unsuback_of(version: Version, n: u16) -> Packet {
+    unsuback(n, if version.has_properties() { &[UnsubAckReasonCode::Success] } else { &[] })
+}
+
+fn run(version: Version, requeue: bool, chunking: Chunking, steps: &[Step]) -> Vec<String> {
+    let mut world = World::new(version, requeue, chunking);
+    for step in steps {
+        world.step(step);
+    }
+    world.finish();
+    world.log.push(format!("dropped {}", world.dropped));
+    world.log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_session_keeps_its_promises_and_chunks_do_not_matter(
+        v5 in any::<bool>(),
+        requeue in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..150),
+    ) {
+        let version = if v5 { Version::V5 } else { Version::V3_1_1 };
+        let whole = run(version, requeue, Chunking::Whole, &steps);
+        let bytes = run(version, requeue, Chunking::Bytes, &steps);
+        prop_assert_eq!(whole, bytes);
+    }
+
+    /// Any bytes, in any chunks, with any pauses.
+    #[test]
+    fn bytes_of_a_hostile_server_never_panic(
+        version in prop::sample::select(&Version::ALL[..]),
+        connected in any::<bool>(),
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20),
+    ) {
+        let mut peer = Peer::new(Config { clean_start: false, ..named() });
+        peer.open(version);
+        if connected {
+            peer.send(connack(false));
+        }
+        peer.publish(message(2, "a", "1"));
+        peer.subscribe("a", 1);
+        for chunk in chunks {
+            peer.send_bytes(&chunk);
+            peer.told();
+            while !peer.messages.is_empty() {
+                peer.take(0);
+            }
+            peer.wait(seconds(1));
+            if peer.close.is_some() {
+                peer.close();
+                peer.open(version);
+                peer.send(connack(false));
+            }
+        }
+    }
+}

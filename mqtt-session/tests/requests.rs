@@ -1,0 +1,396 @@
+//! Subscribing, unsubscribing and pinging: answers, refusals, timeouts, reconnects, restoring.
+
+mod driver;
+
+use driver::*;
+use martlet_proto::{
+    ConnAck, Packet, RetainHandling, SubAckReasonCode as Code, Subscription, SubscriptionIdentifier,
+    TopicFilter, UnsubAckReasonCode, UserProperties, Version,
+};
+use martlet_session::{Config, ConnectionError, Misbehaviour, RequestError, Subscribe, Unsubscribe};
+use std::num::NonZeroU32;
+
+fn config() -> Config {
+    Config { clean_start: false, ..named() }
+}
+
+fn nothing() -> Vec<String> {
+    Vec::new()
+}
+
+fn one(name: &str) -> Subscribe {
+    Subscribe {
+        subscriptions: vec![Subscription::new(filter(name), qos(0))],
+        subscription_identifier: None,
+        user_properties: UserProperties::new(),
+    }
+}
+
+fn limited(change: impl FnOnce(&mut ConnAck)) -> ConnAck {
+    let mut connack = connack(false);
+    change(&mut connack);
+    connack
+}
+
+#[test]
+fn subscribe_and_unsubscribe_are_answered() {
+    for version in Version::ALL {
+        for chunking in [Chunking::Whole, Chunking::Bytes] {
+            let mut peer = Peer::connected(version, config());
+            peer.chunking = chunking;
+            peer.subscribe_to(vec![
+                Subscription::new(filter("a/+"), qos(1)),
+                Subscription::new(filter("b"), qos(2)),
+            ]);
+            assert_eq!(peer.said(), ["SUBSCRIBE #1 a/+:1 b:2"]);
+            peer.send(suback(1, &[Code::GrantedQos0, Code::GrantedQos2]));
+            assert_eq!(peer.told(), ["subscribed 1: [0, 2]"]);
+            assert_eq!(peer.session.subscriptions().count(), 2);
+            peer.unsubscribe("a/+");
+            assert_eq!(peer.said(), ["UNSUBSCRIBE #2 a/+"]);
+            let codes = [UnsubAckReasonCode::Success];
+            peer.send(unsuback(2, if version.has_properties() { &codes } else { &[] }));
+            assert_eq!(peer.told(), ["unsubscribed 2: [0]"]);
+            assert_eq!(peer.session.subscriptions().map(TopicFilter::as_str).collect::<Vec<_>>(), ["b"]);
+        }
+    }
+}
+
+#[test]
+fn a_refused_filter_is_told_and_not_restored() {
+    let mut peer = Peer::connected(Version::V3_1_1, config());
+    peer.subscribe_to(vec![Subscription::new(filter("a"), qos(1)), Subscription::new(filter("b"), qos(1))]);
+    peer.send(suback(1, &[Code::UnspecifiedError, Code::GrantedQos1]));
+    assert_eq!(peer.told(), ["subscribed 1: [128, 1]"]);
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V3_1_1, false);
+    assert_eq!(peer.said()[1..], ["SUBSCRIBE #2 b:1"]);
+}
+
+#[test]
+fn misuse_is_refused_at_once() {
+    let mut peer = Peer::connected(Version::V5, config());
+    let none = Subscribe { subscriptions: Vec::new(), ..one("a") };
+    assert_eq!(peer.session.subscribe(peer.now, none), Err(RequestError::NoFilter));
+    let none = Unsubscribe { filters: Vec::new(), user_properties: UserProperties::new() };
+    assert_eq!(peer.session.unsubscribe(peer.now, none), Err(RequestError::NoFilter));
+    let mut shared = one("$share/g/a");
+    shared.subscriptions[0].no_local = true;
+    assert_eq!(peer.session.subscribe(peer.now, shared), Err(RequestError::NoLocalShared));
+    assert_eq!(Peer::new(config()).session.ping(peer.now), Err(RequestError::NotConnected));
+    peer.drain();
+    assert_eq!(peer.said(), nothing());
+}
+
+#[test]
+fn what_the_server_does_not_have_is_not_asked_for() {
+    let mut peer = Peer::new(config());
+    peer.open(Version::V5);
+    peer.send(limited(|connack| {
+        connack.properties.wildcard_subscription_available = Some(false);
+        connack.properties.shared_subscription_available = Some(false);
+        connack.properties.subscription_identifier_available = Some(false);
+        connack.properties.maximum_packet_size = NonZeroU32::new(20);
+    }));
+    peer.forget();
+    for name in ["a/#", "+", "$share/g/a"] {
+        let refused = peer.session.subscribe(peer.now, one(name));
+        assert!(matches!(refused, Err(RequestError::NotSupported(_))), "{refused:?}");
+    }
+    let refused = peer.session.subscribe(peer.now, one("012345678901234"));
+    assert_eq!(refused, Err(RequestError::PacketTooLarge { size: 23, limit: 20 }));
+    // Messages are told apart by their topics then.
+    let with_identifier = Subscribe { subscription_identifier: SubscriptionIdentifier::new(5), ..one("a") };
+    peer.session.subscribe(peer.now, with_identifier).expect("an identifier can be left out");
+    peer.drain();
+    assert_eq!(peer.said(), ["SUBSCRIBE #1 a:0"]);
+}
+
+#[test]
+fn options_are_left_out_in_3x_and_counted() {
+    let mut peer = Peer::connected(Version::V3_1_1, config());
+    let mut subscribe = one("a");
+    subscribe.subscriptions[0].no_local = true;
+    subscribe.subscriptions[0].retain_handling = RetainHandling::DoNotSend;
+    subscribe.subscription_identifier = SubscriptionIdentifier::new(5);
+    peer.session.subscribe(peer.now, subscribe).expect("they can be left out");
+    peer.drain();
+    assert_eq!(peer.said(), ["SUBSCRIBE #1 a:0"]);
+    assert_eq!(peer.session.counters().left_out_in_3x, 1);
+    // The next server has them.
+    peer.send(suback(1, &[Code::GrantedQos0]));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    let Some(Packet::Subscribe(subscribe)) = peer.packets().pop() else { panic!("restored") };
+    assert!(subscribe.subscriptions[0].no_local);
+    assert_eq!(subscribe.subscription_identifier, SubscriptionIdentifier::new(5));
+}
+
+#[test]
+fn requests_wait_for_a_connection_in_their_order() {
+    let mut peer = Peer::new(config());
+    peer.subscribe("a", 0);
+    peer.unsubscribe("b");
+    peer.subscribe("#", 0);
+    peer.open(Version::V5);
+    peer.said();
+    peer.send(limited(|connack| connack.properties.wildcard_subscription_available = Some(false)));
+    assert_eq!(peer.said(), ["SUBSCRIBE #1 a:0", "UNSUBSCRIBE #2 b"]);
+    assert_eq!(
+        peer.told(),
+        ["connected", "subscribed 3: wildcard subscriptions are not supported on this connection"]
+    );
+}
+
+#[test]
+fn unanswered_requests_are_sent_again_in_their_order() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.unsubscribe("b");
+    peer.subscribe("c", 0);
+    peer.send(unsuback(2, &[UnsubAckReasonCode::Success]));
+    peer.cut();
+    peer.subscribe("d", 0);
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    let said: Vec<String> = peer.said()[1..].iter().map(|line| line.split(' ').skip(2).collect()).collect();
+    assert_eq!(said, ["a:0", "c:0", "d:0"]);
+}
+
+#[test]
+fn a_request_without_an_answer_times_out_from_when_its_bytes_left() {
+    let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
+    peer.blocked = true;
+    peer.subscribe("a", 0);
+    peer.unsubscribe("b");
+    peer.wait(seconds(100));
+    assert_eq!(peer.told(), nothing(), "nothing has left yet");
+    peer.unblock();
+    peer.wait(millis(9_999));
+    assert_eq!(peer.told(), nothing());
+    peer.wait(millis(1));
+    assert_eq!(peer.told(), ["subscribed 1: no answer in time", "unsubscribed 2: no answer in time"]);
+    // The late answer finds nobody who waits, and is not unexpected.
+    peer.send(suback(1, &[Code::GrantedQos0]));
+    assert_eq!(peer.told(), nothing());
+    assert_eq!(peer.session.counters().unexpected_acknowledgements, 0);
+    assert_eq!(peer.session.subscriptions().count(), 1, "the server has it");
+}
+
+/// A drain, and reading above the soft bound, went on for a request whose time was over.
+#[test]
+fn a_timed_out_request_is_not_waited_for() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.wait(seconds(10));
+    peer.forget();
+    peer.disconnect(seconds(1000));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+}
+
+#[test]
+fn pings_are_answered_in_order_and_time_out() {
+    let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
+    for _ in 0..2 {
+        peer.session.ping(peer.now).expect("connected");
+        peer.drain();
+    }
+    assert_eq!(peer.said(), ["PINGREQ", "PINGREQ"]);
+    peer.send(Packet::PingResp);
+    assert_eq!(peer.told(), ["pong 1: ok"]);
+    peer.wait(seconds(10));
+    assert_eq!(peer.told(), ["pong 2: no answer in time"]);
+    peer.session.ping(peer.now).expect("connected");
+    peer.cut();
+    assert_eq!(peer.told(), ["pong 3: not connected", "disconnected: the server closed the connection"]);
+}
+
+/// Most clients do not restore.
+#[test]
+fn subscriptions_are_restored_when_the_server_lost_the_session_and_only_then() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 1);
+    peer.subscribe("b", 2);
+    let with_identifier = Subscribe { subscription_identifier: SubscriptionIdentifier::new(5), ..one("c") };
+    peer.session.subscribe(peer.now, with_identifier).expect("connected");
+    peer.drain();
+    for n in 1..=3 {
+        peer.send(suback(n, &[Code::GrantedQos0]));
+    }
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], nothing());
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["SUBSCRIBE #4 a:1 b:2", "SUBSCRIBE #5 c:0 identifier=5"]);
+    peer.send_all(&[suback(4, &[Code::GrantedQos1, Code::NotAuthorized]), suback(5, &[Code::GrantedQos0])]);
+    assert_eq!(peer.told(), ["connected", "resubscribed a:0x01 b:0x87", "resubscribed c:0x00"]);
+    assert_eq!(peer.session.subscriptions().count(), 2);
+}
+
+#[test]
+fn restoring_is_done_before_what_waits_and_again_if_the_connection_ends() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 1);
+    peer.send(suback(1, &[Code::GrantedQos1]));
+    peer.cut();
+    peer.unsubscribe("b");
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["SUBSCRIBE #2 a:1", "UNSUBSCRIBE #3 b"]);
+    peer.cut();
+    // Whether it arrived nobody knows, though the server has the session now.
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said().len(), 3);
+}
+
+#[test]
+fn restoring_is_split_by_what_the_server_takes() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe_to((0..10).map(|n| Subscription::new(filter(&format!("topic/{n}")), qos(0))).collect());
+    peer.send(suback(1, &[Code::GrantedQos0; 10]));
+    peer.cut();
+    peer.forget();
+    peer.open(Version::V5);
+    peer.said();
+    peer.send(limited(|connack| connack.properties.maximum_packet_size = NonZeroU32::new(50)));
+    let packets = peer.packets();
+    assert!(packets.iter().all(|packet| packet.encoded_len(Version::V5) <= 50));
+    let filters = packets.iter().map(|packet| match packet {
+        Packet::Subscribe(subscribe) => subscribe.subscriptions.len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(filters.sum::<usize>(), 10);
+}
+
+/// One wildcard, on a server that has none, used to take all others of its SUBSCRIBE along, in silence.
+#[test]
+fn what_cannot_be_restored_is_told_and_the_rest_is_restored() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe_to(
+        ["#", "$share/g/a", "a", "a-very-long-topic-filter"]
+            .map(|name| one(name).subscriptions.remove(0))
+            .to_vec(),
+    );
+    peer.send(suback(1, &[Code::GrantedQos0; 4]));
+    peer.cut();
+    peer.forget();
+    peer.open(Version::V5);
+    peer.said();
+    peer.send(limited(|connack| {
+        connack.properties.wildcard_subscription_available = Some(false);
+        connack.properties.shared_subscription_available = Some(false);
+        connack.properties.maximum_packet_size = NonZeroU32::new(20);
+    }));
+    assert_eq!(peer.said(), ["SUBSCRIBE #2 a:0"]);
+    assert_eq!(
+        peer.told(),
+        ["connected", "resubscribed #:0xa2 $share/g/a:0x9e", "resubscribed a-very-long-topic-filter:0x97"]
+    );
+    assert_eq!(peer.session.subscriptions().map(TopicFilter::as_str).collect::<Vec<_>>(), ["a"]);
+}
+
+/// A restoring SUBSCRIBE without an answer was waited for for ever.
+#[test]
+fn restoring_has_a_deadline_too() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 1);
+    peer.send(suback(1, &[Code::GrantedQos1]));
+    peer.cut();
+    peer.reconnect(Version::V5, false);
+    peer.wait(seconds(10));
+    peer.forget();
+    peer.disconnect(seconds(1000));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+}
+
+/// The SUBACK between UNSUBSCRIBE and UNSUBACK brought the subscription back: after a lost session it was made again.
+#[test]
+fn an_unsubscribe_outlives_the_suback_of_an_earlier_subscribe() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.unsubscribe("a");
+    peer.send_all(&[suback(1, &[Code::GrantedQos0]), unsuback(2, &[UnsubAckReasonCode::Success])]);
+    assert_eq!(peer.session.subscriptions().count(), 0);
+    // And a later subscribe outlives the unsubscribe, even when the server answers out of order.
+    peer.unsubscribe("a");
+    peer.subscribe("a", 0);
+    peer.send_all(&[suback(4, &[Code::GrantedQos0]), unsuback(3, &[UnsubAckReasonCode::Success])]);
+    assert_eq!(peer.session.subscriptions().count(), 1);
+}
+
+#[test]
+fn unsubscribing_without_a_connection_ends_restoring() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.send(suback(1, &[Code::GrantedQos0]));
+    peer.cut();
+    peer.unsubscribe("a");
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["UNSUBSCRIBE #2 a"]);
+}
+
+#[test]
+fn in_3_1_which_cannot_say_that_it_lost_the_session_subscriptions_are_made_again() {
+    let mut peer = Peer::connected(Version::V3_1, config());
+    peer.subscribe("a", 0);
+    peer.send(suback(1, &[Code::GrantedQos0]));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V3_1, false);
+    assert_eq!(peer.said()[1..], ["SUBSCRIBE #2 a:0"]);
+}
+
+#[test]
+fn an_answer_with_another_number_of_codes_ends_the_connection() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.said();
+    peer.send(suback(1, &[Code::GrantedQos0, Code::GrantedQos0]));
+    assert_eq!(
+        peer.close,
+        Some(ConnectionError::PeerMisbehaved(Misbehaviour::ReasonCodes { asked: 1, given: 2 }))
+    );
+    assert_eq!(peer.said(), ["DISCONNECT 0x82"]);
+}
+
+#[test]
+fn unknown_and_mistaken_answers_are_counted_and_ignored() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.unsubscribe("b");
+    peer.publish(message(1, "c", ""));
+    peer.forget();
+    peer.send_all(&[
+        suback(2, &[Code::GrantedQos0]),
+        suback(3, &[Code::GrantedQos0]),
+        suback(99, &[Code::GrantedQos0]),
+        unsuback(1, &[UnsubAckReasonCode::Success]),
+        unsuback(3, &[UnsubAckReasonCode::Success]),
+        puback(1),
+    ]);
+    assert_eq!(peer.told(), nothing());
+    assert_eq!(peer.session.counters().unexpected_acknowledgements, 6);
+    peer.send_all(&[suback(1, &[Code::GrantedQos0]), unsuback(2, &[UnsubAckReasonCode::Success]), puback(3)]);
+    assert_eq!(peer.told(), ["subscribed 1: [0]", "unsubscribed 2: [0]", "published 3: ok"]);
+}
+
+#[test]
+fn a_session_that_has_ended_asks_for_nothing() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("a", 0);
+    peer.forget();
+    peer.disconnect(seconds(0));
+    peer.close();
+    assert_eq!(
+        peer.told(),
+        ["subscribed 1: the client has disconnected", "disconnected: disconnected as asked"]
+    );
+    assert_eq!(peer.session.subscribe(peer.now, one("b")), Err(RequestError::Closed));
+    assert_eq!(peer.session.ping(peer.now), Err(RequestError::Closed));
+}

@@ -1,0 +1,302 @@
+//! Connections end and begin again: what is sent again, in which order, and what becomes of it when the server has
+//! lost the session.
+
+mod driver;
+
+use driver::*;
+use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, Version};
+use martlet_session::{Config, LostSession};
+use std::num::{NonZeroU16, NonZeroU32};
+
+/// In 3.1.1 a clean session would be clean each time.
+fn config() -> Config {
+    Config { clean_start: false, ..named() }
+}
+
+fn resumed(receive_maximum: u16) -> ConnAck {
+    let mut connack = connack(true);
+    connack.properties.receive_maximum = NonZeroU16::new(receive_maximum);
+    connack
+}
+
+/// Another client never sets DUP, and sends m3, m1, m2.
+#[test]
+fn unacknowledged_publishes_are_sent_again_with_dup_in_their_order() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, config());
+        for payload in ["1", "2", "3"] {
+            peer.publish(message(1, "a", payload));
+        }
+        peer.publish(message(2, "a", "4"));
+        peer.forget();
+        peer.send(puback(2));
+        peer.cut();
+        peer.publish(message(1, "a", "5"));
+        peer.reconnect(version, version != Version::V3_1);
+        assert_eq!(
+            peer.said()[1..],
+            ["PUBLISH q1 #1 dup a 1", "PUBLISH q1 #3 dup a 3", "PUBLISH q2 #4 dup a 4", "PUBLISH q1 #5 a 5"]
+        );
+        peer.told();
+        peer.send_all(&[puback(1), puback(3), pubrec(4), pubcomp(4), puback(5)]);
+        assert_eq!(peer.told(), ["published 1: ok", "published 3: ok", "published 4: ok", "published 5: ok"]);
+        assert_eq!(peer.session.in_flight(), 0);
+    }
+}
+
+#[test]
+fn pubrel_is_sent_again_before_publishes() {
+    let mut peer = Peer::connected(Version::V5, config());
+    for payload in ["1", "2", "3"] {
+        peer.publish(message(2, "a", payload));
+    }
+    peer.send_all(&[pubrec(3), pubrec(1)]);
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBREL #3", "PUBREL #1", "PUBLISH q2 #2 dup a 2"]);
+}
+
+#[test]
+fn what_was_never_handed_out_is_not_a_duplicate() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(1, "a", "1"));
+    peer.blocked = true;
+    peer.publish(message(1, "a", "2"));
+    peer.cut();
+    peer.blocked = false;
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #1 dup a 1", "PUBLISH q1 #2 a 2"]);
+}
+
+/// Another client sends both, and then panics or wraps its counter.
+#[test]
+fn receive_maximum_1_on_the_new_connection_sends_one_at_a_time() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(1, "a", "1"));
+    peer.publish(message(2, "a", "2"));
+    peer.cut();
+    peer.publish(message(1, "a", "3"));
+    peer.forget();
+    peer.open(Version::V5);
+    peer.send(resumed(1));
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #1 dup a 1"]);
+    // New ones wait behind those that are sent again.
+    peer.publish(message(1, "a", "4"));
+    assert_eq!(peer.said(), Vec::<String>::new());
+    peer.send(puback(1));
+    assert_eq!(peer.said(), ["PUBLISH q2 #2 dup a 2"]);
+    peer.send(pubrec(2));
+    assert_eq!(peer.said(), ["PUBREL #2"]);
+    peer.send(pubcomp(2));
+    assert_eq!(peer.said(), ["PUBLISH q1 #3 a 3"]);
+    peer.send(puback(3));
+    assert_eq!(peer.said(), ["PUBLISH q1 #4 a 4"]);
+    peer.send(puback(4));
+    assert_eq!(peer.session.in_flight(), 0);
+}
+
+/// The server answers PUBLISHes of the earlier connection before they are sent again.
+#[test]
+fn acknowledgements_of_what_was_not_sent_again_yet_are_taken() {
+    let mut peer = Peer::connected(Version::V5, config());
+    for (quality, payload) in [(1, "1"), (1, "2"), (2, "3"), (1, "4")] {
+        peer.publish(message(quality, "a", payload));
+    }
+    peer.cut();
+    peer.forget();
+    peer.open(Version::V5);
+    peer.send(resumed(1));
+    peer.forget();
+    // #1 is on its way; #2 and #3 are not.
+    peer.send_all(&[puback(2), pubrec(3)]);
+    assert_eq!(peer.said(), ["PUBREL #3"]);
+    assert_eq!(peer.told(), ["published 2: ok"]);
+    peer.send(puback(1));
+    assert_eq!(peer.said(), Vec::<String>::new(), "the window is taken by #3");
+    peer.send(pubcomp(3));
+    assert_eq!(peer.said(), ["PUBLISH q1 #4 dup a 4"]);
+    peer.send(puback(4));
+    assert_eq!(peer.session.in_flight(), 0);
+    peer.publish(message(1, "a", "5"));
+    assert_eq!(peer.said().len(), 1, "and the window is open again");
+}
+
+/// A PUBREC that came while PUBRELs waited to be sent again counted its flow twice, sent PUBREL twice, and took a
+/// place in the window for good.
+#[test]
+fn a_pubrec_while_pubrels_wait_counts_once() {
+    let config = Config { max_in_flight: NonZeroU16::new(2).unwrap(), ..config() };
+    let mut peer = Peer::connected(Version::V5, config);
+    peer.publish(message(2, "a", "1"));
+    peer.publish(message(2, "a", "2"));
+    peer.send(pubrec(1));
+    peer.cut();
+    peer.forget();
+    peer.open(Version::V5);
+    peer.said();
+    peer.blocked = true;
+    // For #1 again, and for #2, which was not sent again: both before the PUBREL of #1 was made.
+    peer.send_all(&[connack(true).into(), pubrec(2), pubrec(1)]);
+    peer.unblock();
+    assert_eq!(peer.said(), ["PUBREL #2", "PUBREL #1"]);
+    peer.send_all(&[pubcomp(1), pubcomp(2)]);
+    assert_eq!(peer.session.in_flight(), 0);
+    peer.publish(message(1, "a", "3"));
+    peer.publish(message(1, "a", "4"));
+    assert_eq!(peer.said(), ["PUBLISH q1 #3 a 3", "PUBLISH q1 #4 a 4"], "the whole window");
+}
+
+/// Other clients drop never-sent and unsettled messages in silence.
+#[test]
+fn session_lost_requeues_qos1_and_puts_written_qos2_in_doubt() {
+    for version in [Version::V3_1_1, Version::V5] {
+        let mut peer = Peer::connected(version, config());
+        peer.publish(message(1, "a", "1"));
+        peer.publish(message(2, "a", "2"));
+        peer.publish(message(2, "a", "3"));
+        peer.send(pubrec(3));
+        peer.blocked = true;
+        peer.publish(message(2, "a", "4"));
+        peer.cut();
+        peer.blocked = false;
+        peer.publish(message(1, "a", "5"));
+        peer.forget();
+        peer.reconnect(version, false);
+        assert_eq!(
+            peer.said()[1..],
+            ["PUBLISH q1 #1 a 1", "PUBLISH q2 #2 a 4", "PUBLISH q1 #3 a 5"].map(renumber(&peer))
+        );
+        assert_eq!(
+            peer.told(),
+            [
+                "published 3: in doubt: the server lost the session after the message was sent",
+                "published 2: in doubt: the server lost the session after the message was sent",
+                "connected"
+            ]
+        );
+        assert_eq!(peer.session.in_flight(), 3);
+    }
+}
+
+/// Identifiers are given out anew after the session was lost; which ones does not matter here.
+fn renumber(_: &Peer) -> impl Fn(&str) -> String {
+    |line| line.replace("#1", "#5").replace("#2", "#6").replace("#3", "#7")
+}
+
+#[test]
+fn session_lost_as_chosen() {
+    let config = Config { lost_qos1: LostSession::InDoubt, lost_qos2: LostSession::Requeue, ..config() };
+    let mut peer = Peer::connected(Version::V5, config);
+    peer.publish(message(1, "a", "1"));
+    peer.publish(message(2, "a", "2"));
+    peer.publish(message(2, "a", "3"));
+    peer.send(pubrec(3));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["PUBLISH q2 #4 a 2", "PUBLISH q2 #5 a 3"], "new messages: no DUP");
+    assert_eq!(
+        peer.told(),
+        ["published 1: in doubt: the server lost the session after the message was sent", "connected"]
+    );
+}
+
+#[test]
+fn a_clean_session_of_3_1_1_is_clean_each_time() {
+    let mut peer = Peer::connected(Version::V3_1_1, Config::default());
+    peer.publish(message(1, "a", "1"));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V3_1_1, false);
+    assert_eq!(peer.said(), ["CONNECT 4 clean id=\"\"", "PUBLISH q1 #2 a 1"]);
+}
+
+/// Requeued messages had no timer any more: an expired one was told only when its turn came.
+#[test]
+fn a_requeued_message_expires_in_the_queue() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(expiring(1, "a", "1", 10));
+    peer.cut();
+    peer.forget();
+    peer.open(Version::V5);
+    peer.said();
+    peer.blocked = true;
+    peer.send(connack(false));
+    peer.wait(seconds(11));
+    assert_eq!(peer.told(), ["connected", "published 1: the message expired before it could be sent"]);
+}
+
+/// What was handed out before may be with the server: it goes again. What was not, and has expired, does not.
+#[test]
+fn a_written_message_is_sent_again_though_it_has_expired() {
+    let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
+    peer.publish(expiring(1, "a", "1", 10));
+    peer.cut();
+    peer.wait(seconds(20));
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #1 dup a 1 expiry=1"]);
+}
+
+#[test]
+fn a_resent_message_is_checked_against_the_new_server() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(1, "a", "0123456789"));
+    peer.publish(message(2, "a", "0123456789"));
+    peer.publish(message(1, "a", "1"));
+    peer.cut();
+    peer.forget();
+    let small = |session_present| {
+        let mut connack = connack(session_present);
+        connack.properties.maximum_packet_size = NonZeroU32::new(12);
+        connack
+    };
+    peer.open(Version::V5);
+    peer.send(small(true));
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #3 dup a 1"]);
+    assert_eq!(
+        peer.told(),
+        [
+            "connected, session present",
+            "published 1: the packet has 18 bytes; the limit is 12",
+            "published 2: the packet has 18 bytes; the limit is 12"
+        ]
+    );
+    // The server has them from before: the flows come to their end, and the identifiers are free after that.
+    peer.send_all(&[puback(1), pubrec(2)]);
+    assert_eq!(peer.said(), ["PUBREL #2"]);
+    peer.send_all(&[pubcomp(2), puback(3)]);
+    assert_eq!(peer.told(), ["published 3: ok"]);
+    assert_eq!(peer.session.in_flight(), 0);
+}
+
+#[test]
+fn a_message_is_told_its_end_once_through_any_number_of_connections() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(1, "a", "1"));
+    for _ in 0..5 {
+        peer.cut();
+        peer.reconnect(Version::V5, true);
+        assert_eq!(peer.said()[1..], ["PUBLISH q1 #1 dup a 1"]);
+    }
+    peer.send(puback(1));
+    let told = peer.told();
+    assert_eq!(
+        told.iter().filter(|line| line.starts_with("published")).collect::<Vec<_>>(),
+        ["published 1: ok"]
+    );
+}
+
+#[test]
+fn a_refusal_that_arrives_after_the_resend_is_told() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(2, "a", "1"));
+    peer.cut();
+    peer.reconnect(Version::V5, true);
+    peer.forget();
+    peer.send(Packet::PubRec(Ack::new(id(1), PubAckReasonCode::QuotaExceeded)));
+    assert_eq!(peer.told(), ["published 1: the server refused the message: quota exceeded (0x97)"]);
+    assert_eq!(peer.said(), Vec::<String>::new());
+}

@@ -1,0 +1,6 @@
+//! What the tests of Martlet share: arbitrary inputs, and the properties that hold for them.
+//!
+//! Nothing here is published, and nothing that is published depends on it.
+
+pub mod fuzz;
+pub mod packets;
