@@ -174,7 +174,7 @@ impl<R: Runtime> Driver<R> {
                 Poll::Ready(Err(error)) => {
                     // The server may have said why before it went.
                     let mut reads = 0..LAST_READS;
-                    while reads.next().is_some() && self.poll_read(cx, now) {}
+                    while reads.next().is_some() && self.poll_read(cx, now).is_some_and(|n| n > 0) {}
                     self.link.handle_eof(Some(io_error(&error)));
                     return true;
                 }
