@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
-    ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, QoS,
+    ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier,
     TopicFilter, Utf8String, Version, Will,
 };
 
