@@ -1,5 +1,6 @@
 //! The session: all transitions of a connection's life are in this file.
 
+use crate::aliases::Aliases;
 use crate::event::{AckToken, Connected, Counters, Settled};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -370,6 +371,11 @@ impl Session {
         }
         let expiry = if version.has_properties() { self.session_expiry() } else { 0 };
         self.limits = Limits::new(&connack, version, self.config.keep_alive, expiry);
+        if self.config.topic_aliases_out {
+            let limits = &self.limits;
+            self.output.aliases =
+                Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
+        }
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
             self.assigned = Some(Box::new(assigned.clone()));
         }
