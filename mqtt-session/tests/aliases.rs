@@ -5,7 +5,7 @@ mod driver;
 use driver::*;
 use martlet_proto::{ConnAck, MAX_PACKET_SIZE, Packet, Version};
 use martlet_session::Config;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 fn aliases(maximum: u16) -> ConnAck {
     let mut connack = connack(false);
@@ -25,12 +25,10 @@ fn connected(config: Config, connack: ConnAck) -> Peer {
 fn named_by(peer: &Peer) -> Vec<(String, Option<u16>)> {
     let mut wire = bytes::BytesMut::from(&peer.wire[..]);
     let mut found = Vec::new();
-    while let Some(packet) = Packet::decode(&mut wire, peer.version, MAX_PACKET_SIZE).unwrap() {
+    while let Some(packet) = Packet::decode(&mut wire, peer.version, MAX_PACKET_SIZE).expect("our own bytes")
+    {
         if let Packet::Publish(publish) = packet {
-            found.push((
-                publish.topic().to_owned(),
-                publish.properties().topic_alias().map(|alias| alias.get()),
-            ));
+            found.push((publish.topic().to_owned(), publish.properties().topic_alias().map(NonZeroU16::get)));
         }
     }
     found
