@@ -144,7 +144,10 @@ async fn connect(port: u16) -> Client {
     let builder = Client::builder(&format!("mqtt://127.0.0.1:{port}"))
         .unwrap()
         .version(Version::V3_1_1)
-        .session(|session| session.max_in_flight = NonZeroU16::new(WINDOW as u16).unwrap());
+        .session(|session| {
+            session.max_in_flight = NonZeroU16::new(WINDOW as u16).unwrap();
+            session.max_in_flight_3x = session.max_in_flight;
+        });
     martlet_tokio::connect_with(builder).await.unwrap()
 }
 

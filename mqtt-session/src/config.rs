@@ -35,6 +35,9 @@ pub struct Config {
     /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
     /// Default: 100.
     pub max_in_flight: NonZeroU16,
+    /// The same for a 3.x server, which cannot tell its Receive Maximum; the smaller of the two counts. Default: 20,
+    /// what mosquitto takes by default: it ends a 3.x connection with more QoS 2 messages unacknowledged.
+    pub max_in_flight_3x: NonZeroU16,
     /// Messages that cannot be sent yet.
     pub queue: QueueLimits,
     /// Messages that have arrived and wait to be taken.
@@ -68,6 +71,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(10),
             publish_timeout: None,
             max_in_flight: NonZeroU16::new(100).expect("not zero"),
+            max_in_flight_3x: NonZeroU16::new(20).expect("not zero"),
             queue: QueueLimits::default(),
             inbound: InboundLimits::default(),
             maximum_packet_size: 16 * 1024 * 1024,

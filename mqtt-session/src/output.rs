@@ -11,7 +11,7 @@ const ENOUGH: usize = 64 * 1024;
 
 /// Past this many bytes of them not even acknowledgements are made: a server that does not read gets no more memory of
 /// ours.
-const TOO_MUCH: usize = 1024 * 1024;
+const TOO_MUCH: u32 = 1024 * 1024;
 
 /// What a PUBLISH has at most besides topic, properties and payload: fixed header 5, topic length 2, packet identifier
 /// 2, property length 4.
@@ -24,7 +24,7 @@ pub(crate) struct Output {
     /// How many bytes of this connection were handed out.
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
-    answers: usize,
+    answers: u32,
     /// What the server has learnt on this connection.
     pub(crate) aliases: Option<Box<Aliases>>,
 }
@@ -118,7 +118,7 @@ impl Output {
     pub(crate) fn answer(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         let before = self.buffer.len();
         self.packet(packet)?;
-        self.answers += self.buffer.len() - before;
+        self.answers += (self.buffer.len() - before) as u32;
         Ok(())
     }
 

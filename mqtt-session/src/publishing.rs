@@ -129,7 +129,13 @@ impl Session {
     }
 
     pub(crate) fn window(&self) -> usize {
-        usize::from(self.config.max_in_flight.get().min(self.limits.receive_maximum))
+        // In MQTT 5 the server has told its own, in 3.x it cannot.
+        let theirs = if self.output.version.has_properties() {
+            self.limits.receive_maximum
+        } else {
+            self.config.max_in_flight_3x.get()
+        };
+        usize::from(self.config.max_in_flight.get().min(theirs))
     }
 
     #[inline]

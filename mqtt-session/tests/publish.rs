@@ -516,3 +516,15 @@ fn transcript_of_mqtt_3_1_1() {
     ];
     assert_eq!(peer.wire, expected);
 }
+
+/// A 3.x server cannot tell how many it takes; mosquitto ended the connection of a client that sent 100.
+#[test]
+fn a_3x_server_gets_no_more_than_most_take() {
+    for (version, window) in [(Version::V3_1, 20), (Version::V3_1_1, 20), (Version::V5, 100)] {
+        let mut peer = Peer::connected(version, named());
+        for _ in 0..200 {
+            peer.publish(message(2, "a", "hi"));
+        }
+        assert_eq!(peer.session.in_flight(), window, "{version}");
+    }
+}

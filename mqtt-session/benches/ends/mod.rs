@@ -31,6 +31,7 @@ impl Ends {
             keep_alive: 60,
             client_identifier: martlet_proto::Utf8String::from_static("me").expect("a text"),
             max_in_flight: NonZeroU16::new(window).expect("not zero"),
+            max_in_flight_3x: NonZeroU16::new(window).expect("not zero"),
             queue: QueueLimits { messages: 100_000, ..QueueLimits::default() },
             inbound: InboundLimits {
                 receive_maximum: NonZeroU16::MAX,
