@@ -67,6 +67,8 @@ pub struct Link {
     fresh: bool,
     /// Any byte has come on this connection.
     heard: bool,
+    /// Any byte has left on this connection.
+    spoke: bool,
     session_wants_input: bool,
     output: SendBuffer,
     /// When the socket must have taken something.
@@ -132,6 +134,7 @@ impl Link {
             input: BytesMut::new(),
             fresh: false,
             heard: false,
+            spoke: false,
             session_wants_input: true,
             output: SendBuffer::new(),
             write_deadline: None,
@@ -223,6 +226,7 @@ impl Link {
     pub fn handle_written(&mut self, now: Instant, n: usize) {
         self.output.advance(n);
         if n > 0 {
+            self.spoke = true;
             self.write_deadline =
                 self.write_timeout.filter(|_| !self.output.is_empty()).map(|timeout| now + timeout);
         }
@@ -313,13 +317,6 @@ impl Link {
             connect.password = endpoint.password().and_then(|password| password.try_into().ok());
         }
         self.phase = Phase::Up;
-        self.input.clear();
-        self.output.clear();
-        self.fresh = false;
-        self.heard = false;
-        self.connected = false;
-        self.write_timeout = None;
-        self.write_deadline = None;
         session.handle_open(now, connect);
     }
 
@@ -340,10 +337,6 @@ impl Link {
         // What the session itself made of the last bytes says more than that they were the last.
         let error = session.poll_close().unwrap_or(reason);
         session.handle_close(now, error.clone());
-        self.input = BytesMut::new();
-        self.output = SendBuffer::new();
-        self.write_deadline = None;
-        self.session_wants_input = true;
         let retry_in = if session.is_ended() {
             None
         } else if self.fall_back(&error) {
@@ -354,6 +347,16 @@ impl Link {
             self.current = (self.current + 1) % self.servers.len();
             retry_in
         };
+        // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
+        self.input = BytesMut::new();
+        self.output = SendBuffer::new();
+        self.fresh = false;
+        self.heard = false;
+        self.spoke = false;
+        self.connected = false;
+        self.session_wants_input = true;
+        self.write_timeout = None;
+        self.write_deadline = None;
         self.phase = match retry_in {
             Some(Duration::ZERO) => Phase::Dial,
             Some(wait) => Phase::Waiting(now + wait),
@@ -371,7 +374,7 @@ impl Link {
         let server = &mut self.servers[self.current];
         let refused = matches!(error, ConnectionError::Refused(refusal)
             if refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion);
-        let silent = *error == ConnectionError::ClosedByPeer && !self.heard && !self.connected;
+        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard;
         server.silent = if silent { server.silent + 1 } else { 0 };
         server.try_3_1_1 = refused || server.silent >= 2;
         // Once silent, the same is asked again at once; twice, with the older version.

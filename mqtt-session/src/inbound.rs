@@ -13,6 +13,7 @@
 use crate::event::AckToken;
 use crate::output::Output;
 use crate::{InboundLimits, Message, Misbehaviour};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -31,10 +32,8 @@ const LAGGING: usize = 64;
 pub(crate) struct Inbound {
     qos1: Waiting,
     qos2: Waiting,
-    /// QoS 2 identifiers between PUBLISH and PUBREL.
-    received: IdSet,
-    /// Those of them whose PUBREC has left.
-    recorded: IdSet,
+    /// QoS 2 identifiers between PUBLISH and PUBREL, and those of them whose PUBREC has left.
+    received: IdSets,
     /// PUBLISHes of this connection that the server counts against our Receive Maximum.
     unacknowledged: usize,
     aliases: Vec<Option<TopicName>>,
@@ -59,6 +58,12 @@ struct Waiting {
     /// Place of the first entry.
     base: u64,
     entries: VecDeque<Entry>,
+    earlier: Option<Box<Earlier>>,
+}
+
+/// What came on earlier connections; most sessions never have any.
+#[derive(Debug, Default)]
+struct Earlier {
     /// Tokens whose place is not their sequence: first delivered on an earlier connection.
     moved: BTreeMap<u64, u64>,
     /// By token: delivered on an earlier connection and not sent again yet.
@@ -121,7 +126,9 @@ impl Inbound {
     /// Whether this is a copy of a QoS 2 message that is here already.
     pub(crate) fn knows(&self, delivery: Delivery) -> bool {
         match delivery {
-            Delivery::ExactlyOnce { packet_identifier, .. } => self.received.contains(packet_identifier),
+            Delivery::ExactlyOnce { packet_identifier, .. } => {
+                self.received.contains(packet_identifier, RECEIVED)
+            }
             Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
         }
     }
@@ -161,6 +168,7 @@ impl Inbound {
     }
 
     /// Takes in a PUBLISH whose topic is known.
+    #[inline]
     pub(crate) fn arrive(
         &mut self,
         publish: Publish,
@@ -174,27 +182,25 @@ impl Inbound {
             }
             Delivery::AtLeastOnce { packet_identifier, .. } => {
                 self.unacknowledged += 1;
-                let waiting = &mut self.qos1;
-                if let Some(token) = waiting.stale_ids.remove(&packet_identifier) {
-                    if let Some(stale) = waiting.stale.get_mut(&token) {
-                        stale.superseded = true;
-                    }
+                if let Some(earlier) = &mut self.qos1.earlier {
+                    earlier.supersede(packet_identifier);
                 }
-                waiting.push(packet_identifier)
+                self.qos1.push(packet_identifier)
             }
             Delivery::ExactlyOnce { packet_identifier, .. } => {
-                if self.received.contains(packet_identifier) {
+                if self.received.contains(packet_identifier, RECEIVED) {
                     self.arrive_again(packet_identifier, output);
                     return Arrived::Known;
                 }
                 self.unacknowledged += 1;
-                self.received.insert(packet_identifier);
+                self.received.insert(packet_identifier, RECEIVED);
                 self.qos2.push(packet_identifier)
             }
         };
         Arrived::Deliver(self.message(publish, aliased, sequence))
     }
 
+    #[inline]
     fn message(&mut self, mut publish: Publish, aliased: Option<TopicName>, sequence: u64) -> Message {
         if self.lagging && publish.len() < DETACH_BELOW {
             publish.detach();
@@ -209,21 +215,14 @@ impl Inbound {
 
     /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
     fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
-        if self.recorded.contains(packet_identifier) {
+        if self.received.contains(packet_identifier, RECORDED) {
             self.qos2.push(packet_identifier);
             if let Some(entry) = self.qos2.entries.back_mut() {
                 entry.taken = Some(PubAckReasonCode::Success);
                 entry.again = true;
             }
             self.send_pubrecs(output);
-        } else if let Some(token) = self.qos2.stale_ids.remove(&packet_identifier) {
-            let taken = self.qos2.stale.remove(&token).and_then(|stale| stale.taken);
-            let place = self.qos2.push(packet_identifier);
-            if let Some(entry) = self.qos2.entries.back_mut() {
-                entry.token = token;
-                entry.taken = taken;
-            }
-            self.qos2.moved.insert(token, place);
+        } else if self.qos2.revive(packet_identifier) {
             self.unacknowledged += 1;
             self.send_pubrecs(output);
         }
@@ -231,8 +230,9 @@ impl Inbound {
 
     /// Whether a copy of this message that came later has taken its place.
     pub(crate) fn is_superseded(&self, token: &AckToken) -> bool {
-        token.qos == QoS::AtLeastOnce
-            && self.qos1.stale.get(&token.sequence).is_some_and(|stale| stale.superseded)
+        let earlier = self.qos1.earlier.as_ref().filter(|_| token.qos == QoS::AtLeastOnce);
+        let stale = earlier.and_then(|earlier| earlier.stale.get(&token.sequence));
+        stale.is_some_and(|stale| stale.superseded)
     }
 
     /// The application has taken the message; `output` is there while there is a connection.
@@ -262,6 +262,7 @@ impl Inbound {
         }
     }
 
+    #[inline]
     fn send_pubacks(&mut self, output: &mut Output) {
         while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
@@ -272,7 +273,7 @@ impl Inbound {
     fn send_pubrecs(&mut self, output: &mut Output) {
         while let Some((Entry { packet_identifier, again, .. }, reason)) = self.qos2.pop_taken() {
             if again {
-                if !self.recorded.contains(packet_identifier) {
+                if !self.received.contains(packet_identifier, RECORDED) {
                     // Its PUBREL came in the meantime.
                     continue;
                 }
@@ -280,7 +281,7 @@ impl Inbound {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.received.remove(packet_identifier);
             } else {
-                self.recorded.insert(packet_identifier);
+                self.received.insert(packet_identifier, RECORDED);
             }
             write_ack(output, PacketType::PubRec, packet_identifier, reason);
         }
@@ -288,7 +289,7 @@ impl Inbound {
 
     /// PUBREL: answered in any case, since the server waits for the answer.
     pub(crate) fn handle_pubrel(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
-        if self.recorded.remove(packet_identifier) {
+        if self.received.contains(packet_identifier, RECORDED) {
             self.received.remove(packet_identifier);
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
             output.short_ack(PacketType::PubComp, packet_identifier);
@@ -315,12 +316,9 @@ impl Inbound {
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
     pub(crate) fn lose_session(&mut self) {
-        self.received = IdSet::default();
-        self.recorded = IdSet::default();
-        for waiting in [&mut self.qos1, &mut self.qos2] {
-            waiting.stale.clear();
-            waiting.stale_ids.clear();
-        }
+        self.received = IdSets::default();
+        self.qos1.earlier = None;
+        self.qos2.earlier = None;
     }
 }
 
@@ -335,27 +333,30 @@ impl Waiting {
     /// Returns whether an acknowledgement may have become due.
     #[inline]
     fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS) -> bool {
-        let place =
-            if self.moved.is_empty() { token } else { self.moved.get(&token).copied().unwrap_or(token) };
+        let place = self.earlier.as_ref().and_then(|earlier| earlier.moved.get(&token).copied());
+        let place = place.unwrap_or(token);
         if let Some(entry) = place.checked_sub(self.base).and_then(|i| self.entries.get_mut(i as usize)) {
             if entry.token == token {
                 entry.taken = Some(reason);
                 return true;
             }
         }
-        if let Some(stale) = self.stale.get_mut(&token) {
-            if qos == QoS::ExactlyOnce {
-                // When it comes again it is acknowledged, not delivered.
-                stale.taken = Some(reason);
-            } else {
-                let packet_identifier = stale.packet_identifier;
-                self.stale.remove(&token);
-                if self.stale_ids.get(&packet_identifier) == Some(&token) {
-                    self.stale_ids.remove(&packet_identifier);
-                }
-            }
+        if let Some(earlier) = &mut self.earlier {
+            earlier.take(token, reason, qos);
         }
         false
+    }
+
+    /// A message of QoS 2 that is with the application has come again: it has its place in the order of arrival, and
+    /// its token. Returns whether there was one.
+    fn revive(&mut self, packet_identifier: PacketIdentifier) -> bool {
+        let place = self.base + self.entries.len() as u64;
+        let Some(earlier) = &mut self.earlier else { return false };
+        let Some(token) = earlier.stale_ids.remove(&packet_identifier) else { return false };
+        let taken = earlier.stale.remove(&token).and_then(|stale| stale.taken);
+        earlier.moved.insert(token, place);
+        self.entries.push_back(Entry { packet_identifier, token, taken, again: false });
+        true
     }
 
     #[inline]
@@ -363,19 +364,48 @@ impl Waiting {
         let reason = self.entries.front()?.taken?;
         let entry = self.entries.pop_front()?;
         self.base += 1;
-        if !self.moved.is_empty() {
-            self.moved.remove(&entry.token);
+        if let Some(earlier) = &mut self.earlier {
+            earlier.moved.remove(&entry.token);
         }
         Some((entry, reason))
     }
 
     fn become_stale(&mut self, keep: impl Fn(&Entry) -> bool) {
         self.base += self.entries.len() as u64;
-        self.moved.clear();
+        if self.entries.is_empty() {
+            return;
+        }
+        let earlier = self.earlier.get_or_insert_default();
+        earlier.moved.clear();
         for entry in self.entries.drain(..).filter(keep) {
             let Entry { packet_identifier, token, taken, .. } = entry;
-            self.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
-            self.stale_ids.insert(packet_identifier, token);
+            earlier.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
+            earlier.stale_ids.insert(packet_identifier, token);
+        }
+    }
+}
+
+impl Earlier {
+    /// A QoS 1 message has come again.
+    fn supersede(&mut self, packet_identifier: PacketIdentifier) {
+        if let Some(token) = self.stale_ids.remove(&packet_identifier) {
+            if let Some(stale) = self.stale.get_mut(&token) {
+                stale.superseded = true;
+            }
+        }
+    }
+
+    fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS) {
+        let Some(stale) = self.stale.get_mut(&token) else { return };
+        if qos == QoS::ExactlyOnce {
+            // When it comes again it is acknowledged, not delivered.
+            stale.taken = Some(reason);
+            return;
+        }
+        let packet_identifier = stale.packet_identifier;
+        self.stale.remove(&token);
+        if self.stale_ids.get(&packet_identifier) == Some(&token) {
+            self.stale_ids.remove(&packet_identifier);
         }
     }
 }
@@ -390,38 +420,40 @@ fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier,
     output.answer(&packet).expect("an acknowledgement with a reason code");
 }
 
-/// A set of packet identifiers: one bit each, as many as were seen.
-#[derive(Debug, Default)]
-struct IdSet(Vec<u64>);
+const RECEIVED: usize = 0;
+const RECORDED: usize = 1;
 
-impl IdSet {
+/// Two sets of packet identifiers: one bit each, as many as were seen.
+#[derive(Debug, Default)]
+struct IdSets(Vec<[u64; 2]>);
+
+impl IdSets {
     #[inline]
     fn place(id: NonZeroU16) -> (usize, u64) {
         (usize::from(id.get() >> 6), 1 << (id.get() & 63))
     }
 
     #[inline]
-    fn contains(&self, id: NonZeroU16) -> bool {
+    fn contains(&self, id: NonZeroU16, set: usize) -> bool {
         let (word, bit) = Self::place(id);
-        self.0.get(word).is_some_and(|w| w & bit != 0)
+        self.0.get(word).is_some_and(|words| words[set] & bit != 0)
     }
 
     #[inline]
-    fn insert(&mut self, id: NonZeroU16) {
+    fn insert(&mut self, id: NonZeroU16, set: usize) {
         let (word, bit) = Self::place(id);
         if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+            self.0.resize(word + 1, [0; 2]);
         }
-        self.0[word] |= bit;
+        self.0[word][set] |= bit;
     }
 
+    /// From both.
     #[inline]
-    fn remove(&mut self, id: NonZeroU16) -> bool {
-        let was = self.contains(id);
-        if was {
-            let (word, bit) = Self::place(id);
-            self.0[word] &= !bit;
+    fn remove(&mut self, id: NonZeroU16) {
+        let (word, bit) = Self::place(id);
+        if let Some(words) = self.0.get_mut(word) {
+            words.iter_mut().for_each(|word| *word &= !bit);
         }
-        was
     }
 }

@@ -215,6 +215,12 @@ impl Outbound {
         self.resend != 0 || self.resend_released != 0
     }
 
+    /// Whether anything waits to be encoded.
+    #[inline]
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.has_resends() || self.queue.len() > 0
+    }
+
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
     }

@@ -61,8 +61,12 @@ impl Output {
     }
 
     /// Moves everything to `out`.
+    #[inline]
     pub(crate) fn hand_out(&mut self, out: &mut SendBuffer) -> usize {
         let n = self.buffer.len();
+        if n == 0 {
+            return 0;
+        }
         out.append(&mut self.buffer);
         self.handed_out += n as u64;
         self.answers = 0;

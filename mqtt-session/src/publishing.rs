@@ -14,6 +14,41 @@ use martlet_proto::{
 };
 
 impl Session {
+    // ---- getters
+
+    /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
+    pub fn in_flight(&self) -> usize {
+        self.outbound.unsettled()
+    }
+
+    /// Messages that wait for a connection, the window or the socket.
+    pub fn queued(&self) -> usize {
+        self.outbound.queue().len()
+    }
+
+    /// Bytes of topics, properties and payloads of the messages that wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbound.queue().bytes()
+    }
+
+    /// Whether [`publish`](Self::publish) would accept a message of so many bytes of topic, properties and payload
+    /// without dropping another.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.outbound.queue().fits(bytes, &self.config.queue)
+    }
+
+    /// Whether a QoS 0 message would go into the output at once.
+    pub fn has_output_room(&self) -> bool {
+        self.phase == Phase::Connected && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
+    }
+
+    /// Whether a message of so many bytes would be refused even by an empty queue.
+    pub fn never_fits(&self, bytes: usize) -> bool {
+        self.config.queue.messages == 0 || bytes > self.config.queue.bytes
+    }
+
+    // ---- commands, acknowledgements
+
     /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued within the bounds.
     /// An accepted message ends in exactly one of: settled, failed (told by [`Event::Published`]), still waiting.
     ///

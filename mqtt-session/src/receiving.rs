@@ -7,6 +7,7 @@ use crate::{ConnectionError, DropQos0, Event, Misbehaviour, Session};
 use martlet_proto::{PubAckReasonCode, QoS};
 
 impl Session {
+    #[inline]
     pub(crate) fn handle_publish(&mut self, publish: martlet_proto::Publish) -> Result<(), ConnectionError> {
         let aliased = if self.output.version.has_properties() && !publish.properties().is_empty() {
             let maximum = self.config.topic_alias_maximum;
@@ -57,6 +58,7 @@ impl Session {
     /// too [MQTT-4.6.0-2]. In 3.x, which knows no reasons, any `reason` is success.
     ///
     /// Cheap, and needed for QoS 0 too: the limits count what was not taken.
+    #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "a delivery is taken once")]
     pub fn acknowledge(&mut self, token: AckToken, reason: PubAckReasonCode) {
         let online = matches!(self.phase, Phase::Connected | Phase::Draining);

@@ -6,6 +6,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// From this size on a payload is kept by reference: below it, a copy is cheaper than another segment to write.
 const BY_REFERENCE: usize = 4096;
 
+/// Up to this size copying is cheaper than changing buffers: an acknowledgement, a small message.
+const HANDFUL: usize = 256;
+
 /// Bytes on their way out. Small packets stand together in one block, so that one write takes them all; a payload of
 /// 4 KiB or more is shared, not copied. It is a [`Buf`]: write its chunks, then `advance`.
 #[derive(Debug, Default)]
@@ -74,8 +77,19 @@ impl SendBuffer {
         self.segments.push_back(segment);
     }
 
-    /// Moves everything from `other` to the end of this one. Nothing is copied when this one is empty.
+    /// Moves everything from `other` to the end of this one. Nothing but a handful of bytes is copied when this one is
+    /// empty.
+    #[inline]
     pub fn append(&mut self, other: &mut Self) {
+        if other.segments.is_empty() && other.block.len() <= HANDFUL {
+            self.block.extend_from_slice(&other.block);
+            other.block.clear();
+            return;
+        }
+        self.append_much(other);
+    }
+
+    fn append_much(&mut self, other: &mut Self) {
         if self.is_empty() {
             self.clear();
             core::mem::swap(self, other);

@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
-    ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, QoS,
+    ConnAck, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier,
     TopicFilter, Utf8String, Version, Will,
 };
 
@@ -45,8 +45,8 @@ const SESSION_EXPIRY: u32 = 3600;
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) phase: Phase,
-    /// The client identifier in use: the configuration's, or the one that the server assigned.
-    pub(crate) client_identifier: Utf8String,
+    /// The client identifier that the server assigned.
+    pub(crate) assigned: Option<Box<Utf8String>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
     /// This connection's CONNECT asked for a clean start.
@@ -71,7 +71,7 @@ pub struct Session {
     /// Bytes that the last `handle_input` left.
     pub(crate) unread: usize,
     /// Why the connection is to be closed; told by `poll_close` once.
-    pub(crate) error: Option<ConnectionError>,
+    pub(crate) error: Option<Box<ConnectionError>>,
     pub(crate) error_told: bool,
     pub(crate) next_operation: u64,
     pub(crate) counters: Counters,
@@ -90,7 +90,7 @@ impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
         Self {
-            client_identifier: config.client_identifier.clone(),
+            assigned: None,
             phase: Phase::Closed,
             established: false,
             clean_start: false,
@@ -136,38 +136,7 @@ impl Session {
 
     /// The client identifier in use: empty until the server has assigned one.
     pub fn client_identifier(&self) -> &Utf8String {
-        &self.client_identifier
-    }
-
-    /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
-    pub fn in_flight(&self) -> usize {
-        self.outbound.unsettled()
-    }
-
-    /// Messages that wait for a connection, the window or the socket.
-    pub fn queued(&self) -> usize {
-        self.outbound.queue().len()
-    }
-
-    /// Bytes of topics, properties and payloads of the messages that wait.
-    pub fn queued_bytes(&self) -> usize {
-        self.outbound.queue().bytes()
-    }
-
-    /// Whether [`publish`](Self::publish) would accept a message of so many bytes of topic, properties and payload
-    /// without dropping another.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbound.queue().fits(bytes, &self.config.queue)
-    }
-
-    /// Whether a QoS 0 message would go into the output at once.
-    pub fn has_output_room(&self) -> bool {
-        self.phase == Phase::Connected && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
-    }
-
-    /// Whether a message of so many bytes would be refused even by an empty queue.
-    pub fn never_fits(&self, bytes: usize) -> bool {
-        self.config.queue.messages == 0 || bytes > self.config.queue.bytes
+        self.assigned.as_deref().unwrap_or(&self.config.client_identifier)
     }
 
     /// Whether there are bytes to hand out.
@@ -203,6 +172,7 @@ impl Session {
     /// Whether the socket should be read. False while too many messages wait to be taken and the server owes us
     /// nothing, or while it does not read what we send; when it becomes true again, call
     /// [`handle_input`](Self::handle_input) with what is left, even without new bytes.
+    #[inline]
     pub fn wants_input(&self) -> bool {
         match self.phase {
             Phase::Closed | Phase::Closing => true,
@@ -276,7 +246,7 @@ impl Session {
             version: options.version,
             clean_start: self.clean_start,
             keep_alive: config.keep_alive,
-            client_identifier: self.client_identifier.clone(),
+            client_identifier: self.client_identifier().clone(),
             will: options.will.map(|will| {
                 let mut will = *will;
                 if !options.version.has_properties() {
@@ -320,6 +290,10 @@ impl Session {
             }
             let done = match Packet::decode(input, self.output.version, self.config.maximum_packet_size) {
                 Ok(None) => break,
+                // The packet that must be fast takes no detour.
+                Ok(Some(Packet::Publish(publish))) if self.phase != Phase::Connecting => {
+                    self.handle_publish(publish)
+                }
                 Ok(Some(packet)) => self.handle_packet(packet),
                 Err(error) => Err(ConnectionError::Malformed(error)),
             };
@@ -397,7 +371,7 @@ impl Session {
         let expiry = if version.has_properties() { self.session_expiry() } else { 0 };
         self.limits = Limits::new(&connack, version, self.config.keep_alive, expiry);
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
-            self.client_identifier = assigned.clone();
+            self.assigned = Some(Box::new(assigned.clone()));
         }
         self.timers.stop(Timer::ConnAck);
         self.phase = Phase::Connected;
@@ -513,7 +487,7 @@ impl Session {
         if self.ended {
             self.fail_pending();
         }
-        let reason = self.error.take().unwrap_or(reason);
+        let reason = self.error.take().map_or(reason, |error| *error);
         self.error_told = false;
         self.events.push_back(Event::Disconnected(reason));
         self.handle_timeout(now);
@@ -551,6 +525,7 @@ impl Session {
     }
 
     /// Nothing is left to wait for: goodbye.
+    #[inline]
     fn finish_drain(&mut self) {
         if self.phase == Phase::Draining
             && self.outbound.unsettled() == 0
@@ -603,7 +578,9 @@ impl Session {
     /// sent from now on. Call it when the socket can take more, until it returns 0.
     #[must_use = "0 means that there is nothing to write"]
     pub fn poll_transmit(&mut self, now: Instant, out: &mut SendBuffer) -> usize {
-        self.pump(now);
+        if self.outbound.has_backlog() {
+            self.pump(now);
+        }
         self.finish_drain();
         let n = self.output.hand_out(out);
         if n == 0 {
@@ -644,7 +621,7 @@ impl Session {
             return None;
         }
         self.error_told = self.error.is_some();
-        self.error.clone()
+        self.error.as_deref().cloned()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` when there is nothing to wait for.
@@ -674,7 +651,7 @@ impl Session {
         self.timers.stop_connection();
         // They are this server's; the next may have others.
         self.limits = Limits::unknown();
-        self.error = Some(error);
+        self.error = Some(Box::new(error));
         self.error_told = false;
     }
 

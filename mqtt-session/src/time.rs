@@ -12,6 +12,9 @@ impl Instant {
     /// The epoch.
     pub const EPOCH: Self = Self(0);
 
+    /// The end of time: nothing happens then.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
     /// This long after the epoch; saturates after 584 years.
     pub const fn from_epoch(since: Duration) -> Self {
         let nanos = since.as_nanos();

@@ -35,18 +35,25 @@ impl Timer {
     ];
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Timers([Option<Instant>; Timer::COUNT]);
+/// Kept small: a timer that is not set is at the end of time, and none can be set to that.
+#[derive(Debug, Clone)]
+pub(crate) struct Timers([Instant; Timer::COUNT]);
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self([Instant::MAX; Timer::COUNT])
+    }
+}
 
 impl Timers {
     #[inline]
     pub(crate) fn set(&mut self, timer: Timer, at: impl Into<Option<Instant>>) {
-        self.0[timer as usize] = at.into();
+        self.0[timer as usize] = at.into().unwrap_or(Instant::MAX);
     }
 
     #[inline]
     pub(crate) fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0[timer as usize] = Instant::MAX;
     }
 
     /// Stops what waits on the connection; what messages wait for goes on.
@@ -58,11 +65,11 @@ impl Timers {
     }
 
     pub(crate) fn get(&self, timer: Timer) -> Option<Instant> {
-        self.0[timer as usize]
+        Some(self.0[timer as usize]).filter(|&at| at < Instant::MAX)
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.iter().copied().flatten().min()
+        self.0.iter().copied().min().filter(|&at| at < Instant::MAX)
     }
 
     /// Stops the timer and says so when it has run out; tells when that was.

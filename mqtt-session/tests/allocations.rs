@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use martlet_proto::Version;
+use martlet_session::{Config, Session};
 
 #[allow(unreachable_pub, dead_code, missing_docs, clippy::all, reason = "a yardstick, kept as it is")]
 #[rustfmt::skip]
@@ -46,4 +47,12 @@ fn a_received_message_allocates_nothing_of_its_own() {
             assert!(count <= 2 * 100, "{version}, QoS {qos}: {count} in 100 turns of 60 messages");
         }
     }
+}
+#[test]
+fn an_idle_session_takes_less_than_a_kibibyte() {
+    let size = size_of::<Session>();
+    let mut session = None;
+    let heap = allocation_counter::measure(|| session = Some(Session::new(Config::default()))).bytes_total;
+    assert!(size + (heap as usize) < 1024, "{size} bytes and {heap} on the heap");
+    drop(session);
 }

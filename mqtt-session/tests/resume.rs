@@ -123,6 +123,28 @@ fn acknowledgements_of_what_was_not_sent_again_yet_are_taken() {
     assert_eq!(peer.said().len(), 1, "and the window is open again");
 }
 
+/// A message that had never left waited with its identifier for the window; a stray acknowledgement settled it.
+#[test]
+fn what_was_never_sent_cannot_be_acknowledged() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(1, "a", "1"));
+    peer.blocked = true;
+    peer.publish(message(1, "a", "2"));
+    peer.publish(message(2, "a", "3"));
+    peer.cut();
+    peer.blocked = false;
+    peer.open(Version::V5);
+    peer.send(resumed(1));
+    peer.forget();
+    peer.send_all(&[puback(2), pubrec(3)]);
+    assert_eq!(peer.said(), ["PUBREL #3 0x92"]);
+    assert_eq!(peer.told(), Vec::<String>::new());
+    peer.send(puback(1));
+    assert_eq!(peer.said(), ["PUBLISH q1 #2 a 2"]);
+    peer.send(puback(2));
+    assert_eq!(peer.said(), ["PUBLISH q2 #3 a 3"]);
+}
+
 /// A PUBREC that came while PUBRELs waited to be sent again counted its flow twice, sent PUBREL twice, and took a
 /// place in the window for good.
 #[test]

@@ -163,6 +163,32 @@ async fn answers_that_are_not_mqtt_end_the_attempt_with_a_reason() {
     }
 }
 
+/// An SSH server has the first word. It used to be overheard when it came before the CONNECT, and a CONNACK waited for.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_speaks_first_is_heard() {
+    let (client, _, mut network) = client(builder());
+    let start = tokio::time::Instant::now();
+    let mut server = network.dial().await.open();
+    server.send_bytes(b"SSH-2.0-OpenSSH_9.6\r\n").await;
+    let connected = soon(client.connected()).await;
+    assert!(
+        matches!(connected, Err(ConnectError::Connection(ConnectionError::Malformed(_)))),
+        "{connected:?}"
+    );
+    drop(server);
+    assert!(start.elapsed() <= Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// A port that accepts and closes at once, such as a balancer without servers, has said nothing about versions.
+#[tokio::test(start_paused = true)]
+async fn an_end_before_the_connect_is_no_answer_to_it() {
+    let (_client, _, mut network) = client(builder().reconnect(|policy| policy.retry_first = true));
+    for _ in 0..4 {
+        drop(network.dial().await.open());
+    }
+    assert_eq!(network.dial().await.open().connect().await.version, Version::V5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers() {
     // It reads, or it does not even do that.

@@ -12,5 +12,6 @@ mod events;
 mod keep_alive;
 mod publish;
 mod reconnect;
+mod streams;
 mod subscribe;
 mod system_calls;
