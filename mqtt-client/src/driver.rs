@@ -140,27 +140,30 @@ impl<R: Runtime> Driver<R> {
         if !self.link.wants_wire() {
             return None;
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(READ_SIZE, 0);
-            match Pin::new(socket).poll_read(cx, scratch) {
-                Poll::Pending => None,
-                Poll::Ready(Ok(0)) => {
-                    self.link.handle_eof(None);
-                    Some(0)
-                }
-                Poll::Ready(Ok(n)) => {
-                    if let Some(trace) = &mut self.trace {
-                        trace.received(now, &scratch[..n]);
-                    }
-                    self.link.handle_wire(&scratch[..n]);
-                    Some(n)
-                }
-                Poll::Ready(Err(error)) => {
-                    self.link.handle_eof(Some(io_error(&error)));
-                    Some(0)
-                }
+        // Taken while it is used: a stream may drive another client of this thread.
+        let mut scratch = SCRATCH.take();
+        scratch.resize(READ_SIZE, 0);
+        let read = Pin::new(socket).poll_read(cx, &mut scratch);
+        let read = match read {
+            Poll::Pending => None,
+            Poll::Ready(Ok(0)) => {
+                self.link.handle_eof(None);
+                Some(0)
             }
-        })
+            Poll::Ready(Ok(n)) => {
+                if let Some(trace) = &mut self.trace {
+                    trace.received(now, &scratch[..n]);
+                }
+                self.link.handle_wire(&scratch[..n]);
+                Some(n)
+            }
+            Poll::Ready(Err(error)) => {
+                self.link.handle_eof(Some(io_error(&error)));
+                Some(0)
+            }
+        };
+        SCRATCH.set(scratch);
+        read
     }
 
     /// Writes what the link has until the socket is full. Returns whether it took anything.

@@ -43,6 +43,9 @@ pub struct Config {
     pub maximum_packet_size: u32,
     /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
     pub topic_alias_maximum: u16,
+    /// Use topic aliases on what is sent, as far as the server takes them: a topic that comes again costs two bytes
+    /// instead of its name (MQTT 5 §3.3.2.3.4). Default: true.
+    pub topic_aliases_out: bool,
     /// What to do with a QoS 1 message in flight when the server has lost the session. Default: requeue.
     pub lost_qos1: LostSession,
     /// What to do with a QoS 2 message that was written when the server has lost the session. Default: in doubt.
@@ -69,6 +72,7 @@ impl Default for Config {
             inbound: InboundLimits::default(),
             maximum_packet_size: 16 * 1024 * 1024,
             topic_alias_maximum: 16,
+            topic_aliases_out: true,
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,
             refuse_properties_in_3x: false,

@@ -69,6 +69,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod aliases;
 mod config;
 mod error;
 mod event;

@@ -1,6 +1,6 @@
 //! What the server of the current connection allows.
 
-use crate::output::reference;
+use crate::output::{MAX_HEADERS, reference};
 use crate::{Publish, PublishError, RequestError};
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
@@ -86,8 +86,7 @@ impl Limits {
         if message.retain && !self.retain_available {
             return Err(PublishError::RetainNotSupported);
         }
-        // The headers of a PUBLISH are at most 13 bytes: 5, topic length 2, identifier 2, property length 4.
-        if message.size() + 13 <= self.maximum_packet_size as usize {
+        if message.size() + MAX_HEADERS <= self.maximum_packet_size as usize {
             return Ok(());
         }
         self.check_size(message, version)

@@ -1,6 +1,8 @@
 //! Bytes of the current connection that were not handed out yet.
 
+use crate::aliases::{Aliases, Choice};
 use crate::{Publish, SendBuffer};
+use alloc::boxed::Box;
 use bytes::BufMut;
 use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PublishRef, Version};
 
@@ -11,6 +13,10 @@ const ENOUGH: usize = 64 * 1024;
 /// ours.
 const TOO_MUCH: usize = 1024 * 1024;
 
+/// What a PUBLISH has at most besides topic, properties and payload: fixed header 5, topic length 2, packet identifier
+/// 2, property length 4.
+pub(crate) const MAX_HEADERS: usize = 13;
+
 #[derive(Debug)]
 pub(crate) struct Output {
     buffer: SendBuffer,
@@ -19,11 +25,13 @@ pub(crate) struct Output {
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
     answers: usize,
+    /// What the server has learnt on this connection.
+    pub(crate) aliases: Option<Box<Aliases>>,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0, answers: 0 }
+        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0, answers: 0, aliases: None }
     }
 
     /// A new connection; nothing of an old one is left.
@@ -32,6 +40,7 @@ impl Output {
         self.version = version;
         self.handed_out = 0;
         self.answers = 0;
+        self.aliases = None;
     }
 
     /// Where in the connection's bytes the next packet begins.
@@ -74,7 +83,8 @@ impl Output {
     }
 
     /// The PUBLISH of a message; `expiry` is what is left of its interval, in seconds. Its properties go only where
-    /// the version has them.
+    /// the version has them. A topic alias is chosen here and nowhere before: what is queued, and what is sent again,
+    /// has its full topic.
     #[inline]
     pub(crate) fn publish(
         &mut self,
@@ -82,7 +92,14 @@ impl Output {
         delivery: Delivery,
         expiry: Option<u32>,
     ) -> Result<(), EncodeError> {
-        let publish = reference(message, self.version, delivery, expiry);
+        let mut publish = reference(message, self.version, delivery, expiry);
+        if let Some(aliases) = self.aliases.as_mut().filter(|_| !delivery.duplicate()) {
+            publish = match aliases.choose(&message.topic, message.size() + MAX_HEADERS) {
+                Choice::Name => publish,
+                Choice::Learn(alias) => publish.with_topic_alias(alias),
+                Choice::Alias(alias) => publish.with_topic_alias_only(alias),
+            };
+        }
         publish.encode_head(self.version, self.buffer.block())?;
         self.buffer.put_payload(&message.payload);
         Ok(())

@@ -20,7 +20,7 @@ impl Session {
             // A large message may need the room of several small ones.
             while self.inbound.is_full(&self.config.inbound) {
                 if !self.make_room_for_qos0() {
-                    self.inbound_dropped += 1;
+                    self.inbound_dropped = self.inbound_dropped.saturating_add(1);
                     self.counters.inbound_dropped += 1;
                     return Ok(());
                 }
@@ -49,7 +49,7 @@ impl Session {
         if let Some(Event::Message(message)) = self.events.remove(i) {
             self.inbound.acknowledge(&message.token, PubAckReasonCode::Success, None);
         }
-        self.inbound_dropped += 1;
+        self.inbound_dropped = self.inbound_dropped.saturating_add(1);
         self.counters.inbound_dropped += 1;
         true
     }

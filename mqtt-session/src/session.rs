@@ -1,5 +1,6 @@
 //! The session: all transitions of a connection's life are in this file.
 
+use crate::aliases::Aliases;
 use crate::event::{AckToken, Connected, Counters, Settled};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -62,14 +63,14 @@ pub struct Session {
     pub(crate) publish_deadlines: Deadlines<(PacketIdentifier, OperationId)>,
     pub(crate) events: VecDeque<Event>,
     /// QoS 0 messages dropped and not reported yet.
-    pub(crate) inbound_dropped: u64,
+    pub(crate) inbound_dropped: u32,
     pub(crate) timers: Timers,
     pub(crate) last_sent: Instant,
     pub(crate) last_received: Instant,
     /// A PINGREQ is in the output and was not handed out.
     pub(crate) ping_queued: bool,
     /// Bytes that the last `handle_input` left.
-    pub(crate) unread: usize,
+    pub(crate) unread: u32,
     /// Why the connection is to be closed; told by `poll_close` once.
     pub(crate) error: Option<Box<ConnectionError>>,
     pub(crate) error_told: bool,
@@ -268,7 +269,7 @@ impl Session {
     /// Bytes have arrived, or [`wants_input`](Self::wants_input) has become true again. Whole packets are consumed
     /// from the front; keep the rest and append to it.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
-        if input.len() > self.unread && !matches!(self.phase, Phase::Closed | Phase::Closing) {
+        if input.len() > self.unread as usize && !matches!(self.phase, Phase::Closed | Phase::Closing) {
             self.last_received = now;
             // Any byte answers for the link. Otherwise the next PINGREQ only becomes due later.
             if self.timers.get(Timer::PingResponse).is_some() {
@@ -301,7 +302,7 @@ impl Session {
                 self.fail(error);
             }
         }
-        self.unread = input.len();
+        self.unread = u32::try_from(input.len()).unwrap_or(u32::MAX);
         self.finish_drain();
     }
 
@@ -370,6 +371,11 @@ impl Session {
         }
         let expiry = if version.has_properties() { self.session_expiry() } else { 0 };
         self.limits = Limits::new(&connack, version, self.config.keep_alive, expiry);
+        if self.config.topic_aliases_out {
+            let limits = &self.limits;
+            self.output.aliases =
+                Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
+        }
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
             self.assigned = Some(Box::new(assigned.clone()));
         }
@@ -500,6 +506,11 @@ impl Session {
     /// [`PublishError::Closed`]. Without a connection all of that happens at once.
     pub fn disconnect(&mut self, now: Instant, options: DisconnectOptions) {
         if self.ended {
+            // The second wins where it is in more of a hurry.
+            if let Some(deadline) = self.timers.get(Timer::Drain).filter(|_| self.phase == Phase::Draining) {
+                self.timers.set(Timer::Drain, deadline.min(now + options.drain));
+                self.handle_timeout(now);
+            }
             return;
         }
         self.ended = true;
@@ -609,7 +620,7 @@ impl Session {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front().or_else(|| {
             let dropped = core::mem::take(&mut self.inbound_dropped);
-            (dropped > 0).then_some(Event::InboundDropped(dropped))
+            (dropped > 0).then_some(Event::InboundDropped(dropped.into()))
         })
     }
 

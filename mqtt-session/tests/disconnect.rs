@@ -261,3 +261,17 @@ fn the_session_s_own_reason_is_told_not_that_of_the_socket() {
     let told = peer.told();
     assert!(told[0].starts_with("disconnected: the server sent a malformed packet"), "{told:?}");
 }
+
+/// A second `disconnect()` in more of a hurry used to wait as long as the first had allowed.
+#[test]
+fn a_second_disconnect_can_shorten_the_drain() {
+    let mut peer = Peer::connected(Version::V5, named());
+    peer.publish(message(1, "a", "never acknowledged"));
+    peer.disconnect(seconds(60));
+    assert!(peer.close.is_none());
+    peer.disconnect(seconds(90));
+    peer.wait(seconds(1));
+    assert!(peer.close.is_none());
+    peer.disconnect(seconds(0));
+    assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+}

@@ -1,0 +1,144 @@
+//! Topic aliases on what we send (MQTT 5 §3.3.2.3.4): chosen when a PUBLISH is encoded, gone with the connection.
+//!
+//! The aliases are a small cache of topics, indexed by a hash: a topic that comes again costs two bytes instead of its
+//! name. A topic that keeps its place earns credit with each use and loses it to others that want the place; without
+//! credit it is evicted. So a few busy topics keep theirs among many that come once. Every step is O(1).
+
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+use martlet_proto::TopicName;
+
+/// A topic shorter than this gains less from an alias (the property takes three bytes) than it costs to set one.
+const WORTH_IT: usize = 8;
+/// More aliases than this cost memory without saving bytes: what is that much spread is rarely sent twice.
+const ENOUGH: u16 = 256;
+/// The most that a topic can earn: a busy one gives way after so many others have asked for its place.
+const MAX_CREDIT: u8 = 15;
+/// What an alias adds to a packet that has no properties: the property, and no more for the property length.
+const OVERHEAD: usize = 3;
+
+#[derive(Debug)]
+pub(crate) struct Aliases {
+    /// Index: topic alias - 1.
+    slots: Vec<Slot>,
+    /// The server's Maximum Packet Size.
+    maximum_packet_size: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    topic: Option<TopicName>,
+    credit: u8,
+}
+
+/// How a topic is to be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// By its name alone.
+    Name,
+    /// By its name and this alias, which the server learns.
+    Learn(NonZeroU16),
+    /// By this alias alone.
+    Alias(NonZeroU16),
+}
+
+impl Aliases {
+    /// For a server with this Topic Alias Maximum; `None` when it takes none.
+    pub(crate) fn new(topic_alias_maximum: u16, maximum_packet_size: u32) -> Option<Self> {
+        let slots = topic_alias_maximum.min(ENOUGH);
+        (slots > 0).then(|| Self {
+            slots: alloc::vec![Slot::default(); usize::from(slots)],
+            maximum_packet_size: maximum_packet_size as usize,
+        })
+    }
+
+    /// Chooses for a PUBLISH that is about to be encoded; `size` is its size without an alias, or more.
+    #[inline]
+    pub(crate) fn choose(&mut self, topic: &TopicName, size: usize) -> Choice {
+        let name = topic.as_bytes();
+        if name.len() < WORTH_IT {
+            return Choice::Name;
+        }
+        let index = hash(name) as usize % self.slots.len();
+        let alias = NonZeroU16::MIN.saturating_add(index as u16);
+        let slot = &mut self.slots[index];
+        match &slot.topic {
+            Some(known) if known.as_bytes() == name => {
+                slot.credit = (slot.credit + 1).min(MAX_CREDIT);
+                Choice::Alias(alias)
+            }
+            Some(_) if slot.credit > 0 => {
+                slot.credit -= 1;
+                Choice::Name
+            }
+            // Checked on the final bytes: the alias must not make the packet too large [MQTT-3.2.2-15].
+            _ if size + OVERHEAD > self.maximum_packet_size => Choice::Name,
+            _ => {
+                slot.topic = Some(topic.clone());
+                Choice::Learn(alias)
+            }
+        }
+    }
+}
+
+/// FNV-1a over eight bytes at a time: spreads topics; nobody gains by making them collide but a longer packet.
+fn hash(name: &[u8]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut hash = 0xcbf2_9ce4_8422_2325 ^ name.len() as u64;
+    let mut words = name.chunks_exact(8);
+    for word in &mut words {
+        hash = (hash ^ u64::from_le_bytes(word.try_into().expect("eight bytes"))).wrapping_mul(PRIME);
+    }
+    for &byte in words.remainder() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    }
+    hash ^ hash >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_busy_topic_keeps_its_alias_among_many_that_come_once() {
+        let mut aliases = Aliases::new(1, 1000).unwrap();
+        let busy = topic("sensors/busy");
+        assert_eq!(aliases.choose(&busy, 30), Choice::Learn(NonZeroU16::MIN));
+        for n in 0..1000 {
+            assert_eq!(aliases.choose(&busy, 30), Choice::Alias(NonZeroU16::MIN), "{n}");
+            assert_eq!(aliases.choose(&topic(&format!("sensors/once/{n}")), 30), Choice::Name, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_is_gone_gives_way() {
+        let mut aliases = Aliases::new(1, 1000).unwrap();
+        let (old, new) = (topic("sensors/old"), topic("sensors/new"));
+        for _ in 0..100 {
+            aliases.choose(&old, 30);
+        }
+        let waits = (0..).take_while(|_| aliases.choose(&new, 30) == Choice::Name).count();
+        assert_eq!(waits, usize::from(MAX_CREDIT));
+        assert_eq!(aliases.choose(&new, 30), Choice::Alias(NonZeroU16::MIN));
+    }
+
+    #[test]
+    fn the_maximum_is_kept_and_nothing_is_learnt_that_would_not_fit() {
+        assert!(Aliases::new(0, 1000).is_none());
+        let mut aliases = Aliases::new(7, 50).unwrap();
+        for n in 0..1000 {
+            match aliases.choose(&topic(&format!("sensors/{n}/value")), 47) {
+                Choice::Learn(alias) | Choice::Alias(alias) => assert!(alias.get() <= 7),
+                Choice::Name => {}
+            }
+        }
+        let mut aliases = Aliases::new(1, 50).unwrap();
+        assert_eq!(aliases.choose(&topic("sensors/too/large"), 48), Choice::Name);
+        assert_eq!(aliases.choose(&topic("short"), 10), Choice::Name);
+    }
+}
