@@ -68,7 +68,8 @@ pub fn named() -> Config {
 
 /// The defaults, with this many in flight.
 pub fn window(n: u16) -> Config {
-    Config { max_in_flight: NonZeroU16::new(n).unwrap(), ..Config::default() }
+    let n = NonZeroU16::new(n).unwrap();
+    Config { max_in_flight: n, max_in_flight_3x: n, ..Config::default() }
 }
 
 pub fn id(n: u16) -> PacketIdentifier {
