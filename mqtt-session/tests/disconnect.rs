@@ -261,3 +261,25 @@ fn the_session_s_own_reason_is_told_not_that_of_the_socket() {
     let told = peer.told();
     assert!(told[0].starts_with("disconnected: the server sent a malformed packet"), "{told:?}");
 }
+
+/// Even the expiry is left out where the server takes only the shortest packets.
+// [MQTT-3.2.2-15]
+#[test]
+fn a_disconnect_is_never_larger_than_the_server_takes() {
+    for limit in 2..30 {
+        let mut peer = Peer::new(Config::default());
+        peer.open(Version::V5);
+        let mut accepted = connack(false);
+        accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(limit);
+        peer.send(accepted);
+        peer.said();
+        peer.disconnect_with(DisconnectOptions {
+            reason: DisconnectReasonCode::DisconnectWithWillMessage,
+            reason_string: Some(words("farewell")),
+            ..Default::default()
+        });
+        let packets = peer.packets();
+        assert!(packets.iter().all(|p| p.encoded_len(Version::V5) <= limit as usize), "{limit}: {packets:?}");
+        assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+    }
+}
