@@ -263,10 +263,10 @@ fn the_session_s_own_reason_is_told_not_that_of_the_socket() {
 }
 
 /// Even the expiry is left out where the server takes only the shortest packets.
-// [MQTT-3.2.2-15]
+// [MQTT-3.2.2-15] [MQTT-3.14.2-3] [MQTT-3.14.2-4]
 #[test]
 fn a_disconnect_is_never_larger_than_the_server_takes() {
-    for limit in 2..30 {
+    for (limit, by_name) in (2..40).flat_map(|limit| [(limit, false), (limit, true)]) {
         let mut peer = Peer::new(Config::default());
         peer.open(Version::V5);
         let mut accepted = connack(false);
@@ -275,7 +275,8 @@ fn a_disconnect_is_never_larger_than_the_server_takes() {
         peer.said();
         peer.disconnect_with(DisconnectOptions {
             reason: DisconnectReasonCode::DisconnectWithWillMessage,
-            reason_string: Some(words("farewell")),
+            reason_string: by_name.then(|| words("farewell")),
+            user_properties: vec![(words("name"), words("value"))],
             ..Default::default()
         });
         let packets = peer.packets();

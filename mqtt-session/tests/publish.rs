@@ -645,6 +645,7 @@ fn without_leave_no_topic_alias_is_used() {
 /// In other clients each acknowledgement looks through everything in flight: at 60,000 it takes them half a
 /// millisecond. The bound is wide, because time is measured here.
 #[test]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real time is what is measured")]
 fn an_acknowledgement_costs_the_same_with_65535_in_flight() {
     let cost = |in_flight: u16| {
         let mut peer = Peer::connected(Version::V3_1_1, window(in_flight));

@@ -403,3 +403,22 @@ fn a_clean_session_knows_nothing_of_the_one_before() {
     peer.send(publish(2, 1, "a", "new"));
     assert_eq!(peer.told(), ["message q2 a new"]);
 }
+
+// [MQTT-4.3.3-7]
+#[test]
+fn a_written_qos2_message_is_not_given_up_because_it_has_expired() {
+    let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
+    peer.publish(expiring(2, "a", "1", 10));
+    peer.wait(seconds(20));
+    assert_eq!(peer.told(), Vec::<String>::new());
+    peer.cut();
+    peer.wait(seconds(20));
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBLISH q2 #1 dup a 1 expiry=1"]);
+    peer.send(pubrec(1));
+    peer.wait(seconds(20));
+    peer.send(pubcomp(1));
+    assert_eq!(peer.said(), ["PUBREL #1"]);
+    assert_eq!(peer.told(), ["connected, session present", "published 1: ok"]);
+}
