@@ -558,18 +558,30 @@ impl Session {
                 Some(wanted).filter(|&it| it != self.session_expiry() && self.session_expiry() != 0);
             packet.reason_string = options.reason_string;
             packet.user_properties = options.user_properties;
-            let limit = self.limits.maximum_packet_size as usize;
-            if Packet::from(packet.clone()).encoded_len(version) > limit {
+            if !self.fits(&packet) {
                 packet.reason_string = None;
                 packet.user_properties.clear();
             }
+            if !self.fits(&packet) {
+                packet.session_expiry_interval = None;
+            }
         }
         // In 3.x there is no DISCONNECT with another reason: closing without one says that something was wrong.
-        if version.has_properties() || packet.reason == DisconnectReasonCode::NormalDisconnection {
+        let has_words = match version.has_properties() {
+            true => self.fits(&packet),
+            false => packet.reason == DisconnectReasonCode::NormalDisconnection,
+        };
+        if has_words {
             self.output.packet(&packet.into()).expect("a DISCONNECT of this version");
         }
         self.end();
         self.close_with(ConnectionError::ClosedHere);
+    }
+
+    /// Whether the server takes a DISCONNECT as large as this [MQTT-3.2.2-15].
+    fn fits(&self, packet: &Disconnect) -> bool {
+        let size = Packet::from(packet.clone()).encoded_len(self.output.version);
+        size <= self.limits.maximum_packet_size as usize
     }
 
     /// Tells everyone who waits that there will be no answer.
@@ -649,7 +661,10 @@ impl Session {
             return;
         }
         if let Some(reason) = error.disconnect_reason().filter(|_| self.output.version.has_properties()) {
-            self.output.packet(&Disconnect::new(reason).into()).expect("a DISCONNECT with a reason code");
+            let packet = Disconnect::new(reason);
+            if self.fits(&packet) {
+                self.output.packet(&packet.into()).expect("a DISCONNECT with a reason code");
+            }
         }
         if self.phase == Phase::Draining {
             self.end();

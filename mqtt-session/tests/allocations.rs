@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use martlet_proto::Version;
-use martlet_session::{Config, Session};
+use martlet_session::{Config, ConnectOptions, Instant, Session};
 
 #[allow(unreachable_pub, dead_code, missing_docs, clippy::all, reason = "a yardstick, kept as it is")]
 #[rustfmt::skip]
@@ -55,4 +55,24 @@ fn an_idle_session_takes_less_than_a_kibibyte() {
     let heap = allocation_counter::measure(|| session = Some(Session::new(Config::default()))).bytes_total;
     assert!(size + (heap as usize) < 1024, "{size} bytes and {heap} on the heap");
     drop(session);
+}
+
+/// Other clients reserve 256 MiB for five bytes.
+#[test]
+fn a_hostile_header_allocates_less_than_64_kib() {
+    for version in Version::ALL {
+        for hostile in [&[0x30, 0xff, 0xff, 0xff, 0x7f][..], &[0x30, 0xff, 0xff, 0xff, 0x07]] {
+            let mut session =
+                Session::new(Config { client_identifier: "me".try_into().unwrap(), ..Config::default() });
+            let now = Instant::from_epoch(std::time::Duration::from_secs(1));
+            session.handle_open(now, ConnectOptions::new(version));
+            let mut input = bytes::BytesMut::with_capacity(64);
+            let connack: &[u8] = if version == Version::V5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
+            input.extend_from_slice(connack);
+            session.handle_input(now, &mut input);
+            input.extend_from_slice(hostile);
+            let bytes = allocation_counter::measure(|| session.handle_input(now, &mut input)).bytes_total;
+            assert!(bytes < 64 * 1024, "{version}: {bytes}");
+        }
+    }
 }

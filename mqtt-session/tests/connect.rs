@@ -295,3 +295,37 @@ fn spurious_calls_do_nothing() {
     assert_eq!((peer.said(), peer.told()), (nothing(), nothing()));
     assert_eq!(peer.session.poll_timeout(), None);
 }
+
+// [MQTT-3.1.3-7]
+#[test]
+fn an_empty_client_identifier_in_3_1_1_needs_a_clean_session() {
+    for (clean_start, good) in [(true, true), (false, false)] {
+        let mut peer = Peer::new(Config { clean_start, ..Config::default() });
+        peer.open(Version::V3_1_1);
+        assert_eq!(peer.said().len(), usize::from(good));
+        assert_eq!(matches!(peer.close, Some(ConnectionError::CannotConnect { .. })), !good);
+    }
+}
+
+/// Whatever is asked of a session: a connection begins with CONNECT, and there is no second.
+// [MQTT-3.1.0-1] [MQTT-3.1.0-2]
+#[test]
+fn connect_is_the_first_packet_and_the_only_one_of_its_kind() {
+    for version in Version::ALL {
+        let mut peer = Peer::new(resuming());
+        for round in 0..3 {
+            peer.publish(message(2, "a", "before"));
+            peer.subscribe("a", 1);
+            peer.open(version);
+            peer.publish(message(0, "a", "while connecting"));
+            peer.unsubscribe("a");
+            assert_eq!(peer.said().len(), 1, "nothing but the CONNECT before CONNACK");
+            peer.send(connack(round > 0 && version != Version::V3_1));
+            peer.publish(message(1, "a", "after"));
+            peer.wait(seconds(5));
+            let said = peer.said();
+            assert!(!said.is_empty() && !said.iter().any(|line| line.starts_with("CONNECT")), "{said:?}");
+            peer.cut();
+        }
+    }
+}

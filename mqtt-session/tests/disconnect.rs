@@ -275,3 +275,26 @@ fn a_second_disconnect_can_shorten_the_drain() {
     peer.disconnect(seconds(0));
     assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
 }
+
+/// Even the expiry is left out where the server takes only the shortest packets.
+// [MQTT-3.2.2-15] [MQTT-3.14.2-3] [MQTT-3.14.2-4]
+#[test]
+fn a_disconnect_is_never_larger_than_the_server_takes() {
+    for (limit, by_name) in (2..40).flat_map(|limit| [(limit, false), (limit, true)]) {
+        let mut peer = Peer::new(Config::default());
+        peer.open(Version::V5);
+        let mut accepted = connack(false);
+        accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(limit);
+        peer.send(accepted);
+        peer.said();
+        peer.disconnect_with(DisconnectOptions {
+            reason: DisconnectReasonCode::DisconnectWithWillMessage,
+            reason_string: by_name.then(|| words("farewell")),
+            user_properties: vec![(words("name"), words("value"))],
+            ..Default::default()
+        });
+        let packets = peer.packets();
+        assert!(packets.iter().all(|p| p.encoded_len(Version::V5) <= limit as usize), "{limit}: {packets:?}");
+        assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
+    }
+}

@@ -214,3 +214,40 @@ fn a_ping_resumes_paused_reading() {
     assert_eq!(peer.unread(), 0);
     assert!(!peer.session.wants_input());
 }
+
+/// Whatever is sent and received, and whenever: from one sending to the next it is never longer than the keep alive.
+// [MQTT-3.1.2-20] [MQTT-3.1.2-23]
+#[test]
+fn the_gap_between_two_packets_is_never_longer_than_the_keep_alive() {
+    for version in Version::ALL {
+        for margin in [None, Some(seconds(0)), Some(seconds(5))] {
+            let config = Config { keep_alive: 20, keep_alive_margin: margin, ..named() };
+            let mut peer = Peer::connected(version, config);
+            let mut last = peer.now;
+            // Numerical Recipes' generator: the same steps each time.
+            let mut random = 1u32;
+            for _ in 0..5_000 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                match random >> 29 {
+                    0 => {
+                        peer.publish(message(0, "a", ""));
+                        last = peer.now;
+                    }
+                    1..=3 => peer.send(publish(0, 0, "a", "")),
+                    _ => {}
+                }
+                for _ in 0..random >> 16 & 31 {
+                    peer.wait(millis(500));
+                    if !peer.packets().is_empty() {
+                        last = peer.now;
+                    }
+                    assert!(peer.now <= last + seconds(20), "{version}, margin {margin:?}");
+                    peer.send(Packet::PingResp);
+                }
+                peer.forget();
+                peer.messages.clear();
+            }
+            assert!(peer.close.is_none());
+        }
+    }
+}

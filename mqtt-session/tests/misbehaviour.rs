@@ -112,16 +112,18 @@ fn auth_that_nobody_asked_for() {
 fn malformed_bytes() {
     for version in Version::ALL {
         for (bytes, code) in [
-            (&[0x00, 0x00][..], "0x81"),                  // packet type 0
-            (&[0x36, 0x05, 0, 1, b'a', 0, 1], "0x81"),    // QoS 3
-            (&[0x38, 0x03, 0, 1, b'a'], "0x81"),          // DUP at QoS 0
-            (&[0x32, 0x05, 0, 1, b'a', 0, 0], "0x81"),    // packet identifier 0
-            (&[0x41, 0x02, 0, 1], "0x81"),                // flags of PUBACK
-            (&[0x30, 0x80, 0x80, 0x80, 0x80, 1], "0x81"), // remaining length of five bytes
-            (&[0x30, 0x04, 0, 1, b'#', 0], "0x90"),       // a wildcard in a topic name
-            (&[0x30, 0x04, 0, 2, 0xc3, 0x28], "0x81"),    // not UTF-8
-            (&[0x30, 0x03, 0, 9, b'a'], "0x81"),          // a topic longer than its packet
-            (&[0x30, 0xff, 0xff, 0xff, 0x7f], "0x95"),    // 256 MiB
+            (&[0x00, 0x00][..], "0x81"),                     // packet type 0
+            (&[0x36, 0x05, 0, 1, b'a', 0, 1], "0x81"),       // QoS 3
+            (&[0x38, 0x03, 0, 1, b'a'], "0x81"),             // DUP at QoS 0
+            (&[0x32, 0x05, 0, 1, b'a', 0, 0], "0x81"),       // packet identifier 0
+            (&[0x41, 0x02, 0, 1], "0x81"),                   // flags of PUBACK
+            (&[0x30, 0x80, 0x80, 0x80, 0x80, 1], "0x81"),    // remaining length of five bytes
+            (&[0x30, 0x04, 0, 1, b'#', 0], "0x90"),          // a wildcard in a topic name
+            (&[0x30, 0x04, 0, 2, 0xc3, 0x28], "0x81"),       // not UTF-8
+            (&[0x30, 0x05, 0, 3, 0xed, 0xa0, 0x80], "0x81"), // half a surrogate pair
+            (&[0x30, 0x04, 0, 2, b'a', 0], "0x81"),          // U+0000
+            (&[0x30, 0x03, 0, 9, b'a'], "0x81"),             // a topic longer than its packet
+            (&[0x30, 0xff, 0xff, 0xff, 0x7f], "0x95"),       // 256 MiB
         ] {
             for chunking in [Chunking::Whole, Chunking::Bytes] {
                 let mut peer = Peer::connected(version, named());
@@ -177,4 +179,40 @@ fn the_session_outlives_a_server_that_misbehaves() {
     peer.forget();
     peer.reconnect(Version::V5, true);
     assert_eq!(peer.said()[1..], ["PUBLISH q1 #1 dup a 1"]);
+}
+
+/// All first bytes, alone: those that no server may send end the connection, the others wait for more.
+// [MQTT-2.1.3-1] [MQTT-2.2.2-2] [MQTT-3.3.1-4] [MQTT-3.6.1-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
+#[test]
+fn first_bytes_with_wrong_flags_end_the_connection() {
+    for version in Version::ALL {
+        for first in 0..=255u8 {
+            let (kind, flags) = (first >> 4, first & 15);
+            let expected = match kind {
+                0 => false,
+                15 => version == Version::V5 && flags == 0,
+                3 => flags & 6 != 6 && flags & 14 != 8,
+                6 | 8 | 10 => flags == 2 || (flags == 10 && version == Version::V3_1),
+                _ => flags == 0,
+            };
+            let mut peer = Peer::connected(version, named());
+            peer.send_bytes(&[first]);
+            assert_eq!(peer.close.is_none(), expected, "{version}: {first:#04x}: {:?}", peer.close);
+            if !expected {
+                check(&mut peer, "0x81");
+            }
+        }
+    }
+}
+
+/// The window would be closed for ever.
+// [MQTT-4.9.0-1]
+#[test]
+fn a_receive_maximum_of_zero_ends_the_connection() {
+    let mut peer = Peer::new(Config::default());
+    peer.open(Version::V5);
+    peer.said();
+    peer.send_bytes(&[0x20, 6, 0, 0, 3, 0x21, 0, 0]);
+    assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))), "{:?}", peer.close);
+    check(&mut peer, "0x82");
 }

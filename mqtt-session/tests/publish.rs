@@ -528,3 +528,127 @@ fn a_3x_server_gets_no_more_than_most_take() {
         assert_eq!(peer.session.in_flight(), window, "{version}");
     }
 }
+// [MQTT-3.3.4-8] [MQTT-4.9.0-3]
+#[test]
+fn only_publishes_wait_for_the_window() {
+    let mut peer = Peer::connected(Version::V5, window(1));
+    peer.send_all(&[publish(1, 8, "b", ""), publish(2, 9, "b", "")]);
+    peer.publish(message(2, "a", "1"));
+    peer.publish(message(1, "a", "waits"));
+    assert_eq!(peer.said(), ["PUBLISH q2 #1 a 1"]);
+    peer.told();
+    peer.send(pubrec(1));
+    peer.subscribe("c", 0);
+    peer.unsubscribe("c");
+    peer.session.ping(peer.now).unwrap();
+    peer.drain();
+    peer.take(0);
+    peer.take(0);
+    peer.send(pubrel(9));
+    peer.publish(message(0, "a", "0"));
+    assert_eq!(
+        peer.said(),
+        [
+            "PUBREL #1",
+            "SUBSCRIBE #2 c:0",
+            "UNSUBSCRIBE #3 c",
+            "PINGREQ",
+            "PUBACK #8",
+            "PUBREC #9",
+            "PUBCOMP #9",
+            "PUBLISH q0 a 0"
+        ]
+    );
+    peer.disconnect(seconds(0));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+}
+
+// [MQTT-4.6.0-4]
+#[test]
+fn pubrels_leave_in_the_order_of_pubrecs() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, named());
+        for payload in ["1", "2", "3"] {
+            peer.publish(message(2, "a", payload));
+        }
+        peer.said();
+        peer.blocked = true;
+        peer.send_all(&[pubrec(2), pubrec(3), pubrec(1)]);
+        peer.unblock();
+        assert_eq!(peer.said(), ["PUBREL #2", "PUBREL #3", "PUBREL #1"]);
+    }
+}
+
+/// There is no retry timer: a server that is slow gets everything once. What it had is sent again by the next
+/// connection only.
+// [MQTT-4.4.0-1]
+#[test]
+fn nothing_is_sent_again_on_the_same_connection() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, named());
+        peer.publish(message(1, "a", "1"));
+        peer.publish(message(2, "a", "2"));
+        peer.publish(message(2, "a", "3"));
+        peer.send(pubrec(3));
+        peer.said();
+        for _ in 0..10_000 {
+            peer.wait(seconds(3));
+            peer.send(Packet::PingResp);
+        }
+        assert!(peer.close.is_none());
+        assert!(peer.said().iter().all(|line| line == "PINGREQ"));
+        assert_eq!(peer.session.in_flight(), 3);
+    }
+}
+
+/// Before the first CONNACK nothing is known of the server.
+// [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15]
+#[test]
+fn what_was_queued_is_checked_against_the_server_that_answers() {
+    let mut peer = Peer::new(Config::default());
+    peer.publish(Publish { retain: true, ..message(0, "a", "1") });
+    peer.publish(Publish { retain: true, ..message(1, "a", "2") });
+    peer.publish(message(2, "a", "3"));
+    peer.publish(message(1, "a", &"x".repeat(20)));
+    peer.publish(message(1, "a", "4"));
+    peer.open(Version::V5);
+    peer.said();
+    let mut accepted = connack(false);
+    accepted.properties.retain_available = Some(false);
+    accepted.properties.maximum_qos = Some(qos(1));
+    accepted.properties.maximum_packet_size = NonZeroU32::new(20);
+    peer.send(accepted);
+    assert_eq!(peer.said(), ["PUBLISH q1 #1 a 4"]);
+    assert_eq!(peer.told().len(), 5, "and the application knows of each");
+}
+
+/// A server that says nothing of topic aliases, or 0, gets none.
+// [MQTT-3.2.2-18]
+#[test]
+fn without_leave_no_topic_alias_is_used() {
+    for maximum in [None, Some(0)] {
+        let mut peer = Peer::new(Config::default());
+        // The server before this one took some.
+        peer.open(Version::V5);
+        let mut accepted = connack(false);
+        accepted.properties.topic_alias_maximum = Some(10);
+        peer.send(accepted);
+        peer.publish(message(1, "a/long/topic", "1"));
+        peer.publish(message(1, "a/long/topic", "2"));
+        peer.cut();
+        peer.open(Version::V5);
+        peer.forget();
+        let mut accepted = connack(true);
+        accepted.properties.topic_alias_maximum = maximum;
+        peer.send(accepted);
+        for quality in [0, 1, 2, 0, 1, 2] {
+            peer.publish(message(quality, "a/long/topic", ""));
+        }
+        let packets = peer.packets();
+        assert_eq!(packets.len(), 8);
+        for packet in packets {
+            let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
+            assert_eq!((publish.topic(), publish.properties().topic_alias()), ("a/long/topic", None));
+        }
+    }
+}

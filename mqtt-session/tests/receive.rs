@@ -536,3 +536,104 @@ fn a_resumed_session_without_memory_here_is_taken_as_it_is() {
     assert_eq!(peer.told(), ["connected, session present", "message q2 a 2"]);
     assert_eq!(peer.said()[1..], ["PUBCOMP #6 0x92", "PUBREL #7 0x92"]);
 }
+
+/// What the server says of its own sending (DUP, the alias, the subscription identifier) is not said of ours.
+// [MQTT-3.3.1-3] [MQTT-3.3.4-6] [MQTT-3.3.2-7]
+#[test]
+fn a_message_that_is_published_again_is_a_message_of_our_own() {
+    let mut peer = Peer::connected(Version::V5, config());
+    let identifiers = [martlet_proto::SubscriptionIdentifier::new(7).expect("not 0")];
+    let name = topic("a/b");
+    let alias = NonZeroU16::MIN;
+    for (quality, first) in [(1, true), (2, false)] {
+        let received = PublishRef::new(&name, b"!").with_subscription_identifiers(&identifiers);
+        let received = received.with_delivery(delivery(quality, 5, true));
+        let received =
+            if first { received.with_topic_alias(alias) } else { received.with_topic_alias_only(alias) };
+        peer.send_publish(received);
+        peer.forget();
+        let message = peer.messages.pop().expect("one has come");
+        let echo = martlet_session::Publish {
+            qos: qos(quality),
+            properties: message.publish.message_properties(),
+            ..martlet_session::Publish::new(message.topic_name(), "!")
+        };
+        peer.publish(echo);
+        let Some(Packet::Publish(sent)) = peer.packets().pop() else { panic!("the message") };
+        assert!(!sent.delivery().duplicate());
+        assert_eq!(sent.topic(), "a/b");
+        assert_eq!(sent.properties().topic_alias(), None);
+        assert_eq!(sent.properties().subscription_identifiers().next(), None);
+    }
+}
+
+// [MQTT-3.3.2-10]
+#[test]
+fn every_topic_alias_up_to_our_maximum_is_taken() {
+    for maximum in [1, 16, u16::MAX] {
+        let mut peer = Peer::new(Config { topic_alias_maximum: maximum, ..config() });
+        peer.open(Version::V5);
+        let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
+        assert_eq!(connect.properties.topic_alias_maximum, Some(maximum));
+        peer.send(connack(false));
+        peer.told();
+        for name in ["a", "b"] {
+            for alias in 1..=maximum {
+                peer.send_bytes(&with_alias(alias, Some(&format!("{name}/{alias}"))));
+                assert_eq!(peer.told(), [format!("message q0 {name}/{alias} !")]);
+                peer.take(0);
+            }
+        }
+        for alias in 1..=maximum {
+            peer.send_bytes(&with_alias(alias, None));
+            assert_eq!(peer.told(), [format!("message q0 b/{alias} !")]);
+            peer.take(0);
+        }
+    }
+}
+
+// [MQTT-4.3.3-13]
+#[test]
+fn an_expired_qos2_message_goes_its_way_to_the_end() {
+    let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
+    let name = topic("a");
+    let expiring = PublishRef::new(&name, b"!").with_message_expiry_interval(1);
+    peer.send_publish(expiring.with_delivery(delivery(2, 4, false)));
+    peer.told();
+    peer.wait(seconds(100));
+    peer.send_publish(expiring.with_delivery(delivery(2, 4, true)));
+    assert_eq!(peer.told(), nothing(), "once");
+    peer.take(0);
+    assert_eq!(peer.said(), ["PUBREC #4", "PUBREC #4"].map(str::to_owned)[..1]);
+    peer.wait(seconds(100));
+    peer.send(pubrel(4));
+    assert_eq!(peer.said(), ["PUBCOMP #4"]);
+}
+
+/// Ownership was taken, the PUBACK has left: the identifier means another message from then on, DUP or not.
+// [MQTT-4.3.2-5]
+#[test]
+fn after_puback_the_same_identifier_is_another_message() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, config());
+        for packet in [publish(1, 1, "a", "1"), publish(1, 1, "a", "2"), duplicate(1, 1, "a", "3")] {
+            peer.send(packet);
+            assert_eq!(peer.told().len(), 1);
+            peer.take(0);
+            assert_eq!(peer.said(), ["PUBACK #1"]);
+        }
+    }
+}
+
+/// Another client takes 10 KiB, and surprises its users.
+#[test]
+fn the_default_inbound_limit_is_generous_and_its_error_says_both_numbers() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, config());
+        peer.send(publish(0, 0, "a", &"x".repeat(15 << 20)));
+        assert_eq!(peer.told(), ["message q0 a 15728640 bytes"]);
+        peer.send(publish(0, 0, "a", &"x".repeat(16 << 20)));
+        let error = peer.close.as_ref().expect("too large").to_string();
+        assert!(error.contains("16777216") && error.contains("limit"), "{error}");
+    }
+}

@@ -394,3 +394,25 @@ fn a_session_that_has_ended_asks_for_nothing() {
     assert_eq!(peer.session.subscribe(peer.now, one("b")), Err(RequestError::Closed));
     assert_eq!(peer.session.ping(peer.now), Err(RequestError::Closed));
 }
+
+/// One byte more is refused, and nothing leaves.
+// [MQTT-3.2.2-15]
+#[test]
+fn requests_are_as_large_as_the_server_takes() {
+    let mut peer = Peer::new(config());
+    peer.open(Version::V5);
+    peer.send(limited(|connack| connack.properties.maximum_packet_size = NonZeroU32::new(20)));
+    peer.forget();
+    // Two bytes of header, two of identifier, one of properties, two of length; SUBSCRIBE has options.
+    let (fits, too_long) = ("x".repeat(12), "x".repeat(13));
+    peer.session.subscribe(peer.now, one(&fits)).expect("20 bytes");
+    let refused = peer.session.subscribe(peer.now, one(&too_long));
+    assert_eq!(refused, Err(RequestError::PacketTooLarge { size: 21, limit: 20 }));
+    let unsubscribe =
+        |name: &str| Unsubscribe { filters: vec![filter(name)], user_properties: UserProperties::new() };
+    peer.session.unsubscribe(peer.now, unsubscribe(&too_long)).expect("20 bytes");
+    let refused = peer.session.unsubscribe(peer.now, unsubscribe(&format!("{too_long}x")));
+    assert_eq!(refused, Err(RequestError::PacketTooLarge { size: 21, limit: 20 }));
+    peer.drain();
+    assert_eq!(peer.packets().iter().map(|p| p.encoded_len(Version::V5)).collect::<Vec<_>>(), [20, 20]);
+}

@@ -5,7 +5,7 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, Version};
-use martlet_session::{Config, LostSession};
+use martlet_session::{Config, LostSession, Publish};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// In 3.1.1 a clean session would be clean each time.
@@ -321,4 +321,104 @@ fn a_refusal_that_arrives_after_the_resend_is_told() {
     peer.send(Packet::PubRec(Ack::new(id(1), PubAckReasonCode::QuotaExceeded)));
     assert_eq!(peer.told(), ["published 1: the server refused the message: quota exceeded (0x97)"]);
     assert_eq!(peer.said(), Vec::<String>::new());
+}
+
+/// Another server, or the same with other settings.
+// [MQTT-3.2.2-11] [MQTT-3.2.2-14]
+#[test]
+fn a_resent_message_obeys_the_new_maximum_qos_and_retain() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(2, "a", "1"));
+    peer.publish(Publish { retain: true, ..message(1, "a", "2") });
+    peer.publish(message(1, "a", "3"));
+    peer.cut();
+    peer.forget();
+    peer.open(Version::V5);
+    peer.said();
+    let mut accepted = connack(true);
+    accepted.properties.maximum_qos = Some(qos(1));
+    accepted.properties.retain_available = Some(false);
+    peer.send(accepted);
+    assert_eq!(peer.said(), ["PUBLISH q1 #3 dup a 3"]);
+    let told = peer.told();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[1], "published 1: the server takes QoS 1 at most");
+    assert!(told[2].starts_with("published 2: "), "{told:?}");
+}
+
+// [MQTT-4.4.0-2]
+#[test]
+fn what_was_refused_is_acknowledged_and_not_sent_again() {
+    let mut peer = Peer::connected(Version::V5, config());
+    for (quality, payload) in [(1, "1"), (2, "2"), (1, "3")] {
+        peer.publish(message(quality, "a", payload));
+    }
+    peer.send_all(&[
+        Packet::PubAck(Ack::new(id(1), PubAckReasonCode::QuotaExceeded)),
+        Packet::PubRec(Ack::new(id(2), PubAckReasonCode::ImplementationSpecificError)),
+    ]);
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #3 dup a 3"]);
+}
+
+// [MQTT-4.3.3-6]
+#[test]
+fn after_pubrel_there_is_no_publish_however_often_the_connection_breaks() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, config());
+        peer.publish(message(2, "a", "1"));
+        peer.send(pubrec(1));
+        assert_eq!(peer.said(), ["PUBLISH q2 #1 a 1", "PUBREL #1"]);
+        for _ in 0..5 {
+            peer.cut();
+            peer.reconnect(version, version != Version::V3_1);
+            assert_eq!(peer.said()[1..], ["PUBREL #1"]);
+        }
+        peer.send(pubcomp(1));
+        assert_eq!(peer.session.in_flight(), 0);
+        peer.cut();
+        peer.reconnect(version, version != Version::V3_1);
+        assert_eq!(peer.said().len(), 1);
+    }
+}
+
+/// A clean session begins with nothing: neither what was received nor what was sent in the one before.
+// [MQTT-3.1.2-6]
+#[test]
+fn a_clean_session_knows_nothing_of_the_one_before() {
+    let mut peer = Peer::connected(Version::V3_1_1, Config::default());
+    peer.send(publish(2, 1, "a", "old"));
+    peer.told();
+    peer.take(0);
+    assert_eq!(peer.said(), ["PUBREC #1"]);
+    peer.publish(message(2, "a", "1"));
+    peer.send(pubrec(1));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V3_1_1, false);
+    assert_eq!(peer.said(), ["CONNECT 4 clean id=\"\""], "no PUBREL");
+    peer.told();
+    peer.send(publish(2, 1, "a", "new"));
+    assert_eq!(peer.told(), ["message q2 a new"]);
+}
+
+// [MQTT-4.3.3-7]
+#[test]
+fn a_written_qos2_message_is_not_given_up_because_it_has_expired() {
+    let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
+    peer.publish(expiring(2, "a", "1", 10));
+    peer.wait(seconds(20));
+    assert_eq!(peer.told(), Vec::<String>::new());
+    peer.cut();
+    peer.wait(seconds(20));
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said()[1..], ["PUBLISH q2 #1 dup a 1 expiry=1"]);
+    peer.send(pubrec(1));
+    peer.wait(seconds(20));
+    peer.send(pubcomp(1));
+    assert_eq!(peer.said(), ["PUBREL #1"]);
+    assert_eq!(peer.told(), ["connected, session present", "published 1: ok"]);
 }

@@ -2,5 +2,6 @@
 //!
 //! Nothing here is published, and nothing that is published depends on it.
 
+pub mod conformance;
 pub mod fuzz;
 pub mod packets;

@@ -1,0 +1,151 @@
+//! The lists of what a client has to do, and the tests that prove it.
+//!
+//! `conformance/mqtt-3.1.1.tsv` and `conformance/mqtt-5.tsv` have a row for each normative statement that binds a
+//! client, in words of this project: the statement of the specification is what counts. `conformance/lessons.tsv` has
+//! one for each situation in which clients are known to fail. The last column names the tests as
+//! `path/to/file.rs::test`, or gives a reason why there is none.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A list.
+#[derive(Debug)]
+pub struct List {
+    /// Where it is, from the root of the workspace.
+    pub path: &'static str,
+    /// In the order of the file.
+    pub rows: Vec<Row>,
+}
+
+/// Something that a client has to do.
+#[derive(Debug)]
+pub struct Row {
+    /// The statement's identifier, as in `MQTT-3.1.0-1`, or a name.
+    pub id: String,
+    /// What it asks for.
+    pub statement: String,
+    /// What shows it.
+    pub proof: Proof,
+}
+
+/// What shows that something is done, or why nothing does.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Tests, as `path/to/file.rs::test`; each would fail if the statement were broken.
+    Tests(Vec<String>),
+    /// This client does not do it yet.
+    NotYet(String),
+    /// It is done, but nothing proves it.
+    NotTested(String),
+    /// It is about something that this client never does.
+    NotApplicable(String),
+}
+
+/// The lists, by their paths.
+pub const LISTS: [&str; 3] =
+    ["tests/conformance/mqtt-3.1.1.tsv", "tests/conformance/mqtt-5.tsv", "tests/conformance/lessons.tsv"];
+
+/// The root of the workspace.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Reads a list.
+///
+/// # Errors
+/// What is wrong with the file, and in which line.
+pub fn read(path: &'static str) -> Result<List, String> {
+    let text = std::fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))?;
+    let mut rows = Vec::new();
+    // The first line has the names of the columns.
+    for (i, line) in text.lines().enumerate().skip(1) {
+        let row = row(line).map_err(|error| format!("{path}:{}: {error}: {line}", i + 1))?;
+        rows.push(row);
+    }
+    Ok(List { path, rows })
+}
+
+fn row(line: &str) -> Result<Row, String> {
+    let columns: Vec<&str> = line.split('\t').collect();
+    let [id, statement, proof] = columns[..] else {
+        return Err("a row has three columns: id, statement, proof".into());
+    };
+    if id.is_empty() || statement.is_empty() {
+        return Err("an empty column".into());
+    }
+    let reason = |reason: &str| {
+        let reason = reason.trim();
+        if reason.is_empty() { Err("a reason is missing".to_owned()) } else { Ok(reason.to_owned()) }
+    };
+    let proof = if let Some(why) = proof.strip_prefix("not yet:") {
+        Proof::NotYet(reason(why)?)
+    } else if let Some(why) = proof.strip_prefix("not tested:") {
+        Proof::NotTested(reason(why)?)
+    } else if let Some(why) = proof.strip_prefix("not applicable:") {
+        Proof::NotApplicable(reason(why)?)
+    } else {
+        let tests: Vec<String> = proof.split_whitespace().map(str::to_owned).collect();
+        if tests.is_empty() {
+            return Err("neither a test nor `not yet:`, `not tested:`, `not applicable:`".into());
+        }
+        if let Some(test) = tests.iter().find(|test| !test.contains(".rs::")) {
+            return Err(format!("{test} is not `path/to/file.rs::test`"));
+        }
+        Proof::Tests(tests)
+    };
+    Ok(Row { id: id.to_owned(), statement: statement.to_owned(), proof })
+}
+
+/// The tests of a source file, and the statements named at each: `[MQTT-3.1.0-1]` in the comments above it or in it.
+/// Tests that are ignored do not count.
+#[must_use]
+pub fn tests_of(source: &str) -> BTreeMap<String, Vec<String>> {
+    let mut tests = BTreeMap::new();
+    // What stands above the next item.
+    let (mut is_test, mut is_ignored, mut above) = (false, false, Vec::new());
+    let mut current: Option<String> = None;
+    for line in source.lines() {
+        let line = line.trim();
+        let named = statements_in(line);
+        if line.starts_with("//") {
+            above.extend(named);
+        } else if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if line.starts_with("#[ignore") {
+            is_ignored = true;
+        } else if let Some(name) = function(line) {
+            current = (is_test && !is_ignored).then(|| name.to_owned());
+            if let Some(test) = &current {
+                tests.insert(test.clone(), std::mem::take(&mut above));
+            }
+            (is_test, is_ignored) = (false, false);
+            above.clear();
+        } else if !line.is_empty() && !line.starts_with('#') {
+            // A comment within a body belongs to that body.
+            let named = named.into_iter().chain(above.drain(..));
+            if let Some(statements) = current.as_ref().and_then(|test| tests.get_mut(test)) {
+                statements.extend(named);
+            }
+        }
+    }
+    tests
+}
+
+fn function(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    let (name, _) = line.strip_prefix("fn ")?.split_once(['(', '<'])?;
+    Some(name)
+}
+
+/// `[MQTT-3.1.0-1, MQTT-3.1.0-2]`: the identifiers of statements in a text.
+#[must_use]
+pub fn statements_in(text: &str) -> Vec<String> {
+    let ids = text.match_indices("MQTT-").map(|(at, _)| {
+        let rest = &text[at + 5..];
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-')).unwrap_or(rest.len());
+        format!("MQTT-{}", rest[..end].trim_end_matches(['.', '-']))
+    });
+    // `MQTT-5` is a version, and `MQTT-3.14.2` a section.
+    ids.filter(|id| id["MQTT-".len()..].contains('-')).collect()
+}
