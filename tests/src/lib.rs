@@ -4,3 +4,4 @@
 
 pub mod fuzz;
 pub mod packets;
+pub mod sim;
