@@ -23,6 +23,8 @@ pub(crate) struct Client {
     /// A subscribe was asked for and did not fail.
     subscribing: bool,
     saboteur: Option<Saboteur>,
+    /// The broker has begun a new session, and the client was not told yet.
+    pub(crate) lost: bool,
     /// The connection that is open.
     pub(crate) link: Option<u64>,
     input: BytesMut,
@@ -57,6 +59,7 @@ impl Client {
             subscribes,
             subscribing: false,
             saboteur: options.sabotage.map(|bug| Saboteur::new(bug, options.version)),
+            lost: false,
             link: None,
             input: BytesMut::new(),
             output: SendBuffer::new(),

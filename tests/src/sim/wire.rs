@@ -200,9 +200,8 @@ impl Wire {
             }
             Packet::PubRel(ack) if !ack.reason.is_error() => {
                 let id = ack.packet_identifier.get();
-                let released = |exchange: &&mut Exchange| {
-                    matches!(exchange.stage, Stage::Received | Stage::Released)
-                };
+                let released =
+                    |exchange: &&mut Exchange| matches!(exchange.stage, Stage::Received | Stage::Released);
                 let exchange = self.exchanges.get_mut(&id).filter(released);
                 // 3.x cannot say that it knows nothing of an identifier; here the broker never asks.
                 let Some(exchange) = exchange else { return Err("PUBREL before PUBREC".to_owned()) };

@@ -65,6 +65,26 @@ pub struct Counts {
     pub restarts: u64,
     /// Restarts without.
     pub amnesias: u64,
+    /// Sessions whose loss a client could not notice: the CONNACK that would have said so was lost.
+    pub unnoticed: u64,
+}
+
+impl Counts {
+    /// Adds those of another world.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.accepted += other.accepted;
+        self.settled += other.settled;
+        self.failed += other.failed;
+        self.delivered += other.delivered;
+        self.repeated += other.repeated;
+        self.connections += other.connections;
+        self.cuts += other.cuts;
+        self.half_open += other.half_open;
+        self.restarts += other.restarts;
+        self.amnesias += other.amnesias;
+        self.unnoticed += other.unnoticed;
+    }
 }
 
 /// A world in which something was wrong.
@@ -192,8 +212,7 @@ impl World {
         let end = self.now + PATIENCE;
         while !self.is_settled() {
             if self.now > end {
-                let what = format!("stuck: {}; {:?}", self.model.describe(), self.clients);
-                let what = what.chars().take(2000).collect();
+                let what = format!("stuck: {}", self.model.describe());
                 return Err(self.failure(what));
             }
             self.step()?;
@@ -447,7 +466,18 @@ impl World {
         let client = &mut self.clients[i];
         let life = client.link.and_then(|id| self.links.get(&id)?.life);
         match event {
-            Event::Connected(_) => client.subscribe(self.now)?,
+            Event::Connected(connected) => {
+                if core::mem::take(&mut client.lost) && connected.session_present {
+                    self.counts.unnoticed += 1;
+                    if client.publishes {
+                        self.model.publisher_lost(true);
+                    }
+                    if client.subscribes {
+                        self.model.loss_unnoticed();
+                    }
+                }
+                client.subscribe(self.now)?;
+            }
             Event::Message(message) => {
                 let (qos, topic) = (message.publish.delivery().qos().as_u8(), topic_of(&message));
                 let Some(life) = life else { return Err("a delivery without a connection".to_owned()) };
@@ -555,9 +585,10 @@ impl World {
     fn hear(&mut self, event: Heard) -> Verdict {
         match event {
             Heard::Connected { connection, client_identifier, session_present, .. } => {
-                let client =
-                    self.clients.iter().find(|client| client.name == client_identifier.as_str());
+                let mut clients = self.clients.iter_mut();
+                let client = clients.find(|client| client.name == client_identifier.as_str());
                 if let Some(client) = client.filter(|_| !session_present) {
+                    client.lost = true;
                     if client.publishes {
                         self.model.publisher_lost(self.options.lost_qos2 == LostSession::Requeue);
                     }
@@ -661,7 +692,11 @@ impl World {
             }
             if self.random.per_mille(faults.delay) {
                 let until = self.now + self.seconds(10);
-                self.links.get_mut(&id).map(|link| link.lane(way)).into_iter().for_each(|lane| lane.delay(until));
+                self.links
+                    .get_mut(&id)
+                    .map(|link| link.lane(way))
+                    .into_iter()
+                    .for_each(|lane| lane.delay(until));
             }
             if self.random.per_mille(faults.block) {
                 self.clients[i].blocked = true;
