@@ -50,6 +50,8 @@ pub struct Session {
     pub(crate) assigned: Option<Box<Utf8String>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
+    /// CONNECTs since the last CONNACK of success that were not refused.
+    pub(crate) unanswered_connects: u32,
     /// This connection's CONNECT asked for a clean start.
     pub(crate) clean_start: bool,
     /// `disconnect` was called: nothing is accepted until the next `handle_open`.
@@ -94,6 +96,7 @@ impl Session {
             assigned: None,
             phase: Phase::Closed,
             established: false,
+            unanswered_connects: 0,
             clean_start: false,
             ended: false,
             goodbye: None,
@@ -209,6 +212,7 @@ impl Session {
         self.inbound.open();
         self.limits = Limits::unknown();
         self.ended = false;
+        self.unanswered_connects = self.unanswered_connects.saturating_add(1);
         self.error = None;
         self.error_told = false;
         self.unread = 0;
@@ -351,6 +355,7 @@ impl Session {
 
     fn handle_connack(&mut self, connack: ConnAck) -> Result<(), ConnectionError> {
         if connack.reason.is_error() {
+            self.unanswered_connects -= 1;
             let ConnAck { reason, properties, .. } = connack;
             return Err(ConnectionError::Refused(Box::new(Refusal {
                 reason,
@@ -394,9 +399,11 @@ impl Session {
         }
         let again = self.established;
         self.established = true;
+        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
+        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
         // 3.1 cannot say that it lost the session; asking again does no harm.
-        if again && (!session_present || version == Version::V3_1) {
+        if again && (!session_present || maybe_empty || version == Version::V3_1) {
             self.restore_subscriptions();
         }
         while let Some(request) = self.requests.pending.pop_front() {

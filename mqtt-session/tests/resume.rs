@@ -4,7 +4,7 @@
 mod driver;
 
 use driver::*;
-use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, Version};
+use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, SubAckReasonCode, Version};
 use martlet_session::{Config, LostSession, Publish};
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -421,4 +421,34 @@ fn a_written_qos2_message_is_not_given_up_because_it_has_expired() {
     peer.send(pubcomp(1));
     assert_eq!(peer.said(), ["PUBREL #1"]);
     assert_eq!(peer.told(), ["connected, session present", "published 1: ok"]);
+}
+
+/// Found by the simulated world: the server had lost the session, the CONNACK that said so was lost with its
+/// connection, and the next one said that the session was present: the one that the unanswered CONNECT had begun,
+/// without subscriptions. Nothing would ever have come again.
+#[test]
+fn a_session_that_may_have_begun_unnoticed_gets_its_subscriptions_again() {
+    for version in [Version::V3_1_1, Version::V5] {
+        let config = Config { clean_start: false, ..named() };
+        let mut peer = Peer::connected(version, config);
+        peer.subscribe("a", 1);
+        peer.send(suback(1, &[SubAckReasonCode::GrantedQos1]));
+        peer.cut();
+        // No answer to this CONNECT.
+        peer.open(version);
+        peer.cut();
+        peer.forget();
+        peer.reconnect(version, true);
+        let identifier = |packet: Packet| match packet {
+            Packet::Subscribe(packet) => Some(packet.packet_identifier.get()),
+            _ => None,
+        };
+        let again = peer.packets().into_iter().find_map(identifier).expect("subscribes again");
+        peer.send(suback(again, &[SubAckReasonCode::GrantedQos1]));
+        // That CONNECT was answered: the next connection resumes as usual.
+        peer.cut();
+        peer.forget();
+        peer.reconnect(version, true);
+        assert_eq!(peer.packets().into_iter().find_map(identifier), None, "{version}");
+    }
 }

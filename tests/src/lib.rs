@@ -5,3 +5,4 @@
 pub mod conformance;
 pub mod fuzz;
 pub mod packets;
+pub mod sim;

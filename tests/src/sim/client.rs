@@ -1,0 +1,217 @@
+//! A client of the world: a session, the application around it, and those who watch it.
+
+use super::model::Verdict;
+use super::saboteur::{Saboteur, Told};
+use super::wire::Wire;
+use super::{Options, Random};
+use bytes::{Buf, BytesMut};
+use core::num::NonZeroU16;
+use core::time::Duration;
+use martlet_proto::{QoS, Subscription, TopicFilter, UserProperties, Utf8String};
+use martlet_session::{
+    AckToken, Config, ConnectOptions, InboundLimits, Instant, SendBuffer, Session, Subscribe,
+};
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) name: &'static str,
+    pub(crate) session: Session,
+    pub(crate) wire: Wire,
+    pub(crate) publishes: bool,
+    pub(crate) subscribes: bool,
+    /// A subscribe was asked for and did not fail.
+    subscribing: bool,
+    saboteur: Option<Saboteur>,
+    /// The broker has begun a new session, and the client was not told yet.
+    pub(crate) lost: bool,
+    /// The connection that is open.
+    pub(crate) link: Option<u64>,
+    input: BytesMut,
+    output: SendBuffer,
+    /// The socket takes no bytes.
+    pub(crate) blocked: bool,
+    /// Messages that the application has not taken.
+    held: VecDeque<AckToken>,
+}
+
+impl Client {
+    pub(crate) fn new(name: &'static str, options: &Options, publishes: bool, subscribes: bool) -> Self {
+        let config = Config {
+            client_identifier: Utf8String::new(name).expect("a short name"),
+            clean_start: false,
+            session_expiry_interval: Some(u32::MAX),
+            keep_alive: options.keep_alive,
+            ping_timeout: Duration::from_secs(8),
+            max_in_flight: NonZeroU16::new(options.max_in_flight).unwrap_or(NonZeroU16::MIN),
+            inbound: InboundLimits {
+                receive_maximum: NonZeroU16::new(options.receive_maximum).unwrap_or(NonZeroU16::MIN),
+                ..InboundLimits::default()
+            },
+            lost_qos2: options.lost_qos2,
+            ..Config::default()
+        };
+        Self {
+            name,
+            session: Session::new(config),
+            wire: Wire::new(options.version, options.max_in_flight, options.keep_alive),
+            publishes,
+            subscribes,
+            subscribing: false,
+            saboteur: options.sabotage.map(|bug| Saboteur::new(bug, options.version)),
+            lost: false,
+            link: None,
+            input: BytesMut::new(),
+            output: SendBuffer::new(),
+            blocked: false,
+            held: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, now: Duration, link: u64, options: &Options) {
+        self.link = Some(link);
+        self.input.clear();
+        self.output.clear();
+        self.blocked = false;
+        self.wire.open(now);
+        if let Some(saboteur) = &mut self.saboteur {
+            saboteur.open();
+        }
+        self.session.handle_open(instant(now), ConnectOptions::new(options.version));
+    }
+
+    /// Subscribes to everything, unless that was done.
+    pub(crate) fn subscribe(&mut self, now: Duration) -> Verdict {
+        if !self.subscribes || self.subscribing {
+            return Ok(());
+        }
+        self.subscribing = true;
+        let filter = TopicFilter::new("t/#").expect("a filter");
+        let subscribe = Subscribe {
+            subscriptions: vec![Subscription::new(filter, QoS::ExactlyOnce)],
+            subscription_identifier: None,
+            user_properties: UserProperties::new(),
+        };
+        self.session.subscribe(instant(now), subscribe).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// The subscribe failed: it is asked for again.
+    pub(crate) fn not_subscribed(&mut self) {
+        self.subscribing = false;
+    }
+
+    /// What goes to the network, after those who watch have seen it.
+    pub(crate) fn transmit(&mut self, now: Duration) -> Result<Vec<u8>, String> {
+        if self.blocked {
+            return Ok(Vec::new());
+        }
+        while self.session.poll_transmit(instant(now), &mut self.output) > 0 {}
+        if self.output.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut bytes = Vec::with_capacity(self.output.len());
+        while self.output.has_remaining() {
+            let chunk = self.output.chunk();
+            bytes.extend_from_slice(chunk);
+            let n = chunk.len();
+            self.output.advance(n);
+        }
+        if let Some(saboteur) = &mut self.saboteur {
+            bytes = saboteur.sends(&bytes)?;
+            if bytes.is_empty() {
+                return Ok(bytes);
+            }
+        }
+        self.wire.sent(now, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Bytes have arrived.
+    pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
+        if let Some(saboteur) = &mut self.saboteur {
+            self.wire.taken(bytes)?;
+            self.input.extend_from_slice(&saboteur.takes(bytes)?);
+            self.session.handle_input(instant(now), &mut self.input);
+            return Ok(());
+        }
+        self.input.extend_from_slice(bytes);
+        self.read_on(now)
+    }
+
+    /// The session may want what it has left.
+    pub(crate) fn read_on(&mut self, now: Duration) -> Verdict {
+        if self.input.is_empty() {
+            return Ok(());
+        }
+        let before = self.input.clone();
+        self.session.handle_input(instant(now), &mut self.input);
+        if self.saboteur.is_some() {
+            return Ok(());
+        }
+        self.wire.taken(&before[..before.len() - self.input.len()])
+    }
+
+    pub(crate) fn events(&mut self, told: &mut Vec<Told>) {
+        while let Some(event) = self.session.poll_event() {
+            match &mut self.saboteur {
+                Some(saboteur) => saboteur.tells(event, told),
+                None => told.push(Told { event, times: 1 }),
+            }
+        }
+    }
+
+    /// The application has a message, and takes it later.
+    pub(crate) fn hold(&mut self, token: AckToken) {
+        self.held.push_back(token);
+    }
+
+    /// The application takes some of what it has, in an order of its own.
+    pub(crate) fn take(&mut self, now: Duration, random: &mut Random, slow: u32) -> Verdict {
+        let mut later = VecDeque::new();
+        while let Some(token) = self.held.pop_front() {
+            if random.per_mille(slow) {
+                later.push_back(token);
+            } else {
+                self.session.acknowledge(token, martlet_proto::PubAckReasonCode::Success);
+            }
+        }
+        self.held = later;
+        self.read_on(now)
+    }
+
+    /// The connection is gone; `Disconnected` follows among the events.
+    pub(crate) fn close(&mut self, now: Duration, reason: martlet_session::ConnectionError) -> Verdict {
+        if !self.blocked {
+            self.wire.check_silence(now)?;
+        }
+        self.link = None;
+        self.blocked = false;
+        self.input.clear();
+        self.session.handle_close(instant(now), reason);
+        Ok(())
+    }
+
+    /// Whether a drained session has nothing left to tell (the rule to drain).
+    pub(crate) fn check_drained(&mut self, now: Duration) -> Verdict {
+        if self.session.poll_timeout().is_some_and(|at| at <= instant(now)) {
+            self.session.handle_timeout(instant(now));
+            if self.session.poll_timeout().is_some_and(|at| at <= instant(now)) {
+                return Err("a timer that has run out was left behind".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.session.poll_timeout().map(Instant::since_epoch)
+    }
+}
+
+pub(crate) fn instant(at: Duration) -> Instant {
+    Instant::from_epoch(at)
+}
+
+/// The topic's number.
+pub(crate) fn topic_of(event: &martlet_session::Message) -> usize {
+    usize::from(event.topic().as_bytes().last().copied().unwrap_or(b'0') - b'0')
+}

@@ -1,0 +1,109 @@
+//! What a world is like.
+
+use super::{Random, Sabotage};
+use martlet_proto::Version;
+use martlet_session::LostSession;
+
+/// A world's ways. [`from_seed`](Self::from_seed) draws them; a test may then set what it is about.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the clients speak.
+    pub version: Version,
+    /// One session publishes and subscribes; otherwise there are two.
+    pub together: bool,
+    /// How many topics there are, at most 8.
+    pub topics: u8,
+    /// How long bytes travel, in milliseconds: from, to.
+    pub latency: (u64, u64),
+    /// In how many of 1,000 cases a write arrives in two parts.
+    pub split: u32,
+    /// How many QoS 1 and 2 messages a client has in flight.
+    pub max_in_flight: u16,
+    /// How many QoS 1 and 2 messages a client takes unacknowledged (MQTT 5).
+    pub receive_maximum: u16,
+    /// The server's receive maximum and maximum packet size change between connections, and its maximum QoS where
+    /// nobody subscribes (MQTT 5).
+    pub limits_change: bool,
+    /// What a client does with QoS 2 when the server has lost its session.
+    pub lost_qos2: LostSession,
+    /// Seconds.
+    pub keep_alive: u16,
+    /// How many messages are published in one go, at most.
+    pub burst: u64,
+    /// Milliseconds between two goes.
+    pub pace: u64,
+    /// In how many of 1,000 cases a reader leaves what waits for another time.
+    pub slow_reader: u32,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// A bug that the clients have.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// What goes wrong: in how many of 1,000 goes.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// A connection breaks at any byte in either direction.
+    pub cut: u32,
+    /// All bytes of a connection vanish from now on, in one direction or in both, and nobody is told.
+    pub half_open: u32,
+    /// A client leaves its connection, which the server does not hear, and connects again at once.
+    pub take_over: u32,
+    /// What travels is held up for seconds.
+    pub delay: u32,
+    /// A socket takes no bytes for a while.
+    pub block: u32,
+    /// The broker starts again with its memory.
+    pub restart: u32,
+    /// The broker starts again without (not in 3.1, whose clients cannot know).
+    pub amnesia: u32,
+    /// The application disconnects, and connects again later.
+    pub disconnect: u32,
+}
+
+impl Options {
+    /// Drawn from this seed.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x6f70_7469_6f6e_7300);
+        let version = match random.below(8) {
+            0 => Version::V3_1,
+            1..=3 => Version::V3_1_1,
+            _ => Version::V5,
+        };
+        let low = random.between(0, 20);
+        let mut often = |most: u64| random.below(most + 1) as u32;
+        let faults = Faults {
+            cut: often(40),
+            half_open: often(6),
+            take_over: often(10),
+            delay: often(20),
+            block: often(20),
+            restart: often(8),
+            amnesia: if version == Version::V3_1 { 0 } else { often(4) },
+            disconnect: often(3),
+        };
+        Self {
+            version,
+            together: random.per_mille(500),
+            topics: random.between(1, 4) as u8,
+            latency: (low, low + random.between(0, 60)),
+            split: [0, 100, 500][random.below(3) as usize],
+            max_in_flight: [1, 3, 10, 100][random.below(4) as usize],
+            receive_maximum: [1, 2, 10, 200][random.below(4) as usize],
+            limits_change: random.per_mille(500),
+            lost_qos2: if random.per_mille(500) { LostSession::Requeue } else { LostSession::InDoubt },
+            keep_alive: random.between(4, 30) as u16,
+            burst: random.between(1, 12),
+            pace: random.between(5, 200),
+            slow_reader: [0, 300, 900][random.below(3) as usize],
+            faults,
+            sabotage: None,
+        }
+    }
+
+    /// Nothing goes wrong.
+    #[must_use]
+    pub fn without_faults(self) -> Self {
+        Self { faults: Faults::default(), ..self }
+    }
+}

@@ -1,0 +1,227 @@
+//! Bugs, planted between a session and the world: what a session with that bug would do.
+
+use super::wire::{Frame, Frames};
+use bytes::Bytes;
+use martlet_proto::{Packet, Version};
+use martlet_session::Event;
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// What is sent again does not say so.
+    ForgetsDup,
+    /// What is sent for the first time says that it is sent again.
+    ClaimsDup,
+    /// A PUBLISH is sent once more after its PUBREL.
+    PublishesAfterPubrel,
+    /// A PUBREL is never sent again after a reconnect.
+    SwallowsPubrel,
+    /// A new message has the identifier of one in flight.
+    ReusesIdentifiers,
+    /// The server's receive maximum is not looked at.
+    IgnoresReceiveMaximum,
+    /// The server's maximum packet size is not looked at.
+    IgnoresPacketSize,
+    /// The server's maximum QoS is not looked at.
+    IgnoresMaximumQos,
+    /// Something follows a DISCONNECT.
+    TalksAfterDisconnect,
+    /// A CONNECT is sent twice.
+    ConnectsTwice,
+    /// Acknowledgements leave in another order than the messages came.
+    AcknowledgesOutOfOrder,
+    /// No PINGREQ is sent.
+    NeverPings,
+    /// A QoS 2 message is delivered twice.
+    DeliversTwice,
+    /// Two deliveries change places.
+    DeliversOutOfOrder,
+    /// A message of QoS 1 or 2 is acknowledged and not delivered.
+    LosesDeliveries,
+    /// The end of a message is told twice.
+    SettlesTwice,
+    /// The end of a message is not told.
+    NeverSettles,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::ForgetsDup,
+        Self::ClaimsDup,
+        Self::PublishesAfterPubrel,
+        Self::SwallowsPubrel,
+        Self::ReusesIdentifiers,
+        Self::IgnoresReceiveMaximum,
+        Self::IgnoresPacketSize,
+        Self::IgnoresMaximumQos,
+        Self::TalksAfterDisconnect,
+        Self::ConnectsTwice,
+        Self::AcknowledgesOutOfOrder,
+        Self::NeverPings,
+        Self::DeliversTwice,
+        Self::DeliversOutOfOrder,
+        Self::LosesDeliveries,
+        Self::SettlesTwice,
+        Self::NeverSettles,
+    ];
+}
+
+/// What stands between.
+#[derive(Debug)]
+pub(crate) struct Saboteur {
+    bug: Sabotage,
+    version: Version,
+    sent: Frames,
+    taken: Frames,
+    /// Whatever the bug needs to remember of the bytes: a PUBLISH, a PUBACK.
+    kept: Option<Bytes>,
+    /// Likewise of the events.
+    event: Option<Event>,
+    /// How often there was an occasion.
+    occasions: u64,
+    /// On this connection, packets sent.
+    packets: u64,
+}
+
+impl Saboteur {
+    pub(crate) fn new(bug: Sabotage, version: Version) -> Self {
+        let (sent, taken) = (Frames::default(), Frames::default());
+        Self { bug, version, sent, taken, kept: None, event: None, occasions: 0, packets: 0 }
+    }
+
+    pub(crate) fn open(&mut self) {
+        self.sent.clear();
+        self.taken.clear();
+        self.kept = None;
+        self.packets = 0;
+    }
+
+    /// One occasion in so many is taken.
+    fn occasion(&mut self, one_in: u64) -> bool {
+        self.occasions += 1;
+        self.occasions % one_in == 0
+    }
+
+    /// What the session sends, and what it sends with the bug.
+    pub(crate) fn sends(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        self.sent.push(bytes);
+        let mut out = Vec::new();
+        while let Some(frame) = self.sent.next(self.version)? {
+            self.packets += 1;
+            self.send(frame, &mut out);
+        }
+        Ok(out)
+    }
+
+    fn send(&mut self, frame: Frame, out: &mut Vec<u8>) {
+        let mut bytes = frame.bytes.to_vec();
+        match (self.bug, &frame.packet) {
+            (Sabotage::ForgetsDup, Packet::Publish(_)) => bytes[0] &= !8,
+            (Sabotage::ClaimsDup, Packet::Publish(publish))
+                if publish.delivery().packet_identifier().is_some() && self.occasion(5) =>
+            {
+                bytes[0] |= 8;
+            }
+            (Sabotage::PublishesAfterPubrel, Packet::Publish(publish))
+                if publish.delivery().qos().as_u8() == 2 && self.kept.is_none() =>
+            {
+                bytes[0] |= 8;
+                self.kept = Some(bytes.clone().into());
+                bytes = frame.bytes.to_vec();
+            }
+            (Sabotage::PublishesAfterPubrel, Packet::PubRel(_)) => {
+                bytes.extend_from_slice(&self.kept.take().unwrap_or_default());
+            }
+            // Those of an earlier connection are the first to be sent: CONNECT is before them.
+            (Sabotage::SwallowsPubrel, Packet::PubRel(ack)) => {
+                let id = ack.packet_identifier.get().to_be_bytes();
+                let answers = self.kept.as_ref().is_some_and(|ids| ids.chunks(2).any(|it| it == id));
+                if !answers {
+                    return;
+                }
+            }
+            (Sabotage::ReusesIdentifiers, Packet::Publish(publish)) => {
+                if let Some(id) = publish.delivery().packet_identifier() {
+                    let head = 1 + bytes.iter().skip(1).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
+                    let at = head + 2 + publish.topic().len();
+                    let last = self.kept.replace(id.get().to_be_bytes().to_vec().into());
+                    if let Some(last) = last.filter(|_| bytes[0] & 8 == 0) {
+                        bytes[at..at + 2].copy_from_slice(&last);
+                    }
+                }
+            }
+            (Sabotage::TalksAfterDisconnect, Packet::Disconnect(_)) => bytes.extend_from_slice(&[0xc0, 0]),
+            (Sabotage::ConnectsTwice, Packet::Connect(_)) => bytes.extend_from_slice(&frame.bytes),
+            (Sabotage::AcknowledgesOutOfOrder, Packet::PubAck(_)) => match self.kept.take() {
+                Some(earlier) => bytes.extend_from_slice(&earlier),
+                None => {
+                    self.kept = Some(frame.bytes);
+                    return;
+                }
+            },
+            (Sabotage::NeverPings, Packet::PingReq) => return,
+            _ => {}
+        }
+        out.extend_from_slice(&bytes);
+    }
+
+    /// What the network brings, and what a session with the bug makes of it.
+    pub(crate) fn takes(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        self.taken.push(bytes);
+        let mut out = Vec::new();
+        while let Some(mut frame) = self.taken.next(self.version)? {
+            match &mut frame.packet {
+                Packet::ConnAck(connack) => {
+                    match self.bug {
+                        Sabotage::IgnoresReceiveMaximum => connack.properties.receive_maximum = None,
+                        Sabotage::IgnoresPacketSize => connack.properties.maximum_packet_size = None,
+                        Sabotage::IgnoresMaximumQos => connack.properties.maximum_qos = None,
+                        _ => {}
+                    }
+                    let encoded = frame.packet.encode(self.version, &mut out);
+                    encoded.map_err(|error| error.to_string())?;
+                    continue;
+                }
+                Packet::PubRec(ack) if self.bug == Sabotage::SwallowsPubrel => {
+                    let mut ids = self.kept.take().unwrap_or_default().to_vec();
+                    ids.extend_from_slice(&ack.packet_identifier.get().to_be_bytes());
+                    self.kept = Some(ids.into());
+                }
+                _ => {}
+            }
+            out.extend_from_slice(&frame.bytes);
+        }
+        Ok(out)
+    }
+
+    /// What the session tells, and what it tells with the bug.
+    pub(crate) fn tells(&mut self, event: Event, told: &mut Vec<Told>) {
+        let qos = match &event {
+            Event::Message(message) => message.publish.delivery().qos().as_u8(),
+            _ => 0,
+        };
+        let times = match (self.bug, &event) {
+            (Sabotage::DeliversTwice, _) if qos == 2 && self.occasion(10) => 2,
+            (Sabotage::LosesDeliveries, _) if qos > 0 && self.occasion(10) => 0,
+            (Sabotage::SettlesTwice, Event::Published { .. }) if self.occasion(10) => 2,
+            (Sabotage::NeverSettles, Event::Published { .. }) if self.occasion(10) => 0,
+            (Sabotage::DeliversOutOfOrder, _) if qos == 2 => {
+                match self.event.take() {
+                    None => self.event = Some(event),
+                    Some(earlier) => told.extend([event, earlier].map(|event| Told { event, times: 1 })),
+                }
+                return;
+            }
+            _ => 1,
+        };
+        told.push(Told { event, times });
+    }
+}
+
+/// An event, and how often it is told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) event: Event,
+    pub(crate) times: u8,
+}

@@ -1,0 +1,738 @@
+//! The world: what happens next, and who is told.
+
+use super::client::{Client, instant, topic_of};
+use super::model::{End, Model, Verdict};
+use super::network::{Arrival, Link, Way};
+use super::saboteur::Told;
+use super::wire::number;
+use super::{Options, Random};
+use bytes::BytesMut;
+use core::cmp::Reverse;
+use core::fmt;
+use core::num::NonZeroU16;
+use core::time::Duration;
+use martlet_broker::{Broker, Config, ConnectionId, Event as Heard, Limits, Memory};
+use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, QoS, TopicName};
+use martlet_session::{
+    Accepted, ConnectionError, DisconnectOptions, Event, LostSession, Publish, PublishError,
+};
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// More than this many messages do not wait at a time.
+const BACKLOG: usize = 200;
+
+/// How long a world may take to settle after the faults have stopped, in simulated time: its slowest way to move the
+/// whole backlog, and every timeout of both sides.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What comes next, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Action {
+    /// Something arrives.
+    Arrive(u64, Way),
+    /// The applications do something, and things go wrong.
+    Go,
+    /// A client connects again.
+    Reopen(usize),
+    /// The socket of a client takes bytes again; of this connection.
+    Unblock(usize, u64),
+    /// A connection that a client has left ends for the broker too.
+    Abandoned(u64),
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Steps.
+    pub steps: u64,
+    /// Messages that the session accepted.
+    pub accepted: u64,
+    /// Messages that were settled.
+    pub settled: u64,
+    /// Messages whose failure was told.
+    pub failed: u64,
+    /// Deliveries.
+    pub delivered: u64,
+    /// Deliveries of QoS 1 messages that had been delivered before.
+    pub repeated: u64,
+    /// Connections that ended, for whatever reason.
+    pub connections: u64,
+    /// Connections that broke at a random byte.
+    pub cuts: u64,
+    /// Connections whose bytes vanished.
+    pub half_open: u64,
+    /// Restarts of the broker with its memory.
+    pub restarts: u64,
+    /// Restarts without.
+    pub amnesias: u64,
+    /// Sessions whose loss a client could not notice: the CONNACK that would have said so was lost.
+    pub unnoticed: u64,
+}
+
+impl Counts {
+    /// Adds those of another world.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.accepted += other.accepted;
+        self.settled += other.settled;
+        self.failed += other.failed;
+        self.delivered += other.delivered;
+        self.repeated += other.repeated;
+        self.connections += other.connections;
+        self.cuts += other.cuts;
+        self.half_open += other.half_open;
+        self.restarts += other.restarts;
+        self.amnesias += other.amnesias;
+        self.unnoticed += other.unnoticed;
+    }
+}
+
+/// A world in which something was wrong.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The world's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: u64,
+    /// The simulated time.
+    pub at: Duration,
+    /// The options.
+    pub options: Options,
+    /// What was wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, step, at, options, what } = self;
+        write!(
+            f,
+            "{what}\n  seed {seed}, step {step}, {at:?}, {options:?}\n  \
+             replay: MARTLET_SEED={seed} cargo test -p martlet-tests --test simulation replay"
+        )
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// One world.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    options: Options,
+    random: Random,
+    now: Duration,
+    agenda: BinaryHeap<Reverse<(Duration, u64, Action)>>,
+    scheduled: u64,
+    broker: Broker,
+    clients: Vec<Client>,
+    links: BTreeMap<u64, Link>,
+    by_connection: BTreeMap<ConnectionId, u64>,
+    next_link: u64,
+    model: Model,
+    counts: Counts,
+    /// No more faults and messages.
+    finishing: bool,
+    /// Reused.
+    told: Vec<Told>,
+}
+
+impl World {
+    /// A world in which nothing has happened yet.
+    pub fn new(seed: u64, options: Options) -> Self {
+        let config =
+            Config { sys_interval: Duration::ZERO, record_events: true, max_queued: 0, ..Config::default() };
+        let clients = match options.together {
+            true => vec![Client::new("both", &options, true, true)],
+            false => vec![
+                Client::new("publisher", &options, true, false),
+                Client::new("subscriber", &options, false, true),
+            ],
+        };
+        let mut world = Self {
+            seed,
+            random: Random::new(seed),
+            // Not zero, so that nothing passes because zero is zero.
+            now: Duration::from_secs(1000),
+            agenda: BinaryHeap::new(),
+            scheduled: 0,
+            broker: Broker::new(config),
+            links: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
+            next_link: 0,
+            model: Model::default(),
+            counts: Counts::default(),
+            finishing: false,
+            told: Vec::new(),
+            clients,
+            options,
+        };
+        for client in 0..world.clients.len() {
+            world.after(Duration::ZERO, Action::Reopen(client));
+        }
+        world.after(Duration::ZERO, Action::Go);
+        world
+    }
+
+    /// What has happened so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            accepted: self.model.next(),
+            settled: self.model.settled,
+            failed: self.model.failed,
+            delivered: self.model.delivered,
+            repeated: self.model.repeated,
+            ..self.counts
+        }
+    }
+
+    /// The next thing happens, and the books are balanced.
+    ///
+    /// # Errors
+    /// [`Failure`] when something is wrong.
+    pub fn step(&mut self) -> Result<(), Failure> {
+        self.counts.steps += 1;
+        self.advance().map_err(|what| self.failure(what))
+    }
+
+    /// So many steps.
+    ///
+    /// # Errors
+    /// [`Failure`] when something is wrong.
+    pub fn run(&mut self, steps: u64) -> Result<(), Failure> {
+        (0..steps).try_for_each(|_| self.step())
+    }
+
+    /// The faults stop, nothing new is published: everything settles within a bounded time.
+    ///
+    /// # Errors
+    /// [`Failure`] when something is wrong, or does not settle.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.finishing = true;
+        let end = self.now + PATIENCE;
+        while !self.is_settled() {
+            if self.now > end {
+                let what = format!("stuck: {}", self.model.describe());
+                return Err(self.failure(what));
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.model.is_settled()
+            && self.model.is_subscribed()
+            && self.clients.iter().all(|client| client.session.in_flight() + client.session.queued() == 0)
+    }
+
+    fn failure(&self, what: String) -> Failure {
+        let options = self.options.clone();
+        Failure { seed: self.seed, step: self.counts.steps, at: self.now, options, what }
+    }
+
+    fn after(&mut self, delay: Duration, action: Action) {
+        self.at(self.now + delay, action);
+    }
+
+    fn at(&mut self, at: Duration, action: Action) {
+        self.scheduled += 1;
+        self.agenda.push(Reverse((at, self.scheduled, action)));
+    }
+
+    fn latency(&mut self) -> Duration {
+        let (low, high) = self.options.latency;
+        Duration::from_micros(self.random.between(low * 1000, high * 1000))
+    }
+
+    fn seconds(&mut self, most: u64) -> Duration {
+        Duration::from_millis(self.random.below(most * 1000))
+    }
+
+    fn advance(&mut self) -> Verdict {
+        let planned = self.agenda.peek().map(|Reverse((at, ..))| *at);
+        let mut sooner = planned.unwrap_or(Duration::MAX);
+        let mut timer = None;
+        for (i, client) in self.clients.iter().enumerate() {
+            if let Some(at) = client.timeout().filter(|&at| at < sooner) {
+                (sooner, timer) = (at, Some(Some(i)));
+            }
+        }
+        if let Some(at) = self.broker.poll_timeout().filter(|&at| at < sooner) {
+            (sooner, timer) = (at, Some(None));
+        }
+        self.now = self.now.max(sooner);
+        match timer {
+            Some(Some(i)) => {
+                self.clients[i].session.handle_timeout(instant(self.now));
+                self.drain_client(i)?;
+            }
+            Some(None) => self.broker.handle_timeout(self.now),
+            None => {
+                if let Some(Reverse((_, _, action))) = self.agenda.pop() {
+                    self.act(action)?;
+                }
+            }
+        }
+        self.drain_broker()?;
+        let publisher = self.clients.iter().find(|client| client.publishes);
+        let held = publisher.map_or(0, |it| it.session.in_flight() + it.session.queued());
+        self.model.balance(held)
+    }
+
+    fn act(&mut self, action: Action) -> Verdict {
+        match action {
+            Action::Arrive(link, Way::ToBroker) => self.arrive_at_broker(link),
+            Action::Arrive(link, Way::ToClient) => self.arrive_at_client(link)?,
+            Action::Go => {
+                self.go()?;
+                self.after(Duration::from_millis(self.options.pace), Action::Go);
+            }
+            Action::Reopen(i) => self.open(i)?,
+            Action::Unblock(i, link) => {
+                if self.clients[i].link == Some(link) && self.clients[i].blocked {
+                    self.clients[i].blocked = false;
+                    self.clients[i].wire.was_blocked(self.now);
+                    self.drain_client(i)?;
+                }
+            }
+            Action::Abandoned(link) => self.send(link, Way::ToBroker, Arrival::End),
+        }
+        Ok(())
+    }
+
+    // ---- the network
+
+    fn send(&mut self, id: u64, way: Way, arrival: Arrival) {
+        let latency = self.latency();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(at) = link.lane(way).send(self.now + latency, arrival) {
+            self.at(at, Action::Arrive(id, way));
+        }
+    }
+
+    fn send_bytes(&mut self, link: u64, way: Way, mut bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.random.per_mille(self.options.split) {
+            let at = self.random.below(bytes.len() as u64) as usize;
+            let rest = bytes.split_off(at);
+            if !bytes.is_empty() {
+                self.send(link, way, Arrival::Bytes(bytes));
+            }
+            bytes = rest;
+        }
+        self.send(link, way, Arrival::Bytes(bytes));
+    }
+
+    fn arrive_at_broker(&mut self, id: u64) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        while let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) {
+            if !link.broker_open {
+                continue;
+            }
+            match arrival {
+                Arrival::Bytes(bytes) => {
+                    let limits = link.limits;
+                    self.broker.configure(|config| config.limits = limits);
+                    link.unread.extend_from_slice(&bytes);
+                    self.broker.handle_input(self.now, link.connection, &mut link.unread);
+                }
+                Arrival::End => {
+                    self.broker.handle_close(self.now, link.connection);
+                    link.broker_open = false;
+                }
+            }
+        }
+        self.tidy(id);
+    }
+
+    fn arrive_at_client(&mut self, id: u64) -> Verdict {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let (client, open) = (link.client, link.client_open);
+            let Some(arrival) = link.lane(Way::ToClient).receive(self.now) else { return Ok(()) };
+            if !open {
+                continue;
+            }
+            match arrival {
+                Arrival::Bytes(bytes) => {
+                    self.clients[client].receive(self.now, &bytes)?;
+                    self.drain_client(client)?;
+                }
+                Arrival::End => self.close_client(client, ConnectionError::ClosedByPeer)?,
+            }
+        }
+    }
+
+    /// Forgets a connection that is over.
+    fn tidy(&mut self, id: u64) {
+        if self.links.get(&id).is_some_and(Link::is_over) {
+            if let Some(link) = self.links.remove(&id) {
+                self.by_connection.remove(&link.connection);
+            }
+        }
+    }
+
+    // ---- clients
+
+    fn open(&mut self, i: usize) -> Verdict {
+        if self.clients[i].link.is_some() {
+            return Ok(());
+        }
+        let id = self.next_link;
+        self.next_link += 1;
+        let limits = self.draw_limits(self.clients[i].subscribes);
+        self.broker.configure(|config| config.limits = limits);
+        let connection = self.broker.handle_open(self.now);
+        self.links.insert(id, Link::new(i, connection, limits));
+        self.by_connection.insert(connection, id);
+        self.clients[i].open(self.now, id, &self.options);
+        self.drain_client(i)
+    }
+
+    /// What the server allows this time.
+    fn draw_limits(&mut self, subscribes: bool) -> Limits {
+        let mut limits = Limits::default();
+        if !self.options.limits_change || self.finishing || !self.options.version.has_properties() {
+            return limits;
+        }
+        if self.random.per_mille(600) {
+            let most = self.random.between(1, 20) as u16;
+            limits.receive_maximum = NonZeroU16::new(most).unwrap_or(NonZeroU16::MIN);
+        }
+        limits.maximum_packet_size = match self.random.below(4) {
+            0 => self.random.between(100, 500) as u32,
+            _ => MAX_PACKET_SIZE,
+        };
+        limits.maximum_qos = match self.random.below(8) {
+            0 if !subscribes => QoS::AtMostOnce,
+            1 if !subscribes => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        };
+        if self.random.per_mille(200) {
+            limits.server_keep_alive = Some(self.random.between(3, 20) as u16);
+        }
+        limits
+    }
+
+    /// The client's socket closes: the other side hears of it, if the network lets it.
+    fn close_client(&mut self, i: usize, reason: ConnectionError) -> Verdict {
+        self.leave_client(i, reason, None)
+    }
+
+    fn leave_client(&mut self, i: usize, reason: ConnectionError, heard: Option<Duration>) -> Verdict {
+        let Some(id) = self.clients[i].link else { return Ok(()) };
+        self.counts.connections += 1;
+        self.clients[i].close(self.now, reason)?;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.client_open = false;
+        }
+        match heard {
+            None => self.send(id, Way::ToBroker, Arrival::End),
+            Some(after) => self.after(after, Action::Abandoned(id)),
+        }
+        let wait = if heard.is_some() { Duration::ZERO } else { self.seconds(2) };
+        self.after(wait, Action::Reopen(i));
+        self.tidy(id);
+        self.drain_client(i)
+    }
+
+    fn drain_client(&mut self, i: usize) -> Verdict {
+        self.clients[i].check_drained(self.now)?;
+        if let Some(link) = self.clients[i].link {
+            let bytes = self.clients[i].transmit(self.now)?;
+            self.send_bytes(link, Way::ToBroker, bytes);
+        }
+        let mut told = core::mem::take(&mut self.told);
+        self.clients[i].events(&mut told);
+        let anything = !told.is_empty();
+        for Told { event, times } in told.drain(..) {
+            self.tell(i, event, times)?;
+        }
+        self.told = told;
+        if self.clients[i].session.poll_close().is_some() {
+            // What is left is written, if the socket takes it.
+            self.close_client(i, ConnectionError::ClosedByPeer)?;
+        } else if anything {
+            self.drain_client(i)?;
+        }
+        Ok(())
+    }
+
+    /// The application is told something.
+    fn tell(&mut self, i: usize, event: Event, times: u8) -> Verdict {
+        let client = &mut self.clients[i];
+        let life = client.link.and_then(|id| self.links.get(&id)?.life);
+        match event {
+            Event::Connected(connected) => {
+                if core::mem::take(&mut client.lost) && connected.session_present {
+                    self.counts.unnoticed += 1;
+                    if client.publishes {
+                        self.model.publisher_lost(true);
+                    }
+                    if client.subscribes {
+                        self.model.loss_unnoticed();
+                    }
+                }
+                client.subscribe(self.now)?;
+            }
+            Event::Message(message) => {
+                let (qos, topic) = (message.publish.delivery().qos().as_u8(), topic_of(&message));
+                let Some(life) = life else { return Err("a delivery without a connection".to_owned()) };
+                for _ in 0..times {
+                    self.model.delivered(number(message.publish.payload()), topic, qos, life)?;
+                }
+                client.hold(message.token);
+                if self.options.slow_reader == 0 {
+                    client.take(self.now, &mut self.random, 0)?;
+                }
+            }
+            Event::Published { operation, key, result } => {
+                let end = self.end_of(result.err())?;
+                let number = self.model.number(key.unwrap_or_default());
+                for _ in 0..times {
+                    self.model.ended(number, operation.get(), end)?;
+                }
+            }
+            Event::Subscribed { result, .. } => match result {
+                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {
+                    self.subscribed(life);
+                }
+                Ok(answer) => return Err(format!("the subscription was refused: {answer:?}")),
+                Err(_) => client.not_subscribed(),
+            },
+            Event::Resubscribed(_) => self.subscribed(life),
+            Event::Disconnected(reason) => {
+                use DisconnectReasonCode as Code;
+                client.link = None;
+                let fine = match &reason {
+                    ConnectionError::DisconnectedByPeer(farewell) => {
+                        matches!(farewell.reason, Code::SessionTakenOver | Code::KeepAliveTimeout)
+                    }
+                    ConnectionError::ClosedByPeer
+                    | ConnectionError::ClosedHere
+                    | ConnectionError::Timeout(_) => true,
+                    _ => false,
+                };
+                if !fine {
+                    return Err(format!("the connection ended: {reason}"));
+                }
+                if client.subscribes && !client.session.is_ended() {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn subscribed(&mut self, life: Option<u64>) {
+        if life == Some(self.model.life()) {
+            self.model.subscribed();
+        }
+    }
+
+    fn end_of(&self, error: Option<PublishError>) -> Result<End, String> {
+        match error {
+            None => Ok(End::Settled),
+            Some(PublishError::Closed) => Ok(End::GivenUp),
+            Some(PublishError::InDoubt) if self.options.lost_qos2 == LostSession::InDoubt => Ok(End::Failed),
+            Some(PublishError::PacketTooLarge { .. } | PublishError::QosNotSupported { .. })
+                if self.options.limits_change =>
+            {
+                Ok(End::Failed)
+            }
+            Some(error) => Err(format!("a message failed: {error}")),
+        }
+    }
+
+    // ---- the broker
+
+    fn drain_broker(&mut self) -> Verdict {
+        while let Some(event) = self.broker.poll_event() {
+            self.hear(event)?;
+        }
+        while let Some(connection) = self.broker.poll_ready() {
+            self.transmit_broker(connection);
+        }
+        while let Some(connection) = self.broker.poll_close() {
+            self.transmit_broker(connection);
+            self.broker.handle_close(self.now, connection);
+            if let Some(&id) = self.by_connection.get(&connection) {
+                self.send(id, Way::ToClient, Arrival::End);
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.broker_open = false;
+                }
+                self.tidy(id);
+            }
+        }
+        while let Some(event) = self.broker.poll_event() {
+            self.hear(event)?;
+        }
+        Ok(())
+    }
+
+    fn transmit_broker(&mut self, connection: ConnectionId) {
+        let mut out = BytesMut::new();
+        while self.broker.poll_transmit(self.now, connection, &mut out) > 0 {}
+        if let Some(&id) = self.by_connection.get(&connection) {
+            self.send_bytes(id, Way::ToClient, out.to_vec());
+        }
+    }
+
+    fn hear(&mut self, event: Heard) -> Verdict {
+        match event {
+            Heard::Connected { connection, client_identifier, session_present, .. } => {
+                let mut clients = self.clients.iter_mut();
+                let client = clients.find(|client| client.name == client_identifier.as_str());
+                if let Some(client) = client.filter(|_| !session_present) {
+                    client.lost = true;
+                    if client.publishes {
+                        self.model.publisher_lost(self.options.lost_qos2 == LostSession::Requeue);
+                    }
+                    if client.subscribes {
+                        self.model.new_life();
+                    }
+                }
+                let link = self.by_connection.get(&connection).and_then(|id| self.links.get_mut(id));
+                if let Some(link) = link {
+                    link.life = Some(self.model.life());
+                }
+            }
+            Heard::Accepted { publish, .. } => self.model.accepted(number(publish.payload()))?,
+            Heard::Dropped { publish, .. } if publish.delivery().qos() == QoS::AtMostOnce => {}
+            Heard::Dropped { .. } | Heard::Refused { .. } | Heard::SessionEnded { .. } => {
+                return Err(format!("from the broker: {event:?}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    // ---- the applications, and what goes wrong
+
+    fn go(&mut self) -> Verdict {
+        let slow = if self.finishing { 0 } else { self.options.slow_reader };
+        for i in 0..self.clients.len() {
+            self.clients[i].take(self.now, &mut self.random, slow)?;
+            if self.clients[i].session.is_connected() {
+                self.clients[i].subscribe(self.now)?;
+            }
+        }
+        if !self.finishing {
+            self.publish()?;
+            self.go_wrong()?;
+        }
+        for i in 0..self.clients.len() {
+            self.drain_client(i)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Verdict {
+        let Some(client) = self.clients.iter_mut().find(|client| client.publishes) else { return Ok(()) };
+        for _ in 0..self.random.below(self.options.burst + 1) {
+            if self.model.open() >= BACKLOG || self.model.undelivered() >= BACKLOG as u64 {
+                break;
+            }
+            let number = self.model.next();
+            let topic = self.random.below(self.options.topics.into()) as u8;
+            let qos = [0, 1, 1, 2, 2][self.random.below(5) as usize];
+            let size = match self.random.below(20) {
+                0 => self.random.below(6000),
+                1..=3 => self.random.below(400),
+                _ => self.random.below(20),
+            };
+            let mut payload = number.to_be_bytes().to_vec();
+            payload.resize(8 + size as usize, b'.');
+            let name = ["t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7"][usize::from(topic)];
+            let message = Publish {
+                qos: QoS::from_u8(qos).unwrap_or(QoS::AtMostOnce),
+                key: Some(number as u32),
+                ..Publish::new(TopicName::new(name).expect("a topic name"), payload)
+            };
+            match client.session.publish(instant(self.now), message) {
+                Ok(Accepted::Settled(operation)) => {
+                    self.model.published(topic, qos, operation.get(), true);
+                }
+                Ok(Accepted::Pending(operation)) => {
+                    self.model.published(topic, qos, operation.get(), false);
+                }
+                Err(
+                    PublishError::Closed
+                    | PublishError::PacketTooLarge { .. }
+                    | PublishError::QosNotSupported { .. },
+                ) => {}
+                Err(error) => return Err(format!("publish was refused: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn go_wrong(&mut self) -> Verdict {
+        let faults = self.options.faults.clone();
+        let i = self.random.below(self.clients.len() as u64) as usize;
+        let way = if self.random.per_mille(500) { Way::ToBroker } else { Way::ToClient };
+        if let Some(id) = self.clients[i].link {
+            if self.random.per_mille(faults.cut) {
+                self.cut(id);
+            }
+            if self.random.per_mille(faults.half_open) {
+                self.counts.half_open += 1;
+                let both = self.random.per_mille(500);
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.lane(way).vanish();
+                    if both {
+                        link.lane(Way::ToBroker).vanish();
+                        link.lane(Way::ToClient).vanish();
+                    }
+                }
+            }
+            if self.random.per_mille(faults.delay) {
+                let until = self.now + self.seconds(10);
+                self.links
+                    .get_mut(&id)
+                    .map(|link| link.lane(way))
+                    .into_iter()
+                    .for_each(|lane| lane.delay(until));
+            }
+            if self.random.per_mille(faults.block) {
+                self.clients[i].blocked = true;
+                let after = self.seconds(6);
+                self.after(after, Action::Unblock(i, id));
+            }
+            if self.random.per_mille(faults.disconnect) {
+                let drain = self.seconds(3);
+                let options = DisconnectOptions { drain, ..DisconnectOptions::default() };
+                self.clients[i].session.disconnect(instant(self.now), options);
+                self.drain_client(i)?;
+            }
+        }
+        if self.random.per_mille(faults.take_over) && self.clients[i].link.is_some() {
+            let heard = self.seconds(20);
+            self.leave_client(i, ConnectionError::ClosedByPeer, Some(heard))?;
+        }
+        if self.random.per_mille(faults.restart) {
+            self.counts.restarts += 1;
+            self.broker.restart(self.now, Memory::Kept);
+        }
+        if self.random.per_mille(faults.amnesia) {
+            self.counts.amnesias += 1;
+            self.broker.restart(self.now, Memory::Lost);
+        }
+        self.drain_broker()
+    }
+
+    /// The connection breaks for both sides, each having got what it has got.
+    fn cut(&mut self, id: u64) {
+        self.counts.cuts += 1;
+        for way in [Way::ToBroker, Way::ToClient] {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.lane(way).cut(&mut self.random);
+            }
+            self.send(id, way, Arrival::End);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The simulated world: sessions, the model broker and a network that fails.
+
+use martlet_proto::Version;
+use martlet_tests::sim::{Failure, Faults, Options, Sabotage, World};
+use std::env;
+
+/// What a world does before the faults stop, in steps.
+const STEPS: u64 = 3_000;
+
+fn simulate(seed: u64) {
+    let mut world = World::new(seed, Options::from_seed(seed));
+    if let Err(failure) = world.run(STEPS).and_then(|()| world.finish()) {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn some_hundred_worlds_keep_the_promises() {
+    (0..300).for_each(simulate);
+}
+
+/// A session with this bug; where it shows.
+fn sabotaged(sabotage: Sabotage) -> Failure {
+    for seed in 0..60 {
+        let seeded = Options::from_seed(seed);
+        let options = Options {
+            version: Version::V5,
+            limits_change: true,
+            max_in_flight: 10,
+            receive_maximum: 10,
+            faults: Faults { disconnect: 3, ..seeded.faults.clone() },
+            sabotage: Some(sabotage),
+            ..seeded
+        };
+        // With a keep alive of less than a pause nobody pings otherwise.
+        let options = match sabotage {
+            Sabotage::NeverPings => Options { burst: 0, ..options.without_faults() },
+            Sabotage::ReusesIdentifiers => Options { burst: 12, ..options.without_faults() },
+            _ => options,
+        };
+        let mut world = World::new(seed, options);
+        if let Err(failure) = world.run(STEPS).and_then(|()| world.finish()) {
+            return failure;
+        }
+    }
+    panic!("{sabotage:?} went unnoticed");
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    for (sabotage, what) in [
+        (Sabotage::ForgetsDup, "sent again without DUP"),
+        (Sabotage::ClaimsDup, "DUP on what was never sent"),
+        (Sabotage::PublishesAfterPubrel, "PUBLISH again after PUBREC"),
+        (Sabotage::SwallowsPubrel, "stuck"),
+        (Sabotage::ReusesIdentifiers, "is in use"),
+        (Sabotage::IgnoresReceiveMaximum, "in flight, the window is"),
+        (Sabotage::IgnoresPacketSize, "larger than the server takes"),
+        (Sabotage::IgnoresMaximumQos, "above the maximum QoS"),
+        (Sabotage::TalksAfterDisconnect, "a packet after DISCONNECT"),
+        (Sabotage::ConnectsTwice, "CONNECT comes first, and once"),
+        (Sabotage::AcknowledgesOutOfOrder, "acknowledged out of order"),
+        (Sabotage::NeverPings, "longer than the keep alive"),
+        (Sabotage::DeliversTwice, "delivered twice or out of order"),
+        (Sabotage::DeliversOutOfOrder, "delivered twice or out of order"),
+        (Sabotage::LosesDeliveries, ""),
+        (Sabotage::SettlesTwice, "ended twice"),
+        (Sabotage::NeverSettles, "messages are open, and the session holds"),
+    ] {
+        let failure = sabotaged(sabotage);
+        assert!(failure.what.contains(what), "{sabotage:?} shows as: {failure}");
+    }
+}
+
+/// Replays the world of the seed in `MARTLET_SEED`.
+#[test]
+fn replay() {
+    if let Ok(seed) = env::var("MARTLET_SEED") {
+        simulate(seed.parse().expect("MARTLET_SEED is a number"));
+    }
+}
