@@ -10,7 +10,7 @@ impl Adapter for OnTokio {
     type Runtime = Tokio;
 
     fn block_on<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(future)
     }
 
     async fn connect(uri: &str) -> Result<Client, ConnectError> {
@@ -23,7 +23,7 @@ impl Adapter for OnTokio {
 
     fn spawn(driver: Driver<Tokio>) -> impl Future<Output = ConnectionError> {
         let task = tokio::spawn(driver);
-        async { task.await.unwrap() }
+        async { task.await.expect("nobody cancels it") }
     }
 }
 

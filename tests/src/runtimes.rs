@@ -144,7 +144,9 @@ pub async fn publishes_concurrently<A: Adapter>() {
         client.publish("a", "1").qos(QoS::AtLeastOnce).into_future(),
         client.publish("a", "2").qos(QoS::ExactlyOnce).into_future(),
     );
-    (zero.unwrap(), one.unwrap(), two.unwrap());
+    for settled in [zero, one, two] {
+        settled.unwrap();
+    }
     // More than fits into a window or a socket's buffer, each of them awaited only when all are on their way.
     let mut receipts = Vec::new();
     for n in 3..3000 {
