@@ -85,6 +85,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// [`tokio::io::duplex`]. Names are not looked up: the function gets the address that the URI has, or one without a
 /// host where the URI has a name.
 ///
+/// A stream of `futures_io` instead of tokio's can be had with [`martlet_client::Streams`].
+///
 /// ```
 /// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
 /// use martlet_tokio::{Client, Streams};

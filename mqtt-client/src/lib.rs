@@ -27,6 +27,7 @@
 
 mod builder;
 mod client;
+mod clock;
 mod completions;
 mod driver;
 mod error;
@@ -39,11 +40,13 @@ mod reconnect;
 mod routes;
 mod runtime;
 mod shared;
+mod streams;
 mod subscription;
 mod wakers;
 
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
+pub use clock::StdClock;
 pub use driver::Driver;
 pub use error::{ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
@@ -53,6 +56,7 @@ pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use runtime::{Runtime, SocketOptions, Timer};
+pub use streams::Streams;
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
 pub use martlet_proto::{

@@ -1,8 +1,11 @@
-//! What the tests of Martlet share: arbitrary inputs, and the properties that hold for them.
+//! What the tests of Martlet share: arbitrary inputs and the properties that hold for them, and what every
+//! adapter must do.
 //!
 //! Nothing here is published, and nothing that is published depends on it.
 
 pub mod conformance;
 pub mod fuzz;
 pub mod packets;
+#[cfg(feature = "runtimes")]
+pub mod runtimes;
 pub mod sim;

@@ -1,0 +1,71 @@
+//! The Martlet MQTT client on async-std.
+//!
+//! ```no_run
+//! use martlet_async_std::QoS;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async_std::task::block_on(async {
+//!     let client = martlet_async_std::connect("mqtt://user:secret@broker.example").await?;
+//!     let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
+//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
+//!     while let Some(message) = readings.next().await {
+//!         println!("{}: {:?}", message.topic(), message.text());
+//!     }
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! **What it does.** [`connect`] spawns a driver on async-std's executor and waits for the connection. For more say,
+//! `Client::builder(uri)?.build(AsyncStd)` gives the client and its driver: spawn the driver yourself, or poll it where
+//! you like. **What it does not touch.** Everything but sockets, time and the spawn is `martlet-client`'s, whose types
+//! are exported here.
+//!
+//! Streams of your own, anything that is `Read` and `Write` as `async_std::io` has them, take the place of TCP with
+//! [`Streams`]:
+//!
+//! ```
+//! use martlet_async_std::{AsyncStd, Client, Streams};
+//!
+//! # #[cfg(unix)]
+//! # async fn example() -> Result<(), martlet_async_std::ConnectError> {
+//! let unix = Streams(AsyncStd, |_address| async_std::os::unix::net::UnixStream::connect("/run/mqtt.sock"));
+//! let (client, driver) = Client::builder("mqtt://localhost")?.build(unix);
+//! async_std::task::spawn(driver);
+//! client.connected().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **async-std is no longer developed**; its authors point to smol. This crate is for programs that still run on it, and
+//! the only one of Martlet's that depends on it. A program that moves to smol takes `martlet-smol`, which differs in
+//! names alone.
+
+mod runtime;
+
+pub use martlet_client::*;
+pub use runtime::{AsyncStd, Sleep};
+
+/// Connects with everything at its default: spawns the driver on async-std's executor and waits for the server's
+/// answer.
+///
+/// Cancel safe: dropped while it waits, the attempt ends.
+///
+/// # Errors
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it; with its code.
+pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
+    connect_with(Client::builder(uri)?).await
+}
+
+/// Connects with what the builder says: spawns the driver on async-std's executor and waits for the server's answer.
+///
+/// Cancel safe: dropped while it waits, the attempt ends.
+///
+/// # Errors
+/// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
+pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+    let (client, driver) = builder.build(AsyncStd);
+    async_std::task::spawn(driver);
+    client.connected().await?;
+    Ok(client)
+}

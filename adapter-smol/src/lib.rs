@@ -1,0 +1,67 @@
+//! The Martlet MQTT client on smol.
+//!
+//! ```no_run
+//! use martlet_smol::QoS;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! smol::block_on(async {
+//!     let client = martlet_smol::connect("mqtt://user:secret@broker.example").await?;
+//!     let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
+//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
+//!     while let Some(message) = readings.next().await {
+//!         println!("{}: {:?}", message.topic(), message.text());
+//!     }
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! **What it does.** [`connect`] spawns a driver on smol's global executor and waits for the connection. For more say,
+//! `Client::builder(uri)?.build(Smol)` gives the client and its driver: spawn the driver on an executor of your own (a
+//! `LocalExecutor` will do), or poll it where you like. **What it does not touch.** Everything but sockets, time and
+//! the spawn is `martlet-client`'s, whose types are exported here.
+//!
+//! Streams of your own, anything that is `AsyncRead` and `AsyncWrite` as `smol::io` has it, take the place of TCP with
+//! [`Streams`]:
+//!
+//! ```
+//! use martlet_smol::{Client, Smol, Streams};
+//!
+//! # #[cfg(unix)]
+//! # async fn example() -> Result<(), martlet_smol::ConnectError> {
+//! let unix = Streams(Smol, |_address| smol::net::unix::UnixStream::connect("/run/mqtt.sock"));
+//! let (client, driver) = Client::builder("mqtt://localhost")?.build(unix);
+//! smol::spawn(driver).detach();
+//! client.connected().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod runtime;
+
+pub use martlet_client::*;
+pub use runtime::{Sleep, Smol};
+
+/// Connects with everything at its default: spawns the driver on smol's global executor and waits for the server's
+/// answer.
+///
+/// Cancel safe: dropped while it waits, the attempt ends.
+///
+/// # Errors
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it; with its code.
+pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
+    connect_with(Client::builder(uri)?).await
+}
+
+/// Connects with what the builder says: spawns the driver on smol's global executor and waits for the server's answer.
+///
+/// Cancel safe: dropped while it waits, the attempt ends.
+///
+/// # Errors
+/// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
+pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+    let (client, driver) = builder.build(Smol);
+    smol::spawn(driver).detach();
+    client.connected().await?;
+    Ok(client)
+}

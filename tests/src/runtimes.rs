@@ -1,0 +1,578 @@
+//! What every adapter must do: one body of tests, compiled once for each of them by [`runtime_tests!`].
+//!
+//! The embedded broker has its own thread and runtime, so that the client is alone on the runtime under test.
+
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+#![expect(missing_docs, reason = "a test's name says what it holds")]
+
+use martlet_broker::tokio::Server;
+use martlet_broker::{Config, Ending, Event, Memory};
+use martlet_client::{
+    Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Events, Instant, Observer, Packet,
+    QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
+};
+use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// An adapter, as far as its users see it.
+pub trait Adapter {
+    /// Its runtime.
+    type Runtime: Runtime + Unpin + Default;
+
+    /// Runs `future` as a program's main function would.
+    fn block_on<F: Future>(future: F) -> F::Output;
+
+    /// The adapter's `connect`.
+    fn connect(uri: &str) -> impl Future<Output = Result<Client, ConnectError>>;
+
+    /// The adapter's `connect_with`.
+    fn connect_with(builder: Builder) -> impl Future<Output = Result<Client, ConnectError>>;
+
+    /// Spawns a driver. The future is its end.
+    fn spawn(driver: Driver<Self::Runtime>) -> impl Future<Output = ConnectionError>;
+}
+
+/// Makes a `#[test]` of each function of [`runtimes`](self) for this [`Adapter`].
+#[macro_export]
+macro_rules! runtime_tests {
+    ($adapter:ty) => {
+        $crate::runtime_tests! { $adapter =>
+            connects
+            a_name_is_looked_up
+            a_connection_that_is_refused_is_told
+            publishes_one_after_the_other
+            publishes_concurrently
+            subscribes_and_receives
+            reconnects_and_subscribes_again
+            disconnect_lets_everything_be_settled
+            the_last_handle_ends_the_driver
+            a_dropped_connect_ends_the_attempt
+            streams_of_ones_own
+            a_driver_that_is_not_send
+            a_timer_can_be_set_again
+            the_transcript_is_the_same
+        }
+    };
+    ($adapter:ty => $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $crate::runtimes::run::<$adapter>($crate::runtimes::$name::<$adapter>());
+            }
+        )*
+    };
+}
+
+/// Much longer than any of this takes: what hangs fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a test on the adapter's runtime.
+pub fn run<A: Adapter>(test: impl Future<Output = ()>) {
+    A::block_on(async {
+        let mut test = pin!(test);
+        let mut timer = A::Runtime::default().timer();
+        timer.reset(A::Runtime::now() + PATIENCE);
+        poll_fn(|cx| match test.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => timer.poll_expired(cx).map(|()| panic!("this takes too long")),
+        })
+        .await;
+    });
+}
+
+// ---- the tests
+
+pub async fn connects<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let client = A::connect(&broker.uri).await.unwrap();
+    assert!(client.connection().is_some());
+    client.ping().await.unwrap();
+    client.disconnect().await;
+    assert!(client.connection().is_none());
+}
+
+pub async fn a_name_is_looked_up<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let client = A::connect(&broker.uri.replace("127.0.0.1", "localhost")).await.unwrap();
+    client.disconnect().await;
+}
+
+pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    broker.kill(Memory::Lost).await;
+    match A::connect(&broker.uri).await {
+        Err(ConnectError::Connection(ConnectionError::Transport(error))) => {
+            assert_eq!(error.kind(), TransportErrorKind::Connect);
+        }
+        other => panic!("{other:?}"),
+    }
+    let refuse = Some(ConnectReasonCode::NotAuthorized);
+    let broker = Broker::start(Config { refuse, ..Config::default() }).await;
+    match A::connect(&broker.uri).await {
+        Err(ConnectError::Connection(ConnectionError::Refused(refusal))) => {
+            assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(A::connect("mqtt//").await, Err(ConnectError::Uri(_))));
+}
+
+pub async fn publishes_one_after_the_other<A: Adapter>() {
+    let broker = Broker::start(recording()).await;
+    let client = A::connect(&broker.uri).await.unwrap();
+    for (n, qos) in ALL_QOS.into_iter().cycle().take(30).enumerate() {
+        client.publish("a", n.to_string()).qos(qos).await.unwrap();
+    }
+    client.disconnect().await;
+    let expected: Vec<_> = ALL_QOS.into_iter().cycle().take(30).enumerate().collect();
+    let accepted = broker.accepted().await;
+    assert_eq!(accepted, expected);
+}
+
+pub async fn publishes_concurrently<A: Adapter>() {
+    let broker = Broker::start(recording()).await;
+    let client = A::connect(&broker.uri).await.unwrap();
+    let (zero, one, two) = tokio::join!(
+        client.publish("a", "0").qos(QoS::AtMostOnce).into_future(),
+        client.publish("a", "1").qos(QoS::AtLeastOnce).into_future(),
+        client.publish("a", "2").qos(QoS::ExactlyOnce).into_future(),
+    );
+    for settled in [zero, one, two] {
+        settled.unwrap();
+    }
+    // More than fits into a window or a socket's buffer, each of them awaited only when all are on their way.
+    let mut receipts = Vec::new();
+    for n in 3..3000 {
+        let message = client.publish("a", n.to_string()).qos(ALL_QOS[n % 3]);
+        receipts.push(message.enqueue().await.unwrap());
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    client.disconnect().await;
+    let mut accepted = broker.accepted().await;
+    accepted.sort_unstable_by_key(|(n, _)| *n);
+    let expected: Vec<_> = (0..3000).map(|n| (n, ALL_QOS[n % 3])).collect();
+    assert_eq!(accepted, expected);
+}
+
+pub async fn subscribes_and_receives<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let client = A::connect(&broker.uri).await.unwrap();
+    let mut plus = client.subscribe("a/+").qos(QoS::ExactlyOnce).await.unwrap();
+    let mut one = client.subscribe("b/1").qos(QoS::AtLeastOnce).await.unwrap();
+    for qos in ALL_QOS {
+        client.publish("a/1", "to plus").qos(qos).await.unwrap();
+        let message = plus.next().await.unwrap();
+        assert_eq!((message.topic(), message.text(), message.qos()), ("a/1", Some("to plus"), qos));
+    }
+    // Larger than any buffer on the way.
+    let large = vec![b'x'; 3_000_000];
+    client.publish("b/1", large.clone()).qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(one.next().await.unwrap().payload(), large);
+    assert!(plus.try_next().is_none());
+    assert!(one.next_timeout(Duration::from_millis(1)).await.is_err());
+    one.unsubscribe().await.unwrap();
+    client.disconnect().await;
+    assert!(plus.next().await.is_none());
+}
+
+pub async fn reconnects_and_subscribes_again<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let builder = Client::builder(&broker.uri).unwrap().reconnect(|reconnect| {
+        reconnect.initial = Duration::from_millis(10);
+        reconnect.max = Duration::from_millis(50);
+    });
+    let client = A::connect_with(builder).await.unwrap();
+    let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
+    let mut events = client.events();
+    broker.kill(Memory::Lost).await;
+    until(&mut events, |event| matches!(event, ClientEvent::Disconnected { retry_in: Some(_), .. })).await;
+    // At least one attempt fails.
+    until(&mut events, |event| matches!(event, ClientEvent::Disconnected { retry_in: Some(_), .. })).await;
+    let receipt = client.publish("b", "queued").qos(QoS::AtLeastOnce).enqueue().await.unwrap();
+    assert!(client.connection().is_none());
+    broker.revive().await;
+    until(&mut events, |event| matches!(event, ClientEvent::Resubscribed(_))).await;
+    receipt.await.unwrap();
+    client.publish("a", "after").qos(QoS::AtLeastOnce).await.unwrap();
+    assert_eq!(messages.next().await.unwrap().text(), Some("after"));
+    client.disconnect().await;
+}
+
+pub async fn disconnect_lets_everything_be_settled<A: Adapter>() {
+    let broker = Broker::start(recording()).await;
+    let client = A::connect(&broker.uri).await.unwrap();
+    for n in 0..500 {
+        drop(client.publish("a", n.to_string()).qos(ALL_QOS[n % 3]).enqueue().await.unwrap());
+    }
+    client.disconnect().await;
+    // QoS 0 overtakes what waits for the window.
+    let mut accepted = broker.accepted().await;
+    accepted.sort_unstable_by_key(|(n, _)| *n);
+    assert_eq!(accepted, (0..500).map(|n| (n, ALL_QOS[n % 3])).collect::<Vec<_>>());
+}
+
+pub async fn the_last_handle_ends_the_driver<A: Adapter>() {
+    let broker = Broker::start(recording()).await;
+    let (client, driver) = Client::builder(&broker.uri).unwrap().build(A::Runtime::default());
+    let ended = A::spawn(driver);
+    client.connected().await.unwrap();
+    drop(client.publish("a", "0").qos(QoS::AtLeastOnce).enqueue().await.unwrap());
+    let other = client.clone();
+    drop(client);
+    other.ping().await.unwrap();
+    drop(other);
+    assert_eq!(ended.await, ConnectionError::ClosedHere);
+    // The driver has waited for the server's end of the connection.
+    let events = broker.events().await;
+    assert!(events.iter().any(|event| matches!(event, Event::Accepted { client_identifier: Some(_), .. })));
+    let goodbye = Ending::Client(DisconnectReasonCode::NormalDisconnection);
+    assert!(
+        events.iter().any(|event| matches!(event, Event::Disconnected { ending, .. } if *ending == goodbye))
+    );
+}
+
+pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
+    // It takes connections, and never says a word.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("mqtt://{}", listener.local_addr().unwrap());
+    let (client, driver) = Client::builder(&uri).unwrap().build(A::Runtime::default());
+    let ended = A::spawn(driver);
+    {
+        let mut connected = pin!(client.connected());
+        poll_fn(|cx| {
+            assert!(connected.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+    drop(client);
+    assert_eq!(ended.await, ConnectionError::ClosedHere);
+}
+
+pub async fn streams_of_ones_own<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let open = |address| A::Runtime::default().connect(address, &SocketOptions::default());
+    let streams = Streams(A::Runtime::default(), open);
+    let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+    tokio::join!(driver, async {
+        client.publish("a", "b").qos(QoS::ExactlyOnce).await.unwrap();
+        client.disconnect().await;
+    });
+}
+
+/// The driver asks nobody to be `Send`: it can be polled by the task that uses the client.
+pub async fn a_driver_that_is_not_send<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let opened = Rc::new(std::cell::Cell::new(0));
+    let open = |address| {
+        let opened = Rc::clone(&opened);
+        async move {
+            opened.set(opened.get() + 1);
+            let socket = A::Runtime::default().connect(address, &SocketOptions::default()).await?;
+            Ok(Local { socket, _opened: opened })
+        }
+    };
+    let streams = Streams(A::Runtime::default(), open);
+    let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+    tokio::join!(driver, async {
+        let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
+        client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();
+        assert_eq!(messages.next().await.unwrap().text(), Some("b"));
+        client.disconnect().await;
+    });
+    assert_eq!(opened.get(), 1);
+}
+
+pub async fn a_timer_can_be_set_again<A: Adapter>() {
+    let now = A::Runtime::now;
+    let mut timer = A::Runtime::default().timer();
+    let pending = |timer: &mut <A::Runtime as Runtime>::Timer, cx: &mut Context<'_>| {
+        assert!(timer.poll_expired(cx).is_pending());
+    };
+    poll_fn(|cx| {
+        pending(&mut timer, cx);
+        timer.reset(now() + PATIENCE);
+        pending(&mut timer, cx);
+        // What no clock has.
+        timer.reset(Instant::from_epoch(Duration::MAX));
+        pending(&mut timer, cx);
+        Poll::Ready(())
+    })
+    .await;
+    // Again and again: earlier than it was, and after it has fired.
+    for _ in 0..3 {
+        let at = now() + Duration::from_millis(5);
+        timer.reset(at);
+        poll_fn(|cx| timer.poll_expired(cx)).await;
+        assert!(now() >= at, "it fired early");
+    }
+    // What has passed is due at once.
+    timer.reset(Instant::EPOCH);
+    poll_fn(|cx| timer.poll_expired(cx)).await;
+    timer.reset(now() + PATIENCE);
+    poll_fn(|cx| {
+        pending(&mut timer, cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Nothing that a server sees may depend on the runtime.
+pub async fn the_transcript_is_the_same<A: Adapter>() {
+    let broker = Broker::start(Config::default()).await;
+    let (mut subscriber, mut receives) = transcribed::<A>(&broker).await;
+    let (mut publisher, mut sends) = transcribed::<A>(&broker).await;
+    let mut messages = subscriber.subscribe_all([("a", QoS::ExactlyOnce)]).await.unwrap();
+    for qos in ALL_QOS {
+        publisher.publish("a", "b").qos(qos).await.unwrap();
+        assert_eq!(messages.next().await.unwrap().qos(), qos);
+        // The next message does not leave before this one is acknowledged.
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => receives.until("out PUBACK 1").await,
+            QoS::ExactlyOnce => receives.until("out PUBCOMP 2").await,
+        }
+    }
+    messages.unsubscribe().await.unwrap();
+    for client in [&mut publisher, &mut subscriber] {
+        client.ping().await.unwrap();
+        client.disconnect().await;
+    }
+    assert_eq!(
+        sends.all(),
+        [
+            "out CONNECT",
+            "in CONNACK",
+            "out PUBLISH",
+            "out PUBLISH 1",
+            "in PUBACK 1",
+            "out PUBLISH 2",
+            "in PUBREC 2",
+            "out PUBREL 2",
+            "in PUBCOMP 2",
+            "out PINGREQ",
+            "in PINGRESP",
+            "out DISCONNECT",
+        ]
+    );
+    assert_eq!(
+        receives.all(),
+        [
+            "out CONNECT",
+            "in CONNACK",
+            "out SUBSCRIBE 1",
+            "in SUBACK 1",
+            "in PUBLISH",
+            "in PUBLISH 1",
+            "out PUBACK 1",
+            "in PUBLISH 2",
+            "out PUBREC 2",
+            "in PUBREL 2",
+            "out PUBCOMP 2",
+            "out UNSUBSCRIBE 2",
+            "in UNSUBACK 2",
+            "out PINGREQ",
+            "in PINGRESP",
+            "out DISCONNECT",
+        ]
+    );
+}
+
+// ---- their parts
+
+const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+fn recording() -> Config {
+    Config { record_events: true, ..Config::default() }
+}
+
+async fn until(events: &mut Events, found: impl Fn(&ClientEvent) -> bool) {
+    while !found(&events.next().await.expect("the client goes on")) {}
+}
+
+/// A client whose packets are written down.
+async fn transcribed<A: Adapter>(broker: &Broker) -> (Client, Transcript) {
+    let (observer, lines) = mpsc::unbounded_channel();
+    let builder = Client::builder(&broker.uri).unwrap().observer(Lines(observer));
+    (A::connect_with(builder).await.unwrap(), Transcript { lines, seen: Vec::new() })
+}
+
+struct Lines(mpsc::UnboundedSender<String>);
+
+impl Lines {
+    fn line(&self, direction: &str, packet: &Packet) {
+        let identifier = match packet {
+            Packet::Publish(publish) => publish.delivery().packet_identifier(),
+            Packet::PubAck(ack) | Packet::PubRec(ack) => Some(ack.packet_identifier),
+            Packet::PubRel(ack) | Packet::PubComp(ack) => Some(ack.packet_identifier),
+            Packet::Subscribe(subscribe) => Some(subscribe.packet_identifier),
+            Packet::SubAck(suback) => Some(suback.packet_identifier),
+            Packet::Unsubscribe(unsubscribe) => Some(unsubscribe.packet_identifier),
+            Packet::UnsubAck(unsuback) => Some(unsuback.packet_identifier),
+            _ => None,
+        };
+        let identifier = identifier.map_or_else(String::new, |identifier| format!(" {identifier}"));
+        // Nobody reads it any more when the test has ended.
+        let _ = self.0.send(format!("{direction} {}{identifier}", packet.packet_type()));
+    }
+}
+
+impl Observer for Lines {
+    fn packet_sent(&mut self, _at: Instant, packet: &Packet) {
+        self.line("out", packet);
+    }
+
+    fn packet_received(&mut self, _at: Instant, packet: &Packet) {
+        self.line("in", packet);
+    }
+}
+
+struct Transcript {
+    lines: mpsc::UnboundedReceiver<String>,
+    seen: Vec<String>,
+}
+
+impl Transcript {
+    async fn until(&mut self, line: &str) {
+        while self.seen.last().is_none_or(|last| last != line) {
+            self.seen.push(self.lines.recv().await.expect("the client goes on"));
+        }
+    }
+
+    fn all(&mut self) -> &[String] {
+        while let Ok(line) = self.lines.try_recv() {
+            self.seen.push(line);
+        }
+        &self.seen
+    }
+}
+
+/// A socket that stays on its thread.
+struct Local<S> {
+    socket: S,
+    _opened: Rc<std::cell::Cell<u32>>,
+}
+
+impl<S: futures_io::AsyncRead + Unpin> futures_io::AsyncRead for Local<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl<S: futures_io::AsyncWrite + Unpin> futures_io::AsyncWrite for Local<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}
+
+/// The embedded broker on a thread of its own. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Broker {
+    /// Where it listens.
+    pub uri: String,
+    orders: Option<mpsc::UnboundedSender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Kill(Memory, oneshot::Sender<()>),
+    Revive(oneshot::Sender<()>),
+    Events(oneshot::Sender<Vec<Event>>),
+}
+
+impl Broker {
+    /// Starts it on a free port.
+    pub async fn start(config: Config) -> Self {
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        let (started, uri) = oneshot::channel();
+        let serve = async move {
+            let mut server = Server::start(config).await.unwrap();
+            started.send(server.uri()).unwrap();
+            while let Some(order) = inbox.recv().await {
+                // Whoever asked waits for it.
+                match order {
+                    Order::Kill(memory, done) => {
+                        server.kill(memory).await;
+                        done.send(()).unwrap();
+                    }
+                    Order::Revive(done) => {
+                        server.revive().await.unwrap();
+                        done.send(()).unwrap();
+                    }
+                    Order::Events(done) => {
+                        let take = |broker: &mut martlet_broker::Broker, _| {
+                            std::iter::from_fn(|| broker.poll_event()).collect()
+                        };
+                        done.send(server.with_broker(take)).unwrap();
+                    }
+                }
+            }
+        };
+        let thread = thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve);
+        });
+        Self { uri: uri.await.unwrap(), orders: Some(orders), thread: Some(thread) }
+    }
+
+    /// Crashes it.
+    pub async fn kill(&self, memory: Memory) {
+        self.ask(|done| Order::Kill(memory, done)).await;
+    }
+
+    /// Brings it back.
+    pub async fn revive(&self) {
+        self.ask(Order::Revive).await;
+    }
+
+    /// What has happened since it was last asked.
+    pub async fn events(&self) -> Vec<Event> {
+        self.ask(Order::Events).await
+    }
+
+    /// The messages that were accepted, each of them a number, with their QoS.
+    async fn accepted(&self) -> Vec<(usize, QoS)> {
+        let events = self.events().await.into_iter();
+        let accepted = events.filter_map(|event| match event {
+            Event::Accepted { client_identifier: Some(_), publish } => {
+                let number = std::str::from_utf8(&publish.payload_bytes()).unwrap().parse().unwrap();
+                Some((number, publish.delivery().qos()))
+            }
+            _ => None,
+        });
+        accepted.collect()
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
+        let (done, answer) = oneshot::channel();
+        self.orders.as_ref().expect("until it is dropped").send(order(done)).unwrap();
+        answer.await.unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "the broker has panicked");
+        }
+    }
+}
