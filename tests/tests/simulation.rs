@@ -35,7 +35,7 @@ fn sabotaged(sabotage: Sabotage) -> Failure {
         // With a keep alive of less than a pause nobody pings otherwise.
         let options = match sabotage {
             Sabotage::NeverPings => Options { burst: 0, ..options.without_faults() },
-            Sabotage::ReusesIdentifiers => Options { burst: 12, ..options.without_faults() },
+            Sabotage::ReusesIdentifiers => Options { burst: 12, latency: (20, 40), pace: 5, ..options.without_faults() },
             _ => options,
         };
         let mut world = World::new(seed, options);
@@ -72,10 +72,14 @@ fn planted_bugs_are_caught() {
     }
 }
 
-/// Replays the world of the seed in `MARTLET_SEED`.
+/// Replays the world of the seed in `MARTLET_SEED`, as the test above and as the long run of the example does.
 #[test]
 fn replay() {
     if let Ok(seed) = env::var("MARTLET_SEED") {
-        simulate(seed.parse().expect("MARTLET_SEED is a number"));
+        let seed = seed.parse().expect("MARTLET_SEED is a number");
+        simulate(seed);
+        if let Err(failure) = World::new(seed, Options::from_seed(seed)).run_to_end(5_000, 100_000) {
+            panic!("{failure}");
+        }
     }
 }

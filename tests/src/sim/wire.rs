@@ -234,11 +234,15 @@ impl Wire {
     }
 
     /// The session has taken bytes.
-    pub(crate) fn taken(&mut self, bytes: &[u8]) -> Verdict {
+    pub(crate) fn taken(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
         self.taken.push(bytes);
         while let Some(frame) = self.taken.next(self.version)? {
             match frame.packet {
-                Packet::ConnAck(connack) => self.connected(&connack),
+                Packet::ConnAck(connack) => {
+                    // Until now it could say nothing.
+                    self.last_sent = now;
+                    self.connected(&connack);
+                }
                 Packet::PubAck(ack) => self.settled(ack.packet_identifier.get(), &[Stage::Published]),
                 Packet::PubComp(ack) => {
                     self.settled(ack.packet_identifier.get(), &[Stage::Received, Stage::Released]);

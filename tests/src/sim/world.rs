@@ -203,6 +203,17 @@ impl World {
         (0..steps).try_for_each(|_| self.step())
     }
 
+    /// Goes on until so many messages were accepted, or so many steps made, and [finishes](Self::finish).
+    ///
+    /// # Errors
+    /// [`Failure`] when something is wrong, or does not settle.
+    pub fn run_to_end(&mut self, messages: u64, steps: u64) -> Result<(), Failure> {
+        while self.model.next() < messages && self.counts.steps < steps {
+            self.step()?;
+        }
+        self.finish()
+    }
+
     /// The faults stop, nothing new is published: everything settles within a bounded time.
     ///
     /// # Errors
