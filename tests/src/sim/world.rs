@@ -4,7 +4,7 @@ use super::client::{Client, instant, topic_of};
 use super::model::{End, Model, Verdict};
 use super::network::{Arrival, Link, Way};
 use super::saboteur::Told;
-use super::wire::number;
+use super::wire::{Frames, number};
 use super::{Options, Random};
 use bytes::BytesMut;
 use core::cmp::Reverse;
@@ -12,7 +12,7 @@ use core::fmt;
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_broker::{Broker, Config, ConnectionId, Event as Heard, Limits, Memory};
-use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, QoS, TopicName};
+use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, PacketType, QoS, TopicName};
 use martlet_session::{
     Accepted, ConnectionError, DisconnectOptions, Event, LostSession, Publish, PublishError,
 };
@@ -293,7 +293,7 @@ impl World {
 
     fn act(&mut self, action: Action) -> Verdict {
         match action {
-            Action::Arrive(link, Way::ToBroker) => self.arrive_at_broker(link),
+            Action::Arrive(link, Way::ToBroker) => self.arrive_at_broker(link)?,
             Action::Arrive(link, Way::ToClient) => self.arrive_at_client(link)?,
             Action::Go => {
                 self.go()?;
@@ -337,9 +337,10 @@ impl World {
         self.send(link, way, Arrival::Bytes(bytes));
     }
 
-    fn arrive_at_broker(&mut self, id: u64) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        while let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) {
+    fn arrive_at_broker(&mut self, id: u64) -> Verdict {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) else { return Ok(()) };
             if !link.broker_open {
                 continue;
             }
@@ -353,10 +354,11 @@ impl World {
                 Arrival::End => {
                     self.broker.handle_close(self.now, link.connection);
                     link.broker_open = false;
+                    self.tidy(id);
                 }
             }
+            self.drain_broker()?;
         }
-        self.tidy(id);
     }
 
     fn arrive_at_client(&mut self, id: u64) -> Verdict {
@@ -508,13 +510,10 @@ impl World {
                 }
             }
             Event::Subscribed { result, .. } => match result {
-                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {
-                    self.subscribed(life);
-                }
+                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {}
                 Ok(answer) => return Err(format!("the subscription was refused: {answer:?}")),
                 Err(_) => client.not_subscribed(),
             },
-            Event::Resubscribed(_) => self.subscribed(life),
             Event::Disconnected(reason) => {
                 use DisconnectReasonCode as Code;
                 client.link = None;
@@ -530,19 +529,10 @@ impl World {
                 if !fine {
                     return Err(format!("the connection ended: {reason}"));
                 }
-                if client.subscribes && !client.session.is_ended() {
-                    return Ok(());
-                }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn subscribed(&mut self, life: Option<u64>) {
-        if life == Some(self.model.life()) {
-            self.model.subscribed();
-        }
     }
 
     fn end_of(&self, error: Option<PublishError>) -> Result<End, String> {
@@ -566,10 +556,10 @@ impl World {
             self.hear(event)?;
         }
         while let Some(connection) = self.broker.poll_ready() {
-            self.transmit_broker(connection);
+            self.transmit_broker(connection)?;
         }
         while let Some(connection) = self.broker.poll_close() {
-            self.transmit_broker(connection);
+            self.transmit_broker(connection)?;
             self.broker.handle_close(self.now, connection);
             if let Some(&id) = self.by_connection.get(&connection) {
                 self.send(id, Way::ToClient, Arrival::End);
@@ -582,15 +572,27 @@ impl World {
         while let Some(event) = self.broker.poll_event() {
             self.hear(event)?;
         }
+        self.model.forget_unsubscribed();
         Ok(())
     }
 
-    fn transmit_broker(&mut self, connection: ConnectionId) {
+    fn transmit_broker(&mut self, connection: ConnectionId) -> Verdict {
         let mut out = BytesMut::new();
         while self.broker.poll_transmit(self.now, connection, &mut out) > 0 {}
-        if let Some(&id) = self.by_connection.get(&connection) {
-            self.send_bytes(id, Way::ToClient, out.to_vec());
+        let Some(&id) = self.by_connection.get(&connection) else { return Ok(()) };
+        let subscriber = self.links.get(&id).filter(|link| self.clients[link.client].subscribes);
+        let life = subscriber.and_then(|link| link.life);
+        if !self.model.is_subscribed() && life == Some(self.model.life()) {
+            let mut frames = Frames::default();
+            frames.push(&out);
+            while let Some(frame) = frames.next(self.options.version)? {
+                if frame.packet.packet_type() == PacketType::SubAck {
+                    self.model.subscribed();
+                }
+            }
         }
+        self.send_bytes(id, Way::ToClient, out.to_vec());
+        Ok(())
     }
 
     fn hear(&mut self, event: Heard) -> Verdict {
