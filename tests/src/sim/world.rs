@@ -97,7 +97,7 @@ pub struct Failure {
     /// The simulated time.
     pub at: Duration,
     /// The options.
-    pub options: Options,
+    pub options: Box<Options>,
     /// What was wrong.
     pub what: String,
 }
@@ -238,7 +238,7 @@ impl World {
     }
 
     fn failure(&self, what: String) -> Failure {
-        let options = self.options.clone();
+        let options = Box::new(self.options.clone());
         Failure { seed: self.seed, step: self.counts.steps, at: self.now, options, what }
     }
 
