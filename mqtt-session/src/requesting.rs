@@ -301,7 +301,10 @@ impl Session {
 
     pub(crate) fn fail_pending(&mut self) {
         for request in core::mem::take(&mut self.requests.pending) {
-            if let Some(operation) = request.operation {
+            if matches!(request.kind, RequestKind::Restore(_)) {
+                // The session lives on, and the server does not have these subscriptions.
+                self.requests.pending.push_back(request);
+            } else if let Some(operation) = request.operation {
                 let is_unsubscribe = matches!(request.kind, RequestKind::Unsubscribe(_));
                 self.events.push_back(failed(operation, is_unsubscribe, RequestError::Closed));
             }

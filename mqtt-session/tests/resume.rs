@@ -5,7 +5,7 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, SubAckReasonCode, Version};
-use martlet_session::{Config, LostSession, Publish};
+use martlet_session::{Config, DisconnectOptions, LostSession, Publish};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// In 3.1.1 a clean session would be clean each time.
@@ -450,5 +450,26 @@ fn a_session_that_may_have_begun_unnoticed_gets_its_subscriptions_again() {
         peer.forget();
         peer.reconnect(version, true);
         assert_eq!(peer.packets().into_iter().find_map(identifier), None, "{version}");
+    }
+}
+
+/// Found by the simulated world: the application disconnected before the server had answered to the subscriptions that
+/// were made again; the session stayed, and they were forgotten.
+#[test]
+fn subscriptions_that_are_being_made_again_outlive_a_disconnect() {
+    for version in [Version::V3_1_1, Version::V5] {
+        let config = Config { clean_start: false, session_expiry_interval: Some(100), ..named() };
+        let mut peer = Peer::connected(version, config);
+        peer.subscribe("a", 1);
+        peer.send(suback(1, &[SubAckReasonCode::GrantedQos1]));
+        peer.cut();
+        // The session is lost; the SUBSCRIBE that follows is lost with the connection.
+        peer.reconnect(version, false);
+        peer.session.disconnect(peer.now, DisconnectOptions::default());
+        peer.cut();
+        peer.forget();
+        peer.reconnect(version, true);
+        let again = peer.packets().iter().any(|packet| matches!(packet, Packet::Subscribe(_)));
+        assert!(again, "{version}");
     }
 }

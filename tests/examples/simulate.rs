@@ -38,15 +38,7 @@ fn main() -> ExitCode {
     let mut told = began;
     while done < messages {
         let mut world = World::new(seed, Options::from_seed(seed));
-        let result = loop {
-            if let Err(failure) = world.run(1_000) {
-                break Err(failure);
-            }
-            let counts = world.counts();
-            if counts.accepted >= PER_WORLD || counts.steps >= STEPS {
-                break world.finish();
-            }
-        };
+        let result = world.run_to_end(PER_WORLD, STEPS);
         if let Err(failure) = result {
             failures += 1;
             println!("FAILED: {failure}");

@@ -129,7 +129,7 @@ impl Client {
     /// Bytes have arrived.
     pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
         if let Some(saboteur) = &mut self.saboteur {
-            self.wire.taken(bytes)?;
+            self.wire.taken(now, bytes)?;
             self.input.extend_from_slice(&saboteur.takes(bytes)?);
             self.session.handle_input(instant(now), &mut self.input);
             return Ok(());
@@ -148,7 +148,7 @@ impl Client {
         if self.saboteur.is_some() {
             return Ok(());
         }
-        self.wire.taken(&before[..before.len() - self.input.len()])
+        self.wire.taken(now, &before[..before.len() - self.input.len()])
     }
 
     pub(crate) fn events(&mut self, told: &mut Vec<Told>) {

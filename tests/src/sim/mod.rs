@@ -21,11 +21,13 @@ mod model;
 mod network;
 mod options;
 mod random;
+mod report;
 mod saboteur;
 mod wire;
 mod world;
 
 pub use options::{Faults, Options};
 pub use random::Random;
+pub use report::{Counts, Failure};
 pub use saboteur::Sabotage;
-pub use world::{Counts, Failure, World};
+pub use world::World;

@@ -49,9 +49,11 @@ type Line = VecDeque<(u64, bool)>;
 struct Life {
     number: u64,
     lines: [[Line; 2]; TOPICS],
-    /// The subscriber knows that it has subscribed: from then on each copy must come.
+    /// The broker has granted the subscription: from then on each copy must come.
     subscribed: bool,
     required: u64,
+    /// Copies of this turn that came before the subscription.
+    unsubscribed: u64,
     /// The subscriber could not know that the one before was lost: what it knows of identifiers is wrong.
     unnoticed: bool,
 }
@@ -183,6 +185,7 @@ impl Model {
         if qos > 0 {
             self.life.lines[topic][qos - 1].push_back((number, required));
             self.life.required += u64::from(required);
+            self.life.unsubscribed += u64::from(!self.life.subscribed);
         }
         Ok(())
     }
@@ -207,7 +210,7 @@ impl Model {
         let lives = if past { &mut self.past } else { &mut self.life };
         ensure!(lives.number == life, "a delivery of a life long past");
         let line = &mut lives.lines[topic][usize::from(qos) - 1];
-        // Of those that were accepted before the subscription was known to stand the first may not come.
+        // Those in front that need not come may be left out.
         let place = line
             .iter()
             .take_while(|&&(_, required)| !required)
@@ -242,12 +245,28 @@ impl Model {
         Ok(())
     }
 
-    /// The subscriber knows that its subscription stands.
+    /// The broker has granted the subscription. Of what it accepted in the same turn some may come.
     pub(crate) fn subscribed(&mut self) {
         self.life.subscribed = true;
     }
 
-    /// The subscription is known to stand.
+    /// What was accepted in this turn without a subscription does not come.
+    pub(crate) fn forget_unsubscribed(&mut self) {
+        if self.life.subscribed || self.life.unsubscribed == 0 {
+            return;
+        }
+        self.life.unsubscribed = 0;
+        let mut lines = core::mem::take(&mut self.life.lines);
+        for (number, _) in lines.iter_mut().flatten().flat_map(|line| line.drain(..)) {
+            if let Some(entry) = self.entry(number) {
+                entry.waiting -= 1;
+            }
+        }
+        self.life.lines = lines;
+        self.retire();
+    }
+
+    /// The subscription stands.
     pub(crate) fn is_subscribed(&self) -> bool {
         self.life.subscribed
     }
@@ -273,7 +292,7 @@ impl Model {
         }
     }
 
-    /// Copies that the broker has for the subscriber, who knows that it has subscribed.
+    /// Copies that the broker has for the subscriber.
     pub(crate) fn undelivered(&self) -> u64 {
         self.life.required
     }

@@ -234,11 +234,15 @@ impl Wire {
     }
 
     /// The session has taken bytes.
-    pub(crate) fn taken(&mut self, bytes: &[u8]) -> Verdict {
+    pub(crate) fn taken(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
         self.taken.push(bytes);
         while let Some(frame) = self.taken.next(self.version)? {
             match frame.packet {
-                Packet::ConnAck(connack) => self.connected(&connack),
+                Packet::ConnAck(connack) => {
+                    // Until now it could say nothing.
+                    self.last_sent = now;
+                    self.connected(&connack);
+                }
                 Packet::PubAck(ack) => self.settled(ack.packet_identifier.get(), &[Stage::Published]),
                 Packet::PubComp(ack) => {
                     self.settled(ack.packet_identifier.get(), &[Stage::Received, Stage::Released]);
@@ -280,7 +284,7 @@ impl Wire {
         let most = properties.receive_maximum.map_or(usize::MAX, |n| usize::from(n.get()));
         self.window = self.max_in_flight.min(most);
         self.maximum_packet_size = properties.maximum_packet_size.map_or(usize::MAX, |n| n.get() as usize);
-        self.maximum_qos = properties.maximum_qos.map_or(2, |qos| qos.as_u8());
+        self.maximum_qos = properties.maximum_qos.map_or(2, martlet_proto::QoS::as_u8);
         let seconds = properties.server_keep_alive.unwrap_or(self.keep_alive);
         self.patience = match seconds {
             0 => Duration::MAX,

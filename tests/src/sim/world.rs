@@ -4,15 +4,14 @@ use super::client::{Client, instant, topic_of};
 use super::model::{End, Model, Verdict};
 use super::network::{Arrival, Link, Way};
 use super::saboteur::Told;
-use super::wire::number;
-use super::{Options, Random};
+use super::wire::{Frames, number};
+use super::{Counts, Failure, Options, Random};
 use bytes::BytesMut;
 use core::cmp::Reverse;
-use core::fmt;
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_broker::{Broker, Config, ConnectionId, Event as Heard, Limits, Memory};
-use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, QoS, TopicName};
+use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, PacketType, QoS, TopicName};
 use martlet_session::{
     Accepted, ConnectionError, DisconnectOptions, Event, LostSession, Publish, PublishError,
 };
@@ -39,81 +38,6 @@ enum Action {
     /// A connection that a client has left ends for the broker too.
     Abandoned(u64),
 }
-
-/// What has happened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Steps.
-    pub steps: u64,
-    /// Messages that the session accepted.
-    pub accepted: u64,
-    /// Messages that were settled.
-    pub settled: u64,
-    /// Messages whose failure was told.
-    pub failed: u64,
-    /// Deliveries.
-    pub delivered: u64,
-    /// Deliveries of QoS 1 messages that had been delivered before.
-    pub repeated: u64,
-    /// Connections that ended, for whatever reason.
-    pub connections: u64,
-    /// Connections that broke at a random byte.
-    pub cuts: u64,
-    /// Connections whose bytes vanished.
-    pub half_open: u64,
-    /// Restarts of the broker with its memory.
-    pub restarts: u64,
-    /// Restarts without.
-    pub amnesias: u64,
-    /// Sessions whose loss a client could not notice: the CONNACK that would have said so was lost.
-    pub unnoticed: u64,
-}
-
-impl Counts {
-    /// Adds those of another world.
-    pub fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        self.accepted += other.accepted;
-        self.settled += other.settled;
-        self.failed += other.failed;
-        self.delivered += other.delivered;
-        self.repeated += other.repeated;
-        self.connections += other.connections;
-        self.cuts += other.cuts;
-        self.half_open += other.half_open;
-        self.restarts += other.restarts;
-        self.amnesias += other.amnesias;
-        self.unnoticed += other.unnoticed;
-    }
-}
-
-/// A world in which something was wrong.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// The world's seed.
-    pub seed: u64,
-    /// The step.
-    pub step: u64,
-    /// The simulated time.
-    pub at: Duration,
-    /// The options.
-    pub options: Options,
-    /// What was wrong.
-    pub what: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, step, at, options, what } = self;
-        write!(
-            f,
-            "{what}\n  seed {seed}, step {step}, {at:?}, {options:?}\n  \
-             replay: MARTLET_SEED={seed} cargo test -p martlet-tests --test simulation replay"
-        )
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// One world.
 #[derive(Debug)]
@@ -203,6 +127,17 @@ impl World {
         (0..steps).try_for_each(|_| self.step())
     }
 
+    /// Goes on until so many messages were accepted, or so many steps made, and [finishes](Self::finish).
+    ///
+    /// # Errors
+    /// [`Failure`] when something is wrong, or does not settle.
+    pub fn run_to_end(&mut self, messages: u64, steps: u64) -> Result<(), Failure> {
+        while self.model.next() < messages && self.counts.steps < steps {
+            self.step()?;
+        }
+        self.finish()
+    }
+
     /// The faults stop, nothing new is published: everything settles within a bounded time.
     ///
     /// # Errors
@@ -227,7 +162,7 @@ impl World {
     }
 
     fn failure(&self, what: String) -> Failure {
-        let options = self.options.clone();
+        let options = Box::new(self.options.clone());
         Failure { seed: self.seed, step: self.counts.steps, at: self.now, options, what }
     }
 
@@ -282,7 +217,7 @@ impl World {
 
     fn act(&mut self, action: Action) -> Verdict {
         match action {
-            Action::Arrive(link, Way::ToBroker) => self.arrive_at_broker(link),
+            Action::Arrive(link, Way::ToBroker) => self.arrive_at_broker(link)?,
             Action::Arrive(link, Way::ToClient) => self.arrive_at_client(link)?,
             Action::Go => {
                 self.go()?;
@@ -326,9 +261,10 @@ impl World {
         self.send(link, way, Arrival::Bytes(bytes));
     }
 
-    fn arrive_at_broker(&mut self, id: u64) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        while let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) {
+    fn arrive_at_broker(&mut self, id: u64) -> Verdict {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) else { return Ok(()) };
             if !link.broker_open {
                 continue;
             }
@@ -342,10 +278,11 @@ impl World {
                 Arrival::End => {
                     self.broker.handle_close(self.now, link.connection);
                     link.broker_open = false;
+                    self.tidy(id);
                 }
             }
+            self.drain_broker()?;
         }
-        self.tidy(id);
     }
 
     fn arrive_at_client(&mut self, id: u64) -> Verdict {
@@ -497,13 +434,10 @@ impl World {
                 }
             }
             Event::Subscribed { result, .. } => match result {
-                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {
-                    self.subscribed(life);
-                }
+                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {}
                 Ok(answer) => return Err(format!("the subscription was refused: {answer:?}")),
                 Err(_) => client.not_subscribed(),
             },
-            Event::Resubscribed(_) => self.subscribed(life),
             Event::Disconnected(reason) => {
                 use DisconnectReasonCode as Code;
                 client.link = None;
@@ -519,19 +453,10 @@ impl World {
                 if !fine {
                     return Err(format!("the connection ended: {reason}"));
                 }
-                if client.subscribes && !client.session.is_ended() {
-                    return Ok(());
-                }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn subscribed(&mut self, life: Option<u64>) {
-        if life == Some(self.model.life()) {
-            self.model.subscribed();
-        }
     }
 
     fn end_of(&self, error: Option<PublishError>) -> Result<End, String> {
@@ -555,10 +480,10 @@ impl World {
             self.hear(event)?;
         }
         while let Some(connection) = self.broker.poll_ready() {
-            self.transmit_broker(connection);
+            self.transmit_broker(connection)?;
         }
         while let Some(connection) = self.broker.poll_close() {
-            self.transmit_broker(connection);
+            self.transmit_broker(connection)?;
             self.broker.handle_close(self.now, connection);
             if let Some(&id) = self.by_connection.get(&connection) {
                 self.send(id, Way::ToClient, Arrival::End);
@@ -571,15 +496,27 @@ impl World {
         while let Some(event) = self.broker.poll_event() {
             self.hear(event)?;
         }
+        self.model.forget_unsubscribed();
         Ok(())
     }
 
-    fn transmit_broker(&mut self, connection: ConnectionId) {
+    fn transmit_broker(&mut self, connection: ConnectionId) -> Verdict {
         let mut out = BytesMut::new();
         while self.broker.poll_transmit(self.now, connection, &mut out) > 0 {}
-        if let Some(&id) = self.by_connection.get(&connection) {
-            self.send_bytes(id, Way::ToClient, out.to_vec());
+        let Some(&id) = self.by_connection.get(&connection) else { return Ok(()) };
+        let subscriber = self.links.get(&id).filter(|link| self.clients[link.client].subscribes);
+        let life = subscriber.and_then(|link| link.life);
+        if !self.model.is_subscribed() && life == Some(self.model.life()) {
+            let mut frames = Frames::default();
+            frames.push(&out);
+            while let Some(frame) = frames.next(self.options.version)? {
+                if frame.packet.packet_type() == PacketType::SubAck {
+                    self.model.subscribed();
+                }
+            }
         }
+        self.send_bytes(id, Way::ToClient, out.to_vec());
+        Ok(())
     }
 
     fn hear(&mut self, event: Heard) -> Verdict {
