@@ -2,7 +2,7 @@
 
 use crate::error::ConnectError;
 use crate::events::Events;
-use crate::publish::{Publish, Receipt, publish};
+use crate::publish::{Publish, Receipt, expiry_clock, publish};
 use crate::shared::{Handle, Shared, State, wake};
 use crate::subscription::{PendingReply, Subscribe, Subscription};
 use bytes::Bytes;
@@ -20,8 +20,10 @@ use std::time::Duration;
 /// A handle of a connection. Cheap to clone; all clones are the same client. Nothing here blocks a thread: waiting is
 /// an `.await`.
 ///
-/// When the last handle and the last stream are dropped, the client disconnects; it first lets what was published be
-/// settled, for as long as the builder's `drain` allows.
+/// When the last handle and the last stream are dropped, the client disconnects; on a connection it first lets what was
+/// published be settled, for as long as the builder's `drain` allows.
+///
+/// A payload made with `Bytes::from_owner` is dropped while the client is locked: its `Drop` must not call the client.
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -62,8 +64,9 @@ impl Client {
     /// [`PublishError`], [`QueueFull`](PublishError::QueueFull) among them; nothing has changed then.
     pub fn try_publish(&self, message: Outgoing) -> Result<Receipt, PublishError> {
         let shared = self.shared();
+        let now = expiry_clock(shared, &message);
         let mut state = shared.lock();
-        let result = publish(shared, &mut state, message);
+        let result = publish(shared, &mut state, message, now);
         let driver = state.call_driver();
         drop(state);
         wake(driver);
@@ -173,7 +176,8 @@ impl Client {
     }
 
     /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends a DISCONNECT and
-    /// waits for the end. It wins over any reconnecting. Await it.
+    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. It wins over any
+    /// reconnecting: without a connection nothing is waited for, and what is not settled fails at once. Await it.
     pub fn disconnect(&self) -> Disconnect<'_> {
         let drain = self.shared().lock().drain;
         Disconnect { client: self, options: DisconnectOptions { drain, ..DisconnectOptions::default() } }

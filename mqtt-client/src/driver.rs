@@ -276,6 +276,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         let this = self.get_mut();
         let now = R::now();
+        if this.link.is_write_due(now) {
+            this.poll_write(cx, now);
+        }
         for _ in 0..TURNS {
             let mut any = this.poll_dial(cx, now);
             let read = this.poll_read(cx, now);

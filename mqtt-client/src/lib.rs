@@ -60,11 +60,14 @@ pub use streams::Streams;
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
 pub use martlet_proto::{
-    BinaryData, Packet, PublishProperties, QoS, RetainHandling, SubAckReasonCode, TopicError, TopicFilter,
-    TopicName, Utf8String, Version, Will,
+    BinaryData, ConnAck, ConnectReasonCode, DisconnectReasonCode, Packet, PubAckReasonCode,
+    PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef, QoS, RetainHandling, SubAckReasonCode,
+    SubscriptionIdentifier, TextError, TopicError, TopicFilter, TopicName, UnsubAckReasonCode,
+    UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    Config, Connected, ConnectionError, Instant, Publish as PublishMessage, PublishError, RequestError,
-    Settled, TransportError, TransportErrorKind,
+    Awaited, Config, ConnectOptions, Connected, ConnectionError, Details, DropQos0, Farewell, InboundLimits,
+    Instant, Limits, LostSession, Misbehaviour, Publish as PublishMessage, PublishError, QueueLimits,
+    Refusal, RequestError, SendBuffer, Session, Settled, TransportError, TransportErrorKind, WhenFull,
 };
 pub use martlet_transport::{Endpoint, UriError};

@@ -82,6 +82,8 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, Default)]
 struct Server {
     speaks_3_1_1: bool,
+    /// It has accepted MQTT 5: when it is silent later, that is not for the version.
+    speaks_5: bool,
     /// Connections in a row that ended after CONNECT without a byte.
     silent: u32,
     /// Try 3.1.1 next, for one connection.
@@ -251,6 +253,12 @@ impl Link {
         }
     }
 
+    /// Whether the socket should have taken something by now. Try it once more before the time is told: whoever looks
+    /// late must not take a late look for a late peer.
+    pub fn is_write_due(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Up) && self.write_deadline.is_some_and(|at| at <= now)
+    }
+
     /// Moves plain bytes between the link and the session, and lets the session's time pass. Returns whether anything
     /// moved. Afterwards drain the session's events.
     pub fn exchange(&mut self, now: Instant, session: &mut Session) -> bool {
@@ -278,7 +286,10 @@ impl Link {
         if session.is_connected() && !self.connected {
             self.connected = true;
             self.backoff.connected(now);
-            self.servers[self.current].speaks_3_1_1 = self.version() == Version::V3_1_1;
+            let version = self.version();
+            let server = &mut self.servers[self.current];
+            server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5;
+            server.speaks_5 |= version == Version::V5;
             let has_keep_alive = session.limits().keep_alive > 0;
             self.write_timeout = has_keep_alive.then_some(session.config().ping_timeout);
         }
@@ -374,7 +385,7 @@ impl Link {
         let server = &mut self.servers[self.current];
         let refused = matches!(error, ConnectionError::Refused(refusal)
             if refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion);
-        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard;
+        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard && !server.speaks_5;
         server.silent = if silent { server.silent + 1 } else { 0 };
         server.try_3_1_1 = refused || server.silent >= 2;
         // Once silent, the same is asked again at once; twice, with the older version.
@@ -430,5 +441,88 @@ impl Link {
 
     fn endpoint(&self) -> &Endpoint {
         &self.config.endpoints[self.current]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use martlet_proto::{ConnAck, Packet};
+    use martlet_session::Config;
+
+    fn link() -> Link {
+        Link::new(LinkConfig {
+            endpoints: vec![Endpoint::parse("mqtt://broker.example").unwrap()],
+            version: VersionChoice::Negotiate,
+            connect: ConnectOptions::new(Version::V5),
+            reconnect: Reconnect::default(),
+            dial_timeout: Duration::from_secs(10),
+            seed: 1,
+        })
+    }
+
+    fn open(link: &mut Link, session: &mut Session, now: Instant) {
+        link.exchange(now, session);
+        assert!(link.poll_dial(now).is_some());
+        link.handle_dialed();
+        link.exchange(now, session);
+        let n = link.poll_wire().expect("a CONNECT").remaining();
+        link.handle_written(now, n);
+    }
+
+    fn accept(link: &mut Link, session: &mut Session, now: Instant) {
+        let mut connack = BytesMut::new();
+        let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
+        packet.encode(link.version(), &mut connack).unwrap();
+        link.handle_wire(&connack);
+        link.exchange(now, session);
+        assert!(session.is_connected());
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_epoch(Duration::from_secs(seconds))
+    }
+
+    /// A server that was restarting behind a load balancer closed twice without a byte, and was spoken to in 3.1.1 from
+    /// then on, although it had accepted MQTT 5 before.
+    #[test]
+    fn a_server_that_has_accepted_mqtt_5_is_not_asked_for_less_when_it_is_silent() {
+        let (mut link, mut session) = (link(), Session::new(Config::default()));
+        open(&mut link, &mut session, at(0));
+        accept(&mut link, &mut session, at(0));
+        for n in 1..5 {
+            link.handle_eof(None);
+            link.exchange(at(100 * n), &mut session);
+            open(&mut link, &mut session, at(100 * n + 90));
+            assert_eq!(link.version(), Version::V5, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_never_answers_mqtt_5_is_asked_for_3_1_1_at_once() {
+        let (mut link, mut session) = (link(), Session::new(Config::default()));
+        for expected in [Version::V5, Version::V5, Version::V3_1_1] {
+            open(&mut link, &mut session, at(0));
+            assert_eq!(link.version(), expected);
+            link.handle_eof(None);
+            link.exchange(at(0), &mut session);
+        }
+    }
+
+    /// A program that was busy for longer than the deadline lost a healthy connection: the deadline was judged before the
+    /// write was tried.
+    #[test]
+    fn a_write_that_is_due_can_still_be_made() {
+        let (mut link, mut session) = (link(), Session::new(Config::default()));
+        open(&mut link, &mut session, at(0));
+        accept(&mut link, &mut session, at(0));
+        let topic = martlet_proto::TopicName::new("a").unwrap();
+        session.publish(at(0), martlet_session::Publish::new(topic, "b")).unwrap();
+        link.exchange(at(0), &mut session);
+        assert!(!link.is_write_due(at(9)) && link.is_write_due(at(30)));
+        let n = link.poll_wire().unwrap().remaining();
+        link.handle_written(at(30), n);
+        link.exchange(at(30), &mut session);
+        assert!(session.is_connected());
     }
 }

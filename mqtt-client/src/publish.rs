@@ -6,7 +6,7 @@ use crate::shared::{Need, Shared, wake};
 use crate::wakers::Wakers;
 use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, PublishProperties, QoS, TopicError, TopicName};
-use martlet_session::{Accepted, Publish as Outgoing, PublishError, Settled, WhenFull};
+use martlet_session::{Accepted, Instant, Publish as Outgoing, PublishError, Settled, WhenFull};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -127,7 +127,9 @@ impl Future for Enqueue<'_> {
             wake(driver);
             match done {
                 Ok(true) => {
-                    this.waiting = None;
+                    if let Some(id) = this.waiting.take() {
+                        this.client.shared().lock().forget_room(id);
+                    }
                     return Poll::Ready(Ok(Receipt { state: ReceiptState::Settled }));
                 }
                 Ok(false) => {}
@@ -140,6 +142,7 @@ impl Future for Enqueue<'_> {
             None => panic!("polled after it was ready"),
         };
         let shared = this.client.shared();
+        let now = expiry_clock(shared, &message);
         let mut state = shared.lock();
         let session = &state.session;
         let size =
@@ -160,8 +163,10 @@ impl Future for Enqueue<'_> {
             this.message = Some(Ok(message));
             return Poll::Pending;
         }
-        this.waiting = None;
-        let result = publish(shared, &mut state, message);
+        if let Some(id) = this.waiting.take() {
+            state.forget_room(id);
+        }
+        let result = publish(shared, &mut state, message, now);
         let driver = state.call_driver();
         drop(state);
         wake(driver);
@@ -183,14 +188,19 @@ impl Drop for Enqueue<'_> {
     }
 }
 
-/// Publishes or refuses, under the lock.
+/// The time, for a message whose expiry counts from now; everything else can do with that of the driver's last turn.
+pub(crate) fn expiry_clock(shared: &Shared, message: &Outgoing) -> Option<Instant> {
+    (!message.properties.is_empty()).then(|| (shared.clock)())
+}
+
+/// Publishes or refuses, under the lock; `now` is from [`expiry_clock`].
 pub(crate) fn publish(
     shared: &Arc<Shared>,
     state: &mut crate::shared::State,
     mut message: Outgoing,
+    now: Option<Instant>,
 ) -> Result<Receipt, PublishError> {
-    // An expiry counts from now; everything else can do with the time of the driver's last turn.
-    let now = if message.properties.is_empty() { state.now } else { (shared.clock)() };
+    let now = now.unwrap_or(state.now);
     let at_once =
         message.qos == QoS::AtMostOnce && message.properties.is_empty() && state.session.has_output_room();
     let key = (!at_once).then(|| state.completions.reserve());

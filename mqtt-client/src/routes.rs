@@ -6,7 +6,7 @@
 
 use crate::message::Message;
 use crate::wakers::Wakers;
-use martlet_proto::{QoS, Subscription, SubscriptionIdentifier, TopicFilter};
+use martlet_proto::{Subscription, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, Message as Delivery};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +39,7 @@ pub(crate) struct Routes {
 #[derive(Debug)]
 struct Subscribers {
     identifier: SubscriptionIdentifier,
-    routes: Vec<(RouteKey, QoS)>,
+    routes: Vec<(RouteKey, Subscription)>,
 }
 
 #[derive(Debug, Default)]
@@ -101,8 +101,9 @@ impl Routes {
         if key == CATCH_ALL { Some(&mut self.catch_all) } else { self.routes.get_mut(key) }
     }
 
-    /// A route for these subscriptions and the identifier to subscribe with. Where another stream has the same filter,
-    /// the higher QoS is asked for.
+    /// A route for these subscriptions and the identifier to subscribe with. Where other streams have the same filter,
+    /// what is asked for serves all of them: the highest QoS, no local only if all want it, retain as published if any
+    /// does.
     pub(crate) fn add(&mut self, subscriptions: &mut [Subscription]) -> (RouteKey, SubscriptionIdentifier) {
         let identifier = self.free_identifier();
         let filters: Vec<_> = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
@@ -115,9 +116,11 @@ impl Routes {
                 .or_insert_with(|| Subscribers { identifier, routes: Vec::new() });
             // The new SUBSCRIBE replaces the old one, and its identifier with it.
             let old = std::mem::replace(&mut subscribers.identifier, identifier);
-            subscribers.routes.push((key, subscription.qos));
-            subscription.qos =
-                subscribers.routes.iter().map(|&(_, qos)| qos).max().unwrap_or(subscription.qos);
+            subscribers.routes.push((key, subscription.clone()));
+            let each = || subscribers.routes.iter().map(|(_, wanted)| wanted);
+            subscription.qos = each().map(|wanted| wanted.qos).max().unwrap_or_default();
+            subscription.no_local = each().all(|wanted| wanted.no_local);
+            subscription.retain_as_published = each().any(|wanted| wanted.retain_as_published);
             self.forget_identifier(old, &subscription.filter);
         }
         self.identifiers.insert(identifier, filters);
@@ -164,7 +167,7 @@ impl Routes {
             route.filters.retain(|other| other != filter);
         }
         let Some(subscribers) = self.filters.get_mut(filter) else { return false };
-        subscribers.routes.retain(|&(other, _)| other != key);
+        subscribers.routes.retain(|(other, _)| *other != key);
         if !subscribers.routes.is_empty() {
             return false;
         }
@@ -256,7 +259,7 @@ impl Routes {
         if let (1, Some((filter, subscribers))) = (self.filters.len(), self.filters.first_key_value()) {
             // One subscription: no need to look further than its filter.
             if filter.matches(delivery.topic()) {
-                targets.extend(subscribers.routes.iter().map(|&(key, _)| key));
+                targets.extend(subscribers.routes.iter().map(|(key, _)| *key));
             }
             return;
         }
@@ -277,9 +280,9 @@ impl Routes {
         if !filter.matches(topic) {
             return;
         }
-        for &(key, _) in self.filters.get(filter).into_iter().flat_map(|subscribers| &subscribers.routes) {
-            if !targets.contains(&key) {
-                targets.push(key);
+        for (key, _) in self.filters.get(filter).into_iter().flat_map(|subscribers| &subscribers.routes) {
+            if !targets.contains(key) {
+                targets.push(*key);
             }
         }
     }
@@ -325,5 +328,29 @@ impl Routes {
         for (_, route) in &mut self.routes {
             wakers.take(&mut route.waker);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use martlet_proto::QoS;
+
+    /// A second stream's `no_local` used to take the first stream's own publishes from it.
+    #[test]
+    fn what_is_asked_for_serves_every_stream_of_a_filter() {
+        let mut routes = Routes::default();
+        let filter = TopicFilter::new("a/+").unwrap();
+        let mut first = [Subscription::new(filter.clone(), QoS::ExactlyOnce)];
+        routes.add(&mut first);
+        let wanted = Subscription {
+            no_local: true,
+            retain_as_published: true,
+            ..Subscription::new(filter.clone(), QoS::AtMostOnce)
+        };
+        let mut second = [wanted.clone()];
+        routes.add(&mut second);
+        let expected = Subscription { no_local: false, qos: QoS::ExactlyOnce, ..wanted };
+        assert_eq!(second, [expected]);
     }
 }

@@ -364,6 +364,11 @@ impl State {
         }
     }
 
+    /// A publisher has found room by itself.
+    pub(crate) fn forget_room(&mut self, id: u64) {
+        self.room.remove(id);
+    }
+
     pub(crate) fn watch(&mut self, id: &mut Option<u64>, cx: &Context<'_>) {
         let key = *id.get_or_insert_with(|| self.next_id + 1);
         self.next_id = self.next_id.max(key);

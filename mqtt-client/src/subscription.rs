@@ -51,12 +51,13 @@ impl<'a> Subscribe<'a> {
         self.each(|subscription| subscription.qos = qos)
     }
 
-    /// Leaves out what this client publishes itself (MQTT 5). Default: false.
+    /// Leaves out what this client publishes itself (MQTT 5). Streams on one filter share its subscription: it holds
+    /// while all of them want it. Default: false.
     pub fn no_local(self, yes: bool) -> Self {
         self.each(|subscription| subscription.no_local = yes)
     }
 
-    /// Keeps the RETAIN flag as it was published (MQTT 5). Default: false.
+    /// Keeps the RETAIN flag as it was published (MQTT 5), for all streams on this filter. Default: false.
     pub fn retain_as_published(self, yes: bool) -> Self {
         self.each(|subscription| subscription.retain_as_published = yes)
     }

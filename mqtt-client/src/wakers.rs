@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-/// Woken when dropped, unless it is empty: keep it alive until the lock is released.
+/// Wake them with [`wake`](Self::wake) once the lock is released.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers(Vec<Waker>);
 

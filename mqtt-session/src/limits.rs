@@ -10,11 +10,12 @@ use martlet_proto::{
 };
 
 /// What the server of the current connection allows: its CONNACK, with the specification's defaults filled in
-/// (MQTT 5 §3.2.2.3). In 3.x there are no limits but MQTT's own.
+/// (MQTT 5 §3.2.2.3). In 3.x there are no others but MQTT's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How many QoS 1 and 2 messages it takes unacknowledged.
+    /// How many QoS 1 and 2 messages it takes unacknowledged; in 3.x, where it cannot tell, what the configuration
+    /// assumes.
     pub receive_maximum: u16,
     /// The largest packet that it takes, in bytes.
     pub maximum_packet_size: u32,

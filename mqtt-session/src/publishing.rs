@@ -129,13 +129,7 @@ impl Session {
     }
 
     pub(crate) fn window(&self) -> usize {
-        // In MQTT 5 the server has told its own, in 3.x it cannot.
-        let theirs = if self.output.version.has_properties() {
-            self.limits.receive_maximum
-        } else {
-            self.config.max_in_flight_3x.get()
-        };
-        usize::from(self.config.max_in_flight.get().min(theirs))
+        usize::from(self.config.max_in_flight.get().min(self.limits.receive_maximum))
     }
 
     #[inline]

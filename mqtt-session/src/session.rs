@@ -376,6 +376,9 @@ impl Session {
         }
         let expiry = if version.has_properties() { self.session_expiry() } else { 0 };
         self.limits = Limits::new(&connack, version, self.config.keep_alive, expiry);
+        if !version.has_properties() {
+            self.limits.receive_maximum = self.config.max_in_flight_3x.get();
+        }
         if self.config.topic_aliases_out {
             let limits = &self.limits;
             self.output.aliases =
