@@ -1,4 +1,5 @@
-//! What every adapter must do: one body of tests, compiled once for each of them by [`runtime_tests!`].
+//! What every adapter must do: one body of tests, compiled once for each of them by
+//! [`runtime_tests!`](crate::runtime_tests!).
 //!
 //! The embedded broker has its own thread and runtime, so that the client is alone on the runtime under test.
 
