@@ -123,7 +123,7 @@ pub fn tests_of(source: &str) -> BTreeMap<String, Vec<String>> {
             above.clear();
         } else if !line.is_empty() && !line.starts_with('#') {
             // A comment within a body belongs to that body.
-            let named = named.into_iter().chain(above.drain(..));
+            let named = above.drain(..).chain(named);
             if let Some(statements) = current.as_ref().and_then(|test| tests.get_mut(test)) {
                 statements.extend(named);
             }
@@ -148,4 +148,49 @@ pub fn statements_in(text: &str) -> Vec<String> {
     });
     // `MQTT-5` is a version, and `MQTT-3.14.2` a section.
     ids.filter(|id| id["MQTT-".len()..].contains('-')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_found_with_the_statements_named_at_them() {
+        let source = r#"
+            // [MQTT-1.1.1-1, MQTT-1.1.1-2], §MQTT-3.14.2
+            #[test]
+            #[expect(clippy::all)]
+            fn plain() {
+                // [MQTT-3-8.3-4]
+                assert!(true, "[MQTT-4.3.3-4]");
+            }
+            // [MQTT-9.9.9-9]
+            fn helper() {}
+            #[tokio::test(start_paused = true)]
+            async fn on_tokio() {}
+            proptest! {
+                #[test]
+                fn random(x in 0..1) {}
+            }
+            #[test]
+            #[ignore = "slow"]
+            fn ignored() {}
+        "#;
+        let tests = tests_of(source);
+        assert_eq!(tests.keys().collect::<Vec<_>>(), ["on_tokio", "plain", "random"]);
+        assert_eq!(tests["plain"], ["MQTT-1.1.1-1", "MQTT-1.1.1-2", "MQTT-3-8.3-4", "MQTT-4.3.3-4"]);
+        assert!(tests["on_tokio"].is_empty() && tests["random"].is_empty());
+    }
+
+    #[test]
+    fn a_row_has_a_proof_or_a_reason() {
+        let proof = |line: &str| row(line).map(|row| row.proof);
+        let tests = ["a.rs::b", "c/d.rs::e"].map(str::to_owned).to_vec();
+        assert_eq!(proof("id\tit is so\ta.rs::b c/d.rs::e"), Ok(Proof::Tests(tests)));
+        assert_eq!(proof("id\tit is so\tnot yet: next year"), Ok(Proof::NotYet("next year".into())));
+        for wrong in ["id\tit is so", "\tit is so\ta.rs::b", "id\tit is so\t", "id\tit is so\tnot yet:"] {
+            assert!(row(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(proof("id\tit is so\tthe tests"), Err("the is not `path/to/file.rs::test`".into()));
+    }
 }

@@ -170,6 +170,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = std::fs::read_to_string(&path).expect("a source file");
             let path = path.strip_prefix(root()).expect("below the root").display().to_string();
+            let path = path.replace(std::path::MAIN_SEPARATOR, "/");
             found.push((path, source));
         }
     }
