@@ -9,7 +9,9 @@ use martlet_tokio::{
     Observer, Packet, QoS, Subscription, Tokio, TopicName, Version, Will,
 };
 use mosquitto::{Mosquitto, in_time, is_wanted};
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -247,6 +249,54 @@ const MANY: u32 = 10_000;
 /// cannot, and cuts off who sends more.
 const WINDOW: NonZeroU16 = NonZeroU16::new(20).expect("not zero");
 
+/// What the wire shows of QoS 2 on the subscriber's side.
+///
+/// mosquitto 2.0 now and then wakes up with a state that is older than what it has said: it sends a PUBLISH again,
+/// with DUP, although it had sent the PUBREL and got the PUBCOMP, which no server may do [MQTT-4.3.3-6]. No client can
+/// tell that from a new message. Such a message, and no other, may arrive twice here.
+#[derive(Default)]
+struct Books {
+    /// By packet identifier: the last message, and whether its PUBCOMP has left.
+    last: BTreeMap<u16, (Vec<u8>, bool)>,
+    sent_after_pubrel: Vec<Vec<u8>>,
+}
+
+struct Bookkeeper(Arc<Mutex<Books>>);
+
+impl Observer for Bookkeeper {
+    fn packet_sent(&mut self, _: Instant, packet: &Packet) {
+        if let Packet::PubComp(ack) = packet {
+            let mut books = self.0.lock().expect("the books");
+            if let Some((_, completed)) = books.last.get_mut(&ack.packet_identifier.get()) {
+                *completed = true;
+            }
+        }
+    }
+
+    fn packet_received(&mut self, _: Instant, packet: &Packet) {
+        let Packet::Publish(publish) = packet else { return };
+        let Some(id) = publish.delivery().packet_identifier() else { return };
+        let payload = publish.payload().to_vec();
+        let mut books = self.0.lock().expect("the books");
+        let before = books.last.insert(id.get(), (payload.clone(), false));
+        if publish.delivery().duplicate() && before == Some((payload.clone(), true)) {
+            books.sent_after_pubrel.push(payload);
+        }
+    }
+}
+
+/// The next message that the broker owed us.
+async fn next_owed(messages: &mut Subscription, books: &Mutex<Books>) -> String {
+    loop {
+        let message = next(messages).await;
+        let mut books = books.lock().expect("the books");
+        match books.sent_after_pubrel.iter().position(|payload| payload == message.payload()) {
+            Some(i) => drop(books.sent_after_pubrel.remove(i)),
+            None => return message.text().expect("text").to_owned(),
+        }
+    }
+}
+
 /// The broker is stopped and started again while 10,000 QoS 2 messages are on their way from one client through it
 /// to another. Both ends have persistent sessions and so has the broker: each message arrives once, in order.
 async fn each_message_arrives_once(version: Version) {
@@ -254,7 +304,9 @@ async fn each_message_arrives_once(version: Version) {
         return;
     }
     let mut broker = Mosquitto::start().await;
-    let subscriber = connect(persistent(&broker, version, "subscriber")).await;
+    let books = Arc::new(Mutex::new(Books::default()));
+    let subscriber =
+        connect(persistent(&broker, version, "subscriber").observer(Bookkeeper(Arc::clone(&books)))).await;
     let mut messages = subscriber.subscribe("many").qos(QoS::ExactlyOnce).await.expect("a subscription");
     let publisher = persistent(&broker, version, "publisher").session(|config| config.max_in_flight = WINDOW);
     let publisher = connect(publisher).await;
@@ -278,10 +330,9 @@ async fn each_message_arrives_once(version: Version) {
             broker.stop().await;
             broker.start_again().await;
         }
-        let message = next(&mut messages).await;
-        assert_eq!(message.text(), Some(&*expected.to_string()), "{message:?}");
+        assert_eq!(next_owed(&mut messages, &books).await, expected.to_string());
     }
-    assert_eq!(next(&mut messages).await.text(), Some("end"));
+    assert_eq!(next_owed(&mut messages, &books).await, "end");
     in_time("settling", publishing).await.expect("all are settled");
     assert_eq!((publisher.in_flight(), publisher.queued()), (0, 0));
     disconnect(publisher).await;
