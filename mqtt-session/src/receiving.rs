@@ -7,6 +7,16 @@ use crate::{ConnectionError, DropQos0, Event, Misbehaviour, Session};
 use martlet_proto::{PubAckReasonCode, QoS};
 
 impl Session {
+    /// Messages that were delivered, or wait to be, and were not acknowledged with their token.
+    pub fn untaken(&self) -> usize {
+        self.inbound.untaken()
+    }
+
+    /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge its token.
+    pub fn is_superseded(&self, token: &AckToken) -> bool {
+        self.inbound.is_superseded(token)
+    }
+
     #[inline]
     pub(crate) fn handle_publish(&mut self, publish: martlet_proto::Publish) -> Result<(), ConnectionError> {
         let aliased = if self.output.version.has_properties() && !publish.properties().is_empty() {

@@ -44,13 +44,6 @@ impl SendBuffer {
         self.block.clear();
     }
 
-    /// Gives memory back that an empty buffer need not hold.
-    pub fn release_memory(&mut self) {
-        if self.is_empty() {
-            *self = Self::default();
-        }
-    }
-
     /// The block at the end, to append small things to.
     #[inline]
     pub(crate) fn block(&mut self) -> &mut BytesMut {

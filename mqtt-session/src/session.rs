@@ -1,7 +1,7 @@
 //! The session: all transitions of a connection's life are in this file.
 
 use crate::aliases::Aliases;
-use crate::event::{AckToken, Connected, Counters, Settled};
+use crate::event::{Connected, Counters, Settled};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
@@ -151,16 +151,6 @@ impl Session {
     /// Whether [`disconnect`](Self::disconnect) was called since the last [`handle_open`](Self::handle_open).
     pub fn is_ended(&self) -> bool {
         self.ended
-    }
-
-    /// Messages that were delivered, or wait to be, and were not acknowledged with their token.
-    pub fn untaken(&self) -> usize {
-        self.inbound.untaken()
-    }
-
-    /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge its token.
-    pub fn is_superseded(&self, token: &AckToken) -> bool {
-        self.inbound.is_superseded(token)
     }
 
     /// The topic filters that the server has granted and that were not unsubscribed.
