@@ -252,7 +252,7 @@ const WINDOW: NonZeroU16 = NonZeroU16::new(20).expect("not zero");
 /// What the wire shows of QoS 2 on the subscriber's side.
 ///
 /// mosquitto 2.0 now and then wakes up with a state that is older than what it has said: it sends a PUBLISH again,
-/// with DUP, although it had sent the PUBREL and got the PUBCOMP, which no server may do [MQTT-4.3.3-6]. No client can
+/// with DUP, although it had sent the PUBREL and got the PUBCOMP, which no sender may do (MQTT 5, section 4.3.3). No client can
 /// tell that from a new message. Such a message, and no other, may arrive twice here.
 #[derive(Default)]
 struct Books {
