@@ -70,6 +70,7 @@ extern crate alloc;
 extern crate std;
 
 mod aliases;
+mod closing;
 mod config;
 mod error;
 mod event;
