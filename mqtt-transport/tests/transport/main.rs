@@ -1,0 +1,9 @@
+//! The byte stack against servers that are made of the same crates, or of plain bytes; all of it in memory.
+
+mod certificates;
+mod pair;
+mod proxies;
+mod stages;
+mod tls;
+mod trust;
+mod web_socket;
