@@ -338,8 +338,12 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
 
 /// What follows the first line, cut and fit to be shown: header lines, with `; ` between them. Cookies may be secrets.
 fn fields(head: &[u8]) -> String {
-    let lines: Vec<_> =
-        head.split(|&b| b == b'\n').skip(1).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<_> = head
+        .split(|&b| b == b'\n')
+        .skip(1)
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with(b"set-cookie"))
+        .collect();
     shown(&lines.join(&b"; "[..]), head::SHOWN)
 }
 

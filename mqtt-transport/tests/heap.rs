@@ -1,8 +1,11 @@
 //! What a connection holds while nothing happens, and what a message costs. Each number was measured and rounded up; a
 //! change that passes it should know why.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::print_stdout, reason = "`--nocapture` tells the numbers")]
+
 #[path = "transport/pair.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod pair;
 
 use bytes::BytesMut;

@@ -62,11 +62,11 @@ fn bad_certificates_are_told_apart() {
             &["\"192.0.2.1\"", HOST, "no address"],
         ),
         ("another address", "192.0.2.1", ca.server(&["192.0.2.2"]), true, &["\"192.0.2.1\"", "192.0.2.2"]),
-        ("expired", HOST, ca.sign(expired), false, &["expired on 2020-02-29", "today is 2"]),
+        ("expired", HOST, ca.sign(&expired), false, &["expired on 2020-02-29", "today is 2"]),
         (
             "not yet valid",
             HOST,
-            ca.sign(future),
+            ca.sign(&future),
             false,
             &["not valid before 2090-01-01", "is the clock right?"],
         ),
@@ -86,8 +86,8 @@ fn bad_certificates_are_told_apart() {
             true,
             &["\"Intermediate\"", "intermediate certificate"],
         ),
-        ("a CA's", HOST, ca.sign(a_ca), true, &["marked as that of a CA"]),
-        ("for clients", HOST, ca.sign(for_clients), true, &["not one for servers"]),
+        ("a CA's", HOST, ca.sign(&a_ca), true, &["marked as that of a CA"]),
+        ("for clients", HOST, ca.sign(&for_clients), true, &["not one for servers"]),
     ];
     for (name, host, identity, permanent, words) in table {
         let error = refused(&trust(), host, identity);
@@ -123,7 +123,7 @@ fn without_the_host_name_check_the_chain_is_still_checked() {
     assert!(error.to_string().contains("\"Other CA\""), "{error}");
     let mut expired = leaf(&[HOST]);
     expired.not_after = date_time_ymd(2020, 2, 29);
-    assert!(refused(&trust, HOST, &world().ca.sign(expired)).to_string().contains("expired"));
+    assert!(refused(&trust, HOST, &world().ca.sign(&expired)).to_string().contains("expired"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The byte stack against servers that are made of the same crates, or of plain bytes; all of it in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod certificates;
 mod pair;
 mod proxies;

@@ -56,14 +56,14 @@ impl Ca {
         params
     }
 
-    pub(crate) fn sign(&self, params: CertificateParams) -> Identity {
+    pub(crate) fn sign(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity::new(&certificate, &key)
     }
 
     pub(crate) fn server(&self, names: &[&str]) -> Identity {
-        self.sign(leaf(names))
+        self.sign(&leaf(names))
     }
 
     pub(crate) fn pem(&self) -> String {

@@ -99,7 +99,8 @@ fn socks_proxies_that_refuse_are_named() {
     let named = plain.clone().credentials("ann", "p@ss");
     let reply = |code: u8| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
     let refused = ErrorKind::ProxyRefused;
-    let table: &[(&ProxyTunnel, &[&[u8]], ErrorKind, bool, &str)] = &[
+    type Row<'a> = (&'a ProxyTunnel, &'a [&'a [u8]], ErrorKind, bool, &'a str);
+    let table: &[Row<'_>] = &[
         (&plain, &[&[5, 0xff]], refused, true, "wants authentication"),
         (&named, &[&[5, 0xff]], refused, true, "takes neither"),
         (&named, &[&[5, 2], &[1, 1]], refused, true, "does not accept the user name"),

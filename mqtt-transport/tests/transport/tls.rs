@@ -139,7 +139,7 @@ fn a_client_certificate_that_is_refused_is_told_as_that() {
     let other = crate::pair::Ca::new("Other CA").server(&["client.example"]);
     let mut expired = crate::pair::leaf(&["client.example"]);
     expired.not_after = rcgen::date_time_ymd(2001, 1, 1);
-    let expired = world().ca.sign(expired);
+    let expired = world().ca.sign(&expired);
     let versions: [&[&'static SupportedProtocolVersion]; 2] =
         [&[&rustls::version::TLS13], &[&rustls::version::TLS12]];
     for versions in versions {
@@ -262,7 +262,7 @@ fn a_configuration_of_ones_own_is_used_as_it_is() {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let client = TlsClient::new(&rustls::tls_config(config), HOST).unwrap();
-        let config = server_config(&world().ca.sign(early), ClientCertificates::NotAsked);
+        let config = server_config(&world().ca.sign(&early), ClientCertificates::NotAsked);
         let tls = ServerConnection::new(Arc::new(config)).unwrap();
         Pair::new(&Stack { tls: Some(client), ..Stack::default() }, Server::new(None, Some(tls), None))
     };
