@@ -224,6 +224,8 @@ pub enum Awaited {
     Auth,
     /// The application's step: its answer to a challenge, or whether it accepts the server.
     Authenticator,
+    /// What the application does before an attempt to connect.
+    Preparation,
 }
 
 impl core::fmt::Display for Awaited {
@@ -233,6 +235,7 @@ impl core::fmt::Display for Awaited {
             Self::PingResp => "PINGRESP from the server",
             Self::Auth => "AUTH from the server",
             Self::Authenticator => "answer to the server's authentication",
+            Self::Preparation => "preparation of the connection",
         })
     }
 }
