@@ -61,7 +61,7 @@ async fn each_attempt_has_fresh_credentials() {
 async fn a_hook_may_change_where_it_goes_and_what_is_said() {
     let hook = |mut attempt: Attempt| {
         assert_eq!(attempt.endpoint().host(), "test");
-        assert_eq!(attempt.connect().user_name.as_ref().map(|name| name.as_str()), Some("first"));
+        assert_eq!(attempt.connect().user_name.as_ref().map(ToString::to_string).as_deref(), Some("first"));
         attempt.set_endpoint(Endpoint::parse("mqtt://second:secret@127.0.0.1:1884").unwrap());
         let connect = attempt.connect();
         connect.will = Some(Box::new(Will::new("will".try_into().unwrap(), "gone".try_into().unwrap())));
