@@ -1,8 +1,8 @@
 //! Where an MQTT server is, from a URI.
 //!
-//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883` and says what each part is, or which
-//! part is wrong and what to do about it. **What it does not touch.** It opens nothing and resolves nothing; it knows
-//! nothing of MQTT's packets. Passwords never appear in its errors or in `Debug`.
+//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883`, or `mqtts`, `ws`, `wss` or `mqtt+unix`,
+//! and says what each part is, or which part is wrong and what to do about it. **What it does not touch.** It opens
+//! nothing and resolves nothing; it knows nothing of MQTT's packets. Passwords never appear in its errors or in `Debug`.
 //!
 //! ```
 //! use martlet_transport::Endpoint;
@@ -16,5 +16,7 @@
 //! ```
 
 mod endpoint;
+mod uri;
 
-pub use endpoint::{Endpoint, Scheme, UriError};
+pub use endpoint::{Endpoint, Scheme};
+pub use uri::UriError;
