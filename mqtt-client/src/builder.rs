@@ -4,10 +4,11 @@ use crate::client::Client;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::link::{Link, LinkConfig, VersionChoice};
-use crate::observer::{Observer, Trace};
+use crate::observer::Observer;
 use crate::reconnect::{Reconnect, SplitMix};
-use crate::runtime::{Runtime, SocketOptions};
+use crate::runtime::Runtime;
 use crate::shared::Shared;
+use crate::socket::SocketOptions;
 use martlet_proto::{BinaryData, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, Session};
 use martlet_transport::Endpoint;
@@ -156,7 +157,7 @@ impl Builder {
         if !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
-        let link = Link::new(LinkConfig {
+        let mut link = Link::new(LinkConfig {
             endpoints: self.endpoints,
             version: self.version,
             connect: self.connect,
@@ -164,9 +165,12 @@ impl Builder {
             dial_timeout: self.dial_timeout,
             seed: random.next(),
         });
+        if let Some(observer) = self.observer {
+            link.set_observer(observer);
+        }
         let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new)))
+        (client, Driver::new(runtime, shared, link, self.socket))
     }
 }
 

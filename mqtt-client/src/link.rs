@@ -9,9 +9,12 @@
 //!                          └── final error, budget spent, disconnect() ──► Stopped
 //! ```
 
+use crate::dial::Target;
+use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
+use crate::servers::{End, Servers};
 use bytes::{Buf, BytesMut};
-use martlet_proto::{ConnectReasonCode, Version};
+use martlet_proto::Version;
 use martlet_session::{
     ConnectOptions, ConnectionError, Instant, SendBuffer, Session, TransportError, TransportErrorKind,
 };
@@ -58,8 +61,7 @@ pub struct LinkConfig {
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    servers: Vec<Server>,
-    current: usize,
+    servers: Servers,
     backoff: Backoff,
     phase: Phase,
     input: BytesMut,
@@ -75,19 +77,8 @@ pub struct Link {
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
     connected: bool,
+    trace: Option<Trace>,
     events: std::collections::VecDeque<LinkEvent>,
-}
-
-/// What is remembered of a server, as long as the process lives.
-#[derive(Debug, Clone, Copy, Default)]
-struct Server {
-    speaks_3_1_1: bool,
-    /// It has accepted MQTT 5: when it is silent later, that is not for the version.
-    speaks_5: bool,
-    /// Connections in a row that ended after CONNECT without a byte.
-    silent: u32,
-    /// Try 3.1.1 next, for one connection.
-    try_3_1_1: bool,
 }
 
 #[derive(Debug)]
@@ -127,10 +118,8 @@ impl Link {
     /// # Panics
     /// Without an endpoint.
     pub fn new(config: LinkConfig) -> Self {
-        assert!(!config.endpoints.is_empty(), "a link needs an endpoint");
         Self {
-            servers: vec![Server::default(); config.endpoints.len()],
-            current: 0,
+            servers: Servers::new(config.endpoints.clone(), config.version),
             backoff: Backoff::new(config.reconnect, config.seed),
             phase: Phase::Dial,
             input: BytesMut::new(),
@@ -142,9 +131,15 @@ impl Link {
             write_deadline: None,
             write_timeout: None,
             connected: false,
+            trace: None,
             events: std::collections::VecDeque::new(),
             config,
         }
+    }
+
+    /// Shows every packet to `observer`.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
+        self.trace = Some(Trace::new(observer));
     }
 
     // ---- getters
@@ -180,12 +175,12 @@ impl Link {
 
     /// The version that the current connection speaks.
     pub fn version(&self) -> Version {
-        let server = self.servers[self.current];
-        match self.config.version {
-            VersionChoice::Fixed(version) => version,
-            VersionChoice::Negotiate if server.speaks_3_1_1 || server.try_3_1_1 => Version::V3_1_1,
-            VersionChoice::Negotiate => Version::V5,
-        }
+        self.servers.version()
+    }
+
+    /// Whether the socket has taken everything.
+    pub fn is_flushed(&self) -> bool {
+        self.output.is_empty()
     }
 
     // ---- handlers
@@ -205,9 +200,12 @@ impl Link {
     }
 
     /// Bytes have come from the socket.
-    pub fn handle_wire(&mut self, bytes: &[u8]) {
+    pub fn handle_wire(&mut self, now: Instant, bytes: &[u8]) {
         if self.is_closing() {
             return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.received(now, bytes);
         }
         self.input.extend_from_slice(bytes);
         self.fresh = true;
@@ -226,11 +224,14 @@ impl Link {
 
     /// The socket has taken `n` bytes of what [`poll_wire`](Self::poll_wire) gave.
     pub fn handle_written(&mut self, now: Instant, n: usize) {
+        if let Some(trace) = &mut self.trace {
+            trace.sent(now, &self.output, n);
+        }
         self.output.advance(n);
         if n > 0 {
             self.spoke = true;
             self.write_deadline =
-                self.write_timeout.filter(|_| !self.output.is_empty()).map(|timeout| now + timeout);
+                self.write_timeout.filter(|_| !self.is_flushed()).map(|timeout| now + timeout);
         }
     }
 
@@ -239,7 +240,8 @@ impl Link {
         match &self.phase {
             Phase::Waiting(at) if *at <= now => self.phase = Phase::Dial,
             Phase::Dialing(deadline) if *deadline <= now => {
-                let text = format!("no connection to {} in {:?}", self.endpoint(), self.config.dial_timeout);
+                let text =
+                    format!("no connection to {} in {:?}", self.servers.endpoint(), self.config.dial_timeout);
                 let error = TransportError::new(TransportErrorKind::ConnectTimeout, text);
                 self.phase = Phase::Lost(ConnectionError::Transport(error));
             }
@@ -286,10 +288,7 @@ impl Link {
         if session.is_connected() && !self.connected {
             self.connected = true;
             self.backoff.connected(now);
-            let version = self.version();
-            let server = &mut self.servers[self.current];
-            server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5;
-            server.speaks_5 |= version == Version::V5;
+            self.servers.accepted();
             let has_keep_alive = session.limits().keep_alive > 0;
             self.write_timeout = has_keep_alive.then_some(session.config().ping_timeout);
         }
@@ -319,16 +318,11 @@ impl Link {
     }
 
     fn open(&mut self, now: Instant, session: &mut Session) {
-        let mut connect = self.config.connect.clone();
-        connect.version = self.version();
-        let endpoint = self.endpoint();
-        if endpoint.user_name().is_some() || endpoint.password().is_some() {
-            // Checked by `Endpoint::parse`.
-            connect.user_name = endpoint.user_name().and_then(|name| name.try_into().ok());
-            connect.password = endpoint.password().and_then(|password| password.try_into().ok());
+        if let Some(trace) = &mut self.trace {
+            trace.open(self.servers.version());
         }
         self.phase = Phase::Up;
-        session.handle_open(now, connect);
+        session.handle_open(now, self.servers.connect(&self.config.connect));
     }
 
     fn transmit(&mut self, now: Instant, session: &mut Session) -> bool {
@@ -350,13 +344,9 @@ impl Link {
         session.handle_close(now, error.clone());
         let retry_in = if session.is_ended() {
             None
-        } else if self.fall_back(&error) {
-            Some(Duration::ZERO)
         } else {
-            let servers_left = self.current + 1 < self.servers.len();
-            let retry_in = self.backoff.failed(now, &error, servers_left);
-            self.current = (self.current + 1) % self.servers.len();
-            retry_in
+            let end = End { error: &error, spoke: self.spoke, heard: self.heard };
+            self.servers.ended(now, &end, &mut self.backoff)
         };
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.input = BytesMut::new();
@@ -376,22 +366,6 @@ impl Link {
         self.events.push_back(LinkEvent::Disconnected { error, retry_in });
     }
 
-    /// Whether to try this server again at once with 3.1.1.
-    fn fall_back(&mut self, error: &ConnectionError) -> bool {
-        if self.config.version != VersionChoice::Negotiate || self.version() != Version::V5 {
-            self.servers[self.current].try_3_1_1 = false;
-            return false;
-        }
-        let server = &mut self.servers[self.current];
-        let refused = matches!(error, ConnectionError::Refused(refusal)
-            if refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion);
-        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard && !server.speaks_5;
-        server.silent = if silent { server.silent + 1 } else { 0 };
-        server.try_3_1_1 = refused || server.silent >= 2;
-        // Once silent, the same is asked again at once; twice, with the older version.
-        refused || silent
-    }
-
     // ---- commands
 
     /// Stops dialling: for when the session was told to disconnect while there is no connection.
@@ -405,17 +379,17 @@ impl Link {
 
     // ---- polls
 
-    /// Open a socket to this endpoint now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
+    /// Open a socket to this target now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
-    pub fn poll_dial(&mut self, now: Instant) -> Option<&Endpoint> {
+    pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
         if !matches!(self.phase, Phase::Dial) {
             return None;
         }
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
-        let endpoint = self.config.endpoints[self.current].clone();
-        self.events.push_back(LinkEvent::Connecting(endpoint));
-        Some(self.endpoint())
+        let endpoint = self.servers.endpoint().clone();
+        self.events.push_back(LinkEvent::Connecting(endpoint.clone()));
+        Some(Target::new(endpoint, None))
     }
 
     /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written).
@@ -438,16 +412,12 @@ impl Link {
             _ => None,
         }
     }
-
-    fn endpoint(&self) -> &Endpoint {
-        &self.config.endpoints[self.current]
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_proto::{ConnAck, Packet};
+    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
     use martlet_session::Config;
 
     fn link() -> Link {
@@ -474,7 +444,7 @@ mod tests {
         let mut connack = BytesMut::new();
         let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
         packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(&connack);
+        link.handle_wire(now, &connack);
         link.exchange(now, session);
         assert!(session.is_connected());
     }
