@@ -207,7 +207,7 @@ impl Session {
         }
         let version = connect.version;
         self.output.open(version);
-        self.inbound.open();
+        self.inbound.open(&self.config.inbound);
         self.limits = Limits::unknown();
         self.ended = false;
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
@@ -241,7 +241,7 @@ impl Session {
                 authentication_method,
                 authentication_data,
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
-                receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
+                receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
                 user_properties: options.user_properties,

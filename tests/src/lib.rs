@@ -10,3 +10,4 @@ pub mod packets;
 #[cfg(feature = "runtimes")]
 pub mod runtimes;
 pub mod sim;
+pub mod small_world;
