@@ -3,7 +3,8 @@
 use martlet_smol::{
     Builder, Client, ConnectError, ConnectionError, Driver, QoS, Smol, SocketOptions, Streams,
 };
-use martlet_tests::runtimes::{Adapter, Broker};
+use martlet_tests::runtimes::Adapter;
+use martlet_tests::server::{Setup, TestServer};
 use smol::LocalExecutor;
 use std::future::Future;
 use std::rc::Rc;
@@ -39,11 +40,11 @@ fn a_local_executor_drives_it() {
 
     let executor = LocalExecutor::new();
     smol::block_on(executor.run(async {
-        let broker = Broker::start(martlet_broker::Config::default()).await;
+        let broker = TestServer::start(Setup::tcp()).await;
         let local = Rc::new(Smol);
         let runtime = Rc::clone(&local);
         let streams = Streams(Smol, move |address| runtime.connect(address, &SocketOptions::default()));
-        let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+        let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
         let driver = executor.spawn(driver);
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
         client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();

@@ -130,7 +130,7 @@ impl Server {
     }
 
     /// Serves a client on a stream that was opened elsewhere, until one of both ends it: an end of
-    /// [`tokio::io::duplex`](::tokio::io::duplex), or what is left when TLS was taken off a socket. It ends with the
+    /// [`::tokio::io::duplex`], or what is left when TLS was taken off a socket. It ends with the
     /// server's own connections, and is dropped at once when the server [is killed](Self::kill) already.
     pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
         if let Some(listening) = &self.listening {
