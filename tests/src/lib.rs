@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod conformance;
 pub mod fuzz;
+pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]
 pub mod runtimes;
