@@ -118,7 +118,7 @@ impl Client {
     /// # Errors
     /// [`RequestError::NotConnected`] without a connection, [`RequestError::Timeout`] without an answer.
     pub async fn ping(&self) -> Result<(), RequestError> {
-        let mut pending = PendingReply::ask(&self.handle, |state, now| state.session.ping(now))?;
+        let mut pending = PendingReply::ask(&self.handle, |state, _| state.session.ping())?;
         poll_fn(|cx| pending.poll(cx)).await.into_pong()
     }
 

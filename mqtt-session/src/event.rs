@@ -204,6 +204,9 @@ pub enum Event {
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),
+    /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
+    /// [`Published`](Self::Published). Without such messages it is not told.
+    Unsettled(Unsettled),
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }
@@ -218,6 +221,16 @@ pub struct AuthMessage {
     pub reason_string: Option<Utf8String>,
     /// Name-value pairs of the users' own.
     pub user_properties: UserProperties,
+}
+
+/// Messages that were accepted and not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Unsettled {
+    /// Of QoS 1 and 2, and in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Queued: they were not sent, or were to be sent again after the server had lost the session.
+    pub queued: usize,
 }
 
 /// How a message was settled.
