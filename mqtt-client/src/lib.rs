@@ -42,6 +42,7 @@ mod reconnect;
 mod routes;
 mod runtime;
 mod shared;
+mod state;
 mod streams;
 mod subscription;
 mod wakers;
@@ -60,6 +61,7 @@ pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use runtime::{Runtime, SocketOptions, Timer};
+pub use state::{ConnectionState, StateChanges};
 pub use streams::Streams;
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
@@ -73,6 +75,6 @@ pub use martlet_session::{
     AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
     DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, WhenFull,
+    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
 pub use martlet_transport::{Endpoint, UriError};

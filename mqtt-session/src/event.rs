@@ -1,6 +1,7 @@
 //! What a session takes from the application and what it tells it.
 
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
+use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -257,11 +258,14 @@ pub struct Answer<C> {
 
 /// A connection that the server has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connected {
     /// The version it speaks.
     pub version: Version,
     /// Whether the server still had the session. In 3.1, which cannot say, whether it should have.
     pub session_present: bool,
+    /// What the server allows.
+    pub limits: Limits,
     /// The server's CONNACK.
     pub connack: ConnAck,
 }

@@ -435,7 +435,9 @@ impl Session {
         self.established = true;
         // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
-        self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
+        let limits = self.limits.clone();
+        let connected = Connected { version, session_present, limits, connack };
+        self.events.push_back(Event::Connected(Box::new(connected)));
         // 3.1 cannot say that it lost the session; asking again does no harm.
         if again && (!session_present || maybe_empty || version == Version::V3_1) {
             self.restore_subscriptions();
