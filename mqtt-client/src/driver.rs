@@ -171,7 +171,7 @@ impl<R: Runtime> Driver<R> {
         let mut state = self.shared.lock();
         state.begin_turn(now);
         let mut any = self.link.exchange(now, &mut state.session);
-        if state.session.is_ended() {
+        if !state.session.wants_connection() {
             self.link.stop();
         }
         any |= state.dispatch(&mut self.wakers);
@@ -182,9 +182,17 @@ impl<R: Runtime> Driver<R> {
             any = true;
             let event = match event {
                 LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
-                LinkEvent::Disconnected { error, retry_in } => ClientEvent::Disconnected { error, retry_in },
+                LinkEvent::Disconnected { error, retry_in } => {
+                    if retry_in.is_some() {
+                        state.set_disconnected(error.clone(), retry_in, &mut self.wakers);
+                    }
+                    ClientEvent::Disconnected { error, retry_in }
+                }
             };
             state.events.push(&event, &mut self.wakers);
+        }
+        if let Some(attempt) = self.link.connecting() {
+            state.set_connecting(attempt, &mut self.wakers);
         }
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);

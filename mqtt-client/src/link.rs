@@ -168,6 +168,16 @@ impl Link {
         }
     }
 
+    /// Which attempt is under way or about to begin: 1 is the first of all, and the first after a connection.
+    pub fn connecting(&self) -> Option<u32> {
+        let connecting = match self.phase {
+            Phase::Preparing(_) | Phase::Dial | Phase::Dialing(_) | Phase::Opening => true,
+            Phase::Up => !self.connected,
+            Phase::Waiting(_) | Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_) => false,
+        };
+        connecting.then_some(self.attempt)
+    }
+
     /// Whether there should be a socket; when it turns false, drop it.
     pub fn has_socket(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::Up | Phase::Closing { .. })
@@ -303,7 +313,7 @@ impl Link {
         let mut moved = false;
         self.handle_timeout(now);
         if matches!(self.phase, Phase::Opening) {
-            if session.is_ended() {
+            if !session.wants_connection() {
                 // The application has disconnected while the socket was being opened.
                 self.phase = Phase::Lost(ConnectionError::ClosedHere);
             } else {
@@ -331,9 +341,13 @@ impl Link {
         if matches!(self.phase, Phase::Up | Phase::Closing { .. }) {
             moved |= self.transmit(now, session);
             if let Some(error) = session.poll_close() {
-                // To a server that has said the last word there is nothing to tell.
-                let over =
-                    matches!(error, ConnectionError::Refused(_) | ConnectionError::DisconnectedByPeer(_));
+                // To a server that has said the last word there is nothing to tell, and a dead one hears nothing.
+                let over = matches!(
+                    error,
+                    ConnectionError::Refused(_)
+                        | ConnectionError::DisconnectedByPeer(_)
+                        | ConnectionError::Timeout(Awaited::PingResp)
+                );
                 self.phase = if over {
                     Phase::Lost(error)
                 } else {
@@ -383,7 +397,7 @@ impl Link {
         // What the session itself made of the last bytes says more than that they were the last.
         let error = session.poll_close().unwrap_or(reason);
         session.handle_close(now, error.clone());
-        let retry_in = if session.is_ended() {
+        let retry_in = if !session.wants_connection() {
             None
         } else {
             let end = End { error: &error, spoke: self.spoke, heard: self.heard };
