@@ -11,7 +11,8 @@ impl Session {
 
     /// Ends the connection: what was accepted is sent and settled within the drain time, then a DISCONNECT leaves and
     /// [`poll_close`](Self::poll_close) asks for the end. Whatever is not settled then is told as
-    /// [`PublishError::Closed`]. Without a connection all of that happens at once.
+    /// [`PublishError::Closed`], or, if the session is durable and above QoS 0, stays in the store and is told as
+    /// [`PublishError::Kept`]. Without a connection all of that happens at once.
     pub fn disconnect(&mut self, now: Instant, options: DisconnectOptions) {
         if self.ended {
             // The second wins where it is in more of a hurry.
@@ -61,7 +62,10 @@ impl Session {
         let version = self.output.version;
         if version.has_properties() {
             // Zero cannot become more than zero [MQTT-3.14.2]; what stays as it is goes without saying.
-            let wanted = options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(0);
+            // What is stored is to go on; otherwise nobody will ask for the session again.
+            let unasked = if self.is_durable() { self.session_expiry() } else { 0 };
+            let wanted =
+                options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(unasked);
             packet.session_expiry_interval =
                 Some(wanted).filter(|&it| it != self.session_expiry() && self.session_expiry() != 0);
             packet.reason_string = options.reason_string;
@@ -94,12 +98,16 @@ impl Session {
 
     /// Tells everyone who waits that there will be no answer.
     pub(crate) fn end(&mut self) {
-        for fate in self.outbound.report_all() {
-            self.report(fate, Err(PublishError::Closed));
+        if self.is_durable() {
+            self.keep_all();
+        } else {
+            for fate in self.outbound.report_all() {
+                self.report(fate, Err(PublishError::Closed));
+            }
         }
         self.timers.stop(Timer::Expiry);
         self.timers.stop(Timer::PublishTimeout);
-        self.publish_deadlines.clear();
+        self.publish_deadlines = None;
         self.fail_pending();
     }
 

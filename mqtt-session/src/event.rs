@@ -1,5 +1,6 @@
 //! What a session takes from the application and what it tells it.
 
+use crate::StoreError;
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -159,7 +160,7 @@ pub enum Event {
     Published {
         /// Which.
         operation: OperationId,
-        /// The key it was given.
+        /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
         /// Whether the server has taken it.
         result: Result<Settled, PublishError>,
@@ -190,6 +191,10 @@ pub enum Event {
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),
+    /// The store could not take what is to be stored. What waits for it waits until it works again, or fails.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }

@@ -81,15 +81,19 @@ mod output;
 mod publishing;
 mod queue;
 mod receiving;
+mod record;
 mod requesting;
 mod requests;
+mod restoring;
 mod send_buffer;
 mod session;
+mod storing;
 mod time;
 mod timers;
 
 pub use config::{
-    Config, ConnectOptions, DisconnectOptions, DropQos0, InboundLimits, LostSession, QueueLimits, WhenFull,
+    Config, ConnectOptions, DisconnectOptions, DropQos0, Durable, InboundLimits, LostSession, QueueLimits,
+    WhenFull, WhenStoreFails,
 };
 pub use error::{
     Awaited, ConnectionError, Details, Farewell, Misbehaviour, PublishError, Refusal, RequestError,
@@ -100,6 +104,9 @@ pub use event::{
     Subscribe, Unsubscribe,
 };
 pub use limits::Limits;
+pub use record::{BadRecord, RecordKey};
+pub use restoring::{Quarantined, RestoreError, RestoreErrorKind, Restored};
 pub use send_buffer::SendBuffer;
 pub use session::Session;
+pub use storing::{StoreError, StoreErrorKind, StoreOp, StoreSeq};
 pub use time::Instant;
