@@ -1,6 +1,7 @@
 //! The driver: the one future that moves bytes between the link and a socket.
 
 use crate::events::ClientEvent;
+use crate::hooks::Hooks;
 use crate::link::{Link, LinkEvent};
 use crate::observer::Trace;
 use crate::runtime::{Pinned, Runtime, SocketOptions, Timer};
@@ -45,6 +46,7 @@ pub struct Driver<R: Runtime> {
     /// What the timer is set to. It may fire early: the clock decides.
     armed: Option<Instant>,
     trace: Option<Trace>,
+    hooks: Option<Box<Hooks>>,
     wakers: Wakers,
 }
 
@@ -62,8 +64,10 @@ impl<R: Runtime> Driver<R> {
         link: Link,
         options: SocketOptions,
         trace: Option<Trace>,
+        hooks: Option<Box<Hooks>>,
     ) -> Self {
         let timer = runtime.timer();
+        shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
         Self {
             runtime,
             shared,
@@ -73,6 +77,7 @@ impl<R: Runtime> Driver<R> {
             timer,
             armed: None,
             trace,
+            hooks,
             wakers: Wakers::default(),
         }
     }
@@ -227,6 +232,9 @@ impl<R: Runtime> Driver<R> {
             self.link.stop();
         }
         any |= state.dispatch(&mut self.wakers);
+        if let Some(hooks) = &mut self.hooks {
+            any |= hooks.exchange(now, &mut state, &mut self.wakers);
+        }
         while let Some(event) = self.link.poll_event() {
             any = true;
             let event = match event {
@@ -238,7 +246,8 @@ impl<R: Runtime> Driver<R> {
         state.wake_sleepers(now, &mut self.wakers);
         let flushed = self.link.poll_wire().is_none();
         state.set_flushed(flushed, &mut self.wakers);
-        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper()];
+        let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
+        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks];
         if let Some(error) = self.link.stopped() {
             state.terminate(error.clone(), &mut self.wakers);
         }
@@ -280,7 +289,8 @@ where
             this.poll_write(cx, now);
         }
         for _ in 0..TURNS {
-            let mut any = this.poll_dial(cx, now);
+            let mut any = this.hooks.as_mut().is_some_and(|hooks| hooks.poll(cx, now, &mut this.link));
+            any |= this.poll_dial(cx, now);
             let read = this.poll_read(cx, now);
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);

@@ -25,6 +25,7 @@
 //!
 //! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its operation: see each.
 
+mod authenticator;
 mod builder;
 mod client;
 mod clock;
@@ -32,6 +33,7 @@ mod completions;
 mod driver;
 mod error;
 mod events;
+mod hooks;
 mod link;
 mod message;
 mod observer;
@@ -44,12 +46,14 @@ mod streams;
 mod subscription;
 mod wakers;
 
+pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
 pub use driver::Driver;
-pub use error::{ConnectError, SubscribeError};
+pub use error::{AuthenticateError, ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
+pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::Message;
 pub use observer::Observer;
@@ -66,8 +70,9 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    Awaited, Config, ConnectOptions, Connected, ConnectionError, Details, DropQos0, Farewell, InboundLimits,
-    Instant, Limits, LostSession, Misbehaviour, Publish as PublishMessage, PublishError, QueueLimits,
-    Refusal, RequestError, SendBuffer, Session, Settled, TransportError, TransportErrorKind, WhenFull,
+    AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
+    DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
+    Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
+    Settled, TransportError, TransportErrorKind, WhenFull,
 };
 pub use martlet_transport::{Endpoint, UriError};

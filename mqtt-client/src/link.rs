@@ -8,12 +8,16 @@
 //!      └── retry ─────── Lost ◄────────────────────────────────────────────┴─────────────────────────┘
 //!                          └── final error, budget spent, disconnect() ──► Stopped
 //! ```
+//!
+//! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
+use crate::hooks::Attempt;
 use crate::reconnect::{Backoff, Reconnect};
 use bytes::{Buf, BytesMut};
 use martlet_proto::{ConnectReasonCode, Version};
 use martlet_session::{
-    ConnectOptions, ConnectionError, Instant, SendBuffer, Session, TransportError, TransportErrorKind,
+    Awaited, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
+    TransportErrorKind,
 };
 use martlet_transport::Endpoint;
 use std::time::Duration;
@@ -43,6 +47,8 @@ pub struct LinkConfig {
     pub version: VersionChoice,
     /// What each CONNECT says; its version is set by the link, its credentials by the endpoint when that has any.
     pub connect: ConnectOptions,
+    /// Whether each attempt is prepared first, with [`Link::poll_prepare`], and how long that may take.
+    pub prepare_timeout: Option<Duration>,
     /// When to try again.
     pub reconnect: Reconnect,
     /// How long resolving a name and opening a socket may take in all.
@@ -61,6 +67,11 @@ pub struct Link {
     servers: Vec<Server>,
     current: usize,
     backoff: Backoff,
+    /// Which attempt since the last connection this is, or the next will be.
+    attempt: u32,
+    last_error: Option<ConnectionError>,
+    /// This attempt, as the application has prepared it.
+    prepared: Option<Box<Attempt>>,
     phase: Phase,
     input: BytesMut,
     /// Bytes have come since the last exchange.
@@ -93,6 +104,8 @@ struct Server {
 #[derive(Debug)]
 enum Phase {
     Waiting(Instant),
+    /// The application prepares the attempt.
+    Preparing(Instant),
     /// `poll_dial` has not been asked yet.
     Dial,
     Dialing(Instant),
@@ -132,6 +145,9 @@ impl Link {
             servers: vec![Server::default(); config.endpoints.len()],
             current: 0,
             backoff: Backoff::new(config.reconnect, config.seed),
+            attempt: 1,
+            last_error: None,
+            prepared: None,
             phase: Phase::Dial,
             input: BytesMut::new(),
             fresh: false,
@@ -162,6 +178,11 @@ impl Link {
         matches!(self.phase, Phase::Opening | Phase::Up | Phase::Closing { .. })
     }
 
+    /// Whether the application is preparing an attempt; when it turns false, its answer is not wanted any more.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.phase, Phase::Preparing(_))
+    }
+
     /// Whether a dial is under way; when it turns false, drop it.
     pub fn is_dialing(&self) -> bool {
         matches!(self.phase, Phase::Dialing(_))
@@ -189,6 +210,19 @@ impl Link {
     }
 
     // ---- handlers
+
+    /// The attempt that [`poll_prepare`](Self::poll_prepare) gave is ready, or there will be none.
+    pub fn handle_prepared(&mut self, attempt: Result<Attempt, GivenUp>) {
+        if self.is_preparing() {
+            self.phase = match attempt {
+                Ok(attempt) => {
+                    self.prepared = Some(Box::new(attempt));
+                    Phase::Dial
+                }
+                Err(why) => Phase::Lost(ConnectionError::GivenUp(why)),
+            };
+        }
+    }
 
     /// The socket that [`poll_dial`](Self::poll_dial) asked for is open.
     pub fn handle_dialed(&mut self) {
@@ -238,6 +272,9 @@ impl Link {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
             Phase::Waiting(at) if *at <= now => self.phase = Phase::Dial,
+            Phase::Preparing(deadline) if *deadline <= now => {
+                self.phase = Phase::Lost(ConnectionError::Timeout(Awaited::Preparation));
+            }
             Phase::Dialing(deadline) if *deadline <= now => {
                 let text = format!("no connection to {} in {:?}", self.endpoint(), self.config.dial_timeout);
                 let error = TransportError::new(TransportErrorKind::ConnectTimeout, text);
@@ -319,14 +356,8 @@ impl Link {
     }
 
     fn open(&mut self, now: Instant, session: &mut Session) {
-        let mut connect = self.config.connect.clone();
+        let mut connect = self.attempt().options();
         connect.version = self.version();
-        let endpoint = self.endpoint();
-        if endpoint.user_name().is_some() || endpoint.password().is_some() {
-            // Checked by `Endpoint::parse`.
-            connect.user_name = endpoint.user_name().and_then(|name| name.try_into().ok());
-            connect.password = endpoint.password().and_then(|password| password.try_into().ok());
-        }
         self.phase = Phase::Up;
         session.handle_open(now, connect);
     }
@@ -358,6 +389,9 @@ impl Link {
             self.current = (self.current + 1) % self.servers.len();
             retry_in
         };
+        self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };
+        self.last_error = Some(error.clone());
+        self.prepared = None;
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.input = BytesMut::new();
         self.output = SendBuffer::new();
@@ -405,15 +439,28 @@ impl Link {
 
     // ---- polls
 
+    /// Prepare this attempt to connect now, where the configuration says so, and tell the end with
+    /// [`handle_prepared`](Self::handle_prepared).
+    #[must_use = "the link waits for the attempt"]
+    pub fn poll_prepare(&mut self, now: Instant) -> Option<Attempt> {
+        let timeout = self.config.prepare_timeout?;
+        if !matches!(self.phase, Phase::Dial) || self.prepared.is_some() {
+            return None;
+        }
+        self.phase = Phase::Preparing(now + timeout);
+        Some(self.attempt())
+    }
+
     /// Open a socket to this endpoint now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
     pub fn poll_dial(&mut self, now: Instant) -> Option<&Endpoint> {
-        if !matches!(self.phase, Phase::Dial) {
+        let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
+        if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
         }
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
-        let endpoint = self.config.endpoints[self.current].clone();
+        let endpoint = self.endpoint().clone();
         self.events.push_back(LinkEvent::Connecting(endpoint));
         Some(self.endpoint())
     }
@@ -433,14 +480,29 @@ impl Link {
     #[must_use = "wait for it besides the socket"]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting(at) | Phase::Dialing(at) | Phase::Closing { deadline: at, .. } => Some(at),
+            Phase::Waiting(at)
+            | Phase::Preparing(at)
+            | Phase::Dialing(at)
+            | Phase::Closing { deadline: at, .. } => Some(at),
             Phase::Up => self.write_deadline,
             _ => None,
         }
     }
 
     fn endpoint(&self) -> &Endpoint {
-        &self.config.endpoints[self.current]
+        match &self.prepared {
+            Some(attempt) => attempt.endpoint(),
+            None => &self.config.endpoints[self.current],
+        }
+    }
+
+    /// This attempt as it was prepared, or as the configuration has it.
+    fn attempt(&self) -> Attempt {
+        if let Some(attempt) = &self.prepared {
+            return Attempt::clone(attempt);
+        }
+        let (endpoint, connect) = (self.endpoint().clone(), self.config.connect.clone());
+        Attempt::new(self.attempt, self.last_error.clone(), endpoint, connect)
     }
 }
 
@@ -456,6 +518,7 @@ mod tests {
             version: VersionChoice::Negotiate,
             connect: ConnectOptions::new(Version::V5),
             reconnect: Reconnect::default(),
+            prepare_timeout: None,
             dial_timeout: Duration::from_secs(10),
             seed: 1,
         })

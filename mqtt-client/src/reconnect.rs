@@ -97,6 +97,7 @@ impl Backoff {
 pub(crate) fn is_final(error: &ConnectionError) -> bool {
     match error {
         ConnectionError::ClosedHere | ConnectionError::CannotConnect { .. } => true,
+        ConnectionError::GivenUp(why) => why.is_final(),
         ConnectionError::Refused(refusal) => !matches!(
             refusal.reason,
             ConnectReasonCode::ServerUnavailable

@@ -184,7 +184,7 @@ impl Session {
         // The last CONNECT of the earlier process may have begun a session that is empty.
         session.unanswered_connects = u32::from(identity.established);
         if session.config.client_identifier.is_empty() && !identity.client_identifier.is_empty() {
-            session.assigned = Some(Box::new(identity.client_identifier.clone()));
+            session.identity.get_or_insert_default().assigned = Some(identity.client_identifier.clone());
         }
         journal.first_operation = session.next_operation;
 
