@@ -32,6 +32,9 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight. Default: for ever.
     pub publish_timeout: Option<Duration>,
+    /// When an untaken message has held back the acknowledgements of later ones for this long, it is told, and again
+    /// each such time; up to twice as long when another one held them first. `None`: never. Default: 10 s.
+    pub held_acknowledgements_after: Option<Duration>,
     /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
     /// Default: 100.
     pub max_in_flight: NonZeroU16,
@@ -70,6 +73,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             publish_timeout: None,
+            held_acknowledgements_after: Some(Duration::from_secs(10)),
             max_in_flight: NonZeroU16::new(100).expect("not zero"),
             max_in_flight_3x: NonZeroU16::new(20).expect("not zero"),
             queue: QueueLimits::default(),

@@ -85,6 +85,7 @@ mod requesting;
 mod requests;
 mod send_buffer;
 mod session;
+mod spent;
 mod time;
 mod timers;
 
@@ -96,8 +97,8 @@ pub use error::{
     TransportError, TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, Connected, Counters, Event, Message, OperationId, Publish, Settled,
-    Subscribe, Unsubscribe,
+    Accepted, AckToken, Answer, Connected, Counters, DeliveryId, Event, Message, OperationId, Publish,
+    Settled, Subscribe, Unsubscribe,
 };
 pub use limits::Limits;
 pub use send_buffer::SendBuffer;

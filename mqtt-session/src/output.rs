@@ -1,6 +1,7 @@
 //! Bytes of the current connection that were not handed out yet.
 
 use crate::aliases::{Aliases, Choice};
+use crate::spent::Spent;
 use crate::{Publish, SendBuffer};
 use alloc::boxed::Box;
 use bytes::BufMut;
@@ -35,8 +36,8 @@ impl Output {
     }
 
     /// A new connection; nothing of an old one is left.
-    pub(crate) fn open(&mut self, version: Version) {
-        self.buffer.clear();
+    pub(crate) fn open(&mut self, version: Version, spent: &mut Spent) {
+        spent.clear(&mut self.buffer);
         self.version = version;
         self.handed_out = 0;
         self.answers = 0;

@@ -55,16 +55,12 @@ impl Session {
     /// # Errors
     /// [`PublishError`] when it cannot be accepted; nothing has changed then.
     pub fn publish(&mut self, now: Instant, message: Publish) -> Result<Accepted, PublishError> {
-        if self.ended {
-            return Err(PublishError::Closed);
-        }
         let connected = self.phase == Phase::Connected;
-        let version = self.output.version;
         let has_properties = !message.properties.is_empty();
-        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-            return Err(PublishError::NotInVersion(version));
+        if let Err(error) = self.check(&message, connected, has_properties) {
+            self.outbound.spent.add(message);
+            return Err(error);
         }
-        self.limits.check(&message, if connected { version } else { Version::V5 })?;
         let operation = OperationId(self.next_operation);
         let expires_at = if has_properties {
             let seconds = message.properties.as_ref().message_expiry_interval();
@@ -88,21 +84,45 @@ impl Session {
                 Accepted::Pending(operation)
             });
         }
-        if qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
-            return Err(PublishError::NotConnected);
-        }
         match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
-            Enqueued::Refused => return Err(PublishError::QueueFull),
+            Enqueued::Refused(outgoing) => {
+                self.outbound.spend(outgoing);
+                return Err(PublishError::QueueFull);
+            }
             Enqueued::Yes => {}
             Enqueued::Dropped(dropped) => {
                 for outgoing in dropped {
-                    self.report(outgoing.fate(), Err(PublishError::Dropped));
+                    let fate = self.outbound.spend(outgoing);
+                    self.report(fate, Err(PublishError::Dropped));
                 }
             }
         }
         self.next_operation += 1;
         self.expire_at(expires_at);
         Ok(Accepted::Pending(operation))
+    }
+
+    /// Whether the message can be accepted, if there is room.
+    #[inline]
+    fn check(&self, message: &Publish, connected: bool, has_properties: bool) -> Result<(), PublishError> {
+        if self.ended {
+            return Err(PublishError::Closed);
+        }
+        let version = self.output.version;
+        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
+            return Err(PublishError::NotInVersion(version));
+        }
+        if message.qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
+            return Err(PublishError::NotConnected);
+        }
+        self.limits.check(message, if connected { version } else { Version::V5 })
+    }
+
+    /// Keeps what the application gave for a message, its topic and its payload, when the message has come to its end,
+    /// instead of dropping it: [`poll_spent`](Self::poll_spent) gives it out. It is for callers who hold a lock while
+    /// they call the session: dropping a payload may run anybody's code (`Bytes::from_owner`).
+    pub fn keep_spent(&mut self) {
+        self.outbound.spent.keep();
     }
 
     /// Publishes a message of QoS 0, by reference, if it can go into the output at once; `Ok(false)` says that
@@ -138,7 +158,8 @@ impl Session {
             self.counters.left_out_in_3x += 1;
         }
         if outgoing.message.qos == QoS::AtMostOnce {
-            return send_qos0(&outgoing, now, &mut self.output);
+            send_qos0(&outgoing, now, &mut self.output);
+            return self.outbound.spent.add(outgoing.message);
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
@@ -181,18 +202,22 @@ impl Session {
             let Some(outgoing) = self.outbound.pop_queue(window) else { break };
             let fate = outgoing.fate();
             let has_properties = !outgoing.message.properties.is_empty();
-            if outgoing.expires_at.is_some_and(|at| at <= now) {
-                self.report(fate, Err(PublishError::Expired));
+            let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
+                Err(PublishError::Expired)
             } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-                self.report(fate, Err(PublishError::NotInVersion(version)));
-            } else if let Err(error) = self.limits.check(&outgoing.message, version) {
-                self.report(fate, Err(error));
+                Err(PublishError::NotInVersion(version))
             } else {
-                let settled = outgoing.message.qos == QoS::AtMostOnce;
-                self.send(outgoing, now);
-                if settled {
-                    self.report(fate, Ok(Settled::SUCCESS));
-                }
+                self.limits.check(&outgoing.message, version)
+            };
+            if let Err(error) = sendable {
+                self.outbound.spent.add(outgoing.message);
+                self.report(fate, Err(error));
+                continue;
+            }
+            let settled = outgoing.message.qos == QoS::AtMostOnce;
+            self.send(outgoing, now);
+            if settled {
+                self.report(fate, Ok(Settled::SUCCESS));
             }
         }
     }

@@ -14,7 +14,8 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use bytes::BytesMut;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
@@ -143,6 +144,12 @@ impl Session {
         self.assigned.as_deref().unwrap_or(&self.config.client_identifier)
     }
 
+    /// Whether [`poll_spent`](Self::poll_spent) has anything to give.
+    #[inline]
+    pub fn has_spent(&self) -> bool {
+        !self.outbound.spent.is_empty()
+    }
+
     /// Whether there are bytes to hand out.
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
@@ -198,7 +205,7 @@ impl Session {
             self.handle_close(now, ConnectionError::ClosedByPeer);
         }
         let version = connect.version;
-        self.output.open(version);
+        self.output.open(version, &mut self.outbound.spent);
         self.inbound.open();
         self.limits = Limits::unknown();
         self.ended = false;
@@ -450,14 +457,15 @@ impl Session {
                     self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
                 }
                 Timer::Expiry => {
-                    for outgoing in self.outbound.take_expired(now) {
-                        self.report(outgoing.fate(), Err(PublishError::Expired));
+                    for fate in self.outbound.take_expired(now) {
+                        self.report(fate, Err(PublishError::Expired));
                     }
                     // At most once a second: looking costs as much as the queue is long.
                     let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
                     self.timers.set(Timer::Expiry, next);
                 }
                 Timer::Drain => self.say_goodbye(),
+                Timer::Acknowledgements => self.report_held_acknowledgements(now),
             }
         }
         // What ran out just now may have been due again already, as with a keep alive in a long pause.
@@ -484,7 +492,7 @@ impl Session {
         self.unread = 0;
         self.goodbye = None;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
-        self.output.open(self.output.version);
+        self.output.open(self.output.version, &mut self.outbound.spent);
         self.limits = Limits::unknown();
         self.inbound.handle_close();
         for operation in self.requests.handle_close(unanswered) {
@@ -507,6 +515,9 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut SendBuffer) -> usize {
         if self.outbound.has_backlog() {
             self.pump(now);
+        }
+        if self.inbound.take_overtaken() {
+            self.watch_acknowledgements(now);
         }
         self.finish_drain();
         let n = self.output.hand_out(out);
@@ -538,6 +549,13 @@ impl Session {
             let dropped = core::mem::take(&mut self.inbound_dropped);
             (dropped > 0).then_some(Event::InboundDropped(dropped.into()))
         })
+    }
+
+    /// Moves what [`keep_spent`](Self::keep_spent) has kept to the end of `spent`, for the caller to drop where it holds
+    /// no lock. An empty list is exchanged, so that its memory is used again.
+    #[inline]
+    pub fn poll_spent(&mut self, spent: &mut Vec<Bytes>) {
+        self.outbound.spent.take(spent);
     }
 
     /// The connection is to be closed, and why; told once. Write what [`poll_transmit`](Self::poll_transmit) still
