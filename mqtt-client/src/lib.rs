@@ -37,9 +37,11 @@ mod message;
 mod observer;
 mod publish;
 mod reconnect;
+mod route;
 mod routes;
 mod runtime;
 mod shared;
+mod spent;
 mod streams;
 mod subscription;
 mod wakers;
@@ -48,16 +50,17 @@ pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
 pub use driver::Driver;
-pub use error::{ConnectError, SubscribeError};
+pub use error::{ConnectError, SubscribeError, UnsubscribeError};
 pub use events::{ClientEvent, Events};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
-pub use message::Message;
+pub use message::{Item, Message, Unacknowledged};
 pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
+pub use route::StreamLimits;
 pub use runtime::{Runtime, SocketOptions, Timer};
 pub use streams::Streams;
-pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
+pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription, Unsubscribe};
 
 pub use martlet_proto::{
     BinaryData, ConnAck, ConnectReasonCode, DisconnectReasonCode, Packet, PubAckReasonCode,
@@ -66,8 +69,9 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    Awaited, Config, ConnectOptions, Connected, ConnectionError, Details, DropQos0, Farewell, InboundLimits,
-    Instant, Limits, LostSession, Misbehaviour, Publish as PublishMessage, PublishError, QueueLimits,
-    Refusal, RequestError, SendBuffer, Session, Settled, TransportError, TransportErrorKind, WhenFull,
+    Answer, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details, DropQos0, Farewell,
+    InboundLimits, Instant, Limits, LostSession, Misbehaviour, Publish as PublishMessage, PublishError,
+    QueueLimits, Refusal, RequestError, SendBuffer, Session, Settled, TransportError, TransportErrorKind,
+    WhenFull,
 };
 pub use martlet_transport::{Endpoint, UriError};

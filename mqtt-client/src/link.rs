@@ -71,6 +71,9 @@ pub struct Link {
     spoke: bool,
     session_wants_input: bool,
     output: SendBuffer,
+    /// What a lost connection did not write. Payloads are the application's: they are dropped where no session is
+    /// locked.
+    unwritten: SendBuffer,
     /// When the socket must have taken something.
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
@@ -139,6 +142,7 @@ impl Link {
             spoke: false,
             session_wants_input: true,
             output: SendBuffer::new(),
+            unwritten: SendBuffer::new(),
             write_deadline: None,
             write_timeout: None,
             connected: false,
@@ -360,7 +364,7 @@ impl Link {
         };
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.input = BytesMut::new();
-        self.output = SendBuffer::new();
+        self.unwritten = std::mem::take(&mut self.output);
         self.fresh = false;
         self.heard = false;
         self.spoke = false;
@@ -409,6 +413,7 @@ impl Link {
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
     pub fn poll_dial(&mut self, now: Instant) -> Option<&Endpoint> {
+        self.unwritten = SendBuffer::new();
         if !matches!(self.phase, Phase::Dial) {
             return None;
         }

@@ -125,12 +125,12 @@ pub struct InboundLimits {
     /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); `hard_messages` limits
     /// it further. A 3.x server does not know of it. Default: 1,024.
     pub receive_maximum: NonZeroU16,
-    /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
+    /// Above this many messages the socket is not read while the server owes us nothing. Default: 32,768.
     pub soft_messages: usize,
-    /// Above this many bytes likewise. Default: 32 MiB.
+    /// Above this many bytes likewise. Default: 64 MiB.
     pub soft_bytes: usize,
     /// At this many messages QoS 0 is dropped. A server that sends more QoS 1 and 2 than this (in 3.x; in MQTT 5 the
-    /// receive maximum keeps it below) loses the connection. Default: 16,384.
+    /// receive maximum keeps it below) loses the connection. Default: 65,536.
     pub hard_messages: usize,
     /// At this many bytes QoS 0 is dropped, and a server of any version that sends more than this as QoS 1 and 2, not
     /// counting QoS 0, loses the connection. Default: 128 MiB.
@@ -152,9 +152,9 @@ impl Default for InboundLimits {
     fn default() -> Self {
         Self {
             receive_maximum: NonZeroU16::new(1024).expect("not zero"),
-            soft_messages: 2048,
-            soft_bytes: 32 * 1024 * 1024,
-            hard_messages: 16 * 1024,
+            soft_messages: 32 * 1024,
+            soft_bytes: 64 * 1024 * 1024,
+            hard_messages: 64 * 1024,
             hard_bytes: 128 * 1024 * 1024,
             qos0_when_full: DropQos0::Oldest,
         }

@@ -5,9 +5,11 @@
 
 mod scripted;
 
+mod acknowledge;
 mod cancel;
 mod connect;
 mod disconnect;
+mod drops;
 mod events;
 mod keep_alive;
 mod publish;
