@@ -178,8 +178,8 @@ fn an_acknowledgement_can_say_more() {
     }
 }
 
-/// [MQTT-3.4.2-2, MQTT-3.4.2-3]: words that the server has no room for are left out, not the acknowledgement. In 3.x
-/// there are none.
+/// Words that the server has no room for are left out, not the acknowledgement [MQTT-3.4.2-2, MQTT-3.4.2-3,
+/// MQTT-3.5.2-2, MQTT-3.5.2-3]. In 3.x there are none.
 #[test]
 fn words_that_do_not_fit_are_left_out() {
     let mut small = connack(false);
