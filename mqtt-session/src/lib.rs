@@ -88,6 +88,7 @@ mod requests;
 mod restoring;
 mod send_buffer;
 mod session;
+mod spent;
 mod storing;
 mod time;
 mod timers;
@@ -101,8 +102,8 @@ pub use error::{
     TransportError, TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, Event, Message, OperationId, Publish,
-    Settled, Subscribe, Unsettled, Unsubscribe,
+    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, Message, OperationId,
+    Publish, Settled, Subscribe, Unsettled, Unsubscribe,
 };
 pub use limits::Limits;
 pub use record::{BadRecord, RecordKey};

@@ -5,10 +5,12 @@
 
 mod scripted;
 
+mod acknowledge;
 mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
+mod drops;
 mod events;
 mod hooks;
 mod keep_alive;
