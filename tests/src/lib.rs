@@ -5,6 +5,7 @@
 
 pub mod conformance;
 pub mod fuzz;
+pub mod fuzz_transport;
 pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]
