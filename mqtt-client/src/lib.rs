@@ -45,6 +45,8 @@ mod runtime;
 mod servers;
 mod shared;
 mod socket;
+mod stage;
+mod state;
 mod streams;
 mod subscription;
 mod wakers;
@@ -65,6 +67,8 @@ pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use runtime::{Network, Runtime, Timer};
 pub use socket::{Address, SocketOptions, Stream};
+pub use stage::StackConfig;
+pub use state::{ConnectionState, StateChanges};
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
@@ -78,6 +82,10 @@ pub use martlet_session::{
     AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
     DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, WhenFull,
+    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
-pub use martlet_transport::{Endpoint, Scheme, UriError};
+#[cfg(feature = "tls")]
+pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
+pub use martlet_transport::{
+    Endpoint, Error as StackError, ErrorKind as StackErrorKind, ProxyUri, Scheme, UriError,
+};

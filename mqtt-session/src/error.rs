@@ -380,7 +380,7 @@ pub enum RequestError {
     /// The client is disconnecting or has disconnected.
     #[error("the client has disconnected")]
     Closed,
-    /// There is no connection to ask on, or it ended before the answer.
+    /// There is no connection to ask on, none came in time, or it ended before the answer.
     #[error("not connected")]
     NotConnected,
     /// All packet identifiers, or all room for requests, are in use.
