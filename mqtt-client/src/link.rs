@@ -265,6 +265,8 @@ impl Link {
         match &self.phase {
             Phase::Handshaking(_) | Phase::Opening | Phase::Up => {
                 let error = match (error, &mut self.stage) {
+                    // What a handshake was waiting for says more than how the wait ended.
+                    (Some(_), Some(stage)) if !stage.is_open() => stage.end(),
                     (Some(error), _) => ConnectionError::Transport(error),
                     (None, None) => ConnectionError::ClosedByPeer,
                     (None, Some(stage)) => stage.end(),

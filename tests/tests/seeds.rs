@@ -11,6 +11,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("decode", fuzz::decode),
     ("round_trip", fuzz::round_trip),
     ("topic", fuzz::topic),
+    ("url", fuzz::url),
 ];
 
 fn folder(name: &str) -> PathBuf {
