@@ -1,8 +1,10 @@
 //! Everything that can be set before a client connects.
 
+use crate::authenticator::Authenticator;
 use crate::client::Client;
 use crate::driver::Driver;
 use crate::error::ConnectError;
+use crate::hooks::{Attempt, BeforeConnect, Hooks};
 use crate::link::{Link, LinkConfig, VersionChoice};
 use crate::observer::Observer;
 use crate::reconnect::{Reconnect, SplitMix};
@@ -11,10 +13,11 @@ use crate::shared::Shared;
 use crate::socket::SocketOptions;
 use crate::stage::StackConfig;
 use martlet_proto::{BinaryData, Utf8String, Version, Will};
-use martlet_session::{Config, ConnectOptions, Session};
+use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
 #[cfg(feature = "tls")]
 use martlet_transport::{TlsConfig, Trust};
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +38,9 @@ pub struct Builder {
     seed: Option<u64>,
     client_identifier: bool,
     observer: Option<Box<dyn Observer + Send>>,
+    before_connect: Option<BeforeConnect>,
+    hook_timeout: Duration,
+    authenticator: Option<Box<dyn Authenticator>>,
 }
 
 impl Client {
@@ -57,6 +63,9 @@ impl Client {
             seed: None,
             client_identifier: false,
             observer: None,
+            before_connect: None,
+            hook_timeout: Duration::from_secs(10),
+            authenticator: None,
         })
     }
 }
@@ -206,6 +215,44 @@ impl Builder {
         self
     }
 
+    /// Asks this hook before each attempt to connect: it may change where the attempt goes and what its CONNECT says, as
+    /// with a fresh token. It may await, but must not block; the driver polls it, outside its lock. An error counts as
+    /// a failed attempt; whether there is another is the hook's to say ([`GivenUp`]), and the reconnect policy's.
+    /// Default: none.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, ConnectError, GivenUp};
+    /// # async fn fresh_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let builder = Client::builder("mqtt://broker.example")?.before_connect(|mut attempt| async move {
+    ///     let token = fresh_token().await.map_err(GivenUp::for_now)?;
+    ///     attempt.set_credentials("device-7", token)?;
+    ///     Ok(attempt)
+    /// });
+    /// # Ok::<(), ConnectError>(())
+    /// ```
+    pub fn before_connect<F, A>(mut self, mut hook: F) -> Self
+    where
+        F: FnMut(Attempt) -> A + Send + 'static,
+        A: Future<Output = Result<Attempt, GivenUp>> + Send + 'static,
+    {
+        self.before_connect = Some(Box::new(move |attempt| Box::pin(hook(attempt))));
+        self
+    }
+
+    /// Sets how long hooks may take to prepare an attempt: [`before_connect`](Self::before_connect), and an
+    /// authenticator's first data. Default: 10 s.
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hook_timeout = timeout;
+        self
+    }
+
+    /// Authenticates by this method of enhanced authentication (MQTT 5 §4.12). A server that knows no MQTT 5 is not
+    /// connected to then. Default: none.
+    pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
+        self.authenticator = Some(Box::new(authenticator));
+        self
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
     ///
     /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
@@ -219,7 +266,9 @@ impl Builder {
         if self.stack.tls.is_none() && self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls()) {
             self.stack.tls = Some(Trust::new().build());
         }
+        let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
+            prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
             endpoints: self.endpoints,
             version: self.version,
             connect: self.connect,
@@ -235,7 +284,7 @@ impl Builder {
         }
         let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket))
+        (client, Driver::new(runtime, shared, link, self.socket, hooks))
     }
 }
 

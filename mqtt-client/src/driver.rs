@@ -1,6 +1,7 @@
 //! The driver: the one future that moves bytes between the link and a socket.
 
 use crate::events::ClientEvent;
+use crate::hooks::Hooks;
 use crate::link::{Link, LinkEvent};
 use crate::runtime::{Pinned, Runtime, Timer};
 use crate::shared::Shared;
@@ -42,6 +43,7 @@ pub struct Driver<R: Runtime> {
     timer: R::Timer,
     /// What the timer is set to. It may fire early: the clock decides.
     armed: Option<Instant>,
+    hooks: Option<Box<Hooks>>,
     wakers: Wakers,
 }
 
@@ -52,9 +54,17 @@ enum Io<R: Runtime> {
 }
 
 impl<R: Runtime> Driver<R> {
-    pub(crate) fn new(runtime: R, shared: Arc<Shared>, link: Link, options: SocketOptions) -> Self {
+    pub(crate) fn new(
+        runtime: R,
+        shared: Arc<Shared>,
+        link: Link,
+        options: SocketOptions,
+        hooks: Option<Box<Hooks>>,
+    ) -> Self {
         let timer = runtime.timer();
-        Self { runtime, shared, link, io: Io::Closed, options, timer, armed: None, wakers: Wakers::default() }
+        shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
+        let wakers = Wakers::default();
+        Self { runtime, shared, link, io: Io::Closed, options, timer, armed: None, hooks, wakers }
     }
 
     /// Opens a socket when the link asks for one. Returns whether anything happened.
@@ -164,21 +174,33 @@ impl<R: Runtime> Driver<R> {
         let mut state = self.shared.lock();
         state.begin_turn(now);
         let mut any = self.link.exchange(now, &mut state.session);
-        if state.session.is_ended() {
+        if !state.session.wants_connection() {
             self.link.stop();
         }
         any |= state.dispatch(&mut self.wakers);
+        if let Some(hooks) = &mut self.hooks {
+            any |= hooks.exchange(now, &mut state, &mut self.wakers);
+        }
         while let Some(event) = self.link.poll_event() {
             any = true;
             let event = match event {
                 LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
-                LinkEvent::Disconnected { error, retry_in } => ClientEvent::Disconnected { error, retry_in },
+                LinkEvent::Disconnected { error, retry_in } => {
+                    if retry_in.is_some() {
+                        state.set_disconnected(error.clone(), retry_in, &mut self.wakers);
+                    }
+                    ClientEvent::Disconnected { error, retry_in }
+                }
             };
             state.events.push(&event, &mut self.wakers);
         }
+        if let Some(attempt) = self.link.connecting() {
+            state.set_connecting(attempt, &mut self.wakers);
+        }
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);
-        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper()];
+        let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
+        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks];
         if let Some(error) = self.link.stopped() {
             state.terminate(error.clone(), &mut self.wakers);
         }
@@ -220,7 +242,8 @@ where
             this.poll_write(cx, now);
         }
         for _ in 0..TURNS {
-            let mut any = this.poll_dial(cx, now);
+            let mut any = this.hooks.as_mut().is_some_and(|hooks| hooks.poll(cx, now, &mut this.link));
+            any |= this.poll_dial(cx, now);
             let read = this.poll_read(cx, now);
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);

@@ -1,7 +1,7 @@
 //! Errors of the client as a whole. Those of one operation are the session's.
 
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
-use martlet_session::{ConnectionError, RequestError};
+use martlet_session::{ConnectionError, GivenUp, RequestError};
 use martlet_transport::UriError;
 
 /// Why there is no connection.
@@ -29,6 +29,25 @@ pub enum ConnectError {
     /// The connection could not be made, or the server refused it.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+}
+
+/// A hook that cannot set what it wants gives up.
+impl From<ConnectError> for GivenUp {
+    fn from(error: ConnectError) -> Self {
+        Self::for_good(error)
+    }
+}
+
+/// Why the client did not authenticate again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthenticateError {
+    /// The authenticator failed.
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
+    /// It was not asked, or the connection ended before the answer.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 /// Why there is no subscription.

@@ -25,6 +25,7 @@
 //!
 //! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its operation: see each.
 
+mod authenticator;
 mod builder;
 mod client;
 mod clock;
@@ -33,6 +34,7 @@ mod dial;
 mod driver;
 mod error;
 mod events;
+mod hooks;
 mod link;
 mod message;
 mod observer;
@@ -44,17 +46,20 @@ mod servers;
 mod shared;
 mod socket;
 mod stage;
+mod state;
 mod streams;
 mod subscription;
 mod wakers;
 
+pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
 pub use dial::{Dial, Target};
 pub use driver::Driver;
-pub use error::{ConnectError, SubscribeError};
+pub use error::{AuthenticateError, ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
+pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::Message;
 pub use observer::Observer;
@@ -63,6 +68,7 @@ pub use reconnect::Reconnect;
 pub use runtime::{Network, Runtime, Timer};
 pub use socket::{Address, SocketOptions, Stream};
 pub use stage::StackConfig;
+pub use state::{ConnectionState, StateChanges};
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
@@ -73,9 +79,10 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    Awaited, Config, ConnectOptions, Connected, ConnectionError, Details, DropQos0, Farewell, InboundLimits,
-    Instant, Limits, LostSession, Misbehaviour, Publish as PublishMessage, PublishError, QueueLimits,
-    Refusal, RequestError, SendBuffer, Session, Settled, TransportError, TransportErrorKind, WhenFull,
+    AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
+    DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
+    Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
+    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

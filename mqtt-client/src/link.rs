@@ -9,8 +9,11 @@
 //!      └── retry ─────── Lost ◄───────────────────────┴──────────────────────────┴───────── Closing
 //!                          └── nobody left to ask, budget spent, disconnect() ──► Stopped
 //! ```
+//!
+//! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
 use crate::dial::Target;
+use crate::hooks::Attempt;
 use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
 use crate::servers::{End, Servers};
@@ -18,7 +21,8 @@ use crate::stage::{self, StackConfig, Stage};
 use bytes::{Buf, BytesMut};
 use martlet_proto::Version;
 use martlet_session::{
-    ConnectOptions, ConnectionError, Instant, SendBuffer, Session, TransportError, TransportErrorKind,
+    Awaited, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
+    TransportErrorKind,
 };
 use martlet_transport::Endpoint;
 use std::time::Duration;
@@ -48,6 +52,8 @@ pub struct LinkConfig {
     pub version: VersionChoice,
     /// What each CONNECT says; its version is set by the link, its credentials by the endpoint when that has any.
     pub connect: ConnectOptions,
+    /// Whether each attempt is prepared first, with [`Link::poll_prepare`], and how long that may take.
+    pub prepare_timeout: Option<Duration>,
     /// When to try again.
     pub reconnect: Reconnect,
     /// What stands between the socket and MQTT beside what the endpoints' schemes say.
@@ -73,6 +79,11 @@ pub struct Link {
     config: LinkConfig,
     servers: Servers,
     backoff: Backoff,
+    /// Which attempt since the last connection this is, or the next will be.
+    attempt: u32,
+    last_error: Option<ConnectionError>,
+    /// This attempt, as the application has prepared it.
+    prepared: Option<Box<Attempt>>,
     phase: Phase,
     /// Proxy, TLS and WebSocket of the connection, where it has any.
     stage: Option<Box<Stage>>,
@@ -98,6 +109,8 @@ pub struct Link {
 #[derive(Debug)]
 enum Phase {
     Waiting(Instant),
+    /// The application prepares the attempt.
+    Preparing(Instant),
     /// `poll_dial` has not been asked yet.
     Dial,
     Dialing(Instant),
@@ -136,6 +149,9 @@ impl Link {
         Self {
             servers: Servers::new(config.endpoints.clone(), config.version),
             backoff: Backoff::new(config.reconnect, config.seed),
+            attempt: 1,
+            last_error: None,
+            prepared: None,
             phase: Phase::Dial,
             stage: None,
             input: BytesMut::new(),
@@ -168,9 +184,28 @@ impl Link {
         }
     }
 
+    /// Which attempt is under way or about to begin: 1 is the first of all, and the first after a connection.
+    pub fn connecting(&self) -> Option<u32> {
+        let connecting = match self.phase {
+            Phase::Preparing(_)
+            | Phase::Dial
+            | Phase::Dialing(_)
+            | Phase::Handshaking(_)
+            | Phase::Opening => true,
+            Phase::Up => !self.connected,
+            Phase::Waiting(_) | Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_) => false,
+        };
+        connecting.then_some(self.attempt)
+    }
+
     /// Whether there should be a socket; when it turns false, drop it.
     pub fn has_socket(&self) -> bool {
         matches!(self.phase, Phase::Handshaking(_) | Phase::Opening | Phase::Up | Phase::Closing { .. })
+    }
+
+    /// Whether the application is preparing an attempt; when it turns false, its answer is not wanted any more.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.phase, Phase::Preparing(_))
     }
 
     /// Whether a dial is under way; when it turns false, drop it.
@@ -208,13 +243,26 @@ impl Link {
 
     // ---- handlers
 
+    /// The attempt that [`poll_prepare`](Self::poll_prepare) gave is ready, or there will be none.
+    pub fn handle_prepared(&mut self, attempt: Result<Attempt, GivenUp>) {
+        if self.is_preparing() {
+            self.phase = match attempt {
+                Ok(attempt) => {
+                    self.prepared = Some(Box::new(attempt));
+                    Phase::Dial
+                }
+                Err(why) => Phase::Lost(ConnectionError::GivenUp(why)),
+            };
+        }
+    }
+
     /// The socket that [`poll_dial`](Self::poll_dial) asked for is open.
     pub fn handle_dialed(&mut self, now: Instant) {
         if !self.is_dialing() {
             return;
         }
         let LinkConfig { stack, maximum_packet_size, .. } = &self.config;
-        self.phase = match Stage::new(stack, self.servers.endpoint(), *maximum_packet_size) {
+        self.phase = match Stage::new(stack, self.endpoint(), *maximum_packet_size) {
             Ok(None) => Phase::Opening,
             Ok(stage) => {
                 self.stage = stage;
@@ -300,9 +348,11 @@ impl Link {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
             Phase::Waiting(at) if *at <= now => self.phase = Phase::Dial,
+            Phase::Preparing(deadline) if *deadline <= now => {
+                self.phase = Phase::Lost(ConnectionError::Timeout(Awaited::Preparation));
+            }
             Phase::Dialing(deadline) if *deadline <= now => {
-                let text =
-                    format!("no connection to {} in {:?}", self.servers.endpoint(), self.config.dial_timeout);
+                let text = format!("no connection to {} in {:?}", self.endpoint(), self.config.dial_timeout);
                 let error = TransportError::new(TransportErrorKind::ConnectTimeout, text);
                 self.phase = Phase::Lost(ConnectionError::Transport(error));
             }
@@ -335,7 +385,7 @@ impl Link {
         let mut moved = false;
         self.handle_timeout(now);
         if matches!(self.phase, Phase::Opening) {
-            if session.is_ended() {
+            if !session.wants_connection() {
                 // The application has disconnected while the socket was being opened.
                 self.phase = Phase::Lost(ConnectionError::ClosedHere);
             } else {
@@ -363,9 +413,13 @@ impl Link {
         if matches!(self.phase, Phase::Up | Phase::Closing { .. }) {
             moved |= self.transmit(now, session);
             if let Some(error) = session.poll_close() {
-                // To a server that has said the last word there is nothing to tell.
-                let over =
-                    matches!(error, ConnectionError::Refused(_) | ConnectionError::DisconnectedByPeer(_));
+                // To a server that has said the last word there is nothing to tell, and a dead one hears nothing.
+                let over = matches!(
+                    error,
+                    ConnectionError::Refused(_)
+                        | ConnectionError::DisconnectedByPeer(_)
+                        | ConnectionError::Timeout(Awaited::PingResp)
+                );
                 self.phase = if over {
                     Phase::Lost(error)
                 } else {
@@ -389,8 +443,13 @@ impl Link {
         if let Some(trace) = &mut self.trace {
             trace.open(self.servers.version());
         }
+        let mut connect = match self.prepared.take() {
+            Some(attempt) => attempt.into_options(),
+            None => self.servers.connect(&self.config.connect),
+        };
+        connect.version = self.servers.version();
         self.phase = Phase::Up;
-        session.handle_open(now, self.servers.connect(&self.config.connect));
+        session.handle_open(now, connect);
     }
 
     fn transmit(&mut self, now: Instant, session: &mut Session) -> bool {
@@ -410,12 +469,15 @@ impl Link {
         // What the session itself made of the last bytes says more than that they were the last.
         let error = session.poll_close().unwrap_or(reason);
         session.handle_close(now, error.clone());
-        let retry_in = if session.is_ended() {
+        let retry_in = if !session.wants_connection() {
             None
         } else {
             let end = End { error: &error, spoke: self.spoke, heard: self.heard };
             self.servers.ended(now, &end, &mut self.backoff)
         };
+        self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };
+        self.last_error = Some(error.clone());
+        self.prepared = None;
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.stage = None;
         self.input = BytesMut::new();
@@ -448,15 +510,29 @@ impl Link {
 
     // ---- polls
 
+    /// Prepare this attempt to connect now, where the configuration says so, and tell the end with
+    /// [`handle_prepared`](Self::handle_prepared).
+    #[must_use = "the link waits for the attempt"]
+    pub fn poll_prepare(&mut self, now: Instant) -> Option<Attempt> {
+        let timeout = self.config.prepare_timeout?;
+        if !matches!(self.phase, Phase::Dial) || self.prepared.is_some() {
+            return None;
+        }
+        self.phase = Phase::Preparing(now + timeout);
+        let connect = self.servers.connect(&self.config.connect);
+        Some(Attempt::new(self.attempt, self.last_error.clone(), self.servers.endpoint().clone(), connect))
+    }
+
     /// Open a socket to this target now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
     pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
-        if !matches!(self.phase, Phase::Dial) {
+        let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
+        if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
         }
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
-        let endpoint = self.servers.endpoint().clone();
+        let endpoint = self.endpoint().clone();
         self.events.push_back(LinkEvent::Connecting(endpoint.clone()));
         let proxy = self.config.stack.proxy(&endpoint);
         let proxy = proxy.map(|proxy| (proxy.host().to_owned(), proxy.port()));
@@ -501,12 +577,18 @@ impl Link {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting(at)
+            | Phase::Preparing(at)
             | Phase::Dialing(at)
             | Phase::Handshaking(at)
             | Phase::Closing { deadline: at, .. } => Some(at),
             Phase::Up => self.write_deadline,
             _ => None,
         }
+    }
+
+    /// Where this attempt goes.
+    fn endpoint(&self) -> &Endpoint {
+        self.prepared.as_deref().map_or_else(|| self.servers.endpoint(), Attempt::endpoint)
     }
 }
 
@@ -522,6 +604,7 @@ mod tests {
             version: VersionChoice::Negotiate,
             connect: ConnectOptions::new(Version::V5),
             reconnect: Reconnect::default(),
+            prepare_timeout: None,
             stack: StackConfig::default(),
             dial_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),

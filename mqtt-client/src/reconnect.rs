@@ -110,6 +110,7 @@ impl Backoff {
 pub(crate) fn ends_client(error: &ConnectionError) -> bool {
     match error {
         ConnectionError::ClosedHere => true,
+        ConnectionError::GivenUp(why) => why.is_final(),
         // Another client has our identifier; coming back would start a fight.
         ConnectionError::DisconnectedByPeer(farewell) => {
             farewell.reason == DisconnectReasonCode::SessionTakenOver

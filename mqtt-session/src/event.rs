@@ -1,14 +1,15 @@
 //! What a session takes from the application and what it tells it.
 
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
+use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
-    ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS, SubAckReasonCode,
-    Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode, UserProperties,
-    Version,
+    BinaryData, ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS,
+    SubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode,
+    UserProperties, Utf8String, Version,
 };
 
 /// Names one publish, subscribe, unsubscribe or ping of a session. Never reused.
@@ -185,13 +186,52 @@ pub enum Event {
         /// Whether.
         result: Result<(), RequestError>,
     },
+    /// The server asks for the next step of enhanced authentication (MQTT 5 §4.12): answer it with
+    /// [`authenticate`](crate::Session::authenticate).
+    AuthChallenge(Box<AuthMessage>),
+    /// The server accepts the connection after enhanced authentication, with these last words. Nothing else is sent or
+    /// read before [`accept_server`](crate::Session::accept_server), or
+    /// [`give_up`](crate::Session::give_up) where the server's proof is wrong.
+    Authenticated(Box<AuthMessage>),
+    /// A re-authentication has ended. When the server's proof is wrong, [`give_up`](crate::Session::give_up).
+    Reauthenticated {
+        /// Which.
+        operation: OperationId,
+        /// The server's last words. It fails with the connection only.
+        result: Result<Box<AuthMessage>, RequestError>,
+    },
     /// Subscriptions were made again because the server had lost the session; the codes are the server's, or follow
     /// from what its CONNACK allows. What was not granted is over.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),
+    /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
+    /// [`Published`](Self::Published). Without such messages it is not told.
+    Unsettled(Unsettled),
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
+}
+
+/// What one side says in a step of enhanced authentication (MQTT 5 §3.15.2.2), besides the method. `Debug` shows the
+/// length of the data only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthMessage {
+    /// Data of the method.
+    pub data: Option<BinaryData>,
+    /// For people.
+    pub reason_string: Option<Utf8String>,
+    /// Name-value pairs of the users' own.
+    pub user_properties: UserProperties,
+}
+
+/// Messages that were accepted and not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Unsettled {
+    /// Of QoS 1 and 2, and in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Queued: they were not sent, or were to be sent again after the server had lost the session.
+    pub queued: usize,
 }
 
 /// How a message was settled.
@@ -218,11 +258,14 @@ pub struct Answer<C> {
 
 /// A connection that the server has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connected {
     /// The version it speaks.
     pub version: Version,
     /// Whether the server still had the session. In 3.1, which cannot say, whether it should have.
     pub session_present: bool,
+    /// What the server allows.
+    pub limits: Limits,
     /// The server's CONNACK.
     pub connack: ConnAck,
 }

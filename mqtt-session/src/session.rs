@@ -1,6 +1,7 @@
 //! The session: a connection begins, lives and is cut off in this file; `closing.rs` ends it.
 
 use crate::aliases::Aliases;
+use crate::authenticating::Authentication;
 use crate::event::{Connected, Counters, Settled};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -42,12 +43,16 @@ const SESSION_EXPIRY: u32 = 3600;
 ///      │                        └──── error ──────┴────────┬───────────────┘
 ///      └───────────────── handle_close ◄────────────── Closing  (poll_close says so; a DISCONNECT is in the output)
 /// ```
+///
+/// A drain goes on through connections: `disconnect` without one waits for it until the deadline, and CONNACK then
+/// leads to Draining.
+///
+/// With enhanced authentication there is *Accepting* before Connected; the steps are in `authenticating.rs`.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) phase: Phase,
-    /// The client identifier that the server assigned.
-    pub(crate) assigned: Option<Box<Utf8String>>,
+    pub(crate) rare: Option<Box<Rare>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
     /// CONNECTs since the last CONNACK of success that were not refused.
@@ -56,7 +61,6 @@ pub struct Session {
     pub(crate) clean_start: bool,
     /// `disconnect` was called: nothing is accepted until the next `handle_open`.
     pub(crate) ended: bool,
-    pub(crate) goodbye: Option<Box<DisconnectOptions>>,
     pub(crate) limits: Limits,
     pub(crate) output: Output,
     pub(crate) outbound: Outbound,
@@ -73,17 +77,31 @@ pub struct Session {
     pub(crate) ping_queued: bool,
     /// Bytes that the last `handle_input` left.
     pub(crate) unread: u32,
-    /// Why the connection is to be closed; told by `poll_close` once.
-    pub(crate) error: Option<Box<ConnectionError>>,
+    /// `poll_close` has told why the connection is to be closed.
     pub(crate) error_told: bool,
     pub(crate) next_operation: u64,
     pub(crate) counters: Counters,
+}
+
+/// What few sessions have, or none for long; apart, so that a session is small.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// The client identifier that the server assigned.
+    pub(crate) assigned: Option<Utf8String>,
+    /// The enhanced authentication of this connection.
+    pub(crate) authentication: Option<Authentication>,
+    /// `disconnect` was called, and what was accepted is still being settled.
+    pub(crate) goodbye: Option<DisconnectOptions>,
+    /// Why the connection is to be closed.
+    pub(crate) error: Option<ConnectionError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Closed,
     Connecting,
+    /// The server has accepted; the application looks at its proof first.
+    Accepting,
     Connected,
     Draining,
     Closing,
@@ -93,13 +111,12 @@ impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
         Self {
-            assigned: None,
+            rare: None,
             phase: Phase::Closed,
             established: false,
             unanswered_connects: 0,
             clean_start: false,
             ended: false,
-            goodbye: None,
             limits: Limits::unknown(),
             output: Output::new(),
             outbound: Outbound::default(),
@@ -113,7 +130,6 @@ impl Session {
             last_received: Instant::EPOCH,
             ping_queued: false,
             unread: 0,
-            error: None,
             error_told: false,
             next_operation: 1,
             counters: Counters::default(),
@@ -140,7 +156,8 @@ impl Session {
 
     /// The client identifier in use: empty until the server has assigned one.
     pub fn client_identifier(&self) -> &Utf8String {
-        self.assigned.as_deref().unwrap_or(&self.config.client_identifier)
+        let assigned = self.rare.as_deref().and_then(|rare| rare.assigned.as_ref());
+        assigned.unwrap_or(&self.config.client_identifier)
     }
 
     /// Whether there are bytes to hand out.
@@ -148,9 +165,16 @@ impl Session {
         !self.output.is_empty()
     }
 
-    /// Whether [`disconnect`](Self::disconnect) was called since the last [`handle_open`](Self::handle_open).
+    /// Whether [`disconnect`](Self::disconnect) was called: nothing is accepted until a later
+    /// [`handle_open`](Self::handle_open).
     pub fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a connection is of use: not after [`disconnect`](Self::disconnect), unless what was accepted before it is
+    /// still to be settled.
+    pub fn wants_connection(&self) -> bool {
+        !self.ended || self.is_draining()
     }
 
     /// The topic filters that the server has granted and that were not unsubscribed.
@@ -170,6 +194,8 @@ impl Session {
     pub fn wants_input(&self) -> bool {
         match self.phase {
             Phase::Closed | Phase::Closing => true,
+            // What came behind the CONNACK waits with it.
+            Phase::Accepting => false,
             _ if self.output.is_stuck() => false,
             // A server that is busy writing to us may read nothing before we do.
             _ => {
@@ -183,6 +209,7 @@ impl Session {
     /// Whether the server owes us anything.
     fn awaits_answer(&self) -> bool {
         self.phase == Phase::Connecting
+            || self.timers.get(Timer::Handshake).is_some()
             || self.outbound.in_flight() > 0
             || self.requests.outstanding > 0
             || !self.requests.pings.is_empty()
@@ -199,17 +226,16 @@ impl Session {
         }
         let version = connect.version;
         self.output.open(version);
-        self.inbound.open();
+        self.inbound.open(&self.config.inbound);
         self.limits = Limits::unknown();
-        self.ended = false;
+        self.ended &= self.is_draining();
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
-        self.error = None;
-        self.error_told = false;
+        self.take_error();
         self.unread = 0;
         self.last_sent = now;
         self.last_received = now;
         self.phase = Phase::Connecting;
-        self.timers.set(Timer::ConnAck, now + self.config.connect_timeout);
+        self.timers.set(Timer::Handshake, now + self.config.connect_timeout);
         // In 3.x a clean session is clean each time; in MQTT 5 only the first connection starts clean.
         self.clean_start = self.config.clean_start && !(self.established && version.has_properties());
         if !version.has_properties() {
@@ -218,6 +244,7 @@ impl Session {
                 + u64::from(connect.will.as_deref().is_some_and(has_properties));
         }
         let connect = self.connect(connect);
+        self.begin_authentication(connect.properties.authentication_method.clone());
         if let Err(what) = self.output.packet(&connect.into()) {
             self.close_with(ConnectionError::CannotConnect { version, what });
         }
@@ -225,17 +252,22 @@ impl Session {
 
     fn connect(&self, options: ConnectOptions) -> Connect {
         let config = &self.config;
+        let (authentication_method, authentication_data) =
+            options.authentication.map_or((None, None), |it| (Some(it.method), it.data));
         let properties = if options.version.has_properties() {
             ConnectProperties {
+                authentication_method,
+                authentication_data,
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
-                receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
+                receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
                 user_properties: options.user_properties,
                 ..ConnectProperties::default()
             }
         } else {
-            ConnectProperties::default()
+            // 3.x has no word for it, and without it nobody knows who the other is: CONNECT is not made.
+            ConnectProperties { authentication_method, authentication_data, ..ConnectProperties::default() }
         };
         Connect {
             version: options.version,
@@ -289,7 +321,7 @@ impl Session {
                 Ok(Some(Packet::Publish(publish))) if self.phase != Phase::Connecting => {
                     self.handle_publish(publish)
                 }
-                Ok(Some(packet)) => self.handle_packet(packet),
+                Ok(Some(packet)) => self.handle_packet(now, packet),
                 Err(error) => Err(ConnectionError::Malformed(error)),
             };
             if let Err(error) = done {
@@ -300,14 +332,15 @@ impl Session {
         self.finish_drain();
     }
 
-    fn handle_packet(&mut self, packet: Packet) -> Result<(), ConnectionError> {
+    fn handle_packet(&mut self, now: Instant, packet: Packet) -> Result<(), ConnectionError> {
         match packet {
             Packet::Disconnect(packet) if self.output.version.has_properties() => {
                 return self.handle_disconnect(*packet);
             }
             Packet::ConnAck(packet) if self.phase == Phase::Connecting => {
-                return self.handle_connack(*packet);
+                return self.handle_connack(now, *packet);
             }
+            Packet::Auth(packet) => return self.handle_auth(now, *packet),
             packet if self.phase == Phase::Connecting => {
                 return Err(ConnectionError::PeerMisbehaved(Misbehaviour::BeforeConnAck(
                     packet.packet_type(),
@@ -329,7 +362,6 @@ impl Session {
                 }
             }
             Packet::ConnAck(_) => return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SecondConnAck)),
-            Packet::Auth(_) => return Err(ConnectionError::PeerMisbehaved(Misbehaviour::UnexpectedAuth)),
             Packet::Connect(_)
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
@@ -343,7 +375,7 @@ impl Session {
         Ok(())
     }
 
-    fn handle_connack(&mut self, connack: ConnAck) -> Result<(), ConnectionError> {
+    fn handle_connack(&mut self, now: Instant, connack: ConnAck) -> Result<(), ConnectionError> {
         if connack.reason.is_error() {
             self.unanswered_connects -= 1;
             let ConnAck { reason, properties, .. } = connack;
@@ -355,10 +387,8 @@ impl Session {
             })));
         }
         let version = self.output.version;
-        // 3.1 cannot say; what it should have, it has.
-        let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
         let surprising = connack.session_present && !self.established;
-        if session_present && self.clean_start {
+        if connack.session_present && self.clean_start {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionPresentAfterCleanStart));
         }
         if surprising && self.config.strict_session_present {
@@ -369,16 +399,27 @@ impl Session {
         if !version.has_properties() {
             self.limits.receive_maximum = self.config.max_in_flight_3x.get();
         }
+        if let Some(connack) = self.authenticated(now, connack)? {
+            self.enter(connack);
+        }
+        Ok(())
+    }
+
+    /// Both sides accept the connection.
+    pub(crate) fn enter(&mut self, connack: ConnAck) {
+        let version = self.output.version;
+        // 3.1 cannot say; what it should have, it has.
+        let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
         if self.config.topic_aliases_out {
             let limits = &self.limits;
             self.output.aliases =
                 Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
         }
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
-            self.assigned = Some(Box::new(assigned.clone()));
+            self.rare.get_or_insert_default().assigned = Some(assigned.clone());
         }
-        self.timers.stop(Timer::ConnAck);
-        self.phase = Phase::Connected;
+        self.timers.stop(Timer::Handshake);
+        self.phase = if self.ended { Phase::Draining } else { Phase::Connected };
         self.arm_keep_alive();
         if session_present {
             self.outbound.resume();
@@ -394,16 +435,18 @@ impl Session {
         self.established = true;
         // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
-        self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
+        let limits = self.limits.clone();
+        let connected = Connected { version, session_present, limits, connack };
+        self.events.push_back(Event::Connected(Box::new(connected)));
         // 3.1 cannot say that it lost the session; asking again does no harm.
         if again && (!session_present || maybe_empty || version == Version::V3_1) {
             self.restore_subscriptions();
         }
-        while let Some(request) = self.requests.pending.pop_front() {
+        while !self.ended {
+            let Some(request) = self.requests.pending.pop_front() else { break };
             self.send_request(request);
         }
         // Messages follow when bytes are asked for: what is left of an expiry interval is then right.
-        Ok(())
     }
 
     fn handle_disconnect(&mut self, packet: Disconnect) -> Result<(), ConnectionError> {
@@ -425,7 +468,10 @@ impl Session {
                 continue;
             }
             match timer {
-                Timer::ConnAck => self.fail(ConnectionError::Timeout(Awaited::ConnAck)),
+                Timer::Handshake => {
+                    let awaited = self.awaited();
+                    self.fail(ConnectionError::Timeout(awaited));
+                }
                 Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
                 Timer::KeepAlive => {
                     // What was sent and received since the timer was set has moved it.
@@ -457,7 +503,7 @@ impl Session {
                     let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
                     self.timers.set(Timer::Expiry, next);
                 }
-                Timer::Drain => self.say_goodbye(),
+                Timer::Drain => self.leave(),
             }
         }
         // What ran out just now may have been due again already, as with a keep alive in a long pause.
@@ -473,28 +519,24 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        if self.phase == Phase::Draining {
-            // Nothing can be settled any more.
-            self.end();
-        }
         self.phase = Phase::Closed;
+        self.end_authentication(RequestError::NotConnected);
         self.timers.stop_connection();
         self.publish_deadlines.forget_departing();
         self.ping_queued = false;
         self.unread = 0;
-        self.goodbye = None;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
         self.output.open(self.output.version);
         self.limits = Limits::unknown();
         self.inbound.handle_close();
-        for operation in self.requests.handle_close(unanswered) {
+        for operation in self.requests.handle_close(unanswered, now + self.config.offline_timeout) {
             self.events.push_back(Event::Pong { operation, result: Err(RequestError::NotConnected) });
         }
         if self.ended {
             self.fail_pending();
         }
-        let reason = self.error.take().map_or(reason, |error| *error);
-        self.error_told = false;
+        self.timers.set(Timer::Request, self.requests.next_deadline());
+        let reason = self.take_error().unwrap_or(reason);
         self.events.push_back(Event::Disconnected(reason));
         self.handle_timeout(now);
     }
@@ -547,8 +589,14 @@ impl Session {
         if self.error_told {
             return None;
         }
-        self.error_told = self.error.is_some();
-        self.error.as_deref().cloned()
+        let error = self.rare.as_deref().and_then(|rare| rare.error.clone());
+        self.error_told = error.is_some();
+        error
+    }
+
+    fn take_error(&mut self) -> Option<ConnectionError> {
+        self.error_told = false;
+        self.rare.as_deref_mut().and_then(|rare| rare.error.take())
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` when there is nothing to wait for.

@@ -5,13 +5,16 @@
 
 mod scripted;
 
+mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
 mod events;
+mod hooks;
 mod keep_alive;
 mod publish;
 mod reconnect;
+mod state;
 mod streams;
 mod subscribe;
 mod system_calls;
