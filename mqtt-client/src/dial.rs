@@ -441,8 +441,16 @@ mod tests {
     #[test]
     fn an_error_is_bounded() {
         let name = &[
-            "1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:3", "1.1.1.1:4", "1.1.1.1:5", "1.1.1.1:6", "1.1.1.1:7", "1.1.1.1:8",
-            "1.1.1.1:9", "1.1.1.1:10",
+            "1.1.1.1:1",
+            "1.1.1.1:2",
+            "1.1.1.1:3",
+            "1.1.1.1:4",
+            "1.1.1.1:5",
+            "1.1.1.1:6",
+            "1.1.1.1:7",
+            "1.1.1.1:8",
+            "1.1.1.1:9",
+            "1.1.1.1:10",
         ];
         const PLAN: &[(&str, u64, Result<(), io::ErrorKind>)] = &[
             ("1.1.1.1:1", 0, REFUSED),
@@ -462,10 +470,9 @@ mod tests {
 
     #[test]
     fn a_name_without_addresses_is_told() {
-        for (name, text) in [
-            (&["unknown"][..], "name.example: no such host"),
-            (&[], "name.example: the name has no address"),
-        ] {
+        for (name, text) in
+            [(&["unknown"][..], "name.example: no such host"), (&[], "name.example: the name has no address")]
+        {
             let error = by_name(name, &[]).0.unwrap_err();
             assert_eq!((error.kind(), error.to_string().as_str()), (TransportErrorKind::Resolve, text));
         }

@@ -238,7 +238,10 @@ async fn another_server_is_used_once() {
     assert_eq!(server.connect().await.user_name.unwrap().as_str(), "user");
     server.send(refusal(ConnectReasonCode::UseAnotherServer, "other.example:99 third")).await;
     let dial = network.dial().await;
-    assert_eq!((dial.endpoint.to_string(), start.elapsed()), ("mqtt://other.example:99".into(), Duration::ZERO));
+    assert_eq!(
+        (dial.endpoint.to_string(), start.elapsed()),
+        ("mqtt://other.example:99".into(), Duration::ZERO)
+    );
     let mut server = dial.open();
     let connect = server.accept(false).await;
     assert_eq!((connect.user_name, connect.password), (None, None), "another host is not told who we are");
