@@ -15,7 +15,7 @@ pub struct Config {
     /// clean session is clean each time (MQTT 5 §3.1.2.4). Default: true.
     pub clean_start: bool,
     /// Seconds that the session outlives a connection (MQTT 5 §3.1.2.11.2). `None`: 3,600 while the client means to
-    /// come back, 0 after `disconnect()`. Default: `None`.
+    /// come back; after `disconnect()` 0, or, if the session is durable, 3,600 still. Default: `None`.
     pub session_expiry_interval: Option<u32>,
     /// Close the connection when the server has a session although there is none here yet [MQTT-3.2.2-4]. Default:
     /// false: a new `Session` without clean start is an empty, but existing, session.
@@ -59,6 +59,9 @@ pub struct Config {
     pub lost_qos1: LostSession,
     /// What to do with a QoS 2 message that was written when the server has lost the session. Default: in doubt.
     pub lost_qos2: LostSession,
+    /// Store what must outlive the process: [`Session::poll_store`](crate::Session::poll_store) then tells what, and
+    /// packets above QoS 0 leave when they are stored. Default: `None`, nothing is stored.
+    pub durable: Option<Box<Durable>>,
     /// Refuse a message with properties on a 3.x connection. Default: false: they are dropped and counted.
     pub refuse_properties_in_3x: bool,
 }
@@ -86,6 +89,7 @@ impl Default for Config {
             topic_aliases_out: true,
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,
+            durable: None,
             refuse_properties_in_3x: false,
         }
     }
@@ -175,6 +179,28 @@ pub enum LostSession {
     InDoubt,
 }
 
+/// How a session is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Durable {
+    /// What becomes of messages that the store could not take. Default: they fail.
+    pub when_store_fails: WhenStoreFails,
+    /// Time from the Unix epoch to the epoch of the session's [`Instant`](crate::Instant)s. With it, a message expires
+    /// when its time is over, also while no process runs; without it, the time between processes does not count.
+    /// Default: `None`.
+    pub epoch: Option<Duration>,
+}
+
+/// What becomes of messages above QoS 0 that were accepted, and that the store could not take. Either way no more are
+/// accepted until it works again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenStoreFails {
+    /// They fail as [`PublishError::Store`](crate::PublishError::Store).
+    #[default]
+    Fail,
+    /// They wait until the store works again, or are lost with the process.
+    Hold,
+}
+
 /// What one CONNECT says besides what [`Config`] holds for all: decided anew for each connection.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
@@ -235,8 +261,8 @@ pub struct DisconnectOptions {
     pub reason: DisconnectReasonCode,
     /// How long to wait until everything accepted is settled. Default: not at all.
     pub drain: Duration,
-    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
-    /// configuration says.
+    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: what the configuration
+    /// says, or 0 if it says nothing and the session is not durable.
     pub session_expiry_interval: Option<u32>,
     /// For people (MQTT 5).
     pub reason_string: Option<Utf8String>,

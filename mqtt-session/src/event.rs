@@ -1,5 +1,6 @@
 //! What a session takes from the application and what it tells it.
 
+use crate::StoreError;
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
 use crate::limits::Limits;
 use alloc::boxed::Box;
@@ -160,7 +161,7 @@ pub enum Event {
     Published {
         /// Which.
         operation: OperationId,
-        /// The key it was given.
+        /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
         /// Whether the server has taken it.
         result: Result<Settled, PublishError>,
@@ -208,6 +209,10 @@ pub enum Event {
     /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
     /// [`Published`](Self::Published). Without such messages it is not told.
     Unsettled(Unsettled),
+    /// The store could not take what is to be stored. What waits for it waits until it works again, or fails.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }

@@ -12,6 +12,7 @@
 
 use crate::event::AckToken;
 use crate::output::Output;
+use crate::storing::Answer;
 use crate::{InboundLimits, Message, Misbehaviour};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -289,7 +290,7 @@ impl Inbound {
     fn send_pubacks(&mut self, output: &mut Output) {
         while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            write_ack(output, PacketType::PubAck, packet_identifier, reason);
+            write_puback(output, packet_identifier, reason);
         }
     }
 
@@ -305,8 +306,11 @@ impl Inbound {
                 self.received.remove(packet_identifier);
             } else {
                 self.received.insert(packet_identifier, RECORDED);
+                if let Some(journal) = &mut output.journal {
+                    journal.put_received(packet_identifier);
+                }
             }
-            write_ack(output, PacketType::PubRec, packet_identifier, reason);
+            output.answer_when_stored(Answer::PubRec(packet_identifier, reason));
         }
     }
 
@@ -315,12 +319,14 @@ impl Inbound {
         if self.received.contains(packet_identifier, RECORDED) {
             self.received.remove(packet_identifier);
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            output.short_ack(PacketType::PubComp, packet_identifier);
-        } else if output.version.has_properties() {
-            let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
-            output.answer(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
+            if let Some(journal) = &mut output.journal {
+                journal.delete_received(packet_identifier);
+            }
+            output.answer_when_stored(Answer::PubComp(packet_identifier, PubRelReasonCode::Success));
         } else {
-            output.short_ack(PacketType::PubComp, packet_identifier);
+            // In 3.x there is no word for it.
+            let reason = PubRelReasonCode::PacketIdentifierNotFound;
+            output.answer_when_stored(Answer::PubComp(packet_identifier, reason));
         }
     }
 
@@ -339,6 +345,17 @@ impl Inbound {
         // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
         self.qos1.become_stale(|entry| entry.taken.is_none());
         self.qos2.become_stale(|entry| !entry.again);
+    }
+
+    /// An earlier process has acknowledged this QoS 2 message.
+    pub(crate) fn restore(&mut self, packet_identifier: PacketIdentifier) {
+        self.received.insert(packet_identifier, RECEIVED);
+        self.received.insert(packet_identifier, RECORDED);
+    }
+
+    /// QoS 2 identifiers whose PUBREC has left, or is about to.
+    pub(crate) fn recorded(&self) -> impl Iterator<Item = PacketIdentifier> + '_ {
+        self.received.iter(RECORDED)
     }
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
@@ -438,13 +455,11 @@ impl Earlier {
 }
 
 #[inline]
-fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier, reason: PubAckReasonCode) {
+fn write_puback(output: &mut Output, id: PacketIdentifier, reason: PubAckReasonCode) {
     if reason == PubAckReasonCode::Success || !output.version.has_properties() {
-        return output.short_ack(packet_type, id);
+        return output.short_ack(PacketType::PubAck, id);
     }
-    let ack = Ack::new(id, reason);
-    let packet = if packet_type == PacketType::PubAck { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
-    output.answer(&packet).expect("an acknowledgement with a reason code");
+    output.answer(&Packet::PubAck(Ack::new(id, reason))).expect("an acknowledgement with a reason code");
 }
 
 const RECEIVED: usize = 0;
@@ -473,6 +488,13 @@ impl IdSets {
             self.0.resize(word + 1, [0; 2]);
         }
         self.0[word][set] |= bit;
+    }
+
+    fn iter(&self, set: usize) -> impl Iterator<Item = NonZeroU16> + '_ {
+        (1..=u16::MAX)
+            .take(self.0.len() * 64)
+            .filter_map(NonZeroU16::new)
+            .filter(move |&id| self.contains(id, set))
     }
 
     /// From both.

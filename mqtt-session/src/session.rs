@@ -31,10 +31,11 @@ const SESSION_EXPIRY: u32 = 3600;
 ///
 /// Methods come in four kinds. **Getters** look. **Handlers** (`handle_*`) tell what happened outside. **Commands**
 /// say what the application wants. **Polls** (`poll_*`) tell what the caller must do or learn next. After every
-/// handler or command, drain the polls in this order: [`poll_transmit`](Self::poll_transmit) until it gives 0 (unless
-/// the socket is full), [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`, then
-/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket. Early and
-/// spurious calls do nothing.
+/// handler or command, drain the polls in this order: [`poll_store`](Self::poll_store) until `None` (if the session is
+/// durable) and [`poll_transmit`](Self::poll_transmit) (unless the socket is full), in turns until that gives 0;
+/// [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`; then
+/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket and the store.
+/// Early and spurious calls do nothing.
 ///
 /// ```text
 ///            handle_open            CONNACK 0
@@ -66,7 +67,8 @@ pub struct Session {
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
     pub(crate) requests: Requests,
-    pub(crate) publish_deadlines: Deadlines<(PacketIdentifier, OperationId)>,
+    /// There once a publish has a timeout.
+    pub(crate) publish_deadlines: Option<Box<Deadlines<(PacketIdentifier, OperationId)>>>,
     pub(crate) events: VecDeque<Event>,
     /// QoS 0 messages dropped and not reported yet.
     pub(crate) inbound_dropped: u32,
@@ -110,7 +112,7 @@ pub(crate) enum Phase {
 impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
-        Self {
+        let mut session = Self {
             rare: None,
             phase: Phase::Closed,
             established: false,
@@ -122,7 +124,7 @@ impl Session {
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             requests: Requests::default(),
-            publish_deadlines: Deadlines::default(),
+            publish_deadlines: None,
             events: VecDeque::new(),
             inbound_dropped: 0,
             timers: Timers::default(),
@@ -134,7 +136,11 @@ impl Session {
             next_operation: 1,
             counters: Counters::default(),
             config,
+        };
+        if session.config.durable.is_some() {
+            session.begin_journal();
         }
+        session
     }
 
     // ---- getters
@@ -421,18 +427,22 @@ impl Session {
         self.timers.stop(Timer::Handshake);
         self.phase = if self.ended { Phase::Draining } else { Phase::Connected };
         self.arm_keep_alive();
+        let again = self.established;
+        self.established = true;
         if session_present {
+            self.store_identity(Some(version));
             self.outbound.resume();
+            self.resume_stored();
         } else {
+            let flows = self.begin_incarnation(version);
             self.inbound.lose_session();
             for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
                 self.report(fate, Err(PublishError::InDoubt));
             }
+            self.forget_flows(flows);
             // Messages with an expiry may be back in the queue.
             self.expire_at(self.outbound.next_expiry());
         }
-        let again = self.established;
-        self.established = true;
         // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         let limits = self.limits.clone();
@@ -488,15 +498,19 @@ impl Session {
                 }
                 Timer::Request => self.expire_requests(now),
                 Timer::PublishTimeout => {
-                    while let Some((id, operation)) = self.publish_deadlines.expire(now) {
+                    while let Some((id, operation)) =
+                        self.publish_deadlines.as_mut().and_then(|deadlines| deadlines.expire(now))
+                    {
                         if let Some(fate) = self.outbound.give_up(id, operation) {
                             self.report(Fate { reported: false, ..fate }, Err(PublishError::Timeout));
                         }
                     }
-                    self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                    let next = self.publish_deadlines.as_ref().and_then(|deadlines| deadlines.next());
+                    self.timers.set(Timer::PublishTimeout, next);
                 }
                 Timer::Expiry => {
                     for outgoing in self.outbound.take_expired(now) {
+                        self.forget_queued(&outgoing);
                         self.report(outgoing.fate(), Err(PublishError::Expired));
                     }
                     // At most once a second: looking costs as much as the queue is long.
@@ -522,7 +536,9 @@ impl Session {
         self.phase = Phase::Closed;
         self.end_authentication(RequestError::NotConnected);
         self.timers.stop_connection();
-        self.publish_deadlines.forget_departing();
+        if let Some(deadlines) = &mut self.publish_deadlines {
+            deadlines.forget_departing();
+        }
         self.ping_queued = false;
         self.unread = 0;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
@@ -561,13 +577,12 @@ impl Session {
             self.arm_keep_alive();
         }
         self.requests_handed_out(now);
-        if let Some(timeout) = self.config.publish_timeout {
+        if let (Some(timeout), Some(deadlines)) = (self.config.publish_timeout, &mut self.publish_deadlines) {
             let upto = self.output.handed_out();
-            if self.publish_deadlines.handed_out(upto, now + timeout) {
+            if deadlines.handed_out(upto, now + timeout) {
                 let outbound = &self.outbound;
-                self.publish_deadlines
-                    .tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
-                self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                deadlines.tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
+                self.timers.set(Timer::PublishTimeout, deadlines.next());
             }
         }
         n
