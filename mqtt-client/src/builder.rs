@@ -257,8 +257,8 @@ impl Builder {
     /// may go to a server that is not in the list.
     #[cfg(feature = "tls")]
     fn trust_by_default(&mut self) {
-        let is_needed = self.before_connect.is_some()
-            || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
+        let is_needed =
+            self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
         if self.stack.tls.is_none() && is_needed {
             self.stack.tls = Some(Trust::new().build());
         }
@@ -275,7 +275,6 @@ impl Builder {
         }
         #[cfg(feature = "tls")]
         self.trust_by_default();
-        }
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
