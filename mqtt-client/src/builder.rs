@@ -253,6 +253,17 @@ impl Builder {
         self
     }
 
+    /// Reads the operating system's certificate authorities where TLS may be spoken and nothing was said about it. A hook
+    /// may go to a server that is not in the list.
+    #[cfg(feature = "tls")]
+    fn trust_by_default(&mut self) {
+        let is_needed =
+            self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
+        if self.stack.tls.is_none() && is_needed {
+            self.stack.tls = Some(Trust::new().build());
+        }
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
     ///
     /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
@@ -263,9 +274,7 @@ impl Builder {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         #[cfg(feature = "tls")]
-        if self.stack.tls.is_none() && self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls()) {
-            self.stack.tls = Some(Trust::new().build());
-        }
+        self.trust_by_default();
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),

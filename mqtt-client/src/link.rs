@@ -317,6 +317,8 @@ impl Link {
         match &self.phase {
             Phase::Handshaking(_) | Phase::Opening | Phase::Up => {
                 let error = match (error, &mut self.stage) {
+                    // What a handshake was waiting for says more than how the wait ended.
+                    (Some(_), Some(stage)) if !stage.is_open() => stage.end(),
                     (Some(error), _) => ConnectionError::Transport(error),
                     (None, None) => ConnectionError::ClosedByPeer,
                     (None, Some(stage)) => stage.end(),
@@ -596,88 +598,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
-    use martlet_session::Config;
-
-    fn link() -> Link {
-        Link::new(LinkConfig {
-            endpoints: vec![Endpoint::parse("mqtt://broker.example").unwrap()],
-            version: VersionChoice::Negotiate,
-            connect: ConnectOptions::new(Version::V5),
-            reconnect: Reconnect::default(),
-            prepare_timeout: None,
-            stack: StackConfig::default(),
-            dial_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
-            maximum_packet_size: 1 << 20,
-            seed: 1,
-        })
-    }
-
-    fn open(link: &mut Link, session: &mut Session, now: Instant) {
-        link.exchange(now, session);
-        assert!(link.poll_dial(now).is_some());
-        link.handle_dialed(now);
-        link.exchange(now, session);
-        let n = link.poll_wire(now).expect("a CONNECT").remaining();
-        link.handle_written(now, n);
-    }
-
-    fn accept(link: &mut Link, session: &mut Session, now: Instant) {
-        let mut connack = BytesMut::new();
-        let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
-        packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(now, &connack);
-        link.exchange(now, session);
-        assert!(session.is_connected());
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_epoch(Duration::from_secs(seconds))
-    }
-
-    /// A server that was restarting behind a load balancer closed twice without a byte, and was spoken to in 3.1.1 from
-    /// then on, although it had accepted MQTT 5 before.
-    #[test]
-    fn a_server_that_has_accepted_mqtt_5_is_not_asked_for_less_when_it_is_silent() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        open(&mut link, &mut session, at(0));
-        accept(&mut link, &mut session, at(0));
-        for n in 1..5 {
-            link.handle_eof(None);
-            link.exchange(at(100 * n), &mut session);
-            open(&mut link, &mut session, at(100 * n + 90));
-            assert_eq!(link.version(), Version::V5, "{n}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_never_answers_mqtt_5_is_asked_for_3_1_1_at_once() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        for expected in [Version::V5, Version::V5, Version::V3_1_1] {
-            open(&mut link, &mut session, at(0));
-            assert_eq!(link.version(), expected);
-            link.handle_eof(None);
-            link.exchange(at(0), &mut session);
-        }
-    }
-
-    /// A program that was busy for longer than the deadline lost a healthy connection: the deadline was judged before the
-    /// write was tried.
-    #[test]
-    fn a_write_that_is_due_can_still_be_made() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        open(&mut link, &mut session, at(0));
-        accept(&mut link, &mut session, at(0));
-        let topic = martlet_proto::TopicName::new("a").unwrap();
-        session.publish(at(0), martlet_session::Publish::new(topic, "b")).unwrap();
-        link.exchange(at(0), &mut session);
-        assert!(!link.is_write_due(at(9)) && link.is_write_due(at(30)));
-        let n = link.poll_wire(at(30)).unwrap().remaining();
-        link.handle_written(at(30), n);
-        link.exchange(at(30), &mut session);
-        assert!(session.is_connected());
-    }
-}
+mod tests;

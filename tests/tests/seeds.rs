@@ -12,6 +12,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("round_trip", fuzz::round_trip),
     ("topic", fuzz::topic),
     ("transport", fuzz_transport::transport),
+    ("url", fuzz::url),
 ];
 
 fn folder(name: &str) -> PathBuf {
