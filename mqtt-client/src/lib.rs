@@ -45,6 +45,7 @@ mod runtime;
 mod servers;
 mod shared;
 mod socket;
+mod stage;
 mod streams;
 mod subscription;
 mod wakers;
@@ -65,6 +66,7 @@ pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use runtime::{Network, Runtime, Timer};
 pub use socket::{Address, SocketOptions, Stream};
+pub use stage::StackConfig;
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
@@ -80,4 +82,8 @@ pub use martlet_session::{
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
     Settled, TransportError, TransportErrorKind, WhenFull,
 };
-pub use martlet_transport::{Endpoint, Scheme, UriError};
+#[cfg(feature = "tls")]
+pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
+pub use martlet_transport::{
+    Endpoint, Error as StackError, ErrorKind as StackErrorKind, ProxyUri, Scheme, UriError,
+};
