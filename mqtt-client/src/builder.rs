@@ -10,9 +10,11 @@ use crate::observer::{Observer, Trace};
 use crate::reconnect::{Reconnect, SplitMix};
 use crate::runtime::{Runtime, SocketOptions};
 use crate::shared::Shared;
+use crate::store::{DurableBuilder, Store};
 use martlet_proto::{BinaryData, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::Endpoint;
+use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -22,7 +24,9 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     endpoints: Vec<Endpoint>,
-    config: Config,
+    pub(crate) config: Config,
+    /// Clean start was set.
+    pub(crate) clean_start: bool,
     connect: ConnectOptions,
     version: VersionChoice,
     reconnect: Reconnect,
@@ -46,6 +50,7 @@ impl Client {
         Ok(Builder {
             endpoints: vec![Endpoint::parse(uri)?],
             config: Config::default(),
+            clean_start: false,
             connect: ConnectOptions::new(Version::V5),
             version: VersionChoice::Negotiate,
             reconnect: Reconnect::default(),
@@ -104,9 +109,11 @@ impl Builder {
         self
     }
 
-    /// Sets whether the first connection begins a new session. Default: true.
+    /// Sets whether the first connection begins a new session. Default: true, or false with a
+    /// [`store`](Self::store).
     pub fn clean_start(mut self, clean: bool) -> Self {
         self.config.clean_start = clean;
+        self.clean_start = true;
         self
     }
 
@@ -197,10 +204,28 @@ impl Builder {
         self
     }
 
+    /// Keeps the session in this store: what was published with QoS 1 and 2 and accepted, and what was received with
+    /// QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is stored. The client identifier is stored
+    /// too: one that is generated is so once for each store.
+    pub fn store(self, store: impl Store + 'static) -> DurableBuilder {
+        DurableBuilder { builder: self, store: Box::new(store) }
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
-    pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
+    pub fn build<R: Runtime + Unpin>(self, runtime: R) -> (Client, Driver<R>) {
+        let Ok(built) = self.build_session(runtime, true, |config| Ok::<_, Infallible>(Session::new(config)));
+        built
+    }
+
+    /// Makes them around this session; `is_new`: it needs a client identifier.
+    pub(crate) fn build_session<R: Runtime + Unpin, E>(
+        mut self,
+        runtime: R,
+        is_new: bool,
+        session: impl FnOnce(Config) -> Result<Session, E>,
+    ) -> Result<(Client, Driver<R>), E> {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
-        if !self.client_identifier {
+        if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         let hooks = Hooks::new(self.before_connect, self.authenticator);
@@ -213,9 +238,9 @@ impl Builder {
             dial_timeout: self.dial_timeout,
             seed: random.next(),
         });
-        let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
+        let shared = Arc::new(Shared::new(session(self.config)?, R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new), hooks))
+        Ok((client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new), hooks)))
     }
 }
 

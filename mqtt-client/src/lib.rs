@@ -42,6 +42,7 @@ mod reconnect;
 mod routes;
 mod runtime;
 mod shared;
+mod store;
 mod streams;
 mod subscription;
 mod wakers;
@@ -60,6 +61,9 @@ pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use runtime::{Runtime, SocketOptions, Timer};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
+pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
 pub use streams::Streams;
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
@@ -70,9 +74,10 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
-    DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
-    Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, WhenFull,
+    AuthMessage, Authentication, Awaited, BadRecord, Config, ConnectOptions, Connected, ConnectionError,
+    Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
+    OperationId, Publish as PublishMessage, PublishError, Quarantined, QueueLimits, RecordKey, Refusal,
+    RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session, Settled, StoreError, StoreErrorKind,
+    StoreOp, TransportError, TransportErrorKind, WhenFull, WhenStoreFails,
 };
 pub use martlet_transport::{Endpoint, UriError};

@@ -287,7 +287,7 @@ impl Inbound {
                     journal.put_received(packet_identifier);
                 }
             }
-            output.answer_when_stored(Answer::PubRec(packet_identifier, reason));
+            output.answer_when_stored(Answer::Received(packet_identifier, reason));
         }
     }
 
@@ -299,11 +299,11 @@ impl Inbound {
             if let Some(journal) = &mut output.journal {
                 journal.delete_received(packet_identifier);
             }
-            output.answer_when_stored(Answer::PubComp(packet_identifier, PubRelReasonCode::Success));
+            output.answer_when_stored(Answer::Complete(packet_identifier, PubRelReasonCode::Success));
         } else {
             // In 3.x there is no word for it.
             let reason = PubRelReasonCode::PacketIdentifierNotFound;
-            output.answer_when_stored(Answer::PubComp(packet_identifier, reason));
+            output.answer_when_stored(Answer::Complete(packet_identifier, reason));
         }
     }
 

@@ -217,6 +217,7 @@ impl Session {
         self.limits = Limits::unknown();
         self.ended = false;
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
+        self.store_identity(None);
         self.error = None;
         self.error_told = false;
         self.unread = 0;
@@ -411,6 +412,8 @@ impl Session {
         self.arm_keep_alive();
         let again = self.established;
         self.established = true;
+        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
+        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         if session_present {
             self.store_identity(Some(version));
             self.outbound.resume();
@@ -425,8 +428,6 @@ impl Session {
             // Messages with an expiry may be back in the queue.
             self.expire_at(self.outbound.next_expiry());
         }
-        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
-        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
         // 3.1 cannot say that it lost the session; asking again does no harm.
         if again && (!session_present || maybe_empty || version == Version::V3_1) {
