@@ -5,7 +5,9 @@ use crate::spent::set_waker;
 use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{SubAckReasonCode, TopicFilter, TopicName};
-use martlet_session::{Connected, ConnectionError, PublishError};
+use martlet_session::{
+    Connected, ConnectionError, OperationId, PublishError, Quarantined, Settled, StoreError,
+};
 use martlet_transport::Endpoint;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -56,6 +58,24 @@ pub enum ClientEvent {
     },
     /// A message whose receipt nobody holds was not settled.
     PublishFailed(PublishError),
+    /// What was found in the store; told once, before anything else.
+    Restored {
+        /// Messages of earlier clients that are still to be settled.
+        unsettled: Vec<OperationId>,
+        /// Records that cannot be used; they stay in the store, and are told again the next time.
+        quarantined: Vec<Quarantined>,
+    },
+    /// A message of an earlier client has come to its end.
+    Published {
+        /// Which, of those that were [`Restored`](Self::Restored).
+        operation: OperationId,
+        /// How.
+        result: Result<Settled, PublishError>,
+    },
+    /// The store could not take what is to be stored. It is tried again, with pauses of up to 10 s.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
 }
 
 /// The events of a client, from when it was made. A reader that falls 256 behind loses the oldest. Ends when the

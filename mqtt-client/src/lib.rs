@@ -49,6 +49,7 @@ mod socket;
 mod spent;
 mod stage;
 mod state;
+mod store;
 mod streams;
 mod subscription;
 mod wakers;
@@ -72,6 +73,9 @@ pub use runtime::{Network, Runtime, Timer};
 pub use socket::{Address, SocketOptions, Stream};
 pub use stage::StackConfig;
 pub use state::{ConnectionState, StateChanges};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
+pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription, Unsubscribe};
 
@@ -82,10 +86,12 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    Answer, AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError,
-    Details, DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
-    Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
+    Answer, AuthMessage, Authentication, Awaited, BadRecord, Config, ConnectOptions, Connected,
+    ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
+    LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
+    QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
+    Settled, StoreError, StoreErrorKind, StoreOp, TransportError, TransportErrorKind, Unsettled, WhenFull,
+    WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

@@ -243,6 +243,11 @@ impl State {
                 Event::Published { key: Some(key), result, .. } => {
                     self.completions.complete(key, result, wakers);
                 }
+                Event::Published { operation, key: None, result } if self.session.is_durable() => {
+                    self.events.push(&ClientEvent::Published { operation, result }, wakers);
+                }
+                Event::StoreFailed(error) => self.events.push(&ClientEvent::StoreFailed(error), wakers),
+                Event::StoreRecovered => self.events.push(&ClientEvent::StoreRecovered, wakers),
                 Event::Published { key: None, result: Err(error), .. } => {
                     self.events.push(&ClientEvent::PublishFailed(error), wakers);
                 }

@@ -400,7 +400,7 @@ impl Inbound {
                 }
             }
             let ack = self.qos2.acknowledgement(&entry, reason);
-            output.answer_when_stored(Answer::PubRec(ack));
+            output.answer_when_stored(Answer::Received(ack));
         }
     }
 
@@ -412,11 +412,11 @@ impl Inbound {
             if let Some(journal) = &mut output.journal {
                 journal.delete_received(packet_identifier);
             }
-            output.answer_when_stored(Answer::PubComp(packet_identifier, PubRelReasonCode::Success));
+            output.answer_when_stored(Answer::Complete(packet_identifier, PubRelReasonCode::Success));
         } else {
             // In 3.x there is no word for it.
             let reason = PubRelReasonCode::PacketIdentifierNotFound;
-            output.answer_when_stored(Answer::PubComp(packet_identifier, reason));
+            output.answer_when_stored(Answer::Complete(packet_identifier, reason));
         }
     }
 

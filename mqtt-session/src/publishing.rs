@@ -295,9 +295,9 @@ impl Session {
         match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
             Acked::Released => {
                 self.store_release(id);
-                self.output.answer_when_stored(Answer::PubRel(id));
+                self.output.answer_when_stored(Answer::Release(id));
             }
-            Acked::ReleasedAgain => self.output.answer_when_stored(Answer::PubRel(id)),
+            Acked::ReleasedAgain => self.output.answer_when_stored(Answer::Release(id)),
             _ => {
                 // Nobody waits here, but the server does.
                 self.counters.unexpected_acknowledgements += 1;

@@ -243,6 +243,7 @@ impl Session {
         self.limits = Limits::unknown();
         self.ended &= self.is_draining();
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
+        self.store_identity(None);
         self.take_error();
         self.unread = 0;
         self.last_sent = now;
@@ -436,6 +437,8 @@ impl Session {
         self.arm_keep_alive();
         let again = self.established;
         self.established = true;
+        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
+        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         if session_present {
             self.store_identity(Some(version));
             self.outbound.resume();
@@ -450,8 +453,6 @@ impl Session {
             // Messages with an expiry may be back in the queue.
             self.expire_at(self.outbound.next_expiry());
         }
-        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
-        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         let limits = self.limits.clone();
         let connected = Connected { version, session_present, limits, connack };
         self.events.push_back(Event::Connected(Box::new(connected)));

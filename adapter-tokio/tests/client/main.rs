@@ -17,6 +17,7 @@ mod keep_alive;
 mod publish;
 mod reconnect;
 mod state;
+mod store;
 mod streams;
 mod subscribe;
 mod system_calls;
