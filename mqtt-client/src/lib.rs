@@ -30,6 +30,7 @@ mod builder;
 mod client;
 mod clock;
 mod completions;
+mod dial;
 mod driver;
 mod error;
 mod events;
@@ -41,7 +42,11 @@ mod publish;
 mod reconnect;
 mod routes;
 mod runtime;
+mod servers;
 mod shared;
+mod socket;
+mod stage;
+mod state;
 mod streams;
 mod subscription;
 mod wakers;
@@ -50,6 +55,7 @@ pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
+pub use dial::{Dial, Target};
 pub use driver::Driver;
 pub use error::{AuthenticateError, ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
@@ -59,8 +65,11 @@ pub use message::Message;
 pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
-pub use runtime::{Runtime, SocketOptions, Timer};
-pub use streams::Streams;
+pub use runtime::{Network, Runtime, Timer};
+pub use socket::{Address, SocketOptions, Stream};
+pub use stage::StackConfig;
+pub use state::{ConnectionState, StateChanges};
+pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
 pub use martlet_proto::{
@@ -73,6 +82,10 @@ pub use martlet_session::{
     AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
     DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, WhenFull,
+    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
-pub use martlet_transport::{Endpoint, UriError};
+#[cfg(feature = "tls")]
+pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
+pub use martlet_transport::{
+    Endpoint, Error as StackError, ErrorKind as StackErrorKind, ProxyUri, Scheme, UriError,
+};

@@ -32,6 +32,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default: 10 s.
     pub request_timeout: Duration,
+    /// How long a SUBSCRIBE or UNSUBSCRIBE waits for a connection to leave on; it begins anew when the connection is
+    /// lost before the answer. A subscribe is then given up; an unsubscribe that could not leave goes its way when there
+    /// is a connection. Default: 60 s.
+    pub offline_timeout: Duration,
     /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight. Default: for ever.
     pub publish_timeout: Option<Duration>,
     /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
@@ -71,6 +75,7 @@ impl Default for Config {
             ping_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            offline_timeout: Duration::from_secs(60),
             publish_timeout: None,
             max_in_flight: NonZeroU16::new(100).expect("not zero"),
             max_in_flight_3x: NonZeroU16::new(20).expect("not zero"),

@@ -440,7 +440,7 @@ fn reading_goes_on_while_the_server_owes_us_anything() {
         ),
         (
             |peer| {
-                peer.session.ping(peer.now).expect("connected");
+                peer.session.ping().expect("connected");
                 peer.drain();
             },
             Packet::PingResp,
