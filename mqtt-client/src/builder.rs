@@ -1,6 +1,7 @@
 //! Everything that can be set before a client connects.
 
 use crate::client::Client;
+use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::link::{Link, LinkConfig, VersionChoice};
@@ -8,7 +9,7 @@ use crate::observer::{Observer, Trace};
 use crate::reconnect::{Reconnect, SplitMix};
 use crate::runtime::{Runtime, SocketOptions};
 use crate::shared::Shared;
-use martlet_proto::{BinaryData, Utf8String, Version, Will};
+use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, Session};
 use martlet_transport::Endpoint;
 use std::hash::{BuildHasher, RandomState};
@@ -29,6 +30,8 @@ pub struct Builder {
     seed: Option<u64>,
     client_identifier: bool,
     observer: Option<Box<dyn Observer + Send>>,
+    publish_defaults: PublishDefaults,
+    subscriptions: Vec<(TopicFilter, QoS)>,
 }
 
 impl Client {
@@ -49,6 +52,8 @@ impl Client {
             seed: None,
             client_identifier: false,
             observer: None,
+            publish_defaults: PublishDefaults::default(),
+            subscriptions: Vec::new(),
         })
     }
 }
@@ -77,8 +82,24 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConnectError::Setting`] when one is too long or the name holds U+0000.
-    pub fn credentials(mut self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+    pub fn credentials(self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+        self.user_name(user_name)?.password(password)
+    }
+
+    /// Sets the user name alone, as [`credentials`](Self::credentials) does.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long or holds U+0000.
+    pub fn user_name(mut self, user_name: &str) -> Result<Self, ConnectError> {
         self.connect.user_name = Some(setting("user name", Utf8String::try_from(user_name))?);
+        Ok(self)
+    }
+
+    /// Sets the password alone, as [`credentials`](Self::credentials) does; before MQTT 5 it needs a user name.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long.
+    pub fn password(mut self, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
         self.connect.password = Some(setting("password", BinaryData::try_from(password.as_ref()))?);
         Ok(self)
     }
@@ -144,6 +165,19 @@ impl Builder {
         self
     }
 
+    /// Changes what a publish uses when it does not say: a QoS, whether it is retained, and that for single topics.
+    pub fn publish_defaults(mut self, change: impl FnOnce(&mut PublishDefaults)) -> Self {
+        change(&mut self.publish_defaults);
+        self
+    }
+
+    /// Subscribes to these filters as soon as there is a connection, in one SUBSCRIBE. Their messages come to
+    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed).
+    pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
+        self.subscriptions.extend(subscriptions);
+        self
+    }
+
     /// Shows every packet to this observer.
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
@@ -164,7 +198,12 @@ impl Builder {
             dial_timeout: self.dial_timeout,
             seed: random.next(),
         });
-        let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
+        let defaults = Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
+        let shared = Shared::new(Session::new(self.config), R::now, self.drain, defaults.map(Box::new));
+        shared.subscribe_at_start(
+            self.subscriptions.into_iter().map(|(filter, qos)| Subscription::new(filter, qos)).collect(),
+        );
+        let shared = Arc::new(shared);
         let client = Client::new(Arc::clone(&shared));
         (client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new)))
     }

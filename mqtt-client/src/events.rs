@@ -4,7 +4,7 @@ use crate::shared::Shared;
 use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{SubAckReasonCode, TopicFilter};
-use martlet_session::{Connected, ConnectionError, PublishError};
+use martlet_session::{Connected, ConnectionError, PublishError, RequestError};
 use martlet_transport::Endpoint;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -32,6 +32,9 @@ pub enum ClientEvent {
         /// When the next attempt begins; `None`: there will be none.
         retry_in: Option<Duration>,
     },
+    /// The server has answered what the [builder](crate::Builder::subscriptions) subscribed to, or will not: a code for
+    /// each filter.
+    Subscribed(Result<Vec<(TopicFilter, SubAckReasonCode)>, RequestError>),
     /// Subscriptions were made again because the server had lost the session. What was refused is no longer
     /// subscribed to.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
