@@ -1,17 +1,21 @@
 //! Everything that can be set before a client connects.
 
+use crate::authenticator::Authenticator;
 use crate::client::Client;
 use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
+use crate::hooks::{Attempt, BeforeConnect, Hooks};
 use crate::link::{Link, LinkConfig, VersionChoice};
-use crate::observer::{Observer, Trace};
+use crate::observer::Observer;
 use crate::reconnect::{Reconnect, SplitMix};
-use crate::runtime::{Runtime, SocketOptions};
+use crate::runtime::Runtime;
 use crate::shared::Shared;
+use crate::socket::SocketOptions;
 use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
-use martlet_session::{Config, ConnectOptions, Session};
+use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::Endpoint;
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +36,9 @@ pub struct Builder {
     observer: Option<Box<dyn Observer + Send>>,
     publish_defaults: PublishDefaults,
     subscriptions: Vec<(TopicFilter, QoS)>,
+    before_connect: Option<BeforeConnect>,
+    hook_timeout: Duration,
+    authenticator: Option<Box<dyn Authenticator>>,
 }
 
 impl Client {
@@ -54,6 +61,9 @@ impl Client {
             observer: None,
             publish_defaults: PublishDefaults::default(),
             subscriptions: Vec::new(),
+            before_connect: None,
+            hook_timeout: Duration::from_secs(10),
+            authenticator: None,
         })
     }
 }
@@ -184,13 +194,53 @@ impl Builder {
         self
     }
 
+    /// Asks this hook before each attempt to connect: it may change where the attempt goes and what its CONNECT says, as
+    /// with a fresh token. It may await, but must not block; the driver polls it, outside its lock. An error counts as
+    /// a failed attempt; whether there is another is the hook's to say ([`GivenUp`]), and the reconnect policy's.
+    /// Default: none.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, ConnectError, GivenUp};
+    /// # async fn fresh_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let builder = Client::builder("mqtt://broker.example")?.before_connect(|mut attempt| async move {
+    ///     let token = fresh_token().await.map_err(GivenUp::for_now)?;
+    ///     attempt.set_credentials("device-7", token)?;
+    ///     Ok(attempt)
+    /// });
+    /// # Ok::<(), ConnectError>(())
+    /// ```
+    pub fn before_connect<F, A>(mut self, mut hook: F) -> Self
+    where
+        F: FnMut(Attempt) -> A + Send + 'static,
+        A: Future<Output = Result<Attempt, GivenUp>> + Send + 'static,
+    {
+        self.before_connect = Some(Box::new(move |attempt| Box::pin(hook(attempt))));
+        self
+    }
+
+    /// Sets how long hooks may take to prepare an attempt: [`before_connect`](Self::before_connect), and an
+    /// authenticator's first data. Default: 10 s.
+    pub fn hook_timeout(mut self, timeout: Duration) -> Self {
+        self.hook_timeout = timeout;
+        self
+    }
+
+    /// Authenticates by this method of enhanced authentication (MQTT 5 §4.12). A server that knows no MQTT 5 is not
+    /// connected to then. Default: none.
+    pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
+        self.authenticator = Some(Box::new(authenticator));
+        self
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
     pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
         if !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
-        let link = Link::new(LinkConfig {
+        let hooks = Hooks::new(self.before_connect, self.authenticator);
+        let mut link = Link::new(LinkConfig {
+            prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
             endpoints: self.endpoints,
             version: self.version,
             connect: self.connect,
@@ -204,8 +254,11 @@ impl Builder {
             self.subscriptions.into_iter().map(|(filter, qos)| Subscription::new(filter, qos)).collect(),
         );
         let shared = Arc::new(shared);
+        if let Some(observer) = self.observer {
+            link.set_observer(observer);
+        }
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new)))
+        (client, Driver::new(runtime, shared, link, self.socket, hooks))
     }
 }
 

@@ -183,7 +183,7 @@ impl Client {
         Disconnect { client: self, options: DisconnectOptions { drain, ..DisconnectOptions::default() } }
     }
 
-    async fn watch<T>(&self, mut look: impl FnMut(&mut State) -> Poll<T>) -> T {
+    pub(crate) async fn watch<T>(&self, mut look: impl FnMut(&mut State) -> Poll<T>) -> T {
         let mut watch = Watch { shared: self.shared(), id: None };
         poll_fn(|cx| {
             let mut state = watch.shared.lock();

@@ -2,7 +2,7 @@
 
 use crate::settings::SettingsError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
-use martlet_session::{ConnectionError, RequestError};
+use martlet_session::{ConnectionError, GivenUp, RequestError};
 use martlet_transport::UriError;
 
 /// Why there is no connection.
@@ -32,6 +32,25 @@ impl From<SettingsError> for ConnectError {
     fn from(error: SettingsError) -> Self {
         Self::Settings(Box::new(error))
     }
+}
+
+/// A hook that cannot set what it wants gives up.
+impl From<ConnectError> for GivenUp {
+    fn from(error: ConnectError) -> Self {
+        Self::for_good(error)
+    }
+}
+
+/// Why the client did not authenticate again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthenticateError {
+    /// The authenticator failed.
+    #[error(transparent)]
+    GivenUp(#[from] GivenUp),
+    /// It was not asked, or the connection ended before the answer.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 /// Why there is no subscription.

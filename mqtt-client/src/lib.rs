@@ -25,14 +25,17 @@
 //!
 //! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its operation: see each.
 
+mod authenticator;
 mod builder;
 mod client;
 mod clock;
 mod completions;
 mod defaults;
+mod dial;
 mod driver;
 mod error;
 mod events;
+mod hooks;
 mod link;
 mod message;
 mod observer;
@@ -40,27 +43,33 @@ mod publish;
 mod reconnect;
 mod routes;
 mod runtime;
+mod servers;
 pub mod settings;
 mod shared;
+mod socket;
 mod streams;
 mod subscription;
 mod wakers;
 
+pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
 pub use defaults::{PublishDefaults, TopicDefaults};
+pub use dial::{Dial, Target};
 pub use driver::Driver;
-pub use error::{ConnectError, SubscribeError};
+pub use error::{AuthenticateError, ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
+pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::Message;
 pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
-pub use runtime::{Runtime, SocketOptions, Timer};
+pub use runtime::{Network, Runtime, Timer};
 pub use settings::{Settings, SettingsError};
-pub use streams::Streams;
+pub use socket::{Address, SocketOptions, Stream};
+pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
 pub use martlet_proto::{
@@ -70,8 +79,9 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    Awaited, Config, ConnectOptions, Connected, ConnectionError, Details, DropQos0, Farewell, InboundLimits,
-    Instant, Limits, LostSession, Misbehaviour, Publish as PublishMessage, PublishError, QueueLimits,
-    Refusal, RequestError, SendBuffer, Session, Settled, TransportError, TransportErrorKind, WhenFull,
+    AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
+    DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
+    Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
+    Settled, TransportError, TransportErrorKind, WhenFull,
 };
-pub use martlet_transport::{Endpoint, UriError};
+pub use martlet_transport::{Endpoint, Scheme, UriError};

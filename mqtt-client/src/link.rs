@@ -8,12 +8,19 @@
 //!      └── retry ─────── Lost ◄────────────────────────────────────────────┴─────────────────────────┘
 //!                          └── final error, budget spent, disconnect() ──► Stopped
 //! ```
+//!
+//! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
+use crate::dial::Target;
+use crate::hooks::Attempt;
+use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
+use crate::servers::{End, Servers};
 use bytes::{Buf, BytesMut};
-use martlet_proto::{ConnectReasonCode, Version};
+use martlet_proto::Version;
 use martlet_session::{
-    ConnectOptions, ConnectionError, Instant, SendBuffer, Session, TransportError, TransportErrorKind,
+    Awaited, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
+    TransportErrorKind,
 };
 use martlet_transport::Endpoint;
 use std::time::Duration;
@@ -43,6 +50,8 @@ pub struct LinkConfig {
     pub version: VersionChoice,
     /// What each CONNECT says; its version is set by the link, its credentials by the endpoint when that has any.
     pub connect: ConnectOptions,
+    /// Whether each attempt is prepared first, with [`Link::poll_prepare`], and how long that may take.
+    pub prepare_timeout: Option<Duration>,
     /// When to try again.
     pub reconnect: Reconnect,
     /// How long resolving a name and opening a socket may take in all.
@@ -58,9 +67,13 @@ pub struct LinkConfig {
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    servers: Vec<Server>,
-    current: usize,
+    servers: Servers,
     backoff: Backoff,
+    /// Which attempt since the last connection this is, or the next will be.
+    attempt: u32,
+    last_error: Option<ConnectionError>,
+    /// This attempt, as the application has prepared it.
+    prepared: Option<Box<Attempt>>,
     phase: Phase,
     input: BytesMut,
     /// Bytes have come since the last exchange.
@@ -75,24 +88,15 @@ pub struct Link {
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
     connected: bool,
+    trace: Option<Trace>,
     events: std::collections::VecDeque<LinkEvent>,
-}
-
-/// What is remembered of a server, as long as the process lives.
-#[derive(Debug, Clone, Copy, Default)]
-struct Server {
-    speaks_3_1_1: bool,
-    /// It has accepted MQTT 5: when it is silent later, that is not for the version.
-    speaks_5: bool,
-    /// Connections in a row that ended after CONNECT without a byte.
-    silent: u32,
-    /// Try 3.1.1 next, for one connection.
-    try_3_1_1: bool,
 }
 
 #[derive(Debug)]
 enum Phase {
     Waiting(Instant),
+    /// The application prepares the attempt.
+    Preparing(Instant),
     /// `poll_dial` has not been asked yet.
     Dial,
     Dialing(Instant),
@@ -127,11 +131,12 @@ impl Link {
     /// # Panics
     /// Without an endpoint.
     pub fn new(config: LinkConfig) -> Self {
-        assert!(!config.endpoints.is_empty(), "a link needs an endpoint");
         Self {
-            servers: vec![Server::default(); config.endpoints.len()],
-            current: 0,
+            servers: Servers::new(config.endpoints.clone(), config.version),
             backoff: Backoff::new(config.reconnect, config.seed),
+            attempt: 1,
+            last_error: None,
+            prepared: None,
             phase: Phase::Dial,
             input: BytesMut::new(),
             fresh: false,
@@ -142,9 +147,15 @@ impl Link {
             write_deadline: None,
             write_timeout: None,
             connected: false,
+            trace: None,
             events: std::collections::VecDeque::new(),
             config,
         }
+    }
+
+    /// Shows every packet to `observer`.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
+        self.trace = Some(Trace::new(observer));
     }
 
     // ---- getters
@@ -160,6 +171,11 @@ impl Link {
     /// Whether there should be a socket; when it turns false, drop it.
     pub fn has_socket(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::Up | Phase::Closing { .. })
+    }
+
+    /// Whether the application is preparing an attempt; when it turns false, its answer is not wanted any more.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.phase, Phase::Preparing(_))
     }
 
     /// Whether a dial is under way; when it turns false, drop it.
@@ -180,15 +196,28 @@ impl Link {
 
     /// The version that the current connection speaks.
     pub fn version(&self) -> Version {
-        let server = self.servers[self.current];
-        match self.config.version {
-            VersionChoice::Fixed(version) => version,
-            VersionChoice::Negotiate if server.speaks_3_1_1 || server.try_3_1_1 => Version::V3_1_1,
-            VersionChoice::Negotiate => Version::V5,
-        }
+        self.servers.version()
+    }
+
+    /// Whether the socket has taken everything.
+    pub fn is_flushed(&self) -> bool {
+        self.output.is_empty()
     }
 
     // ---- handlers
+
+    /// The attempt that [`poll_prepare`](Self::poll_prepare) gave is ready, or there will be none.
+    pub fn handle_prepared(&mut self, attempt: Result<Attempt, GivenUp>) {
+        if self.is_preparing() {
+            self.phase = match attempt {
+                Ok(attempt) => {
+                    self.prepared = Some(Box::new(attempt));
+                    Phase::Dial
+                }
+                Err(why) => Phase::Lost(ConnectionError::GivenUp(why)),
+            };
+        }
+    }
 
     /// The socket that [`poll_dial`](Self::poll_dial) asked for is open.
     pub fn handle_dialed(&mut self) {
@@ -205,9 +234,12 @@ impl Link {
     }
 
     /// Bytes have come from the socket.
-    pub fn handle_wire(&mut self, bytes: &[u8]) {
+    pub fn handle_wire(&mut self, now: Instant, bytes: &[u8]) {
         if self.is_closing() {
             return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.received(now, bytes);
         }
         self.input.extend_from_slice(bytes);
         self.fresh = true;
@@ -226,11 +258,14 @@ impl Link {
 
     /// The socket has taken `n` bytes of what [`poll_wire`](Self::poll_wire) gave.
     pub fn handle_written(&mut self, now: Instant, n: usize) {
+        if let Some(trace) = &mut self.trace {
+            trace.sent(now, &self.output, n);
+        }
         self.output.advance(n);
         if n > 0 {
             self.spoke = true;
             self.write_deadline =
-                self.write_timeout.filter(|_| !self.output.is_empty()).map(|timeout| now + timeout);
+                self.write_timeout.filter(|_| !self.is_flushed()).map(|timeout| now + timeout);
         }
     }
 
@@ -238,6 +273,9 @@ impl Link {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
             Phase::Waiting(at) if *at <= now => self.phase = Phase::Dial,
+            Phase::Preparing(deadline) if *deadline <= now => {
+                self.phase = Phase::Lost(ConnectionError::Timeout(Awaited::Preparation));
+            }
             Phase::Dialing(deadline) if *deadline <= now => {
                 let text = format!("no connection to {} in {:?}", self.endpoint(), self.config.dial_timeout);
                 let error = TransportError::new(TransportErrorKind::ConnectTimeout, text);
@@ -286,10 +324,7 @@ impl Link {
         if session.is_connected() && !self.connected {
             self.connected = true;
             self.backoff.connected(now);
-            let version = self.version();
-            let server = &mut self.servers[self.current];
-            server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5;
-            server.speaks_5 |= version == Version::V5;
+            self.servers.accepted();
             let has_keep_alive = session.limits().keep_alive > 0;
             self.write_timeout = has_keep_alive.then_some(session.config().ping_timeout);
         }
@@ -319,14 +354,14 @@ impl Link {
     }
 
     fn open(&mut self, now: Instant, session: &mut Session) {
-        let mut connect = self.config.connect.clone();
-        connect.version = self.version();
-        let endpoint = self.endpoint();
-        if endpoint.user_name().is_some() || endpoint.password().is_some() {
-            // Checked by `Endpoint::parse`.
-            connect.user_name = endpoint.user_name().and_then(|name| name.try_into().ok());
-            connect.password = endpoint.password().and_then(|password| password.try_into().ok());
+        if let Some(trace) = &mut self.trace {
+            trace.open(self.servers.version());
         }
+        let mut connect = match self.prepared.take() {
+            Some(attempt) => attempt.into_options(),
+            None => self.servers.connect(&self.config.connect),
+        };
+        connect.version = self.servers.version();
         self.phase = Phase::Up;
         session.handle_open(now, connect);
     }
@@ -350,14 +385,13 @@ impl Link {
         session.handle_close(now, error.clone());
         let retry_in = if session.is_ended() {
             None
-        } else if self.fall_back(&error) {
-            Some(Duration::ZERO)
         } else {
-            let servers_left = self.current + 1 < self.servers.len();
-            let retry_in = self.backoff.failed(now, &error, servers_left);
-            self.current = (self.current + 1) % self.servers.len();
-            retry_in
+            let end = End { error: &error, spoke: self.spoke, heard: self.heard };
+            self.servers.ended(now, &end, &mut self.backoff)
         };
+        self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };
+        self.last_error = Some(error.clone());
+        self.prepared = None;
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.input = BytesMut::new();
         self.output = SendBuffer::new();
@@ -376,22 +410,6 @@ impl Link {
         self.events.push_back(LinkEvent::Disconnected { error, retry_in });
     }
 
-    /// Whether to try this server again at once with 3.1.1.
-    fn fall_back(&mut self, error: &ConnectionError) -> bool {
-        if self.config.version != VersionChoice::Negotiate || self.version() != Version::V5 {
-            self.servers[self.current].try_3_1_1 = false;
-            return false;
-        }
-        let server = &mut self.servers[self.current];
-        let refused = matches!(error, ConnectionError::Refused(refusal)
-            if refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion);
-        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard && !server.speaks_5;
-        server.silent = if silent { server.silent + 1 } else { 0 };
-        server.try_3_1_1 = refused || server.silent >= 2;
-        // Once silent, the same is asked again at once; twice, with the older version.
-        refused || silent
-    }
-
     // ---- commands
 
     /// Stops dialling: for when the session was told to disconnect while there is no connection.
@@ -405,17 +423,31 @@ impl Link {
 
     // ---- polls
 
-    /// Open a socket to this endpoint now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
+    /// Prepare this attempt to connect now, where the configuration says so, and tell the end with
+    /// [`handle_prepared`](Self::handle_prepared).
+    #[must_use = "the link waits for the attempt"]
+    pub fn poll_prepare(&mut self, now: Instant) -> Option<Attempt> {
+        let timeout = self.config.prepare_timeout?;
+        if !matches!(self.phase, Phase::Dial) || self.prepared.is_some() {
+            return None;
+        }
+        self.phase = Phase::Preparing(now + timeout);
+        let connect = self.servers.connect(&self.config.connect);
+        Some(Attempt::new(self.attempt, self.last_error.clone(), self.servers.endpoint().clone(), connect))
+    }
+
+    /// Open a socket to this target now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
-    pub fn poll_dial(&mut self, now: Instant) -> Option<&Endpoint> {
-        if !matches!(self.phase, Phase::Dial) {
+    pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
+        let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
+        if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
         }
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
-        let endpoint = self.config.endpoints[self.current].clone();
-        self.events.push_back(LinkEvent::Connecting(endpoint));
-        Some(self.endpoint())
+        let endpoint = self.endpoint().clone();
+        self.events.push_back(LinkEvent::Connecting(endpoint.clone()));
+        Some(Target::new(endpoint, None))
     }
 
     /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written).
@@ -433,21 +465,25 @@ impl Link {
     #[must_use = "wait for it besides the socket"]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting(at) | Phase::Dialing(at) | Phase::Closing { deadline: at, .. } => Some(at),
+            Phase::Waiting(at)
+            | Phase::Preparing(at)
+            | Phase::Dialing(at)
+            | Phase::Closing { deadline: at, .. } => Some(at),
             Phase::Up => self.write_deadline,
             _ => None,
         }
     }
 
+    /// Where this attempt goes.
     fn endpoint(&self) -> &Endpoint {
-        &self.config.endpoints[self.current]
+        self.prepared.as_deref().map_or_else(|| self.servers.endpoint(), Attempt::endpoint)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_proto::{ConnAck, Packet};
+    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
     use martlet_session::Config;
 
     fn link() -> Link {
@@ -456,6 +492,7 @@ mod tests {
             version: VersionChoice::Negotiate,
             connect: ConnectOptions::new(Version::V5),
             reconnect: Reconnect::default(),
+            prepare_timeout: None,
             dial_timeout: Duration::from_secs(10),
             seed: 1,
         })
@@ -474,7 +511,7 @@ mod tests {
         let mut connack = BytesMut::new();
         let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
         packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(&connack);
+        link.handle_wire(now, &connack);
         link.exchange(now, session);
         assert!(session.is_connected());
     }

@@ -1,6 +1,7 @@
 //! What handles and the driver share: the session, the routes, and who waits for what; all under one mutex that is
 //! never held across a system call, user code or a wake-up.
 
+use crate::authenticator::{Authenticating, Task};
 use crate::completions::Completions;
 use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
@@ -37,6 +38,7 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     pub(crate) completions: Completions,
     pub(crate) events: Subscribers,
+    pub(crate) authenticating: Authenticating,
     /// The connection as it is; `None` while there is none.
     pub(crate) connected: Option<Arc<Connected>>,
     /// Why there will be no connection any more.
@@ -105,6 +107,7 @@ impl Shared {
             routes: Routes::default(),
             completions: Completions::default(),
             events: Subscribers::default(),
+            authenticating: Authenticating::default(),
             connected: None,
             terminated: None,
             drain,
@@ -242,7 +245,16 @@ impl State {
                 Event::Disconnected(_) => {
                     // The link tells it, with what comes next.
                     self.connected = None;
+                    self.forget_authentication(RequestError::NotConnected, wakers);
                     self.notify_watchers(wakers);
+                }
+                Event::AuthChallenge(message) => self.authenticating.ask(Task::Answer(message)),
+                Event::Authenticated(message) => self.authenticating.ask(Task::Accept(message)),
+                Event::Reauthenticated { result: Ok(message), .. } => {
+                    self.authenticating.ask(Task::AcceptAgain(message));
+                }
+                Event::Reauthenticated { result: Err(error), .. } => {
+                    self.forget_authentication(error, wakers);
                 }
                 Event::Resubscribed(reasons) => {
                     for (filter, _) in reasons.iter().filter(|(_, reason)| reason.is_error()) {
@@ -278,6 +290,7 @@ impl State {
         self.dispatch(wakers);
         self.connected = None;
         self.terminated = Some(error);
+        self.forget_authentication(RequestError::Closed, wakers);
         self.completions.fail_all(wakers);
         self.routes.end(wakers);
         self.events.end(wakers);
@@ -339,7 +352,7 @@ impl State {
         self.flushed = flushed;
     }
 
-    fn notify_watchers(&mut self, wakers: &mut Wakers) {
+    pub(crate) fn notify_watchers(&mut self, wakers: &mut Wakers) {
         for (_, waker) in std::mem::take(&mut self.watchers) {
             wakers.push(waker);
         }

@@ -2,7 +2,7 @@
 
 use crate::session::Phase;
 use crate::timers::Timer;
-use crate::{ConnectionError, DisconnectOptions, Instant, Limits, PublishError, Session};
+use crate::{ConnectionError, DisconnectOptions, Instant, Limits, PublishError, RequestError, Session};
 use alloc::boxed::Box;
 use martlet_proto::{Disconnect, DisconnectReasonCode, Packet};
 
@@ -29,7 +29,7 @@ impl Session {
                 self.end();
                 self.close_with(ConnectionError::ClosedHere);
             }
-            Phase::Connecting => {
+            Phase::Connecting | Phase::Accepting => {
                 // A server that has the CONNECT would publish the will if it did not hear goodbye.
                 self.goodbye = Some(Box::new(options));
                 self.say_goodbye();
@@ -101,6 +101,7 @@ impl Session {
         self.timers.stop(Timer::PublishTimeout);
         self.publish_deadlines.clear();
         self.fail_pending();
+        self.end_authentication(RequestError::Closed);
     }
 
     /// The connection cannot go on; MQTT 5 tells the server why.

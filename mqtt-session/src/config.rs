@@ -26,7 +26,9 @@ pub struct Config {
     pub keep_alive_margin: Option<Duration>,
     /// How long after a PINGREQ became due something must have arrived. Default: 10 s.
     pub ping_timeout: Duration,
-    /// How long after the transport is up the CONNACK must have arrived. Default: 10 s.
+    /// How long after the transport is up the CONNACK must have arrived. With enhanced authentication each step has
+    /// this long, those of the server and those of the application; it counts from when the step became due. Default:
+    /// 10 s.
     pub connect_timeout: Duration,
     /// How long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default: 10 s.
     pub request_timeout: Duration,
@@ -187,14 +189,32 @@ pub struct ConnectOptions {
     pub password: Option<BinaryData>,
     /// What the server publishes when the connection breaks.
     pub will: Option<Box<Will>>,
+    /// Enhanced authentication (MQTT 5 §4.12). In 3.x, which has none, no connection is made then.
+    pub authentication: Option<Box<Authentication>>,
     /// Name-value pairs of the users' own (MQTT 5).
     pub user_properties: UserProperties,
+}
+
+/// How a CONNECT begins an enhanced authentication (MQTT 5 §3.1.2.11.9). `Debug` shows the length of the data only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// The name of the method, such as `SCRAM-SHA-256`. It stays the same as long as the connection lasts.
+    pub method: Utf8String,
+    /// The first data of the method, if it begins with the client.
+    pub data: Option<BinaryData>,
 }
 
 impl ConnectOptions {
     /// This version, no credentials, no will.
     pub fn new(version: Version) -> Self {
-        Self { version, user_name: None, password: None, will: None, user_properties: UserProperties::new() }
+        Self {
+            version,
+            user_name: None,
+            password: None,
+            will: None,
+            authentication: None,
+            user_properties: UserProperties::new(),
+        }
     }
 }
 
@@ -205,6 +225,7 @@ impl core::fmt::Debug for ConnectOptions {
             .field("user_name", &self.user_name)
             .field("password", &self.password)
             .field("will", &self.will)
+            .field("authentication", &self.authentication)
             .finish_non_exhaustive()
     }
 }

@@ -34,13 +34,16 @@ pub enum ConnectionError {
     /// The server sent a packet that it may not send, or not now.
     #[error("the server broke the protocol: {0}")]
     PeerMisbehaved(Misbehaviour),
-    /// The server did not answer in time.
-    #[error("no {0} from the server in time")]
+    /// The server, or the application in its place, did not answer in time.
+    #[error("no {0} in time")]
     Timeout(Awaited),
     /// The server sent more of QoS 1 and 2 than the limits of what waits here allow; all of it is resent after a
     /// reconnect.
     #[error("more messages than the limits allow wait to be taken; take them faster or raise the limits")]
     InboundOverrun,
+    /// The application would not go on: its own code that prepares connections or authenticates said so.
+    #[error("{0}")]
+    GivenUp(GivenUp),
     /// What the CONNECT should say has no spelling in the version of the connection.
     #[error("cannot connect with {version}: {what}")]
     CannotConnect {
@@ -56,10 +59,11 @@ pub enum ConnectionError {
 #[error("{text}")]
 pub struct TransportError {
     kind: TransportErrorKind,
+    permanent: bool,
     text: Arc<str>,
 }
 
-/// Where the network failed.
+/// Where the network, or what lies between it and MQTT, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
@@ -73,17 +77,67 @@ pub enum TransportErrorKind {
     Io,
     /// The peer took no bytes for too long.
     WriteTimeout,
+    /// The socket was open, but not all that lies between it and MQTT in time.
+    HandshakeTimeout,
+    /// The proxy failed or refused.
+    Proxy,
+    /// TLS failed, but not over a certificate.
+    Tls,
+    /// The server's certificate is not accepted here.
+    Certificate,
+    /// The server does not accept our certificate, or wants one and there is none.
+    ClientCertificate,
+    /// WebSocket failed, or was refused.
+    WebSocket,
+    /// What was asked for cannot be done at all.
+    Configuration,
 }
 
 impl TransportError {
     /// With this text for people: lower case, without a full stop, without secrets.
     pub fn new(kind: TransportErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, text: Arc::from(text.into()) }
+        Self { kind, permanent: false, text: Arc::from(text.into()) }
+    }
+
+    /// The same, of an error that stays until somebody changes something: trying again would be for nothing.
+    #[must_use]
+    pub fn permanent(self) -> Self {
+        Self { permanent: true, ..self }
+    }
+
+    /// Whether trying again would be for nothing.
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
     }
 
     /// Where it failed.
     pub fn kind(&self) -> TransportErrorKind {
         self.kind
+    }
+}
+
+/// Why the application would not connect, or not stay connected: the words of its own code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct GivenUp {
+    text: Arc<str>,
+    is_final: bool,
+}
+
+impl GivenUp {
+    /// This time only: a later attempt may do better. The words come without secrets.
+    pub fn for_now(why: impl core::fmt::Display) -> Self {
+        Self { text: Arc::from(alloc::format!("{why}")), is_final: false }
+    }
+
+    /// For good: trying again would not help. The words come without secrets.
+    pub fn for_good(why: impl core::fmt::Display) -> Self {
+        Self { text: Arc::from(alloc::format!("{why}")), is_final: true }
+    }
+
+    /// Whether trying again would not help.
+    pub fn is_final(&self) -> bool {
+        self.is_final
     }
 }
 
@@ -172,9 +226,16 @@ pub enum Misbehaviour {
     /// A session expiry interval in the server's DISCONNECT [MQTT-3.14.2-2].
     #[error("a session expiry interval in a server's DISCONNECT")]
     SessionExpiryInDisconnect,
-    /// AUTH without an authentication method in the CONNECT [MQTT-4.12.0-6].
-    #[error("AUTH without enhanced authentication")]
+    /// AUTH without an authentication method in the CONNECT [MQTT-4.12.0-6], or when it was not the server's turn.
+    #[error("AUTH out of turn, or without enhanced authentication")]
     UnexpectedAuth,
+    /// AUTH or CONNACK with another authentication method than the CONNECT, or CONNACK without it [MQTT-4.12.0-5]
+    /// [MQTT-4.12.0-6].
+    #[error("the authentication method is not that of the CONNECT")]
+    AuthenticationMethod,
+    /// A CONNACK of success while the server's own challenge waits for its answer.
+    #[error("CONNACK before the challenge was answered")]
+    ConnAckBeforeAnswer,
 }
 
 /// What was waited for.
@@ -185,13 +246,22 @@ pub enum Awaited {
     ConnAck,
     /// Any byte after a PINGREQ.
     PingResp,
+    /// The server's next step when authenticating again.
+    Auth,
+    /// The application's step: its answer to a challenge, or whether it accepts the server.
+    Authenticator,
+    /// What the application does before an attempt to connect.
+    Preparation,
 }
 
 impl core::fmt::Display for Awaited {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::ConnAck => "CONNACK",
-            Self::PingResp => "PINGRESP",
+            Self::ConnAck => "CONNACK from the server",
+            Self::PingResp => "PINGRESP from the server",
+            Self::Auth => "AUTH from the server",
+            Self::Authenticator => "answer to the server's authentication",
+            Self::Preparation => "preparation of the connection",
         })
     }
 }
@@ -207,7 +277,7 @@ impl ConnectionError {
             Self::PeerMisbehaved(Misbehaviour::TopicAlias(_)) => Some(Code::TopicAliasInvalid),
             Self::PeerMisbehaved(_) => Some(Code::ProtocolError),
             Self::InboundOverrun => Some(Code::QuotaExceeded),
-            Self::Timeout(_) => Some(Code::UnspecifiedError),
+            Self::Timeout(_) | Self::GivenUp(_) => Some(Code::UnspecifiedError),
             Self::ClosedHere
             | Self::ClosedByPeer
             | Self::Transport(_)
@@ -297,7 +367,7 @@ pub enum PublishError {
     Timeout,
 }
 
-/// Why a subscribe, unsubscribe or ping failed as a whole.
+/// Why a subscribe, unsubscribe, ping or re-authentication failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -310,7 +380,7 @@ pub enum RequestError {
     /// The client is disconnecting or has disconnected.
     #[error("the client has disconnected")]
     Closed,
-    /// There is no connection to ping on, or it ended before the answer.
+    /// There is no connection to ask on, or it ended before the answer.
     #[error("not connected")]
     NotConnected,
     /// All packet identifiers, or all room for requests, are in use.
@@ -330,4 +400,7 @@ pub enum RequestError {
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
+    /// There is no challenge of the server to answer; the connection may be gone.
+    #[error("there is no challenge to answer")]
+    NoChallenge,
 }

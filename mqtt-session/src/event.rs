@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
-    ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS, SubAckReasonCode,
-    Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode, UserProperties,
-    Version,
+    BinaryData, ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS,
+    SubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode,
+    UserProperties, Utf8String, Version,
 };
 
 /// Names one publish, subscribe, unsubscribe or ping of a session. Never reused.
@@ -185,6 +185,20 @@ pub enum Event {
         /// Whether.
         result: Result<(), RequestError>,
     },
+    /// The server asks for the next step of enhanced authentication (MQTT 5 §4.12): answer it with
+    /// [`authenticate`](crate::Session::authenticate).
+    AuthChallenge(Box<AuthMessage>),
+    /// The server accepts the connection after enhanced authentication, with these last words. Nothing else is sent or
+    /// read before [`accept_server`](crate::Session::accept_server), or
+    /// [`give_up`](crate::Session::give_up) where the server's proof is wrong.
+    Authenticated(Box<AuthMessage>),
+    /// A re-authentication has ended. When the server's proof is wrong, [`give_up`](crate::Session::give_up).
+    Reauthenticated {
+        /// Which.
+        operation: OperationId,
+        /// The server's last words. It fails with the connection only.
+        result: Result<Box<AuthMessage>, RequestError>,
+    },
     /// Subscriptions were made again because the server had lost the session; the codes are the server's, or follow
     /// from what its CONNACK allows. What was not granted is over.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
@@ -192,6 +206,18 @@ pub enum Event {
     InboundDropped(u64),
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
+}
+
+/// What one side says in a step of enhanced authentication (MQTT 5 §3.15.2.2), besides the method. `Debug` shows the
+/// length of the data only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuthMessage {
+    /// Data of the method.
+    pub data: Option<BinaryData>,
+    /// For people.
+    pub reason_string: Option<Utf8String>,
+    /// Name-value pairs of the users' own.
+    pub user_properties: UserProperties,
 }
 
 /// How a message was settled.

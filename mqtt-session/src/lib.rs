@@ -70,6 +70,7 @@ extern crate alloc;
 extern crate std;
 
 mod aliases;
+mod authenticating;
 mod closing;
 mod config;
 mod error;
@@ -89,15 +90,16 @@ mod time;
 mod timers;
 
 pub use config::{
-    Config, ConnectOptions, DisconnectOptions, DropQos0, InboundLimits, LostSession, QueueLimits, WhenFull,
+    Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, InboundLimits, LostSession,
+    QueueLimits, WhenFull,
 };
 pub use error::{
-    Awaited, ConnectionError, Details, Farewell, Misbehaviour, PublishError, Refusal, RequestError,
+    Awaited, ConnectionError, Details, Farewell, GivenUp, Misbehaviour, PublishError, Refusal, RequestError,
     TransportError, TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, Connected, Counters, Event, Message, OperationId, Publish, Settled,
-    Subscribe, Unsubscribe,
+    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, Event, Message, OperationId, Publish,
+    Settled, Subscribe, Unsubscribe,
 };
 pub use limits::Limits;
 pub use send_buffer::SendBuffer;

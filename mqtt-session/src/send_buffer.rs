@@ -10,8 +10,9 @@ const BY_REFERENCE: usize = 4096;
 const HANDFUL: usize = 256;
 
 /// Bytes on their way out. Small packets stand together in one block, so that one write takes them all; a payload of
-/// 4 KiB or more is shared, not copied. It is a [`Buf`]: write its chunks, then `advance`.
-#[derive(Debug, Default)]
+/// 4 KiB or more is shared, not copied. It is a [`Buf`]: write its chunks, then `advance`. Credentials travel in it, so
+/// `Debug` shows the length only.
+#[derive(Default)]
 pub struct SendBuffer {
     /// Before `block`, in order.
     segments: VecDeque<Bytes>,
@@ -139,6 +140,12 @@ impl Buf for SendBuffer {
         } else {
             self.block.advance(n);
         }
+    }
+}
+
+impl core::fmt::Debug for SendBuffer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "[{} bytes]", self.len())
     }
 }
 

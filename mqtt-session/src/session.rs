@@ -1,6 +1,7 @@
 //! The session: a connection begins, lives and is cut off in this file; `closing.rs` ends it.
 
 use crate::aliases::Aliases;
+use crate::authenticating::Identity;
 use crate::event::{Connected, Counters, Settled};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -42,12 +43,13 @@ const SESSION_EXPIRY: u32 = 3600;
 ///      │                        └──── error ──────┴────────┬───────────────┘
 ///      └───────────────── handle_close ◄────────────── Closing  (poll_close says so; a DISCONNECT is in the output)
 /// ```
+///
+/// With enhanced authentication there is *Accepting* before Connected; the steps are in `authenticating.rs`.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) phase: Phase,
-    /// The client identifier that the server assigned.
-    pub(crate) assigned: Option<Box<Utf8String>>,
+    pub(crate) identity: Option<Box<Identity>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
     /// CONNECTs since the last CONNACK of success that were not refused.
@@ -84,6 +86,8 @@ pub struct Session {
 pub(crate) enum Phase {
     Closed,
     Connecting,
+    /// The server has accepted; the application looks at its proof first.
+    Accepting,
     Connected,
     Draining,
     Closing,
@@ -93,7 +97,7 @@ impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
         Self {
-            assigned: None,
+            identity: None,
             phase: Phase::Closed,
             established: false,
             unanswered_connects: 0,
@@ -140,7 +144,8 @@ impl Session {
 
     /// The client identifier in use: empty until the server has assigned one.
     pub fn client_identifier(&self) -> &Utf8String {
-        self.assigned.as_deref().unwrap_or(&self.config.client_identifier)
+        let assigned = self.identity.as_deref().and_then(|identity| identity.assigned.as_ref());
+        assigned.unwrap_or(&self.config.client_identifier)
     }
 
     /// Whether there are bytes to hand out.
@@ -170,6 +175,8 @@ impl Session {
     pub fn wants_input(&self) -> bool {
         match self.phase {
             Phase::Closed | Phase::Closing => true,
+            // What came behind the CONNACK waits with it.
+            Phase::Accepting => false,
             _ if self.output.is_stuck() => false,
             // A server that is busy writing to us may read nothing before we do.
             _ => {
@@ -183,6 +190,7 @@ impl Session {
     /// Whether the server owes us anything.
     fn awaits_answer(&self) -> bool {
         self.phase == Phase::Connecting
+            || self.timers.get(Timer::Handshake).is_some()
             || self.outbound.in_flight() > 0
             || self.requests.outstanding > 0
             || !self.requests.pings.is_empty()
@@ -209,7 +217,7 @@ impl Session {
         self.last_sent = now;
         self.last_received = now;
         self.phase = Phase::Connecting;
-        self.timers.set(Timer::ConnAck, now + self.config.connect_timeout);
+        self.timers.set(Timer::Handshake, now + self.config.connect_timeout);
         // In 3.x a clean session is clean each time; in MQTT 5 only the first connection starts clean.
         self.clean_start = self.config.clean_start && !(self.established && version.has_properties());
         if !version.has_properties() {
@@ -218,6 +226,7 @@ impl Session {
                 + u64::from(connect.will.as_deref().is_some_and(has_properties));
         }
         let connect = self.connect(connect);
+        self.begin_authentication(connect.properties.authentication_method.clone());
         if let Err(what) = self.output.packet(&connect.into()) {
             self.close_with(ConnectionError::CannotConnect { version, what });
         }
@@ -225,8 +234,12 @@ impl Session {
 
     fn connect(&self, options: ConnectOptions) -> Connect {
         let config = &self.config;
+        let (authentication_method, authentication_data) =
+            options.authentication.map_or((None, None), |it| (Some(it.method), it.data));
         let properties = if options.version.has_properties() {
             ConnectProperties {
+                authentication_method,
+                authentication_data,
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
                 receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
@@ -235,7 +248,8 @@ impl Session {
                 ..ConnectProperties::default()
             }
         } else {
-            ConnectProperties::default()
+            // 3.x has no word for it, and without it nobody knows who the other is: CONNECT is not made.
+            ConnectProperties { authentication_method, authentication_data, ..ConnectProperties::default() }
         };
         Connect {
             version: options.version,
@@ -289,7 +303,7 @@ impl Session {
                 Ok(Some(Packet::Publish(publish))) if self.phase != Phase::Connecting => {
                     self.handle_publish(publish)
                 }
-                Ok(Some(packet)) => self.handle_packet(packet),
+                Ok(Some(packet)) => self.handle_packet(now, packet),
                 Err(error) => Err(ConnectionError::Malformed(error)),
             };
             if let Err(error) = done {
@@ -300,14 +314,15 @@ impl Session {
         self.finish_drain();
     }
 
-    fn handle_packet(&mut self, packet: Packet) -> Result<(), ConnectionError> {
+    fn handle_packet(&mut self, now: Instant, packet: Packet) -> Result<(), ConnectionError> {
         match packet {
             Packet::Disconnect(packet) if self.output.version.has_properties() => {
                 return self.handle_disconnect(*packet);
             }
             Packet::ConnAck(packet) if self.phase == Phase::Connecting => {
-                return self.handle_connack(*packet);
+                return self.handle_connack(now, *packet);
             }
+            Packet::Auth(packet) => return self.handle_auth(now, *packet),
             packet if self.phase == Phase::Connecting => {
                 return Err(ConnectionError::PeerMisbehaved(Misbehaviour::BeforeConnAck(
                     packet.packet_type(),
@@ -329,7 +344,6 @@ impl Session {
                 }
             }
             Packet::ConnAck(_) => return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SecondConnAck)),
-            Packet::Auth(_) => return Err(ConnectionError::PeerMisbehaved(Misbehaviour::UnexpectedAuth)),
             Packet::Connect(_)
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
@@ -343,7 +357,7 @@ impl Session {
         Ok(())
     }
 
-    fn handle_connack(&mut self, connack: ConnAck) -> Result<(), ConnectionError> {
+    fn handle_connack(&mut self, now: Instant, connack: ConnAck) -> Result<(), ConnectionError> {
         if connack.reason.is_error() {
             self.unanswered_connects -= 1;
             let ConnAck { reason, properties, .. } = connack;
@@ -355,10 +369,8 @@ impl Session {
             })));
         }
         let version = self.output.version;
-        // 3.1 cannot say; what it should have, it has.
-        let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
         let surprising = connack.session_present && !self.established;
-        if session_present && self.clean_start {
+        if connack.session_present && self.clean_start {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::SessionPresentAfterCleanStart));
         }
         if surprising && self.config.strict_session_present {
@@ -369,15 +381,26 @@ impl Session {
         if !version.has_properties() {
             self.limits.receive_maximum = self.config.max_in_flight_3x.get();
         }
+        if let Some(connack) = self.authenticated(now, connack)? {
+            self.enter(connack);
+        }
+        Ok(())
+    }
+
+    /// Both sides accept the connection.
+    pub(crate) fn enter(&mut self, connack: ConnAck) {
+        let version = self.output.version;
+        // 3.1 cannot say; what it should have, it has.
+        let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
         if self.config.topic_aliases_out {
             let limits = &self.limits;
             self.output.aliases =
                 Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
         }
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
-            self.assigned = Some(Box::new(assigned.clone()));
+            self.identity.get_or_insert_default().assigned = Some(assigned.clone());
         }
-        self.timers.stop(Timer::ConnAck);
+        self.timers.stop(Timer::Handshake);
         self.phase = Phase::Connected;
         self.arm_keep_alive();
         if session_present {
@@ -403,7 +426,6 @@ impl Session {
             self.send_request(request);
         }
         // Messages follow when bytes are asked for: what is left of an expiry interval is then right.
-        Ok(())
     }
 
     fn handle_disconnect(&mut self, packet: Disconnect) -> Result<(), ConnectionError> {
@@ -425,7 +447,10 @@ impl Session {
                 continue;
             }
             match timer {
-                Timer::ConnAck => self.fail(ConnectionError::Timeout(Awaited::ConnAck)),
+                Timer::Handshake => {
+                    let awaited = self.awaited();
+                    self.fail(ConnectionError::Timeout(awaited));
+                }
                 Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
                 Timer::KeepAlive => {
                     // What was sent and received since the timer was set has moved it.
@@ -478,6 +503,7 @@ impl Session {
             self.end();
         }
         self.phase = Phase::Closed;
+        self.end_authentication(RequestError::NotConnected);
         self.timers.stop_connection();
         self.publish_deadlines.forget_departing();
         self.ping_queued = false;

@@ -6,8 +6,8 @@ use crate::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Timer {
-    /// … give up waiting for the CONNACK.
-    ConnAck,
+    /// … give up waiting for the CONNACK, or for the next step of enhanced authentication, ours or the server's.
+    Handshake,
     /// … send a PINGREQ.
     KeepAlive,
     /// … give up a connection on which nothing arrives after a PINGREQ.
@@ -25,7 +25,7 @@ pub(crate) enum Timer {
 impl Timer {
     const COUNT: usize = 7;
     pub(crate) const ALL: [Self; Self::COUNT] = [
-        Self::ConnAck,
+        Self::Handshake,
         Self::KeepAlive,
         Self::PingResponse,
         Self::Request,

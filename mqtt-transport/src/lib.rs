@@ -1,8 +1,13 @@
-//! Where an MQTT server is, from a URI.
+//! The way to an MQTT server: where it is, from a URI, and the byte stack between its socket and MQTT.
 //!
-//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883` and says what each part is, or which
-//! part is wrong and what to do about it. **What it does not touch.** It opens nothing and resolves nothing; it knows
-//! nothing of MQTT's packets. Passwords never appear in its errors or in `Debug`.
+//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883`, or `mqtts`, `ws`, `wss` or
+//! `mqtt+unix`, and says what each part is, or which
+//! part is wrong and what to do about it. A [`Transport`] turns the bytes of a socket into those of MQTT and back,
+//! through a proxy (HTTP CONNECT, SOCKS5), TLS and WebSocket, each where the [`Stack`] has it.
+//!
+//! **What it does not touch.** It opens nothing, resolves nothing and waits for nothing: bytes are handed to it and
+//! taken from it. It reads no clock, except that TLS holds certificates against the system's time. It knows nothing of
+//! MQTT but WebSocket's subprotocol. Passwords and keys never appear in its errors or in `Debug`.
 //!
 //! ```
 //! use martlet_transport::Endpoint;
@@ -14,7 +19,88 @@
 //! assert_eq!(format!("{endpoint}"), "mqtt://[::1]:1883");
 //! # Ok::<(), martlet_transport::UriError>(())
 //! ```
+//!
+//! The loop around a [`Transport`], here with a socket that blocks:
+//!
+//! ```no_run
+//! use bytes::BytesMut;
+//! use martlet_transport::{ProxyTunnel, Stack, Transport};
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//!
+//! let proxy = ProxyTunnel::socks5("broker.example", 1883).credentials("ann", "secret");
+//! let stack = Stack { proxy: Some(proxy), ..Stack::default() };
+//! let mut socket = TcpStream::connect("proxy.example:1080")?;
+//!
+//! let mut transport = Transport::new(&stack, 1 << 20)?;
+//! let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
+//! let mut connect = &b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0"[..];
+//! loop {
+//!     transport.write(&mut connect)?; // takes nothing before `is_open`
+//!     if transport.poll_wire(&mut wire) > 0 {
+//!         socket.write_all(&wire)?;
+//!         wire.clear();
+//!     }
+//!     let mut buffer = [0; 4096];
+//!     match socket.read(&mut buffer)? {
+//!         0 => {
+//!             transport.handle_eof()?;
+//!             break;
+//!         }
+//!         length => wire.extend_from_slice(&buffer[..length]),
+//!     }
+//!     let result = transport.handle_wire(&mut wire, &mut plain);
+//!     println!("{plain:?} came from the server");
+//!     plain.clear();
+//!     if let Err(error) = result {
+//!         // The server is told why.
+//!         let _ = transport.poll_wire(&mut wire);
+//!         socket.write_all(&wire)?;
+//!         return Err(error.into());
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//! None is on by default. `tls` is TLS by rustls with ring, `aws-lc-rs` adds [`Crypto::AwsLcRs`](Crypto) to it,
+//! `websocket` is WebSocket by tungstenite.
 
+#[cfg(not(all(feature = "tls", feature = "websocket")))]
+mod absent;
 mod endpoint;
+mod error;
+#[cfg(feature = "tls")]
+mod explain;
+mod head;
+mod proxy;
+mod request;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
+#[cfg(feature = "tls")]
+mod trust;
+mod uri;
+#[cfg(feature = "tls")]
+mod verify;
+#[cfg(feature = "websocket")]
+mod web_socket;
 
-pub use endpoint::{Endpoint, Scheme, UriError};
+#[cfg(feature = "tls")]
+#[path = "own_rustls.rs"]
+pub mod rustls;
+
+#[cfg(not(feature = "tls"))]
+use absent::tls;
+#[cfg(not(feature = "websocket"))]
+use absent::web_socket;
+
+pub use endpoint::{Endpoint, Scheme};
+pub use error::{Error, ErrorKind};
+pub use proxy::ProxyTunnel;
+pub use request::WebSocketRequest;
+pub use tls::TlsClient;
+pub use transport::{Handshake, Stack, Transport};
+#[cfg(feature = "tls")]
+pub use trust::{Crypto, PemSource, TlsConfig, Trust, TrustError};
+pub use uri::UriError;

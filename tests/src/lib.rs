@@ -5,6 +5,7 @@
 
 pub mod conformance;
 pub mod fuzz;
+pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]
 pub mod runtimes;

@@ -5,10 +5,12 @@
 
 mod scripted;
 
+mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
 mod events;
+mod hooks;
 mod keep_alive;
 mod publish;
 mod reconnect;

@@ -1,5 +1,6 @@
 //! A real mosquitto on a free loopback port, and its two command-line clients.
 
+use martlet_tests::linter::Relay;
 use martlet_tokio::{QoS, Version};
 use std::future::Future;
 use std::io;
@@ -46,8 +47,11 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
 
 /// A running mosquitto with a directory of its own, where its persistence is kept. Dropping it kills it and removes
 /// the directory.
+///
+/// Our clients reach it through a linter; dropping it fails the test if that has found anything.
 #[derive(Debug)]
 pub(crate) struct Mosquitto {
+    relay: Relay,
     port: u16,
     directory: PathBuf,
     settings: String,
@@ -76,19 +80,20 @@ impl Mosquitto {
         for _ in 0..START_ATTEMPTS {
             let port = free_port();
             if let Some((process, log)) = launch(&directory, &settings, port).await {
-                return Self { port, directory, settings, process, log };
+                let relay = Relay::start((Ipv4Addr::LOCALHOST, port).into()).expect("a free port");
+                return Self { relay, port, directory, settings, process, log };
             }
         }
         panic!("mosquitto does not start on any of {START_ATTEMPTS} free ports");
     }
 
     pub(crate) fn uri(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        format!("mqtt://{}", self.relay.address())
     }
 
     /// The same with a user.
     pub(crate) fn uri_of(&self, name: &str, password: &str) -> String {
-        format!("mqtt://{name}:{password}@127.0.0.1:{}", self.port)
+        format!("mqtt://{name}:{password}@{}", self.relay.address())
     }
 
     /// Asks it to end, as a system that shuts down does, and waits until it has saved its state and is gone.
@@ -163,6 +168,10 @@ impl Drop for Mosquitto {
     fn drop(&mut self) {
         let _ = self.process.start_kill();
         let _ = std::fs::remove_dir_all(&self.directory);
+        if !std::thread::panicking() {
+            assert!(self.relay.connections() > 0, "nobody came through the linter");
+            assert_eq!(self.relay.findings(), [], "what the linter has found");
+        }
     }
 }
 

@@ -423,6 +423,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+fn auth_data(message: &martlet_session::AuthMessage) -> String {
+    message.data.as_ref().map_or_else(|| "nothing".to_owned(), |data| text(data.as_bytes()))
+}
+
 fn ack<R>(name: &str, ack: &Ack<R>, reason: u8) -> String {
     let id = ack.packet_identifier;
     if reason == 0 { format!("{name} #{id}") } else { format!("{name} #{id} {reason:#04x}") }
@@ -536,6 +540,11 @@ pub fn describe_event(event: &Event) -> String {
                 .map(|(filter, code)| format!("{}:{:#04x}", filter.as_str(), code.as_u8()))
                 .collect();
             format!("resubscribed {}", codes.join(" "))
+        }
+        Event::AuthChallenge(message) => format!("challenge {}", auth_data(message)),
+        Event::Authenticated(message) => format!("authenticated: {}", auth_data(message)),
+        Event::Reauthenticated { operation, result } => {
+            outcome(&format!("reauthenticated {}", operation.get()), result, |message| auth_data(message))
         }
         Event::InboundDropped(n) => format!("dropped {n}"),
         Event::Disconnected(reason) => format!("disconnected: {reason}"),

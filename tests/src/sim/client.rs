@@ -2,8 +2,8 @@
 
 use super::model::Verdict;
 use super::saboteur::{Saboteur, Told};
-use super::wire::Wire;
 use super::{Options, Random};
+use crate::linter::Linter;
 use bytes::{Buf, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 pub(crate) struct Client {
     pub(crate) name: &'static str,
     pub(crate) session: Session,
-    pub(crate) wire: Wire,
+    /// Sees every byte when the session hands it out or takes it.
+    pub(crate) linter: Linter,
     pub(crate) publishes: bool,
     pub(crate) subscribes: bool,
     /// A subscribe was asked for and did not fail.
@@ -54,7 +55,7 @@ impl Client {
         Self {
             name,
             session: Session::new(config),
-            wire: Wire::new(options.version, options.max_in_flight, options.keep_alive),
+            linter: Linter::new().with_window(options.max_in_flight),
             publishes,
             subscribes,
             subscribing: false,
@@ -73,7 +74,7 @@ impl Client {
         self.input.clear();
         self.output.clear();
         self.blocked = false;
-        self.wire.open(now);
+        self.linter.open(now);
         if let Some(saboteur) = &mut self.saboteur {
             saboteur.open();
         }
@@ -122,17 +123,18 @@ impl Client {
                 return Ok(bytes);
             }
         }
-        self.wire.sent(now, &bytes)?;
+        self.linter.sent(now, &bytes);
+        self.check()?;
         Ok(bytes)
     }
 
     /// Bytes have arrived.
     pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
         if let Some(saboteur) = &mut self.saboteur {
-            self.wire.taken(now, bytes)?;
+            self.linter.received(now, bytes);
             self.input.extend_from_slice(&saboteur.takes(bytes)?);
             self.session.handle_input(instant(now), &mut self.input);
-            return Ok(());
+            return self.check();
         }
         self.input.extend_from_slice(bytes);
         self.read_on(now)
@@ -148,7 +150,16 @@ impl Client {
         if self.saboteur.is_some() {
             return Ok(());
         }
-        self.wire.taken(now, &before[..before.len() - self.input.len()])
+        self.linter.received(now, &before[..before.len() - self.input.len()]);
+        self.check()
+    }
+
+    /// What the linter has found. The broker is watched too.
+    fn check(&self) -> Verdict {
+        if let Some(nonsense) = self.linter.server_nonsense() {
+            return Err(format!("from the broker: {nonsense}"));
+        }
+        self.linter.findings().first().map_or(Ok(()), |finding| Err(finding.to_string()))
     }
 
     pub(crate) fn events(&mut self, told: &mut Vec<Told>) {
@@ -182,7 +193,8 @@ impl Client {
     /// The connection is gone; `Disconnected` follows among the events.
     pub(crate) fn close(&mut self, now: Duration, reason: martlet_session::ConnectionError) -> Verdict {
         if !self.blocked {
-            self.wire.check_silence(now)?;
+            self.linter.passes(now);
+            self.check()?;
         }
         self.link = None;
         self.blocked = false;

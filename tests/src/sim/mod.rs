@@ -9,9 +9,9 @@
 //! world.finish().unwrap();        // the faults stop: everything settles
 //! ```
 //!
-//! After each step the books are balanced, at a cost that does not grow: `wire` watches every byte that a client
-//! sends against the rules that bind it, `model` follows every message from the publisher to the subscriber. Neither
-//! asks the session for its opinion, except for how much it says is still waiting.
+//! After each step the books are balanced, at a cost that does not grow: the [linter](crate::linter) watches every
+//! byte that a client sends against the rules that bind it, `model` follows every message from the publisher to the
+//! subscriber. Neither asks the session for its opinion, except for how much it says is still waiting.
 //!
 //! To show that this finds bugs, a [`Sabotage`] stands between a session and the world and behaves as a session with
 //! that bug would.

@@ -13,7 +13,6 @@ macro_rules! ensure {
         }
     };
 }
-pub(crate) use ensure;
 
 const TOPICS: usize = 8;
 

@@ -227,7 +227,7 @@ impl World {
             Action::Unblock(i, link) => {
                 if self.clients[i].link == Some(link) && self.clients[i].blocked {
                     self.clients[i].blocked = false;
-                    self.clients[i].wire.was_blocked(self.now);
+                    self.clients[i].linter.was_blocked(self.now);
                     self.drain_client(i)?;
                 }
             }

@@ -1,0 +1,162 @@
+//! The application's hook before each CONNECT.
+
+use crate::scripted::{builder, client, network, settle, soon};
+use martlet_proto::ConnectReasonCode;
+use martlet_tokio::{
+    Attempt, Awaited, ConnectError, ConnectionError, Endpoint, GivenUp, Publish, QoS, TopicName, Will,
+};
+use std::future::{pending, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What each attempt told about itself.
+type Seen = Arc<Mutex<Vec<(u32, Option<String>)>>>;
+
+fn note(seen: &Seen, attempt: &Attempt) {
+    seen.lock().unwrap().push((attempt.number(), attempt.last_error().map(ToString::to_string)));
+}
+
+/// A token that is good once.
+#[tokio::test(start_paused = true)]
+async fn each_attempt_has_fresh_credentials() {
+    let (seen, issued) = (Seen::default(), Arc::new(AtomicUsize::new(0)));
+    let hook = {
+        let seen = Arc::clone(&seen);
+        move |mut attempt: Attempt| {
+            note(&seen, &attempt);
+            let issued = Arc::clone(&issued);
+            async move {
+                // From a service that takes a while.
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                let token = format!("token {}", issued.fetch_add(1, Ordering::Relaxed));
+                attempt.set_credentials("me", token)?;
+                Ok(attempt)
+            }
+        }
+    };
+    let (client, _, mut network) =
+        client(builder().before_connect(hook).reconnect(|it| it.retry_first = true));
+    network.dial().await.refuse();
+    let mut server = network.dial().await.open();
+    server.refuse(ConnectReasonCode::ServerBusy).await;
+    for n in 2..4 {
+        let mut server = network.dial().await.open();
+        let connect = server.accept(false).await;
+        let password = connect.password.unwrap();
+        assert_eq!(password.as_bytes(), format!("token {n}").as_bytes());
+        soon(client.connected()).await.unwrap();
+    }
+    let refused = "the server refused the connection: server busy (0x89)";
+    let expected = [
+        (1, None),
+        (2, Some("connection refused".to_owned())),
+        (3, Some(refused.to_owned())),
+        (1, Some("the server closed the connection".to_owned())),
+    ];
+    assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_may_change_where_it_goes_and_what_is_said() {
+    let hook = |mut attempt: Attempt| {
+        assert_eq!(attempt.endpoint().host(), "test");
+        assert_eq!(attempt.connect().user_name.as_ref().map(ToString::to_string).as_deref(), Some("first"));
+        attempt.set_endpoint(Endpoint::parse("mqtt://second:secret@127.0.0.1:1884").unwrap());
+        let connect = attempt.connect();
+        connect.will = Some(Box::new(Will::new("will".try_into().unwrap(), "gone".try_into().unwrap())));
+        connect.user_properties.push(("a".try_into().unwrap(), "b".try_into().unwrap()));
+        ready(Ok(attempt))
+    };
+    let builder = martlet_tokio::Client::builder("mqtt://first:secret@test").unwrap().before_connect(hook);
+    let (_client, _, mut network) = client(builder);
+    let dial = network.dial().await;
+    assert_eq!(dial.address, "127.0.0.1:1884".parse().unwrap());
+    let connect = dial.open().accept(false).await;
+    assert_eq!(connect.user_name.unwrap().as_str(), "second");
+    assert_eq!(connect.will.unwrap().topic.as_str(), "will");
+    assert_eq!(connect.properties.user_properties.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hook_says_whether_there_is_another_attempt() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let hook = {
+        let calls = Arc::clone(&calls);
+        move |_: Attempt| {
+            ready(Err(match calls.fetch_add(1, Ordering::Relaxed) {
+                0..3 => GivenUp::for_now("no token yet"),
+                _ => GivenUp::for_good("there are no tokens"),
+            }))
+        }
+    };
+    let builder = builder().before_connect(hook).reconnect(|policy| policy.retry_first = true);
+    let (client, driver, mut network) = client(builder);
+    let error = soon(client.connected()).await.unwrap_err();
+    let expected = ConnectionError::GivenUp(GivenUp::for_good("there are no tokens"));
+    assert_eq!(error, ConnectError::Connection(expected.clone()));
+    assert_eq!(soon(driver).await.unwrap(), expected);
+    assert_eq!(calls.load(Ordering::Relaxed), 4);
+    assert!(network.is_quiet(), "nothing was dialled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_has_a_deadline() {
+    let start = tokio::time::Instant::now();
+    let builder = builder().before_connect(|_| pending()).hook_timeout(Duration::from_secs(7));
+    let (client, _, _network) = client(builder);
+    let error = soon(client.connected()).await.unwrap_err();
+    assert_eq!(error, ConnectionError::Timeout(Awaited::Preparation).into());
+    assert_eq!(start.elapsed().as_secs(), 7);
+}
+
+/// Says when it is dropped.
+struct Dropped(Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn disconnecting_does_not_wait_for_a_hook() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let guard = Arc::clone(&dropped);
+    let hook = move |_: Attempt| {
+        let guard = Dropped(Arc::clone(&guard));
+        async move {
+            let _guard = guard;
+            pending().await
+        }
+    };
+    let (client, driver, _network) = client(builder().before_connect(hook));
+    settle().await;
+    let start = tokio::time::Instant::now();
+    soon(client.disconnect()).await;
+    assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
+    assert_eq!((start.elapsed(), dropped.load(Ordering::Relaxed)), (Duration::ZERO, 1));
+}
+
+/// A hook that publishes would hang for ever if it ran under the lock.
+#[tokio::test(start_paused = true)]
+async fn a_hook_may_use_the_client() {
+    let (runtime, mut network) = network();
+    let handle = Arc::new(Mutex::new(None::<martlet_tokio::Client>));
+    let hook = {
+        let handle = Arc::clone(&handle);
+        move |attempt: Attempt| {
+            let client = handle.lock().unwrap().take().unwrap();
+            async move {
+                let publish: Publish<'_> = client.publish("hook", "was here").qos(QoS::AtLeastOnce);
+                drop(publish.enqueue().await.map_err(GivenUp::for_good)?);
+                Ok(attempt)
+            }
+        }
+    };
+    let (client, driver) = builder().before_connect(hook).build(runtime);
+    *handle.lock().unwrap() = Some(client.clone());
+    tokio::spawn(driver);
+    let mut server = network.accept().await;
+    assert_eq!(server.published().await.topic_name(), Some(TopicName::new("hook").unwrap()));
+}

@@ -1,0 +1,85 @@
+//! What stands in for the stages that a build leaves out. None of these can be made.
+
+#[cfg(not(feature = "tls"))]
+pub(crate) mod tls {
+    use crate::Error;
+    use bytes::{Buf, BytesMut};
+
+    /// TLS with a server; this build is without the feature `tls`, so there is none.
+    #[derive(Clone, Debug)]
+    pub enum TlsClient {}
+
+    pub(crate) enum Tls {}
+
+    impl Tls {
+        pub(crate) fn new(client: &TlsClient) -> Result<Self, Error> {
+            match *client {}
+        }
+
+        pub(crate) fn is_open(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn open(&mut self, _: &mut BytesMut, _: &mut BytesMut) -> Result<(), Error> {
+            match *self {}
+        }
+
+        pub(crate) fn handle_end(&self) -> Result<(), Error> {
+            match *self {}
+        }
+
+        pub(crate) fn seal(&mut self, _: &mut impl Buf, _: usize) {
+            match *self {}
+        }
+
+        pub(crate) fn close(&mut self) {
+            match *self {}
+        }
+
+        pub(crate) fn poll(&mut self, _: &mut BytesMut) {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(not(feature = "websocket"))]
+pub(crate) mod web_socket {
+    use crate::request::WebSocketRequest;
+    use crate::{Error, ErrorKind};
+    use bytes::{Buf, BytesMut};
+
+    pub(crate) const MAX_HEADER: usize = 0;
+
+    pub(crate) enum WebSocket {}
+
+    impl WebSocket {
+        pub(crate) fn new(_: &WebSocketRequest, _: usize) -> Result<Self, Error> {
+            let text = "this build is without the feature `websocket`, which ws:// and wss:// need";
+            Err(Error::permanent(ErrorKind::Configuration, text))
+        }
+
+        pub(crate) fn is_open(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn handle(&mut self, _: &mut BytesMut, _: &mut BytesMut) -> Result<(), Error> {
+            match *self {}
+        }
+
+        pub(crate) fn handle_end(&self) -> Result<(), Error> {
+            match *self {}
+        }
+
+        pub(crate) fn seal(&mut self, _: &mut impl Buf, _: usize) {
+            match *self {}
+        }
+
+        pub(crate) fn close(&mut self) {
+            match *self {}
+        }
+
+        pub(crate) fn poll(&mut self, _: &mut BytesMut) {
+            match *self {}
+        }
+    }
+}

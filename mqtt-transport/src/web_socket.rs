@@ -1,0 +1,396 @@
+//! MQTT over WebSocket (MQTT 5, section 6; RFC 6455), in memory: tungstenite reads frames, answers pings and closes.
+//!
+//! What is sent is made here. tungstenite would write the request's headers and each frame's payload to the log at
+//! level *trace*, and an `Authorization` and MQTT's CONNECT are among them; a payload would be copied thrice.
+//!
+//! The head of the answer is collected and then looked at whole. What lies behind it stays with the caller, so no byte
+//! of a frame is ever inside the handshake.
+
+use crate::error::{Error, ErrorKind, TLS_ALERT, shown};
+use crate::head::{self, Head};
+use crate::request::{WebSocketRequest, shown_path};
+use crate::transport::{WRITE_LIMIT, move_bytes};
+use bytes::{Buf, BufMut, BytesMut};
+use std::io;
+use tungstenite::error::CapacityError;
+use tungstenite::handshake::client::{Response, generate_key};
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::http::{HeaderMap, HeaderValue};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Error as FrameError, Message};
+
+/// What tungstenite reads at once, and all that an idle connection holds. Larger frames get their size when their
+/// header is there.
+const READ_BUFFER: usize = 4 * 1024;
+/// The longest header of a frame.
+pub(crate) const MAX_HEADER: usize = 14;
+/// The most that waits to be sent before pings are no longer answered one by one: the data that may wait, and some
+/// answers. What tungstenite then holds itself is bounded by the same again.
+const MAX_OUTPUT: usize = WRITE_LIMIT + 16 * 1024;
+
+pub(crate) struct WebSocket {
+    state: State,
+    output: BytesMut,
+    max_message: usize,
+    /// We have said that we send nothing more.
+    closing: bool,
+    /// The close frame of the server is here, or the connection has failed: what follows is not looked at.
+    ended: bool,
+}
+
+enum State {
+    Handshake { head: Head, key: String, path: String },
+    Open(Box<WebSocketContext>),
+}
+
+/// What tungstenite takes for a socket.
+struct Wire<'a> {
+    input: &'a mut BytesMut,
+    output: &'a mut BytesMut,
+}
+
+impl WebSocket {
+    pub(crate) fn new(request: &WebSocketRequest, max_message: usize) -> Result<Self, Error> {
+        check(request)?;
+        let key = generate_key();
+        let mut output = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: mqtt\r\n",
+            request.path, request.authority
+        );
+        for (name, value) in &request.headers {
+            output.extend([name, ": ", value, "\r\n"]);
+        }
+        output.push_str("\r\n");
+        let path = shown_path(&request.path).to_owned();
+        Ok(Self {
+            state: State::Handshake { head: Head::default(), key, path },
+            output: BytesMut::from(output.as_bytes()),
+            max_message,
+            closing: false,
+            ended: false,
+        })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.state, State::Handshake { .. })
+    }
+
+    /// Takes all of `input`, and appends what the frames hold to `plain`.
+    pub(crate) fn handle(&mut self, input: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
+        if let State::Handshake { head, key, path } = &mut self.state {
+            let whole = match head.take(input) {
+                Ok(None) => return Ok(()),
+                Ok(Some(whole)) => whole,
+                Err(what) if head.is_empty() && input.first() == Some(&TLS_ALERT) => {
+                    return Err(Error::permanent(
+                        ErrorKind::UnexpectedTls,
+                        format!("the server {what}; use wss:// or its port for plain connections"),
+                    ));
+                }
+                Err(what) => {
+                    let text = format!("the server {what}; is there WebSocket on this port?");
+                    return Err(Error::new(ErrorKind::WebSocket, text));
+                }
+            };
+            accept(&whole, key, path)?;
+            self.state = State::Open(Box::new(WebSocketContext::new(Role::Client, Some(self.config()))));
+        }
+        let State::Open(context) = &mut self.state else { return Ok(()) };
+        if self.ended {
+            return Ok(());
+        }
+        let mut wire = Wire { input, output: &mut self.output };
+        let (error, code) = loop {
+            match context.read(&mut wire) {
+                Ok(Message::Binary(data)) => plain.extend_from_slice(&data),
+                // Pings are answered in there.
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(Message::Close(frame)) => break (closed(frame.as_ref()), None),
+                Ok(Message::Text(_)) | Err(FrameError::Utf8(_)) => {
+                    break (text(), Some(CloseCode::Unsupported));
+                }
+                Ok(Message::Frame(_)) => unreachable!("tungstenite never reads one"),
+                Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    let (error, code) = broken(&error);
+                    break (error, Some(code));
+                }
+            }
+        };
+        self.ended = true;
+        // Where there is no room, the reply waits in there: `poll` gets it out.
+        let _ = match code {
+            None => context.flush(&mut wire),
+            Some(code) => context.close(&mut wire, Some(CloseFrame { code, reason: "".into() })),
+        };
+        // It is the answer to ours.
+        if self.closing && code.is_none() { Ok(()) } else { Err(error) }
+    }
+
+    /// The connection has ended under it.
+    pub(crate) fn handle_end(&self) -> Result<(), Error> {
+        match &self.state {
+            State::Handshake { head, path, .. } => Err(Error::new(
+                ErrorKind::WebSocket,
+                if head.is_empty() {
+                    format!(
+                        "the server closed the connection without an answer to the WebSocket request for {path:?}; \
+                         is there WebSocket on this port?"
+                    )
+                } else {
+                    "the server closed the connection in the middle of its answer to the WebSocket request"
+                        .into()
+                },
+            )),
+            State::Open(_) if self.ended => Ok(()),
+            State::Open(_) => Err(Error::new(
+                ErrorKind::Truncated,
+                "the connection ended without a WebSocket close frame: it broke, or the server skips that",
+            )),
+        }
+    }
+
+    /// Makes a frame of the first `length` bytes of `plain`.
+    pub(crate) fn seal(&mut self, plain: &mut impl Buf, length: usize) {
+        let mask: [u8; 4] = rand::random();
+        let header =
+            FrameHeader { opcode: OpCode::Data(Data::Binary), mask: Some(mask), ..FrameHeader::default() };
+        self.output.reserve(MAX_HEADER + length);
+        header.format(length as u64, &mut (&mut self.output).writer()).expect("memory takes it all");
+        let payload = self.output.len();
+        self.output.put(plain.take(length));
+        for word in self.output[payload..].chunks_mut(4) {
+            for (byte, mask) in word.iter_mut().zip(mask) {
+                *byte ^= mask;
+            }
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+        if let State::Open(context) = &mut self.state {
+            let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+            let mut wire = Wire { input: &mut BytesMut::new(), output: &mut self.output };
+            // What does not fit waits inside, for `poll`.
+            let _ = context.close(&mut wire, Some(frame));
+        }
+    }
+
+    /// What is to be sent is moved to `wire`.
+    pub(crate) fn poll(&mut self, wire: &mut BytesMut) {
+        move_bytes(&mut self.output, wire);
+        if let State::Open(context) = &mut self.state {
+            // Answers that found no room.
+            let _ = context.flush(&mut Wire { input: &mut BytesMut::new(), output: &mut self.output });
+            move_bytes(&mut self.output, wire);
+        }
+    }
+
+    fn config(&self) -> WebSocketConfig {
+        WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            // A reply goes out at once.
+            .write_buffer_size(0)
+            // Beyond it a pong replaces the one before (RFC 6455, section 5.5.3).
+            .max_write_buffer_size(MAX_OUTPUT)
+            .max_message_size(Some(self.max_message))
+            .max_frame_size(Some(self.max_message))
+    }
+}
+
+impl io::Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let length = buffer.len().min(self.input.len());
+        self.input.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
+impl io::Write for Wire<'_> {
+    /// All of it or nothing, so that frames of ours can come between those of tungstenite.
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        if self.output.len() >= MAX_OUTPUT {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.output.extend_from_slice(frame);
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether the request can be sent. Nothing in it may begin a line of its own.
+fn check(request: &WebSocketRequest) -> Result<(), Error> {
+    let wrong = |text: String| Err(Error::permanent(ErrorKind::Configuration, text));
+    if !request.path.bytes().all(|b| b.is_ascii_graphic()) || request.path.contains('#') {
+        return wrong(
+            "the path or query of a WebSocket URI has a character that must be percent-encoded".into(),
+        );
+    }
+    if request.authority.starts_with(':')
+        || !request.authority.bytes().all(|b| b.is_ascii_graphic() && !b"/@?#\\".contains(&b))
+    {
+        return wrong("the host of a WebSocket URI has a character that no host name has".into());
+    }
+    for (name, value) in &request.headers {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            return wrong(format!("{:?} is not the name of an HTTP header", shown(name.as_bytes(), 80)));
+        }
+        let reserved = ["Host", "Connection", "Upgrade", "Content-Length", "Transfer-Encoding"];
+        if reserved.iter().any(|other| name.eq_ignore_ascii_case(other))
+            || name.to_ascii_lowercase().starts_with("sec-websocket-")
+        {
+            return wrong(format!("the header {name} belongs to the WebSocket handshake and cannot be set"));
+        }
+        if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+            return wrong(format!("the value of the header {name} has a control character"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the server's answer opens the connection (RFC 6455, section 4.1).
+fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
+    let line = head::status_line(head);
+    let Ok(Some((_, response))) = Response::try_parse(head) else {
+        let text = format!("the server's answer to the WebSocket request cannot be read: {line:?}");
+        return Err(Error::new(ErrorKind::WebSocket, text));
+    };
+    let status = response.status().as_u16();
+    if status != 101 {
+        return Err(refused(head, status, path));
+    }
+    let headers = response.headers();
+    let broken = |what: &str| {
+        Err(Error::new(ErrorKind::WebSocket, format!("the server's answer to the WebSocket request {what}")))
+    };
+    if !has_token(headers, "Upgrade", "websocket") {
+        return broken("has no header \"Upgrade: websocket\"");
+    }
+    if !has_token(headers, "Connection", "upgrade") {
+        return broken("has no header \"Connection: Upgrade\"");
+    }
+    let expected = derive_accept_key(key.as_bytes());
+    if headers.get("Sec-WebSocket-Accept").is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
+        return broken("is not the one to our key (Sec-WebSocket-Accept); a cache may have made it");
+    }
+    if headers.contains_key("Sec-WebSocket-Extensions") {
+        return broken("names an extension, and none was asked for");
+    }
+    let mut protocols = headers.get_all("Sec-WebSocket-Protocol").iter();
+    match (protocols.next().map(HeaderValue::as_bytes), protocols.next()) {
+        (Some(b"mqtt"), None) => Ok(()),
+        (None, _) => Err(Error::permanent(
+            ErrorKind::WebSocketRefused,
+            format!(
+                "the server has WebSocket at {path:?}, but does not speak MQTT there: it left out the subprotocol \
+                 mqtt; is the path right?"
+            ),
+        )),
+        (Some(other), _) => Err(Error::permanent(
+            ErrorKind::WebSocketRefused,
+            format!("the server chose the WebSocket subprotocol {:?}, not mqtt", shown(other, 80)),
+        )),
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','))
+        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+fn refused(head: &[u8], status: u16, path: &str) -> Error {
+    let line = head::status_line(head);
+    let hint = match status {
+        401 | 403 | 407 => "; it wants credentials, or others than those given (see the request's headers)",
+        404 | 405 | 410 => "; is the path right?",
+        200..=299 => "; there is a web page but no WebSocket: is the path right?",
+        300..=399 => "; it is elsewhere, see Location",
+        426 => "; it wants another version of HTTP or WebSocket",
+        502..=504 => "; the broker behind it may be down",
+        _ => "",
+    };
+    let text = format!(
+        "the server answered {line:?} to the WebSocket request for {path:?}{hint} ({})",
+        fields(head)
+    );
+    let passes = matches!(status, 408 | 425 | 429 | 500..);
+    if passes {
+        Error::new(ErrorKind::WebSocketRefused, text)
+    } else {
+        Error::permanent(ErrorKind::WebSocketRefused, text)
+    }
+}
+
+/// What follows the first line, cut and fit to be shown: header lines, with `; ` between them.
+fn fields(head: &[u8]) -> String {
+    let lines: Vec<_> =
+        head.split(|&b| b == b'\n').skip(1).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    shown(&lines.join(&b"; "[..]), head::SHOWN)
+}
+
+fn text() -> Error {
+    Error::new(
+        ErrorKind::WebSocket,
+        "the server sent a WebSocket text frame; MQTT is carried in binary ones only",
+    )
+}
+
+/// What a broken rule is called here, and to the server.
+fn broken(error: &FrameError) -> (Error, CloseCode) {
+    match error {
+        FrameError::Capacity(CapacityError::MessageTooLong { size, max_size }) => (
+            Error::new(
+                ErrorKind::WebSocket,
+                format!("the server sent a WebSocket message of {size} bytes; {max_size} are allowed"),
+            ),
+            CloseCode::Size,
+        ),
+        other => (
+            Error::new(ErrorKind::WebSocket, format!("the server broke the WebSocket protocol: {other}")),
+            CloseCode::Protocol,
+        ),
+    }
+}
+
+fn closed(frame: Option<&CloseFrame>) -> Error {
+    let text = match frame {
+        None => "the server closed the WebSocket connection, without a code".to_owned(),
+        Some(CloseFrame { code, reason }) => {
+            let meaning = match code {
+                CloseCode::Normal => " (normal)",
+                CloseCode::Away => " (going away)",
+                CloseCode::Protocol => " (protocol error)",
+                CloseCode::Unsupported => " (data that it does not take)",
+                CloseCode::Invalid => " (inconsistent data)",
+                CloseCode::Policy => " (policy)",
+                CloseCode::Size => " (message too big)",
+                CloseCode::Error => " (error of the server)",
+                CloseCode::Restart => " (the server restarts)",
+                CloseCode::Again => " (try again later)",
+                _ => "",
+            };
+            let reason = shown(reason.as_bytes(), 125);
+            let colon = if reason.is_empty() { "" } else { ": " };
+            format!(
+                "the server closed the WebSocket connection with {}{meaning}{colon}{reason}",
+                u16::from(*code)
+            )
+        }
+    };
+    Error::new(ErrorKind::Closed, text)
+}

@@ -1,0 +1,612 @@
+//! A decoder of its own: slow, literal, in the order of the specification. It shares nothing with the one it judges.
+
+use super::Rule;
+use martlet_proto::Version;
+
+/// Who has sent a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Party {
+    Client,
+    Server,
+}
+
+/// A packet, as far as the rules ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packet {
+    Connect(Connect),
+    ConnAck(ConnAck),
+    Publish(Publish),
+    PubAck(Ack),
+    PubRec(Ack),
+    PubRel(Ack),
+    PubComp(Ack),
+    Subscribe(Subscribe),
+    SubAck(u16),
+    Unsubscribe(u16),
+    UnsubAck(u16),
+    PingReq,
+    PingResp,
+    Disconnect { session_expiry: Option<u32> },
+    Auth { reason: u8, method: Option<String> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Connect {
+    pub(crate) client_identifier: String,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) session_expiry: u32,
+    pub(crate) receive_maximum: u16,
+    pub(crate) maximum_packet_size: usize,
+    pub(crate) topic_alias_maximum: u16,
+    pub(crate) authentication_method: Option<String>,
+}
+
+/// With the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnAck {
+    pub(crate) accepted: bool,
+    pub(crate) session_present: bool,
+    pub(crate) receive_maximum: u16,
+    pub(crate) maximum_packet_size: usize,
+    pub(crate) maximum_qos: u8,
+    pub(crate) retain_available: bool,
+    pub(crate) topic_alias_maximum: u16,
+    pub(crate) wildcards: bool,
+    pub(crate) subscription_identifiers: bool,
+    pub(crate) shared: bool,
+    pub(crate) keep_alive: Option<u16>,
+    pub(crate) client_identifier: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Publish {
+    pub(crate) qos: u8,
+    pub(crate) dup: bool,
+    pub(crate) retain: bool,
+    pub(crate) topic: String,
+    /// 0 at QoS 0.
+    pub(crate) id: u16,
+    pub(crate) alias: Option<u16>,
+    /// A hash of what must be the same when it is sent again, but for the topic.
+    pub(crate) content: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) id: u16,
+    pub(crate) reason: u8,
+}
+
+impl Ack {
+    pub(crate) fn is_error(self) -> bool {
+        self.reason >= 0x80
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subscribe {
+    pub(crate) id: u16,
+    pub(crate) has_identifier: bool,
+    pub(crate) wildcards: bool,
+    pub(crate) shared: bool,
+}
+
+type Decoded<T> = Result<T, (Rule, String)>;
+
+fn wrong<T>(rule: Rule, what: impl Into<String>) -> Decoded<T> {
+    Err((rule, what.into()))
+}
+
+/// The packet at the front and its size, if it is all there.
+pub(crate) fn decode(
+    input: &[u8],
+    version: Option<Version>,
+    from: Party,
+) -> Decoded<Option<(Packet, usize, Version)>> {
+    let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+    let mut length = 0;
+    let mut size = 1;
+    for (i, &byte) in rest.iter().take(4).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            if byte == 0 && i > 0 {
+                return wrong(Rule::Length, "a length with a byte too many");
+            }
+            size = i + 2;
+            break;
+        } else if i == 3 {
+            return wrong(Rule::Length, "a length of five bytes");
+        }
+    }
+    if size == 1 {
+        return Ok(None);
+    }
+    let Some(body) = input.get(size..size + length) else { return Ok(None) };
+    let mut reader = Reader { rest: body };
+    let (packet, version) = match (version, first >> 4) {
+        (_, 1) => connect(first, &mut reader, from)?,
+        (None, kind) => return wrong(Rule::ConnectFirst, format!("packet type {kind} comes first")),
+        (Some(version), _) => (packet(first, &mut reader, version, from)?, version),
+    };
+    reader.end()?;
+    Ok(Some((packet, size + length, version)))
+}
+
+fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> Decoded<Packet> {
+    let (kind, flags) = (first >> 4, first & 15);
+    let v5 = version == Version::V5;
+    let expected = match kind {
+        3 => flags,
+        // DUP has a meaning there in 3.1.
+        6 | 8 | 10 if version == Version::V3_1 => 2 | flags & 8,
+        6 | 8 | 10 => 2,
+        _ => 0,
+    };
+    if kind == 0 || kind == 15 && !v5 || flags != expected {
+        return wrong(Rule::FirstByte, format!("{first:#04x} begins no packet"));
+    }
+    let by_client = match kind {
+        2 | 9 | 11 | 13 => false,
+        8 | 10 | 12 => true,
+        14 if !v5 => true,
+        _ => from == Party::Client,
+    };
+    if by_client != (from == Party::Client) {
+        return wrong(Rule::Direction, format!("the {from:?} has sent packet type {kind}"));
+    }
+    Ok(match kind {
+        2 => Packet::ConnAck(connack(reader, v5)?),
+        3 => Packet::Publish(publish(flags, reader, v5, from)?),
+        4 => Packet::PubAck(ack(reader, v5, Rule::PubAckReason)?),
+        5 => Packet::PubRec(ack(reader, v5, Rule::PubRecReason)?),
+        6 => Packet::PubRel(ack(reader, v5, Rule::PubRelReason)?),
+        7 => Packet::PubComp(ack(reader, v5, Rule::PubCompReason)?),
+        8 => Packet::Subscribe(subscribe(reader, v5)?),
+        9 | 11 => {
+            let id = reader.identifier()?;
+            if v5 {
+                reader.properties(&[0x1f, 0x26])?;
+            }
+            let (codes, in_3x) = (core::mem::take(&mut reader.rest), kind == 9);
+            if codes.is_empty() == (v5 || in_3x) {
+                return wrong(Rule::Layout, format!("{} codes", codes.len()));
+            }
+            if kind == 9 { Packet::SubAck(id) } else { Packet::UnsubAck(id) }
+        }
+        10 => {
+            let id = reader.identifier()?;
+            if v5 {
+                reader.properties(&[0x26])?;
+            }
+            if reader.rest.is_empty() {
+                return wrong(Rule::UnsubscribeEmpty, "an UNSUBSCRIBE without a filter");
+            }
+            while !reader.rest.is_empty() {
+                filter(&reader.string()?, v5)?;
+            }
+            Packet::Unsubscribe(id)
+        }
+        12 => Packet::PingReq,
+        13 => Packet::PingResp,
+        14 => disconnect(reader, v5, from)?,
+        _ => auth(reader)?,
+    })
+}
+
+fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, Version)> {
+    if first != 0x10 {
+        return wrong(Rule::FirstByte, format!("{first:#04x} begins no packet"));
+    }
+    if from == Party::Server {
+        return wrong(Rule::Direction, "CONNECT from the server");
+    }
+    let (name, level) = (reader.string()?, reader.byte()?);
+    let version = match (&*name, level) {
+        ("MQIsdp", 3) => Version::V3_1,
+        ("MQTT", 4) => Version::V3_1_1,
+        ("MQTT", 5) => Version::V5,
+        _ => return wrong(Rule::Protocol, format!("{name:?}, level {level}")),
+    };
+    let v5 = version == Version::V5;
+    let flags = reader.byte()?;
+    if flags & 1 != 0 {
+        return wrong(Rule::ConnectFlags, "the reserved flag is set");
+    }
+    let (has_will, will_qos, will_retain) = (flags & 4 != 0, flags >> 3 & 3, flags & 0x20 != 0);
+    if will_qos == 3 {
+        return wrong(Rule::WillQos, "the will's QoS is 3");
+    }
+    if !has_will && (will_qos != 0 || will_retain) {
+        return wrong(Rule::WillAbsent, "flags of a will without a will");
+    }
+    let (has_password, has_user) = (flags & 0x40 != 0, flags & 0x80 != 0);
+    if has_password && !has_user && !v5 {
+        return wrong(Rule::PasswordAlone, "a password without a user name");
+    }
+    let keep_alive = reader.u16()?;
+    let mut properties = Properties::default();
+    if v5 {
+        properties = reader.properties(&[0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27])?;
+    }
+    if properties.has(0x16) && !properties.has(0x15) {
+        return wrong(Rule::PropertyPlace, "authentication data without a method");
+    }
+    let client_identifier = reader.string()?;
+    let clean_start = flags & 2 != 0;
+    match version {
+        Version::V3_1 if !(1..=23).contains(&client_identifier.chars().count()) => {
+            return wrong(Rule::ClientIdentifier, format!("{client_identifier:?} in 3.1"));
+        }
+        Version::V3_1_1 if client_identifier.is_empty() && !clean_start => {
+            return wrong(Rule::ClientIdentifier, "a session to keep, and no name for it");
+        }
+        _ => {}
+    }
+    if has_will {
+        if v5 {
+            response_topic(&reader.properties(&[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26])?)?;
+        }
+        let topic = reader.string()?;
+        if topic.is_empty() {
+            return wrong(Rule::TopicEmpty, "a will without a topic");
+        }
+        topic_name(&topic, Rule::TopicWildcard)?;
+        reader.binary()?;
+    }
+    if has_user {
+        reader.string()?;
+    }
+    if has_password {
+        reader.binary()?;
+    }
+    let connect = Connect {
+        client_identifier,
+        clean_start,
+        keep_alive,
+        session_expiry: properties.number(0x11).unwrap_or(0),
+        receive_maximum: properties.number(0x21).map_or(u16::MAX, |n| n as u16),
+        maximum_packet_size: properties.number(0x27).map_or(usize::MAX, |n| n as usize),
+        topic_alias_maximum: properties.number(0x22).map_or(0, |n| n as u16),
+        authentication_method: properties.text(0x15),
+    };
+    Ok((Packet::Connect(connect), version))
+}
+
+fn connack(reader: &mut Reader<'_>, v5: bool) -> Decoded<ConnAck> {
+    let (flags, code) = (reader.byte()?, reader.byte()?);
+    // A server without MQTT 5 says no in its own words.
+    let foreign = v5 && reader.rest.is_empty();
+    let mut properties = Properties::default();
+    if v5 && !foreign {
+        properties = reader.properties(&[
+            0x11, 0x12, 0x13, 0x15, 0x16, 0x1a, 0x1c, 0x1f, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29,
+            0x2a,
+        ])?;
+    }
+    let available = |id| properties.number(id).is_none_or(|n| n != 0);
+    Ok(ConnAck {
+        accepted: code == 0 && !foreign,
+        session_present: flags & 1 != 0,
+        receive_maximum: properties.number(0x21).map_or(u16::MAX, |n| n as u16),
+        maximum_packet_size: properties.number(0x27).map_or(usize::MAX, |n| n as usize),
+        maximum_qos: properties.number(0x24).map_or(2, |n| n as u8),
+        retain_available: available(0x25),
+        topic_alias_maximum: properties.number(0x22).map_or(0, |n| n as u16),
+        wildcards: available(0x28),
+        subscription_identifiers: available(0x29),
+        shared: available(0x2a),
+        keep_alive: properties.number(0x13).map(|n| n as u16),
+        client_identifier: properties.text(0x12),
+    })
+}
+
+fn publish(flags: u8, reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Publish> {
+    let (dup, qos, retain) = (flags & 8 != 0, flags >> 1 & 3, flags & 1 != 0);
+    if qos == 3 {
+        return wrong(Rule::Qos, "QoS 3");
+    }
+    if dup && qos == 0 {
+        return wrong(Rule::DupQos0, "DUP at QoS 0");
+    }
+    let topic = reader.string()?;
+    topic_name(&topic, Rule::TopicWildcard)?;
+    let id = if qos > 0 { reader.identifier()? } else { 0 };
+    let mut alias = None;
+    if v5 {
+        let properties = reader.properties(&[0x01, 0x02, 0x03, 0x08, 0x09, 0x0b, 0x23, 0x26])?;
+        if from == Party::Client && properties.has(0x0b) {
+            return wrong(
+                Rule::SubscriptionIdentifierSent,
+                "a subscription identifier in a client's PUBLISH",
+            );
+        }
+        response_topic(&properties)?;
+        alias = properties.number(0x23).map(|n| n as u16);
+    }
+    if alias == Some(0) {
+        return wrong(Rule::AliasZero, "topic alias 0");
+    }
+    if topic.is_empty() && alias.is_none() {
+        return wrong(Rule::TopicEmpty, "a PUBLISH without a topic");
+    }
+    let payload = core::mem::take(&mut reader.rest);
+    let content = hash(hash(0, &[qos, u8::from(retain)]), payload);
+    Ok(Publish { qos, dup, retain, topic, id, alias, content })
+}
+
+fn ack(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<Ack> {
+    let id = reader.identifier()?;
+    let mut reason = 0;
+    if v5 && !reader.rest.is_empty() {
+        reason = reader.byte()?;
+        let known: &[u8] = match rule {
+            Rule::PubAckReason | Rule::PubRecReason => {
+                &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]
+            }
+            _ => &[0x00, 0x92],
+        };
+        if !known.contains(&reason) {
+            return wrong(rule, format!("reason code {reason:#04x}"));
+        }
+        if !reader.rest.is_empty() {
+            reader.properties(&[0x1f, 0x26])?;
+        }
+    }
+    Ok(Ack { id, reason })
+}
+
+fn subscribe(reader: &mut Reader<'_>, v5: bool) -> Decoded<Subscribe> {
+    let id = reader.identifier()?;
+    let mut properties = Properties::default();
+    if v5 {
+        properties = reader.properties(&[0x0b, 0x26])?;
+    }
+    if reader.rest.is_empty() {
+        return wrong(Rule::SubscribeEmpty, "a SUBSCRIBE without a filter");
+    }
+    let mut subscribe =
+        Subscribe { id, has_identifier: properties.has(0x0b), wildcards: false, shared: false };
+    while !reader.rest.is_empty() {
+        let text = reader.string()?;
+        let shared = filter(&text, v5)?;
+        let options = reader.byte()?;
+        let reserved = if v5 { 0xc0 } else { 0xfc };
+        if options & 3 == 3 || options & reserved != 0 || options >> 4 & 3 == 3 {
+            return wrong(Rule::SubscribeOptions, format!("options {options:#04x}"));
+        }
+        if shared && options & 4 != 0 {
+            return wrong(Rule::NoLocalShared, "no local on a shared subscription");
+        }
+        subscribe.shared |= shared;
+        subscribe.wildcards |= text.contains(['+', '#']);
+    }
+    Ok(subscribe)
+}
+
+fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet> {
+    let mut session_expiry = None;
+    if v5 && !reader.rest.is_empty() {
+        let reason = reader.byte()?;
+        let known: &[u8] = match from {
+            Party::Client => {
+                &[0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99]
+            }
+            Party::Server => &[
+                0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95,
+                0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
+            ],
+        };
+        if !known.contains(&reason) {
+            return wrong(Rule::DisconnectReason, format!("reason code {reason:#04x}"));
+        }
+        if !reader.rest.is_empty() {
+            let allowed: &[u8] =
+                if from == Party::Client { &[0x11, 0x1f, 0x26] } else { &[0x11, 0x1c, 0x1f, 0x26] };
+            session_expiry = reader.properties(allowed)?.number(0x11);
+        }
+    }
+    Ok(Packet::Disconnect { session_expiry })
+}
+
+fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
+    if reader.rest.is_empty() {
+        return Ok(Packet::Auth { reason: 0, method: None });
+    }
+    let reason = reader.byte()?;
+    if ![0x00, 0x18, 0x19].contains(&reason) {
+        return wrong(Rule::AuthReason, format!("reason code {reason:#04x}"));
+    }
+    let properties = reader.properties(&[0x15, 0x16, 0x1f, 0x26])?;
+    Ok(Packet::Auth { reason, method: properties.text(0x15) })
+}
+
+fn topic_name(topic: &str, rule: Rule) -> Decoded<()> {
+    if topic.contains(['+', '#']) {
+        return wrong(rule, format!("a wildcard in {topic:?}"));
+    }
+    Ok(())
+}
+
+fn response_topic(properties: &Properties) -> Decoded<()> {
+    properties.text(0x08).map_or(Ok(()), |topic| topic_name(&topic, Rule::ResponseTopic))
+}
+
+/// Checks a filter; says whether it is of a shared subscription, which 3.x does not know.
+fn filter(text: &str, v5: bool) -> Decoded<bool> {
+    if text.is_empty() {
+        return wrong(Rule::FilterEmpty, "an empty filter");
+    }
+    let mut levels = text.split('/');
+    let shared = v5 && levels.clone().next() == Some("$share");
+    if shared {
+        levels.next();
+        let name = levels.next().unwrap_or("");
+        let behind = levels.clone().next();
+        if name.is_empty() || name.contains(['+', '#']) || behind.is_none() {
+            return wrong(Rule::ShareName, format!("{text:?}"));
+        }
+        if text.splitn(3, '/').last() == Some("") {
+            return wrong(Rule::ShareName, format!("{text:?} has no filter"));
+        }
+    }
+    while let Some(level) = levels.next() {
+        if level.contains('#') && (level != "#" || levels.clone().next().is_some()) {
+            return wrong(Rule::FilterHash, format!("{text:?}"));
+        }
+        if level.contains('+') && level != "+" {
+            return wrong(Rule::FilterPlus, format!("{text:?}"));
+        }
+    }
+    Ok(shared)
+}
+
+/// FNV-1a.
+pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    let start = seed ^ 0xcbf2_9ce4_8422_2325;
+    bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+enum Value {
+    Number(u32),
+    Text(String),
+    Other,
+}
+
+#[derive(Default)]
+struct Properties(Vec<(u8, Value)>);
+
+impl Properties {
+    fn has(&self, id: u8) -> bool {
+        self.0.iter().any(|(it, _)| *it == id)
+    }
+
+    fn number(&self, id: u8) -> Option<u32> {
+        self.0.iter().find_map(|(it, value)| match value {
+            Value::Number(n) if *it == id => Some(*n),
+            _ => None,
+        })
+    }
+
+    fn text(&self, id: u8) -> Option<String> {
+        self.0.iter().find_map(|(it, value)| match value {
+            Value::Text(text) if *it == id => Some(text.clone()),
+            _ => None,
+        })
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, n: usize) -> Decoded<&'a [u8]> {
+        let Some((bytes, rest)) = self.rest.split_at_checked(n) else {
+            return wrong(Rule::Layout, "a field goes past the packet's end");
+        };
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    fn end(&self) -> Decoded<()> {
+        match self.rest.len() {
+            0 => Ok(()),
+            n => wrong(Rule::Layout, format!("{n} bytes behind the last field")),
+        }
+    }
+
+    fn byte(&mut self) -> Decoded<u8> {
+        self.bytes(1).map(|bytes| bytes[0])
+    }
+
+    fn u16(&mut self) -> Decoded<u16> {
+        self.bytes(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+
+    fn u32(&mut self) -> Decoded<u32> {
+        Ok(u32::from(self.u16()?) << 16 | u32::from(self.u16()?))
+    }
+
+    fn variable(&mut self) -> Decoded<u32> {
+        let mut value = 0;
+        for i in 0..4 {
+            let byte = self.byte()?;
+            value |= u32::from(byte & 0x7f) << (7 * i);
+            if byte & 0x80 == 0 {
+                if byte == 0 && i > 0 {
+                    return wrong(Rule::Length, "a number with a byte too many");
+                }
+                return Ok(value);
+            }
+        }
+        wrong(Rule::Length, "a number of five bytes")
+    }
+
+    fn identifier(&mut self) -> Decoded<u16> {
+        match self.u16()? {
+            0 => wrong(Rule::IdentifierZero, "packet identifier 0"),
+            id => Ok(id),
+        }
+    }
+
+    fn binary(&mut self) -> Decoded<&'a [u8]> {
+        let n = self.u16()?;
+        self.bytes(n.into())
+    }
+
+    fn string(&mut self) -> Decoded<String> {
+        let bytes = self.binary()?;
+        let Ok(text) = core::str::from_utf8(bytes) else {
+            return wrong(Rule::Utf8, format!("not UTF-8: {bytes:02x?}"));
+        };
+        if text.contains('\0') {
+            return wrong(Rule::Null, format!("U+0000 in {text:?}"));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn properties(&mut self, allowed: &[u8]) -> Decoded<Properties> {
+        let n = self.variable()?;
+        let mut inner = Reader { rest: self.bytes(n as usize)? };
+        let mut properties = Properties::default();
+        while !inner.rest.is_empty() {
+            let id = inner.variable()?;
+            let Some(id) = u8::try_from(id).ok().filter(|id| allowed.contains(id)) else {
+                return wrong(Rule::PropertyPlace, format!("property {id:#04x}"));
+            };
+            // A message that matches several subscriptions has an identifier of each.
+            let once = id != 0x26 && !(id == 0x0b && allowed.contains(&0x23));
+            if once && properties.has(id) {
+                return wrong(Rule::PropertyTwice, format!("property {id:#04x} twice"));
+            }
+            let value = match id {
+                0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => {
+                    let value = inner.byte()?;
+                    if value > 1 {
+                        return wrong(Rule::PropertyValue, format!("property {id:#04x} is {value}"));
+                    }
+                    Value::Number(value.into())
+                }
+                0x13 | 0x21 | 0x22 | 0x23 => Value::Number(inner.u16()?.into()),
+                0x02 | 0x11 | 0x18 | 0x27 => Value::Number(inner.u32()?),
+                0x0b => Value::Number(inner.variable()?),
+                0x09 | 0x16 => {
+                    inner.binary()?;
+                    Value::Other
+                }
+                0x26 => {
+                    inner.string()?;
+                    inner.string()?;
+                    Value::Other
+                }
+                _ => Value::Text(inner.string()?),
+            };
+            if matches!((id, &value), (0x21 | 0x27 | 0x0b, Value::Number(0))) {
+                return wrong(Rule::PropertyValue, format!("property {id:#04x} is 0"));
+            }
+            properties.0.push((id, value));
+        }
+        Ok(properties)
+    }
+}

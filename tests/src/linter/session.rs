@@ -1,0 +1,178 @@
+//! What holds for a session: the client's packet identifiers and what they stand for.
+
+use super::Rule;
+use super::decode::Publish;
+use std::collections::HashMap;
+
+/// What an identifier was taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Qos1,
+    Qos2,
+    Subscribe,
+    Unsubscribe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// PUBLISH, SUBSCRIBE or UNSUBSCRIBE has left.
+    Asked,
+    /// PUBREC has come, as the so-manieth.
+    Received(u64),
+    /// PUBREL has left, for the PUBREC of that number.
+    Released(u64),
+}
+
+#[derive(Debug)]
+struct Exchange {
+    kind: Kind,
+    stage: Stage,
+    content: u64,
+    /// When its PUBLISH left for the first time, counted in PUBLISHes.
+    number: u64,
+    /// The PUBLISH has left on this connection: it counts against the server's Receive Maximum.
+    here: bool,
+    /// The PUBREL has left on this connection.
+    released_here: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    exchanges: HashMap<u16, Exchange>,
+    /// PUBLISHes and PUBRECs so far.
+    numbers: u64,
+    /// On this connection: messages not settled, and the last of those sent again.
+    pub(crate) in_flight: usize,
+    last_again: u64,
+    last_released_again: u64,
+}
+
+type Judged = Result<(), (Rule, String)>;
+
+impl Session {
+    /// A new connection. What was asked for on an old one and was not answered will not be; it is asked for anew.
+    pub(crate) fn open(&mut self) {
+        self.in_flight = 0;
+        self.last_again = 0;
+        self.last_released_again = 0;
+        self.exchanges.retain(|_, exchange| {
+            exchange.here = false;
+            exchange.released_here = false;
+            matches!(exchange.kind, Kind::Qos1 | Kind::Qos2)
+        });
+    }
+
+    /// The client sends a PUBLISH. `lenient`: what is sent again may be unknown here.
+    pub(crate) fn publish(&mut self, publish: &Publish, content: u64, kind: Kind, lenient: bool) -> Judged {
+        let id = publish.id;
+        let what = |text| Err((text, format!("PUBLISH {id}")));
+        let known = self.exchanges.get_mut(&id);
+        let Some(exchange) = known else {
+            // An acknowledgement that came by may not have reached the client.
+            self.begin(id, content, kind);
+            return if publish.dup && !lenient { what(Rule::DupClaimed) } else { Ok(()) };
+        };
+        if (exchange.kind, exchange.content) != (kind, content) {
+            return what(Rule::IdentifierInUse);
+        }
+        match exchange.stage {
+            Stage::Asked => {}
+            Stage::Received(_) if lenient => exchange.stage = Stage::Asked,
+            Stage::Received(_) | Stage::Released(_) => return what(Rule::PublishReleased),
+        }
+        if exchange.here {
+            return what(if publish.dup { Rule::SentTwice } else { Rule::IdentifierInUse });
+        }
+        exchange.here = true;
+        self.in_flight += 1;
+        let number = exchange.number;
+        let last = core::mem::replace(&mut self.last_again, number);
+        if !publish.dup {
+            return what(Rule::DupMissing);
+        }
+        if number < last {
+            return what(Rule::ResendOrder);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, id: u16, content: u64, kind: Kind) {
+        self.numbers += 1;
+        self.in_flight += 1;
+        let number = self.numbers;
+        let exchange =
+            Exchange { kind, stage: Stage::Asked, content, number, here: true, released_here: false };
+        self.exchanges.insert(id, exchange);
+    }
+
+    /// The client asks for something; whether the identifier was free.
+    pub(crate) fn request(&mut self, id: u16, kind: Kind) -> bool {
+        let (stage, here, released_here) = (Stage::Asked, false, false);
+        let exchange = Exchange { kind, stage, content: 0, number: 0, here, released_here };
+        self.exchanges.insert(id, exchange).is_none()
+    }
+
+    /// Whether the PUBREL of this identifier has left before.
+    pub(crate) fn is_released(&self, id: u16) -> bool {
+        self.exchanges.get(&id).is_some_and(|exchange| matches!(exchange.stage, Stage::Released(_)))
+    }
+
+    /// The client sends a PUBREL; `asked`: to a PUBREC of this connection. `lenient`: a PUBREC may come by here before
+    /// the client has it, when the PUBREL that is sent again is on its way already.
+    pub(crate) fn pubrel(&mut self, id: u16, asked: bool, lenient: bool) -> Judged {
+        let unasked = Err((Rule::PubRelUnasked, format!("PUBREL {id}")));
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            // To a PUBREC that nobody waited for.
+            return if asked || lenient { Ok(()) } else { unasked };
+        };
+        match exchange.stage {
+            Stage::Received(number) => {
+                exchange.stage = Stage::Released(number);
+                exchange.released_here = true;
+                Ok(())
+            }
+            Stage::Released(_) if asked => Ok(()),
+            Stage::Released(_) if exchange.released_here && !lenient => {
+                Err((Rule::SentTwice, format!("PUBREL {id}")))
+            }
+            Stage::Released(number) => {
+                exchange.released_here = true;
+                let last = core::mem::replace(&mut self.last_released_again, number);
+                if number < last { Err((Rule::PubRelOrder, format!("PUBREL {id}"))) } else { Ok(()) }
+            }
+            Stage::Asked if asked => Ok(()),
+            Stage::Asked => unasked,
+        }
+    }
+
+    /// PUBREC of success.
+    pub(crate) fn received(&mut self, id: u16) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            if exchange.kind == Kind::Qos2 && exchange.stage == Stage::Asked {
+                self.numbers += 1;
+                exchange.stage = Stage::Received(self.numbers);
+            }
+        }
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn completed(&mut self, id: u16) {
+        if self.is_released(id) {
+            self.end(id);
+        }
+    }
+
+    /// The answer that ends it at once.
+    pub(crate) fn settled(&mut self, id: u16, kind: Kind) {
+        let ends = |exchange: &Exchange| exchange.kind == kind && exchange.stage == Stage::Asked;
+        if self.exchanges.get(&id).is_some_and(ends) {
+            self.end(id);
+        }
+    }
+
+    fn end(&mut self, id: u16) {
+        if let Some(exchange) = self.exchanges.remove(&id) {
+            self.in_flight -= usize::from(exchange.here);
+        }
+    }
+}
