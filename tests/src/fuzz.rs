@@ -1,6 +1,8 @@
 //! The bodies of the fuzz targets: ordinary functions that assert what must hold for any bytes. `cargo fuzz` calls
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
+pub use crate::settings::config;
+
 use bytes::{BufMut, BytesMut};
 use martlet_proto::{
     DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, SubAckReasonCode,

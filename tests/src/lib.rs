@@ -9,4 +9,5 @@ pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]
 pub mod runtimes;
+pub mod settings;
 pub mod sim;

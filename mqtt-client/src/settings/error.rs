@@ -85,10 +85,8 @@ pub enum SettingsErrorKind {
         known: Vec<&'static str>,
     },
     /// A word that does not exist.
-    #[error("there is no {word:?}{}", hint(suggestion.as_deref(), known))]
+    #[error("there is no such word{}", hint(suggestion.as_deref(), known))]
     UnknownWord {
-        /// The word.
-        word: String,
         /// The word that was meant, most likely.
         suggestion: Option<String>,
         /// The words that exist.

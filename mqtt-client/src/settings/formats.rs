@@ -180,8 +180,7 @@ pub(super) mod plugins {
     pub(crate) fn serialize<S: Serializer>(plugins: &[Plugin], to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(Some(plugins.len()))?;
         for plugin in plugins {
-            let name = Plugin::NAMES.iter().find(|(_, named)| named == plugin).map_or("", |(name, _)| name);
-            map.serialize_entry(name, &NoOptions {})?;
+            map.serialize_entry(plugin.name(), &NoOptions {})?;
         }
         map.end()
     }
@@ -200,7 +199,7 @@ impl<'de> Visitor<'de> for PluginsVisitor {
         let mut plugins = Vec::new();
         while let Some(plugin) = map.next_key::<Plugin>()? {
             map.next_value::<Option<NoOptions>>()?;
-            plugins.push(plugin);
+            add(&mut plugins, plugin)?;
         }
         Ok(plugins)
     }
@@ -214,7 +213,9 @@ impl<'de> Visitor<'de> for PluginsVisitor {
         }
         let mut plugins = Vec::new();
         while let Some(Item(item)) = list.next_element()? {
-            plugins.extend(item);
+            for plugin in item {
+                add(&mut plugins, plugin)?;
+            }
         }
         Ok(plugins)
     }
@@ -224,12 +225,27 @@ impl<'de> Visitor<'de> for PluginsVisitor {
     }
 }
 
+/// Once is enough, under whatever name.
+fn add<E: Error>(plugins: &mut Vec<Plugin>, plugin: Plugin) -> Result<(), E> {
+    if plugins.contains(&plugin) {
+        return Err(E::duplicate_field(plugin.name()));
+    }
+    plugins.push(plugin);
+    Ok(())
+}
+
 impl Plugin {
     /// The name in a file, and another that also stands for it.
     const NAMES: [(&'static str, Self); 2] = [
         ("amqtt.plugins.logging_amqtt.PacketLoggerPlugin", Self::PacketLogger),
         ("packet_logger_plugin", Self::PacketLogger),
     ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::PacketLogger => Self::NAMES[0].0,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Plugin {

@@ -99,11 +99,7 @@ impl Error for Problem {
     }
 
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Kind::UnknownWord {
-            word: shown(word),
-            suggestion: suggestion(word, known),
-            known: known.to_vec(),
-        })
+        Self::new(Kind::UnknownWord { suggestion: suggestion(word, known), known: known.to_vec() })
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -330,8 +326,8 @@ impl<'de> MapAccess<'de> for Entries {
         let deserializer: StringDeserializer<Problem> = key.clone().into_deserializer();
         let found = seed.deserialize(deserializer).map_err(|problem| {
             let kind = match problem.kind {
-                Kind::UnknownWord { word, suggestion, known } => {
-                    Kind::UnknownKey { key: word, suggestion, known }
+                Kind::UnknownWord { suggestion, known } => {
+                    Kind::UnknownKey { key: shown(&key), suggestion, known }
                 }
                 kind => kind,
             };
