@@ -6,7 +6,7 @@ use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{SubAckReasonCode, TopicFilter, TopicName};
 use martlet_session::{
-    Connected, ConnectionError, OperationId, PublishError, Quarantined, Settled, StoreError,
+    Connected, ConnectionError, OperationId, PublishError, Quarantined, RequestError, Settled, StoreError,
 };
 use martlet_transport::Endpoint;
 use slab::Slab;
@@ -35,6 +35,9 @@ pub enum ClientEvent {
         /// When the next attempt begins; `None`: there will be none.
         retry_in: Option<Duration>,
     },
+    /// The server has answered what the [builder](crate::Builder::subscriptions) subscribed to, or will not: a code for
+    /// each filter.
+    Subscribed(Result<Vec<(TopicFilter, SubAckReasonCode)>, RequestError>),
     /// Subscriptions were made again because the server had lost the session. What was refused is no longer
     /// subscribed to.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),

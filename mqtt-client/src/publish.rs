@@ -24,7 +24,11 @@ pub struct Publish<'a> {
 impl<'a> Publish<'a> {
     #[inline]
     pub(crate) fn new(client: &'a Client, topic: Result<TopicName, TopicError>, payload: Bytes) -> Self {
-        Self { client, message: topic.map(|topic| Outgoing::new(topic, payload)) }
+        let mut message = topic.map(|topic| Outgoing::new(topic, payload));
+        if let (Some(defaults), Ok(message)) = (&client.shared().publish_defaults, &mut message) {
+            defaults.apply(message);
+        }
+        Self { client, message }
     }
 
     #[inline]
@@ -35,13 +39,15 @@ impl<'a> Publish<'a> {
         self
     }
 
-    /// Sets the quality of service. Default: 0.
+    /// Sets the quality of service. Default: that of the builder's [`publish_defaults`](crate::Builder::publish_defaults),
+    /// 0 if there are none.
     #[inline]
     pub fn qos(self, qos: QoS) -> Self {
         self.with(|message| message.qos = qos)
     }
 
-    /// Sets whether the server keeps it as the retained message of its topic. Default: false.
+    /// Sets whether the server keeps it as the retained message of its topic. Default: that of the builder's
+    /// [`publish_defaults`](crate::Builder::publish_defaults), false if there are none.
     pub fn retain(self, retain: bool) -> Self {
         self.with(|message| message.retain = retain)
     }
