@@ -6,10 +6,11 @@ use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
 use crate::link::{Link, LinkConfig, VersionChoice};
-use crate::observer::{Observer, Trace};
+use crate::observer::Observer;
 use crate::reconnect::{Reconnect, SplitMix};
-use crate::runtime::{Runtime, SocketOptions};
+use crate::runtime::Runtime;
 use crate::shared::Shared;
+use crate::socket::SocketOptions;
 use martlet_proto::{BinaryData, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::Endpoint;
@@ -204,7 +205,7 @@ impl Builder {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         let hooks = Hooks::new(self.before_connect, self.authenticator);
-        let link = Link::new(LinkConfig {
+        let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
             endpoints: self.endpoints,
             version: self.version,
@@ -213,9 +214,12 @@ impl Builder {
             dial_timeout: self.dial_timeout,
             seed: random.next(),
         });
+        if let Some(observer) = self.observer {
+            link.set_observer(observer);
+        }
         let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, self.observer.map(Trace::new), hooks))
+        (client, Driver::new(runtime, shared, link, self.socket, hooks))
     }
 }
 

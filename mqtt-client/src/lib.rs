@@ -30,6 +30,7 @@ mod builder;
 mod client;
 mod clock;
 mod completions;
+mod dial;
 mod driver;
 mod error;
 mod events;
@@ -41,7 +42,9 @@ mod publish;
 mod reconnect;
 mod routes;
 mod runtime;
+mod servers;
 mod shared;
+mod socket;
 mod state;
 mod streams;
 mod subscription;
@@ -51,6 +54,7 @@ pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
+pub use dial::{Dial, Target};
 pub use driver::Driver;
 pub use error::{AuthenticateError, ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
@@ -60,9 +64,10 @@ pub use message::Message;
 pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
-pub use runtime::{Runtime, SocketOptions, Timer};
+pub use runtime::{Network, Runtime, Timer};
+pub use socket::{Address, SocketOptions, Stream};
 pub use state::{ConnectionState, StateChanges};
-pub use streams::Streams;
+pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
 pub use martlet_proto::{
@@ -77,4 +82,4 @@ pub use martlet_session::{
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
     Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
-pub use martlet_transport::{Endpoint, UriError};
+pub use martlet_transport::{Endpoint, Scheme, UriError};

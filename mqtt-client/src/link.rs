@@ -11,10 +11,13 @@
 //!
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
+use crate::dial::Target;
 use crate::hooks::Attempt;
+use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
+use crate::servers::{End, Servers};
 use bytes::{Buf, BytesMut};
-use martlet_proto::{ConnectReasonCode, Version};
+use martlet_proto::Version;
 use martlet_session::{
     Awaited, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
     TransportErrorKind,
@@ -64,8 +67,7 @@ pub struct LinkConfig {
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    servers: Vec<Server>,
-    current: usize,
+    servers: Servers,
     backoff: Backoff,
     /// Which attempt since the last connection this is, or the next will be.
     attempt: u32,
@@ -86,19 +88,8 @@ pub struct Link {
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
     connected: bool,
+    trace: Option<Trace>,
     events: std::collections::VecDeque<LinkEvent>,
-}
-
-/// What is remembered of a server, as long as the process lives.
-#[derive(Debug, Clone, Copy, Default)]
-struct Server {
-    speaks_3_1_1: bool,
-    /// It has accepted MQTT 5: when it is silent later, that is not for the version.
-    speaks_5: bool,
-    /// Connections in a row that ended after CONNECT without a byte.
-    silent: u32,
-    /// Try 3.1.1 next, for one connection.
-    try_3_1_1: bool,
 }
 
 #[derive(Debug)]
@@ -140,10 +131,8 @@ impl Link {
     /// # Panics
     /// Without an endpoint.
     pub fn new(config: LinkConfig) -> Self {
-        assert!(!config.endpoints.is_empty(), "a link needs an endpoint");
         Self {
-            servers: vec![Server::default(); config.endpoints.len()],
-            current: 0,
+            servers: Servers::new(config.endpoints.clone(), config.version),
             backoff: Backoff::new(config.reconnect, config.seed),
             attempt: 1,
             last_error: None,
@@ -158,9 +147,15 @@ impl Link {
             write_deadline: None,
             write_timeout: None,
             connected: false,
+            trace: None,
             events: std::collections::VecDeque::new(),
             config,
         }
+    }
+
+    /// Shows every packet to `observer`.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
+        self.trace = Some(Trace::new(observer));
     }
 
     // ---- getters
@@ -211,12 +206,12 @@ impl Link {
 
     /// The version that the current connection speaks.
     pub fn version(&self) -> Version {
-        let server = self.servers[self.current];
-        match self.config.version {
-            VersionChoice::Fixed(version) => version,
-            VersionChoice::Negotiate if server.speaks_3_1_1 || server.try_3_1_1 => Version::V3_1_1,
-            VersionChoice::Negotiate => Version::V5,
-        }
+        self.servers.version()
+    }
+
+    /// Whether the socket has taken everything.
+    pub fn is_flushed(&self) -> bool {
+        self.output.is_empty()
     }
 
     // ---- handlers
@@ -249,9 +244,12 @@ impl Link {
     }
 
     /// Bytes have come from the socket.
-    pub fn handle_wire(&mut self, bytes: &[u8]) {
+    pub fn handle_wire(&mut self, now: Instant, bytes: &[u8]) {
         if self.is_closing() {
             return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.received(now, bytes);
         }
         self.input.extend_from_slice(bytes);
         self.fresh = true;
@@ -270,11 +268,14 @@ impl Link {
 
     /// The socket has taken `n` bytes of what [`poll_wire`](Self::poll_wire) gave.
     pub fn handle_written(&mut self, now: Instant, n: usize) {
+        if let Some(trace) = &mut self.trace {
+            trace.sent(now, &self.output, n);
+        }
         self.output.advance(n);
         if n > 0 {
             self.spoke = true;
             self.write_deadline =
-                self.write_timeout.filter(|_| !self.output.is_empty()).map(|timeout| now + timeout);
+                self.write_timeout.filter(|_| !self.is_flushed()).map(|timeout| now + timeout);
         }
     }
 
@@ -333,10 +334,7 @@ impl Link {
         if session.is_connected() && !self.connected {
             self.connected = true;
             self.backoff.connected(now);
-            let version = self.version();
-            let server = &mut self.servers[self.current];
-            server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5;
-            server.speaks_5 |= version == Version::V5;
+            self.servers.accepted();
             let has_keep_alive = session.limits().keep_alive > 0;
             self.write_timeout = has_keep_alive.then_some(session.config().ping_timeout);
         }
@@ -370,8 +368,14 @@ impl Link {
     }
 
     fn open(&mut self, now: Instant, session: &mut Session) {
-        let mut connect = self.attempt().options();
-        connect.version = self.version();
+        if let Some(trace) = &mut self.trace {
+            trace.open(self.servers.version());
+        }
+        let mut connect = match self.prepared.take() {
+            Some(attempt) => attempt.into_options(),
+            None => self.servers.connect(&self.config.connect),
+        };
+        connect.version = self.servers.version();
         self.phase = Phase::Up;
         session.handle_open(now, connect);
     }
@@ -395,13 +399,9 @@ impl Link {
         session.handle_close(now, error.clone());
         let retry_in = if !session.wants_connection() {
             None
-        } else if self.fall_back(&error) {
-            Some(Duration::ZERO)
         } else {
-            let servers_left = self.current + 1 < self.servers.len();
-            let retry_in = self.backoff.failed(now, &error, servers_left);
-            self.current = (self.current + 1) % self.servers.len();
-            retry_in
+            let end = End { error: &error, spoke: self.spoke, heard: self.heard };
+            self.servers.ended(now, &end, &mut self.backoff)
         };
         self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };
         self.last_error = Some(error.clone());
@@ -422,22 +422,6 @@ impl Link {
             None => Phase::Stopped(error.clone()),
         };
         self.events.push_back(LinkEvent::Disconnected { error, retry_in });
-    }
-
-    /// Whether to try this server again at once with 3.1.1.
-    fn fall_back(&mut self, error: &ConnectionError) -> bool {
-        if self.config.version != VersionChoice::Negotiate || self.version() != Version::V5 {
-            self.servers[self.current].try_3_1_1 = false;
-            return false;
-        }
-        let server = &mut self.servers[self.current];
-        let refused = matches!(error, ConnectionError::Refused(refusal)
-            if refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion);
-        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard && !server.speaks_5;
-        server.silent = if silent { server.silent + 1 } else { 0 };
-        server.try_3_1_1 = refused || server.silent >= 2;
-        // Once silent, the same is asked again at once; twice, with the older version.
-        refused || silent
     }
 
     // ---- commands
@@ -462,21 +446,22 @@ impl Link {
             return None;
         }
         self.phase = Phase::Preparing(now + timeout);
-        Some(self.attempt())
+        let connect = self.servers.connect(&self.config.connect);
+        Some(Attempt::new(self.attempt, self.last_error.clone(), self.servers.endpoint().clone(), connect))
     }
 
-    /// Open a socket to this endpoint now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
+    /// Open a socket to this target now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
-    pub fn poll_dial(&mut self, now: Instant) -> Option<&Endpoint> {
+    pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
         let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
         if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
         }
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
         let endpoint = self.endpoint().clone();
-        self.events.push_back(LinkEvent::Connecting(endpoint));
-        Some(self.endpoint())
+        self.events.push_back(LinkEvent::Connecting(endpoint.clone()));
+        Some(Target::new(endpoint, None))
     }
 
     /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written).
@@ -503,27 +488,16 @@ impl Link {
         }
     }
 
+    /// Where this attempt goes.
     fn endpoint(&self) -> &Endpoint {
-        match &self.prepared {
-            Some(attempt) => attempt.endpoint(),
-            None => &self.config.endpoints[self.current],
-        }
-    }
-
-    /// This attempt as it was prepared, or as the configuration has it.
-    fn attempt(&self) -> Attempt {
-        if let Some(attempt) = &self.prepared {
-            return Attempt::clone(attempt);
-        }
-        let (endpoint, connect) = (self.endpoint().clone(), self.config.connect.clone());
-        Attempt::new(self.attempt, self.last_error.clone(), endpoint, connect)
+        self.prepared.as_deref().map_or_else(|| self.servers.endpoint(), Attempt::endpoint)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_proto::{ConnAck, Packet};
+    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
     use martlet_session::Config;
 
     fn link() -> Link {
@@ -551,7 +525,7 @@ mod tests {
         let mut connack = BytesMut::new();
         let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
         packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(&connack);
+        link.handle_wire(now, &connack);
         link.exchange(now, session);
         assert!(session.is_connected());
     }

@@ -9,12 +9,13 @@
 use martlet_broker::tokio::Server;
 use martlet_broker::{Config, Ending, Event, Memory};
 use martlet_client::{
-    Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Events, Instant, Observer, Packet,
-    QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
+    Address, Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Endpoint, Events, Instant,
+    Network, Observer, Packet, QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
 };
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use std::future::{Future, IntoFuture, poll_fn};
 use std::io;
+use std::net::ToSocketAddrs;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -25,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 /// An adapter, as far as its users see it.
 pub trait Adapter {
     /// Its runtime.
-    type Runtime: Runtime + Unpin + Default;
+    type Runtime: Network + Unpin + Default;
 
     /// Runs `future` as a program's main function would.
     fn block_on<F: Future>(future: F) -> F::Output;
@@ -261,7 +262,7 @@ pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
 
 pub async fn streams_of_ones_own<A: Adapter>() {
     let broker = Broker::start(Config::default()).await;
-    let open = |address| A::Runtime::default().connect(address, &SocketOptions::default());
+    let open = |endpoint| open::<A>(endpoint);
     let streams = Streams(A::Runtime::default(), open);
     let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
     tokio::join!(driver, async {
@@ -274,11 +275,11 @@ pub async fn streams_of_ones_own<A: Adapter>() {
 pub async fn a_driver_that_is_not_send<A: Adapter>() {
     let broker = Broker::start(Config::default()).await;
     let opened = Rc::new(std::cell::Cell::new(0));
-    let open = |address| {
+    let open = |endpoint| {
         let opened = Rc::clone(&opened);
         async move {
             opened.set(opened.get() + 1);
-            let socket = A::Runtime::default().connect(address, &SocketOptions::default()).await?;
+            let socket = open::<A>(endpoint).await?;
             Ok(Local { socket, _opened: opened })
         }
     };
@@ -455,6 +456,13 @@ impl Transcript {
         }
         &self.seen
     }
+}
+
+/// A socket of the runtime.
+async fn open<A: Adapter>(endpoint: Endpoint) -> io::Result<<A::Runtime as Runtime>::Socket> {
+    let address =
+        (endpoint.host(), endpoint.port()).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+    A::Runtime::default().connect(&Address::Tcp(address), &SocketOptions::default()).await
 }
 
 /// A socket that stays on its thread.
