@@ -40,6 +40,8 @@ pub enum ClientEvent {
     /// A message came that no stream explains, and nobody holds the catch-all, or took it for too long; it was
     /// acknowledged and dropped.
     Unrouted,
+    /// The observer has panicked: it was dropped, and the connection goes on without it.
+    ObserverPanicked,
     /// A message whose receipt nobody holds was not settled.
     PublishFailed(PublishError),
 }
@@ -95,7 +97,7 @@ struct Reader {
 }
 
 impl Subscribers {
-    fn add(&mut self) -> usize {
+    pub(crate) fn add(&mut self) -> usize {
         self.readers.insert(Reader::default())
     }
 
@@ -111,6 +113,11 @@ impl Subscribers {
             reader.queue.push_back(event.clone());
             wakers.take(&mut reader.waker);
         }
+    }
+
+    /// All that waits for this reader.
+    pub(crate) fn drain(&mut self, key: usize) -> VecDeque<ClientEvent> {
+        std::mem::take(&mut self.readers[key].queue)
     }
 
     fn poll(&mut self, key: usize, cx: &Context<'_>) -> Poll<Option<ClientEvent>> {

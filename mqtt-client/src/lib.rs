@@ -38,6 +38,7 @@ mod hooks;
 mod link;
 mod message;
 mod observer;
+mod packet_logger;
 mod publish;
 mod reconnect;
 mod routes;
@@ -62,6 +63,7 @@ pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::Message;
 pub use observer::Observer;
+pub use packet_logger::PacketLogger;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use runtime::{Network, Runtime, Timer};
@@ -80,6 +82,6 @@ pub use martlet_session::{
     AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
     DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
+    Settled, TopicAliases, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
 pub use martlet_transport::{Endpoint, Scheme, UriError};

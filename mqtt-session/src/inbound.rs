@@ -293,7 +293,7 @@ impl Inbound {
             self.received.remove(packet_identifier);
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
             output.short_ack(PacketType::PubComp, packet_identifier);
-        } else if output.version.has_properties() {
+        } else if output.takes_reasons {
             let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
             output.answer(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
         } else {
@@ -412,7 +412,7 @@ impl Earlier {
 
 #[inline]
 fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier, reason: PubAckReasonCode) {
-    if reason == PubAckReasonCode::Success || !output.version.has_properties() {
+    if reason == PubAckReasonCode::Success || !output.takes_reasons {
         return output.short_ack(packet_type, id);
     }
     let ack = Ack::new(id, reason);

@@ -21,6 +21,8 @@ pub(crate) const MAX_HEADERS: usize = 13;
 pub(crate) struct Output {
     buffer: SendBuffer,
     pub(crate) version: Version,
+    /// The server takes acknowledgements with a reason code: the version has them, and they are not too large.
+    pub(crate) takes_reasons: bool,
     /// How many bytes of this connection were handed out.
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
@@ -31,13 +33,21 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0, answers: 0, aliases: None }
+        Self {
+            buffer: SendBuffer::new(),
+            version: Version::V5,
+            takes_reasons: true,
+            handed_out: 0,
+            answers: 0,
+            aliases: None,
+        }
     }
 
     /// A new connection; nothing of an old one is left.
     pub(crate) fn open(&mut self, version: Version) {
         self.buffer.clear();
         self.version = version;
+        self.takes_reasons = version.has_properties();
         self.handed_out = 0;
         self.answers = 0;
         self.aliases = None;
@@ -94,7 +104,7 @@ impl Output {
     ) -> Result<(), EncodeError> {
         let mut publish = reference(message, self.version, delivery, expiry);
         if let Some(aliases) = self.aliases.as_mut().filter(|_| !delivery.duplicate()) {
-            publish = match aliases.choose(&message.topic, message.size() + MAX_HEADERS) {
+            publish = match aliases.choose(message, message.size() + MAX_HEADERS) {
                 Choice::Name => publish,
                 Choice::Learn(alias) => publish.with_topic_alias(alias),
                 Choice::Alias(alias) => publish.with_topic_alias_only(alias),

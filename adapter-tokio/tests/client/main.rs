@@ -12,6 +12,7 @@ mod disconnect;
 mod events;
 mod hooks;
 mod keep_alive;
+mod observer;
 mod publish;
 mod reconnect;
 mod state;
