@@ -250,7 +250,7 @@ impl Builder {
         self
     }
 
-    /// Shows every packet to this observer.
+    /// Shows every packet and every event to this observer, such as a [`PacketLogger`](crate::PacketLogger).
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self

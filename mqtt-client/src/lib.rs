@@ -39,6 +39,7 @@ mod hooks;
 mod link;
 mod message;
 mod observer;
+mod packet_logger;
 mod publish;
 mod reconnect;
 mod route;
@@ -69,6 +70,7 @@ pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::{Item, Message, Unacknowledged};
 pub use observer::Observer;
+pub use packet_logger::PacketLogger;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use route::StreamLimits;
@@ -94,8 +96,8 @@ pub use martlet_session::{
     ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
     LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
     QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
-    Settled, StoreError, StoreErrorKind, StoreOp, TransportError, TransportErrorKind, Unsettled, WhenFull,
-    WhenStoreFails,
+    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind,
+    Unsettled, WhenFull, WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
