@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod conformance;
 pub mod fuzz;
+pub mod fuzz_transport;
 pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]

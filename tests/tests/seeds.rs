@@ -1,6 +1,6 @@
 //! The seeds of the fuzz targets through their bodies, without a fuzzer.
 
-use martlet_tests::fuzz;
+use martlet_tests::{fuzz, fuzz_transport};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("decode", fuzz::decode),
     ("round_trip", fuzz::round_trip),
     ("topic", fuzz::topic),
+    ("transport", fuzz_transport::transport),
     ("url", fuzz::url),
 ];
 
