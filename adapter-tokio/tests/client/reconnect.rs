@@ -210,7 +210,7 @@ async fn a_server_that_refuses_for_good_is_left_out() {
 }
 
 fn refusal(reason: ConnectReasonCode, reference: &str) -> ConnAck {
-    let mut refusal = ConnAck::new(false, reason);
+    let mut refusal = ConnAck::new(reason);
     refusal.properties.server_reference = Some(reference.try_into().unwrap());
     refusal
 }
