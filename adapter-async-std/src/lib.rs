@@ -21,16 +21,16 @@
 //! you like. **What it does not touch.** Everything but sockets, time and the spawn is `martlet-client`'s, whose types
 //! are exported here.
 //!
-//! Streams of your own, anything that is `Read` and `Write` as `async_std::io` has them, take the place of TCP with
-//! [`Streams`]:
+//! Streams of your own, anything that is `Read` and `Write` as `async_std::io` has them, take the place of the runtime's
+//! sockets with [`Streams`]:
 //!
 //! ```
-//! use martlet_async_std::{AsyncStd, Client, Streams};
+//! use martlet_async_std::{AsyncStd, Client, Endpoint, Streams};
+//! use async_std::net::TcpStream;
 //!
-//! # #[cfg(unix)]
 //! # async fn example() -> Result<(), martlet_async_std::ConnectError> {
-//! let unix = Streams(AsyncStd, |_address| async_std::os::unix::net::UnixStream::connect("/run/mqtt.sock"));
-//! let (client, driver) = Client::builder("mqtt://localhost")?.build(unix);
+//! let tunnel = Streams(AsyncStd, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+//! let (client, driver) = Client::builder("mqtt://broker.example")?.build(tunnel);
 //! async_std::task::spawn(driver);
 //! client.connected().await?;
 //! # Ok(())

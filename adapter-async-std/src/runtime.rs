@@ -1,10 +1,17 @@
 //! async-std's sockets and names, and the timer beneath its own.
 
-use async_std::net::{TcpStream, ToSocketAddrs};
-use martlet_client::{Instant, Runtime, SocketOptions, StdClock, Timer};
+use async_io::Async;
+#[cfg(not(unix))]
+use async_std::net::TcpStream as UnixStream;
+use async_std::net::ToSocketAddrs;
+#[cfg(unix)]
+use async_std::os::unix::net::UnixStream;
+use martlet_client::{
+    Address, Dial, Instant, Network, Runtime, SocketOptions, StdClock, Stream, Target, Timer,
+};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,31 +20,48 @@ use std::task::{Context, Poll, ready};
 pub struct AsyncStd;
 
 impl Runtime for AsyncStd {
-    type Socket = TcpStream;
-    type Resolve = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-    type Connect = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+    type Socket = Stream<Async<TcpStream>, UnixStream>;
+    type Dial = Dial<Self>;
     type Timer = Sleep;
 
     fn now() -> Instant {
         StdClock::now()
     }
 
+    fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
+        Dial::new(*self, target, options)
+    }
+
+    fn timer(&self) -> Sleep {
+        Sleep(async_io::Timer::never())
+    }
+}
+
+impl Network for AsyncStd {
+    type Resolve = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+    type Connect = Pin<Box<dyn Future<Output = io::Result<Self::Socket>> + Send>>;
+
     fn resolve(&self, host: &str, port: u16) -> Self::Resolve {
         let host = host.to_owned();
         Box::pin(async move { Ok((host.as_str(), port).to_socket_addrs().await?.collect()) })
     }
 
-    fn connect(&self, address: SocketAddr, options: &SocketOptions) -> Self::Connect {
-        let no_delay = options.no_delay;
-        Box::pin(async move {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(no_delay)?;
-            Ok(socket)
-        })
-    }
-
-    fn timer(&self) -> Sleep {
-        Sleep(async_io::Timer::never())
+    fn connect(&self, address: &Address, options: &SocketOptions) -> Self::Connect {
+        match address {
+            Address::Tcp(address) => {
+                let socket = options.connect(*address);
+                Box::pin(async move {
+                    let socket = Async::new_nonblocking(socket?)?;
+                    socket.writable().await?;
+                    socket.get_ref().take_error()?.map_or(Ok(Stream::Tcp(socket)), Err)
+                })
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let path = path.clone();
+                Box::pin(async move { Ok(Stream::Unix(UnixStream::connect(path).await?)) })
+            }
+        }
     }
 }
 

@@ -21,16 +21,16 @@
 //! `LocalExecutor` will do), or poll it where you like. **What it does not touch.** Everything but sockets, time and
 //! the spawn is `martlet-client`'s, whose types are exported here.
 //!
-//! Streams of your own, anything that is `AsyncRead` and `AsyncWrite` as `smol::io` has it, take the place of TCP with
-//! [`Streams`]:
+//! Streams of your own, anything that is `AsyncRead` and `AsyncWrite` as `smol::io` has it, take the place of the runtime's
+//! sockets with [`Streams`]:
 //!
 //! ```
-//! use martlet_smol::{Client, Smol, Streams};
+//! use martlet_smol::{Client, Endpoint, Smol, Streams};
+//! use smol::net::TcpStream;
 //!
-//! # #[cfg(unix)]
 //! # async fn example() -> Result<(), martlet_smol::ConnectError> {
-//! let unix = Streams(Smol, |_address| smol::net::unix::UnixStream::connect("/run/mqtt.sock"));
-//! let (client, driver) = Client::builder("mqtt://localhost")?.build(unix);
+//! let tunnel = Streams(Smol, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+//! let (client, driver) = Client::builder("mqtt://broker.example")?.build(tunnel);
 //! smol::spawn(driver).detach();
 //! client.connected().await?;
 //! # Ok(())

@@ -1,10 +1,17 @@
 //! smol's sockets, timer and names.
 
-use martlet_client::{Instant, Runtime, SocketOptions, StdClock, Timer};
-use smol::net::{self, TcpStream};
+use martlet_client::{
+    Address, Dial, Instant, Network, Runtime, SocketOptions, StdClock, Stream, Target, Timer,
+};
+use smol::Async;
+use smol::net;
+#[cfg(not(unix))]
+use smol::net::TcpStream as UnixStream;
+#[cfg(unix)]
+use smol::net::unix::UnixStream;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,31 +20,48 @@ use std::task::{Context, Poll, ready};
 pub struct Smol;
 
 impl Runtime for Smol {
-    type Socket = TcpStream;
-    type Resolve = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-    type Connect = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+    type Socket = Stream<Async<TcpStream>, UnixStream>;
+    type Dial = Dial<Self>;
     type Timer = Sleep;
 
     fn now() -> Instant {
         StdClock::now()
     }
 
+    fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
+        Dial::new(*self, target, options)
+    }
+
+    fn timer(&self) -> Sleep {
+        Sleep(smol::Timer::never())
+    }
+}
+
+impl Network for Smol {
+    type Resolve = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+    type Connect = Pin<Box<dyn Future<Output = io::Result<Self::Socket>> + Send>>;
+
     fn resolve(&self, host: &str, port: u16) -> Self::Resolve {
         let host = host.to_owned();
         Box::pin(async move { net::resolve((host, port)).await })
     }
 
-    fn connect(&self, address: SocketAddr, options: &SocketOptions) -> Self::Connect {
-        let no_delay = options.no_delay;
-        Box::pin(async move {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(no_delay)?;
-            Ok(socket)
-        })
-    }
-
-    fn timer(&self) -> Sleep {
-        Sleep(smol::Timer::never())
+    fn connect(&self, address: &Address, options: &SocketOptions) -> Self::Connect {
+        match address {
+            Address::Tcp(address) => {
+                let socket = options.connect(*address);
+                Box::pin(async move {
+                    let socket = Async::new_nonblocking(socket?)?;
+                    socket.writable().await?;
+                    socket.get_ref().take_error()?.map_or(Ok(Stream::Tcp(socket)), Err)
+                })
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let path = path.clone();
+                Box::pin(async move { Ok(Stream::Unix(UnixStream::connect(path).await?)) })
+            }
+        }
     }
 }
 

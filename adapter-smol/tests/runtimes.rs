@@ -1,10 +1,10 @@
 //! What every adapter must do, on smol; and an executor of one thread.
 
-use martlet_smol::{
-    Builder, Client, ConnectError, ConnectionError, Driver, QoS, Smol, SocketOptions, Streams,
-};
-use martlet_tests::runtimes::{Adapter, Broker};
+use martlet_smol::{Builder, Client, ConnectError, ConnectionError, Driver, Endpoint, QoS, Smol, Streams};
+use martlet_tests::runtimes::Adapter;
+use martlet_tests::server::{Setup, TestServer};
 use smol::LocalExecutor;
+use smol::net::TcpStream;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -35,15 +35,17 @@ martlet_tests::runtime_tests!(OnSmol);
 /// Everything on one thread, spawned, with a runtime that is not `Send`.
 #[test]
 fn a_local_executor_drives_it() {
-    use martlet_smol::Runtime;
-
     let executor = LocalExecutor::new();
     smol::block_on(executor.run(async {
-        let broker = Broker::start(martlet_broker::Config::default()).await;
+        let broker = TestServer::start(Setup::tcp()).await;
         let local = Rc::new(Smol);
         let runtime = Rc::clone(&local);
-        let streams = Streams(Smol, move |address| runtime.connect(address, &SocketOptions::default()));
-        let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+        let streams = Streams(Smol, move |endpoint: Endpoint| {
+            let _runtime = &runtime;
+            let address = format!("{}:{}", endpoint.host(), endpoint.port());
+            TcpStream::connect(address)
+        });
+        let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
         let driver = executor.spawn(driver);
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
         client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();

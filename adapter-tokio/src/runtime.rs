@@ -1,16 +1,22 @@
 //! tokio's sockets, timer and names.
 
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_client::{Instant, Runtime, SocketOptions, Timer};
-use std::future::{Future, Ready, ready};
+use martlet_client::{
+    Address, Dial, Endpoint, Instant, Network, Runtime, SocketOptions, Stream, Target, Timer, TransportError,
+};
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
+#[cfg(not(unix))]
+use tokio::net::TcpStream as UnixStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::time;
 
 /// The tokio runtime that polls the driver.
@@ -28,9 +34,8 @@ fn epoch() -> time::Instant {
 }
 
 impl Runtime for Tokio {
-    type Socket = Socket<TcpStream>;
-    type Resolve = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-    type Connect = Pin<Box<dyn Future<Output = io::Result<Self::Socket>> + Send>>;
+    type Socket = Stream<Socket<TcpStream>, Socket<UnixStream>>;
+    type Dial = Dial<Self>;
     type Timer = Sleep;
 
     fn now() -> Instant {
@@ -38,22 +43,40 @@ impl Runtime for Tokio {
         Instant::from_epoch(time::Instant::now().saturating_duration_since(epoch))
     }
 
+    fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
+        Dial::new(*self, target, options)
+    }
+
+    fn timer(&self) -> Sleep {
+        Sleep(None)
+    }
+}
+
+impl Network for Tokio {
+    type Resolve = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+    type Connect = Pin<Box<dyn Future<Output = io::Result<Self::Socket>> + Send>>;
+
     fn resolve(&self, host: &str, port: u16) -> Self::Resolve {
         let host = host.to_owned();
         Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 
-    fn connect(&self, address: SocketAddr, options: &SocketOptions) -> Self::Connect {
-        let no_delay = options.no_delay;
-        Box::pin(async move {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(no_delay)?;
-            Ok(Socket(socket))
-        })
-    }
-
-    fn timer(&self) -> Sleep {
-        Sleep(None)
+    fn connect(&self, address: &Address, options: &SocketOptions) -> Self::Connect {
+        match address {
+            Address::Tcp(address) => {
+                let socket = options.connect(*address);
+                Box::pin(async move {
+                    let socket = TcpStream::from_std(socket?)?;
+                    socket.writable().await?;
+                    socket.take_error()?.map_or(Ok(Stream::Tcp(Socket(socket))), Err)
+                })
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let socket = UnixStream::connect(path.clone());
+                Box::pin(async move { Ok(Stream::Unix(Socket(socket.await?))) })
+            }
+        }
     }
 }
 
@@ -81,63 +104,61 @@ impl Timer for Sleep {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Streams that a function opens: anything that reads and writes, such as a Unix socket or an end of
-/// [`tokio::io::duplex`]. Names are not looked up: the function gets the address that the URI has, or one without a
-/// host where the URI has a name.
+/// Streams that a function opens: anything that reads and writes, such as an end of [`tokio::io::duplex`]. It need not be
+/// `Send`; the driver is then polled where it was made.
+///
+/// The function gets the server's [`Endpoint`]; what it opens is taken for a connection to it, or to the proxy if one is
+/// set. TLS and WebSocket, where the URI's scheme has them, are spoken over the stream.
 ///
 /// A stream of `futures_io` instead of tokio's can be had with [`martlet_client::Streams`].
 ///
 /// ```
 /// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
-/// use martlet_tokio::{Client, Streams};
+/// use martlet_tokio::{Client, Endpoint, Streams, Tokio};
+/// use tokio::net::TcpStream;
 ///
-/// let unix = Streams(|_address| tokio::net::UnixStream::connect("/run/mqtt.sock"));
-/// let (client, driver) = Client::builder("mqtt://localhost")?.build(unix);
+/// let tunnel = Streams(Tokio, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+/// let (client, driver) = Client::builder("mqtt://broker.example")?.build(tunnel);
 /// tokio::spawn(driver);
 /// client.connected().await?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Streams<F>(pub F);
+pub struct Streams<F>(pub Tokio, pub F);
 
 impl<F, O, S> Runtime for Streams<F>
 where
-    F: Fn(SocketAddr) -> O,
+    F: Fn(Endpoint) -> O,
     O: Future<Output = io::Result<S>>,
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     type Socket = Socket<S>;
-    type Resolve = Ready<io::Result<Vec<SocketAddr>>>;
-    type Connect = Opening<O>;
+    type Dial = Opening<O>;
     type Timer = Sleep;
 
     fn now() -> Instant {
         Tokio::now()
     }
 
-    fn resolve(&self, host: &str, port: u16) -> Self::Resolve {
-        let host = host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        ready(Ok(vec![SocketAddr::new(host, port)]))
-    }
-
-    fn connect(&self, address: SocketAddr, _options: &SocketOptions) -> Self::Connect {
-        Opening(Box::pin((self.0)(address)))
+    fn dial(&self, target: &Target, _options: &SocketOptions) -> Opening<O> {
+        Opening(martlet_client::Opening::new((self.1)(target.endpoint().clone())))
     }
 
     fn timer(&self) -> Sleep {
-        Tokio.timer()
+        self.0.timer()
     }
 }
 
 /// A stream of [`Streams`] that is being opened.
 #[derive(Debug)]
-pub struct Opening<O>(Pin<Box<O>>);
+pub struct Opening<O>(martlet_client::Opening<O>);
 
 impl<O: Future<Output = io::Result<S>>, S> Future for Opening<O> {
-    type Output = io::Result<Socket<S>>;
+    type Output = Result<Socket<S>, TransportError>;
+
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map_ok(Socket)
+        Pin::new(&mut self.0).poll(cx).map_ok(Socket)
     }
 }
 

@@ -3,18 +3,16 @@
 use crate::events::ClientEvent;
 use crate::hooks::Hooks;
 use crate::link::{Link, LinkEvent};
-use crate::observer::Trace;
-use crate::runtime::{Pinned, Runtime, SocketOptions, Timer};
+use crate::runtime::{Pinned, Runtime, Timer};
 use crate::shared::Shared;
+use crate::socket::SocketOptions;
 use crate::store::Writer;
 use crate::wakers::Wakers;
-use bytes::Buf;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,7 +45,6 @@ pub struct Driver<R: Runtime> {
     timer: R::Timer,
     /// What the timer is set to. It may fire early: the clock decides.
     armed: Option<Instant>,
-    trace: Option<Trace>,
     hooks: Option<Box<Hooks>>,
     writer: Option<Box<Writer>>,
     wakers: Wakers,
@@ -55,8 +52,7 @@ pub struct Driver<R: Runtime> {
 
 enum Io<R: Runtime> {
     Closed,
-    Resolving(Pinned<R::Resolve>),
-    Connecting { connect: Pinned<R::Connect>, rest: std::vec::IntoIter<SocketAddr> },
+    Dialing(Pinned<R::Dial>),
     Open { socket: R::Socket, shut_down: bool, unflushed: bool },
 }
 
@@ -66,24 +62,13 @@ impl<R: Runtime> Driver<R> {
         shared: Arc<Shared>,
         link: Link,
         options: SocketOptions,
-        trace: Option<Trace>,
         hooks: Option<Box<Hooks>>,
     ) -> Self {
         let timer = runtime.timer();
         shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
-        Self {
-            runtime,
-            shared,
-            link,
-            io: Io::Closed,
-            options,
-            timer,
-            armed: None,
-            trace,
-            hooks,
-            writer: None,
-            wakers: Wakers::default(),
-        }
+        let wakers = Wakers::default();
+        let (io, armed, writer) = (Io::Closed, None, None);
+        Self { runtime, shared, link, io, options, timer, armed, hooks, writer, wakers }
     }
 
     pub(crate) fn with_writer(mut self, writer: Writer) -> Self {
@@ -93,59 +78,22 @@ impl<R: Runtime> Driver<R> {
 
     /// Opens a socket when the link asks for one. Returns whether anything happened.
     fn poll_dial(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if let Some(endpoint) = self.link.poll_dial(now) {
-            self.io = Io::Resolving(Box::pin(self.runtime.resolve(endpoint.host(), endpoint.port())));
+        if let Some(target) = self.link.poll_dial(now) {
+            self.io = Io::Dialing(Box::pin(self.runtime.dial(&target, &self.options)));
         }
-        let mut any = false;
-        while self.link.is_dialing() {
-            match &mut self.io {
-                Io::Resolving(resolve) => match resolve.as_mut().poll(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Ok(addresses)) => {
-                        let nothing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                        self.connect_next(addresses.into_iter(), TransportErrorKind::Resolve, &nothing);
-                    }
-                    Poll::Ready(Err(error)) => self.dial_failed(TransportErrorKind::Resolve, &error),
-                },
-                Io::Connecting { connect, rest } => match connect.as_mut().poll(cx) {
-                    Poll::Pending => break,
-                    Poll::Ready(Ok(socket)) => {
-                        self.io = Io::Open { socket, shut_down: false, unflushed: false };
-                        if let Some(trace) = &mut self.trace {
-                            trace.open(self.link.version());
-                        }
-                        self.link.handle_dialed();
-                    }
-                    Poll::Ready(Err(error)) => {
-                        let rest = std::mem::take(rest);
-                        self.connect_next(rest, TransportErrorKind::Connect, &error);
-                    }
-                },
-                Io::Closed | Io::Open { .. } => break,
+        let Io::Dialing(dial) = &mut self.io else { return false };
+        let Poll::Ready(dialed) = dial.as_mut().poll(cx) else { return false };
+        match dialed {
+            Ok(socket) => {
+                self.io = Io::Open { socket, shut_down: false, unflushed: false };
+                self.link.handle_dialed(now);
             }
-            any = true;
-        }
-        any
-    }
-
-    fn connect_next(
-        &mut self,
-        mut rest: std::vec::IntoIter<SocketAddr>,
-        kind: TransportErrorKind,
-        last: &io::Error,
-    ) {
-        match rest.next() {
-            Some(address) => {
-                let connect = Box::pin(self.runtime.connect(address, &self.options));
-                self.io = Io::Connecting { connect, rest };
+            Err(error) => {
+                self.io = Io::Closed;
+                self.link.handle_dial_failed(error);
             }
-            None => self.dial_failed(kind, last),
         }
-    }
-
-    fn dial_failed(&mut self, kind: TransportErrorKind, error: &io::Error) {
-        self.io = Io::Closed;
-        self.link.handle_dial_failed(TransportError::new(kind, error.to_string()));
+        true
     }
 
     /// Reads once. Returns how much came; 0 at the end.
@@ -165,10 +113,11 @@ impl<R: Runtime> Driver<R> {
                 Some(0)
             }
             Poll::Ready(Ok(n)) => {
-                if let Some(trace) = &mut self.trace {
-                    trace.received(now, &scratch[..n]);
+                self.link.handle_wire(now, &scratch[..n]);
+                if self.link.has_failed() {
+                    // TLS tells the server why, if the socket takes it at once.
+                    let _ = self.poll_write_once(cx, now);
                 }
-                self.link.handle_wire(&scratch[..n]);
                 Some(n)
             }
             Poll::Ready(Err(error)) => {
@@ -201,7 +150,7 @@ impl<R: Runtime> Driver<R> {
 
     fn poll_write_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<bool>> {
         let Io::Open { socket, shut_down, unflushed } = &mut self.io else { return Poll::Ready(Ok(false)) };
-        let Some(output) = self.link.poll_wire() else {
+        let Some(output) = self.link.poll_wire(now) else {
             if *unflushed {
                 ready!(Pin::new(&mut *socket).poll_flush(cx))?;
                 *unflushed = false;
@@ -224,9 +173,6 @@ impl<R: Runtime> Driver<R> {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         *unflushed = true;
-        if let Some(trace) = &mut self.trace {
-            trace.sent(now, output, n);
-        }
         self.link.handle_written(now, n);
         Poll::Ready(Ok(true))
     }
@@ -243,7 +189,7 @@ impl<R: Runtime> Driver<R> {
             writer.gather(now, &mut state.session);
         }
         let mut any = self.link.exchange(now, &mut state.session);
-        if state.session.is_ended() {
+        if !state.session.wants_connection() {
             self.link.stop();
         }
         any |= state.dispatch(&mut self.wakers);
@@ -254,13 +200,20 @@ impl<R: Runtime> Driver<R> {
             any = true;
             let event = match event {
                 LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
-                LinkEvent::Disconnected { error, retry_in } => ClientEvent::Disconnected { error, retry_in },
+                LinkEvent::Disconnected { error, retry_in } => {
+                    if retry_in.is_some() {
+                        state.set_disconnected(error.clone(), retry_in, &mut self.wakers);
+                    }
+                    ClientEvent::Disconnected { error, retry_in }
+                }
             };
             state.events.push(&event, &mut self.wakers);
         }
+        if let Some(attempt) = self.link.connecting() {
+            state.set_connecting(attempt, &mut self.wakers);
+        }
         state.wake_sleepers(now, &mut self.wakers);
-        let flushed = self.link.poll_wire().is_none();
-        state.set_flushed(flushed, &mut self.wakers);
+        state.set_flushed(self.link.is_flushed(), &mut self.wakers);
         let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
         let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks];
         if let Some(error) = self.link.stopped() {

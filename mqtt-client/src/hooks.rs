@@ -36,9 +36,7 @@ impl Attempt {
         endpoint: Endpoint,
         connect: ConnectOptions,
     ) -> Self {
-        let mut attempt = Self { number, last_error, endpoint, connect };
-        attempt.take_credentials();
-        attempt
+        Self { number, last_error, endpoint, connect }
     }
 
     /// 1 for the first attempt of a client, and for the first after a connection; one more for each that fails.
@@ -85,8 +83,8 @@ impl Attempt {
         Ok(())
     }
 
-    pub(crate) fn options(&self) -> ConnectOptions {
-        self.connect.clone()
+    pub(crate) fn into_options(self) -> ConnectOptions {
+        self.connect
     }
 
     fn take_credentials(&mut self) {

@@ -30,6 +30,7 @@ mod builder;
 mod client;
 mod clock;
 mod completions;
+mod dial;
 mod driver;
 mod error;
 mod events;
@@ -41,7 +42,11 @@ mod publish;
 mod reconnect;
 mod routes;
 mod runtime;
+mod servers;
 mod shared;
+mod socket;
+mod stage;
+mod state;
 mod store;
 mod streams;
 mod subscription;
@@ -51,6 +56,7 @@ pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
+pub use dial::{Dial, Target};
 pub use driver::Driver;
 pub use error::{AuthenticateError, ConnectError, SubscribeError};
 pub use events::{ClientEvent, Events};
@@ -60,11 +66,14 @@ pub use message::Message;
 pub use observer::Observer;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
-pub use runtime::{Runtime, SocketOptions, Timer};
+pub use runtime::{Network, Runtime, Timer};
+pub use socket::{Address, SocketOptions, Stream};
+pub use stage::StackConfig;
+pub use state::{ConnectionState, StateChanges};
 #[cfg(feature = "redb")]
 pub use store::RedbStore;
 pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
-pub use streams::Streams;
+pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
 pub use martlet_proto::{
@@ -78,6 +87,10 @@ pub use martlet_session::{
     Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
     OperationId, Publish as PublishMessage, PublishError, Quarantined, QueueLimits, RecordKey, Refusal,
     RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session, Settled, StoreError, StoreErrorKind,
-    StoreOp, TransportError, TransportErrorKind, WhenFull, WhenStoreFails,
+    StoreOp, TransportError, TransportErrorKind, Unsettled, WhenFull, WhenStoreFails,
 };
-pub use martlet_transport::{Endpoint, UriError};
+#[cfg(feature = "tls")]
+pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
+pub use martlet_transport::{
+    Endpoint, Error as StackError, ErrorKind as StackErrorKind, ProxyUri, Scheme, UriError,
+};

@@ -1,20 +1,25 @@
 //! The link: everything between a session and a socket, still without I/O.
 //!
 //! ```text
-//!            poll_dial               handle_dialed          exchange
-//!   Waiting ──────────► Dialing ──────────────────► Opening ────────► Up ──┬─ poll_close ─► Closing ─┐
-//!      ▲                   │ failed                                        │ eof, error, refusal     │
-//!      │                   ▼                                               ▼                         │
-//!      └── retry ─────── Lost ◄────────────────────────────────────────────┴─────────────────────────┘
-//!                          └── final error, budget spent, disconnect() ──► Stopped
+//!            poll_dial          handle_dialed             handshakes done          exchange
+//!   Waiting ──────────► Dialing ─────────────► Handshaking ───────────────► Opening ────────► Up
+//!      ▲                   │          plain TCP ──────┼──────────────────────────▲             │
+//!      │                   │ failed                   │ failed        eof, error, refusal      │ poll_close
+//!      │                   ▼                          ▼                          ▼             ▼
+//!      └── retry ─────── Lost ◄───────────────────────┴──────────────────────────┴───────── Closing
+//!                          └── nobody left to ask, budget spent, disconnect() ──► Stopped
 //! ```
 //!
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
+use crate::dial::Target;
 use crate::hooks::Attempt;
+use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
+use crate::servers::{End, Servers};
+use crate::stage::{self, StackConfig, Stage};
 use bytes::{Buf, BytesMut};
-use martlet_proto::{ConnectReasonCode, Version};
+use martlet_proto::Version;
 use martlet_session::{
     Awaited, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
     TransportErrorKind,
@@ -51,21 +56,28 @@ pub struct LinkConfig {
     pub prepare_timeout: Option<Duration>,
     /// When to try again.
     pub reconnect: Reconnect,
+    /// What stands between the socket and MQTT beside what the endpoints' schemes say.
+    pub stack: StackConfig,
     /// How long resolving a name and opening a socket may take in all.
     pub dial_timeout: Duration,
+    /// How long the handshakes of proxy, TLS and WebSocket may take in all.
+    pub handshake_timeout: Duration,
+    /// The largest packet that the session takes, in bytes: its
+    /// [`maximum_packet_size`](martlet_session::Config::maximum_packet_size).
+    pub maximum_packet_size: u32,
     /// Makes the waits between attempts differ from those of other clients.
     pub seed: u64,
 }
 
 /// Transport, reconnect policy and buffers between a [`Session`] and a socket; not the session itself. Its steps
-/// alternate: [`handle_wire`](Self::handle_wire) takes in bytes from the socket, [`exchange`](Self::exchange) moves
-/// plain bytes between link and session, [`poll_wire`](Self::poll_wire) gives bytes for the socket. Only `exchange`
-/// needs the session; it does no I/O.
+/// alternate: [`handle_wire`](Self::handle_wire) takes in bytes from the socket and opens them, through TLS and
+/// WebSocket where there are any; [`exchange`](Self::exchange) moves plain bytes between link and session;
+/// [`poll_wire`](Self::poll_wire) seals bytes for the socket. Only `exchange` needs the session; it does no I/O and no
+/// encryption. Plain TCP is a straight pass without a copy.
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    servers: Vec<Server>,
-    current: usize,
+    servers: Servers,
     backoff: Backoff,
     /// Which attempt since the last connection this is, or the next will be.
     attempt: u32,
@@ -73,32 +85,25 @@ pub struct Link {
     /// This attempt, as the application has prepared it.
     prepared: Option<Box<Attempt>>,
     phase: Phase,
+    /// Proxy, TLS and WebSocket of the connection, where it has any.
+    stage: Option<Box<Stage>>,
+    /// Plain bytes for the session.
     input: BytesMut,
     /// Bytes have come since the last exchange.
     fresh: bool,
-    /// Any byte has come on this connection.
+    /// Any byte of MQTT has come on this connection.
     heard: bool,
-    /// Any byte has left on this connection.
+    /// Any byte of MQTT has left on this connection.
     spoke: bool,
     session_wants_input: bool,
+    /// Plain bytes of the session.
     output: SendBuffer,
     /// When the socket must have taken something.
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
     connected: bool,
+    trace: Option<Trace>,
     events: std::collections::VecDeque<LinkEvent>,
-}
-
-/// What is remembered of a server, as long as the process lives.
-#[derive(Debug, Clone, Copy, Default)]
-struct Server {
-    speaks_3_1_1: bool,
-    /// It has accepted MQTT 5: when it is silent later, that is not for the version.
-    speaks_5: bool,
-    /// Connections in a row that ended after CONNECT without a byte.
-    silent: u32,
-    /// Try 3.1.1 next, for one connection.
-    try_3_1_1: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,7 @@ enum Phase {
     /// `poll_dial` has not been asked yet.
     Dial,
     Dialing(Instant),
+    Handshaking(Instant),
     Opening,
     Up,
     Closing {
@@ -140,15 +146,14 @@ impl Link {
     /// # Panics
     /// Without an endpoint.
     pub fn new(config: LinkConfig) -> Self {
-        assert!(!config.endpoints.is_empty(), "a link needs an endpoint");
         Self {
-            servers: vec![Server::default(); config.endpoints.len()],
-            current: 0,
+            servers: Servers::new(config.endpoints.clone(), config.version),
             backoff: Backoff::new(config.reconnect, config.seed),
             attempt: 1,
             last_error: None,
             prepared: None,
             phase: Phase::Dial,
+            stage: None,
             input: BytesMut::new(),
             fresh: false,
             heard: false,
@@ -158,9 +163,15 @@ impl Link {
             write_deadline: None,
             write_timeout: None,
             connected: false,
+            trace: None,
             events: std::collections::VecDeque::new(),
             config,
         }
+    }
+
+    /// Shows every packet to `observer`.
+    pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
+        self.trace = Some(Trace::new(observer));
     }
 
     // ---- getters
@@ -173,9 +184,23 @@ impl Link {
         }
     }
 
+    /// Which attempt is under way or about to begin: 1 is the first of all, and the first after a connection.
+    pub fn connecting(&self) -> Option<u32> {
+        let connecting = match self.phase {
+            Phase::Preparing(_)
+            | Phase::Dial
+            | Phase::Dialing(_)
+            | Phase::Handshaking(_)
+            | Phase::Opening => true,
+            Phase::Up => !self.connected,
+            Phase::Waiting(_) | Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_) => false,
+        };
+        connecting.then_some(self.attempt)
+    }
+
     /// Whether there should be a socket; when it turns false, drop it.
     pub fn has_socket(&self) -> bool {
-        matches!(self.phase, Phase::Opening | Phase::Up | Phase::Closing { .. })
+        matches!(self.phase, Phase::Handshaking(_) | Phase::Opening | Phase::Up | Phase::Closing { .. })
     }
 
     /// Whether the application is preparing an attempt; when it turns false, its answer is not wanted any more.
@@ -201,12 +226,19 @@ impl Link {
 
     /// The version that the current connection speaks.
     pub fn version(&self) -> Version {
-        let server = self.servers[self.current];
-        match self.config.version {
-            VersionChoice::Fixed(version) => version,
-            VersionChoice::Negotiate if server.speaks_3_1_1 || server.try_3_1_1 => Version::V3_1_1,
-            VersionChoice::Negotiate => Version::V5,
-        }
+        self.servers.version()
+    }
+
+    /// Whether the socket has taken everything.
+    pub fn is_flushed(&self) -> bool {
+        self.output.is_empty() && self.stage.as_ref().is_none_or(|stage| stage.outgoing().is_empty())
+    }
+
+    /// Whether the connection has failed, and [`exchange`](Self::exchange) is to be told. Until then
+    /// [`poll_wire`](Self::poll_wire) may still have what TLS tells the server about it: write it if the socket takes it
+    /// at once.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Lost(_))
     }
 
     // ---- handlers
@@ -225,10 +257,19 @@ impl Link {
     }
 
     /// The socket that [`poll_dial`](Self::poll_dial) asked for is open.
-    pub fn handle_dialed(&mut self) {
-        if self.is_dialing() {
-            self.phase = Phase::Opening;
+    pub fn handle_dialed(&mut self, now: Instant) {
+        if !self.is_dialing() {
+            return;
         }
+        let LinkConfig { stack, maximum_packet_size, .. } = &self.config;
+        self.phase = match Stage::new(stack, self.endpoint(), *maximum_packet_size) {
+            Ok(None) => Phase::Opening,
+            Ok(stage) => {
+                self.stage = stage;
+                Phase::Handshaking(now + self.config.handshake_timeout)
+            }
+            Err(error) => Phase::Lost(ConnectionError::Transport(error)),
+        };
     }
 
     /// It could not be opened.
@@ -239,20 +280,45 @@ impl Link {
     }
 
     /// Bytes have come from the socket.
-    pub fn handle_wire(&mut self, bytes: &[u8]) {
-        if self.is_closing() {
+    pub fn handle_wire(&mut self, now: Instant, bytes: &[u8]) {
+        if !self.has_socket() || self.is_closing() {
             return;
         }
-        self.input.extend_from_slice(bytes);
+        let before = self.input.len();
+        match &mut self.stage {
+            None => match stage::not_plain(bytes).filter(|_| !self.heard) {
+                Some(error) => self.phase = Phase::Lost(error),
+                None => self.input.extend_from_slice(bytes),
+            },
+            Some(stage) => match stage.open(bytes, &mut self.input) {
+                Ok(()) if !matches!(self.phase, Phase::Handshaking(_)) => {}
+                Ok(()) if !stage.is_open() => {}
+                Ok(()) => self.phase = Phase::Opening,
+                Err(error) => self.phase = Phase::Lost(error),
+            },
+        }
+        let came = &self.input[before..];
+        if came.is_empty() {
+            return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.received(now, came);
+        }
         self.fresh = true;
         self.heard = true;
     }
 
     /// The socket has ended, or failed.
     pub fn handle_eof(&mut self, error: Option<TransportError>) {
-        let error = error.map_or(ConnectionError::ClosedByPeer, ConnectionError::Transport);
         match &self.phase {
-            Phase::Opening | Phase::Up => self.phase = Phase::Lost(error),
+            Phase::Handshaking(_) | Phase::Opening | Phase::Up => {
+                let error = match (error, &mut self.stage) {
+                    (Some(error), _) => ConnectionError::Transport(error),
+                    (None, None) => ConnectionError::ClosedByPeer,
+                    (None, Some(stage)) => stage.end(),
+                };
+                self.phase = Phase::Lost(error);
+            }
             Phase::Closing { error, .. } => self.phase = Phase::Lost(error.clone()),
             _ => {}
         }
@@ -260,12 +326,20 @@ impl Link {
 
     /// The socket has taken `n` bytes of what [`poll_wire`](Self::poll_wire) gave.
     pub fn handle_written(&mut self, now: Instant, n: usize) {
-        self.output.advance(n);
-        if n > 0 {
-            self.spoke = true;
-            self.write_deadline =
-                self.write_timeout.filter(|_| !self.output.is_empty()).map(|timeout| now + timeout);
+        if n == 0 {
+            return;
         }
+        match &mut self.stage {
+            None => {
+                if let Some(trace) = &mut self.trace {
+                    trace.sent(now, &self.output, n);
+                }
+                self.output.advance(n);
+                self.spoke = true;
+            }
+            Some(stage) => self.spoke |= stage.written(n),
+        }
+        self.write_deadline = self.write_timeout.filter(|_| !self.is_flushed()).map(|timeout| now + timeout);
     }
 
     /// The time is `now`. Early calls do nothing.
@@ -278,6 +352,13 @@ impl Link {
             Phase::Dialing(deadline) if *deadline <= now => {
                 let text = format!("no connection to {} in {:?}", self.endpoint(), self.config.dial_timeout);
                 let error = TransportError::new(TransportErrorKind::ConnectTimeout, text);
+                self.phase = Phase::Lost(ConnectionError::Transport(error));
+            }
+            Phase::Handshaking(deadline) if *deadline <= now => {
+                let handshake = self.stage.as_ref().map_or("no", |stage| stage.handshake());
+                let (endpoint, timeout) = (self.servers.endpoint(), self.config.handshake_timeout);
+                let text = format!("the {handshake} handshake with {endpoint} was not done in {timeout:?}");
+                let error = TransportError::new(TransportErrorKind::HandshakeTimeout, text);
                 self.phase = Phase::Lost(ConnectionError::Transport(error));
             }
             Phase::Closing { deadline, error } if *deadline <= now => self.phase = Phase::Lost(error.clone()),
@@ -302,7 +383,7 @@ impl Link {
         let mut moved = false;
         self.handle_timeout(now);
         if matches!(self.phase, Phase::Opening) {
-            if session.is_ended() {
+            if !session.wants_connection() {
                 // The application has disconnected while the socket was being opened.
                 self.phase = Phase::Lost(ConnectionError::ClosedHere);
             } else {
@@ -323,19 +404,20 @@ impl Link {
         if session.is_connected() && !self.connected {
             self.connected = true;
             self.backoff.connected(now);
-            let version = self.version();
-            let server = &mut self.servers[self.current];
-            server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5;
-            server.speaks_5 |= version == Version::V5;
+            self.servers.accepted();
             let has_keep_alive = session.limits().keep_alive > 0;
             self.write_timeout = has_keep_alive.then_some(session.config().ping_timeout);
         }
         if matches!(self.phase, Phase::Up | Phase::Closing { .. }) {
             moved |= self.transmit(now, session);
             if let Some(error) = session.poll_close() {
-                // To a server that has said the last word there is nothing to tell.
-                let over =
-                    matches!(error, ConnectionError::Refused(_) | ConnectionError::DisconnectedByPeer(_));
+                // To a server that has said the last word there is nothing to tell, and a dead one hears nothing.
+                let over = matches!(
+                    error,
+                    ConnectionError::Refused(_)
+                        | ConnectionError::DisconnectedByPeer(_)
+                        | ConnectionError::Timeout(Awaited::PingResp)
+                );
                 self.phase = if over {
                     Phase::Lost(error)
                 } else {
@@ -356,8 +438,14 @@ impl Link {
     }
 
     fn open(&mut self, now: Instant, session: &mut Session) {
-        let mut connect = self.attempt().options();
-        connect.version = self.version();
+        if let Some(trace) = &mut self.trace {
+            trace.open(self.servers.version());
+        }
+        let mut connect = match self.prepared.take() {
+            Some(attempt) => attempt.into_options(),
+            None => self.servers.connect(&self.config.connect),
+        };
+        connect.version = self.servers.version();
         self.phase = Phase::Up;
         session.handle_open(now, connect);
     }
@@ -379,20 +467,17 @@ impl Link {
         // What the session itself made of the last bytes says more than that they were the last.
         let error = session.poll_close().unwrap_or(reason);
         session.handle_close(now, error.clone());
-        let retry_in = if session.is_ended() {
+        let retry_in = if !session.wants_connection() {
             None
-        } else if self.fall_back(&error) {
-            Some(Duration::ZERO)
         } else {
-            let servers_left = self.current + 1 < self.servers.len();
-            let retry_in = self.backoff.failed(now, &error, servers_left);
-            self.current = (self.current + 1) % self.servers.len();
-            retry_in
+            let end = End { error: &error, spoke: self.spoke, heard: self.heard };
+            self.servers.ended(now, &end, &mut self.backoff)
         };
         self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };
         self.last_error = Some(error.clone());
         self.prepared = None;
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
+        self.stage = None;
         self.input = BytesMut::new();
         self.output = SendBuffer::new();
         self.fresh = false;
@@ -408,22 +493,6 @@ impl Link {
             None => Phase::Stopped(error.clone()),
         };
         self.events.push_back(LinkEvent::Disconnected { error, retry_in });
-    }
-
-    /// Whether to try this server again at once with 3.1.1.
-    fn fall_back(&mut self, error: &ConnectionError) -> bool {
-        if self.config.version != VersionChoice::Negotiate || self.version() != Version::V5 {
-            self.servers[self.current].try_3_1_1 = false;
-            return false;
-        }
-        let server = &mut self.servers[self.current];
-        let refused = matches!(error, ConnectionError::Refused(refusal)
-            if refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion);
-        let silent = *error == ConnectionError::ClosedByPeer && self.spoke && !self.heard && !server.speaks_5;
-        server.silent = if silent { server.silent + 1 } else { 0 };
-        server.try_3_1_1 = refused || server.silent >= 2;
-        // Once silent, the same is asked again at once; twice, with the older version.
-        refused || silent
     }
 
     // ---- commands
@@ -448,26 +517,51 @@ impl Link {
             return None;
         }
         self.phase = Phase::Preparing(now + timeout);
-        Some(self.attempt())
+        let connect = self.servers.connect(&self.config.connect);
+        Some(Attempt::new(self.attempt, self.last_error.clone(), self.servers.endpoint().clone(), connect))
     }
 
-    /// Open a socket to this endpoint now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
+    /// Open a socket to this target now, and tell the end with [`handle_dialed`](Self::handle_dialed) or
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
-    pub fn poll_dial(&mut self, now: Instant) -> Option<&Endpoint> {
+    pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
         let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
         if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
         }
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
         let endpoint = self.endpoint().clone();
-        self.events.push_back(LinkEvent::Connecting(endpoint));
-        Some(self.endpoint())
+        self.events.push_back(LinkEvent::Connecting(endpoint.clone()));
+        let proxy = self.config.stack.proxy(&endpoint);
+        let proxy = proxy.map(|proxy| (proxy.host().to_owned(), proxy.port()));
+        Some(Target::new(endpoint, proxy))
     }
 
-    /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written).
-    pub fn poll_wire(&self) -> Option<&SendBuffer> {
-        Some(&self.output).filter(|output| !output.is_empty() && self.has_socket())
+    /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written). What
+    /// TLS and WebSocket have is sealed here, 64 KiB and a little more ahead of the socket.
+    #[must_use = "the server waits for it"]
+    pub fn poll_wire(&mut self, now: Instant) -> Option<&dyn Buf> {
+        let has_socket = self.has_socket();
+        let Some(stage) = &mut self.stage else {
+            let output: &dyn Buf = &self.output;
+            return Some(output).filter(|output| has_socket && output.has_remaining());
+        };
+        let outgoing = match self.phase {
+            Phase::Lost(_) => stage.last_words(),
+            _ => {
+                if let Err(error) = stage.seal(now, &mut self.output, &mut self.trace) {
+                    self.phase = Phase::Lost(error);
+                } else if self.output.is_empty() && matches!(self.phase, Phase::Closing { .. }) {
+                    stage.close();
+                }
+                if self.write_deadline.is_none() && !stage.outgoing().is_empty() {
+                    self.write_deadline = self.write_timeout.map(|timeout| now + timeout);
+                }
+                stage.outgoing()
+            }
+        };
+        let outgoing: &dyn Buf = outgoing;
+        Some(outgoing).filter(|outgoing| outgoing.has_remaining())
     }
 
     /// What happened to the connection.
@@ -483,33 +577,23 @@ impl Link {
             Phase::Waiting(at)
             | Phase::Preparing(at)
             | Phase::Dialing(at)
+            | Phase::Handshaking(at)
             | Phase::Closing { deadline: at, .. } => Some(at),
             Phase::Up => self.write_deadline,
             _ => None,
         }
     }
 
+    /// Where this attempt goes.
     fn endpoint(&self) -> &Endpoint {
-        match &self.prepared {
-            Some(attempt) => attempt.endpoint(),
-            None => &self.config.endpoints[self.current],
-        }
-    }
-
-    /// This attempt as it was prepared, or as the configuration has it.
-    fn attempt(&self) -> Attempt {
-        if let Some(attempt) = &self.prepared {
-            return Attempt::clone(attempt);
-        }
-        let (endpoint, connect) = (self.endpoint().clone(), self.config.connect.clone());
-        Attempt::new(self.attempt, self.last_error.clone(), endpoint, connect)
+        self.prepared.as_deref().map_or_else(|| self.servers.endpoint(), Attempt::endpoint)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_proto::{ConnAck, Packet};
+    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
     use martlet_session::Config;
 
     fn link() -> Link {
@@ -519,7 +603,10 @@ mod tests {
             connect: ConnectOptions::new(Version::V5),
             reconnect: Reconnect::default(),
             prepare_timeout: None,
+            stack: StackConfig::default(),
             dial_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            maximum_packet_size: 1 << 20,
             seed: 1,
         })
     }
@@ -527,9 +614,9 @@ mod tests {
     fn open(link: &mut Link, session: &mut Session, now: Instant) {
         link.exchange(now, session);
         assert!(link.poll_dial(now).is_some());
-        link.handle_dialed();
+        link.handle_dialed(now);
         link.exchange(now, session);
-        let n = link.poll_wire().expect("a CONNECT").remaining();
+        let n = link.poll_wire(now).expect("a CONNECT").remaining();
         link.handle_written(now, n);
     }
 
@@ -537,7 +624,7 @@ mod tests {
         let mut connack = BytesMut::new();
         let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
         packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(&connack);
+        link.handle_wire(now, &connack);
         link.exchange(now, session);
         assert!(session.is_connected());
     }
@@ -583,7 +670,7 @@ mod tests {
         session.publish(at(0), martlet_session::Publish::new(topic, "b")).unwrap();
         link.exchange(at(0), &mut session);
         assert!(!link.is_write_due(at(9)) && link.is_write_due(at(30)));
-        let n = link.poll_wire().unwrap().remaining();
+        let n = link.poll_wire(at(30)).unwrap().remaining();
         link.handle_written(at(30), n);
         link.exchange(at(30), &mut session);
         assert!(session.is_connected());

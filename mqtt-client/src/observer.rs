@@ -5,8 +5,8 @@ use martlet_proto::{MAX_PACKET_SIZE, Packet, Version};
 use martlet_session::{Instant, SendBuffer};
 
 /// Sees every packet that leaves and comes, in order, from within the driver and outside its lock: one that leaves when
-/// the socket has taken its last byte, one that comes before it is acted upon. It must not block. Without an observer
-/// nothing of this costs anything.
+/// the socket has taken its last byte, or TLS or WebSocket where there is one; one that comes before it is acted upon.
+/// It must not block. Without an observer nothing of this costs anything.
 pub trait Observer {
     /// The socket has taken a packet.
     fn packet_sent(&mut self, at: Instant, packet: &Packet);
@@ -34,7 +34,7 @@ impl Trace {
         self.received.clear();
     }
 
-    /// The first `n` bytes of `output` were taken by the socket.
+    /// The first `n` bytes of `output` are about to be consumed.
     pub(crate) fn sent(&mut self, at: Instant, output: &SendBuffer, n: usize) {
         let mut slices = [std::io::IoSlice::new(&[]); 64];
         let used = output.chunks_vectored(&mut slices);

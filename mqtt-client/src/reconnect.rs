@@ -22,6 +22,14 @@ pub struct Reconnect {
     pub stable_after: Duration,
     /// Whether the first connection is retried like all others, or its failure is told at once. Default: false.
     pub retry_first: bool,
+    /// How many Server References (MQTT 5 §4.11) are followed in a row: a server that refuses or disconnects with *use
+    /// another server* or *server moved* may name the other, which is then asked at once, with the same scheme and
+    /// path; of *server moved* it takes the place of the one that moved. The row ends with a connection that lasted, or
+    /// a wait. Default: 0, none: whoever can speak for a server could send the client anywhere.
+    pub server_references: u32,
+    /// Whether a server on another host that a Server Reference named is sent the user name and password as well.
+    /// Default: false.
+    pub credentials_elsewhere: bool,
 }
 
 impl Default for Reconnect {
@@ -33,6 +41,8 @@ impl Default for Reconnect {
             retries: None,
             stable_after: Duration::from_secs(10),
             retry_first: false,
+            server_references: 0,
+            credentials_elsewhere: false,
         }
     }
 }
@@ -53,32 +63,35 @@ impl Backoff {
         Self { policy, random: SplitMix(seed), failed: 0, connected_at: None, ever_connected: false }
     }
 
+    pub(crate) fn policy(&self) -> &Reconnect {
+        &self.policy
+    }
+
     pub(crate) fn connected(&mut self, now: Instant) {
         self.connected_at = Some(now);
         self.ever_connected = true;
     }
 
-    /// An attempt or a connection has ended with `error`: how long to wait, or `None` to give up. `servers_left` says
-    /// that there is another server to try at once.
-    pub(crate) fn failed(
-        &mut self,
-        now: Instant,
-        error: &ConnectionError,
-        servers_left: bool,
-    ) -> Option<Duration> {
+    /// An attempt or a connection has ended. Returns whether it was a stable connection, after which all counts anew.
+    pub(crate) fn ended(&mut self, now: Instant) -> bool {
         let connected_at = self.connected_at.take();
-        if is_final(error) {
-            return None;
+        let stable =
+            connected_at.is_some_and(|at| now.saturating_duration_since(at) >= self.policy.stable_after);
+        if stable {
+            self.failed = 0;
         }
+        stable
+    }
+
+    /// How long to wait before the next attempt, or `None` to give up. `servers_left` says that there is another server
+    /// to try at once.
+    pub(crate) fn retry(&mut self, servers_left: bool) -> Option<Duration> {
         if !self.ever_connected && !self.policy.retry_first {
             // Each server is tried once.
             return servers_left.then_some(Duration::ZERO);
         }
         if !self.policy.enabled {
             return None;
-        }
-        if connected_at.is_some_and(|at| now.saturating_duration_since(at) >= self.policy.stable_after) {
-            self.failed = 0;
         }
         if self.policy.retries.is_some_and(|retries| self.failed >= retries) {
             return None;
@@ -93,11 +106,24 @@ impl Backoff {
     }
 }
 
-/// Whether trying again would only hammer a server that has made up its mind.
-pub(crate) fn is_final(error: &ConnectionError) -> bool {
+/// Whether there is nothing more to try, with any server.
+pub(crate) fn ends_client(error: &ConnectionError) -> bool {
     match error {
-        ConnectionError::ClosedHere | ConnectionError::CannotConnect { .. } => true,
+        ConnectionError::ClosedHere => true,
         ConnectionError::GivenUp(why) => why.is_final(),
+        // Another client has our identifier; coming back would start a fight.
+        ConnectionError::DisconnectedByPeer(farewell) => {
+            farewell.reason == DisconnectReasonCode::SessionTakenOver
+        }
+        _ => false,
+    }
+}
+
+/// Whether trying again would only hammer a server that has made up its mind.
+pub(crate) fn is_permanent(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::CannotConnect { .. } => true,
+        ConnectionError::Transport(error) => error.is_permanent(),
         ConnectionError::Refused(refusal) => !matches!(
             refusal.reason,
             ConnectReasonCode::ServerUnavailable
@@ -109,9 +135,7 @@ pub(crate) fn is_final(error: &ConnectionError) -> bool {
         ),
         ConnectionError::DisconnectedByPeer(farewell) => matches!(
             farewell.reason,
-            // Another client has our identifier; coming back would start a fight.
-            DisconnectReasonCode::SessionTakenOver
-                | DisconnectReasonCode::NotAuthorized
+            DisconnectReasonCode::NotAuthorized
                 | DisconnectReasonCode::BadAuthenticationMethod
                 | DisconnectReasonCode::UseAnotherServer
                 | DisconnectReasonCode::ServerMoved
@@ -142,6 +166,7 @@ impl SplitMix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use martlet_session::{TransportError, TransportErrorKind};
 
     fn policy() -> Reconnect {
         Reconnect {
@@ -152,8 +177,6 @@ mod tests {
         }
     }
 
-    const LOST: ConnectionError = ConnectionError::ClosedByPeer;
-
     #[test]
     fn waits_grow_to_the_maximum_with_full_jitter() {
         let mut longest = [Duration::ZERO; 6];
@@ -161,7 +184,7 @@ mod tests {
         for seed in 0..1000 {
             let mut backoff = Backoff::new(policy(), seed);
             for n in 0..6 {
-                let wait = backoff.failed(Instant::EPOCH, &LOST, false).unwrap();
+                let wait = backoff.retry(false).unwrap();
                 longest[n] = longest[n].max(wait);
                 shortest[n] = shortest[n].min(wait);
             }
@@ -177,28 +200,28 @@ mod tests {
     fn only_a_stable_connection_starts_over() {
         let mut backoff = Backoff::new(Reconnect { retries: Some(2), ..policy() }, 1);
         let at = |seconds| Instant::from_epoch(Duration::from_secs(seconds));
-        assert!(backoff.failed(at(0), &LOST, false).is_some());
+        let failed = |backoff: &mut Backoff, seconds| {
+            backoff.ended(at(seconds));
+            backoff.retry(false)
+        };
+        assert!(failed(&mut backoff, 0).is_some());
         backoff.connected(at(1));
-        assert!(backoff.failed(at(2), &LOST, false).is_some());
+        assert!(failed(&mut backoff, 2).is_some());
         backoff.connected(at(3));
-        assert!(backoff.failed(at(20), &LOST, false).is_some(), "17 s were stable");
-        assert!(backoff.failed(at(21), &LOST, false).is_some());
-        assert_eq!(backoff.failed(at(22), &LOST, false), None, "the budget is spent");
+        assert!(failed(&mut backoff, 20).is_some(), "17 s were stable");
+        assert!(failed(&mut backoff, 21).is_some());
+        assert_eq!(failed(&mut backoff, 22), None, "the budget is spent");
     }
 
     #[test]
     fn the_first_failure_is_told_unless_retries_are_wanted() {
         let mut backoff = Backoff::new(Reconnect::default(), 1);
-        assert_eq!(
-            backoff.failed(Instant::EPOCH, &LOST, true),
-            Some(Duration::ZERO),
-            "the next server, at once"
-        );
-        assert_eq!(backoff.failed(Instant::EPOCH, &LOST, false), None);
+        assert_eq!(backoff.retry(true), Some(Duration::ZERO), "the next server, at once");
+        assert_eq!(backoff.retry(false), None);
     }
 
     #[test]
-    fn final_errors_are_not_hammered() {
+    fn permanent_errors_are_told_from_others() {
         let refused = |reason| {
             ConnectionError::Refused(Box::new(martlet_session::Refusal {
                 reason,
@@ -207,12 +230,11 @@ mod tests {
                 user_properties: Vec::new(),
             }))
         };
-        assert!(is_final(&refused(ConnectReasonCode::BadUserNameOrPassword)));
-        assert!(is_final(&refused(ConnectReasonCode::NotAuthorized)));
-        assert!(!is_final(&refused(ConnectReasonCode::ServerUnavailable)));
-        assert_eq!(
-            Backoff::new(policy(), 1).failed(Instant::EPOCH, &refused(ConnectReasonCode::Banned), false),
-            None
-        );
+        assert!(is_permanent(&refused(ConnectReasonCode::BadUserNameOrPassword)));
+        assert!(is_permanent(&refused(ConnectReasonCode::Banned)));
+        assert!(!is_permanent(&refused(ConnectReasonCode::ServerUnavailable)));
+        let transport = TransportError::new(TransportErrorKind::Certificate, "not trusted");
+        assert!(!is_permanent(&ConnectionError::Transport(transport.clone())));
+        assert!(is_permanent(&ConnectionError::Transport(transport.permanent())));
     }
 }

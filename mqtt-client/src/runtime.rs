@@ -1,24 +1,25 @@
 //! What an adapter provides.
 
+use crate::dial::Target;
+use crate::socket::{Address, SocketOptions};
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_session::Instant;
+use martlet_session::{Instant, TransportError};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// An async runtime, as far as a client needs one: names to addresses, addresses to sockets, a clock and a timer.
+/// An async runtime, as far as a client needs one: streams to servers, a clock and a timer. One that knows names and
+/// addresses is a [`Network`], whose dialling is [`Dial`](crate::Dial).
 ///
 /// Nothing here is required to be `Send`; a [`Driver`](crate::Driver) is `Send` when its runtime's parts are, so that
 /// single-threaded executors and streams that stay on their thread work too.
 pub trait Runtime {
     /// A byte stream. Dropping it closes it.
     type Socket: AsyncRead + AsyncWrite + Unpin;
-    /// Looks a name up.
-    type Resolve: Future<Output = io::Result<Vec<SocketAddr>>>;
-    /// Opens a socket.
-    type Connect: Future<Output = io::Result<Self::Socket>>;
+    /// Opens a stream.
+    type Dial: Future<Output = Result<Self::Socket, TransportError>>;
     /// Fires once.
     type Timer: Timer;
 
@@ -27,14 +28,26 @@ pub trait Runtime {
     where
         Self: Sized;
 
-    /// Looks up the addresses of `host`, which is a name or an address without brackets. Asked anew for each attempt.
-    fn resolve(&self, host: &str, port: u16) -> Self::Resolve;
-
-    /// Opens a socket to `address`.
-    fn connect(&self, address: SocketAddr, options: &SocketOptions) -> Self::Connect;
+    /// Opens a stream to `target`. Names are looked up anew for each attempt.
+    fn dial(&self, target: &Target, options: &SocketOptions) -> Self::Dial;
 
     /// A timer that is not set.
     fn timer(&self) -> Self::Timer;
+}
+
+/// A runtime with names, addresses and sockets; dialling with all addresses of a name is made of it by
+/// [`Dial`](crate::Dial).
+pub trait Network: Runtime {
+    /// Looks a name up.
+    type Resolve: Future<Output = io::Result<Vec<SocketAddr>>>;
+    /// Opens a socket.
+    type Connect: Future<Output = io::Result<Self::Socket>>;
+
+    /// Looks up the addresses of the name `host`.
+    fn resolve(&self, host: &str, port: u16) -> Self::Resolve;
+
+    /// Opens a socket to `address`. TCP sockets are made by [`SocketOptions::connect`].
+    fn connect(&self, address: &Address, options: &SocketOptions) -> Self::Connect;
 }
 
 /// A timer that can be set again and again.
@@ -44,20 +57,6 @@ pub trait Timer: Unpin {
 
     /// Ready at `at` or a little later; pending while it is not set.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-/// How a socket is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SocketOptions {
-    /// Send small packets at once (`TCP_NODELAY`). Default: true.
-    pub no_delay: bool,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self { no_delay: true }
-    }
 }
 
 pub(crate) type Pinned<F> = Pin<Box<F>>;

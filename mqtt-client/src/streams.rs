@@ -1,25 +1,29 @@
 //! Streams of the user's own in place of the runtime's sockets.
 
-use crate::runtime::{Runtime, SocketOptions};
+use crate::dial::Target;
+use crate::runtime::Runtime;
+use crate::socket::SocketOptions;
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_session::Instant;
-use std::future::{Future, Ready, ready};
+use martlet_session::{Instant, TransportError, TransportErrorKind};
+use martlet_transport::Endpoint;
+use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// Streams that a function opens, on the clock and the timer of a runtime: anything that reads and writes as
-/// `futures_io` has it, such as a Unix socket. It need not be `Send`; the driver is then polled where it was made.
+/// `futures_io` has it. It need not be `Send`; the driver is then polled where it was made.
 ///
-/// Names are not looked up: the function gets the address that the URI has, or one without a host where the URI has a
-/// name.
+/// The function gets the server's [`Endpoint`]; what it opens is taken for a connection to it, or to the proxy if one is
+/// set. TLS and WebSocket, where the URI's scheme has them, are spoken over the stream.
 ///
 /// ```
 /// # use futures_io::{AsyncRead, AsyncWrite};
-/// # use martlet_client::{Client, ConnectError, Runtime, Streams};
+/// # use martlet_client::{Client, ConnectError, Endpoint, Runtime, Streams};
 /// # fn example<R: Runtime + Unpin, S: AsyncRead + AsyncWrite + Unpin, O: Future<Output = std::io::Result<S>>>(
-/// #     runtime: R, open: impl Fn(&str) -> O + Unpin) -> Result<(), ConnectError> {
-/// let streams = Streams(runtime, |_address| open("/run/mqtt.sock"));
-/// let (client, driver) = Client::builder("mqtt://localhost")?.build(streams);
+/// #     runtime: R, open: impl Fn(String) -> O + Unpin) -> Result<(), ConnectError> {
+/// let streams = Streams(runtime, |endpoint: Endpoint| open(format!("/dev/{}", endpoint.host())));
+/// let (client, driver) = Client::builder("mqtt://serial0")?.build(streams);
 /// # Ok(())
 /// # }
 /// ```
@@ -29,29 +33,43 @@ pub struct Streams<R, F>(pub R, pub F);
 impl<R, F, O, S> Runtime for Streams<R, F>
 where
     R: Runtime,
-    F: Fn(SocketAddr) -> O,
+    F: Fn(Endpoint) -> O,
     O: Future<Output = io::Result<S>>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
     type Socket = S;
-    type Resolve = Ready<io::Result<Vec<SocketAddr>>>;
-    type Connect = O;
+    type Dial = Opening<O>;
     type Timer = R::Timer;
 
     fn now() -> Instant {
         R::now()
     }
 
-    fn resolve(&self, host: &str, port: u16) -> Self::Resolve {
-        let host = host.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        ready(Ok(vec![SocketAddr::new(host, port)]))
-    }
-
-    fn connect(&self, address: SocketAddr, _options: &SocketOptions) -> O {
-        (self.1)(address)
+    fn dial(&self, target: &Target, _options: &SocketOptions) -> Opening<O> {
+        Opening::new((self.1)(target.endpoint().clone()))
     }
 
     fn timer(&self) -> R::Timer {
         self.0.timer()
+    }
+}
+
+/// A stream of [`Streams`] that is being opened.
+#[derive(Debug)]
+pub struct Opening<O>(Pin<Box<O>>);
+
+impl<O> Opening<O> {
+    /// What `open` gives, for runtimes that have streams of their own kind.
+    pub fn new(open: O) -> Self {
+        Self(Box::pin(open))
+    }
+}
+
+impl<O: Future<Output = io::Result<S>>, S> Future for Opening<O> {
+    type Output = Result<S, TransportError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let failed = |error: io::Error| TransportError::new(TransportErrorKind::Connect, error.to_string());
+        self.0.as_mut().poll(cx).map_err(failed)
     }
 }

@@ -32,6 +32,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default: 10 s.
     pub request_timeout: Duration,
+    /// How long a SUBSCRIBE or UNSUBSCRIBE waits for a connection to leave on; it begins anew when the connection is
+    /// lost before the answer. A subscribe is then given up; an unsubscribe that could not leave goes its way when there
+    /// is a connection. Default: 60 s.
+    pub offline_timeout: Duration,
     /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight. Default: for ever.
     pub publish_timeout: Option<Duration>,
     /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
@@ -74,6 +78,7 @@ impl Default for Config {
             ping_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            offline_timeout: Duration::from_secs(60),
             publish_timeout: None,
             max_in_flight: NonZeroU16::new(100).expect("not zero"),
             max_in_flight_3x: NonZeroU16::new(20).expect("not zero"),
@@ -124,8 +129,8 @@ pub enum WhenFull {
 /// Bounds of the messages that have arrived and were not taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboundLimits {
-    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); `hard_messages` limits
-    /// it further. A 3.x server does not know of it. Default: 1,024.
+    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); each connection allows no
+    /// more than `hard_messages` leaves room for. A 3.x server does not know of it. Default: 1,024.
     pub receive_maximum: NonZeroU16,
     /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
     pub soft_messages: usize,
@@ -140,14 +145,6 @@ pub struct InboundLimits {
     /// Which QoS 0 message is dropped: the oldest that the session still holds, or the one that came. Default: the
     /// oldest.
     pub qos0_when_full: DropQos0,
-}
-
-impl InboundLimits {
-    /// The Receive Maximum to tell the server: no more than there is room for.
-    pub(crate) fn allowed(&self) -> NonZeroU16 {
-        let room = u16::try_from(self.hard_messages).unwrap_or(u16::MAX);
-        self.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN))
-    }
 }
 
 impl Default for InboundLimits {

@@ -59,10 +59,11 @@ pub enum ConnectionError {
 #[error("{text}")]
 pub struct TransportError {
     kind: TransportErrorKind,
+    permanent: bool,
     text: Arc<str>,
 }
 
-/// Where the network failed.
+/// Where the network, or what lies between it and MQTT, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
@@ -76,12 +77,37 @@ pub enum TransportErrorKind {
     Io,
     /// The peer took no bytes for too long.
     WriteTimeout,
+    /// The socket was open, but not all that lies between it and MQTT in time.
+    HandshakeTimeout,
+    /// The proxy failed or refused.
+    Proxy,
+    /// TLS failed, but not over a certificate.
+    Tls,
+    /// The server's certificate is not accepted here.
+    Certificate,
+    /// The server does not accept our certificate, or wants one and there is none.
+    ClientCertificate,
+    /// WebSocket failed, or was refused.
+    WebSocket,
+    /// What was asked for cannot be done at all.
+    Configuration,
 }
 
 impl TransportError {
     /// With this text for people: lower case, without a full stop, without secrets.
     pub fn new(kind: TransportErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, text: Arc::from(text.into()) }
+        Self { kind, permanent: false, text: Arc::from(text.into()) }
+    }
+
+    /// The same, of an error that stays until somebody changes something: trying again would be for nothing.
+    #[must_use]
+    pub fn permanent(self) -> Self {
+        Self { permanent: true, ..self }
+    }
+
+    /// Whether trying again would be for nothing.
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
     }
 
     /// Where it failed.
@@ -361,7 +387,7 @@ pub enum RequestError {
     /// The client is disconnecting or has disconnected.
     #[error("the client has disconnected")]
     Closed,
-    /// There is no connection to ask on, or it ended before the answer.
+    /// There is no connection to ask on, none came in time, or it ended before the answer.
     #[error("not connected")]
     NotConnected,
     /// All packet identifiers, or all room for requests, are in use.

@@ -29,7 +29,7 @@ const DETACH_BELOW: usize = 4096;
 /// The application lags when so many messages of earlier turns wait: fewer pin less than is worth a copy each.
 const LAGGING: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbound {
     qos1: Waiting,
     qos2: Waiting,
@@ -41,6 +41,8 @@ pub(crate) struct Inbound {
     /// Messages of QoS 0 that were not taken, and of QoS 1 and 2: the server may send the latter only because we let
     /// it, so they are not made to pay for the former.
     untaken: [Untaken; 2],
+    /// What this connection's CONNECT allows the server to have unacknowledged.
+    receive_maximum: NonZeroU16,
     /// Messages of earlier turns wait.
     lagging: bool,
     /// Sequence of QoS 0 tokens.
@@ -96,6 +98,22 @@ pub(crate) enum Arrived {
     Known,
 }
 
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            qos1: Waiting::default(),
+            qos2: Waiting::default(),
+            received: IdSets::default(),
+            unacknowledged: 0,
+            aliases: Vec::new(),
+            untaken: Default::default(),
+            receive_maximum: NonZeroU16::MAX,
+            lagging: false,
+            qos0: 0,
+        }
+    }
+}
+
 impl Inbound {
     pub(crate) fn untaken(&self) -> usize {
         self.untaken[0].messages + self.untaken[1].messages
@@ -139,9 +157,14 @@ impl Inbound {
         &mut self.untaken[usize::from(qos != QoS::AtMostOnce)]
     }
 
-    /// How many messages the server counts against our Receive Maximum.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.unacknowledged
+    /// The Receive Maximum of this connection.
+    pub(crate) fn receive_maximum(&self) -> NonZeroU16 {
+        self.receive_maximum
+    }
+
+    /// Whether the server has sent all that it may before we acknowledge some of it.
+    pub(crate) fn is_window_full(&self) -> bool {
+        self.unacknowledged >= usize::from(self.receive_maximum.get())
     }
 
     /// The topic that an alias stands for, or learns it.
@@ -307,10 +330,14 @@ impl Inbound {
         }
     }
 
-    /// A new connection: the server counts anew, and topic aliases are forgotten.
-    pub(crate) fn open(&mut self) {
+    /// A new connection: the server counts anew, and topic aliases are forgotten. It is told no more than there is room
+    /// for, now that messages of earlier connections may be untaken.
+    pub(crate) fn open(&mut self, limits: &InboundLimits) {
         self.unacknowledged = 0;
         self.aliases.clear();
+        let room = limits.hard_messages.saturating_sub(self.untaken[1].messages);
+        let room = u16::try_from(room).unwrap_or(u16::MAX);
+        self.receive_maximum = limits.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN));
     }
 
     pub(crate) fn handle_close(&mut self) {

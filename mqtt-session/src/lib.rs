@@ -117,7 +117,7 @@ pub use error::{
 };
 pub use event::{
     Accepted, AckToken, Answer, AuthMessage, Connected, Counters, Event, Message, OperationId, Publish,
-    Settled, Subscribe, Unsubscribe,
+    Settled, Subscribe, Unsettled, Unsubscribe,
 };
 pub use limits::Limits;
 pub use record::{BadRecord, RecordKey};

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!   pending ──connection──► sent(id) ──SUBACK, UNSUBACK──► answered
-//!      ▲                      │ └──request timeout──► failed; the identifier waits for the late answer
-//!      └──connection lost─────┘
+//!    │ ▲                      │ └──request timeout──► failed; the identifier waits for the late answer
+//!    │ └──connection lost─────┘
+//!    └──offline timeout──► failed; an UNSUBSCRIBE is sent all the same
 //! ```
 
 use crate::{Instant, Limits, OperationId};
@@ -29,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) operation: Option<OperationId>,
     /// Larger for later requests of the application; 0 for those of the session.
     pub(crate) order: u64,
+    /// Until when it waits for a connection.
+    pub(crate) deadline: Option<Instant>,
     /// It was sent on this connection, and its time is not over.
     pub(crate) awaited: bool,
     pub(crate) kind: RequestKind,
@@ -267,9 +270,31 @@ impl Requests {
                 subscriptions,
             };
             let kind = RequestKind::Restore(subscribe);
-            self.pending.push_front(Request { operation: None, order: 0, awaited: false, kind });
+            let request = Request { operation: None, order: 0, deadline: None, awaited: false, kind };
+            self.pending.push_front(request);
         }
         refused
+    }
+
+    /// Takes out the next request whose time without a connection is over; who waits for it is to be told. An
+    /// UNSUBSCRIBE stays: the server has the subscription until it is sent.
+    pub(crate) fn expire_pending(&mut self, now: Instant) -> Option<(OperationId, bool)> {
+        let is_over = |request: &Request| request.deadline.is_some_and(|at| at <= now);
+        let i = self.pending.iter().position(is_over)?;
+        let request = &mut self.pending[i];
+        request.deadline = None;
+        let operation = request.operation.take();
+        let is_unsubscribe = matches!(request.kind, RequestKind::Unsubscribe(_));
+        if !is_unsubscribe {
+            self.pending.remove(i);
+        }
+        Some((operation.expect("without one there is no deadline"), is_unsubscribe))
+    }
+
+    /// When the next request, sent or not, fails.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let pending = self.pending.iter().filter_map(|request| request.deadline).min();
+        self.deadlines.next().into_iter().chain(pending).min()
     }
 
     /// A restoring SUBSCRIBE cannot be sent: its subscriptions are over.
@@ -288,17 +313,23 @@ impl Requests {
             .collect()
     }
 
-    /// The connection is gone: what was sent and not answered waits for the next. What nobody waits for is forgotten,
-    /// but for subscriptions that are to be restored: the server may have begun a new session before they arrived.
-    pub(crate) fn handle_close(&mut self, unanswered: Vec<Request>) -> impl Iterator<Item = OperationId> {
+    /// The connection is gone: what was sent and not answered waits for the next, until `deadline`. A subscribe that
+    /// nobody waits for is forgotten; subscriptions that are to be restored are not: the server may have begun a new
+    /// session before they arrived.
+    pub(crate) fn handle_close(
+        &mut self,
+        unanswered: Vec<Request>,
+        deadline: Instant,
+    ) -> impl Iterator<Item = OperationId> {
         self.outstanding = 0;
         self.deadlines.clear();
         let wanted = |request: &Request| {
-            request.operation.is_some() || matches!(request.kind, RequestKind::Restore(_))
+            request.operation.is_some() || !matches!(request.kind, RequestKind::Subscribe(_))
         };
         self.pending.retain(|request| wanted(request));
         for request in unanswered.into_iter().rev().filter(|request| wanted(request)) {
-            self.pending.push_front(request);
+            let deadline = request.operation.and(Some(deadline));
+            self.pending.push_front(Request { deadline, ..request });
         }
         core::mem::take(&mut self.pings).into_iter().flatten()
     }

@@ -1,7 +1,7 @@
 //! The session: a connection begins, lives and is cut off in this file; `closing.rs` ends it.
 
 use crate::aliases::Aliases;
-use crate::authenticating::Identity;
+use crate::authenticating::Authentication;
 use crate::event::{Connected, Counters, Settled};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
@@ -45,12 +45,15 @@ const SESSION_EXPIRY: u32 = 3600;
 ///      └───────────────── handle_close ◄────────────── Closing  (poll_close says so; a DISCONNECT is in the output)
 /// ```
 ///
+/// A drain goes on through connections: `disconnect` without one waits for it until the deadline, and CONNACK then
+/// leads to Draining.
+///
 /// With enhanced authentication there is *Accepting* before Connected; the steps are in `authenticating.rs`.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) phase: Phase,
-    pub(crate) identity: Option<Box<Identity>>,
+    pub(crate) rare: Option<Box<Rare>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
     /// CONNECTs since the last CONNACK of success that were not refused.
@@ -59,7 +62,6 @@ pub struct Session {
     pub(crate) clean_start: bool,
     /// `disconnect` was called: nothing is accepted until the next `handle_open`.
     pub(crate) ended: bool,
-    pub(crate) goodbye: Option<Box<DisconnectOptions>>,
     pub(crate) limits: Limits,
     pub(crate) output: Output,
     pub(crate) outbound: Outbound,
@@ -77,11 +79,23 @@ pub struct Session {
     pub(crate) ping_queued: bool,
     /// Bytes that the last `handle_input` left.
     pub(crate) unread: u32,
-    /// Why the connection is to be closed; told by `poll_close` once.
-    pub(crate) error: Option<Box<ConnectionError>>,
+    /// `poll_close` has told why the connection is to be closed.
     pub(crate) error_told: bool,
     pub(crate) next_operation: u64,
     pub(crate) counters: Counters,
+}
+
+/// What few sessions have, or none for long; apart, so that a session is small.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// The client identifier that the server assigned.
+    pub(crate) assigned: Option<Utf8String>,
+    /// The enhanced authentication of this connection.
+    pub(crate) authentication: Option<Authentication>,
+    /// `disconnect` was called, and what was accepted is still being settled.
+    pub(crate) goodbye: Option<DisconnectOptions>,
+    /// Why the connection is to be closed.
+    pub(crate) error: Option<ConnectionError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +113,12 @@ impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
         let mut session = Self {
-            identity: None,
+            rare: None,
             phase: Phase::Closed,
             established: false,
             unanswered_connects: 0,
             clean_start: false,
             ended: false,
-            goodbye: None,
             limits: Limits::unknown(),
             output: Output::new(),
             outbound: Outbound::default(),
@@ -119,7 +132,6 @@ impl Session {
             last_received: Instant::EPOCH,
             ping_queued: false,
             unread: 0,
-            error: None,
             error_told: false,
             next_operation: 1,
             counters: Counters::default(),
@@ -150,7 +162,7 @@ impl Session {
 
     /// The client identifier in use: empty until the server has assigned one.
     pub fn client_identifier(&self) -> &Utf8String {
-        let assigned = self.identity.as_deref().and_then(|identity| identity.assigned.as_ref());
+        let assigned = self.rare.as_deref().and_then(|rare| rare.assigned.as_ref());
         assigned.unwrap_or(&self.config.client_identifier)
     }
 
@@ -159,9 +171,16 @@ impl Session {
         !self.output.is_empty()
     }
 
-    /// Whether [`disconnect`](Self::disconnect) was called since the last [`handle_open`](Self::handle_open).
+    /// Whether [`disconnect`](Self::disconnect) was called: nothing is accepted until a later
+    /// [`handle_open`](Self::handle_open).
     pub fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a connection is of use: not after [`disconnect`](Self::disconnect), unless what was accepted before it is
+    /// still to be settled.
+    pub fn wants_connection(&self) -> bool {
+        !self.ended || self.is_draining()
     }
 
     /// The topic filters that the server has granted and that were not unsubscribed.
@@ -213,13 +232,12 @@ impl Session {
         }
         let version = connect.version;
         self.output.open(version);
-        self.inbound.open();
+        self.inbound.open(&self.config.inbound);
         self.limits = Limits::unknown();
-        self.ended = false;
+        self.ended &= self.is_draining();
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
         self.store_identity(None);
-        self.error = None;
-        self.error_told = false;
+        self.take_error();
         self.unread = 0;
         self.last_sent = now;
         self.last_received = now;
@@ -248,7 +266,7 @@ impl Session {
                 authentication_method,
                 authentication_data,
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
-                receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
+                receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
                 user_properties: options.user_properties,
@@ -405,10 +423,10 @@ impl Session {
                 Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
         }
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
-            self.identity.get_or_insert_default().assigned = Some(assigned.clone());
+            self.rare.get_or_insert_default().assigned = Some(assigned.clone());
         }
         self.timers.stop(Timer::Handshake);
-        self.phase = Phase::Connected;
+        self.phase = if self.ended { Phase::Draining } else { Phase::Connected };
         self.arm_keep_alive();
         let again = self.established;
         self.established = true;
@@ -428,12 +446,15 @@ impl Session {
             // Messages with an expiry may be back in the queue.
             self.expire_at(self.outbound.next_expiry());
         }
-        self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
+        let limits = self.limits.clone();
+        let connected = Connected { version, session_present, limits, connack };
+        self.events.push_back(Event::Connected(Box::new(connected)));
         // 3.1 cannot say that it lost the session; asking again does no harm.
         if again && (!session_present || maybe_empty || version == Version::V3_1) {
             self.restore_subscriptions();
         }
-        while let Some(request) = self.requests.pending.pop_front() {
+        while !self.ended {
+            let Some(request) = self.requests.pending.pop_front() else { break };
             self.send_request(request);
         }
         // Messages follow when bytes are asked for: what is left of an expiry interval is then right.
@@ -497,7 +518,7 @@ impl Session {
                     let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
                     self.timers.set(Timer::Expiry, next);
                 }
-                Timer::Drain => self.say_goodbye(),
+                Timer::Drain => self.leave(),
             }
         }
         // What ran out just now may have been due again already, as with a keep alive in a long pause.
@@ -513,10 +534,6 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        if self.phase == Phase::Draining {
-            // Nothing can be settled any more.
-            self.end();
-        }
         self.phase = Phase::Closed;
         self.end_authentication(RequestError::NotConnected);
         self.timers.stop_connection();
@@ -525,19 +542,18 @@ impl Session {
         }
         self.ping_queued = false;
         self.unread = 0;
-        self.goodbye = None;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
         self.output.open(self.output.version);
         self.limits = Limits::unknown();
         self.inbound.handle_close();
-        for operation in self.requests.handle_close(unanswered) {
+        for operation in self.requests.handle_close(unanswered, now + self.config.offline_timeout) {
             self.events.push_back(Event::Pong { operation, result: Err(RequestError::NotConnected) });
         }
         if self.ended {
             self.fail_pending();
         }
-        let reason = self.error.take().map_or(reason, |error| *error);
-        self.error_told = false;
+        self.timers.set(Timer::Request, self.requests.next_deadline());
+        let reason = self.take_error().unwrap_or(reason);
         self.events.push_back(Event::Disconnected(reason));
         self.handle_timeout(now);
     }
@@ -589,8 +605,14 @@ impl Session {
         if self.error_told {
             return None;
         }
-        self.error_told = self.error.is_some();
-        self.error.as_deref().cloned()
+        let error = self.rare.as_deref().and_then(|rare| rare.error.clone());
+        self.error_told = error.is_some();
+        error
+    }
+
+    fn take_error(&mut self) -> Option<ConnectionError> {
+        self.error_told = false;
+        self.rare.as_deref_mut().and_then(|rare| rare.error.take())
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` when there is nothing to wait for.

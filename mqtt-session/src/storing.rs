@@ -518,9 +518,11 @@ impl Session {
         }
     }
 
-    /// The application has disconnected: what is stored stays, and is told so. QoS 0 is not stored.
-    pub(crate) fn keep_all(&mut self) {
+    /// The application has disconnected: what is stored stays, and is told so. QoS 0 is not stored. Returns how many
+    /// messages were told.
+    pub(crate) fn keep_all(&mut self) -> usize {
         let (kept, lost) = self.outbound.keep_all();
+        let unsettled = kept.iter().chain(&lost).filter(|fate| !fate.reported).count();
         for fate in lost {
             self.report(fate, Err(PublishError::Closed));
         }
@@ -530,6 +532,7 @@ impl Session {
         if let Some(journal) = &mut self.output.journal {
             journal.first_operation = self.next_operation;
         }
+        unsettled
     }
 
     /// Stores what the server has granted or ended since the last look.

@@ -1,110 +1,158 @@
-//! URIs of MQTT servers. The `url` crate treats `mqtt` as a scheme that it does not know: hosts are not lowercased, an
-//! IPv4 address stays a name, other alphabets come percent-encoded, an empty host and port 0 pass. Each is handled here.
+//! Where a server is, from a URI.
 
+use crate::uri::{self, UriError};
 use percent_encoding::percent_decode_str;
 use std::fmt;
-use url::Url;
 
 /// How bytes reach the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
     /// `mqtt`, also `tcp`: plain TCP, port 1883.
     Mqtt,
+    /// `mqtts`, also `ssl`, `tls`, `mqtt+ssl` and `mqtt+tls`: TLS, port 8883.
+    Mqtts,
+    /// `ws`: WebSocket, port 80.
+    Ws,
+    /// `wss`: WebSocket over TLS, port 443.
+    Wss,
+    /// `mqtt+unix`: a Unix socket.
+    Unix,
 }
 
-/// A server and who we are to it, from a URI. `Debug` and `Display` leave the password out.
+impl Scheme {
+    /// As it stands in a URI, without an alias.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Mqtts => "mqtts",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::Unix => "mqtt+unix",
+        }
+    }
+
+    /// The port when the URI names none; 0 where there are no ports.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Mqtt => 1883,
+            Self::Mqtts => 8883,
+            Self::Ws => 80,
+            Self::Wss => 443,
+            Self::Unix => 0,
+        }
+    }
+
+    /// Whether bytes are encrypted.
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Mqtts | Self::Wss)
+    }
+
+    /// Whether packets travel in WebSocket messages.
+    pub const fn is_web_socket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    fn parse(scheme: &str) -> Result<Self, UriError> {
+        let scheme = match scheme {
+            "mqtt" | "tcp" => Self::Mqtt,
+            "mqtts" | "ssl" | "tls" | "mqtt+ssl" | "mqtt+tls" => Self::Mqtts,
+            "ws" => Self::Ws,
+            "wss" => Self::Wss,
+            "mqtt+unix" => Self::Unix,
+            other => return Err(UriError::Scheme(other.to_owned())),
+        };
+        if scheme.is_tls() && !cfg!(feature = "tls") {
+            return Err(UriError::FeatureOff { scheme, feature: "tls" });
+        }
+        if scheme.is_web_socket() && !cfg!(feature = "websocket") {
+            return Err(UriError::FeatureOff { scheme, feature: "websocket" });
+        }
+        Ok(scheme)
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A server and who we are to it, from a URI. `Debug` and `Display` leave out user name, password and query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,
     host: String,
     port: u16,
+    path: String,
     user_name: Option<String>,
     password: Option<Vec<u8>>,
 }
 
-/// Which part of a URI is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum UriError {
-    /// It is not a URI.
-    #[error("not a URI ({0}); write it like mqtt://host:1883")]
-    NotAUri(url::ParseError),
-    /// A scheme that is not MQTT's.
-    #[error("the scheme {0:?} is not supported; use mqtt")]
-    Scheme(String),
-    /// No host.
-    #[error("the host is missing; write it like mqtt://host:1883")]
-    NoHost,
-    /// A host that cannot be read.
-    #[error("the host cannot be read: {0}")]
-    Host(&'static str),
-    /// Port 0.
-    #[error("port 0 cannot be connected to")]
-    PortZero,
-    /// A path, which plain MQTT has no use for.
-    #[error("mqtt URIs have no path, but there is {0:?}")]
-    Path(String),
-    /// A query or fragment, which plain MQTT has no use for.
-    #[error("mqtt URIs have no query and no fragment")]
-    QueryOrFragment,
-    /// A user name that is not UTF-8, or holds U+0000.
-    #[error("the user name is not text that MQTT can carry")]
-    UserName,
-    /// A user name or password over 65,535 bytes.
-    #[error("the user name or password is longer than the 65535 bytes that MQTT can carry")]
-    CredentialsTooLong,
-}
-
-impl Scheme {
-    /// The port when the URI names none.
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Self::Mqtt => 1883,
-        }
-    }
-}
-
 impl Endpoint {
-    /// Reads a URI.
+    /// Reads a URI: `mqtt`, `mqtts`, `ws` or `wss`, `://`, perhaps `user:password@`, a host, perhaps `:port`, and for
+    /// WebSocket a path and a query; or `mqtt+unix://` and the path of a socket, credentials before the host
+    /// `localhost`. What has a meaning of its own in a URI is percent-encoded.
     ///
     /// # Errors
     /// [`UriError`] names the part that is wrong. It never holds the password.
     pub fn parse(uri: &str) -> Result<Self, UriError> {
-        let url = Url::parse(uri.trim()).map_err(UriError::NotAUri)?;
-        let scheme = match url.scheme() {
-            "mqtt" | "tcp" => Scheme::Mqtt,
-            other => return Err(UriError::Scheme(other.to_owned())),
+        let url = uri::read(uri)?;
+        let scheme = Scheme::parse(url.scheme())?;
+        if url.fragment().is_some() {
+            return Err(UriError::Fragment);
+        }
+        if url.query().is_some() && !scheme.is_web_socket() {
+            return Err(UriError::Query(scheme));
+        }
+        let (user_name, password) = uri::credentials(&url, usize::from(u16::MAX))?;
+        let (host, port) = match scheme {
+            Scheme::Unix => match (url.host_str(), url.port()) {
+                (None | Some("" | "localhost"), None) => ("localhost".to_owned(), 0),
+                _ => return Err(UriError::UnixHost),
+            },
+            _ => (uri::host(&url)?, uri::port(&url, scheme.default_port())?),
         };
-        if !matches!(url.path(), "" | "/") {
-            return Err(UriError::Path(url.path().to_owned()));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(UriError::QueryOrFragment);
-        }
-        let user_name = match url.username() {
-            "" => None,
-            encoded => {
-                let decoded = percent_decode_str(encoded).decode_utf8().map_err(|_| UriError::UserName)?;
-                if decoded.contains('\0') {
-                    return Err(UriError::UserName);
+        let path = match scheme {
+            Scheme::Mqtt | Scheme::Mqtts if matches!(url.path(), "" | "/") => String::new(),
+            Scheme::Mqtt | Scheme::Mqtts => return Err(UriError::Path(scheme)),
+            Scheme::Ws | Scheme::Wss => match url.query() {
+                Some(query) => format!("{}?{query}", url.path()),
+                None => url.path().to_owned(),
+            },
+            Scheme::Unix => match percent_decode_str(url.path()).decode_utf8() {
+                Ok(path) if path.len() > 1 && path.starts_with('/') && !path.contains('\0') => {
+                    path.into_owned()
                 }
-                Some(decoded.into_owned())
-            }
+                _ => return Err(UriError::UnixPath),
+            },
         };
-        let password =
-            url.password().filter(|p| !p.is_empty()).map(|p| percent_decode_str(p).collect::<Vec<u8>>());
-        if user_name.as_ref().map_or(0, String::len).max(password.as_ref().map_or(0, Vec::len))
-            > usize::from(u16::MAX)
-        {
-            return Err(UriError::CredentialsTooLong);
+        Ok(Self { scheme, host, port, path, user_name, password })
+    }
+
+    /// The server that this one refers to in a Server Reference (MQTT 5 §4.11), which is a list of hosts with or without
+    /// a port: the first of them, reached like this one, without credentials.
+    ///
+    /// # Errors
+    /// [`UriError`] when the reference cannot be read, or is a URI with another scheme than ours.
+    pub fn referred(&self, reference: &str) -> Result<Self, UriError> {
+        let first = reference.split_ascii_whitespace().next().unwrap_or_default();
+        let Self { scheme, path, .. } = self;
+        if *scheme == Scheme::Unix {
+            return Err(UriError::UnixHost);
         }
-        let port = match url.port() {
-            Some(0) => return Err(UriError::PortZero),
-            Some(port) => port,
-            None => scheme.default_port(),
+        let mut endpoint = if first.contains("://") {
+            Self::parse(first)?
+        } else {
+            // Host and port only: whoever can write a path can write a user name.
+            Self::parse(&format!("{scheme}://{}", first.replace(['/', '@', '?', '#', '\\'], "%")))?
         };
-        Ok(Self { scheme, host: host(&url)?, port, user_name, password })
+        if endpoint.scheme != *scheme {
+            return Err(UriError::OtherScheme(endpoint.scheme));
+        }
+        endpoint.path.clone_from(path);
+        (endpoint.user_name, endpoint.password) = (None, None);
+        Ok(endpoint)
     }
 
     /// How bytes reach the server.
@@ -112,14 +160,19 @@ impl Endpoint {
         self.scheme
     }
 
-    /// A name or an address; an IPv6 address without brackets.
+    /// A name in lower case and ASCII, or an address; an IPv6 address without brackets. `localhost` for a Unix socket.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// The port; 0 for a Unix socket.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// For WebSocket the path and the query, as they are sent; the path of a Unix socket, percent-decoded; else empty.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// The user name, percent-decoded.
@@ -133,33 +186,17 @@ impl Endpoint {
     }
 }
 
-fn host(url: &Url) -> Result<String, UriError> {
-    match url.host() {
-        None => Err(UriError::NoHost),
-        Some(url::Host::Domain("")) => Err(UriError::NoHost),
-        Some(url::Host::Ipv4(address)) => Ok(address.to_string()),
-        Some(url::Host::Ipv6(address)) => Ok(address.to_string()),
-        Some(url::Host::Domain(name)) => {
-            // Parsed again as a scheme that `url` knows, for lower case and IDNA.
-            let name =
-                percent_decode_str(name).decode_utf8().map_err(|_| UriError::Host("it is not UTF-8"))?;
-            match url::Host::parse(&name) {
-                Ok(url::Host::Domain(name)) => Ok(name),
-                Ok(url::Host::Ipv4(address)) => Ok(address.to_string()),
-                Ok(url::Host::Ipv6(address)) => Ok(address.to_string()),
-                Err(_) => Err(UriError::Host("it is neither a name nor an address")),
-            }
-        }
-    }
-}
-
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme: Scheme::Mqtt, host, port, .. } = self;
-        if host.contains(':') {
-            write!(f, "mqtt://[{host}]:{port}")
-        } else {
-            write!(f, "mqtt://{host}:{port}")
+        let Self { scheme, host, port, path, .. } = self;
+        write!(f, "{scheme}://")?;
+        if *scheme != Scheme::Unix {
+            uri::authority(f, host, *port)?;
+        }
+        // A query may hold a token.
+        match path.split_once('?').filter(|_| scheme.is_web_socket()) {
+            Some((path, _)) => write!(f, "{path}?…"),
+            None => f.write_str(path),
         }
     }
 }
@@ -183,18 +220,59 @@ mod tests {
 
     #[test]
     fn reads_the_parts() {
+        use Scheme::{Mqtt, Unix};
         let table = [
-            ("mqtt://localhost", "localhost", 1883),
-            ("MQTT://LocalHost:1884/", "localhost", 1884),
-            ("tcp://127.0.0.1", "127.0.0.1", 1883),
-            ("mqtt://[::1]:9", "::1", 9),
-            ("mqtt://b%C3%BCcher.example", "xn--bcher-kva.example", 1883),
-            ("mqtt://bücher.example", "xn--bcher-kva.example", 1883),
-            (" mqtt://a ", "a", 1883),
+            ("mqtt://localhost", Mqtt, "localhost", 1883, ""),
+            ("MQTT://LocalHost:1884/", Mqtt, "localhost", 1884, ""),
+            ("tcp://127.0.0.1", Mqtt, "127.0.0.1", 1883, ""),
+            ("mqtt://127.1", Mqtt, "127.0.0.1", 1883, ""),
+            ("mqtt://[::1]:9", Mqtt, "::1", 9, ""),
+            ("mqtt://b%C3%BCcher.example", Mqtt, "xn--bcher-kva.example", 1883, ""),
+            ("mqtt://bücher.example", Mqtt, "xn--bcher-kva.example", 1883, ""),
+            (" mqtt://a ", Mqtt, "a", 1883, ""),
+            ("mqtt+unix:///run/mqtt.sock", Unix, "localhost", 0, "/run/mqtt.sock"),
+            ("mqtt+unix:/run/mqtt.sock", Unix, "localhost", 0, "/run/mqtt.sock"),
+            ("mqtt+unix://me:secret@localhost/run/a%20b", Unix, "localhost", 0, "/run/a b"),
         ];
-        for (uri, host, port) in table {
+        for (uri, scheme, host, port, path) in table {
             let endpoint = Endpoint::parse(uri).unwrap();
-            assert_eq!((endpoint.host(), endpoint.port()), (host, port), "{uri}");
+            let parts = (endpoint.scheme(), endpoint.host(), endpoint.port(), endpoint.path());
+            assert_eq!(parts, (scheme, host, port, path), "{uri}");
+        }
+    }
+
+    #[cfg(all(feature = "tls", feature = "websocket"))]
+    #[test]
+    fn reads_the_parts_of_tls_and_websocket() {
+        use Scheme::{Mqtts, Ws, Wss};
+        let table = [
+            ("mqtts://Broker.Example", Mqtts, "broker.example", 8883, ""),
+            ("ssl://1.2.3.4", Mqtts, "1.2.3.4", 8883, ""),
+            ("tls://h", Mqtts, "h", 8883, ""),
+            ("mqtt+ssl://h/", Mqtts, "h", 8883, ""),
+            ("mqtt+tls://h:1", Mqtts, "h", 1, ""),
+            ("ws://h", Ws, "h", 80, "/"),
+            ("ws://[::1]:80/mqtt", Ws, "::1", 80, "/mqtt"),
+            ("wss://BÜCHER.example/a%2Fb/?x=%20&y", Wss, "xn--bcher-kva.example", 443, "/a%2Fb/?x=%20&y"),
+            ("wss://h:444?q", Wss, "h", 444, "/?q"),
+        ];
+        for (uri, scheme, host, port, path) in table {
+            let endpoint = Endpoint::parse(uri).unwrap();
+            let parts = (endpoint.scheme(), endpoint.host(), endpoint.port(), endpoint.path());
+            assert_eq!(parts, (scheme, host, port, path), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_whose_feature_is_off_names_it() {
+        for (uri, feature, on) in [
+            ("mqtts://h", "tls", cfg!(feature = "tls")),
+            ("ws://h", "websocket", cfg!(feature = "websocket")),
+        ] {
+            match Endpoint::parse(uri) {
+                Ok(_) => assert!(on),
+                Err(error) => assert!(!on && error.to_string().contains(feature), "{error}"),
+            }
         }
     }
 
@@ -211,17 +289,61 @@ mod tests {
     }
 
     #[test]
+    fn is_shown_as_a_uri_without_secrets() {
+        let table = [
+            ("tcp://u:canary@H", "mqtt://h:1883"),
+            ("mqtt://u:canary@[::1]", "mqtt://[::1]:1883"),
+            ("mqtt+unix://u:canary@localhost/a%20b", "mqtt+unix:///a b"),
+        ];
+        let encrypted = [("tls://u:canary@h", "mqtts://h:8883")];
+        let web = [
+            ("ws://u:canary@[::1]/mqtt", "ws://[::1]:80/mqtt"),
+            ("ws://u:canary@h/mqtt?token=canary", "ws://h:80/mqtt?…"),
+        ];
+        let encrypted = encrypted.into_iter().filter(|_| cfg!(feature = "tls"));
+        let web = web.into_iter().filter(|_| cfg!(feature = "websocket"));
+        for (uri, shown) in table.into_iter().chain(encrypted).chain(web) {
+            let endpoint = Endpoint::parse(uri).unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(format!("{endpoint:?}"), shown);
+        }
+    }
+
+    #[test]
     fn says_which_part_is_wrong() {
         assert!(matches!(Endpoint::parse("localhost"), Err(UriError::NotAUri(_))));
         assert!(matches!(Endpoint::parse("\"mqtt://x"), Err(UriError::NotAUri(_))));
         assert_eq!(Endpoint::parse("mq://h"), Err(UriError::Scheme("mq".into())));
+        assert_eq!(Endpoint::parse("localhost:1883"), Err(UriError::Scheme("localhost".into())));
         assert_eq!(Endpoint::parse("mqtt://"), Err(UriError::NoHost));
-        assert!(matches!(Endpoint::parse("mqtt://:1883"), Err(UriError::NotAUri(_) | UriError::NoHost)));
+        assert_eq!(Endpoint::parse("mqtt://u:p@"), Err(UriError::NoHost));
+        assert_eq!(Endpoint::parse("mqtt:h"), Err(UriError::NoHost));
+        assert_eq!(Endpoint::parse("mqtt://:1883"), Err(UriError::NoHost));
+        assert!(matches!(Endpoint::parse("mqtt://a b"), Err(UriError::NotAUri(_))));
+        assert_eq!(Endpoint::parse("mqtt://%FF"), Err(UriError::Host("it is not UTF-8")));
+        assert!(matches!(Endpoint::parse("mqtt://a%20b"), Err(UriError::Host(_))));
+        assert!(matches!(Endpoint::parse("mqtt://1.2.3.999"), Err(UriError::Host(_))));
         assert_eq!(Endpoint::parse("mqtt://h:0"), Err(UriError::PortZero));
         assert!(matches!(Endpoint::parse("mqtt://h:65536"), Err(UriError::NotAUri(_))));
-        assert_eq!(Endpoint::parse("mqtt://h/mqtt"), Err(UriError::Path("/mqtt".into())));
-        assert_eq!(Endpoint::parse("mqtt://h?a=b"), Err(UriError::QueryOrFragment));
+        assert_eq!(Endpoint::parse("mqtt://h/mqtt"), Err(UriError::Path(Scheme::Mqtt)));
+        assert_eq!(Endpoint::parse("mqtt://h//"), Err(UriError::Path(Scheme::Mqtt)));
+        assert_eq!(Endpoint::parse("mqtt://h?a=b"), Err(UriError::Query(Scheme::Mqtt)));
+        assert_eq!(Endpoint::parse("mqtt://h#a"), Err(UriError::Fragment));
         assert_eq!(Endpoint::parse("mqtt://%00@h"), Err(UriError::UserName));
+        assert_eq!(Endpoint::parse("mqtt://%FF@h"), Err(UriError::UserName));
+        let long = "x".repeat(65_536);
+        assert_eq!(Endpoint::parse(&format!("mqtt://{long}@h")), Err(UriError::CredentialsTooLong(65_535)));
+        assert_eq!(Endpoint::parse("mqtt+unix://h/x"), Err(UriError::UnixHost));
+        assert_eq!(Endpoint::parse("mqtt+unix://localhost:1/x"), Err(UriError::UnixHost));
+        for uri in ["mqtt+unix:", "mqtt+unix:x", "mqtt+unix:///", "mqtt+unix:///a%00", "mqtt+unix:///%FF"] {
+            assert_eq!(Endpoint::parse(uri), Err(UriError::UnixPath), "{uri}");
+        }
+        assert_eq!(Endpoint::parse("mqtt+unix:///x?y"), Err(UriError::Query(Scheme::Unix)));
+        if cfg!(feature = "websocket") {
+            assert_eq!(Endpoint::parse("ws://h:0"), Err(UriError::PortZero));
+            assert_eq!(Endpoint::parse("ws://"), Err(UriError::NoHost));
+            assert_eq!(Endpoint::parse("ws://h/#a"), Err(UriError::Fragment));
+        }
     }
 
     #[test]
@@ -232,9 +354,42 @@ mod tests {
             "mqtt://u:canary@h:0",
             "mqtt://u:canary@h/x",
             "mqtt://u:canary@h:x",
+            "mqtt://u:canary@h?x",
+            "mqtt://u:canary@h#x",
+            "mqtt://u:canary@%FF",
+            "mqtt:u:canary@h",
+            "mqtt:/u:canary@h",
+            "mqtt:///u:canary@h",
+            "mqtt://h/u:canary@h",
+            "mqtt+unix://u:canary@h/x",
+            "mqtt+unix:u:canary@h/x",
         ] {
             let error = Endpoint::parse(uri).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("canary"), "{uri}");
+            assert!(!format!("{error} {error:?}").contains("canary"), "{uri}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_server_reference_is_a_host_reached_the_same_way() {
+        let endpoint = Endpoint::parse("mqtt://u:p@h:1").unwrap();
+        let table = [
+            ("other.example", "mqtt://other.example:1883"),
+            ("10.10.151.22:8883", "mqtt://10.10.151.22:8883"),
+            ("[fe80::9610:3eff:fe1c]:1884 second.example", "mqtt://[fe80::9610:3eff:fe1c]:1884"),
+            ("tcp://other.example:2", "mqtt://other.example:2"),
+        ];
+        for (reference, shown) in table {
+            let referred = endpoint.referred(reference).unwrap();
+            assert_eq!(referred.to_string(), shown);
+            assert_eq!((referred.user_name(), referred.password()), (None, None));
+        }
+        for reference in ["", "u:p@x", "x/y", "x?y", "x#y", "x\\y", "[::1", "ftp://x", "mqtt+unix:///x"] {
+            assert!(endpoint.referred(reference).is_err(), "{reference}");
+        }
+        if cfg!(all(feature = "tls", feature = "websocket")) {
+            let endpoint = Endpoint::parse("wss://h/mqtt?x").unwrap();
+            assert_eq!(endpoint.referred("other").unwrap().path(), "/mqtt?x");
+            assert_eq!(endpoint.referred("mqtt://other"), Err(UriError::OtherScheme(Scheme::Mqtt)));
         }
     }
 }

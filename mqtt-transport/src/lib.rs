@@ -1,7 +1,8 @@
 //! The way to an MQTT server: where it is, from a URI, and the byte stack between its socket and MQTT.
 //!
-//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883` and says what each part is, or which
-//! part is wrong and what to do about it. A [`Transport`] turns the bytes of a socket into those of MQTT and back,
+//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883`, or `mqtts`, `ws`, `wss` or `mqtt+unix`,
+//! and says what each part is, or which part is wrong and what to do about it. A [`Transport`] turns the bytes of a
+//! socket into those of MQTT and back,
 //! through a proxy (HTTP CONNECT, SOCKS5), TLS and WebSocket, each where the [`Stack`] has it.
 //!
 //! **What it does not touch.** It opens nothing, resolves nothing and waits for nothing: bytes are handed to it and
@@ -79,6 +80,8 @@ mod tls;
 mod transport;
 #[cfg(feature = "tls")]
 mod trust;
+mod uri;
+mod uri_proxy;
 #[cfg(feature = "tls")]
 mod verify;
 #[cfg(feature = "websocket")]
@@ -93,7 +96,7 @@ use absent::tls;
 #[cfg(not(feature = "websocket"))]
 use absent::web_socket;
 
-pub use endpoint::{Endpoint, Scheme, UriError};
+pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, ErrorKind};
 pub use proxy::ProxyTunnel;
 pub use request::WebSocketRequest;
@@ -101,3 +104,5 @@ pub use tls::TlsClient;
 pub use transport::{Handshake, Stack, Transport};
 #[cfg(feature = "tls")]
 pub use trust::{Crypto, PemSource, TlsConfig, Trust, TrustError};
+pub use uri::UriError;
+pub use uri_proxy::ProxyUri;

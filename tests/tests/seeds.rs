@@ -9,6 +9,7 @@ type Body = fn(&[u8]);
 const TARGETS: &[(&str, Body)] = &[
     ("chunking", fuzz::chunking),
     ("decode", fuzz::decode),
+    ("restore", fuzz::restore),
     ("round_trip", fuzz::round_trip),
     ("topic", fuzz::topic),
 ];

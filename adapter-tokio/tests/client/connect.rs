@@ -4,16 +4,10 @@ use crate::scripted::{builder, client, connected, is_pending, network, settle, s
 use martlet_broker::Config;
 use martlet_broker::tokio::Server;
 use martlet_proto::{ConnAck, ConnectReasonCode, DisconnectReasonCode};
-use martlet_tokio::{
-    Client, ConnectError, ConnectionError, Instant, Packet, Runtime, Sleep, Socket, SocketOptions, Tokio,
-    TransportErrorKind, Version,
-};
-use std::future::{Ready, ready};
-use std::io;
-use std::net::SocketAddr;
+use martlet_tokio::{Client, ConnectError, ConnectionError, Packet, TransportErrorKind, Version};
 use std::pin::pin;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 fn transport(error: &ConnectError) -> Option<TransportErrorKind> {
@@ -44,48 +38,6 @@ async fn wrong_uris_are_refused_before_anything_is_dialled() {
     for uri in ["mq://x", "mq://x\"", "localhost", "", "mqtt://", "mqtt://x:0", "mqtt://x:99999"] {
         let error = martlet_tokio::connect(uri).await.unwrap_err();
         assert!(matches!(error, ConnectError::Uri(_)), "{uri}: {error}");
-    }
-}
-
-/// A runtime whose names have these addresses, and on which nothing can be reached.
-struct Names(io::Result<Vec<SocketAddr>>);
-
-impl Runtime for Names {
-    type Socket = Socket<DuplexStream>;
-    type Resolve = Ready<io::Result<Vec<SocketAddr>>>;
-    type Connect = Ready<io::Result<Self::Socket>>;
-    type Timer = Sleep;
-    fn now() -> Instant {
-        Tokio::now()
-    }
-    fn resolve(&self, _host: &str, _port: u16) -> Self::Resolve {
-        ready(match &self.0 {
-            Ok(addresses) => Ok(addresses.clone()),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        })
-    }
-    fn connect(&self, address: SocketAddr, _options: &SocketOptions) -> Self::Connect {
-        ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody at {address}"))))
-    }
-    fn timer(&self) -> Sleep {
-        Tokio.timer()
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_name_that_does_not_resolve() {
-    let unknown = Err(io::Error::new(io::ErrorKind::NotFound, "no such host"));
-    let two = Ok(vec!["10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap()]);
-    for (names, kind, text) in [
-        (unknown, TransportErrorKind::Resolve, "no such host"),
-        (Ok(Vec::new()), TransportErrorKind::Resolve, "the name has no address"),
-        (two, TransportErrorKind::Connect, "nobody at 10.0.0.2:1"),
-    ] {
-        let (client, driver) = builder().build(Names(names));
-        let driver = tokio::spawn(driver);
-        let error = soon(client.connected()).await.unwrap_err();
-        assert_eq!((transport(&error), error.to_string().as_str()), (Some(kind), text));
-        soon(driver).await.unwrap();
     }
 }
 

@@ -169,9 +169,9 @@ async fn servers_are_tried_in_turn() {
     for enabled in [true, false] {
         let (client, _, mut network) = client(build().reconnect(|policy| policy.enabled = enabled));
         let start = Instant::now();
-        for address in ["10.0.0.1:1883", "10.0.0.2:1883", "10.0.0.3:9"] {
+        for address in ["mqtt://10.0.0.1:1883", "mqtt://10.0.0.2:1883", "mqtt://10.0.0.3:9"] {
             let dial = network.dial().await;
-            assert_eq!(dial.address.to_string(), address);
+            assert_eq!(dial.endpoint.to_string(), address);
             dial.refuse();
         }
         soon(client.connected()).await.unwrap_err();
@@ -184,9 +184,9 @@ async fn servers_are_tried_in_turn() {
     soon(client.connected()).await.unwrap();
     drop(server);
     let dial = network.dial().await;
-    assert_eq!(dial.address.to_string(), "10.0.0.3:9", "the next one, at once");
+    assert_eq!(dial.endpoint.to_string(), "mqtt://10.0.0.3:9", "the next one, at once");
     dial.refuse();
-    assert_eq!(network.dial().await.address.to_string(), "10.0.0.1:1883");
+    assert_eq!(network.dial().await.endpoint.to_string(), "mqtt://10.0.0.1:1883");
 }
 
 /// What `disconnect()` must end, wherever the client is.

@@ -9,10 +9,11 @@ use martlet_proto::{
     Publish, PublishRef, SubAck, SubAckReasonCode, Subscribe, SubscriptionIdentifier, UnsubAck,
     UnsubAckReasonCode, Unsubscribe,
 };
-use martlet_tokio::{Builder, Client, ConnectionError, Packet, QoS, Streams, TopicName, Version};
+use martlet_tokio::{
+    Builder, Client, ConnectionError, Endpoint, Packet, QoS, Streams, Tokio, TopicName, Version,
+};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,23 +39,23 @@ pub(crate) struct Network {
     dials: mpsc::UnboundedReceiver<Dial>,
 }
 
-/// A client wants a stream to this address.
+/// A client wants a stream to this server.
 pub(crate) struct Dial {
-    pub(crate) address: SocketAddr,
+    pub(crate) endpoint: Endpoint,
     answer: oneshot::Sender<io::Result<DuplexStream>>,
 }
 
-pub(crate) fn network() -> (Streams<impl Fn(SocketAddr) -> OpenStream + Send + Clone>, Network) {
+pub(crate) fn network() -> (Streams<impl Fn(Endpoint) -> OpenStream + Send + Clone>, Network) {
     let (dial, dials) = mpsc::unbounded_channel();
-    let open = move |address| -> OpenStream {
+    let open = move |endpoint| -> OpenStream {
         let (answer, answered) = oneshot::channel();
-        let sent = dial.send(Dial { address, answer });
+        let sent = dial.send(Dial { endpoint, answer });
         Box::pin(async move {
             sent.map_err(|_| io::ErrorKind::NetworkUnreachable)?;
             answered.await.unwrap_or_else(|_| Err(io::ErrorKind::ConnectionRefused.into()))
         })
     };
-    (Streams(open), Network { dials })
+    (Streams(Tokio, open), Network { dials })
 }
 
 impl Network {

@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use martlet_broker::Config;
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
-    Client, ClientEvent, ConnectionError, Packet, PublishMessage, QoS, Streams, TopicName, Version,
+    Client, ClientEvent, ConnectionError, Endpoint, Packet, PublishMessage, QoS, Streams, Tokio, TopicName,
+    Version,
 };
 use std::io;
 use std::pin::Pin;
@@ -58,14 +59,14 @@ impl AsyncWrite for Odd {
 fn once(
     write: Hook,
     flush: Hook,
-) -> (Streams<impl Fn(std::net::SocketAddr) -> std::future::Ready<io::Result<Odd>>>, DuplexStream) {
+) -> (Streams<impl Fn(Endpoint) -> std::future::Ready<io::Result<Odd>>>, DuplexStream) {
     let (stream, far) = tokio::io::duplex(64 * 1024);
     let odd = Mutex::new(Some(Odd { stream, write, flush }));
     let open = move |_| {
         let odd = odd.lock().unwrap().take();
         std::future::ready(odd.ok_or_else(|| io::ErrorKind::ConnectionRefused.into()))
     };
-    (Streams(open), far)
+    (Streams(Tokio, open), far)
 }
 
 fn bytes(packet: impl Into<Packet>) -> BytesMut {

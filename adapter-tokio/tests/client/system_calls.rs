@@ -3,7 +3,7 @@
 use crate::scripted::soon;
 use bytes::BytesMut;
 use martlet_proto::{Ack, ConnAck, ConnectReasonCode, Delivery, MAX_PACKET_SIZE, PubAckReasonCode};
-use martlet_tokio::{Client, Packet, QoS, Streams, Version};
+use martlet_tokio::{Client, Packet, QoS, Streams, Tokio, Version};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ async fn client() -> (Client, Arc<Counts>, tokio::task::JoinHandle<usize>) {
     let (near, far) = tokio::io::duplex(1024 * 1024);
     let counts = Arc::new(Counts::default());
     let near = std::sync::Mutex::new(Some(Counting(near, counts.clone())));
-    let streams = Streams(move |_| {
+    let streams = Streams(Tokio, move |_| {
         let stream = near.lock().unwrap().take().ok_or(io::ErrorKind::ConnectionRefused.into());
         std::future::ready(stream)
     });

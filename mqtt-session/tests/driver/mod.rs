@@ -607,6 +607,9 @@ pub fn describe_event(event: &Event) -> String {
         Event::Reauthenticated { operation, result } => {
             outcome(&format!("reauthenticated {}", operation.get()), result, |message| auth_data(message))
         }
+        Event::Unsettled(unsettled) => {
+            format!("unsettled: {} in flight, {} queued", unsettled.in_flight, unsettled.queued)
+        }
         Event::InboundDropped(n) => format!("dropped {n}"),
         Event::Disconnected(reason) => format!("disconnected: {reason}"),
         other => format!("{other:?}"),
