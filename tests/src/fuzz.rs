@@ -1,15 +1,17 @@
 //! The bodies of the fuzz targets: ordinary functions that assert what must hold for any bytes. `cargo fuzz` calls
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
+mod restore;
 mod session;
 
 pub use crate::settings::config;
+pub use restore::restore;
 pub use session::{session_bytes, session_operations};
 
 use bytes::{BufMut, BytesMut};
 use martlet_proto::{
-    DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, SubAckReasonCode,
-    TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
+    DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, QoS,
+    SubAckReasonCode, TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
 };
 use martlet_transport::{Endpoint, ProxyUri, Scheme};
 
