@@ -11,6 +11,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("config", fuzz::config),
     ("decode", fuzz::decode),
     ("round_trip", fuzz::round_trip),
+    ("second_opinion", fuzz::second_opinion),
     ("session_bytes", fuzz::session_bytes),
     ("session_operations", fuzz::session_operations),
     ("topic", fuzz::topic),
