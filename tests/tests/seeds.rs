@@ -12,6 +12,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("decode", fuzz::decode),
     ("restore", fuzz::restore),
     ("round_trip", fuzz::round_trip),
+    ("second_opinion", fuzz::second_opinion),
     ("session_bytes", fuzz::session_bytes),
     ("session_operations", fuzz::session_operations),
     ("topic", fuzz::topic),
