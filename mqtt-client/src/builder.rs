@@ -12,9 +12,12 @@ use crate::reconnect::{Reconnect, SplitMix};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
+use crate::stage::StackConfig;
 use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
-use martlet_transport::Endpoint;
+use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
+#[cfg(feature = "tls")]
+use martlet_transport::{TlsConfig, Trust};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -29,7 +32,9 @@ pub struct Builder {
     version: VersionChoice,
     reconnect: Reconnect,
     socket: SocketOptions,
+    stack: StackConfig,
     dial_timeout: Duration,
+    handshake_timeout: Duration,
     drain: Duration,
     seed: Option<u64>,
     client_identifier: bool,
@@ -54,7 +59,9 @@ impl Client {
             version: VersionChoice::Negotiate,
             reconnect: Reconnect::default(),
             socket: SocketOptions::default(),
+            stack: StackConfig::default(),
             dial_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             seed: None,
             client_identifier: false,
@@ -156,6 +163,54 @@ impl Builder {
         self
     }
 
+    /// Sets whom TLS trusts, and who we are to it. Default: the certificate authorities of the operating system, and no
+    /// client certificate. This reads the files that it names.
+    ///
+    /// # Errors
+    /// [`ConnectError::Trust`] says what is wrong, with which file.
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, trust: &Trust) -> Result<Self, ConnectError> {
+        self.stack.tls = Some(Ok(trust.build()?));
+        Ok(self)
+    }
+
+    /// Sets the configuration of TLS, such as one that [`rustls`](crate::rustls) made; it takes the place of [`trust`](Self::trust).
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: TlsConfig) -> Self {
+        self.stack.tls = Some(Ok(config));
+        self
+    }
+
+    /// Goes to servers through this proxy: `http://host:port` (HTTP CONNECT) or `socks5://host:port`, perhaps with
+    /// `user:password@`. The proxy resolves the server's name. Unix sockets are opened without it. Default: none.
+    ///
+    /// # Errors
+    /// [`ConnectError::Uri`] when the URI is wrong; [`ConnectError::Stack`] when its parts cannot be said to a proxy.
+    pub fn proxy(mut self, uri: &str) -> Result<Self, ConnectError> {
+        let proxy = ProxyUri::parse(uri)?;
+        let tunnel = Some(proxy.tunnel(&self.endpoints[0]));
+        Transport::new(&Stack { proxy: tunnel, ..Stack::default() }, 0)?;
+        self.stack.proxy = Some(proxy);
+        Ok(self)
+    }
+
+    /// Adds a header to the request that begins a WebSocket connection, such as `Authorization`.
+    ///
+    /// # Errors
+    /// [`ConnectError::Stack`] when it is none, or one that the handshake sets itself.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, ConnectError> {
+        let request = Some(WebSocketRequest::ws("localhost", 80, "/").header(name, value));
+        Transport::new(&Stack { web_socket: request, ..Stack::default() }, 0)?;
+        self.stack.headers.push((name.to_owned(), value.to_owned()));
+        Ok(self)
+    }
+
+    /// Sets how long the handshakes of proxy, TLS and WebSocket may take in all. Default: 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
     /// Sets how long resolving the name and opening the socket may take in all. Default: 10 s.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial_timeout = timeout;
@@ -233,10 +288,17 @@ impl Builder {
     }
 
     /// Makes the client and its driver, which dials when it is first polled.
+    ///
+    /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
+    /// certificate authorities; without any such a server cannot be connected to.
     pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
         if !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
+        }
+        #[cfg(feature = "tls")]
+        if self.stack.tls.is_none() && self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls()) {
+            self.stack.tls = Some(Trust::new().build());
         }
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
@@ -245,7 +307,10 @@ impl Builder {
             version: self.version,
             connect: self.connect,
             reconnect: self.reconnect,
+            stack: self.stack,
             dial_timeout: self.dial_timeout,
+            handshake_timeout: self.handshake_timeout,
+            maximum_packet_size: self.config.maximum_packet_size,
             seed: random.next(),
         });
         let defaults = Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());

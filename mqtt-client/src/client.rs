@@ -9,7 +9,7 @@ use bytes::Bytes;
 use martlet_proto::{DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName};
 use martlet_session::{
     Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
-    Unsubscribe,
+    Unsettled, Unsubscribe,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -20,8 +20,23 @@ use std::time::Duration;
 /// A handle of a connection. Cheap to clone; all clones are the same client. Nothing here blocks a thread: waiting is
 /// an `.await`.
 ///
-/// When the last handle and the last stream are dropped, the client disconnects; on a connection it first lets what was
-/// published be settled, for as long as the builder's `drain` allows.
+/// When the last handle and the last stream are dropped, the client disconnects, but first lets what was published be
+/// settled, for as long as the builder's `drain` allows.
+///
+/// # Without a connection
+///
+/// While the client connects, or waits for the next attempt ([`state`](Self::state) says which),
+///
+/// * [`publish`](Self::publish) and [`try_publish`](Self::try_publish) queue the message within the bounds. It waits as
+///   long as its message expiry interval says, without one for as long as the client tries;
+/// * [`subscribe`](Self::subscribe) and [`unsubscribe`](Self::unsubscribe) wait for a connection for the session's
+///   `offline_timeout`, 60 s by default, and then fail as [`RequestError::NotConnected`];
+/// * [`ping`](Self::ping) and [`reauthenticate`](Self::reauthenticate) fail as [`RequestError::NotConnected`] at once;
+/// * [`connected`](Self::connected) waits, and [`flush`](Self::flush) does if anything is queued, as long as the client
+///   tries: the reconnect policy's `retries` and the caller's own timeout bound that;
+/// * [`disconnect`](Self::disconnect) waits for its drain time at most, if anything is queued.
+///
+/// Once the client has given up, all of them fail at once.
 ///
 /// A payload made with `Bytes::from_owner` is dropped while the client is locked: its `Drop` must not call the client.
 #[derive(Debug, Clone)]
@@ -118,7 +133,7 @@ impl Client {
     /// # Errors
     /// [`RequestError::NotConnected`] without a connection, [`RequestError::Timeout`] without an answer.
     pub async fn ping(&self) -> Result<(), RequestError> {
-        let mut pending = PendingReply::ask(&self.handle, |state, now| state.session.ping(now))?;
+        let mut pending = PendingReply::ask(&self.handle, |state, _| state.session.ping())?;
         poll_fn(|cx| pending.poll(cx)).await.into_pong()
     }
 
@@ -160,7 +175,7 @@ impl Client {
         .await
     }
 
-    /// What happens to the client from now on.
+    /// What happens to the client from now on; [`state_changes`](Self::state_changes) begins with what is.
     pub fn events(&self) -> Events {
         Events::new(Arc::clone(self.shared()))
     }
@@ -176,8 +191,11 @@ impl Client {
     }
 
     /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends a DISCONNECT and
-    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. It wins over any
-    /// reconnecting: without a connection nothing is waited for, and what is not settled fails at once. Await it.
+    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. Await it; it
+    /// gives back how many messages were not settled.
+    ///
+    /// Nothing is accepted from then on. It wins over any reconnecting, except that what was published before may wait
+    /// for a connection within the drain: [`at_once`](Disconnect::at_once) does not wait for anything.
     pub fn disconnect(&self) -> Disconnect<'_> {
         let drain = self.shared().lock().drain;
         Disconnect { client: self, options: DisconnectOptions { drain, ..DisconnectOptions::default() } }
@@ -228,7 +246,19 @@ impl Disconnect<'_> {
         self
     }
 
-    /// What to tell the server; `DisconnectWithWillMessage` has it publish the will, in 3.x by closing without a word.
+    /// Without letting anything be settled first.
+    pub fn at_once(self) -> Self {
+        self.drain(Duration::ZERO)
+    }
+
+    /// So that the server publishes the will: with reason code 0x04, in 3.x by closing without a DISCONNECT (MQTT 5
+    /// §3.14.2.1).
+    pub fn with_will(self) -> Self {
+        self.reason(DisconnectReasonCode::DisconnectWithWillMessage)
+    }
+
+    /// What to tell the server. In 3.x only a normal disconnection can be told; with any other reason the connection is
+    /// closed without a word.
     pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
         self.options.reason = reason;
         self
@@ -242,17 +272,17 @@ impl Disconnect<'_> {
 }
 
 impl<'a> IntoFuture for Disconnect<'a> {
-    type Output = ();
-    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    type Output = Unsettled;
+    type IntoFuture = Pin<Box<dyn Future<Output = Unsettled> + Send + 'a>>;
 
     /// Cancel safe: once polled, the client disconnects whether or not this is waited for.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.client.shared().act(|state, now| state.session.disconnect(now, self.options));
             let terminated = |state: &mut State| {
-                if state.terminated.is_some() { Poll::Ready(()) } else { Poll::Pending }
+                if state.terminated.is_some() { Poll::Ready(state.unsettled) } else { Poll::Pending }
             };
-            self.client.watch(terminated).await;
+            self.client.watch(terminated).await
         })
     }
 }

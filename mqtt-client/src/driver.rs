@@ -7,7 +7,6 @@ use crate::runtime::{Pinned, Runtime, Timer};
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
 use crate::wakers::Wakers;
-use bytes::Buf;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
 use std::cell::RefCell;
@@ -78,7 +77,7 @@ impl<R: Runtime> Driver<R> {
         match dialed {
             Ok(socket) => {
                 self.io = Io::Open { socket, shut_down: false, unflushed: false };
-                self.link.handle_dialed();
+                self.link.handle_dialed(now);
             }
             Err(error) => {
                 self.io = Io::Closed;
@@ -106,6 +105,10 @@ impl<R: Runtime> Driver<R> {
             }
             Poll::Ready(Ok(n)) => {
                 self.link.handle_wire(now, &scratch[..n]);
+                if self.link.has_failed() {
+                    // TLS tells the server why, if the socket takes it at once.
+                    let _ = self.poll_write_once(cx, now);
+                }
                 Some(n)
             }
             Poll::Ready(Err(error)) => {
@@ -138,7 +141,7 @@ impl<R: Runtime> Driver<R> {
 
     fn poll_write_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<bool>> {
         let Io::Open { socket, shut_down, unflushed } = &mut self.io else { return Poll::Ready(Ok(false)) };
-        let Some(output) = self.link.poll_wire() else {
+        let Some(output) = self.link.poll_wire(now) else {
             if *unflushed {
                 ready!(Pin::new(&mut *socket).poll_flush(cx))?;
                 *unflushed = false;
@@ -171,7 +174,7 @@ impl<R: Runtime> Driver<R> {
         let mut state = self.shared.lock();
         state.begin_turn(now);
         let mut any = self.link.exchange(now, &mut state.session);
-        if state.session.is_ended() {
+        if !state.session.wants_connection() {
             self.link.stop();
         }
         any |= state.dispatch(&mut self.wakers);
@@ -182,9 +185,17 @@ impl<R: Runtime> Driver<R> {
             any = true;
             let event = match event {
                 LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
-                LinkEvent::Disconnected { error, retry_in } => ClientEvent::Disconnected { error, retry_in },
+                LinkEvent::Disconnected { error, retry_in } => {
+                    if retry_in.is_some() {
+                        state.set_disconnected(error.clone(), retry_in, &mut self.wakers);
+                    }
+                    ClientEvent::Disconnected { error, retry_in }
+                }
             };
             state.events.push(&event, &mut self.wakers);
+        }
+        if let Some(attempt) = self.link.connecting() {
+            state.set_connecting(attempt, &mut self.wakers);
         }
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);

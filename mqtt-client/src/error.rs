@@ -12,6 +12,13 @@ pub enum ConnectError {
     /// The URI is wrong.
     #[error("wrong URI: {0}")]
     Uri(#[from] UriError),
+    /// What TLS was to trust cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("TLS: {0}")]
+    Trust(#[from] martlet_transport::TrustError),
+    /// What was to stand between the socket and MQTT cannot be spoken.
+    #[error(transparent)]
+    Stack(#[from] martlet_transport::Error),
     /// A setting that MQTT cannot carry.
     #[error("{what}: {error}")]
     Setting {

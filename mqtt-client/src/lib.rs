@@ -47,6 +47,8 @@ mod servers;
 pub mod settings;
 mod shared;
 mod socket;
+mod stage;
+mod state;
 mod streams;
 mod subscription;
 mod wakers;
@@ -69,6 +71,8 @@ pub use reconnect::Reconnect;
 pub use runtime::{Network, Runtime, Timer};
 pub use settings::{Settings, SettingsError};
 pub use socket::{Address, SocketOptions, Stream};
+pub use stage::StackConfig;
+pub use state::{ConnectionState, StateChanges};
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
 
@@ -82,6 +86,10 @@ pub use martlet_session::{
     AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
     DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
     Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, WhenFull,
+    Settled, TransportError, TransportErrorKind, Unsettled, WhenFull,
 };
-pub use martlet_transport::{Endpoint, Scheme, UriError};
+#[cfg(feature = "tls")]
+pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
+pub use martlet_transport::{
+    Endpoint, Error as StackError, ErrorKind as StackErrorKind, ProxyUri, Scheme, UriError,
+};

@@ -6,12 +6,13 @@ use crate::completions::Completions;
 use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
 use crate::routes::{Routed, Routes};
+use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{SubAckReasonCode, Subscription, TopicFilter, UnsubAckReasonCode};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session, Subscribe,
+    RequestError, Session, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,10 +40,13 @@ pub(crate) struct State {
     pub(crate) completions: Completions,
     pub(crate) events: Subscribers,
     pub(crate) authenticating: Authenticating,
+    pub(crate) connection: Connection,
     /// The connection as it is; `None` while there is none.
     pub(crate) connected: Option<Arc<Connected>>,
     /// Why there will be no connection any more.
     pub(crate) terminated: Option<ConnectionError>,
+    /// What was not settled when the client disconnected.
+    pub(crate) unsettled: Unsettled,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: std::time::Duration,
     /// Everything that was published has been written to the socket.
@@ -108,8 +112,10 @@ impl Shared {
             completions: Completions::default(),
             events: Subscribers::default(),
             authenticating: Authenticating::default(),
+            connection: Connection::default(),
             connected: None,
             terminated: None,
+            unsettled: Unsettled::default(),
             drain,
             flushed: true,
             requests: BTreeMap::new(),
@@ -239,8 +245,8 @@ impl State {
                 Event::Connected(connected) => {
                     let connected: Arc<Connected> = Arc::from(connected);
                     self.connected = Some(Arc::clone(&connected));
-                    self.events.push(&ClientEvent::Connected(connected), wakers);
-                    self.notify_watchers(wakers);
+                    self.events.push(&ClientEvent::Connected(Arc::clone(&connected)), wakers);
+                    self.set_connection(ConnectionState::Connected(connected), wakers);
                 }
                 Event::Disconnected(_) => {
                     // The link tells it, with what comes next.
@@ -256,6 +262,7 @@ impl State {
                 Event::Reauthenticated { result: Err(error), .. } => {
                     self.forget_authentication(error, wakers);
                 }
+                Event::Unsettled(unsettled) => self.unsettled = unsettled,
                 Event::Resubscribed(reasons) => {
                     for (filter, _) in reasons.iter().filter(|(_, reason)| reason.is_error()) {
                         self.routes.remove_filter(filter, wakers);
@@ -289,7 +296,7 @@ impl State {
         self.session.disconnect(self.now, DisconnectOptions::default());
         self.dispatch(wakers);
         self.connected = None;
-        self.terminated = Some(error);
+        self.terminated = Some(error.clone());
         self.forget_authentication(RequestError::Closed, wakers);
         self.completions.fail_all(wakers);
         self.routes.end(wakers);
@@ -304,7 +311,7 @@ impl State {
         for (_, waker) in std::mem::take(&mut self.sleepers) {
             wakers.push(waker);
         }
-        self.notify_watchers(wakers);
+        self.set_disconnected(error, None, wakers);
     }
 
     fn reply(&mut self, operation: OperationId, reply: Reply, wakers: &mut Wakers) {

@@ -77,7 +77,7 @@ impl<'a> IntoFuture for Subscribe<'a> {
     }
 }
 
-/// Waits for the SUBACK, through reconnects.
+/// Waits for the SUBACK, through reconnects, but for a connection no longer than the session's `offline_timeout`.
 ///
 /// Cancel safe: dropped before it is ready, the subscription is taken back.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! What a session takes from the application and what it tells it.
 
+use crate::StoreError;
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
+use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -159,7 +161,7 @@ pub enum Event {
     Published {
         /// Which.
         operation: OperationId,
-        /// The key it was given.
+        /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
         /// Whether the server has taken it.
         result: Result<Settled, PublishError>,
@@ -204,6 +206,13 @@ pub enum Event {
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),
+    /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
+    /// [`Published`](Self::Published). Without such messages it is not told.
+    Unsettled(Unsettled),
+    /// The store could not take what is to be stored. What waits for it waits until it works again, or fails.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }
@@ -218,6 +227,16 @@ pub struct AuthMessage {
     pub reason_string: Option<Utf8String>,
     /// Name-value pairs of the users' own.
     pub user_properties: UserProperties,
+}
+
+/// Messages that were accepted and not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Unsettled {
+    /// Of QoS 1 and 2, and in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Queued: they were not sent, or were to be sent again after the server had lost the session.
+    pub queued: usize,
 }
 
 /// How a message was settled.
@@ -244,11 +263,14 @@ pub struct Answer<C> {
 
 /// A connection that the server has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connected {
     /// The version it speaks.
     pub version: Version,
     /// Whether the server still had the session. In 3.1, which cannot say, whether it should have.
     pub session_present: bool,
+    /// What the server allows.
+    pub limits: Limits,
     /// The server's CONNACK.
     pub connack: ConnAck,
 }

@@ -12,6 +12,7 @@
 
 use crate::event::AckToken;
 use crate::output::Output;
+use crate::storing::Answer;
 use crate::{InboundLimits, Message, Misbehaviour};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -28,7 +29,7 @@ const DETACH_BELOW: usize = 4096;
 /// The application lags when so many messages of earlier turns wait: fewer pin less than is worth a copy each.
 const LAGGING: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbound {
     qos1: Waiting,
     qos2: Waiting,
@@ -40,6 +41,8 @@ pub(crate) struct Inbound {
     /// Messages of QoS 0 that were not taken, and of QoS 1 and 2: the server may send the latter only because we let
     /// it, so they are not made to pay for the former.
     untaken: [Untaken; 2],
+    /// What this connection's CONNECT allows the server to have unacknowledged.
+    receive_maximum: NonZeroU16,
     /// Messages of earlier turns wait.
     lagging: bool,
     /// Sequence of QoS 0 tokens.
@@ -95,6 +98,22 @@ pub(crate) enum Arrived {
     Known,
 }
 
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            qos1: Waiting::default(),
+            qos2: Waiting::default(),
+            received: IdSets::default(),
+            unacknowledged: 0,
+            aliases: Vec::new(),
+            untaken: Default::default(),
+            receive_maximum: NonZeroU16::MAX,
+            lagging: false,
+            qos0: 0,
+        }
+    }
+}
+
 impl Inbound {
     pub(crate) fn untaken(&self) -> usize {
         self.untaken[0].messages + self.untaken[1].messages
@@ -138,9 +157,14 @@ impl Inbound {
         &mut self.untaken[usize::from(qos != QoS::AtMostOnce)]
     }
 
-    /// How many messages the server counts against our Receive Maximum.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.unacknowledged
+    /// The Receive Maximum of this connection.
+    pub(crate) fn receive_maximum(&self) -> NonZeroU16 {
+        self.receive_maximum
+    }
+
+    /// Whether the server has sent all that it may before we acknowledge some of it.
+    pub(crate) fn is_window_full(&self) -> bool {
+        self.unacknowledged >= usize::from(self.receive_maximum.get())
     }
 
     /// The topic that an alias stands for, or learns it.
@@ -266,7 +290,7 @@ impl Inbound {
     fn send_pubacks(&mut self, output: &mut Output) {
         while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            write_ack(output, PacketType::PubAck, packet_identifier, reason);
+            write_puback(output, packet_identifier, reason);
         }
     }
 
@@ -282,8 +306,11 @@ impl Inbound {
                 self.received.remove(packet_identifier);
             } else {
                 self.received.insert(packet_identifier, RECORDED);
+                if let Some(journal) = &mut output.journal {
+                    journal.put_received(packet_identifier);
+                }
             }
-            write_ack(output, PacketType::PubRec, packet_identifier, reason);
+            output.answer_when_stored(Answer::PubRec(packet_identifier, reason));
         }
     }
 
@@ -292,19 +319,25 @@ impl Inbound {
         if self.received.contains(packet_identifier, RECORDED) {
             self.received.remove(packet_identifier);
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            output.short_ack(PacketType::PubComp, packet_identifier);
-        } else if output.version.has_properties() {
-            let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
-            output.answer(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
+            if let Some(journal) = &mut output.journal {
+                journal.delete_received(packet_identifier);
+            }
+            output.answer_when_stored(Answer::PubComp(packet_identifier, PubRelReasonCode::Success));
         } else {
-            output.short_ack(PacketType::PubComp, packet_identifier);
+            // In 3.x there is no word for it.
+            let reason = PubRelReasonCode::PacketIdentifierNotFound;
+            output.answer_when_stored(Answer::PubComp(packet_identifier, reason));
         }
     }
 
-    /// A new connection: the server counts anew, and topic aliases are forgotten.
-    pub(crate) fn open(&mut self) {
+    /// A new connection: the server counts anew, and topic aliases are forgotten. It is told no more than there is room
+    /// for, now that messages of earlier connections may be untaken.
+    pub(crate) fn open(&mut self, limits: &InboundLimits) {
         self.unacknowledged = 0;
         self.aliases.clear();
+        let room = limits.hard_messages.saturating_sub(self.untaken[1].messages);
+        let room = u16::try_from(room).unwrap_or(u16::MAX);
+        self.receive_maximum = limits.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN));
     }
 
     pub(crate) fn handle_close(&mut self) {
@@ -312,6 +345,17 @@ impl Inbound {
         // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
         self.qos1.become_stale(|entry| entry.taken.is_none());
         self.qos2.become_stale(|entry| !entry.again);
+    }
+
+    /// An earlier process has acknowledged this QoS 2 message.
+    pub(crate) fn restore(&mut self, packet_identifier: PacketIdentifier) {
+        self.received.insert(packet_identifier, RECEIVED);
+        self.received.insert(packet_identifier, RECORDED);
+    }
+
+    /// QoS 2 identifiers whose PUBREC has left, or is about to.
+    pub(crate) fn recorded(&self) -> impl Iterator<Item = PacketIdentifier> + '_ {
+        self.received.iter(RECORDED)
     }
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
@@ -411,13 +455,11 @@ impl Earlier {
 }
 
 #[inline]
-fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier, reason: PubAckReasonCode) {
+fn write_puback(output: &mut Output, id: PacketIdentifier, reason: PubAckReasonCode) {
     if reason == PubAckReasonCode::Success || !output.version.has_properties() {
-        return output.short_ack(packet_type, id);
+        return output.short_ack(PacketType::PubAck, id);
     }
-    let ack = Ack::new(id, reason);
-    let packet = if packet_type == PacketType::PubAck { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
-    output.answer(&packet).expect("an acknowledgement with a reason code");
+    output.answer(&Packet::PubAck(Ack::new(id, reason))).expect("an acknowledgement with a reason code");
 }
 
 const RECEIVED: usize = 0;
@@ -446,6 +488,13 @@ impl IdSets {
             self.0.resize(word + 1, [0; 2]);
         }
         self.0[word][set] |= bit;
+    }
+
+    fn iter(&self, set: usize) -> impl Iterator<Item = NonZeroU16> + '_ {
+        (1..=u16::MAX)
+            .take(self.0.len() * 64)
+            .filter_map(NonZeroU16::new)
+            .filter(move |&id| self.contains(id, set))
     }
 
     /// From both.

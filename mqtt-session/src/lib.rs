@@ -82,16 +82,19 @@ mod output;
 mod publishing;
 mod queue;
 mod receiving;
+mod record;
 mod requesting;
 mod requests;
+mod restoring;
 mod send_buffer;
 mod session;
+mod storing;
 mod time;
 mod timers;
 
 pub use config::{
-    Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, InboundLimits, LostSession,
-    QueueLimits, WhenFull,
+    Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, Durable, InboundLimits, LostSession,
+    QueueLimits, WhenFull, WhenStoreFails,
 };
 pub use error::{
     Awaited, ConnectionError, Details, Farewell, GivenUp, Misbehaviour, PublishError, Refusal, RequestError,
@@ -99,9 +102,12 @@ pub use error::{
 };
 pub use event::{
     Accepted, AckToken, Answer, AuthMessage, Connected, Counters, Event, Message, OperationId, Publish,
-    Settled, Subscribe, Unsubscribe,
+    Settled, Subscribe, Unsettled, Unsubscribe,
 };
 pub use limits::Limits;
+pub use record::{BadRecord, RecordKey};
+pub use restoring::{Quarantined, RestoreError, RestoreErrorKind, Restored};
 pub use send_buffer::SendBuffer;
 pub use session::Session;
+pub use storing::{StoreError, StoreErrorKind, StoreOp, StoreSeq};
 pub use time::Instant;

@@ -13,6 +13,9 @@
 //! finds nobody. Messages in flight stand in two lists through the table, in the order in which they were sent and
 //! released: that is the order of sending again. Every step costs the same with 1 and with 65,535 in flight.
 
+mod durable;
+pub(crate) use durable::Restored;
+
 use crate::output::Output;
 use crate::queue::{Fate, Outgoing, Queue};
 use crate::requests::Request;
@@ -84,6 +87,10 @@ pub(crate) enum Acked {
     Settled(Fate),
     /// PUBREC: a PUBREL is due.
     Released,
+    /// PUBREC once more: a PUBREL is due once more.
+    ReleasedAgain,
+    /// The server has let go of the identifier of a message whose end was told before.
+    Abandoned(Fate),
     /// Nobody waits for it.
     Unknown,
 }
@@ -93,8 +100,8 @@ pub(crate) enum Resent<E> {
     Again,
     /// A message that was never handed out before.
     FirstTime(PacketIdentifier, OperationId),
-    /// It may not be sent any more.
-    Failed(Fate, E),
+    /// It may not be sent any more; this identifier is the server's until it lets go of it.
+    Failed(Fate, E, Option<PacketIdentifier>),
 }
 
 impl Outbound {
@@ -268,8 +275,12 @@ impl Outbound {
     }
 
     /// The next message from the queue that may go: QoS 1 and 2 only within the window.
-    pub(crate) fn pop_queue(&mut self, window: usize) -> Option<Outgoing> {
-        let with_qos12 = !self.has_resends() && self.in_flight < window && self.has_identifier();
+    pub(crate) fn pop_queue(&mut self, window: usize, durable: bool) -> Option<Outgoing> {
+        let with_qos12 = if durable {
+            self.may_admit(window)
+        } else {
+            !self.has_resends() && self.in_flight < window && self.has_identifier()
+        };
         let line = self.queue.oldest_line(with_qos12)?;
         self.queue.pop_line(line)
     }
@@ -284,6 +295,9 @@ impl Outbound {
         fits: impl FnOnce(&Outgoing) -> Result<(), E>,
     ) -> Option<Resent<E>> {
         while let Some(id) = PacketIdentifier::new(self.resend_released) {
+            if !output.may_release() {
+                return None;
+            }
             self.resend_released = self.slot(id.get()).next;
             if self.appeared(id.get(), output.position()) {
                 output.short_ack(PacketType::PubRel, id);
@@ -297,6 +311,9 @@ impl Outbound {
         let next = slot.next;
         let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
         let (fate, written) = (outgoing.fate(), outgoing.written);
+        if !output.may_publish(fate.operation) {
+            return None;
+        }
         if let Err(error) = fits(outgoing) {
             self.unlink(Self::publishes, id.get());
             if written {
@@ -304,7 +321,7 @@ impl Outbound {
             } else {
                 self.release(id.get());
             }
-            return Some(Resent::Failed(fate, error));
+            return Some(Resent::Failed(fate, error, written.then_some(id)));
         }
         encode(outgoing, id, now, output);
         slot.position = position;
@@ -337,9 +354,9 @@ impl Outbound {
                 self.release(id.get());
                 Acked::Settled(fate)
             }
-            Some(Slot { state: State::Abandoned(_), .. }) => {
+            Some(&mut Slot { state: State::Abandoned(fate), .. }) => {
                 self.release(id.get());
-                Acked::Unknown
+                Acked::Abandoned(fate)
             }
             _ => Acked::Unknown,
         }
@@ -375,7 +392,7 @@ impl Outbound {
             }
             State::Released { .. } => {
                 self.appeared(id.get(), position);
-                Acked::Released
+                Acked::ReleasedAgain
             }
             &mut State::Abandoned(fate) => {
                 // The server has it after all, and keeps the identifier until PUBREL.

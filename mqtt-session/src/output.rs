@@ -1,7 +1,8 @@
 //! Bytes of the current connection that were not handed out yet.
 
 use crate::aliases::{Aliases, Choice};
-use crate::{Publish, SendBuffer};
+use crate::storing::Journal;
+use crate::{OperationId, Publish, SendBuffer};
 use alloc::boxed::Box;
 use bytes::BufMut;
 use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PublishRef, Version};
@@ -27,11 +28,20 @@ pub(crate) struct Output {
     answers: u32,
     /// What the server has learnt on this connection.
     pub(crate) aliases: Option<Box<Aliases>>,
+    /// What must be stored before some of it leaves, if anything is stored.
+    pub(crate) journal: Option<Box<Journal>>,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0, answers: 0, aliases: None }
+        Self {
+            buffer: SendBuffer::new(),
+            version: Version::V5,
+            handed_out: 0,
+            answers: 0,
+            aliases: None,
+            journal: None,
+        }
     }
 
     /// A new connection; nothing of an old one is left.
@@ -41,6 +51,20 @@ impl Output {
         self.handed_out = 0;
         self.answers = 0;
         self.aliases = None;
+        if let Some(journal) = &mut self.journal {
+            journal.forget_answers();
+        }
+    }
+
+    /// Whether the PUBLISH of this message, which has its packet identifier, may leave.
+    #[inline]
+    pub(crate) fn may_publish(&self, operation: OperationId) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.may_publish(operation))
+    }
+
+    /// Whether the PUBRELs of an earlier connection may leave.
+    pub(crate) fn may_release(&self) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.may_release())
     }
 
     /// Where in the connection's bytes the next packet begins.
@@ -66,7 +90,7 @@ impl Output {
     /// Whether what the server sends makes more answers than it takes. Messages of ours do not count: while a large
     /// one is on its way the server must be listened to.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.answers > TOO_MUCH
+        self.answers > TOO_MUCH || self.journal.as_ref().is_some_and(|journal| journal.is_far_behind())
     }
 
     /// Moves everything to `out`.

@@ -5,6 +5,7 @@ use crate::event::{Accepted, Settled};
 use crate::outbound::{Acked, Resent, send_qos0};
 use crate::queue::{Enqueued, Fate, Outgoing};
 use crate::session::Phase;
+use crate::storing::Answer;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
 use bytes::{Buf, BytesMut};
@@ -32,9 +33,9 @@ impl Session {
     }
 
     /// Whether [`publish`](Self::publish) would accept a message of so many bytes of topic, properties and payload
-    /// without dropping another.
+    /// without dropping another. None while messages are held until the store works again.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbound.queue().fits(bytes, &self.config.queue)
+        self.outbound.queue().fits(bytes, &self.config.queue) && !self.is_held_by_store()
     }
 
     /// Whether a QoS 0 message would go into the output at once.
@@ -65,6 +66,10 @@ impl Session {
             return Err(PublishError::NotInVersion(version));
         }
         self.limits.check(&message, if connected { version } else { Version::V5 })?;
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        if let Some(error) = self.store_failure().filter(|_| stored) {
+            return Err(PublishError::Store(error.clone()));
+        }
         let operation = OperationId(self.next_operation);
         let expires_at = if has_properties {
             let seconds = message.properties.as_ref().message_expiry_interval();
@@ -79,6 +84,7 @@ impl Session {
             && expires_at.is_none()
             && self.output.has_room()
             && self.outbound.may_pass(qos, self.window())
+            && !stored
         {
             self.next_operation += 1;
             self.send(outgoing, now);
@@ -96,11 +102,17 @@ impl Session {
             Enqueued::Yes => {}
             Enqueued::Dropped(dropped) => {
                 for outgoing in dropped {
+                    if outgoing.operation != operation {
+                        self.forget_queued(&outgoing);
+                    }
                     self.report(outgoing.fate(), Err(PublishError::Dropped));
                 }
             }
         }
         self.next_operation += 1;
+        if stored {
+            self.store_message(operation, now);
+        }
         self.expire_at(expires_at);
         Ok(Accepted::Pending(operation))
     }
@@ -148,7 +160,8 @@ impl Session {
     #[inline]
     fn await_acknowledgement(&mut self, message: (PacketIdentifier, OperationId)) {
         if self.config.publish_timeout.is_some() {
-            self.publish_deadlines.expect(self.output.position(), message);
+            let deadlines = self.publish_deadlines.get_or_insert_default();
+            deadlines.expect(self.output.position(), message);
         }
     }
 
@@ -172,26 +185,35 @@ impl Session {
                     self.await_acknowledgement((id, operation));
                     continue;
                 }
-                Some(Resent::Failed(fate, error)) => {
+                Some(Resent::Failed(fate, error, abandoned)) => {
+                    self.store_failed(fate.operation, abandoned);
                     self.report(fate, Err(error));
                     continue;
                 }
                 None => {}
             }
-            let Some(outgoing) = self.outbound.pop_queue(window) else { break };
+            let Some(outgoing) = self.outbound.pop_queue(window, self.is_durable()) else { break };
             let fate = outgoing.fate();
             let has_properties = !outgoing.message.properties.is_empty();
-            if outgoing.expires_at.is_some_and(|at| at <= now) {
-                self.report(fate, Err(PublishError::Expired));
+            let checked = if outgoing.expires_at.is_some_and(|at| at <= now) {
+                Err(PublishError::Expired)
             } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-                self.report(fate, Err(PublishError::NotInVersion(version)));
-            } else if let Err(error) = self.limits.check(&outgoing.message, version) {
-                self.report(fate, Err(error));
+                Err(PublishError::NotInVersion(version))
             } else {
-                let settled = outgoing.message.qos == QoS::AtMostOnce;
-                self.send(outgoing, now);
-                if settled {
-                    self.report(fate, Ok(Settled::SUCCESS));
+                self.limits.check(&outgoing.message, version)
+            };
+            let qos0 = outgoing.message.qos == QoS::AtMostOnce;
+            match checked {
+                Err(error) => {
+                    self.forget_queued(&outgoing);
+                    self.report(fate, Err(error));
+                }
+                Ok(()) if !qos0 && self.is_durable() => self.admit(outgoing),
+                Ok(()) => {
+                    self.send(outgoing, now);
+                    if qos0 {
+                        self.report(fate, Ok(Settled::SUCCESS));
+                    }
                 }
             }
         }
@@ -248,7 +270,11 @@ impl Session {
     #[inline]
     fn handle_pubrec_success(&mut self, id: PacketIdentifier) {
         match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
-            Acked::Released => self.output.short_ack(PacketType::PubRel, id),
+            Acked::Released => {
+                self.store_release(id);
+                self.output.answer_when_stored(Answer::PubRel(id));
+            }
+            Acked::ReleasedAgain => self.output.answer_when_stored(Answer::PubRel(id)),
             _ => {
                 // Nobody waits here, but the server does.
                 self.counters.unexpected_acknowledgements += 1;
@@ -268,16 +294,20 @@ impl Session {
         acked: &Acked,
         result: impl FnOnce() -> Result<Settled, PublishError>,
     ) {
+        if self.is_durable() {
+            self.forget_acked(acked);
+        }
         match *acked {
             Acked::Settled(fate) => self.report(fate, result()),
-            Acked::Released | Acked::Unknown => self.counters.unexpected_acknowledgements += 1,
+            _ => self.counters.unexpected_acknowledgements += 1,
         }
     }
 
     /// Tells the end of a message: of a failure always, of success to those who asked.
     #[inline]
     pub(crate) fn report(&mut self, fate: Fate, result: Result<Settled, PublishError>) {
-        if !fate.reported && (fate.key.is_some() || result.is_err()) {
+        let told = fate.key.is_some() || result.is_err() || self.is_of_earlier_process(fate.operation);
+        if !fate.reported && told {
             self.events.push_back(Event::Published { operation: fate.operation, key: fate.key, result });
         }
     }

@@ -127,6 +127,24 @@ impl Queue {
         self.pop_line(line)
     }
 
+    /// A message that an earlier process has stored; they come in order, and the bounds have let them in.
+    pub(crate) fn restore(&mut self, outgoing: Outgoing) {
+        self.push_back(outgoing);
+    }
+
+    /// Whether a message above QoS 0 is here; they stand in the order of their operations.
+    pub(crate) fn holds(&self, operation: OperationId) -> bool {
+        self.qos12.binary_search_by_key(&operation, |outgoing| outgoing.operation).is_ok()
+    }
+
+    /// Takes a message above QoS 0 out.
+    pub(crate) fn remove(&mut self, operation: OperationId) -> Option<Outgoing> {
+        let i = self.qos12.binary_search_by_key(&operation, |outgoing| outgoing.operation).ok()?;
+        let outgoing = self.qos12.remove(i)?;
+        self.bytes -= outgoing.message.size();
+        Some(outgoing)
+    }
+
     /// Takes out what has expired.
     pub(crate) fn take_expired(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         for line in [&mut self.qos0, &mut self.qos12] {

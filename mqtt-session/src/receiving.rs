@@ -35,9 +35,7 @@ impl Session {
                     return Ok(());
                 }
             }
-        } else if self.output.version.has_properties()
-            && self.inbound.unacknowledged() >= usize::from(limits.allowed().get())
-        {
+        } else if self.output.version.has_properties() && self.inbound.is_window_full() {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded));
         } else if self.inbound.is_overrun(limits) && !self.inbound.knows(publish.delivery()) {
             return Err(ConnectionError::InboundOverrun);

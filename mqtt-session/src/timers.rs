@@ -12,7 +12,7 @@ pub(crate) enum Timer {
     KeepAlive,
     /// … give up a connection on which nothing arrives after a PINGREQ.
     PingResponse,
-    /// … fail the oldest subscribe, unsubscribe or ping without an answer.
+    /// … fail the oldest subscribe, unsubscribe or ping without an answer, or without a connection to ask on.
     Request,
     /// … tell the oldest waiting publish that its time is over.
     PublishTimeout,
@@ -56,12 +56,11 @@ impl Timers {
         self.0[timer as usize] = Instant::MAX;
     }
 
-    /// Stops what waits on the connection; what messages wait for goes on.
+    /// Stops what waits on the connection; what messages and a drain wait for goes on.
     pub(crate) fn stop_connection(&mut self) {
-        let [expiry, publish_timeout] = [Timer::Expiry, Timer::PublishTimeout].map(|timer| self.get(timer));
-        *self = Self::default();
-        self.set(Timer::Expiry, expiry);
-        self.set(Timer::PublishTimeout, publish_timeout);
+        for timer in [Timer::Handshake, Timer::KeepAlive, Timer::PingResponse, Timer::Request] {
+            self.stop(timer);
+        }
     }
 
     pub(crate) fn get(&self, timer: Timer) -> Option<Instant> {

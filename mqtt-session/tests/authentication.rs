@@ -397,7 +397,7 @@ fn disconnecting_while_authenticating() {
             peer.send(packet);
         }
         peer.publish(message(1, "a", "b"));
-        peer.disconnect(seconds(10));
+        peer.disconnect(seconds(0));
         assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
         assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
     }

@@ -540,7 +540,7 @@ fn only_publishes_wait_for_the_window() {
     peer.send(pubrec(1));
     peer.subscribe("c", 0);
     peer.unsubscribe("c");
-    peer.session.ping(peer.now).unwrap();
+    peer.session.ping().unwrap();
     peer.drain();
     peer.take(0);
     peer.take(0);

@@ -28,8 +28,10 @@ const READ_BUFFER: usize = 4 * 1024;
 /// The longest header of a frame.
 pub(crate) const MAX_HEADER: usize = 14;
 /// The most that waits to be sent before pings are no longer answered one by one: the data that may wait, and some
-/// answers. What tungstenite then holds itself is bounded by the same again.
+/// answers.
 const MAX_OUTPUT: usize = WRITE_LIMIT + 16 * 1024;
+/// What tungstenite holds beyond that: some answers, of which none is longer than 139 bytes.
+const MAX_REPLIES: usize = 1024;
 
 pub(crate) struct WebSocket {
     state: State,
@@ -197,7 +199,7 @@ impl WebSocket {
             // A reply goes out at once.
             .write_buffer_size(0)
             // Beyond it a pong replaces the one before (RFC 6455, section 5.5.3).
-            .max_write_buffer_size(MAX_OUTPUT)
+            .max_write_buffer_size(MAX_REPLIES)
             .max_message_size(Some(self.max_message))
             .max_frame_size(Some(self.max_message))
     }
@@ -245,7 +247,7 @@ fn check(request: &WebSocketRequest) -> Result<(), Error> {
     for (name, value) in &request.headers {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || !name.bytes().all(token) {
-            return wrong(format!("{:?} is not the name of an HTTP header", shown(name.as_bytes(), 80)));
+            return wrong(format!("\"{}\" is not the name of an HTTP header", shown(name.as_bytes(), 80)));
         }
         let reserved = ["Host", "Connection", "Upgrade", "Content-Length", "Transfer-Encoding"];
         if reserved.iter().any(|other| name.eq_ignore_ascii_case(other))
@@ -262,15 +264,14 @@ fn check(request: &WebSocketRequest) -> Result<(), Error> {
 
 /// Whether the server's answer opens the connection (RFC 6455, section 4.1).
 fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
-    let line = head::status_line(head);
-    let Ok(Some((_, response))) = Response::try_parse(head) else {
-        let text = format!("the server's answer to the WebSocket request cannot be read: {line:?}");
-        return Err(Error::new(ErrorKind::WebSocket, text));
-    };
-    let status = response.status().as_u16();
-    if status != 101 {
+    if let Some(status) = head::status(head).filter(|&status| status != 101) {
         return Err(refused(head, status, path));
     }
+    let Ok(Some((_, response))) = Response::try_parse(head) else {
+        let line = head::status_line(head);
+        let text = format!("the server's answer to the WebSocket request cannot be read: \"{line}\"");
+        return Err(Error::new(ErrorKind::WebSocket, text));
+    };
     let headers = response.headers();
     let broken = |what: &str| {
         Err(Error::new(ErrorKind::WebSocket, format!("the server's answer to the WebSocket request {what}")))
@@ -300,7 +301,7 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
         )),
         (Some(other), _) => Err(Error::permanent(
             ErrorKind::WebSocketRefused,
-            format!("the server chose the WebSocket subprotocol {:?}, not mqtt", shown(other, 80)),
+            format!("the server chose the WebSocket subprotocol \"{}\", not mqtt", shown(other, 80)),
         )),
     }
 }
@@ -324,10 +325,9 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
         502..=504 => "; the broker behind it may be down",
         _ => "",
     };
-    let text = format!(
-        "the server answered {line:?} to the WebSocket request for {path:?}{hint} ({})",
-        fields(head)
-    );
+    let fields = fields(head);
+    let fields = if fields.is_empty() { fields } else { format!(" ({fields})") };
+    let text = format!("the server answered \"{line}\" to the WebSocket request for {path:?}{hint}{fields}");
     let passes = matches!(status, 408 | 425 | 429 | 500..);
     if passes {
         Error::new(ErrorKind::WebSocketRefused, text)
@@ -336,10 +336,14 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
     }
 }
 
-/// What follows the first line, cut and fit to be shown: header lines, with `; ` between them.
+/// What follows the first line, cut and fit to be shown: header lines, with `; ` between them. Cookies may be secrets.
 fn fields(head: &[u8]) -> String {
-    let lines: Vec<_> =
-        head.split(|&b| b == b'\n').skip(1).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<_> = head
+        .split(|&b| b == b'\n')
+        .skip(1)
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with(b"set-cookie"))
+        .collect();
     shown(&lines.join(&b"; "[..]), head::SHOWN)
 }
 
@@ -360,10 +364,14 @@ fn broken(error: &FrameError) -> (Error, CloseCode) {
             ),
             CloseCode::Size,
         ),
-        other => (
-            Error::new(ErrorKind::WebSocket, format!("the server broke the WebSocket protocol: {other}")),
-            CloseCode::Protocol,
-        ),
+        other => {
+            let what = match other {
+                FrameError::Protocol(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            let text = format!("the server broke the WebSocket protocol: {what}");
+            (Error::new(ErrorKind::WebSocket, text), CloseCode::Protocol)
+        }
     }
 }
 

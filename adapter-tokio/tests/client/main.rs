@@ -14,6 +14,7 @@ mod hooks;
 mod keep_alive;
 mod publish;
 mod reconnect;
+mod state;
 mod streams;
 mod subscribe;
 mod system_calls;

@@ -2,7 +2,7 @@
 //! connections, against what MQTT 3.1, 3.1.1 and 5 demand of a client, and names the statement that is broken.
 //!
 //! It has a decoder of its own, so that it does not share a mistake with the codec that it judges, and it asks nobody
-//! but the bytes. Each packet costs it the same, however many there were.
+//! but the bytes. What a packet costs it does not grow with how many there were before.
 //!
 //! ```
 //! use core::time::Duration;

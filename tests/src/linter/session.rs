@@ -2,7 +2,7 @@
 
 use super::Rule;
 use super::decode::Publish;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What an identifier was taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Exchange {
 
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    exchanges: HashMap<u16, Exchange>,
+    exchanges: BTreeMap<u16, Exchange>,
     /// PUBLISHes and PUBRECs so far.
     numbers: u64,
     /// On this connection: messages not settled, and the last of those sent again.
