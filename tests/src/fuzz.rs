@@ -2,16 +2,18 @@
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
 mod restore;
+mod second_opinion;
 mod session;
 
 pub use crate::settings::config;
 pub use restore::restore;
+pub use second_opinion::second_opinion;
 pub use session::{session_bytes, session_operations};
 
 use bytes::{BufMut, BytesMut};
 use martlet_proto::{
-    DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, QoS,
-    SubAckReasonCode, TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
+    DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, SubAckReasonCode,
+    TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
 };
 use martlet_transport::{Endpoint, ProxyUri, Scheme};
 

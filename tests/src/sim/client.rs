@@ -310,7 +310,7 @@ impl Client {
     fn check_expiry(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
         let Some(frames) = &mut self.expiring else { return Ok(()) };
         frames.push(bytes);
-        while let Some(frame) = frames.next(martlet_proto::Version::V5)? {
+        while let Some(frame) = frames.next(Version::V5)? {
             let Packet::Publish(publish) = &frame.packet else { continue };
             let said = publish.properties().message_expiry_interval().map(u64::from);
             let expected = expires_at(publish.payload()).map(|at| at.saturating_sub(now));
