@@ -12,11 +12,13 @@ use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
 use crate::stage::StackConfig;
+use crate::store::{DurableBuilder, Store};
 use martlet_proto::{BinaryData, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
 #[cfg(feature = "tls")]
 use martlet_transport::{TlsConfig, Trust};
+use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -26,7 +28,9 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     endpoints: Vec<Endpoint>,
-    config: Config,
+    pub(crate) config: Config,
+    /// Clean start was set.
+    pub(crate) clean_start: bool,
     connect: ConnectOptions,
     version: VersionChoice,
     reconnect: Reconnect,
@@ -52,6 +56,7 @@ impl Client {
         Ok(Builder {
             endpoints: vec![Endpoint::parse(uri)?],
             config: Config::default(),
+            clean_start: false,
             connect: ConnectOptions::new(Version::V5),
             version: VersionChoice::Negotiate,
             reconnect: Reconnect::default(),
@@ -112,9 +117,11 @@ impl Builder {
         self
     }
 
-    /// Sets whether the first connection begins a new session. Default: true.
+    /// Sets whether the first connection begins a new session. Default: true, or false with a
+    /// [`store`](Self::store).
     pub fn clean_start(mut self, clean: bool) -> Self {
         self.config.clean_start = clean;
+        self.clean_start = true;
         self
     }
 
@@ -264,13 +271,31 @@ impl Builder {
         }
     }
 
+    /// Keeps the session in this store: what was published with QoS 1 and 2 and accepted, and what was received with
+    /// QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is stored. The client identifier is stored
+    /// too: one that is generated is so once for each store.
+    pub fn store(self, store: impl Store + 'static) -> DurableBuilder {
+        DurableBuilder { builder: self, store: Box::new(store) }
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
     ///
     /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
     /// certificate authorities; without any such a server cannot be connected to.
-    pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
+    pub fn build<R: Runtime + Unpin>(self, runtime: R) -> (Client, Driver<R>) {
+        let Ok(built) = self.build_session(runtime, true, |config| Ok::<_, Infallible>(Session::new(config)));
+        built
+    }
+
+    /// Makes them around this session; `is_new`: it needs a client identifier.
+    pub(crate) fn build_session<R: Runtime + Unpin, E>(
+        mut self,
+        runtime: R,
+        is_new: bool,
+        session: impl FnOnce(Config) -> Result<Session, E>,
+    ) -> Result<(Client, Driver<R>), E> {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
-        if !self.client_identifier {
+        if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         #[cfg(feature = "tls")]
@@ -291,9 +316,9 @@ impl Builder {
         if let Some(observer) = self.observer {
             link.set_observer(observer);
         }
-        let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
+        let shared = Arc::new(Shared::new(session(self.config)?, R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, hooks))
+        Ok((client, Driver::new(runtime, shared, link, self.socket, hooks)))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::link::{Link, LinkEvent};
 use crate::runtime::{Pinned, Runtime, Timer};
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
+use crate::store::Writer;
 use crate::wakers::Wakers;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
@@ -32,7 +33,8 @@ thread_local! {
 }
 
 /// Drives a client: spawn it, or poll it where you like. It ends, with the reason, when the client has disconnected for
-/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits.
+/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits; with a store, it waits for
+/// the write that is under way.
 #[must_use = "the client does nothing unless its driver is polled"]
 pub struct Driver<R: Runtime> {
     runtime: R,
@@ -44,6 +46,7 @@ pub struct Driver<R: Runtime> {
     /// What the timer is set to. It may fire early: the clock decides.
     armed: Option<Instant>,
     hooks: Option<Box<Hooks>>,
+    writer: Option<Box<Writer>>,
     wakers: Wakers,
 }
 
@@ -63,8 +66,23 @@ impl<R: Runtime> Driver<R> {
     ) -> Self {
         let timer = runtime.timer();
         shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
-        let wakers = Wakers::default();
-        Self { runtime, shared, link, io: Io::Closed, options, timer, armed: None, hooks, wakers }
+        Self {
+            runtime,
+            shared,
+            link,
+            io: Io::Closed,
+            options,
+            timer,
+            armed: None,
+            hooks,
+            writer: None,
+            wakers: Wakers::default(),
+        }
+    }
+
+    pub(crate) fn with_writer(mut self, writer: Writer) -> Self {
+        self.writer = Some(Box::new(writer));
+        self
     }
 
     /// Opens a socket when the link asks for one. Returns whether anything happened.
@@ -173,6 +191,12 @@ impl<R: Runtime> Driver<R> {
     fn exchange(&mut self, now: Instant) -> (bool, Option<Instant>) {
         let mut state = self.shared.lock();
         state.begin_turn(now);
+        if let Some(writer) = &mut self.writer {
+            if let Some(restored) = writer.take_restored() {
+                state.events.push(&restored, &mut self.wakers);
+            }
+            writer.gather(now, &mut state.session);
+        }
         let mut any = self.link.exchange(now, &mut state.session);
         if !state.session.wants_connection() {
             self.link.stop();
@@ -204,7 +228,13 @@ impl<R: Runtime> Driver<R> {
         if let Some(error) = self.link.stopped() {
             state.terminate(error.clone(), &mut self.wakers);
         }
+        if let Some(writer) = &mut self.writer {
+            writer.gather(now, &mut state.session);
+        }
         drop(state);
+        if let Some(writer) = &mut self.writer {
+            writer.hand_over();
+        }
         self.wakers.wake();
         if !self.link.has_socket() && !self.link.is_dialing() {
             self.io = Io::Closed;
@@ -248,7 +278,13 @@ where
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);
             if let Some(error) = this.link.stopped() {
-                return Poll::Ready(error.clone());
+                if this.writer.as_ref().is_none_or(|writer| writer.is_done()) {
+                    return Poll::Ready(error.clone());
+                }
+                if this.shared.lock().rest(cx) {
+                    return Poll::Pending;
+                }
+                continue;
             }
             any |= moved;
             any |= this.poll_write(cx, now);
@@ -280,7 +316,14 @@ impl<R: Runtime> Drop for Driver<R> {
             state.events.push(&event, &mut self.wakers);
             state.terminate(error, &mut self.wakers);
         }
+        if let Some(writer) = &mut self.writer {
+            // What was accepted stays so, however the driver ends.
+            writer.gather_all(state.now, &mut state.session);
+        }
         drop(state);
+        if let Some(writer) = &mut self.writer {
+            writer.hand_over();
+        }
         self.wakers.wake();
     }
 }

@@ -98,6 +98,9 @@ pub struct Link {
     session_wants_input: bool,
     /// Plain bytes of the session.
     output: SendBuffer,
+    /// What a lost connection did not write. Payloads are the application's: they are dropped where no session is
+    /// locked.
+    unwritten: SendBuffer,
     /// When the socket must have taken something.
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
@@ -160,6 +163,7 @@ impl Link {
             spoke: false,
             session_wants_input: true,
             output: SendBuffer::new(),
+            unwritten: SendBuffer::new(),
             write_deadline: None,
             write_timeout: None,
             connected: false,
@@ -481,7 +485,7 @@ impl Link {
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.stage = None;
         self.input = BytesMut::new();
-        self.output = SendBuffer::new();
+        self.unwritten = std::mem::take(&mut self.output);
         self.fresh = false;
         self.heard = false;
         self.spoke = false;
@@ -527,6 +531,7 @@ impl Link {
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
     pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
+        self.unwritten = SendBuffer::new();
         let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
         if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;

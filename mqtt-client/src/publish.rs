@@ -243,10 +243,13 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishResult> {
         let result = match &self.state {
             ReceiptState::Settled => Ok(Settled { reason: PubAckReasonCode::Success, details: None }),
-            ReceiptState::Pending { shared, key } => match shared.lock().completions.poll(*key, cx) {
-                Poll::Ready(result) => result,
-                Poll::Pending => return Poll::Pending,
-            },
+            ReceiptState::Pending { shared, key } => {
+                let state = &mut *shared.lock();
+                match state.completions.poll(*key, cx, &mut state.spent) {
+                    Poll::Ready(result) => result,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
             ReceiptState::Told => panic!("polled after it was ready"),
         };
         self.state = ReceiptState::Told;
@@ -257,7 +260,8 @@ impl Future for Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if let ReceiptState::Pending { shared, key } = &self.state {
-            shared.lock().completions.abandon(*key);
+            let state = &mut *shared.lock();
+            state.completions.abandon(*key, &mut state.spent);
         }
     }
 }

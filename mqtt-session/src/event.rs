@@ -147,6 +147,18 @@ impl AckToken {
     pub const fn qos(&self) -> QoS {
         self.qos
     }
+
+    /// Names the delivery.
+    pub const fn delivery(&self) -> DeliveryId {
+        DeliveryId { qos: self.qos, sequence: self.sequence }
+    }
+}
+
+/// Names one delivery of a session, as long as its token is not given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    pub(crate) qos: QoS,
+    pub(crate) sequence: u64,
 }
 
 /// What a session tells the application, in order.
@@ -213,6 +225,16 @@ pub enum Event {
     StoreFailed(StoreError),
     /// The store has taken what it could not.
     StoreRecovered,
+    /// A message of QoS 1 or 2 that was not acknowledged has held back the acknowledgements of later ones for longer
+    /// than [`held_acknowledgements_after`](crate::Config::held_acknowledgements_after); told again each such time.
+    /// When all that [`receive_maximum`](crate::InboundLimits::receive_maximum) allows is held, the server sends no
+    /// more.
+    AcknowledgementsHeld {
+        /// Which.
+        by: DeliveryId,
+        /// How many acknowledgements wait for it.
+        held: usize,
+    },
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }

@@ -1,11 +1,15 @@
 //! Bytes of the current connection that were not handed out yet.
 
 use crate::aliases::{Aliases, Choice};
+use crate::spent::Spent;
 use crate::storing::Journal;
 use crate::{OperationId, Publish, SendBuffer};
 use alloc::boxed::Box;
 use bytes::BufMut;
-use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PublishRef, Version};
+use martlet_proto::{
+    Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PublishRef,
+    Version,
+};
 
 /// Past this the session makes no more PUBLISHes until the driver has taken what there is: one large write's worth.
 const ENOUGH: usize = 64 * 1024;
@@ -45,8 +49,8 @@ impl Output {
     }
 
     /// A new connection; nothing of an old one is left.
-    pub(crate) fn open(&mut self, version: Version) {
-        self.buffer.clear();
+    pub(crate) fn open(&mut self, version: Version, spent: &mut Spent) {
+        spent.clear(&mut self.buffer);
         self.version = version;
         self.handed_out = 0;
         self.answers = 0;
@@ -139,6 +143,20 @@ impl Output {
     }
 
     /// An acknowledgement with a reason code.
+    /// A PUBACK or PUBREC, in its short form where that says it all.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, packet_type: PacketType, ack: PubAck) {
+        let is_plain = ack.reason == PubAckReasonCode::Success && ack.properties.is_none();
+        if is_plain || !self.version.has_properties() {
+            return self.short_ack(packet_type, ack.packet_identifier);
+        }
+        let packet = match packet_type {
+            PacketType::PubAck => Packet::PubAck(ack),
+            _ => Packet::PubRec(ack),
+        };
+        self.answer(&packet).expect("an acknowledgement of MQTT 5");
+    }
+
     pub(crate) fn answer(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         let before = self.buffer.len();
         self.packet(packet)?;

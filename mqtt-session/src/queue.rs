@@ -49,7 +49,7 @@ pub(crate) struct Queue {
 /// What became of a message when it met a full queue.
 pub(crate) enum Enqueued {
     Yes,
-    Refused,
+    Refused(Outgoing),
     /// These were dropped for it, or it was.
     Dropped(Vec<Outgoing>),
 }
@@ -72,7 +72,7 @@ impl Queue {
         let mut dropped = Vec::new();
         if !self.fits(size, limits) {
             match limits.when_full {
-                WhenFull::Refuse => return Enqueued::Refused,
+                WhenFull::Refuse => return Enqueued::Refused(outgoing),
                 WhenFull::DropNewest => dropped.push(outgoing),
                 // It would not fit an empty queue either: the others do not have to go for it.
                 WhenFull::DropOldest if size > limits.bytes => dropped.push(outgoing),

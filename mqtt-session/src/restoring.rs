@@ -181,8 +181,8 @@ impl Session {
         let last = sorted.messages.keys().chain(sorted.flows.keys()).max().map_or(0, |last| last.0);
         session.next_operation = identity.next_operation.max(last.saturating_add(1));
         session.established = identity.established;
-        // The last CONNECT of the earlier process may have begun a session that is empty.
-        session.unanswered_connects = u32::from(identity.established);
+        // It may have begun a session that is empty.
+        session.unanswered_connects = u32::from(identity.connecting);
         if session.config.client_identifier.is_empty() && !identity.client_identifier.is_empty() {
             session.rare.get_or_insert_default().assigned = Some(identity.client_identifier.clone());
         }

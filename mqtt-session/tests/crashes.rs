@@ -9,8 +9,8 @@ use martlet_proto::{
     PubRelReasonCode, PublishRef, QoS, TopicName, Utf8String, Version,
 };
 use martlet_session::{
-    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Publish, RecordKey, SendBuffer,
-    Session, StoreOp, StoreSeq,
+    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId, Publish, RecordKey,
+    SendBuffer, Session, StoreOp, StoreSeq,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -285,7 +285,7 @@ impl World {
                 StoreOp::Put { key, .. } => key.operation().filter(|_| key.to_bytes()[0] == 2),
                 StoreOp::Delete { .. } => None,
             })
-            .map(|operation| operation.get())
+            .map(OperationId::get)
             .collect();
         for operation in waiting {
             let (number, _) = self.accepted.remove(&operation).unwrap();
@@ -297,7 +297,7 @@ impl World {
         for operation in self.session.unsettled() {
             assert!(self.accepted.contains_key(&operation.get()), "{operation:?} was never accepted");
         }
-        let unsettled: BTreeSet<u64> = self.session.unsettled().map(|it| it.get()).collect();
+        let unsettled: BTreeSet<u64> = self.session.unsettled().map(OperationId::get).collect();
         for operation in self.accepted.keys().filter(|operation| !self.ended.contains(operation)) {
             assert!(unsettled.contains(operation), "operation {operation} was stored, and is lost");
         }

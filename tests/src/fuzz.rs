@@ -1,6 +1,10 @@
 //! The bodies of the fuzz targets: ordinary functions that assert what must hold for any bytes. `cargo fuzz` calls
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
+mod session;
+
+pub use session::{session_bytes, session_operations};
+
 use bytes::{BufMut, BytesMut};
 use martlet_proto::{
     DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, SubAckReasonCode,

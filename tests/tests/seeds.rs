@@ -10,6 +10,8 @@ const TARGETS: &[(&str, Body)] = &[
     ("chunking", fuzz::chunking),
     ("decode", fuzz::decode),
     ("round_trip", fuzz::round_trip),
+    ("session_bytes", fuzz::session_bytes),
+    ("session_operations", fuzz::session_operations),
     ("topic", fuzz::topic),
     ("transport", fuzz_transport::transport),
     ("url", fuzz::url),

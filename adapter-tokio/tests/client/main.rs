@@ -5,16 +5,19 @@
 
 mod scripted;
 
+mod acknowledge;
 mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
+mod drops;
 mod events;
 mod hooks;
 mod keep_alive;
 mod publish;
 mod reconnect;
 mod state;
+mod store;
 mod streams;
 mod subscribe;
 mod system_calls;
