@@ -1,7 +1,8 @@
 //! What every adapter must do, on smol; and an executor of one thread.
 
 use martlet_smol::{Builder, Client, ConnectError, ConnectionError, Driver, Endpoint, QoS, Smol, Streams};
-use martlet_tests::runtimes::{Adapter, Broker};
+use martlet_tests::runtimes::Adapter;
+use martlet_tests::server::{Setup, TestServer};
 use smol::LocalExecutor;
 use smol::net::TcpStream;
 use std::future::Future;
@@ -30,13 +31,15 @@ impl Adapter for OnSmol {
 }
 
 martlet_tests::runtime_tests!(OnSmol);
+martlet_tests::transport_tests!(OnSmol);
+martlet_tests::hostile_tests!(OnSmol);
 
 /// Everything on one thread, spawned, with a runtime that is not `Send`.
 #[test]
 fn a_local_executor_drives_it() {
     let executor = LocalExecutor::new();
     smol::block_on(executor.run(async {
-        let broker = Broker::start(martlet_broker::Config::default()).await;
+        let broker = TestServer::start(Setup::tcp()).await;
         let local = Rc::new(Smol);
         let runtime = Rc::clone(&local);
         let streams = Streams(Smol, move |endpoint: Endpoint| {
@@ -44,7 +47,7 @@ fn a_local_executor_drives_it() {
             let address = format!("{}:{}", endpoint.host(), endpoint.port());
             TcpStream::connect(address)
         });
-        let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+        let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
         let driver = executor.spawn(driver);
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
         client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! cargo run --example quickstart                            # against the embedded broker
-//! cargo run --example quickstart -- mqtt://127.0.0.1:1883   # against yours
+//! cargo run --example quickstart -- mqtt://127.0.0.1:1883   # against yours; mqtts, ws, wss and mqtt+unix work too
 //! ```
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use martlet_tokio::{Client, PacketLogger, QoS};
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// How many messages of the server's statistics to print.
@@ -16,7 +17,18 @@ const STATISTICS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match quickstart().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // An error says all that led to it.
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn quickstart() -> Result<(), Box<dyn Error>> {
     let (uri, broker) = match std::env::args().nth(1) {
         Some(uri) => (uri, None),
         None => {
@@ -28,7 +40,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             (broker.uri(), Some(broker))
         }
     };
-    println!("broker: {}", if broker.is_some() { format!("embedded, {uri}") } else { uri.clone() });
+    // Not the argument, which may hold a password.
+    let endpoint: Endpoint = uri.parse()?;
+    println!("broker: {endpoint}{}", if broker.is_some() { ", embedded" } else { "" });
     subscribe(&uri).await?;
     publish(&uri).await?;
     if let Some(broker) = broker {

@@ -17,13 +17,16 @@
 //! ```
 
 use crate::{Broker, Config, ConnectionId, Memory};
-use ::tokio::io::Interest;
-use ::tokio::net::{TcpListener, TcpStream};
-use ::tokio::sync::{Notify, watch};
+use ::tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use ::tokio::net::TcpListener;
+use ::tokio::sync::{Notify, mpsc, watch};
 use ::tokio::task::{JoinHandle, JoinSet};
 use ::tokio::time::{Instant, sleep_until, timeout};
 use bytes::{Buf, BytesMut};
+use core::future::{Future, poll_fn};
 use core::net::{Ipv4Addr, SocketAddr};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result};
@@ -40,8 +43,28 @@ const BUFFER: usize = 64 * 1024;
 pub struct Server {
     shared: Arc<Shared>,
     local_addr: SocketAddr,
-    /// The task that accepts connections, while there is one, and what tells it how to end.
-    listening: Option<(JoinHandle<()>, watch::Sender<Order>)>,
+    /// The task that accepts connections, while there is one.
+    listening: Option<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    task: JoinHandle<()>,
+    orders: watch::Sender<Order>,
+    streams: mpsc::UnboundedSender<BoxedStream>,
+}
+
+type BoxedStream = Pin<Box<dyn Stream>>;
+
+/// What a client's bytes come and go by.
+trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+
+impl core::fmt::Debug for dyn Stream {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Stream")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +129,16 @@ impl Server {
         format!("mqtt://{}", self.local_addr)
     }
 
+    /// Serves a client on a stream that was opened elsewhere, until one of both ends it: an end of
+    /// [`::tokio::io::duplex`], or what is left when TLS was taken off a socket. It ends with the
+    /// server's own connections, and is dropped at once when the server [is killed](Self::kill) already.
+    pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+        if let Some(listening) = &self.listening {
+            // The task is there until it is told to end.
+            let _ = listening.streams.send(Box::pin(stream));
+        }
+    }
+
     /// Looks at the broker or gives it a command; `now` is the time it is to be told. Do not block in here: everything
     /// waits. Recorded events are taken here too.
     pub fn with_broker<R>(&self, act: impl FnOnce(&mut Broker, Duration) -> R) -> R {
@@ -127,9 +160,10 @@ impl Server {
         if self.listening.is_none() {
             let listener = TcpListener::bind(self.local_addr).await?;
             self.local_addr = listener.local_addr()?;
-            let (order, orders) = watch::channel(Order::Listen);
-            let task = ::tokio::spawn(listen(self.shared.clone(), listener, orders));
-            self.listening = Some((task, order));
+            let (orders, told) = watch::channel(Order::Listen);
+            let (streams, served) = mpsc::unbounded_channel();
+            let task = ::tokio::spawn(listen(self.shared.clone(), listener, served, told));
+            self.listening = Some(Listening { task, orders, streams });
         }
         Ok(())
     }
@@ -140,10 +174,10 @@ impl Server {
     }
 
     async fn end(&mut self, order: Order) {
-        if let Some((task, orders)) = self.listening.take() {
+        if let Some(listening) = self.listening.take() {
             // The task is there until it is told to end, and ends by itself.
-            let _ = orders.send(order);
-            let _ = task.await;
+            let _ = listening.orders.send(order);
+            let _ = listening.task.await;
         }
     }
 }
@@ -180,7 +214,12 @@ impl State {
 }
 
 /// Accepts connections and keeps time until it is told otherwise.
-async fn listen(shared: Arc<Shared>, listener: TcpListener, mut orders: watch::Receiver<Order>) {
+async fn listen(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    mut streams: mpsc::UnboundedReceiver<BoxedStream>,
+    mut orders: watch::Receiver<Order>,
+) {
     let mut connections = JoinSet::new();
     let order = loop {
         let deadline = shared.run(|state, _| state.broker.poll_timeout());
@@ -193,11 +232,16 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener, mut orders: watch::R
         ::tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
+                    // A packet should not wait for the acknowledgement of the one before.
+                    let _ = socket.set_nodelay(true);
                     connections.spawn(serve(shared.clone(), socket));
                 }
                 // Such as too many open files: a connection that ends may help.
                 Err(_) => ::tokio::time::sleep(Duration::from_millis(10)).await,
             },
+            Some(stream) = streams.recv() => {
+                connections.spawn(serve(shared.clone(), stream));
+            }
             () = due => shared.run(|state, now| state.broker.handle_timeout(now)),
             () = shared.rescheduled.notified() => {}
             Some(_) = connections.join_next() => {}
@@ -220,16 +264,14 @@ async fn listen(shared: Arc<Shared>, listener: TcpListener, mut orders: watch::R
 }
 
 /// Serves one connection until one of both sides ends it.
-async fn serve(shared: Arc<Shared>, socket: TcpStream) {
-    // A packet should not wait for the acknowledgement of the one before.
-    let _ = socket.set_nodelay(true);
+async fn serve(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Send) {
     let waker = Arc::new(Notify::new());
     let id = shared.run(|state, now| {
         let id = state.broker.handle_open(now);
         state.wakers.insert(id, waker.clone());
         id
     });
-    let _ = exchange(&shared, &socket, id, &waker).await;
+    let _ = exchange(&shared, pin!(stream), id, &waker).await;
     shared.run(|state, now| {
         state.broker.handle_close(now, id);
         state.wakers.remove(&id);
@@ -237,8 +279,14 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     });
 }
 
-async fn exchange(shared: &Shared, socket: &TcpStream, id: ConnectionId, waker: &Notify) -> Result<()> {
+async fn exchange<S: AsyncRead + AsyncWrite>(
+    shared: &Shared,
+    mut stream: Pin<&mut S>,
+    id: ConnectionId,
+    waker: &Notify,
+) -> Result<()> {
     let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut flushed = true;
     loop {
         let closing = shared.run(|state, now| {
             state.broker.handle_input(now, id, &mut input);
@@ -246,53 +294,60 @@ async fn exchange(shared: &Shared, socket: &TcpStream, id: ConnectionId, waker: 
             state.closing.contains(&id)
         });
         if closing {
-            return timeout(LINGER, write_all(socket, &mut output)).await?;
+            let last = async {
+                stream.write_all_buf(&mut output).await?;
+                stream.shutdown().await
+            };
+            return timeout(LINGER, last).await?;
         }
         // When there was that much the broker may have more.
         let full = output.len() >= BUFFER;
-        write_some(socket, &mut output)?;
-        let interest = match full || !output.is_empty() {
-            true => Interest::READABLE | Interest::WRITABLE,
-            false => Interest::READABLE,
-        };
-        ::tokio::select! {
-            ready = socket.ready(interest) => if ready?.is_readable() {
-                read_some(socket, &mut input)?;
-            },
-            () = waker.notified() => {}
-        }
+        let mut woken = pin!(waker.notified());
+        poll_fn(|cx| {
+            flushed &= output.is_empty();
+            let written = poll_write(stream.as_mut(), cx, &mut output, &mut flushed)?;
+            let read = poll_read(stream.as_mut(), cx, &mut input)?;
+            if read || (full && written) || woken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok::<_, Error>(()));
+            }
+            Poll::Pending
+        })
+        .await?;
     }
 }
 
-/// Reads what there is, up to a bound. The other side's end of the stream is an error here.
-fn read_some(socket: &TcpStream, input: &mut BytesMut) -> Result<()> {
+/// Reads what there is, up to a bound, and says whether that was anything. The other side's end of the stream is an
+/// error here.
+fn poll_read(
+    mut stream: Pin<&mut impl AsyncRead>,
+    cx: &mut Context<'_>,
+    input: &mut BytesMut,
+) -> Result<bool> {
     input.reserve(BUFFER);
-    match socket.try_read_buf(input) {
-        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-        Ok(_) => Ok(()),
-        Err(error) => would_block(error),
+    match pin!(stream.read_buf(input)).poll(cx)? {
+        Poll::Ready(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Poll::Ready(_) => Ok(true),
+        Poll::Pending => Ok(false),
     }
 }
 
-/// Writes what the socket takes now.
-fn write_some(socket: &TcpStream, output: &mut BytesMut) -> Result<()> {
+/// Writes what the stream takes now, and says whether that was anything.
+fn poll_write(
+    mut stream: Pin<&mut impl AsyncWrite>,
+    cx: &mut Context<'_>,
+    output: &mut BytesMut,
+    flushed: &mut bool,
+) -> Result<bool> {
+    let before = output.len();
     while !output.is_empty() {
-        match socket.try_write(output) {
-            Ok(written) => output.advance(written),
-            Err(error) => return would_block(error),
+        match stream.as_mut().poll_write(cx, output)? {
+            Poll::Ready(0) => return Err(ErrorKind::WriteZero.into()),
+            Poll::Ready(written) => output.advance(written),
+            Poll::Pending => break,
         }
     }
-    Ok(())
-}
-
-async fn write_all(socket: &TcpStream, output: &mut BytesMut) -> Result<()> {
-    while !output.is_empty() {
-        socket.writable().await?;
-        write_some(socket, output)?;
+    if !*flushed {
+        *flushed = stream.poll_flush(cx)?.is_ready() && output.is_empty();
     }
-    Ok(())
-}
-
-fn would_block(error: Error) -> Result<()> {
-    if error.kind() == ErrorKind::WouldBlock { Ok(()) } else { Err(error) }
+    Ok(output.len() < before)
 }

@@ -128,3 +128,37 @@ async fn dropping_the_server_ends_everything() {
     drop(server);
     assert!(client.rest().await.is_empty());
 }
+
+/// A stream that was opened elsewhere is served like a socket of the listener, and ends with it.
+#[tokio::test]
+async fn streams_of_ones_own_are_served() {
+    let mut server = Server::start(Config::default()).await.unwrap();
+    let connected = async |server: &Server| {
+        // Smaller than any packet: the broker writes on when it can.
+        let (mut here, there) = tokio::io::duplex(3);
+        server.serve(there);
+        here.write_all(CLEAN).await.unwrap();
+        let mut connack = [0; 4];
+        here.read_exact(&mut connack).await.unwrap();
+        assert_eq!(&connack, b"\x20\x02\x00\x00");
+        here
+    };
+    let rest = async |mut stream: tokio::io::DuplexStream| {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        rest
+    };
+    let mut client = connected(&server).await;
+    client.write_all(b"\xc0\x00\xe0\x00").await.unwrap();
+    assert_eq!(rest(client).await, b"\xd0\x00");
+    let client = connected(&server).await;
+    server.kill(Memory::Lost).await;
+    assert!(rest(client).await.is_empty());
+    let (client, there) = tokio::io::duplex(3);
+    server.serve(there);
+    assert!(rest(client).await.is_empty());
+    server.revive().await.unwrap();
+    let client = connected(&server).await;
+    server.shutdown().await;
+    assert!(rest(client).await.is_empty());
+}

@@ -2,6 +2,7 @@
 
 use crate::authenticator::Authenticator;
 use crate::client::Client;
+use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
@@ -11,9 +12,14 @@ use crate::reconnect::{Reconnect, SplitMix};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
-use martlet_proto::{BinaryData, Utf8String, Version, Will};
+use crate::stage::StackConfig;
+use crate::store::{DurableBuilder, Store};
+use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
-use martlet_transport::Endpoint;
+use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
+#[cfg(feature = "tls")]
+use martlet_transport::{TlsConfig, Trust};
+use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -23,16 +29,22 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     endpoints: Vec<Endpoint>,
-    config: Config,
+    pub(crate) config: Config,
+    /// Clean start was set.
+    pub(crate) clean_start: bool,
     connect: ConnectOptions,
     version: VersionChoice,
     reconnect: Reconnect,
     socket: SocketOptions,
+    stack: StackConfig,
     dial_timeout: Duration,
+    handshake_timeout: Duration,
     drain: Duration,
     seed: Option<u64>,
     client_identifier: bool,
     observer: Option<Box<dyn Observer + Send>>,
+    publish_defaults: PublishDefaults,
+    subscriptions: Vec<(TopicFilter, QoS)>,
     before_connect: Option<BeforeConnect>,
     hook_timeout: Duration,
     authenticator: Option<Box<dyn Authenticator>>,
@@ -47,15 +59,20 @@ impl Client {
         Ok(Builder {
             endpoints: vec![Endpoint::parse(uri)?],
             config: Config::default(),
+            clean_start: false,
             connect: ConnectOptions::new(Version::V5),
             version: VersionChoice::Negotiate,
             reconnect: Reconnect::default(),
             socket: SocketOptions::default(),
+            stack: StackConfig::default(),
             dial_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             seed: None,
             client_identifier: false,
             observer: None,
+            publish_defaults: PublishDefaults::default(),
+            subscriptions: Vec::new(),
             before_connect: None,
             hook_timeout: Duration::from_secs(10),
             authenticator: None,
@@ -87,8 +104,24 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConnectError::Setting`] when one is too long or the name holds U+0000.
-    pub fn credentials(mut self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+    pub fn credentials(self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+        self.user_name(user_name)?.password(password)
+    }
+
+    /// Sets the user name alone, as [`credentials`](Self::credentials) does.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long or holds U+0000.
+    pub fn user_name(mut self, user_name: &str) -> Result<Self, ConnectError> {
         self.connect.user_name = Some(setting("user name", Utf8String::try_from(user_name))?);
+        Ok(self)
+    }
+
+    /// Sets the password alone, as [`credentials`](Self::credentials) does; before MQTT 5 it needs a user name.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long.
+    pub fn password(mut self, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
         self.connect.password = Some(setting("password", BinaryData::try_from(password.as_ref()))?);
         Ok(self)
     }
@@ -105,9 +138,11 @@ impl Builder {
         self
     }
 
-    /// Sets whether the first connection begins a new session. Default: true.
+    /// Sets whether the first connection begins a new session. Default: true, or false with a
+    /// [`store`](Self::store).
     pub fn clean_start(mut self, clean: bool) -> Self {
         self.config.clean_start = clean;
+        self.clean_start = true;
         self
     }
 
@@ -135,6 +170,54 @@ impl Builder {
         self
     }
 
+    /// Sets whom TLS trusts, and who we are to it. Default: the certificate authorities of the operating system, and no
+    /// client certificate. This reads the files that it names.
+    ///
+    /// # Errors
+    /// [`ConnectError::Trust`] says what is wrong, with which file.
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, trust: &Trust) -> Result<Self, ConnectError> {
+        self.stack.tls = Some(Ok(trust.build()?));
+        Ok(self)
+    }
+
+    /// Sets the configuration of TLS, such as one that [`rustls`](crate::rustls) made; it takes the place of [`trust`](Self::trust).
+    #[cfg(feature = "tls")]
+    pub fn tls_config(mut self, config: TlsConfig) -> Self {
+        self.stack.tls = Some(Ok(config));
+        self
+    }
+
+    /// Goes to servers through this proxy: `http://host:port` (HTTP CONNECT) or `socks5://host:port`, perhaps with
+    /// `user:password@`. The proxy resolves the server's name. Unix sockets are opened without it. Default: none.
+    ///
+    /// # Errors
+    /// [`ConnectError::Uri`] when the URI is wrong; [`ConnectError::Stack`] when its parts cannot be said to a proxy.
+    pub fn proxy(mut self, uri: &str) -> Result<Self, ConnectError> {
+        let proxy = ProxyUri::parse(uri)?;
+        let tunnel = Some(proxy.tunnel(&self.endpoints[0]));
+        Transport::new(&Stack { proxy: tunnel, ..Stack::default() }, 0)?;
+        self.stack.proxy = Some(proxy);
+        Ok(self)
+    }
+
+    /// Adds a header to the request that begins a WebSocket connection, such as `Authorization`.
+    ///
+    /// # Errors
+    /// [`ConnectError::Stack`] when it is none, or one that the handshake sets itself.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, ConnectError> {
+        let request = Some(WebSocketRequest::ws("localhost", 80, "/").header(name, value));
+        Transport::new(&Stack { web_socket: request, ..Stack::default() }, 0)?;
+        self.stack.headers.push((name.to_owned(), value.to_owned()));
+        Ok(self)
+    }
+
+    /// Sets how long the handshakes of proxy, TLS and WebSocket may take in all. Default: 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
     /// Sets how long resolving the name and opening the socket may take in all. Default: 10 s.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial_timeout = timeout;
@@ -151,6 +234,19 @@ impl Builder {
     /// for each client.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Changes what a publish uses when it does not say: a QoS, whether it is retained, and that for single topics.
+    pub fn publish_defaults(mut self, change: impl FnOnce(&mut PublishDefaults)) -> Self {
+        change(&mut self.publish_defaults);
+        self
+    }
+
+    /// Subscribes to these filters as soon as there is a connection, in one SUBSCRIBE. Their messages come to
+    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed).
+    pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
+        self.subscriptions.extend(subscriptions);
         self
     }
 
@@ -198,12 +294,63 @@ impl Builder {
         self
     }
 
+    /// Reads the operating system's certificate authorities where TLS may be spoken and nothing was said about it. A hook
+    /// may go to a server that is not in the list.
+    #[cfg(feature = "tls")]
+    fn trust_by_default(&mut self) {
+        let is_needed =
+            self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
+        if self.stack.tls.is_none() && is_needed {
+            self.stack.tls = Some(Trust::new().build());
+        }
+    }
+
+    /// Keeps the session in this store: what was published with QoS 1 and 2 and accepted, and what was received with
+    /// QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is stored. The client identifier is stored
+    /// too: one that is generated is so once for each store.
+    ///
+    /// ```no_run
+    /// # use martlet_client::{Client, ClientEvent, MemoryStore, Runtime};
+    /// # async fn example<R: Runtime + Unpin>(runtime: R, spawn: impl FnOnce(martlet_client::Driver<R>)) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = MemoryStore::new();
+    /// // With the feature `redb`: let store = RedbStore::open("outbox.redb")?;
+    /// let (client, driver) = Client::builder("mqtt://localhost")?.client_identifier("meter-7")?.store(store).build(runtime)?;
+    /// let mut events = client.events(); // before the driver runs: it first tells what was in the store
+    /// spawn(driver);
+    /// while let Some(event) = events.next().await {
+    ///     if let ClientEvent::Published { operation, result } = event {
+    ///         println!("message {} of an earlier process: {result:?}", operation.get());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn store(self, store: impl Store + 'static) -> DurableBuilder {
+        DurableBuilder { builder: self, store: Box::new(store) }
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
-    pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
+    ///
+    /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
+    /// certificate authorities; without any such a server cannot be connected to.
+    pub fn build<R: Runtime + Unpin>(self, runtime: R) -> (Client, Driver<R>) {
+        let Ok(built) = self.build_session(runtime, true, |config| Ok::<_, Infallible>(Session::new(config)));
+        built
+    }
+
+    /// Makes them around this session; `is_new`: it needs a client identifier.
+    pub(crate) fn build_session<R: Runtime + Unpin, E>(
+        mut self,
+        runtime: R,
+        is_new: bool,
+        session: impl FnOnce(Config) -> Result<Session, E>,
+    ) -> Result<(Client, Driver<R>), E> {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
-        if !self.client_identifier {
+        if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
+        #[cfg(feature = "tls")]
+        self.trust_by_default();
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
@@ -211,15 +358,23 @@ impl Builder {
             version: self.version,
             connect: self.connect,
             reconnect: self.reconnect,
+            stack: self.stack,
             dial_timeout: self.dial_timeout,
+            handshake_timeout: self.handshake_timeout,
+            maximum_packet_size: self.config.maximum_packet_size,
             seed: random.next(),
         });
+        let defaults = Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
+        let shared = Shared::new(session(self.config)?, R::now, self.drain, defaults.map(Box::new));
+        shared.subscribe_at_start(
+            self.subscriptions.into_iter().map(|(filter, qos)| Subscription::new(filter, qos)).collect(),
+        );
+        let shared = Arc::new(shared);
         if let Some(observer) = self.observer {
             link.set_observer(observer);
         }
-        let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, hooks))
+        Ok((client, Driver::new(runtime, shared, link, self.socket, hooks)))
     }
 }
 

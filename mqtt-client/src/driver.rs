@@ -6,8 +6,8 @@ use crate::link::{Link, LinkEvent};
 use crate::runtime::{Pinned, Runtime, Timer};
 use crate::shared::{Shared, State};
 use crate::socket::SocketOptions;
+use crate::store::Writer;
 use crate::wakers::Wakers;
-use bytes::Buf;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
 use std::cell::RefCell;
@@ -34,7 +34,8 @@ thread_local! {
 }
 
 /// Drives a client: spawn it, or poll it where you like. It ends, with the reason, when the client has disconnected for
-/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits.
+/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits; with a store, it waits for
+/// the write that is under way.
 #[must_use = "the client does nothing unless its driver is polled"]
 pub struct Driver<R: Runtime> {
     runtime: R,
@@ -46,6 +47,7 @@ pub struct Driver<R: Runtime> {
     /// What the timer is set to. It may fire early: the clock decides.
     armed: Option<Instant>,
     hooks: Option<Box<Hooks>>,
+    writer: Option<Box<Writer>>,
     /// The key of the observer among those who read events.
     observes: Option<usize>,
     wakers: Wakers,
@@ -68,8 +70,24 @@ impl<R: Runtime> Driver<R> {
         let timer = runtime.timer();
         shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
         let observes = link.has_observer().then(|| shared.lock().events.add());
-        let wakers = Wakers::default();
-        Self { runtime, shared, link, io: Io::Closed, options, timer, armed: None, hooks, observes, wakers }
+        Self {
+            runtime,
+            shared,
+            link,
+            io: Io::Closed,
+            options,
+            timer,
+            armed: None,
+            hooks,
+            writer: None,
+            observes,
+            wakers: Wakers::default(),
+        }
+    }
+
+    pub(crate) fn with_writer(mut self, writer: Writer) -> Self {
+        self.writer = Some(Box::new(writer));
+        self
     }
 
     /// Opens a socket when the link asks for one. Returns whether anything happened.
@@ -82,7 +100,7 @@ impl<R: Runtime> Driver<R> {
         match dialed {
             Ok(socket) => {
                 self.io = Io::Open { socket, shut_down: false, unflushed: false };
-                self.link.handle_dialed();
+                self.link.handle_dialed(now);
             }
             Err(error) => {
                 self.io = Io::Closed;
@@ -110,6 +128,10 @@ impl<R: Runtime> Driver<R> {
             }
             Poll::Ready(Ok(n)) => {
                 self.link.handle_wire(now, &scratch[..n]);
+                if self.link.has_failed() {
+                    // TLS tells the server why, if the socket takes it at once.
+                    let _ = self.poll_write_once(cx, now);
+                }
                 Some(n)
             }
             Poll::Ready(Err(error)) => {
@@ -142,7 +164,7 @@ impl<R: Runtime> Driver<R> {
 
     fn poll_write_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<bool>> {
         let Io::Open { socket, shut_down, unflushed } = &mut self.io else { return Poll::Ready(Ok(false)) };
-        let Some(output) = self.link.poll_wire() else {
+        let Some(output) = self.link.poll_wire(now) else {
             if *unflushed {
                 ready!(Pin::new(&mut *socket).poll_flush(cx))?;
                 *unflushed = false;
@@ -174,6 +196,12 @@ impl<R: Runtime> Driver<R> {
     fn exchange(&mut self, now: Instant) -> (bool, Option<Instant>) {
         let mut state = self.shared.lock();
         state.begin_turn(now);
+        if let Some(writer) = &mut self.writer {
+            if let Some(restored) = writer.take_restored() {
+                state.events.push(&restored, &mut self.wakers);
+            }
+            writer.gather(now, &mut state.session);
+        }
         let mut any = self.link.exchange(now, &mut state.session);
         if !state.session.wants_connection() {
             self.link.stop();
@@ -206,7 +234,13 @@ impl<R: Runtime> Driver<R> {
             state.terminate(error.clone(), &mut self.wakers);
         }
         let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
+        if let Some(writer) = &mut self.writer {
+            writer.gather(now, &mut state.session);
+        }
         drop(state);
+        if let Some(writer) = &mut self.writer {
+            writer.hand_over();
+        }
         self.wakers.wake();
         self.show(now, observed);
         if !self.link.has_socket() && !self.link.is_dialing() {
@@ -258,7 +292,13 @@ where
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);
             if let Some(error) = this.link.stopped() {
-                return Poll::Ready(error.clone());
+                if this.writer.as_ref().is_none_or(|writer| writer.is_done()) {
+                    return Poll::Ready(error.clone());
+                }
+                if this.shared.lock().rest(cx) {
+                    return Poll::Pending;
+                }
+                continue;
             }
             any |= moved;
             any |= this.poll_write(cx, now);
@@ -290,8 +330,15 @@ impl<R: Runtime> Drop for Driver<R> {
             state.events.push(&event, &mut self.wakers);
             state.terminate(error, &mut self.wakers);
         }
+        if let Some(writer) = &mut self.writer {
+            // What was accepted stays so, however the driver ends.
+            writer.gather_all(state.now, &mut state.session);
+        }
         let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
         drop(state);
+        if let Some(writer) = &mut self.writer {
+            writer.hand_over();
+        }
         self.wakers.wake();
         self.show(R::now(), observed);
     }

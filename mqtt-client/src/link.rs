@@ -1,12 +1,13 @@
 //! The link: everything between a session and a socket, still without I/O.
 //!
 //! ```text
-//!            poll_dial               handle_dialed          exchange
-//!   Waiting ──────────► Dialing ──────────────────► Opening ────────► Up ──┬─ poll_close ─► Closing ─┐
-//!      ▲                   │ failed                                        │ eof, error, refusal     │
-//!      │                   ▼                                               ▼                         │
-//!      └── retry ─────── Lost ◄────────────────────────────────────────────┴─────────────────────────┘
-//!                          └── final error, budget spent, disconnect() ──► Stopped
+//!            poll_dial          handle_dialed             handshakes done          exchange
+//!   Waiting ──────────► Dialing ─────────────► Handshaking ───────────────► Opening ────────► Up
+//!      ▲                   │          plain TCP ──────┼──────────────────────────▲             │
+//!      │                   │ failed                   │ failed        eof, error, refusal      │ poll_close
+//!      │                   ▼                          ▼                          ▼             ▼
+//!      └── retry ─────── Lost ◄───────────────────────┴──────────────────────────┴───────── Closing
+//!                          └── nobody left to ask, budget spent, disconnect() ──► Stopped
 //! ```
 //!
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
@@ -17,6 +18,7 @@ use crate::hooks::Attempt;
 use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
 use crate::servers::{End, Servers};
+use crate::stage::{self, StackConfig, Stage};
 use bytes::{Buf, BytesMut};
 use martlet_proto::Version;
 use martlet_session::{
@@ -55,16 +57,24 @@ pub struct LinkConfig {
     pub prepare_timeout: Option<Duration>,
     /// When to try again.
     pub reconnect: Reconnect,
+    /// What stands between the socket and MQTT beside what the endpoints' schemes say.
+    pub stack: StackConfig,
     /// How long resolving a name and opening a socket may take in all.
     pub dial_timeout: Duration,
+    /// How long the handshakes of proxy, TLS and WebSocket may take in all.
+    pub handshake_timeout: Duration,
+    /// The largest packet that the session takes, in bytes: its
+    /// [`maximum_packet_size`](martlet_session::Config::maximum_packet_size).
+    pub maximum_packet_size: u32,
     /// Makes the waits between attempts differ from those of other clients.
     pub seed: u64,
 }
 
 /// Transport, reconnect policy and buffers between a [`Session`] and a socket; not the session itself. Its steps
-/// alternate: [`handle_wire`](Self::handle_wire) takes in bytes from the socket, [`exchange`](Self::exchange) moves
-/// plain bytes between link and session, [`poll_wire`](Self::poll_wire) gives bytes for the socket. Only `exchange`
-/// needs the session; it does no I/O.
+/// alternate: [`handle_wire`](Self::handle_wire) takes in bytes from the socket and opens them, through TLS and
+/// WebSocket where there are any; [`exchange`](Self::exchange) moves plain bytes between link and session;
+/// [`poll_wire`](Self::poll_wire) seals bytes for the socket. Only `exchange` needs the session; it does no I/O and no
+/// encryption. Plain TCP is a straight pass without a copy.
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
@@ -76,15 +86,22 @@ pub struct Link {
     /// This attempt, as the application has prepared it.
     prepared: Option<Box<Attempt>>,
     phase: Phase,
+    /// Proxy, TLS and WebSocket of the connection, where it has any.
+    stage: Option<Box<Stage>>,
+    /// Plain bytes for the session.
     input: BytesMut,
     /// Bytes have come since the last exchange.
     fresh: bool,
-    /// Any byte has come on this connection.
+    /// Any byte of MQTT has come on this connection.
     heard: bool,
-    /// Any byte has left on this connection.
+    /// Any byte of MQTT has left on this connection.
     spoke: bool,
     session_wants_input: bool,
+    /// Plain bytes of the session.
     output: SendBuffer,
+    /// What a lost connection did not write. Payloads are the application's: they are dropped where no session is
+    /// locked.
+    unwritten: SendBuffer,
     /// When the socket must have taken something.
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
@@ -101,6 +118,7 @@ enum Phase {
     /// `poll_dial` has not been asked yet.
     Dial,
     Dialing(Instant),
+    Handshaking(Instant),
     Opening,
     Up,
     Closing {
@@ -139,12 +157,14 @@ impl Link {
             last_error: None,
             prepared: None,
             phase: Phase::Dial,
+            stage: None,
             input: BytesMut::new(),
             fresh: false,
             heard: false,
             spoke: false,
             session_wants_input: true,
             output: SendBuffer::new(),
+            unwritten: SendBuffer::new(),
             write_deadline: None,
             write_timeout: None,
             connected: false,
@@ -188,7 +208,11 @@ impl Link {
     /// Which attempt is under way or about to begin: 1 is the first of all, and the first after a connection.
     pub fn connecting(&self) -> Option<u32> {
         let connecting = match self.phase {
-            Phase::Preparing(_) | Phase::Dial | Phase::Dialing(_) | Phase::Opening => true,
+            Phase::Preparing(_)
+            | Phase::Dial
+            | Phase::Dialing(_)
+            | Phase::Handshaking(_)
+            | Phase::Opening => true,
             Phase::Up => !self.connected,
             Phase::Waiting(_) | Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_) => false,
         };
@@ -197,7 +221,7 @@ impl Link {
 
     /// Whether there should be a socket; when it turns false, drop it.
     pub fn has_socket(&self) -> bool {
-        matches!(self.phase, Phase::Opening | Phase::Up | Phase::Closing { .. })
+        matches!(self.phase, Phase::Handshaking(_) | Phase::Opening | Phase::Up | Phase::Closing { .. })
     }
 
     /// Whether the application is preparing an attempt; when it turns false, its answer is not wanted any more.
@@ -228,7 +252,14 @@ impl Link {
 
     /// Whether the socket has taken everything.
     pub fn is_flushed(&self) -> bool {
-        self.output.is_empty()
+        self.output.is_empty() && self.stage.as_ref().is_none_or(|stage| stage.outgoing().is_empty())
+    }
+
+    /// Whether the connection has failed, and [`exchange`](Self::exchange) is to be told. Until then
+    /// [`poll_wire`](Self::poll_wire) may still have what TLS tells the server about it: write it if the socket takes it
+    /// at once.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Lost(_))
     }
 
     // ---- handlers
@@ -247,10 +278,19 @@ impl Link {
     }
 
     /// The socket that [`poll_dial`](Self::poll_dial) asked for is open.
-    pub fn handle_dialed(&mut self) {
-        if self.is_dialing() {
-            self.phase = Phase::Opening;
+    pub fn handle_dialed(&mut self, now: Instant) {
+        if !self.is_dialing() {
+            return;
         }
+        let LinkConfig { stack, maximum_packet_size, .. } = &self.config;
+        self.phase = match Stage::new(stack, self.endpoint(), *maximum_packet_size) {
+            Ok(None) => Phase::Opening,
+            Ok(stage) => {
+                self.stage = stage;
+                Phase::Handshaking(now + self.config.handshake_timeout)
+            }
+            Err(error) => Phase::Lost(ConnectionError::Transport(error)),
+        };
     }
 
     /// It could not be opened.
@@ -262,22 +302,46 @@ impl Link {
 
     /// Bytes have come from the socket.
     pub fn handle_wire(&mut self, now: Instant, bytes: &[u8]) {
-        if self.is_closing() {
+        if !self.has_socket() || self.is_closing() {
+            return;
+        }
+        let before = self.input.len();
+        match &mut self.stage {
+            None => match stage::not_plain(bytes).filter(|_| !self.heard) {
+                Some(error) => self.phase = Phase::Lost(error),
+                None => self.input.extend_from_slice(bytes),
+            },
+            Some(stage) => match stage.open(bytes, &mut self.input) {
+                Ok(()) if !matches!(self.phase, Phase::Handshaking(_)) => {}
+                Ok(()) if !stage.is_open() => {}
+                Ok(()) => self.phase = Phase::Opening,
+                Err(error) => self.phase = Phase::Lost(error),
+            },
+        }
+        let came = &self.input[before..];
+        if came.is_empty() {
             return;
         }
         if let Some(trace) = &mut self.trace {
-            trace.received(now, bytes);
+            trace.received(now, came);
         }
-        self.input.extend_from_slice(bytes);
         self.fresh = true;
         self.heard = true;
     }
 
     /// The socket has ended, or failed.
     pub fn handle_eof(&mut self, error: Option<TransportError>) {
-        let error = error.map_or(ConnectionError::ClosedByPeer, ConnectionError::Transport);
         match &self.phase {
-            Phase::Opening | Phase::Up => self.phase = Phase::Lost(error),
+            Phase::Handshaking(_) | Phase::Opening | Phase::Up => {
+                let error = match (error, &mut self.stage) {
+                    // What a handshake was waiting for says more than how the wait ended.
+                    (Some(_), Some(stage)) if !stage.is_open() => stage.end(),
+                    (Some(error), _) => ConnectionError::Transport(error),
+                    (None, None) => ConnectionError::ClosedByPeer,
+                    (None, Some(stage)) => stage.end(),
+                };
+                self.phase = Phase::Lost(error);
+            }
             Phase::Closing { error, .. } => self.phase = Phase::Lost(error.clone()),
             _ => {}
         }
@@ -285,15 +349,20 @@ impl Link {
 
     /// The socket has taken `n` bytes of what [`poll_wire`](Self::poll_wire) gave.
     pub fn handle_written(&mut self, now: Instant, n: usize) {
-        if let Some(trace) = &mut self.trace {
-            trace.sent(now, &self.output, n);
+        if n == 0 {
+            return;
         }
-        self.output.advance(n);
-        if n > 0 {
-            self.spoke = true;
-            self.write_deadline =
-                self.write_timeout.filter(|_| !self.is_flushed()).map(|timeout| now + timeout);
+        match &mut self.stage {
+            None => {
+                if let Some(trace) = &mut self.trace {
+                    trace.sent(now, &self.output, n);
+                }
+                self.output.advance(n);
+                self.spoke = true;
+            }
+            Some(stage) => self.spoke |= stage.written(n),
         }
+        self.write_deadline = self.write_timeout.filter(|_| !self.is_flushed()).map(|timeout| now + timeout);
     }
 
     /// The time is `now`. Early calls do nothing.
@@ -306,6 +375,13 @@ impl Link {
             Phase::Dialing(deadline) if *deadline <= now => {
                 let text = format!("no connection to {} in {:?}", self.endpoint(), self.config.dial_timeout);
                 let error = TransportError::new(TransportErrorKind::ConnectTimeout, text);
+                self.phase = Phase::Lost(ConnectionError::Transport(error));
+            }
+            Phase::Handshaking(deadline) if *deadline <= now => {
+                let handshake = self.stage.as_ref().map_or("no", |stage| stage.handshake());
+                let (endpoint, timeout) = (self.servers.endpoint(), self.config.handshake_timeout);
+                let text = format!("the {handshake} handshake with {endpoint} was not done in {timeout:?}");
+                let error = TransportError::new(TransportErrorKind::HandshakeTimeout, text);
                 self.phase = Phase::Lost(ConnectionError::Transport(error));
             }
             Phase::Closing { deadline, error } if *deadline <= now => self.phase = Phase::Lost(error.clone()),
@@ -424,8 +500,9 @@ impl Link {
         self.last_error = Some(error.clone());
         self.prepared = None;
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
+        self.stage = None;
         self.input = BytesMut::new();
-        self.output = SendBuffer::new();
+        self.unwritten = std::mem::take(&mut self.output);
         self.fresh = false;
         self.heard = false;
         self.spoke = false;
@@ -471,6 +548,7 @@ impl Link {
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
     pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
+        self.unwritten = SendBuffer::new();
         let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
         if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
@@ -478,12 +556,36 @@ impl Link {
         self.phase = Phase::Dialing(now + self.config.dial_timeout);
         let endpoint = self.endpoint().clone();
         self.events.push_back(LinkEvent::Connecting(endpoint.clone()));
-        Some(Target::new(endpoint, None))
+        let proxy = self.config.stack.proxy(&endpoint);
+        let proxy = proxy.map(|proxy| (proxy.host().to_owned(), proxy.port()));
+        Some(Target::new(endpoint, proxy))
     }
 
-    /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written).
-    pub fn poll_wire(&self) -> Option<&SendBuffer> {
-        Some(&self.output).filter(|output| !output.is_empty() && self.has_socket())
+    /// Bytes for the socket, if there are any; tell how many it took with [`handle_written`](Self::handle_written). What
+    /// TLS and WebSocket have is sealed here, 64 KiB and a little more ahead of the socket.
+    #[must_use = "the server waits for it"]
+    pub fn poll_wire(&mut self, now: Instant) -> Option<&dyn Buf> {
+        let has_socket = self.has_socket();
+        let Some(stage) = &mut self.stage else {
+            let output: &dyn Buf = &self.output;
+            return Some(output).filter(|output| has_socket && output.has_remaining());
+        };
+        let outgoing = match self.phase {
+            Phase::Lost(_) => stage.last_words(),
+            _ => {
+                if let Err(error) = stage.seal(now, &mut self.output, &mut self.trace) {
+                    self.phase = Phase::Lost(error);
+                } else if self.output.is_empty() && matches!(self.phase, Phase::Closing { .. }) {
+                    stage.close();
+                }
+                if self.write_deadline.is_none() && !stage.outgoing().is_empty() {
+                    self.write_deadline = self.write_timeout.map(|timeout| now + timeout);
+                }
+                stage.outgoing()
+            }
+        };
+        let outgoing: &dyn Buf = outgoing;
+        Some(outgoing).filter(|outgoing| outgoing.has_remaining())
     }
 
     /// What happened to the connection.
@@ -499,6 +601,7 @@ impl Link {
             Phase::Waiting(at)
             | Phase::Preparing(at)
             | Phase::Dialing(at)
+            | Phase::Handshaking(at)
             | Phase::Closing { deadline: at, .. } => Some(at),
             Phase::Up => self.write_deadline,
             _ => None,
@@ -512,85 +615,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
-    use martlet_session::Config;
-
-    fn link() -> Link {
-        Link::new(LinkConfig {
-            endpoints: vec![Endpoint::parse("mqtt://broker.example").unwrap()],
-            version: VersionChoice::Negotiate,
-            connect: ConnectOptions::new(Version::V5),
-            reconnect: Reconnect::default(),
-            prepare_timeout: None,
-            dial_timeout: Duration::from_secs(10),
-            seed: 1,
-        })
-    }
-
-    fn open(link: &mut Link, session: &mut Session, now: Instant) {
-        link.exchange(now, session);
-        assert!(link.poll_dial(now).is_some());
-        link.handle_dialed();
-        link.exchange(now, session);
-        let n = link.poll_wire().expect("a CONNECT").remaining();
-        link.handle_written(now, n);
-    }
-
-    fn accept(link: &mut Link, session: &mut Session, now: Instant) {
-        let mut connack = BytesMut::new();
-        let packet = Packet::from(ConnAck::new(ConnectReasonCode::Success));
-        packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(now, &connack);
-        link.exchange(now, session);
-        assert!(session.is_connected());
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_epoch(Duration::from_secs(seconds))
-    }
-
-    /// A server that was restarting behind a load balancer closed twice without a byte, and was spoken to in 3.1.1 from
-    /// then on, although it had accepted MQTT 5 before.
-    #[test]
-    fn a_server_that_has_accepted_mqtt_5_is_not_asked_for_less_when_it_is_silent() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        open(&mut link, &mut session, at(0));
-        accept(&mut link, &mut session, at(0));
-        for n in 1..5 {
-            link.handle_eof(None);
-            link.exchange(at(100 * n), &mut session);
-            open(&mut link, &mut session, at(100 * n + 90));
-            assert_eq!(link.version(), Version::V5, "{n}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_never_answers_mqtt_5_is_asked_for_3_1_1_at_once() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        for expected in [Version::V5, Version::V5, Version::V3_1_1] {
-            open(&mut link, &mut session, at(0));
-            assert_eq!(link.version(), expected);
-            link.handle_eof(None);
-            link.exchange(at(0), &mut session);
-        }
-    }
-
-    /// A program that was busy for longer than the deadline lost a healthy connection: the deadline was judged before the
-    /// write was tried.
-    #[test]
-    fn a_write_that_is_due_can_still_be_made() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        open(&mut link, &mut session, at(0));
-        accept(&mut link, &mut session, at(0));
-        let topic = martlet_proto::TopicName::new("a").unwrap();
-        session.publish(at(0), martlet_session::Publish::new(topic, "b")).unwrap();
-        link.exchange(at(0), &mut session);
-        assert!(!link.is_write_due(at(9)) && link.is_write_due(at(30)));
-        let n = link.poll_wire().unwrap().remaining();
-        link.handle_written(at(30), n);
-        link.exchange(at(30), &mut session);
-        assert!(session.is_connected());
-    }
-}
+mod tests;

@@ -167,8 +167,25 @@ impl Display for EventLine<'_> {
                 write!(f, "disconnected for good: {error}")
             }
             ClientEvent::Resubscribed(filters) => write!(f, "subscribed again to {} filters", filters.len()),
-            ClientEvent::InboundDropped(messages) => write!(f, "{messages} messages of QoS 0 dropped"),
-            ClientEvent::Unrouted => f.write_str("a message that nobody takes"),
+            ClientEvent::Subscribed(Ok(filters)) => write!(f, "subscribed to {} filters", filters.len()),
+            ClientEvent::Subscribed(Err(error)) => write!(f, "not subscribed: {error}"),
+            ClientEvent::InboundDropped(messages) => write!(f, "{messages} messages dropped, too many wait"),
+            ClientEvent::Discarded(messages) => write!(f, "{messages} messages that nobody takes"),
+            ClientEvent::AcknowledgementsHeld { topic, held, .. } => {
+                write!(f, "{held} acknowledgements wait for a message on {:?}", topic.as_str())
+            }
+            ClientEvent::Restored { unsettled, quarantined } => {
+                let (messages, records) = (unsettled.len(), quarantined.len());
+                write!(f, "restored with {messages} unsettled messages, {records} records unreadable")
+            }
+            ClientEvent::Published { operation, result: Ok(_) } => {
+                write!(f, "message {} of an earlier client is settled", operation.get())
+            }
+            ClientEvent::Published { operation, result: Err(error) } => {
+                write!(f, "message {} of an earlier client was not settled: {error}", operation.get())
+            }
+            ClientEvent::StoreFailed(error) => write!(f, "the store failed: {error}"),
+            ClientEvent::StoreRecovered => f.write_str("the store works again"),
             ClientEvent::ObserverPanicked => f.write_str("the observer has panicked"),
             ClientEvent::PublishFailed(error) => write!(f, "a message was not settled: {error}"),
         }

@@ -13,7 +13,8 @@ impl Session {
 
     /// Ends the connection: what was accepted is sent and settled within the drain time, then a DISCONNECT leaves and
     /// [`poll_close`](Self::poll_close) asks for the end. Whatever is not settled then is told as
-    /// [`PublishError::Closed`], and counted by [`Event::Unsettled`].
+    /// [`PublishError::Closed`], or, if the session is durable and above QoS 0, stays in the store and is told as
+    /// [`PublishError::Kept`]; [`Event::Unsettled`] counts both.
     ///
     /// Without a connection, messages wait for one as long as the drain time allows; without messages, or without
     /// drain time, all ends at once. Requests that were not sent yet fail.
@@ -59,7 +60,7 @@ impl Session {
         match self.phase {
             Phase::Closed | Phase::Closing => self.end(),
             Phase::Connecting if self.output.handed_out() == 0 => {
-                self.output.open(self.output.version);
+                self.output.open(self.output.version, &mut self.outbound.spent);
                 self.end();
                 self.close_with(ConnectionError::ClosedHere);
             }
@@ -75,7 +76,10 @@ impl Session {
         let version = self.output.version;
         if version.has_properties() {
             // Zero cannot become more than zero [MQTT-3.14.2]; what stays as it is goes without saying.
-            let wanted = options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(0);
+            // What is stored is to go on; otherwise nobody will ask for the session again.
+            let unasked = if self.is_durable() { self.session_expiry() } else { 0 };
+            let wanted =
+                options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(unasked);
             packet.session_expiry_interval =
                 Some(wanted).filter(|&it| it != self.session_expiry() && self.session_expiry() != 0);
             packet.reason_string = options.reason_string;
@@ -113,20 +117,26 @@ impl Session {
         }
         self.timers.stop(Timer::Drain);
         let queued = self.outbound.queue().len();
-        let fates = self.outbound.report_all();
-        let unsettled = fates.iter().filter(|fate| !fate.reported).count();
-        for fate in fates {
-            self.report(fate, Err(PublishError::Closed));
-        }
+        let unsettled = if self.is_durable() { self.keep_all() } else { self.close_all() };
         if unsettled > 0 {
             let in_flight = unsettled.saturating_sub(queued);
             self.events.push_back(Event::Unsettled(Unsettled { in_flight, queued }));
         }
         self.timers.stop(Timer::Expiry);
         self.timers.stop(Timer::PublishTimeout);
-        self.publish_deadlines.clear();
+        self.publish_deadlines = None;
         self.fail_pending();
         self.end_authentication(RequestError::Closed);
+    }
+
+    /// Returns how many messages were told.
+    fn close_all(&mut self) -> usize {
+        let fates = self.outbound.report_all();
+        let unsettled = fates.iter().filter(|fate| !fate.reported).count();
+        for fate in fates {
+            self.report(fate, Err(PublishError::Closed));
+        }
+        unsettled
     }
 
     /// The connection cannot go on; MQTT 5 tells the server why.

@@ -1,5 +1,6 @@
 //! What a session takes from the application and what it tells it.
 
+use crate::StoreError;
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
 use crate::limits::Limits;
 use alloc::boxed::Box;
@@ -153,6 +154,18 @@ impl AckToken {
     pub const fn qos(&self) -> QoS {
         self.qos
     }
+
+    /// Names the delivery.
+    pub const fn delivery(&self) -> DeliveryId {
+        DeliveryId { qos: self.qos, sequence: self.sequence }
+    }
+}
+
+/// Names one delivery of a session, as long as its token is not given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    pub(crate) qos: QoS,
+    pub(crate) sequence: u64,
 }
 
 /// What a session tells the application, in order.
@@ -167,7 +180,7 @@ pub enum Event {
     Published {
         /// Which.
         operation: OperationId,
-        /// The key it was given.
+        /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
         /// Whether the server has taken it.
         result: Result<Settled, PublishError>,
@@ -215,6 +228,20 @@ pub enum Event {
     /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
     /// [`Published`](Self::Published). Without such messages it is not told.
     Unsettled(Unsettled),
+    /// The store could not take what is to be stored. What waits for it waits until it works again, or fails.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
+    /// A message of QoS 1 or 2 that was not acknowledged has held back the acknowledgements of later ones for longer
+    /// than [`held_acknowledgements_after`](crate::Config::held_acknowledgements_after); told again each such time.
+    /// When all that [`receive_maximum`](crate::InboundLimits::receive_maximum) allows is held, the server sends no
+    /// more.
+    AcknowledgementsHeld {
+        /// Which.
+        by: DeliveryId,
+        /// How many acknowledgements wait for it.
+        held: usize,
+    },
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }

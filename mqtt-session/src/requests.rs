@@ -9,6 +9,7 @@
 //! ```
 
 use crate::{Instant, Limits, OperationId};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use martlet_proto::{
@@ -152,7 +153,12 @@ pub(crate) struct Requests {
     pub(crate) pings: VecDeque<Option<OperationId>>,
     /// What the server has granted and should still have.
     registry: BTreeMap<TopicFilter, Registered>,
+    /// Filters whose subscription has changed since it was stored, if it is.
+    pub(crate) changed: Option<Box<Changed>>,
 }
+
+#[derive(Debug, Default)]
+pub(crate) struct Changed(pub(crate) Vec<TopicFilter>);
 
 #[derive(Debug)]
 struct Registered {
@@ -163,19 +169,30 @@ struct Registered {
 }
 
 impl Requests {
-    /// The server has granted or refused a subscription.
+    /// The server has granted or refused a subscription. A refusal leaves an earlier subscription of the filter as it
+    /// was; one that should have been restored is over.
     pub(crate) fn register(
         &mut self,
         subscription: Subscription,
         identifier: Option<SubscriptionIdentifier>,
         order: u64,
         reason: SubAckReasonCode,
+        restore: bool,
     ) {
+        self.changes(&subscription.filter);
         if reason.is_error() {
-            self.registry.remove(&subscription.filter);
+            if restore {
+                self.registry.remove(&subscription.filter);
+            }
         } else {
             let filter = subscription.filter.clone();
             self.registry.insert(filter, Registered { subscription, identifier, order });
+        }
+    }
+
+    fn changes(&mut self, filter: &TopicFilter) {
+        if let Some(changed) = &mut self.changed {
+            changed.0.push(filter.clone());
         }
     }
 
@@ -184,8 +201,29 @@ impl Requests {
         for filter in filters {
             if self.registry.get(filter).is_some_and(|registered| registered.order < order) {
                 self.registry.remove(filter);
+                self.changes(filter);
             }
         }
+    }
+
+    /// A subscription as it was made.
+    pub(crate) fn registered(
+        &self,
+        filter: &TopicFilter,
+    ) -> Option<(&Subscription, Option<SubscriptionIdentifier>, u64)> {
+        let Registered { subscription, identifier, order } = self.registry.get(filter)?;
+        Some((subscription, *identifier, *order))
+    }
+
+    /// A subscription that an earlier process has made.
+    pub(crate) fn restore_registered(
+        &mut self,
+        subscription: Subscription,
+        identifier: Option<SubscriptionIdentifier>,
+        order: u64,
+    ) {
+        let filter = subscription.filter.clone();
+        self.registry.insert(filter, Registered { subscription, identifier, order });
     }
 
     /// The filters that are subscribed to.
@@ -197,11 +235,15 @@ impl Requests {
     /// those that this server does not take; they are over.
     pub(crate) fn restore(&mut self, limits: &Limits) -> Vec<(TopicFilter, SubAckReasonCode)> {
         self.pending.retain(|request| !matches!(request.kind, RequestKind::Restore(_)));
+        let changed = &mut self.changed;
         let limit = RESTORE_SIZE.min(limits.maximum_packet_size as usize);
         let mut refused = Vec::new();
         self.registry.retain(|filter, registered| {
             let refusal = limits.refusal(&registered.subscription);
             refused.extend(refusal.map(|(reason, _)| (filter.clone(), reason)));
+            if let Some(changed) = changed.as_mut().filter(|_| refusal.is_some()) {
+                changed.0.push(filter.clone());
+            }
             refusal.is_none()
         });
         let mut by_identifier: BTreeMap<Option<SubscriptionIdentifier>, Vec<Subscription>> = BTreeMap::new();
@@ -266,7 +308,13 @@ impl Requests {
         reason: SubAckReasonCode,
     ) -> Vec<(TopicFilter, SubAckReasonCode)> {
         let filters = restore.subscriptions.into_iter().map(|subscription| subscription.filter);
-        filters.inspect(|filter| drop(self.registry.remove(filter))).map(|filter| (filter, reason)).collect()
+        filters
+            .inspect(|filter| {
+                self.registry.remove(filter);
+                self.changes(filter);
+            })
+            .map(|filter| (filter, reason))
+            .collect()
     }
 
     /// The connection is gone: what was sent and not answered waits for the next, until `deadline`. A subscribe that

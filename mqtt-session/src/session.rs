@@ -15,7 +15,8 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use bytes::BytesMut;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
@@ -31,10 +32,11 @@ const SESSION_EXPIRY: u32 = 3600;
 ///
 /// Methods come in four kinds. **Getters** look. **Handlers** (`handle_*`) tell what happened outside. **Commands**
 /// say what the application wants. **Polls** (`poll_*`) tell what the caller must do or learn next. After every
-/// handler or command, drain the polls in this order: [`poll_transmit`](Self::poll_transmit) until it gives 0 (unless
-/// the socket is full), [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`, then
-/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket. Early and
-/// spurious calls do nothing.
+/// handler or command, drain the polls in this order: [`poll_store`](Self::poll_store) until `None` (if the session is
+/// durable) and [`poll_transmit`](Self::poll_transmit) (unless the socket is full), in turns until that gives 0;
+/// [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`; then
+/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket and the store.
+/// Early and spurious calls do nothing.
 ///
 /// ```text
 ///            handle_open            CONNACK 0
@@ -66,7 +68,8 @@ pub struct Session {
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
     pub(crate) requests: Requests,
-    pub(crate) publish_deadlines: Deadlines<(PacketIdentifier, OperationId)>,
+    /// There once a publish has a timeout.
+    pub(crate) publish_deadlines: Option<Box<Deadlines<(PacketIdentifier, OperationId)>>>,
     pub(crate) events: VecDeque<Event>,
     /// QoS 0 messages dropped and not reported yet.
     pub(crate) inbound_dropped: u32,
@@ -110,7 +113,7 @@ pub(crate) enum Phase {
 impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
-        Self {
+        let mut session = Self {
             rare: None,
             phase: Phase::Closed,
             established: false,
@@ -122,7 +125,7 @@ impl Session {
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             requests: Requests::default(),
-            publish_deadlines: Deadlines::default(),
+            publish_deadlines: None,
             events: VecDeque::new(),
             inbound_dropped: 0,
             timers: Timers::default(),
@@ -134,7 +137,11 @@ impl Session {
             next_operation: 1,
             counters: Counters::default(),
             config,
+        };
+        if session.config.durable.is_some() {
+            session.begin_journal();
         }
+        session
     }
 
     // ---- getters
@@ -158,6 +165,12 @@ impl Session {
     pub fn client_identifier(&self) -> &Utf8String {
         let assigned = self.rare.as_deref().and_then(|rare| rare.assigned.as_ref());
         assigned.unwrap_or(&self.config.client_identifier)
+    }
+
+    /// Whether [`poll_spent`](Self::poll_spent) has anything to give.
+    #[inline]
+    pub fn has_spent(&self) -> bool {
+        !self.outbound.spent.is_empty()
     }
 
     /// Whether there are bytes to hand out.
@@ -225,11 +238,12 @@ impl Session {
             self.handle_close(now, ConnectionError::ClosedByPeer);
         }
         let version = connect.version;
-        self.output.open(version);
-        self.inbound.open();
+        self.output.open(version, &mut self.outbound.spent);
+        self.inbound.open(&self.config.inbound);
         self.limits = Limits::unknown();
         self.ended &= self.is_draining();
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
+        self.store_identity(None);
         self.take_error();
         self.unread = 0;
         self.last_sent = now;
@@ -259,7 +273,7 @@ impl Session {
                 authentication_method,
                 authentication_data,
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
-                receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
+                receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
                 user_properties: options.user_properties,
@@ -416,20 +430,24 @@ impl Session {
         self.timers.stop(Timer::Handshake);
         self.phase = if self.ended { Phase::Draining } else { Phase::Connected };
         self.arm_keep_alive();
-        if session_present {
-            self.outbound.resume();
-        } else {
-            self.inbound.lose_session();
-            for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
-                self.report(fate, Err(PublishError::InDoubt));
-            }
-            // Messages with an expiry may be back in the queue.
-            self.expire_at(self.outbound.next_expiry());
-        }
         let again = self.established;
         self.established = true;
         // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
+        if session_present {
+            self.store_identity(Some(version));
+            self.outbound.resume();
+            self.resume_stored();
+        } else {
+            let flows = self.begin_incarnation(version);
+            self.inbound.lose_session();
+            for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
+                self.report(fate, Err(PublishError::InDoubt));
+            }
+            self.forget_flows(flows);
+            // Messages with an expiry may be back in the queue.
+            self.expire_at(self.outbound.next_expiry());
+        }
         let limits = self.limits.clone();
         let connected = Connected { version, session_present, limits, connack };
         self.events.push_back(Event::Connected(Box::new(connected)));
@@ -483,22 +501,28 @@ impl Session {
                 }
                 Timer::Request => self.expire_requests(now),
                 Timer::PublishTimeout => {
-                    while let Some((id, operation)) = self.publish_deadlines.expire(now) {
+                    while let Some((id, operation)) =
+                        self.publish_deadlines.as_mut().and_then(|deadlines| deadlines.expire(now))
+                    {
                         if let Some(fate) = self.outbound.give_up(id, operation) {
                             self.report(Fate { reported: false, ..fate }, Err(PublishError::Timeout));
                         }
                     }
-                    self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                    let next = self.publish_deadlines.as_ref().and_then(|deadlines| deadlines.next());
+                    self.timers.set(Timer::PublishTimeout, next);
                 }
                 Timer::Expiry => {
                     for outgoing in self.outbound.take_expired(now) {
-                        self.report(outgoing.fate(), Err(PublishError::Expired));
+                        self.forget_queued(&outgoing);
+                        let fate = self.outbound.spend(outgoing);
+                        self.report(fate, Err(PublishError::Expired));
                     }
                     // At most once a second: looking costs as much as the queue is long.
                     let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
                     self.timers.set(Timer::Expiry, next);
                 }
                 Timer::Drain => self.leave(),
+                Timer::Acknowledgements => self.report_held_acknowledgements(now),
             }
         }
         // What ran out just now may have been due again already, as with a keep alive in a long pause.
@@ -517,11 +541,13 @@ impl Session {
         self.phase = Phase::Closed;
         self.end_authentication(RequestError::NotConnected);
         self.timers.stop_connection();
-        self.publish_deadlines.forget_departing();
+        if let Some(deadlines) = &mut self.publish_deadlines {
+            deadlines.forget_departing();
+        }
         self.ping_queued = false;
         self.unread = 0;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
-        self.output.open(self.output.version);
+        self.output.open(self.output.version, &mut self.outbound.spent);
         self.limits = Limits::unknown();
         self.inbound.handle_close();
         for operation in self.requests.handle_close(unanswered, now + self.config.offline_timeout) {
@@ -545,6 +571,9 @@ impl Session {
         if self.outbound.has_backlog() {
             self.pump(now);
         }
+        if self.inbound.take_overtaken() {
+            self.watch_acknowledgements(now);
+        }
         self.finish_drain();
         let n = self.output.hand_out(out);
         if n == 0 {
@@ -556,13 +585,12 @@ impl Session {
             self.arm_keep_alive();
         }
         self.requests_handed_out(now);
-        if let Some(timeout) = self.config.publish_timeout {
+        if let (Some(timeout), Some(deadlines)) = (self.config.publish_timeout, &mut self.publish_deadlines) {
             let upto = self.output.handed_out();
-            if self.publish_deadlines.handed_out(upto, now + timeout) {
+            if deadlines.handed_out(upto, now + timeout) {
                 let outbound = &self.outbound;
-                self.publish_deadlines
-                    .tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
-                self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                deadlines.tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
+                self.timers.set(Timer::PublishTimeout, deadlines.next());
             }
         }
         n
@@ -575,6 +603,13 @@ impl Session {
             let dropped = core::mem::take(&mut self.inbound_dropped);
             (dropped > 0).then_some(Event::InboundDropped(dropped.into()))
         })
+    }
+
+    /// Moves what [`keep_spent`](Self::keep_spent) has kept to the end of `spent`, for the caller to drop where it holds
+    /// no lock. An empty list is exchanged, so that its memory is used again.
+    #[inline]
+    pub fn poll_spent(&mut self, spent: &mut Vec<Bytes>) {
+        self.outbound.spent.take(spent);
     }
 
     /// The connection is to be closed, and why; told once. Write what [`poll_transmit`](Self::poll_transmit) still

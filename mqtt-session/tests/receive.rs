@@ -348,6 +348,29 @@ fn the_receive_maximum_is_never_more_than_there_is_room_for() {
     assert_eq!(connect.properties.receive_maximum, NonZeroU16::new(10));
 }
 
+/// Messages of an earlier connection were with the application still when the server was allowed as many again: it kept
+/// to that, and lost the connection for it.
+#[test]
+fn what_is_untaken_is_no_room_for_the_next_connection() {
+    let limits = InboundLimits { hard_messages: 3, ..InboundLimits::default() };
+    let mut peer = Peer::connected(Version::V5, bounded(limits));
+    peer.send_all(&[publish(1, 1, "a", "first"), publish(1, 2, "a", "second")]);
+    peer.cut();
+    peer.open(Version::V5);
+    let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
+    assert_eq!(connect.properties.receive_maximum, NonZeroU16::new(1));
+    peer.send(Packet::from(connack(true)));
+    peer.send(duplicate(1, 1, "a", "first"));
+    assert!(peer.close.is_none());
+    peer.send(duplicate(1, 2, "a", "second"));
+    assert_eq!(peer.close, Some(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded)));
+    // However little room there is, a Receive Maximum of 0 is none.
+    peer.cut();
+    peer.open(Version::V5);
+    let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
+    assert_eq!(connect.properties.receive_maximum, NonZeroU16::new(1));
+}
+
 #[test]
 fn a_3x_server_that_sends_too_much_loses_the_connection() {
     let limits = InboundLimits { hard_messages: 2, ..InboundLimits::default() };

@@ -17,6 +17,9 @@ pub enum UriError {
     /// A scheme that leads to no MQTT server.
     #[error("the scheme {0:?} is not supported; use mqtt, mqtts, ws, wss or mqtt+unix")]
     Scheme(String),
+    /// A scheme that leads to no proxy.
+    #[error("the scheme {0:?} is not a proxy's; use http or socks5")]
+    ProxyScheme(String),
     /// A scheme that this program was built without.
     #[error("{scheme} needs the cargo feature {feature:?}, which is off")]
     FeatureOff {
@@ -43,6 +46,9 @@ pub enum UriError {
     /// No path to the Unix socket, or one that is not UTF-8 or holds U+0000.
     #[error("the path of the Unix socket cannot be read; write it like mqtt+unix:///run/mqtt.sock")]
     UnixPath,
+    /// A path, a query or a fragment of a proxy.
+    #[error("a proxy is a host and a port; it has no path, query or fragment")]
+    ProxyPath,
     /// A query, which only WebSocket has a use for.
     #[error("{0} URIs have no query")]
     Query(Scheme),
@@ -52,6 +58,9 @@ pub enum UriError {
     /// A user name that is not UTF-8, or holds U+0000.
     #[error("the user name is not text that MQTT can carry")]
     UserName,
+    /// A password for a proxy that is not UTF-8, or none or one without a user name.
+    #[error("a proxy is given a user name and a password, both as UTF-8, or neither")]
+    ProxyCredentials,
     /// A user name or password over 65,535 bytes, over 255 for a proxy.
     #[error("the user name or password is longer than the {0} bytes that there is room for")]
     CredentialsTooLong(usize),

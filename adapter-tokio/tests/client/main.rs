@@ -5,10 +5,12 @@
 
 mod scripted;
 
+mod acknowledge;
 mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
+mod drops;
 mod events;
 mod hooks;
 mod keep_alive;
@@ -16,6 +18,7 @@ mod observer;
 mod publish;
 mod reconnect;
 mod state;
+mod store;
 mod streams;
 mod subscribe;
 mod system_calls;

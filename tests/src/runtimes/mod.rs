@@ -1,16 +1,23 @@
 //! What every adapter must do: one body of tests, compiled once for each of them by
 //! [`runtime_tests!`](crate::runtime_tests!).
 //!
-//! The embedded broker has its own thread and runtime, so that the client is alone on the runtime under test.
+//! The server has its own thread and runtime, so that the client is alone on the runtime under test.
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
 #![expect(missing_docs, reason = "a test's name says what it holds")]
 
-use martlet_broker::tokio::Server;
+mod hostile;
+mod transcript;
+mod transports;
+
+pub use hostile::*;
+pub use transports::*;
+
+use crate::server::{Setup, TestServer};
 use martlet_broker::{Config, Ending, Event, Memory};
 use martlet_client::{
     Address, Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Endpoint, Events, Instant,
-    Network, Observer, Packet, QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
+    Network, QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
 };
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use std::future::{Future, IntoFuture, poll_fn};
@@ -19,9 +26,8 @@ use std::net::ToSocketAddrs;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use transcript::transcribed;
 
 /// An adapter, as far as its users see it.
 pub trait Adapter {
@@ -92,8 +98,8 @@ pub fn run<A: Adapter>(test: impl Future<Output = ()>) {
 // ---- the tests
 
 pub async fn connects<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
-    let client = A::connect(&broker.uri).await.unwrap();
+    let broker = TestServer::start(Setup::tcp()).await;
+    let client = A::connect(&broker.uri()).await.unwrap();
     assert!(client.connection().is_some());
     client.ping().await.unwrap();
     client.disconnect().await;
@@ -101,23 +107,23 @@ pub async fn connects<A: Adapter>() {
 }
 
 pub async fn a_name_is_looked_up<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
-    let client = A::connect(&broker.uri.replace("127.0.0.1", "localhost")).await.unwrap();
+    let broker = TestServer::start(Setup::tcp()).await;
+    let client = A::connect(&broker.uri_by_name()).await.unwrap();
     client.disconnect().await;
 }
 
 pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
+    let broker = TestServer::start(Setup::tcp()).await;
     broker.kill(Memory::Lost).await;
-    match A::connect(&broker.uri).await {
+    match A::connect(&broker.uri()).await {
         Err(ConnectError::Connection(ConnectionError::Transport(error))) => {
             assert_eq!(error.kind(), TransportErrorKind::Connect);
         }
         other => panic!("{other:?}"),
     }
     let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = Broker::start(Config { refuse, ..Config::default() }).await;
-    match A::connect(&broker.uri).await {
+    let broker = TestServer::start(Setup::tcp().broker(Config { refuse, ..Config::default() })).await;
+    match A::connect(&broker.uri()).await {
         Err(ConnectError::Connection(ConnectionError::Refused(refusal))) => {
             assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
         }
@@ -127,20 +133,20 @@ pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
 }
 
 pub async fn publishes_one_after_the_other<A: Adapter>() {
-    let broker = Broker::start(recording()).await;
-    let client = A::connect(&broker.uri).await.unwrap();
+    let broker = TestServer::start(recording()).await;
+    let client = A::connect(&broker.uri()).await.unwrap();
     for (n, qos) in ALL_QOS.into_iter().cycle().take(30).enumerate() {
         client.publish("a", n.to_string()).qos(qos).await.unwrap();
     }
     client.disconnect().await;
     let expected: Vec<_> = ALL_QOS.into_iter().cycle().take(30).enumerate().collect();
-    let accepted = broker.accepted().await;
+    let accepted = accepted(&broker).await;
     assert_eq!(accepted, expected);
 }
 
 pub async fn publishes_concurrently<A: Adapter>() {
-    let broker = Broker::start(recording()).await;
-    let client = A::connect(&broker.uri).await.unwrap();
+    let broker = TestServer::start(recording()).await;
+    let client = A::connect(&broker.uri()).await.unwrap();
     let (zero, one, two) = tokio::join!(
         client.publish("a", "0").qos(QoS::AtMostOnce).into_future(),
         client.publish("a", "1").qos(QoS::AtLeastOnce).into_future(),
@@ -159,15 +165,15 @@ pub async fn publishes_concurrently<A: Adapter>() {
         receipt.await.unwrap();
     }
     client.disconnect().await;
-    let mut accepted = broker.accepted().await;
+    let mut accepted = accepted(&broker).await;
     accepted.sort_unstable_by_key(|(n, _)| *n);
     let expected: Vec<_> = (0..3000).map(|n| (n, ALL_QOS[n % 3])).collect();
     assert_eq!(accepted, expected);
 }
 
 pub async fn subscribes_and_receives<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
-    let client = A::connect(&broker.uri).await.unwrap();
+    let broker = TestServer::start(Setup::tcp()).await;
+    let client = A::connect(&broker.uri()).await.unwrap();
     let mut plus = client.subscribe("a/+").qos(QoS::ExactlyOnce).await.unwrap();
     let mut one = client.subscribe("b/1").qos(QoS::AtLeastOnce).await.unwrap();
     for qos in ALL_QOS {
@@ -187,8 +193,8 @@ pub async fn subscribes_and_receives<A: Adapter>() {
 }
 
 pub async fn reconnects_and_subscribes_again<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
-    let builder = Client::builder(&broker.uri).unwrap().reconnect(|reconnect| {
+    let broker = TestServer::start(Setup::tcp()).await;
+    let builder = Client::builder(&broker.uri()).unwrap().reconnect(|reconnect| {
         reconnect.initial = Duration::from_millis(10);
         reconnect.max = Duration::from_millis(50);
     });
@@ -210,21 +216,21 @@ pub async fn reconnects_and_subscribes_again<A: Adapter>() {
 }
 
 pub async fn disconnect_lets_everything_be_settled<A: Adapter>() {
-    let broker = Broker::start(recording()).await;
-    let client = A::connect(&broker.uri).await.unwrap();
+    let broker = TestServer::start(recording()).await;
+    let client = A::connect(&broker.uri()).await.unwrap();
     for n in 0..500 {
         drop(client.publish("a", n.to_string()).qos(ALL_QOS[n % 3]).enqueue().await.unwrap());
     }
     client.disconnect().await;
     // QoS 0 overtakes what waits for the window.
-    let mut accepted = broker.accepted().await;
+    let mut accepted = accepted(&broker).await;
     accepted.sort_unstable_by_key(|(n, _)| *n);
     assert_eq!(accepted, (0..500).map(|n| (n, ALL_QOS[n % 3])).collect::<Vec<_>>());
 }
 
 pub async fn the_last_handle_ends_the_driver<A: Adapter>() {
-    let broker = Broker::start(recording()).await;
-    let (client, driver) = Client::builder(&broker.uri).unwrap().build(A::Runtime::default());
+    let broker = TestServer::start(recording()).await;
+    let (client, driver) = Client::builder(&broker.uri()).unwrap().build(A::Runtime::default());
     let ended = A::spawn(driver);
     client.connected().await.unwrap();
     drop(client.publish("a", "0").qos(QoS::AtLeastOnce).enqueue().await.unwrap());
@@ -261,10 +267,10 @@ pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
 }
 
 pub async fn streams_of_ones_own<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
+    let broker = TestServer::start(Setup::tcp()).await;
     let open = |endpoint| open::<A>(endpoint);
     let streams = Streams(A::Runtime::default(), open);
-    let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+    let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
     tokio::join!(driver, async {
         client.publish("a", "b").qos(QoS::ExactlyOnce).await.unwrap();
         client.disconnect().await;
@@ -273,7 +279,7 @@ pub async fn streams_of_ones_own<A: Adapter>() {
 
 /// The driver asks nobody to be `Send`: it can be polled by the task that uses the client.
 pub async fn a_driver_that_is_not_send<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
+    let broker = TestServer::start(Setup::tcp()).await;
     let opened = Rc::new(std::cell::Cell::new(0));
     let open = |endpoint| {
         let opened = Rc::clone(&opened);
@@ -284,7 +290,7 @@ pub async fn a_driver_that_is_not_send<A: Adapter>() {
         }
     };
     let streams = Streams(A::Runtime::default(), open);
-    let (client, driver) = Client::builder(&broker.uri).unwrap().build(streams);
+    let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
     tokio::join!(driver, async {
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
         client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();
@@ -330,9 +336,9 @@ pub async fn a_timer_can_be_set_again<A: Adapter>() {
 
 /// Nothing that a server sees may depend on the runtime.
 pub async fn the_transcript_is_the_same<A: Adapter>() {
-    let broker = Broker::start(Config::default()).await;
-    let (mut subscriber, mut receives) = transcribed::<A>(&broker).await;
-    let (mut publisher, mut sends) = transcribed::<A>(&broker).await;
+    let broker = TestServer::start(Setup::tcp()).await;
+    let (mut subscriber, mut receives) = transcribed::<A>(Client::builder(&broker.uri()).unwrap()).await;
+    let (mut publisher, mut sends) = transcribed::<A>(Client::builder(&broker.uri()).unwrap()).await;
     let mut messages = subscriber.subscribe_all([("a", QoS::ExactlyOnce)]).await.unwrap();
     for qos in ALL_QOS {
         publisher.publish("a", "b").qos(qos).await.unwrap();
@@ -393,69 +399,25 @@ pub async fn the_transcript_is_the_same<A: Adapter>() {
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-fn recording() -> Config {
-    Config { record_events: true, ..Config::default() }
+fn recording() -> Setup {
+    Setup::tcp().broker(Config { record_events: true, ..Config::default() })
+}
+
+/// The messages that the broker has accepted, each of them a number, with their QoS.
+async fn accepted(broker: &TestServer) -> Vec<(usize, QoS)> {
+    let events = broker.events().await.into_iter();
+    let accepted = events.filter_map(|event| match event {
+        Event::Accepted { client_identifier: Some(_), publish } => {
+            let number = std::str::from_utf8(&publish.payload_bytes()).unwrap().parse().unwrap();
+            Some((number, publish.delivery().qos()))
+        }
+        _ => None,
+    });
+    accepted.collect()
 }
 
 async fn until(events: &mut Events, found: impl Fn(&ClientEvent) -> bool) {
     while !found(&events.next().await.expect("the client goes on")) {}
-}
-
-/// A client whose packets are written down.
-async fn transcribed<A: Adapter>(broker: &Broker) -> (Client, Transcript) {
-    let (observer, lines) = mpsc::unbounded_channel();
-    let builder = Client::builder(&broker.uri).unwrap().observer(Lines(observer));
-    (A::connect_with(builder).await.unwrap(), Transcript { lines, seen: Vec::new() })
-}
-
-struct Lines(mpsc::UnboundedSender<String>);
-
-impl Lines {
-    fn line(&self, direction: &str, packet: &Packet) {
-        let identifier = match packet {
-            Packet::Publish(publish) => publish.delivery().packet_identifier(),
-            Packet::PubAck(ack) | Packet::PubRec(ack) => Some(ack.packet_identifier),
-            Packet::PubRel(ack) | Packet::PubComp(ack) => Some(ack.packet_identifier),
-            Packet::Subscribe(subscribe) => Some(subscribe.packet_identifier),
-            Packet::SubAck(suback) => Some(suback.packet_identifier),
-            Packet::Unsubscribe(unsubscribe) => Some(unsubscribe.packet_identifier),
-            Packet::UnsubAck(unsuback) => Some(unsuback.packet_identifier),
-            _ => None,
-        };
-        let identifier = identifier.map_or_else(String::new, |identifier| format!(" {identifier}"));
-        // Nobody reads it any more when the test has ended.
-        let _ = self.0.send(format!("{direction} {}{identifier}", packet.packet_type()));
-    }
-}
-
-impl Observer for Lines {
-    fn packet_sent(&mut self, _at: Instant, packet: &Packet) {
-        self.line("out", packet);
-    }
-
-    fn packet_received(&mut self, _at: Instant, packet: &Packet) {
-        self.line("in", packet);
-    }
-}
-
-struct Transcript {
-    lines: mpsc::UnboundedReceiver<String>,
-    seen: Vec<String>,
-}
-
-impl Transcript {
-    async fn until(&mut self, line: &str) {
-        while self.seen.last().is_none_or(|last| last != line) {
-            self.seen.push(self.lines.recv().await.expect("the client goes on"));
-        }
-    }
-
-    fn all(&mut self) -> &[String] {
-        while let Ok(line) = self.lines.try_recv() {
-            self.seen.push(line);
-        }
-        &self.seen
-    }
 }
 
 /// A socket of the runtime.
@@ -488,100 +450,5 @@ impl<S: futures_io::AsyncWrite + Unpin> futures_io::AsyncWrite for Local<S> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_close(cx)
-    }
-}
-
-/// The embedded broker on a thread of its own. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Broker {
-    /// Where it listens.
-    pub uri: String,
-    orders: Option<mpsc::UnboundedSender<Order>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-enum Order {
-    Kill(Memory, oneshot::Sender<()>),
-    Revive(oneshot::Sender<()>),
-    Events(oneshot::Sender<Vec<Event>>),
-}
-
-impl Broker {
-    /// Starts it on a free port.
-    pub async fn start(config: Config) -> Self {
-        let (orders, mut inbox) = mpsc::unbounded_channel();
-        let (started, uri) = oneshot::channel();
-        let serve = async move {
-            let mut server = Server::start(config).await.unwrap();
-            started.send(server.uri()).unwrap();
-            while let Some(order) = inbox.recv().await {
-                // Whoever asked waits for it.
-                match order {
-                    Order::Kill(memory, done) => {
-                        server.kill(memory).await;
-                        done.send(()).unwrap();
-                    }
-                    Order::Revive(done) => {
-                        server.revive().await.unwrap();
-                        done.send(()).unwrap();
-                    }
-                    Order::Events(done) => {
-                        let take = |broker: &mut martlet_broker::Broker, _| {
-                            std::iter::from_fn(|| broker.poll_event()).collect()
-                        };
-                        done.send(server.with_broker(take)).unwrap();
-                    }
-                }
-            }
-        };
-        let thread = thread::spawn(move || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serve);
-        });
-        Self { uri: uri.await.unwrap(), orders: Some(orders), thread: Some(thread) }
-    }
-
-    /// Crashes it.
-    pub async fn kill(&self, memory: Memory) {
-        self.ask(|done| Order::Kill(memory, done)).await;
-    }
-
-    /// Brings it back.
-    pub async fn revive(&self) {
-        self.ask(Order::Revive).await;
-    }
-
-    /// What has happened since it was last asked.
-    pub async fn events(&self) -> Vec<Event> {
-        self.ask(Order::Events).await
-    }
-
-    /// The messages that were accepted, each of them a number, with their QoS.
-    async fn accepted(&self) -> Vec<(usize, QoS)> {
-        let events = self.events().await.into_iter();
-        let accepted = events.filter_map(|event| match event {
-            Event::Accepted { client_identifier: Some(_), publish } => {
-                let number = std::str::from_utf8(&publish.payload_bytes()).unwrap().parse().unwrap();
-                Some((number, publish.delivery().qos()))
-            }
-            _ => None,
-        });
-        accepted.collect()
-    }
-
-    async fn ask<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> T {
-        let (done, answer) = oneshot::channel();
-        self.orders.as_ref().expect("until it is dropped").send(order(done)).unwrap();
-        answer.await.unwrap()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || thread::panicking(), "the broker has panicked");
-        }
     }
 }

@@ -1,0 +1,145 @@
+//! Where a proxy is, from a URI.
+
+use crate::uri::{self, UriError};
+use crate::{Endpoint, ProxyTunnel};
+use std::fmt;
+
+/// A proxy and who we are to it, from a URI. `Debug` and `Display` leave out user name and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUri {
+    kind: Kind,
+    host: String,
+    port: u16,
+    credentials: Option<(String, String)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    Socks5,
+}
+
+/// What SOCKS5 has room for (RFC 1929); HTTP has no limit that matters.
+const CREDENTIALS_LIMIT: usize = 255;
+
+impl ProxyUri {
+    /// Reads `http://host:port` (HTTP CONNECT; port 80 when there is none) or `socks5://host:port` (also `socks5h`; port
+    /// 1080), perhaps with `user:password@` before the host.
+    ///
+    /// # Errors
+    /// [`UriError`] names the part that is wrong. It never holds the password.
+    pub fn parse(uri: &str) -> Result<Self, UriError> {
+        let url = uri::read(uri)?;
+        let (kind, default_port) = match url.scheme() {
+            "http" => (Kind::Http, 80),
+            "socks5" | "socks5h" => (Kind::Socks5, 1080),
+            other => return Err(UriError::ProxyScheme(other.to_owned())),
+        };
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(UriError::ProxyPath);
+        }
+        let credentials = match uri::credentials(&url, CREDENTIALS_LIMIT)? {
+            (None, None) => None,
+            (Some(user), Some(password)) => {
+                Some((user, String::from_utf8(password).map_err(|_| UriError::ProxyCredentials)?))
+            }
+            _ => return Err(UriError::ProxyCredentials),
+        };
+        Ok(Self { kind, host: uri::host(&url)?, port: uri::port(&url, default_port)?, credentials })
+    }
+
+    /// A name or an address; an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The way through it to this server.
+    pub fn tunnel(&self, to: &Endpoint) -> ProxyTunnel {
+        let tunnel = match self.kind {
+            Kind::Http => ProxyTunnel::http_connect(to.host(), to.port()),
+            Kind::Socks5 => ProxyTunnel::socks5(to.host(), to.port()),
+        };
+        match &self.credentials {
+            Some((user, password)) => tunnel.credentials(user, password),
+            None => tunnel,
+        }
+    }
+}
+
+impl fmt::Display for ProxyUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Http => "http://",
+            Kind::Socks5 => "socks5://",
+        })?;
+        uri::authority(f, &self.host, self.port)
+    }
+}
+
+impl fmt::Debug for ProxyUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for ProxyUri {
+    type Err = UriError;
+    fn from_str(uri: &str) -> Result<Self, UriError> {
+        Self::parse(uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_parts_and_keeps_secrets() {
+        let table = [
+            ("http://Proxy.example:3128", "proxy.example", 3128, "http://proxy.example:3128"),
+            ("http://u:canary@h/", "h", 80, "http://h:80"),
+            ("socks5://u:c%61nary@[::1]", "::1", 1080, "socks5://[::1]:1080"),
+            (
+                "socks5h://B%C3%9CCHER.example:9",
+                "xn--bcher-kva.example",
+                9,
+                "socks5://xn--bcher-kva.example:9",
+            ),
+        ];
+        for (uri, host, port, shown) in table {
+            let proxy = ProxyUri::parse(uri).unwrap();
+            assert_eq!((proxy.host(), proxy.port()), (host, port), "{uri}");
+            assert_eq!((proxy.to_string(), format!("{proxy:?}")), (shown.to_owned(), shown.to_owned()));
+            let tunnel = proxy.tunnel(&Endpoint::parse("mqtt://s").unwrap());
+            assert!(!format!("{tunnel:?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn says_which_part_is_wrong() {
+        let long = "x".repeat(256);
+        let table = [
+            ("https://h", UriError::ProxyScheme("https".into())),
+            ("socks4://h", UriError::ProxyScheme("socks4".into())),
+            ("http://h/x", UriError::ProxyPath),
+            ("socks5://h?x", UriError::ProxyPath),
+            ("http://h#x", UriError::ProxyPath),
+            ("socks5://", UriError::NoHost),
+            ("http://h:0", UriError::PortZero),
+            ("http://u@h", UriError::ProxyCredentials),
+            ("http://:canary@h", UriError::ProxyCredentials),
+            ("http://u:%FFcanary@h", UriError::ProxyCredentials),
+            (&format!("socks5://u:{long}@h"), UriError::CredentialsTooLong(255)),
+        ];
+        for (uri, wrong) in table {
+            assert_eq!(ProxyUri::parse(uri), Err(wrong.clone()), "{uri}");
+            assert!(!format!("{wrong} {wrong:?}").contains("canary"));
+        }
+        assert!(matches!(ProxyUri::parse("proxy:3128"), Err(UriError::ProxyScheme(_))));
+    }
+}
