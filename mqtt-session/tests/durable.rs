@@ -448,7 +448,7 @@ fn disconnect_keeps_what_is_not_settled() {
         let mut expected = vec![format!("published 1: {kept}"), format!("published 2: {kept}")];
         if offline {
             expected.insert(0, "published 3: the client has disconnected".to_owned());
-            expected.push("unsettled: 2 in flight, 1 queued".to_owned());
+            expected.push("unsettled: 1 in flight, 2 queued".to_owned());
         } else {
             assert_eq!(
                 peer.said(),
