@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 use martlet_proto::{
-    Ack, Packet, PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, QoS, TopicFilter, Version,
+    Ack, Packet, PacketIdentifier, PacketType, PubRec, PubRelReasonCode, QoS, TopicFilter, Version,
 };
 
 /// Operations are numbered in blocks of so many: the identity record is not written for each message.
@@ -139,7 +139,7 @@ pub(crate) struct Journal {
     pub(super) next_subscription: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Waiting {
     Message(OperationId),
     Flow(OperationId),
@@ -147,10 +147,10 @@ enum Waiting {
 }
 
 /// An answer to the server that may have to wait for the store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Answer {
     /// PUBREC.
-    Received(PacketIdentifier, PubAckReasonCode),
+    Received(PubRec),
     /// PUBREL.
     Release(PacketIdentifier),
     /// PUBCOMP.
@@ -249,16 +249,13 @@ impl Output {
 
     #[inline]
     fn write_answer(&mut self, answer: Answer) {
-        let has_reasons = self.version.has_properties();
+        let has_reasons = self.takes_reasons;
         let packet = match answer {
             Answer::Release(id) => return self.short_ack(PacketType::PubRel, id),
-            Answer::Received(id, reason) if reason == PubAckReasonCode::Success || !has_reasons => {
-                return self.short_ack(PacketType::PubRec, id);
-            }
+            Answer::Received(ack) => return self.acknowledge(PacketType::PubRec, ack),
             Answer::Complete(id, reason) if reason == PubRelReasonCode::Success || !has_reasons => {
                 return self.short_ack(PacketType::PubComp, id);
             }
-            Answer::Received(id, reason) => Packet::PubRec(Ack::new(id, reason)),
             Answer::Complete(id, reason) => Packet::PubComp(Ack::new(id, reason)),
         };
         self.answer(&packet).expect("an acknowledgement with a reason code");
@@ -279,8 +276,10 @@ impl Session {
             self.events.push_back(Event::StoreRecovered);
         }
         while let Some(journal) = &mut self.output.journal {
-            let Some(&(_, waiting)) = journal.waiting.front().filter(|(at, _)| *at <= stored) else { break };
-            journal.waiting.pop_front();
+            if journal.waiting.front().is_none_or(|(at, _)| *at > stored) {
+                break;
+            }
+            let Some((_, waiting)) = journal.waiting.pop_front() else { break };
             match waiting {
                 Waiting::Message(_) => {}
                 Waiting::Flow(operation) => journal.published = operation,
@@ -308,8 +307,8 @@ impl Session {
         let unstored: Vec<_> = journal
             .waiting
             .iter()
-            .filter_map(|&(_, waiting)| match waiting {
-                Waiting::Message(operation) => Some(operation),
+            .filter_map(|(_, waiting)| match waiting {
+                Waiting::Message(operation) => Some(*operation),
                 Waiting::Flow(_) | Waiting::Answer(_) => None,
             })
             .collect();

@@ -1,16 +1,19 @@
 //! The bodies of the fuzz targets: ordinary functions that assert what must hold for any bytes. `cargo fuzz` calls
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use core::time::Duration;
+mod restore;
+mod session;
+
+pub use crate::settings::config;
+pub use restore::restore;
+pub use session::{session_bytes, session_operations};
+
+use bytes::{BufMut, BytesMut};
 use martlet_proto::{
-    DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, QoS,
-    SubAckReasonCode, TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
+    DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, SubAckReasonCode,
+    TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
 };
-use martlet_session::{
-    Config, ConnectOptions, Instant, Publish as OutgoingMessage, RecordKey, SendBuffer, Session, StoreOp,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use martlet_transport::{Endpoint, ProxyUri, Scheme};
 
 /// Bytes that arrive: the first chooses version and limit, the others are the wire's.
 fn arrival(data: &[u8]) -> Option<(Version, u32, &[u8])> {
@@ -232,71 +235,49 @@ fn level_by_level(filter: &[&str], topic: &[&str]) -> bool {
     }
 }
 
-/// Any records make a session or are refused: none vanishes, and what the session stores from then on is understood. The
-/// first byte says what is done with the others: kind, number, length and body of one record after the other.
-pub fn restore(data: &[u8]) {
-    let Some((&choice, mut rest)) = data.split_first() else { return };
-    let (sealed, with_identity, present) = (choice & 1 == 0, choice & 2 == 0, choice & 4 == 0);
-    let now = Instant::from_epoch(Duration::from_secs(1000));
-    let config = || Config { durable: Some(Box::default()), clean_start: false, ..Config::default() };
-    let mut records = BTreeMap::new();
-    while let [kind, number, len, tail @ ..] = rest {
-        let (body, tail) = tail.split_at(usize::from(*len).min(tail.len()));
-        rest = tail;
-        let key = RecordKey::from_bytes([*kind % 8, 0, 0, 0, 0, 0, 0, 0, *number]);
-        let mut value = body.to_vec();
-        if sealed {
-            let mut checksum = crc32fast::Hasher::new();
-            checksum.update(&key.to_bytes());
-            checksum.update(body);
-            value.extend_from_slice(&checksum.finalize().to_be_bytes());
+/// Any text is a URI of a server or a proxy, or refused with words that keep its password: what it is shown as leads to
+/// the same place.
+pub fn url(data: &[u8]) {
+    let Ok(text) = core::str::from_utf8(data) else { return };
+    match Endpoint::parse(text) {
+        Err(error) => tells_no_password(text, &format!("{error} {error:?}")),
+        Ok(endpoint) => {
+            let shown = endpoint.to_string();
+            assert_eq!(shown, format!("{endpoint:?}"));
+            assert!(!endpoint.host().is_empty() && !endpoint.host().contains(['[', ']', '@', '/']));
+            assert_eq!(endpoint.port() == 0, endpoint.scheme() == Scheme::Unix);
+            let limit = usize::from(u16::MAX);
+            assert!(endpoint.user_name().is_none_or(|name| !name.is_empty() && name.len() <= limit));
+            assert!(
+                endpoint.password().is_none_or(|password| !password.is_empty() && password.len() <= limit)
+            );
+            if endpoint.scheme() != Scheme::Unix && !endpoint.path().contains('?') {
+                let again = Endpoint::parse(&shown).expect("it is a URI");
+                assert_eq!((again.user_name(), again.password()), (None, None));
+                assert_eq!(again.to_string(), shown);
+            }
+            for reference in ["other", text] {
+                if let Ok(other) = endpoint.referred(reference) {
+                    assert_eq!((other.scheme(), other.path()), (endpoint.scheme(), endpoint.path()));
+                    assert_eq!((other.user_name(), other.password()), (None, None));
+                }
+            }
         }
-        records.insert(key, Bytes::from(value));
     }
-    if with_identity {
-        store(&mut Session::new(config()), now, &mut records);
-    }
-    let given: Vec<_> = records.iter().map(|(key, value)| (*key, value.clone())).collect();
-    let mut restored = match Session::restore(config(), now, given.clone()) {
-        Ok(restored) => restored,
-        Err(error) => {
-            assert!(!error.to_string().is_empty());
-            return assert_eq!(error.into_records(), given);
+    match ProxyUri::parse(text) {
+        Err(error) => tells_no_password(text, &format!("{error} {error:?}")),
+        Ok(proxy) => {
+            let again = ProxyUri::parse(&proxy.to_string()).expect("it is a URI");
+            assert_eq!((again.host(), again.port()), (proxy.host(), proxy.port()));
         }
-    };
-    let bad: BTreeSet<_> = restored.quarantined.iter().map(|bad| bad.key).collect();
-    assert!(bad.iter().all(|key| records.contains_key(key)));
-    let session = &mut restored.session;
-    session.handle_open(now, ConnectOptions::new(Version::V5));
-    store(session, now, &mut records);
-    let mut input = BytesMut::from(&[0x20, 3, u8::from(present), 0, 0][..]);
-    session.handle_input(now, &mut input);
-    let topic = TopicName::from_static("t").expect("a topic name");
-    let message = OutgoingMessage { qos: QoS::ExactlyOnce, ..OutgoingMessage::new(topic, "new") };
-    let accepted = session.publish(now, message);
-    store(session, now, &mut records);
-    let again = Session::restore(config(), now, records).expect("it has stored this");
-    assert!(again.quarantined.iter().all(|now| bad.contains(&now.key)), "{:?}", again.quarantined);
-    if let Ok(accepted) = accepted {
-        assert!(again.session.unsettled().any(|operation| operation == accepted.operation()));
     }
 }
 
-/// Stores what a session wants stored, until it wants no more.
-fn store(session: &mut Session, now: Instant, records: &mut BTreeMap<RecordKey, Bytes>) {
-    let mut out = SendBuffer::new();
-    loop {
-        while let Some((upto, operation)) = session.poll_store(now) {
-            match operation {
-                StoreOp::Put { key, value } => drop(records.insert(key, value)),
-                StoreOp::Delete { key } => drop(records.remove(&key)),
-            }
-            session.handle_stored(upto);
-        }
-        if session.poll_transmit(now, &mut out) == 0 {
-            break;
-        }
-        out.clear();
+/// Whatever stands where a password does.
+fn tells_no_password(uri: &str, error: &str) {
+    let password = uri.split_once("://").and_then(|(_, rest)| rest.split_once('@')?.0.split_once(':'));
+    if let Some((_, password)) = password {
+        // A short one may be in the words of the error by chance.
+        assert!(password.len() < 8 || !error.contains(password), "{error}");
     }
-    while session.poll_event().is_some() {}
 }

@@ -5,13 +5,16 @@
 
 mod scripted;
 
+mod acknowledge;
 mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
+mod drops;
 mod events;
 mod hooks;
 mod keep_alive;
+mod observer;
 mod publish;
 mod reconnect;
 mod state;

@@ -41,7 +41,7 @@ impl Outbound {
     /// Takes back a message that was never sent.
     pub(crate) fn withdraw(&mut self, operation: OperationId) -> Option<Fate> {
         if let Some(outgoing) = self.queue.remove(operation) {
-            return Some(outgoing.fate());
+            return Some(self.spend(outgoing));
         }
         let mut id = self.publishes.last;
         while id != 0 {
@@ -110,7 +110,7 @@ impl Outbound {
         kept.sort_by_key(|fate| fate.operation);
         let mut lost = Vec::new();
         while let Some(outgoing) = self.queue.pop_line(martlet_proto::QoS::AtMostOnce) {
-            lost.push(outgoing.fate());
+            lost.push(self.spend(outgoing));
         }
         (kept, lost)
     }

@@ -270,6 +270,13 @@ fn debug_has_no_secrets() {
 }
 
 #[test]
+fn a_transport_may_go_to_another_thread() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Transport>();
+    is_send_and_sync::<Stack>();
+}
+
+#[test]
 fn no_stage_at_all_passes_bytes_on() {
     let mut pair =
         Pair::new(&Stack::default(), Stages { proxy: None, tls: false, web_socket: false }.server());

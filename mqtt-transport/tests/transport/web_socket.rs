@@ -225,6 +225,26 @@ fn answers_to_pings_are_bounded_and_the_last_one_is_sent() {
     }
 }
 
+/// The farewell finds no room, and is said all the same, as the last thing.
+#[test]
+fn a_close_is_said_after_a_flood_of_pings() {
+    for stages in both() {
+        let mut pair = stages.pair().open();
+        for number in 0..10_000u32 {
+            let ping = Message::Ping(number.to_be_bytes().to_vec().into());
+            pair.server.web_socket.as_mut().unwrap().send(ping);
+            pair.server.flush();
+            let mut wire = BytesMut::from(&std::mem::take(&mut pair.server.output)[..]);
+            pair.client.handle_wire(&mut wire, &mut pair.received).unwrap();
+        }
+        pair.client.close();
+        let mut wire = BytesMut::new();
+        let _ = pair.client.poll_wire(&mut wire);
+        pair.server.handle(&wire);
+        assert_eq!(close_code(&pair), Some(CloseCode::Normal), "{stages:?}");
+    }
+}
+
 #[test]
 fn fragments_are_joined_and_pings_may_be_among_them() {
     for size in [usize::MAX, 1, 3] {

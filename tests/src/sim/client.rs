@@ -2,7 +2,7 @@
 
 use super::model::Verdict;
 use super::saboteur::{Saboteur, Told};
-use super::wire::{Frames, number};
+use super::wire::{Frames, frame_len, number};
 use super::{Options, Random};
 use crate::linter::Linter;
 use bytes::{Buf, Bytes, BytesMut};
@@ -37,6 +37,10 @@ pub(crate) struct Client {
     /// The connection that is open.
     pub(crate) link: Option<u64>,
     input: BytesMut,
+    /// The server may send more than is taken.
+    may_overrun: bool,
+    /// The session wants the connection closed.
+    closing: bool,
     output: SendBuffer,
     /// The socket takes no bytes.
     pub(crate) blocked: bool,
@@ -132,6 +136,8 @@ impl Client {
             lost: false,
             link: None,
             input: BytesMut::new(),
+            may_overrun: !options.version.has_properties(),
+            closing: false,
             output: SendBuffer::new(),
             blocked: false,
             held: VecDeque::new(),
@@ -221,6 +227,7 @@ impl Client {
 
     pub(crate) fn open(&mut self, now: Duration, link: u64, options: &Options) {
         self.link = Some(link);
+        self.closing = false;
         self.input.clear();
         self.output.clear();
         self.blocked = false;
@@ -345,16 +352,30 @@ impl Client {
 
     /// The session may want what it has left.
     pub(crate) fn read_on(&mut self, now: Duration) -> Verdict {
-        if self.input.is_empty() {
-            return Ok(());
-        }
-        let before = self.input.clone();
-        self.session.handle_input(instant(now), &mut self.input);
         if self.saboteur.is_some() {
+            self.session.handle_input(instant(now), &mut self.input);
             return Ok(());
         }
-        self.linter.received(now, &before[..before.len() - self.input.len()]);
+        // A session that ends the connection takes nothing more, and throws it away: where it did must be known.
+        while !self.input.is_empty() && !self.closing {
+            let len = frame_len(&self.input).filter(|_| self.may_overrun).unwrap_or(self.input.len());
+            let rest = self.input.split_off(len);
+            let before = self.input.clone();
+            self.session.handle_input(instant(now), &mut self.input);
+            let taken = before.len() - self.input.len();
+            self.linter.received(now, &before[..taken]);
+            self.closing = self.session.poll_close().is_some();
+            self.input.unsplit(rest);
+            if taken == 0 || !self.may_overrun {
+                break;
+            }
+        }
         self.check()
+    }
+
+    /// Whether the session wants the connection closed; told once.
+    pub(crate) fn is_closing(&mut self) -> bool {
+        core::mem::take(&mut self.closing) || self.session.poll_close().is_some()
     }
 
     /// What the linter has found. The broker is watched too.

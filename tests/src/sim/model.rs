@@ -291,6 +291,15 @@ impl Model {
         let lives = if past { &mut self.past } else { &mut self.life };
         ensure!(lives.number == life, "a delivery of a life long past");
         let line = &mut lives.lines[topic][usize::from(qos) - 1];
+        if qos == 1 && known.is_some_and(|(_, _, delivered)| delivered > 0) {
+            // Which copy this is, nobody can tell; none must come any more.
+            for copy in line.iter_mut().filter(|copy| copy.number == number && copy.required) {
+                copy.required = false;
+                lives.required -= 1;
+            }
+            self.repeated += 1;
+            return Ok(());
+        }
         // Those in front that need not come may be left out.
         let place =
             line.iter().take_while(|copy| !copy.required).position(|copy| copy.number == number).or_else(
@@ -311,10 +320,10 @@ impl Model {
             self.repeated += 1;
             return Ok(());
         };
-        // A message of QoS 1 that the broker accepted twice may be this copy or the other, which must not come then.
+        // Of a message that the broker accepted more than once, this copy or another has come: then none must.
         let optional = !line[place].required;
-        let other = line.iter_mut().skip(place + 1).filter(|_| optional).find(|copy| copy.number == number);
-        if let Some(copy) = other.filter(|copy| copy.required) {
+        let is_other = |copy: &&mut Copy| optional && copy.number == number && copy.required;
+        for copy in line.iter_mut().skip(place + 1).filter(is_other) {
             copy.required = false;
             lives.required -= 1;
         }

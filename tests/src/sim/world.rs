@@ -410,7 +410,7 @@ impl World {
             self.tell(i, event, times)?;
         }
         self.told = told;
-        if self.clients[i].session.poll_close().is_some() {
+        if self.clients[i].is_closing() {
             // What is left is written, if the socket takes it.
             self.close_client(i, ConnectionError::ClosedByPeer)?;
         } else if anything {
