@@ -1,11 +1,9 @@
-//! What a store gives back after a crash: any records.
+//! What a store holds, as a session takes it up again.
 
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use martlet_proto::{QoS, TopicName, Version};
-use martlet_session::{
-    Config, ConnectOptions, Instant, Publish as OutgoingMessage, RecordKey, SendBuffer, Session, StoreOp,
-};
+use martlet_session::{Config, ConnectOptions, Instant, Publish, RecordKey, SendBuffer, Session, StoreOp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Any records make a session or are refused: none vanishes, and what the session stores from then on is understood. The
@@ -48,7 +46,7 @@ pub fn restore(data: &[u8]) {
     let mut input = BytesMut::from(&[0x20, 3, u8::from(present), 0, 0][..]);
     session.handle_input(now, &mut input);
     let topic = TopicName::from_static("t").expect("a topic name");
-    let message = OutgoingMessage { qos: QoS::ExactlyOnce, ..OutgoingMessage::new(topic, "new") };
+    let message = Publish { qos: QoS::ExactlyOnce, ..Publish::new(topic, "new") };
     let accepted = session.publish(now, message);
     store(session, now, &mut records);
     let again = Session::restore(config(), now, records).expect("it has stored this");

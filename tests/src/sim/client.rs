@@ -13,8 +13,8 @@ use martlet_proto::{
     Version,
 };
 use martlet_session::{
-    AckToken, Config, ConnectOptions, Durable, InboundLimits, Instant, QueueLimits, RecordKey, SendBuffer,
-    Session, StoreOp, StoreSeq, Subscribe, Unsubscribe,
+    AckToken, Config, ConnectOptions, Durable, InboundLimits, Instant, QueueLimits, RecordKey, RequestError,
+    SendBuffer, Session, StoreOp, StoreSeq, Subscribe, Unsubscribe,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -71,7 +71,12 @@ pub(crate) struct Disk {
     unrecorded: BTreeMap<PacketIdentifier, u64>,
     /// What is sent, to look for them.
     sent: Frames,
+    /// What a bug has not waited for: key, value, and the value before.
+    undone: VecDeque<(RecordKey, Option<Bytes>, Option<Bytes>)>,
 }
+
+/// So many operations may be under way when a process dies that does not wait for them.
+const UNDONE: usize = 10;
 
 /// What the death of a process leaves.
 #[derive(Debug)]
@@ -149,11 +154,7 @@ impl Client {
     pub(crate) fn gather(&mut self, now: Duration) -> bool {
         let Some(disk) = &mut self.disk else { return false };
         while let Some((seq, operation)) = self.session.poll_store(instant(now)) {
-            let early = self.saboteur.as_ref().is_some_and(|saboteur| saboteur.stores(&operation));
             disk.operations.push_back((seq, operation));
-            if early {
-                self.session.handle_stored(seq);
-            }
         }
         let begins = disk.writing.is_none() && !disk.operations.is_empty();
         if begins {
@@ -166,7 +167,7 @@ impl Client {
     pub(crate) fn stored(&mut self) {
         let Some(disk) = &mut self.disk else { return };
         let n = disk.writing.take().unwrap_or(0);
-        if let Some(last) = disk.write(n) {
+        if let Some(last) = disk.write(n, self.saboteur.as_ref()) {
             disk.loss = disk.loss.filter(|&loss| loss > last);
             self.session.handle_stored(last);
         }
@@ -190,7 +191,8 @@ impl Client {
     pub(crate) fn crash(&mut self, now: Duration, random: &mut Random) -> Result<Option<Remains>, String> {
         let Some(disk) = &mut self.disk else { return Ok(None) };
         let n = random.below(disk.operations.len() as u64 + 1) as usize;
-        let last = disk.write(n);
+        let last = disk.write(n, self.saboteur.as_ref());
+        disk.undo();
         // The next process does not know of it, whatever this one did.
         self.lost |= disk.loss.take().is_some_and(|loss| last.is_none_or(|last| last < loss));
         disk.operations.clear();
@@ -253,8 +255,15 @@ impl Client {
             subscription_identifier: None,
             user_properties: UserProperties::new(),
         };
-        let asked = self.session.subscribe(instant(now), subscribe);
-        asked.map(|_| true).map_err(|error| error.to_string())
+        match self.session.subscribe(instant(now), subscribe) {
+            Ok(_) => Ok(true),
+            // Connected once more, only to settle what is left.
+            Err(RequestError::Closed) => {
+                self.subscribing = false;
+                Ok(false)
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Ends the subscription.
@@ -439,16 +448,36 @@ impl Client {
 
 impl Disk {
     /// So many operations reach it; gives back the last.
-    fn write(&mut self, n: usize) -> Option<StoreSeq> {
+    fn write(&mut self, n: usize, saboteur: Option<&Saboteur>) -> Option<StoreSeq> {
         let mut last = None;
         for (seq, operation) in self.operations.drain(..n) {
-            match operation {
-                StoreOp::Put { key, value } => drop(self.records.insert(key, value)),
-                StoreOp::Delete { key } => drop(self.records.remove(&key)),
+            let undoes = saboteur.is_some_and(|saboteur| saboteur.undoes(&operation));
+            let key = operation.key();
+            let before = match operation {
+                StoreOp::Put { value, .. } => self.records.insert(key, value),
+                StoreOp::Delete { .. } => self.records.remove(&key),
+            };
+            if undoes {
+                self.undone.push_back((key, self.records.get(&key).cloned(), before));
             }
             last = Some(seq);
         }
+        while self.undone.len() > UNDONE {
+            self.undone.pop_front();
+        }
         last
+    }
+
+    /// What a bug has not waited for was not stored, as far as it was not overtaken.
+    fn undo(&mut self) {
+        for (key, after, before) in self.undone.drain(..).rev() {
+            if self.records.get(&key) == after.as_ref() {
+                match before {
+                    Some(before) => drop(self.records.insert(key, before)),
+                    None => drop(self.records.remove(&key)),
+                }
+            }
+        }
     }
 }
 

@@ -116,8 +116,8 @@ impl Saboteur {
         self.occasions % one_in == 0
     }
 
-    /// Whether the session takes this operation for stored, although it is not.
-    pub(crate) fn stores(&self, operation: &StoreOp) -> bool {
+    /// Whether a crash finds this operation undone, since what had to wait for it did not.
+    pub(crate) fn undoes(&self, operation: &StoreOp) -> bool {
         let StoreOp::Put { key, value } = operation else { return false };
         match (self.bug, key.to_bytes()[0]) {
             (Sabotage::ReceivesUnstored, RECEIVED) => true,
@@ -127,7 +127,7 @@ impl Saboteur {
         }
     }
 
-    /// Whether a session that begins anew sees this record.
+    /// Whether a process that begins sees this record.
     pub(crate) fn restores(&self, key: RecordKey) -> bool {
         self.bug != Sabotage::ForgetsReceived || key.to_bytes()[0] != RECEIVED
     }
