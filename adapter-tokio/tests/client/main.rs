@@ -16,6 +16,7 @@ mod hooks;
 mod keep_alive;
 mod publish;
 mod reconnect;
+mod request;
 mod state;
 mod streams;
 mod subscribe;
