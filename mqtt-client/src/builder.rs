@@ -13,11 +13,13 @@ use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
 use crate::stage::StackConfig;
+use crate::store::{DurableBuilder, Store};
 use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
 #[cfg(feature = "tls")]
 use martlet_transport::{TlsConfig, Trust};
+use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -27,7 +29,9 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     endpoints: Vec<Endpoint>,
-    config: Config,
+    pub(crate) config: Config,
+    /// Clean start was set.
+    pub(crate) clean_start: bool,
     connect: ConnectOptions,
     version: VersionChoice,
     reconnect: Reconnect,
@@ -55,6 +59,7 @@ impl Client {
         Ok(Builder {
             endpoints: vec![Endpoint::parse(uri)?],
             config: Config::default(),
+            clean_start: false,
             connect: ConnectOptions::new(Version::V5),
             version: VersionChoice::Negotiate,
             reconnect: Reconnect::default(),
@@ -133,9 +138,11 @@ impl Builder {
         self
     }
 
-    /// Sets whether the first connection begins a new session. Default: true.
+    /// Sets whether the first connection begins a new session. Default: true, or false with a
+    /// [`store`](Self::store).
     pub fn clean_start(mut self, clean: bool) -> Self {
         self.config.clean_start = clean;
+        self.clean_start = true;
         self
     }
 
@@ -243,7 +250,7 @@ impl Builder {
         self
     }
 
-    /// Shows every packet to this observer.
+    /// Shows every packet and every event to this observer, such as a [`PacketLogger`](crate::PacketLogger).
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
@@ -287,19 +294,63 @@ impl Builder {
         self
     }
 
+    /// Reads the operating system's certificate authorities where TLS may be spoken and nothing was said about it. A hook
+    /// may go to a server that is not in the list.
+    #[cfg(feature = "tls")]
+    fn trust_by_default(&mut self) {
+        let is_needed =
+            self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
+        if self.stack.tls.is_none() && is_needed {
+            self.stack.tls = Some(Trust::new().build());
+        }
+    }
+
+    /// Keeps the session in this store: what was published with QoS 1 and 2 and accepted, and what was received with
+    /// QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is stored. The client identifier is stored
+    /// too: one that is generated is so once for each store.
+    ///
+    /// ```no_run
+    /// # use martlet_client::{Client, ClientEvent, MemoryStore, Runtime};
+    /// # async fn example<R: Runtime + Unpin>(runtime: R, spawn: impl FnOnce(martlet_client::Driver<R>)) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = MemoryStore::new();
+    /// // With the feature `redb`: let store = RedbStore::open("outbox.redb")?;
+    /// let (client, driver) = Client::builder("mqtt://localhost")?.client_identifier("meter-7")?.store(store).build(runtime)?;
+    /// let mut events = client.events(); // before the driver runs: it first tells what was in the store
+    /// spawn(driver);
+    /// while let Some(event) = events.next().await {
+    ///     if let ClientEvent::Published { operation, result } = event {
+    ///         println!("message {} of an earlier process: {result:?}", operation.get());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn store(self, store: impl Store + 'static) -> DurableBuilder {
+        DurableBuilder { builder: self, store: Box::new(store) }
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
     ///
     /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
     /// certificate authorities; without any such a server cannot be connected to.
-    pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
+    pub fn build<R: Runtime + Unpin>(self, runtime: R) -> (Client, Driver<R>) {
+        let Ok(built) = self.build_session(runtime, true, |config| Ok::<_, Infallible>(Session::new(config)));
+        built
+    }
+
+    /// Makes them around this session; `is_new`: it needs a client identifier.
+    pub(crate) fn build_session<R: Runtime + Unpin, E>(
+        mut self,
+        runtime: R,
+        is_new: bool,
+        session: impl FnOnce(Config) -> Result<Session, E>,
+    ) -> Result<(Client, Driver<R>), E> {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
-        if !self.client_identifier {
+        if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         #[cfg(feature = "tls")]
-        if self.stack.tls.is_none() && self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls()) {
-            self.stack.tls = Some(Trust::new().build());
-        }
+        self.trust_by_default();
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
@@ -314,7 +365,7 @@ impl Builder {
             seed: random.next(),
         });
         let defaults = Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
-        let shared = Shared::new(Session::new(self.config), R::now, self.drain, defaults.map(Box::new));
+        let shared = Shared::new(session(self.config)?, R::now, self.drain, defaults.map(Box::new));
         shared.subscribe_at_start(
             self.subscriptions.into_iter().map(|(filter, qos)| Subscription::new(filter, qos)).collect(),
         );
@@ -323,7 +374,7 @@ impl Builder {
             link.set_observer(observer);
         }
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, hooks))
+        Ok((client, Driver::new(runtime, shared, link, self.socket, hooks)))
     }
 }
 

@@ -4,12 +4,13 @@ use crate::error::ConnectError;
 use crate::events::Events;
 use crate::publish::{Publish, Receipt, expiry_clock, publish};
 use crate::shared::{Handle, Shared, State, wake};
-use crate::subscription::{PendingReply, Subscribe, Subscription};
+use crate::subscription::{PendingReply, Subscribe, Subscription, Unsubscribe};
 use bytes::Bytes;
-use martlet_proto::{DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName};
+use martlet_proto::{
+    DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
+};
 use martlet_session::{
-    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
-    Unsettled, Unsubscribe,
+    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError, Unsettled,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -37,8 +38,6 @@ use std::time::Duration;
 /// * [`disconnect`](Self::disconnect) waits for its drain time at most, if anything is queued.
 ///
 /// Once the client has given up, all of them fail at once.
-///
-/// A payload made with `Bytes::from_owner` is dropped while the client is locked: its `Drop` must not call the client.
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -101,27 +100,19 @@ impl Client {
         filters.into_iter().fold(Subscribe::new(self), |subscribe, (filter, qos)| subscribe.and(filter, qos))
     }
 
-    /// Unsubscribes from a filter and waits for the server's answer; streams that have no other filter end.
-    ///
-    /// Cancel safe: dropped while it waits, the UNSUBSCRIBE goes its way.
-    ///
-    /// # Errors
-    /// [`RequestError`] when it could not be asked, or was not answered.
-    pub async fn unsubscribe(&self, filter: &TopicFilter) -> Result<(), RequestError> {
-        let mut wakers = crate::wakers::Wakers::default();
-        let pending = PendingReply::ask(&self.handle, |state, now| {
-            let request = Unsubscribe { filters: vec![filter.clone()], user_properties: Vec::new() };
-            let operation = state.session.unsubscribe(now, request)?;
-            state.routes.remove_filter(filter, &mut wakers);
-            Ok(operation)
-        });
-        wakers.wake();
-        let mut pending = pending?;
-        poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()
+    /// Unsubscribes from a filter; streams that have no other filter end. Await it for the server's answer.
+    pub fn unsubscribe(&self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>) -> Unsubscribe<'_> {
+        Unsubscribe::new(self, filter.try_into().map_err(Into::into))
     }
 
     /// The stream of all messages that no subscription explains, such as those of a resumed session. It exists before
-    /// the first CONNECT is sent, so that none is lost for want of a listener. `None` while somebody has it.
+    /// the first CONNECT is sent, so that none is lost for want of a listener: take it before the driver is first
+    /// polled, or later. `None` while somebody has it.
+    ///
+    /// While nobody has it, its messages wait for somebody if the client was built without
+    /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a subscription was
+    /// [detached](Subscription::detach); not so long that they would hold up others. All else is acknowledged and
+    /// reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
     pub fn catch_all(&self) -> Option<Subscription> {
         Subscription::catch_all(&self.handle)
     }
@@ -261,6 +252,18 @@ impl Disconnect<'_> {
     /// closed without a word.
     pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
         self.options.reason = reason;
+        self
+    }
+
+    /// What to tell people who read the server's log (MQTT 5 §3.14.2.2.3).
+    pub fn reason_string(mut self, text: Utf8String) -> Self {
+        self.options.reason_string = Some(text);
+        self
+    }
+
+    /// Sends these name-value pairs with the DISCONNECT (MQTT 5 §3.14.2.2.4).
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.options.user_properties = properties;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use crate::settings::SettingsError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
-use martlet_session::{ConnectionError, GivenUp, RequestError};
+use martlet_session::{ConnectionError, Details, GivenUp, RequestError};
 use martlet_transport::UriError;
 
 /// Why there is no connection.
@@ -70,7 +70,24 @@ pub enum SubscribeError {
     /// It was not asked, or not answered.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The server refused every filter; the codes are in their order.
-    #[error("the server refused the subscription: {}", .0.first().map_or_else(String::new, ToString::to_string))]
-    Refused(Vec<SubAckReasonCode>),
+    /// The server refused every filter.
+    #[error("the server refused the subscription: {}", .reasons.first().map_or_else(String::new, ToString::to_string))]
+    Refused {
+        /// Why, for each filter in their order.
+        reasons: Vec<SubAckReasonCode>,
+        /// The server's words.
+        details: Option<Box<Details>>,
+    },
+}
+
+/// Why an unsubscribe failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsubscribeError {
+    /// The topic filter is wrong.
+    #[error("topic filter: {0}")]
+    Filter(#[from] TopicError),
+    /// It was not asked, or not answered.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }

@@ -5,7 +5,8 @@ use crate::authenticator::{Authenticating, Task};
 use crate::completions::Completions;
 use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
-use crate::routes::{Routed, Routes};
+use crate::routes::{Routes, Verdict};
+use crate::spent::{Locked, set_waker};
 use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
@@ -15,7 +16,7 @@ use martlet_session::{
     RequestError, Session, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// How many waiting publishers are woken for each turn of the driver: enough to fill a write, few enough not to wake
@@ -62,6 +63,10 @@ pub(crate) struct State {
     driver: Option<Waker>,
     /// Something was asked of the driver while it was awake.
     attention: bool,
+    /// Messages that nobody has taken and nobody will, not reported yet.
+    discarded: u64,
+    /// Wakers that nobody needs any more: dropped after the unlock.
+    pub(crate) spent: Vec<Waker>,
     /// What the builder wanted subscribed to, until it is answered.
     at_start: Option<(OperationId, Vec<TopicFilter>)>,
 }
@@ -100,11 +105,12 @@ pub(crate) enum Reply {
 
 impl Shared {
     pub(crate) fn new(
-        session: Session,
+        mut session: Session,
         clock: fn() -> Instant,
         drain: std::time::Duration,
         publish_defaults: Option<Box<PublishDefaults>>,
     ) -> Self {
+        session.keep_spent();
         let state = State {
             session,
             now: clock(),
@@ -125,6 +131,8 @@ impl Shared {
             next_id: 0,
             driver: None,
             attention: false,
+            discarded: 0,
+            spent: Vec::new(),
             at_start: None,
         };
         Self { state: Mutex::new(state), clock, publish_defaults }
@@ -142,8 +150,8 @@ impl Shared {
 
     /// A panic under the lock can only come from a bug; what it left behind is still better than a second panic.
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs `act` under the lock and wakes the driver after it.
@@ -180,7 +188,7 @@ impl State {
         self.now = now;
         self.attention = false;
         // It is awake: a wake-up would be for nothing, or go to a task that does not poll it any more.
-        self.driver = None;
+        self.spent.extend(self.driver.take());
     }
 
     /// The driver has nothing to do; `false` when something has come up in the meantime.
@@ -188,7 +196,7 @@ impl State {
         if self.attention {
             return false;
         }
-        self.driver = Some(cx.waker().clone());
+        set_waker(&mut self.driver, cx, &mut self.spent);
         true
     }
 
@@ -206,6 +214,34 @@ impl State {
         is_acknowledged || (!wanted && self.session.wants_input())
     }
 
+    /// All streams are done with a message. Returns whether the driver should look.
+    #[inline]
+    pub(crate) fn conclude(&mut self, token: AckToken, verdict: Verdict) -> bool {
+        let wanted = self.session.wants_input();
+        match verdict {
+            Verdict::Acknowledged => return self.acknowledge(token),
+            Verdict::Answered(reason, details) => self.session.acknowledge_with(token, reason, details),
+            Verdict::Abandoned => {
+                self.session.abandon(token);
+                return !wanted && self.session.wants_input();
+            }
+        }
+        true
+    }
+
+    /// Tells the session of messages that were dropped or that nobody has.
+    fn conclude_dropped(&mut self) {
+        while let Some((token, verdict)) = self.routes.poll_concluded() {
+            self.conclude(token, verdict);
+        }
+    }
+
+    /// A stream is dropped: it had not taken so many messages.
+    pub(crate) fn discard(&mut self, untaken: u64) {
+        self.discarded += untaken;
+        self.conclude_dropped();
+    }
+
     // ---- what the driver tells
 
     /// Hands the session's events to those who wait for them. Returns whether there were any.
@@ -215,16 +251,24 @@ impl State {
             any = true;
             match event {
                 Event::Message(delivery) => {
-                    let keep = !self.session.config().clean_start;
-                    if let Routed::Nowhere(token) = self.routes.deliver(delivery, keep, wakers) {
-                        self.acknowledge(token);
-                        self.events.push(&ClientEvent::Unrouted, wakers);
+                    let routed = self.routes.deliver(delivery, self.may_have_resumed(), wakers);
+                    self.discarded += u64::from(!routed);
+                    self.give_up_unheld();
+                    self.conclude_dropped();
+                }
+                Event::AcknowledgementsHeld { by, held } => {
+                    if let Some((topic, taken)) = self.routes.whereabouts(by) {
+                        self.events.push(&ClientEvent::AcknowledgementsHeld { topic, taken, held }, wakers);
                     }
-                    self.give_up_unheld(wakers);
                 }
                 Event::Published { key: Some(key), result, .. } => {
                     self.completions.complete(key, result, wakers);
                 }
+                Event::Published { operation, key: None, result } if self.session.is_durable() => {
+                    self.events.push(&ClientEvent::Published { operation, result }, wakers);
+                }
+                Event::StoreFailed(error) => self.events.push(&ClientEvent::StoreFailed(error), wakers),
+                Event::StoreRecovered => self.events.push(&ClientEvent::StoreRecovered, wakers),
                 Event::Published { key: None, result: Err(error), .. } => {
                     self.events.push(&ClientEvent::PublishFailed(error), wakers);
                 }
@@ -275,17 +319,31 @@ impl State {
                 _ => {}
             }
         }
+        match self.routes.take_dropped() {
+            0 => {}
+            messages => self.events.push(&ClientEvent::InboundDropped(messages), wakers),
+        }
+        match std::mem::take(&mut self.discarded) {
+            0 => {}
+            messages => self.events.push(&ClientEvent::Discarded(messages), wakers),
+        }
         self.wake_publishers(wakers);
         any
     }
 
+    /// The server may have kept a session of an earlier process, with subscriptions that no stream here explains.
+    fn may_have_resumed(&self) -> bool {
+        !self.session.config().clean_start
+            && self.connected.as_ref().is_some_and(|connected| connected.session_present)
+    }
+
     /// What waits for somebody to take the catch-all must not hold up others: their acknowledgements stand behind its
     /// own, and above the soft bound nothing is read.
-    fn give_up_unheld(&mut self, wakers: &mut Wakers) {
+    fn give_up_unheld(&mut self) {
         let patience = u64::from(self.session.config().inbound.receive_maximum.get() / 2);
-        while let Some(token) = self.routes.give_up_unheld(patience, !self.session.wants_input()) {
-            self.acknowledge(token);
-            self.events.push(&ClientEvent::Unrouted, wakers);
+        while self.routes.give_up_unheld(patience, !self.session.wants_input()) {
+            self.discarded += 1;
+            self.conclude_dropped();
         }
     }
 
@@ -298,6 +356,7 @@ impl State {
         self.connected = None;
         self.terminated = Some(error.clone());
         self.forget_authentication(RequestError::Closed, wakers);
+        self.spent.extend(self.driver.take());
         self.completions.fail_all(wakers);
         self.routes.end(wakers);
         self.events.end(wakers);
@@ -385,20 +444,27 @@ impl State {
     pub(crate) fn poll_reply(&mut self, operation: OperationId, cx: &Context<'_>) -> Poll<Reply> {
         match self.requests.remove(&operation) {
             Some(RequestState::Done(reply)) => Poll::Ready(reply),
-            _ => {
-                self.requests.insert(operation, RequestState::Waiting(Some(cx.waker().clone())));
+            waiting => {
+                let mut waker = match waiting {
+                    Some(RequestState::Waiting(waker)) => waker,
+                    _ => None,
+                };
+                set_waker(&mut waker, cx, &mut self.spent);
+                self.requests.insert(operation, RequestState::Waiting(waker));
                 Poll::Pending
             }
         }
     }
 
     pub(crate) fn forget_reply(&mut self, operation: OperationId) {
-        self.requests.remove(&operation);
+        if let Some(RequestState::Waiting(waker)) = self.requests.remove(&operation) {
+            self.spent.extend(waker);
+        }
     }
 
     pub(crate) fn await_room(&mut self, id: &mut Option<u64>, need: Need, cx: &Context<'_>) {
         let id = *id.get_or_insert_with(|| self.new_id());
-        self.room.remove(id);
+        self.forget_room(id);
         match need {
             Need::Output => drop(self.room.output.insert(id, cx.waker().clone())),
             Need::Queue(bytes) => drop(self.room.queue.insert(id, (bytes, cx.waker().clone()))),
@@ -407,32 +473,33 @@ impl State {
 
     /// A publisher does not wait any more. If it had been woken for room that it will not use, others are.
     pub(crate) fn leave_room(&mut self, id: u64, wakers: &mut Wakers) {
-        if !self.room.remove(id) {
-            self.wake_publishers(wakers);
+        match self.room.remove(id) {
+            Some(waker) => self.spent.push(waker),
+            None => self.wake_publishers(wakers),
         }
     }
 
     /// A publisher has found room by itself.
     pub(crate) fn forget_room(&mut self, id: u64) {
-        self.room.remove(id);
+        self.spent.extend(self.room.remove(id));
     }
 
     pub(crate) fn watch(&mut self, id: &mut Option<u64>, cx: &Context<'_>) {
         let key = *id.get_or_insert_with(|| self.next_id + 1);
         self.next_id = self.next_id.max(key);
-        self.watchers.insert(key, cx.waker().clone());
+        self.spent.extend(self.watchers.insert(key, cx.waker().clone()));
     }
 
     pub(crate) fn unwatch(&mut self, id: u64) {
-        self.watchers.remove(&id);
+        self.spent.extend(self.watchers.remove(&id));
     }
 
     pub(crate) fn sleep(&mut self, at: Instant, id: u64, cx: &Context<'_>) {
-        self.sleepers.insert((at, id), cx.waker().clone());
+        self.spent.extend(self.sleepers.insert((at, id), cx.waker().clone()));
     }
 
     pub(crate) fn unsleep(&mut self, at: Instant, id: u64) {
-        self.sleepers.remove(&(at, id));
+        self.spent.extend(self.sleepers.remove(&(at, id)));
     }
 
     /// Nothing is left to write, neither here nor, when the driver last looked, in the link. If not, the driver looks
@@ -444,8 +511,8 @@ impl State {
 }
 
 impl Room {
-    fn remove(&mut self, id: u64) -> bool {
-        self.output.remove(&id).is_some() || self.queue.remove(&id).is_some()
+    fn remove(&mut self, id: u64) -> Option<Waker> {
+        self.output.remove(&id).or_else(|| self.queue.remove(&id).map(|(_, waker)| waker))
     }
 }
 

@@ -60,7 +60,7 @@ impl Session {
         match self.phase {
             Phase::Closed | Phase::Closing => self.end(),
             Phase::Connecting if self.output.handed_out() == 0 => {
-                self.output.open(self.output.version);
+                self.output.open(self.output.version, &mut self.outbound.spent);
                 self.end();
                 self.close_with(ConnectionError::ClosedHere);
             }

@@ -38,6 +38,9 @@ pub struct Config {
     pub offline_timeout: Duration,
     /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight. Default: for ever.
     pub publish_timeout: Option<Duration>,
+    /// When an untaken message has held back the acknowledgements of later ones for this long, it is told, and again
+    /// each such time; up to twice as long when another one held them first. `None`: never. Default: 10 s.
+    pub held_acknowledgements_after: Option<Duration>,
     /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
     /// Default: 100.
     pub max_in_flight: NonZeroU16,
@@ -52,9 +55,9 @@ pub struct Config {
     pub maximum_packet_size: u32,
     /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
     pub topic_alias_maximum: u16,
-    /// Use topic aliases on what is sent, as far as the server takes them: a topic that comes again costs two bytes
-    /// instead of its name (MQTT 5 §3.3.2.3.4). Default: true.
-    pub topic_aliases_out: bool,
+    /// Whether topic aliases are used on what is sent, as far as the server takes them: a topic that comes again costs
+    /// two bytes instead of its name (MQTT 5 §3.3.2.3.4). Default: automatic.
+    pub topic_aliases_out: TopicAliases,
     /// What to do with a QoS 1 message in flight when the server has lost the session. Default: requeue.
     pub lost_qos1: LostSession,
     /// What to do with a QoS 2 message that was written when the server has lost the session. Default: in doubt.
@@ -80,19 +83,33 @@ impl Default for Config {
             request_timeout: Duration::from_secs(10),
             offline_timeout: Duration::from_secs(60),
             publish_timeout: None,
+            held_acknowledgements_after: Some(Duration::from_secs(10)),
             max_in_flight: NonZeroU16::new(100).expect("not zero"),
             max_in_flight_3x: NonZeroU16::new(20).expect("not zero"),
             queue: QueueLimits::default(),
             inbound: InboundLimits::default(),
             maximum_packet_size: 16 * 1024 * 1024,
             topic_alias_maximum: 16,
-            topic_aliases_out: true,
+            topic_aliases_out: TopicAliases::Automatic,
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,
             durable: None,
             refuse_properties_in_3x: false,
         }
     }
+}
+
+/// Who chooses the topic aliases of what is sent. Whatever is chosen, an alias lives as long as its connection: a message
+/// that waits, or is sent again, has its full topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TopicAliases {
+    /// The session: busy topics have the aliases that the server takes.
+    #[default]
+    Automatic,
+    /// The application, with [`Publish::topic_alias`](crate::Publish::topic_alias).
+    Manual,
+    /// Nobody: there are none.
+    Off,
 }
 
 /// Bounds of the messages that wait to be sent: for a connection, for the window, for the socket.
@@ -132,12 +149,12 @@ pub struct InboundLimits {
     /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); each connection allows no
     /// more than `hard_messages` leaves room for. A 3.x server does not know of it. Default: 1,024.
     pub receive_maximum: NonZeroU16,
-    /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
+    /// Above this many messages the socket is not read while the server owes us nothing. Default: 32,768.
     pub soft_messages: usize,
-    /// Above this many bytes likewise. Default: 32 MiB.
+    /// Above this many bytes likewise. Default: 64 MiB.
     pub soft_bytes: usize,
     /// At this many messages QoS 0 is dropped. A server that sends more QoS 1 and 2 than this (in 3.x; in MQTT 5 the
-    /// receive maximum keeps it below) loses the connection. Default: 16,384.
+    /// receive maximum keeps it below) loses the connection. Default: 65,536.
     pub hard_messages: usize,
     /// At this many bytes QoS 0 is dropped, and a server of any version that sends more than this as QoS 1 and 2, not
     /// counting QoS 0, loses the connection. Default: 128 MiB.
@@ -151,9 +168,9 @@ impl Default for InboundLimits {
     fn default() -> Self {
         Self {
             receive_maximum: NonZeroU16::new(1024).expect("not zero"),
-            soft_messages: 2048,
-            soft_bytes: 32 * 1024 * 1024,
-            hard_messages: 16 * 1024,
+            soft_messages: 32 * 1024,
+            soft_bytes: 64 * 1024 * 1024,
+            hard_messages: 64 * 1024,
             hard_bytes: 128 * 1024 * 1024,
             qos0_when_full: DropQos0::Oldest,
         }

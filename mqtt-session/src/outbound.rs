@@ -19,6 +19,7 @@ pub(crate) use durable::Restored;
 use crate::output::Output;
 use crate::queue::{Fate, Outgoing, Queue};
 use crate::requests::Request;
+use crate::spent::Spent;
 use crate::{Instant, LostSession, OperationId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -79,6 +80,8 @@ pub(crate) struct Outbound {
     /// Messages in the two lists.
     unsettled: usize,
     queue: Queue,
+    /// What messages held that are over.
+    pub(crate) spent: Spent,
 }
 
 /// What an acknowledgement did.
@@ -142,6 +145,9 @@ impl Outbound {
     /// The slot is free; what it held goes.
     #[inline]
     fn release(&mut self, id: u16) {
+        if self.spent.is_kept() {
+            self.spend_slot(id);
+        }
         let slot = self.slot(id);
         slot.state = State::Free;
         slot.next = 0;
@@ -151,6 +157,16 @@ impl Outbound {
         }
         self.free.last = id;
         self.resting += 1;
+    }
+
+    /// The message of a slot is spent; the caller says what the slot is now.
+    #[inline(never)]
+    fn spend_slot(&mut self, id: u16) {
+        match core::mem::replace(&mut self.slot(id).state, State::Free) {
+            State::Publish(outgoing) => self.spent.add(outgoing.message),
+            State::Released { kept: Some(outgoing), .. } => self.spent.add(outgoing.message),
+            State::Free | State::Released { .. } | State::Abandoned(_) | State::Request(_) => {}
+        }
     }
 
     /// The slot is free; what it held is given back.
@@ -317,6 +333,7 @@ impl Outbound {
         if let Err(error) = fits(outgoing) {
             self.unlink(Self::publishes, id.get());
             if written {
+                self.spend_slot(id.get());
                 self.slot(id.get()).state = State::Abandoned(Fate { reported: true, ..fate });
             } else {
                 self.release(id.get());
@@ -377,14 +394,16 @@ impl Outbound {
             {
                 let fate = outgoing.fate();
                 self.unlink(Self::publishes, id.get());
-                let slot = self.slot(id.get());
                 let mut kept = None;
                 if policy == LostSession::Requeue {
+                    let slot = self.slot(id.get());
                     if let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) {
                         kept = Some(Box::new(outgoing));
                     }
+                } else if self.spent.is_kept() {
+                    self.spend_slot(id.get());
                 }
-                slot.state = State::Released { fate, kept };
+                self.slot(id.get()).state = State::Released { fate, kept };
                 // The server may be answering a PUBLISH of an earlier connection; the flow goes on in this one.
                 self.appeared(id.get(), position);
                 self.append(Self::released, id.get());
@@ -402,6 +421,13 @@ impl Outbound {
                 Acked::Released
             }
             _ => Acked::Unknown,
+        }
+    }
+
+    /// The server has said of a released message that nobody subscribes to it.
+    pub(crate) fn set_unmatched(&mut self, id: PacketIdentifier) {
+        if let Some(Slot { state: State::Released { fate, .. }, .. }) = self.find(id) {
+            fate.unmatched = true;
         }
     }
 
@@ -515,14 +541,17 @@ impl Outbound {
                 self.unlink(list, id.get());
                 match self.take(id.get()) {
                     // Who has given it up does not expect it to be sent later.
-                    State::Publish(outgoing) if outgoing.reported => {}
-                    State::Released { fate, .. } if fate.reported => {}
+                    State::Publish(outgoing) if outgoing.reported => self.spent.add(outgoing.message),
+                    State::Released { fate, kept } if fate.reported => {
+                        kept.into_iter().for_each(|outgoing| self.spent.add(outgoing.message));
+                    }
                     State::Publish(outgoing) => {
                         let policy = if outgoing.message.qos == QoS::AtLeastOnce { qos1 } else { qos2 };
                         if !outgoing.written || policy == LostSession::Requeue {
                             requeue.push(outgoing);
                         } else {
                             in_doubt.push(outgoing.fate());
+                            self.spent.add(outgoing.message);
                         }
                     }
                     State::Released { kept: Some(outgoing), .. } => requeue.push(*outgoing),
@@ -553,6 +582,13 @@ impl Outbound {
         expired
     }
 
+    /// The message is over; only its fate is left to be told.
+    pub(crate) fn spend(&mut self, outgoing: Outgoing) -> Fate {
+        let fate = outgoing.fate();
+        self.spent.add(outgoing.message);
+        fate
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.queue.next_expiry()
     }
@@ -578,7 +614,7 @@ impl Outbound {
             }
         }
         while let Some(outgoing) = self.queue.pop_oldest() {
-            fates.push(outgoing.fate());
+            fates.push(self.spend(outgoing));
         }
         fates
     }

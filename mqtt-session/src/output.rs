@@ -1,11 +1,15 @@
 //! Bytes of the current connection that were not handed out yet.
 
 use crate::aliases::{Aliases, Choice};
+use crate::spent::Spent;
 use crate::storing::Journal;
 use crate::{OperationId, Publish, SendBuffer};
 use alloc::boxed::Box;
 use bytes::BufMut;
-use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PublishRef, Version};
+use martlet_proto::{
+    Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PublishRef,
+    Version,
+};
 
 /// Past this the session makes no more PUBLISHes until the driver has taken what there is: one large write's worth.
 const ENOUGH: usize = 64 * 1024;
@@ -22,6 +26,8 @@ pub(crate) const MAX_HEADERS: usize = 13;
 pub(crate) struct Output {
     buffer: SendBuffer,
     pub(crate) version: Version,
+    /// The server takes acknowledgements with a reason code: the version has them, and they are not too large.
+    pub(crate) takes_reasons: bool,
     /// How many bytes of this connection were handed out.
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
@@ -37,6 +43,7 @@ impl Output {
         Self {
             buffer: SendBuffer::new(),
             version: Version::V5,
+            takes_reasons: true,
             handed_out: 0,
             answers: 0,
             aliases: None,
@@ -45,9 +52,10 @@ impl Output {
     }
 
     /// A new connection; nothing of an old one is left.
-    pub(crate) fn open(&mut self, version: Version) {
-        self.buffer.clear();
+    pub(crate) fn open(&mut self, version: Version, spent: &mut Spent) {
+        spent.clear(&mut self.buffer);
         self.version = version;
+        self.takes_reasons = version.has_properties();
         self.handed_out = 0;
         self.answers = 0;
         self.aliases = None;
@@ -118,7 +126,7 @@ impl Output {
     ) -> Result<(), EncodeError> {
         let mut publish = reference(message, self.version, delivery, expiry);
         if let Some(aliases) = self.aliases.as_mut().filter(|_| !delivery.duplicate()) {
-            publish = match aliases.choose(&message.topic, message.size() + MAX_HEADERS) {
+            publish = match aliases.choose(message, message.size() + MAX_HEADERS) {
                 Choice::Name => publish,
                 Choice::Learn(alias) => publish.with_topic_alias(alias),
                 Choice::Alias(alias) => publish.with_topic_alias_only(alias),
@@ -139,6 +147,20 @@ impl Output {
     }
 
     /// An acknowledgement with a reason code.
+    /// A PUBACK or PUBREC, in its short form where that says it all.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, packet_type: PacketType, ack: PubAck) {
+        let is_plain = ack.reason == PubAckReasonCode::Success && ack.properties.is_none();
+        if is_plain || !self.takes_reasons {
+            return self.short_ack(packet_type, ack.packet_identifier);
+        }
+        let packet = match packet_type {
+            PacketType::PubAck => Packet::PubAck(ack),
+            _ => Packet::PubRec(ack),
+        };
+        self.answer(&packet).expect("an acknowledgement of MQTT 5");
+    }
+
     pub(crate) fn answer(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         let before = self.buffer.len();
         self.packet(packet)?;

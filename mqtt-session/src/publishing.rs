@@ -11,7 +11,8 @@ use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use martlet_proto::{
-    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubRelReasonCode, QoS, Version,
+    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PubRelReasonCode, QoS,
+    Version,
 };
 
 impl Session {
@@ -56,20 +57,13 @@ impl Session {
     /// # Errors
     /// [`PublishError`] when it cannot be accepted; nothing has changed then.
     pub fn publish(&mut self, now: Instant, message: Publish) -> Result<Accepted, PublishError> {
-        if self.ended {
-            return Err(PublishError::Closed);
-        }
         let connected = self.phase == Phase::Connected;
-        let version = self.output.version;
         let has_properties = !message.properties.is_empty();
-        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-            return Err(PublishError::NotInVersion(version));
+        if let Err(error) = self.check(&message, connected, has_properties) {
+            self.outbound.spent.add(message);
+            return Err(error);
         }
-        self.limits.check(&message, if connected { version } else { Version::V5 })?;
         let stored = message.qos != QoS::AtMostOnce && self.is_durable();
-        if let Some(error) = self.store_failure().filter(|_| stored) {
-            return Err(PublishError::Store(error.clone()));
-        }
         let operation = OperationId(self.next_operation);
         let expires_at = if has_properties {
             let seconds = message.properties.as_ref().message_expiry_interval();
@@ -94,18 +88,19 @@ impl Session {
                 Accepted::Pending(operation)
             });
         }
-        if qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
-            return Err(PublishError::NotConnected);
-        }
         match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
-            Enqueued::Refused => return Err(PublishError::QueueFull),
+            Enqueued::Refused(outgoing) => {
+                self.outbound.spend(outgoing);
+                return Err(PublishError::QueueFull);
+            }
             Enqueued::Yes => {}
             Enqueued::Dropped(dropped) => {
                 for outgoing in dropped {
                     if outgoing.operation != operation {
                         self.forget_queued(&outgoing);
                     }
-                    self.report(outgoing.fate(), Err(PublishError::Dropped));
+                    let fate = self.outbound.spend(outgoing);
+                    self.report(fate, Err(PublishError::Dropped));
                 }
             }
         }
@@ -115,6 +110,34 @@ impl Session {
         }
         self.expire_at(expires_at);
         Ok(Accepted::Pending(operation))
+    }
+
+    /// Whether the message can be accepted, if there is room.
+    #[inline]
+    fn check(&self, message: &Publish, connected: bool, has_properties: bool) -> Result<(), PublishError> {
+        if self.ended {
+            return Err(PublishError::Closed);
+        }
+        let version = self.output.version;
+        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
+            return Err(PublishError::NotInVersion(version));
+        }
+        if message.qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
+            return Err(PublishError::NotConnected);
+        }
+        self.limits.check(message, if connected { version } else { Version::V5 })?;
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        match self.store_failure().filter(|_| stored) {
+            Some(error) => Err(PublishError::Store(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what the application gave for a message, its topic and its payload, when the message has come to its end,
+    /// instead of dropping it: [`poll_spent`](Self::poll_spent) gives it out. It is for callers who hold a lock while
+    /// they call the session: dropping a payload may run anybody's code (`Bytes::from_owner`).
+    pub fn keep_spent(&mut self) {
+        self.outbound.spent.keep();
     }
 
     /// Publishes a message of QoS 0, by reference, if it can go into the output at once; `Ok(false)` says that
@@ -150,7 +173,8 @@ impl Session {
             self.counters.left_out_in_3x += 1;
         }
         if outgoing.message.qos == QoS::AtMostOnce {
-            return send_qos0(&outgoing, now, &mut self.output);
+            send_qos0(&outgoing, now, &mut self.output);
+            return self.outbound.spent.add(outgoing.message);
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
@@ -195,26 +219,26 @@ impl Session {
             let Some(outgoing) = self.outbound.pop_queue(window, self.is_durable()) else { break };
             let fate = outgoing.fate();
             let has_properties = !outgoing.message.properties.is_empty();
-            let checked = if outgoing.expires_at.is_some_and(|at| at <= now) {
+            let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
                 Err(PublishError::Expired)
             } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
                 Err(PublishError::NotInVersion(version))
             } else {
                 self.limits.check(&outgoing.message, version)
             };
-            let qos0 = outgoing.message.qos == QoS::AtMostOnce;
-            match checked {
-                Err(error) => {
-                    self.forget_queued(&outgoing);
-                    self.report(fate, Err(error));
-                }
-                Ok(()) if !qos0 && self.is_durable() => self.admit(outgoing),
-                Ok(()) => {
-                    self.send(outgoing, now);
-                    if qos0 {
-                        self.report(fate, Ok(Settled::SUCCESS));
-                    }
-                }
+            if let Err(error) = sendable {
+                self.forget_queued(&outgoing);
+                self.outbound.spent.add(outgoing.message);
+                self.report(fate, Err(error));
+                continue;
+            }
+            if outgoing.message.qos == QoS::AtMostOnce {
+                self.send(outgoing, now);
+                self.report(fate, Ok(Settled::SUCCESS));
+            } else if self.is_durable() {
+                self.admit(outgoing);
+            } else {
+                self.send(outgoing, now);
             }
         }
     }
@@ -239,10 +263,7 @@ impl Session {
                 }
                 0x50 => self.handle_pubrec_success(id),
                 0x62 => self.inbound.handle_pubrel(id, &mut self.output),
-                0x70 => {
-                    let acked = self.outbound.handle_pubcomp(id);
-                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
-                }
+                0x70 => self.handle_pubcomp(id),
                 _ => break,
             }
             at += 4;
@@ -265,6 +286,20 @@ impl Session {
             return self.acknowledged(&acked, || outcome(ack));
         }
         self.handle_pubrec_success(id);
+        if ack.reason == PubAckReasonCode::NoMatchingSubscribers {
+            self.outbound.set_unmatched(id);
+        }
+    }
+
+    /// PUBCOMP: what PUBREC said of subscribers stands.
+    #[inline]
+    pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) {
+        let acked = self.outbound.handle_pubcomp(id);
+        let reason = match acked {
+            Acked::Settled(Fate { unmatched: true, .. }) => PubAckReasonCode::NoMatchingSubscribers,
+            _ => PubAckReasonCode::Success,
+        };
+        self.acknowledged(&acked, || Ok(Settled { reason, details: None }));
     }
 
     #[inline]
@@ -272,13 +307,13 @@ impl Session {
         match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
             Acked::Released => {
                 self.store_release(id);
-                self.output.answer_when_stored(Answer::PubRel(id));
+                self.output.answer_when_stored(Answer::Release(id));
             }
-            Acked::ReleasedAgain => self.output.answer_when_stored(Answer::PubRel(id)),
+            Acked::ReleasedAgain => self.output.answer_when_stored(Answer::Release(id)),
             _ => {
                 // Nobody waits here, but the server does.
                 self.counters.unexpected_acknowledgements += 1;
-                if self.output.version.has_properties() {
+                if self.output.takes_reasons {
                     let answer = Ack::new(id, PubRelReasonCode::PacketIdentifierNotFound);
                     self.output.answer(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
                 } else {

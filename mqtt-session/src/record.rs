@@ -17,7 +17,7 @@
 //!
 //! | body | bytes |
 //! |---|---|
-//! | identity | flags (1; bit 0: the server has accepted a connection), protocol level spoken last (1; 0: none), session expiry interval (4), incarnation (8), next operation (8), client identifier (the rest) |
+//! | identity | flags (1; bit 0: a server has accepted a connection, bit 1: the last CONNECT was not answered), protocol level spoken last (1; 0: none), session expiry interval (4), incarnation (8), next operation (8), client identifier (the rest) |
 //! | message | flags (1; bits 0–1 QoS, 2 retain, 3 expires after, 4 expires at), expiry in milliseconds (8; after the record was made, or since the Unix epoch; else 0), length of the topic (2), topic, length of the properties (4), properties as in MQTT 5 without their length, payload (the rest) |
 //! | flow | incarnation (8), packet identifier (2), phase (1; 1 published, 2 released, 3 abandoned), flags (1; bit 0: its end was told), place among the released (8) |
 //! | received | incarnation (8) |
@@ -143,6 +143,8 @@ pub enum BadRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) established: bool,
+    /// The last CONNECT was not answered.
+    pub(crate) connecting: bool,
     pub(crate) version: Option<Version>,
     pub(crate) session_expiry_interval: u32,
     pub(crate) incarnation: u64,
@@ -222,7 +224,7 @@ impl Identity {
     pub(crate) fn encode(&self) -> Bytes {
         let name = self.client_identifier.as_bytes();
         seal(RecordKey::IDENTITY, 22 + name.len(), |out| {
-            out.put_u8(u8::from(self.established));
+            out.put_u8(u8::from(self.established) | u8::from(self.connecting) << 1);
             out.put_u8(self.version.map_or(0, Version::level));
             out.put_u32(self.session_expiry_interval);
             out.put_u64(self.incarnation);
@@ -380,7 +382,7 @@ impl Body {
 
     fn identity(&mut self) -> Result<Identity, BadRecord> {
         let flags = self.u8()?;
-        if flags > 1 {
+        if flags > 3 {
             return Err(BadRecord::Contents("flags"));
         }
         let level = self.u8()?;
@@ -392,9 +394,10 @@ impl Body {
         let (incarnation, next_operation) = (self.count()?, self.count()?);
         let client_identifier =
             Utf8String::from_bytes(self.rest()).map_err(|_| BadRecord::Contents("client identifier"))?;
-        let established = flags == 1;
+        let (established, connecting) = (flags & 1 != 0, flags & 2 != 0);
         Ok(Identity {
             established,
+            connecting,
             version,
             session_expiry_interval,
             incarnation,
@@ -420,7 +423,7 @@ impl Body {
         let properties =
             PublishProperties::from_bytes(&self.take(len)?).map_err(|_| BadRecord::Contents("properties"))?;
         let (payload, retain) = (self.rest(), flags & RETAIN != 0);
-        let message = Publish { topic, payload, qos, retain, properties, key: None };
+        let message = Publish { topic, payload, qos, retain, properties, key: None, topic_alias: None };
         Ok(StoredMessage { message, expiry })
     }
 

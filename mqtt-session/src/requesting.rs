@@ -215,7 +215,7 @@ impl Session {
                 restored.push((subscription.filter.clone(), reason));
             }
             let identifier = packet.subscription_identifier;
-            self.requests.register(subscription, identifier, request.order, reason);
+            self.requests.register(subscription, identifier, request.order, reason, restore);
         }
         if restore {
             self.events.push_back(Event::Resubscribed(restored));

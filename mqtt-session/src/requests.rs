@@ -169,17 +169,21 @@ struct Registered {
 }
 
 impl Requests {
-    /// The server has granted or refused a subscription.
+    /// The server has granted or refused a subscription. A refusal leaves an earlier subscription of the filter as it
+    /// was; one that should have been restored is over.
     pub(crate) fn register(
         &mut self,
         subscription: Subscription,
         identifier: Option<SubscriptionIdentifier>,
         order: u64,
         reason: SubAckReasonCode,
+        restore: bool,
     ) {
         self.changes(&subscription.filter);
         if reason.is_error() {
-            self.registry.remove(&subscription.filter);
+            if restore {
+                self.registry.remove(&subscription.filter);
+            }
         } else {
             let filter = subscription.filter.clone();
             self.registry.insert(filter, Registered { subscription, identifier, order });

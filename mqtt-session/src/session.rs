@@ -2,7 +2,7 @@
 
 use crate::aliases::Aliases;
 use crate::authenticating::Authentication;
-use crate::event::{Connected, Counters, Settled};
+use crate::event::{Connected, Counters};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
@@ -15,7 +15,8 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use bytes::BytesMut;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
@@ -166,6 +167,12 @@ impl Session {
         assigned.unwrap_or(&self.config.client_identifier)
     }
 
+    /// Whether [`poll_spent`](Self::poll_spent) has anything to give.
+    #[inline]
+    pub fn has_spent(&self) -> bool {
+        !self.outbound.spent.is_empty()
+    }
+
     /// Whether there are bytes to hand out.
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
@@ -231,11 +238,12 @@ impl Session {
             self.handle_close(now, ConnectionError::ClosedByPeer);
         }
         let version = connect.version;
-        self.output.open(version);
+        self.output.open(version, &mut self.outbound.spent);
         self.inbound.open(&self.config.inbound);
         self.limits = Limits::unknown();
         self.ended &= self.is_draining();
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
+        self.store_identity(None);
         self.take_error();
         self.unread = 0;
         self.last_sent = now;
@@ -356,10 +364,7 @@ impl Session {
             Packet::PubAck(ack) => self.handle_puback(ack),
             Packet::PubRec(ack) => self.handle_pubrec(ack),
             Packet::PubRel(ack) => self.inbound.handle_pubrel(ack.packet_identifier, &mut self.output),
-            Packet::PubComp(ack) => {
-                let acked = self.outbound.handle_pubcomp(ack.packet_identifier);
-                self.acknowledged(&acked, || Ok(Settled::SUCCESS));
-            }
+            Packet::PubComp(ack) => self.handle_pubcomp(ack.packet_identifier),
             Packet::SubAck(packet) => return self.handle_suback(*packet),
             Packet::UnsubAck(packet) => return self.handle_unsuback(*packet),
             Packet::PingResp => {
@@ -416,11 +421,9 @@ impl Session {
         let version = self.output.version;
         // 3.1 cannot say; what it should have, it has.
         let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
-        if self.config.topic_aliases_out {
-            let limits = &self.limits;
-            self.output.aliases =
-                Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
-        }
+        // An acknowledgement with a reason code has five bytes; without one it has four [MQTT-3.2.2-15].
+        self.output.takes_reasons &= self.limits.maximum_packet_size > 4;
+        self.output.aliases = Aliases::new(self.config.topic_aliases_out, &self.limits).map(Box::new);
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
             self.rare.get_or_insert_default().assigned = Some(assigned.clone());
         }
@@ -429,6 +432,8 @@ impl Session {
         self.arm_keep_alive();
         let again = self.established;
         self.established = true;
+        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
+        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         if session_present {
             self.store_identity(Some(version));
             self.outbound.resume();
@@ -443,8 +448,6 @@ impl Session {
             // Messages with an expiry may be back in the queue.
             self.expire_at(self.outbound.next_expiry());
         }
-        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
-        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         let limits = self.limits.clone();
         let connected = Connected { version, session_present, limits, connack };
         self.events.push_back(Event::Connected(Box::new(connected)));
@@ -511,13 +514,15 @@ impl Session {
                 Timer::Expiry => {
                     for outgoing in self.outbound.take_expired(now) {
                         self.forget_queued(&outgoing);
-                        self.report(outgoing.fate(), Err(PublishError::Expired));
+                        let fate = self.outbound.spend(outgoing);
+                        self.report(fate, Err(PublishError::Expired));
                     }
                     // At most once a second: looking costs as much as the queue is long.
                     let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
                     self.timers.set(Timer::Expiry, next);
                 }
                 Timer::Drain => self.leave(),
+                Timer::Acknowledgements => self.report_held_acknowledgements(now),
             }
         }
         // What ran out just now may have been due again already, as with a keep alive in a long pause.
@@ -542,7 +547,7 @@ impl Session {
         self.ping_queued = false;
         self.unread = 0;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
-        self.output.open(self.output.version);
+        self.output.open(self.output.version, &mut self.outbound.spent);
         self.limits = Limits::unknown();
         self.inbound.handle_close();
         for operation in self.requests.handle_close(unanswered, now + self.config.offline_timeout) {
@@ -565,6 +570,9 @@ impl Session {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut SendBuffer) -> usize {
         if self.outbound.has_backlog() {
             self.pump(now);
+        }
+        if self.inbound.take_overtaken() {
+            self.watch_acknowledgements(now);
         }
         self.finish_drain();
         let n = self.output.hand_out(out);
@@ -595,6 +603,13 @@ impl Session {
             let dropped = core::mem::take(&mut self.inbound_dropped);
             (dropped > 0).then_some(Event::InboundDropped(dropped.into()))
         })
+    }
+
+    /// Moves what [`keep_spent`](Self::keep_spent) has kept to the end of `spent`, for the caller to drop where it holds
+    /// no lock. An empty list is exchanged, so that its memory is used again.
+    #[inline]
+    pub fn poll_spent(&mut self, spent: &mut Vec<Bytes>) {
+        self.outbound.spent.take(spent);
     }
 
     /// The connection is to be closed, and why; told once. Write what [`poll_transmit`](Self::poll_transmit) still

@@ -31,7 +31,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 use martlet_proto::{
-    Ack, Packet, PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, QoS, TopicFilter, Version,
+    Ack, Packet, PacketIdentifier, PacketType, PubRec, PubRelReasonCode, QoS, TopicFilter, Version,
 };
 
 /// Operations are numbered in blocks of so many: the identity record is not written for each message.
@@ -139,7 +139,7 @@ pub(crate) struct Journal {
     pub(super) next_subscription: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Waiting {
     Message(OperationId),
     Flow(OperationId),
@@ -147,11 +147,14 @@ enum Waiting {
 }
 
 /// An answer to the server that may have to wait for the store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Answer {
-    PubRec(PacketIdentifier, PubAckReasonCode),
-    PubRel(PacketIdentifier),
-    PubComp(PacketIdentifier, PubRelReasonCode),
+    /// PUBREC.
+    Received(PubRec),
+    /// PUBREL.
+    Release(PacketIdentifier),
+    /// PUBCOMP.
+    Complete(PacketIdentifier, PubRelReasonCode),
 }
 
 impl Journal {
@@ -246,17 +249,14 @@ impl Output {
 
     #[inline]
     fn write_answer(&mut self, answer: Answer) {
-        let has_reasons = self.version.has_properties();
+        let has_reasons = self.takes_reasons;
         let packet = match answer {
-            Answer::PubRel(id) => return self.short_ack(PacketType::PubRel, id),
-            Answer::PubRec(id, reason) if reason == PubAckReasonCode::Success || !has_reasons => {
-                return self.short_ack(PacketType::PubRec, id);
-            }
-            Answer::PubComp(id, reason) if reason == PubRelReasonCode::Success || !has_reasons => {
+            Answer::Release(id) => return self.short_ack(PacketType::PubRel, id),
+            Answer::Received(ack) => return self.acknowledge(PacketType::PubRec, ack),
+            Answer::Complete(id, reason) if reason == PubRelReasonCode::Success || !has_reasons => {
                 return self.short_ack(PacketType::PubComp, id);
             }
-            Answer::PubRec(id, reason) => Packet::PubRec(Ack::new(id, reason)),
-            Answer::PubComp(id, reason) => Packet::PubComp(Ack::new(id, reason)),
+            Answer::Complete(id, reason) => Packet::PubComp(Ack::new(id, reason)),
         };
         self.answer(&packet).expect("an acknowledgement with a reason code");
     }
@@ -276,8 +276,10 @@ impl Session {
             self.events.push_back(Event::StoreRecovered);
         }
         while let Some(journal) = &mut self.output.journal {
-            let Some(&(_, waiting)) = journal.waiting.front().filter(|(at, _)| *at <= stored) else { break };
-            journal.waiting.pop_front();
+            if journal.waiting.front().is_none_or(|(at, _)| *at > stored) {
+                break;
+            }
+            let Some((_, waiting)) = journal.waiting.pop_front() else { break };
             match waiting {
                 Waiting::Message(_) => {}
                 Waiting::Flow(operation) => journal.published = operation,
@@ -291,12 +293,12 @@ impl Session {
     /// tell with [`handle_stored`](Self::handle_stored) when it has worked. Until then no message above QoS 0 is
     /// accepted, [`Durable::when_store_fails`](crate::Durable::when_store_fails) says what becomes of those that are
     /// not stored, and what waits for the store waits on. [`Event::StoreFailed`] tells it.
-    pub fn handle_store_failed(&mut self, from: StoreSeq, error: StoreError) {
+    pub fn handle_store_failed(&mut self, from: StoreSeq, error: &StoreError) {
         let hold = self.when_store_fails() == WhenStoreFails::Hold;
         let Some(journal) = &mut self.output.journal else { return };
         let from = from.0.max(journal.stored + 1);
         let known = journal.failure.replace((from, error.clone()));
-        if known.is_none_or(|(_, known)| known != error) {
+        if known.is_none_or(|(_, known)| known != *error) {
             self.events.push_back(Event::StoreFailed(error.clone()));
         }
         if hold {
@@ -305,8 +307,8 @@ impl Session {
         let unstored: Vec<_> = journal
             .waiting
             .iter()
-            .filter_map(|&(_, waiting)| match waiting {
-                Waiting::Message(operation) => Some(operation),
+            .filter_map(|(_, waiting)| match waiting {
+                Waiting::Message(operation) => Some(*operation),
                 Waiting::Flow(_) | Waiting::Answer(_) => None,
             })
             .collect();
@@ -340,6 +342,12 @@ impl Session {
 
     // ---- getters
 
+    /// Whether what must outlive the process is stored.
+    #[inline]
+    pub fn is_durable(&self) -> bool {
+        self.output.journal.is_some()
+    }
+
     /// Messages of QoS 1 and 2 that have not come to their end: after [`restore`](Self::restore) those of earlier
     /// processes, which [`Event::Published`] will tell of.
     pub fn unsettled(&self) -> impl Iterator<Item = OperationId> + '_ {
@@ -348,17 +356,8 @@ impl Session {
 
     // ---- the session's changes
 
-    #[inline]
-    pub(crate) fn is_durable(&self) -> bool {
-        self.output.journal.is_some()
-    }
-
-    fn durable_config(config: &Config) -> Option<&crate::Durable> {
-        config.durable.as_deref()
-    }
-
     fn when_store_fails(&self) -> WhenStoreFails {
-        Self::durable_config(&self.config).map_or(WhenStoreFails::Fail, |durable| durable.when_store_fails)
+        self.config.durable.as_ref().map_or(WhenStoreFails::Fail, |durable| durable.when_store_fails)
     }
 
     /// Why no message above QoS 0 can be accepted.
@@ -380,10 +379,17 @@ impl Session {
 
     /// Stores who the session is, if that has changed.
     pub(crate) fn store_identity(&mut self, version: Option<Version>) {
-        let Some(journal) = &self.output.journal else { return };
-        let last = journal.identity.as_ref();
-        let identity = Identity {
+        if let Some(identity) = self.identity_record(version) {
+            self.put_identity(identity);
+        }
+    }
+
+    /// Who the session is; with a version, now that a server has accepted the connection.
+    fn identity_record(&self, version: Option<Version>) -> Option<Identity> {
+        let last = self.output.journal.as_ref()?.identity.as_ref();
+        Some(Identity {
             established: self.established,
+            connecting: self.unanswered_connects > 0,
             version: version.or(last.and_then(|last| last.version)),
             session_expiry_interval: match version {
                 Some(_) => self.limits.session_expiry_interval,
@@ -393,8 +399,7 @@ impl Session {
             next_operation: last
                 .map_or(self.next_operation + RESERVED_OPERATIONS, |last| last.next_operation),
             client_identifier: self.client_identifier().clone(),
-        };
-        self.put_identity(identity);
+        })
     }
 
     fn put_identity(&mut self, identity: Identity) {
@@ -407,7 +412,7 @@ impl Session {
 
     /// A message was accepted and stands at the end of the queue.
     pub(crate) fn store_message(&mut self, operation: OperationId, now: Instant) {
-        let epoch = Self::durable_config(&self.config).and_then(|durable| durable.epoch);
+        let epoch = self.config.durable.as_ref().and_then(|durable| durable.epoch);
         let Some(journal) = &mut self.output.journal else { return };
         let Some(outgoing) = self.outbound.queue().qos12.back().filter(|it| it.operation == operation) else {
             return;
@@ -488,12 +493,10 @@ impl Session {
     /// The server has lost the session. One record makes those of all flows and received identifiers stale, so that a
     /// crash finds them all so or none; then they are deleted. Gives back whose flows they were.
     pub(crate) fn begin_incarnation(&mut self, version: Version) -> Vec<OperationId> {
-        self.store_identity(Some(version));
-        let Some(journal) = &mut self.output.journal else { return Vec::new() };
-        let Some(mut identity) = journal.identity.clone() else { return Vec::new() };
+        let Some(mut identity) = self.identity_record(Some(version)) else { return Vec::new() };
         identity.incarnation += 1;
-        journal.put(RecordKey::IDENTITY, identity.encode());
-        journal.identity = Some(identity);
+        self.put_identity(identity);
+        let Some(journal) = &mut self.output.journal else { return Vec::new() };
         journal.published = OperationId(0);
         journal.waiting.retain(|(_, waiting)| matches!(waiting, Waiting::Message(_)));
         for id in self.inbound.recorded() {

@@ -20,10 +20,12 @@ pub(crate) enum Timer {
     Expiry,
     /// … stop waiting for acknowledgements and disconnect.
     Drain,
+    /// … look whether a message still holds back the acknowledgements of later ones.
+    Acknowledgements,
 }
 
 impl Timer {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Handshake,
         Self::KeepAlive,
@@ -32,6 +34,7 @@ impl Timer {
         Self::PublishTimeout,
         Self::Expiry,
         Self::Drain,
+        Self::Acknowledgements,
     ];
 }
 

@@ -9,8 +9,8 @@ use martlet_proto::{
     PubRelReasonCode, PublishRef, QoS, TopicName, Utf8String, Version,
 };
 use martlet_session::{
-    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Publish, RecordKey, SendBuffer,
-    Session, StoreOp, StoreSeq,
+    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId, Publish, RecordKey,
+    SendBuffer, Session, StoreOp, StoreSeq,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -86,7 +86,9 @@ impl Server {
             Packet::Connect(_) => {
                 self.connected = true;
                 let present = std::mem::replace(&mut self.exists, true);
-                answers.push_back(ConnAck::new(present, ConnectReasonCode::Success).into());
+                answers.push_back(
+                    ConnAck { session_present: present, ..ConnAck::new(ConnectReasonCode::Success) }.into(),
+                );
                 for &(id, number, qos, recorded) in &self.outgoing {
                     answers.push_back(if recorded { pubrel(id) } else { publish(id, number, qos, true) });
                 }
@@ -285,7 +287,7 @@ impl World {
                 StoreOp::Put { key, .. } => key.operation().filter(|_| key.to_bytes()[0] == 2),
                 StoreOp::Delete { .. } => None,
             })
-            .map(|operation| operation.get())
+            .map(OperationId::get)
             .collect();
         for operation in waiting {
             let (number, _) = self.accepted.remove(&operation).unwrap();
@@ -297,7 +299,7 @@ impl World {
         for operation in self.session.unsettled() {
             assert!(self.accepted.contains_key(&operation.get()), "{operation:?} was never accepted");
         }
-        let unsettled: BTreeSet<u64> = self.session.unsettled().map(|it| it.get()).collect();
+        let unsettled: BTreeSet<u64> = self.session.unsettled().map(OperationId::get).collect();
         for operation in self.accepted.keys().filter(|operation| !self.ended.contains(operation)) {
             assert!(unsettled.contains(operation), "operation {operation} was stored, and is lost");
         }

@@ -56,6 +56,24 @@ fn subscribe_and_unsubscribe_are_answered() {
     }
 }
 
+/// The second subscribe of a filter is refused: the first used to be forgotten with it, and was not made again when the
+/// server lost the session.
+#[test]
+fn a_refused_second_subscribe_leaves_the_first() {
+    let mut peer = Peer::connected(Version::V5, named());
+    peer.subscribe("a", 1);
+    peer.send(suback(1, &[Code::GrantedQos1]));
+    peer.subscribe("a", 2);
+    peer.send(suback(2, &[Code::QuotaExceeded]));
+    peer.cut();
+    peer.reconnect(Version::V5, false);
+    let said = peer.said();
+    assert_eq!(said.last().unwrap(), "SUBSCRIBE #3 a:1");
+    // When restoring is refused, it is over.
+    peer.send(suback(3, &[Code::QuotaExceeded]));
+    assert_eq!(peer.session.subscriptions().count(), 0);
+}
+
 #[test]
 fn a_refused_filter_is_told_and_not_restored() {
     let mut peer = Peer::connected(Version::V3_1_1, config());

@@ -14,7 +14,7 @@ use crate::proxy::{Conversation, ProxyTunnel};
 use crate::request::WebSocketRequest;
 use crate::tls::{Tls, TlsClient};
 use crate::web_socket::{self, WebSocket};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
 
 /// The most that [`Transport::write`] takes before [`Transport::poll_wire`] is called, in bytes of the wire.
@@ -114,11 +114,15 @@ impl Transport {
     /// in `wire`, and what a message of WebSocket was waiting for.
     ///
     /// # Errors
-    /// A stage failed, or the server closed it. What came before is in `plain`, and counts.
+    /// A stage failed, or the server closed it before we did. What came before is in `plain`, and counts.
     pub fn handle_wire(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
         let result = match &self.failed {
             Some(error) => Err(error.clone()),
-            None => self.open(wire, plain),
+            None => match self.open(wire, plain) {
+                // It is the answer to ours.
+                Err(error) if self.closing && error.kind() == ErrorKind::Closed => Ok(()),
+                other => other,
+            },
         };
         wire.clear();
         self.between.clear();
@@ -169,7 +173,7 @@ impl Transport {
         match (&mut self.tls, &mut self.web_socket) {
             (_, Some(web_socket)) => web_socket.seal(plain, length),
             (Some(tls), None) => tls.seal(plain, length),
-            (None, None) => self.output.extend_from_slice(&plain.copy_to_bytes(length)),
+            (None, None) => self.output.put(plain.take(length)),
         }
         Ok(length)
     }

@@ -37,8 +37,6 @@ pub(crate) struct WebSocket {
     state: State,
     output: BytesMut,
     max_message: usize,
-    /// We have said that we send nothing more.
-    closing: bool,
     /// The close frame of the server is here, or the connection has failed: what follows is not looked at.
     ended: bool,
 }
@@ -52,6 +50,8 @@ enum State {
 struct Wire<'a> {
     input: &'a mut BytesMut,
     output: &'a mut BytesMut,
+    /// Where there is as much already, nothing more is taken.
+    max_output: usize,
 }
 
 impl WebSocket {
@@ -72,7 +72,6 @@ impl WebSocket {
             state: State::Handshake { head: Head::default(), key, path },
             output: BytesMut::from(output.as_bytes()),
             max_message,
-            closing: false,
             ended: false,
         })
     }
@@ -105,7 +104,7 @@ impl WebSocket {
         if self.ended {
             return Ok(());
         }
-        let mut wire = Wire { input, output: &mut self.output };
+        let mut wire = Wire { input, output: &mut self.output, max_output: MAX_OUTPUT };
         let (error, code) = loop {
             match context.read(&mut wire) {
                 Ok(Message::Binary(data)) => plain.extend_from_slice(&data),
@@ -124,13 +123,12 @@ impl WebSocket {
             }
         };
         self.ended = true;
-        // Where there is no room, the reply waits in there: `poll` gets it out.
-        let _ = match code {
-            None => context.flush(&mut wire),
-            Some(code) => context.close(&mut wire, Some(CloseFrame { code, reason: "".into() })),
-        };
-        // It is the answer to ours.
-        if self.closing && code.is_none() { Ok(()) } else { Err(error) }
+        match code {
+            // The reply to it is in there.
+            None => drop(context.flush(&mut wire)),
+            Some(code) => say_close(context, &mut self.output, code),
+        }
+        Err(error)
     }
 
     /// The connection has ended under it.
@@ -165,30 +163,27 @@ impl WebSocket {
         header.format(length as u64, &mut (&mut self.output).writer()).expect("memory takes it all");
         let payload = self.output.len();
         self.output.put(plain.take(length));
-        for word in self.output[payload..].chunks_mut(4) {
-            for (byte, mask) in word.iter_mut().zip(mask) {
-                *byte ^= mask;
-            }
-        }
+        apply_mask(&mut self.output[payload..], mask);
     }
 
     /// Says that nothing more will be sent.
     pub(crate) fn close(&mut self) {
-        self.closing = true;
         if let State::Open(context) = &mut self.state {
-            let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            let mut wire = Wire { input: &mut BytesMut::new(), output: &mut self.output };
-            // What does not fit waits inside, for `poll`.
-            let _ = context.close(&mut wire, Some(frame));
+            say_close(context, &mut self.output, CloseCode::Normal);
         }
     }
 
     /// What is to be sent is moved to `wire`.
     pub(crate) fn poll(&mut self, wire: &mut BytesMut) {
         move_bytes(&mut self.output, wire);
-        if let State::Open(context) = &mut self.state {
-            // Answers that found no room.
-            let _ = context.flush(&mut Wire { input: &mut BytesMut::new(), output: &mut self.output });
+        let State::Open(context) = &mut self.state else { return };
+        // Answers that found no room: those that it holds, and then the last one.
+        loop {
+            let input = &mut BytesMut::new();
+            let _ = context.flush(&mut Wire { input, output: &mut self.output, max_output: MAX_OUTPUT });
+            if self.output.is_empty() {
+                return;
+            }
             move_bytes(&mut self.output, wire);
         }
     }
@@ -219,7 +214,7 @@ impl io::Read for Wire<'_> {
 impl io::Write for Wire<'_> {
     /// All of it or nothing, so that frames of ours can come between those of tungstenite.
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        if self.output.len() >= MAX_OUTPUT {
+        if self.output.len() >= self.max_output {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.output.extend_from_slice(frame);
@@ -229,6 +224,25 @@ impl io::Write for Wire<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// RFC 6455, section 5.3; 16 bytes at once, which a processor does in one step.
+fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    let wide: [u8; 16] = std::array::from_fn(|at| mask[at % 4]);
+    let mut blocks = payload.chunks_exact_mut(wide.len());
+    for block in &mut blocks {
+        block.iter_mut().zip(&wide).for_each(|(byte, mask)| *byte ^= mask);
+    }
+    blocks.into_remainder().iter_mut().zip(&wide).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+/// Says that nothing more will be sent, after the answers that still wait, and whether or not there is room: it happens
+/// once.
+fn say_close(context: &mut WebSocketContext, output: &mut BytesMut, code: CloseCode) {
+    let mut wire = Wire { input: &mut BytesMut::new(), output, max_output: usize::MAX };
+    // Neither can fail: memory takes it all.
+    let _ = context.flush(&mut wire);
+    let _ = context.close(&mut wire, Some(CloseFrame { code, reason: "".into() }));
 }
 
 /// Whether the request can be sent. Nothing in it may begin a line of its own.

@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod conformance;
 pub mod fuzz;
+pub mod fuzz_transport;
 pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]
@@ -16,3 +17,4 @@ pub mod server;
 pub mod settings;
 pub mod sim;
 pub mod small_world;
+pub mod storm;

@@ -4,7 +4,7 @@ use crate::scripted::{builder, client, connected, settle, soon};
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
     ConnectionError, ConnectionState, Packet, PublishError, QoS, RequestError, StateChanges, SubscribeError,
-    Unsettled,
+    Unsettled, UnsubscribeError,
 };
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -62,7 +62,7 @@ async fn what_the_server_allows_is_told() {
     let (client, _, mut network) = client(builder());
     let mut server = network.dial().await.open();
     server.connect().await;
-    let mut connack = ConnAck::new(false, ConnectReasonCode::Success);
+    let mut connack = ConnAck::new(ConnectReasonCode::Success);
     connack.properties.receive_maximum = NonZeroU16::new(7);
     server.send(connack).await;
     let connected = soon(client.connected()).await.unwrap();
@@ -91,10 +91,10 @@ async fn requests_wait_for_a_connection_for_so_long() {
     let other_dial = other_network.dial().await;
     let (subscribed, unsubscribed) =
         tokio::join!(soon(async { hasty.subscribe("a").await.map(|_| ()) }), async {
-            soon(hasty.unsubscribe(&"b".try_into().unwrap())).await
+            soon(hasty.unsubscribe("b")).await
         });
     assert_eq!(subscribed, Err(SubscribeError::Request(RequestError::NotConnected)));
-    assert_eq!(unsubscribed, Err(RequestError::NotConnected));
+    assert_eq!(unsubscribed, Err(UnsubscribeError::Request(RequestError::NotConnected)));
     assert_eq!(start.elapsed().as_secs(), 3);
     assert_eq!(soon(client.ping()).await, Err(RequestError::NotConnected));
     drop((dial, other_dial));

@@ -1,7 +1,7 @@
 //! What a durable session does with the table: packet identifiers are taken before anything is sent, and come back
 //! after a restart.
 
-use super::{List, Outbound, Slot, State};
+use super::{Outbound, Slot, State};
 use crate::OperationId;
 use crate::queue::{Fate, Outgoing};
 use alloc::boxed::Box;
@@ -41,7 +41,7 @@ impl Outbound {
     /// Takes back a message that was never sent.
     pub(crate) fn withdraw(&mut self, operation: OperationId) -> Option<Fate> {
         if let Some(outgoing) = self.queue.remove(operation) {
-            return Some(outgoing.fate());
+            return Some(self.spend(outgoing));
         }
         let mut id = self.publishes.last;
         while id != 0 {
@@ -110,7 +110,7 @@ impl Outbound {
         kept.sort_by_key(|fate| fate.operation);
         let mut lost = Vec::new();
         while let Some(outgoing) = self.queue.pop_line(martlet_proto::QoS::AtMostOnce) {
-            lost.push(outgoing.fate());
+            lost.push(self.spend(outgoing));
         }
         (kept, lost)
     }
@@ -131,16 +131,16 @@ impl Outbound {
         }));
         for (id, restored) in flows {
             let id = id.get();
-            let (state, list): (_, Option<fn(&mut Self) -> &mut List>) = match restored {
-                Restored::Published(outgoing) => (State::Publish(outgoing), Some(Self::publishes)),
-                Restored::Released { fate, kept } => {
-                    (State::Released { fate, kept: kept.map(Box::new) }, Some(Self::released))
+            match restored {
+                Restored::Published(outgoing) => {
+                    outbound.slot(id).state = State::Publish(outgoing);
+                    outbound.append(Self::publishes, id);
                 }
-                Restored::Abandoned(fate) => (State::Abandoned(fate), None),
-            };
-            outbound.slot(id).state = state;
-            if let Some(list) = list {
-                outbound.append(list, id);
+                Restored::Released { fate, kept } => {
+                    outbound.slot(id).state = State::Released { fate, kept: kept.map(Box::new) };
+                    outbound.append(Self::released, id);
+                }
+                Restored::Abandoned(fate) => outbound.slot(id).state = State::Abandoned(fate),
             }
         }
         for id in 1..=most {

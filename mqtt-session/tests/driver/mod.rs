@@ -70,6 +70,19 @@ pub fn named() -> Config {
     Config { client_identifier: words("me"), ..Config::default() }
 }
 
+/// A session that is stored.
+pub fn durable() -> Config {
+    Config { clean_start: false, durable: Some(Box::default()), ..named() }
+}
+
+/// Connected, and everything stored, said and told until then forgotten.
+pub fn connected(version: Version, config: Config) -> Peer {
+    let mut peer = Peer::connected(version, config);
+    peer.store_all();
+    peer.forget();
+    peer
+}
+
 /// The defaults, with this many in flight.
 pub fn window(n: u16) -> Config {
     let n = NonZeroU16::new(n).unwrap();
@@ -95,7 +108,7 @@ pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> Publish
 }
 
 pub fn connack(session_present: bool) -> ConnAck {
-    ConnAck::new(session_present, ConnectReasonCode::Success)
+    ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }
 }
 
 pub fn puback(n: u16) -> Packet {

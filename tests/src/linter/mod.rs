@@ -18,7 +18,7 @@
 //! ```
 
 mod connection;
-mod decode;
+pub(crate) mod decode;
 mod relay;
 mod rules;
 mod session;
@@ -385,6 +385,12 @@ impl Linter {
     // ---- what the server sends
 
     fn take_in(&mut self, now: Duration, packet: Packet) {
+        let may_be_first =
+            matches!(packet, Packet::ConnAck(_) | Packet::Auth { .. } | Packet::Disconnect { .. });
+        if self.connection.limits.is_none() && !may_be_first {
+            // The client closes, and what came means nothing.
+            return;
+        }
         match packet {
             Packet::ConnAck(connack) => self.connected(now, connack),
             Packet::Publish(publish) => {

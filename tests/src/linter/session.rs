@@ -155,9 +155,9 @@ impl Session {
         }
     }
 
-    /// PUBCOMP.
+    /// PUBCOMP. A server that sends it too soon ends the exchange all the same: the PUBREL is on its way.
     pub(crate) fn completed(&mut self, id: u16) {
-        if self.is_released(id) {
+        if self.exchanges.get(&id).is_some_and(|exchange| exchange.stage != Stage::Asked) {
             self.end(id);
         }
     }

@@ -31,5 +31,5 @@ pub use random::Random;
 pub use report::{Counts, Failure};
 pub use saboteur::Sabotage;
 pub(crate) use saboteur::{Saboteur, Told};
-pub(crate) use wire::Frames;
+pub(crate) use wire::{Frames, frame_len};
 pub use world::World;
