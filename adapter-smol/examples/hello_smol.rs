@@ -2,25 +2,31 @@
 //!
 //! ```text
 //! cargo run --example hello_smol                            # against the embedded broker
-//! cargo run --example hello_smol -- mqtt://127.0.0.1:1883   # against yours
+//! cargo run --example hello_smol -- mqtt://127.0.0.1:1883   # against yours; mqtts, ws, wss and mqtt+unix work too
 //! ```
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use martlet_smol::QoS;
+use martlet_smol::{Endpoint, QoS};
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::mpsc;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let uri = match std::env::args().nth(1) {
-        Some(uri) => uri,
-        None => embedded_broker()?,
-    };
-    smol::block_on(hello(&uri))
+fn main() -> ExitCode {
+    let uri = std::env::args().nth(1).map_or_else(|| Ok(embedded_broker()?), Ok);
+    match uri.and_then(|uri| smol::block_on(hello(&uri))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // An error says all that led to it.
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn hello(uri: &str) -> Result<(), Box<dyn Error>> {
     let client = martlet_smol::connect(uri).await?;
-    println!("connected to {uri}");
+    // Not the argument, which may hold a password.
+    println!("connected to {}", uri.parse::<Endpoint>()?);
     let mut messages = client.subscribe("martlet/hello").qos(QoS::AtLeastOnce).await?;
     let settled = client.publish("martlet/hello", "hello from smol").qos(QoS::AtLeastOnce).await?;
     println!("published: {}", settled.reason);

@@ -2,6 +2,7 @@
 
 use crate::authenticator::Authenticator;
 use crate::client::Client;
+use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
@@ -12,11 +13,13 @@ use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
 use crate::stage::StackConfig;
-use martlet_proto::{BinaryData, Utf8String, Version, Will};
+use crate::store::{DurableBuilder, Store};
+use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
 #[cfg(feature = "tls")]
 use martlet_transport::{TlsConfig, Trust};
+use std::convert::Infallible;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -26,7 +29,9 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     endpoints: Vec<Endpoint>,
-    config: Config,
+    pub(crate) config: Config,
+    /// Clean start was set.
+    pub(crate) clean_start: bool,
     connect: ConnectOptions,
     version: VersionChoice,
     reconnect: Reconnect,
@@ -38,6 +43,8 @@ pub struct Builder {
     seed: Option<u64>,
     client_identifier: bool,
     observer: Option<Box<dyn Observer + Send>>,
+    publish_defaults: PublishDefaults,
+    subscriptions: Vec<(TopicFilter, QoS)>,
     before_connect: Option<BeforeConnect>,
     hook_timeout: Duration,
     authenticator: Option<Box<dyn Authenticator>>,
@@ -52,6 +59,7 @@ impl Client {
         Ok(Builder {
             endpoints: vec![Endpoint::parse(uri)?],
             config: Config::default(),
+            clean_start: false,
             connect: ConnectOptions::new(Version::V5),
             version: VersionChoice::Negotiate,
             reconnect: Reconnect::default(),
@@ -63,6 +71,8 @@ impl Client {
             seed: None,
             client_identifier: false,
             observer: None,
+            publish_defaults: PublishDefaults::default(),
+            subscriptions: Vec::new(),
             before_connect: None,
             hook_timeout: Duration::from_secs(10),
             authenticator: None,
@@ -94,8 +104,24 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConnectError::Setting`] when one is too long or the name holds U+0000.
-    pub fn credentials(mut self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+    pub fn credentials(self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+        self.user_name(user_name)?.password(password)
+    }
+
+    /// Sets the user name alone, as [`credentials`](Self::credentials) does.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long or holds U+0000.
+    pub fn user_name(mut self, user_name: &str) -> Result<Self, ConnectError> {
         self.connect.user_name = Some(setting("user name", Utf8String::try_from(user_name))?);
+        Ok(self)
+    }
+
+    /// Sets the password alone, as [`credentials`](Self::credentials) does; before MQTT 5 it needs a user name.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long.
+    pub fn password(mut self, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
         self.connect.password = Some(setting("password", BinaryData::try_from(password.as_ref()))?);
         Ok(self)
     }
@@ -112,9 +138,11 @@ impl Builder {
         self
     }
 
-    /// Sets whether the first connection begins a new session. Default: true.
+    /// Sets whether the first connection begins a new session. Default: true, or false with a
+    /// [`store`](Self::store).
     pub fn clean_start(mut self, clean: bool) -> Self {
         self.config.clean_start = clean;
+        self.clean_start = true;
         self
     }
 
@@ -209,7 +237,20 @@ impl Builder {
         self
     }
 
-    /// Shows every packet to this observer.
+    /// Changes what a publish uses when it does not say: a QoS, whether it is retained, and that for single topics.
+    pub fn publish_defaults(mut self, change: impl FnOnce(&mut PublishDefaults)) -> Self {
+        change(&mut self.publish_defaults);
+        self
+    }
+
+    /// Subscribes to these filters as soon as there is a connection, in one SUBSCRIBE. Their messages come to
+    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed).
+    pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
+        self.subscriptions.extend(subscriptions);
+        self
+    }
+
+    /// Shows every packet and every event to this observer, such as a [`PacketLogger`](crate::PacketLogger).
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
@@ -253,20 +294,47 @@ impl Builder {
         self
     }
 
+    /// Reads the operating system's certificate authorities where TLS may be spoken and nothing was said about it. A hook
+    /// may go to a server that is not in the list.
+    #[cfg(feature = "tls")]
+    fn trust_by_default(&mut self) {
+        let is_needed =
+            self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
+        if self.stack.tls.is_none() && is_needed {
+            self.stack.tls = Some(Trust::new().build());
+        }
+    }
+
+    /// Keeps the session in this store: what was published with QoS 1 and 2 and accepted, and what was received with
+    /// QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is stored. The client identifier is stored
+    /// too: one that is generated is so once for each store.
+    pub fn store(self, store: impl Store + 'static) -> DurableBuilder {
+        DurableBuilder { builder: self, store: Box::new(store) }
+    }
+
     /// Makes the client and its driver, which dials when it is first polled.
     ///
     /// With a server that is spoken to over TLS and without [`trust`](Self::trust), this reads the operating system's
     /// certificate authorities; without any such a server cannot be connected to.
-    pub fn build<R: Runtime + Unpin>(mut self, runtime: R) -> (Client, Driver<R>) {
+    pub fn build<R: Runtime + Unpin>(self, runtime: R) -> (Client, Driver<R>) {
+        let Ok(built) = self.build_session(runtime, true, |config| Ok::<_, Infallible>(Session::new(config)));
+        built
+    }
+
+    /// Makes them around this session; `is_new`: it needs a client identifier.
+    pub(crate) fn build_session<R: Runtime + Unpin, E>(
+        mut self,
+        runtime: R,
+        is_new: bool,
+        session: impl FnOnce(Config) -> Result<Session, E>,
+    ) -> Result<(Client, Driver<R>), E> {
         let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
-        if !self.client_identifier {
+        if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
-        let hooks = Hooks::new(self.before_connect, self.authenticator);
         #[cfg(feature = "tls")]
-        if self.stack.tls.is_none() && self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls()) {
-            self.stack.tls = Some(Trust::new().build());
-        }
+        self.trust_by_default();
+        let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
             endpoints: self.endpoints,
@@ -279,12 +347,17 @@ impl Builder {
             maximum_packet_size: self.config.maximum_packet_size,
             seed: random.next(),
         });
+        let defaults = Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
+        let shared = Shared::new(session(self.config)?, R::now, self.drain, defaults.map(Box::new));
+        shared.subscribe_at_start(
+            self.subscriptions.into_iter().map(|(filter, qos)| Subscription::new(filter, qos)).collect(),
+        );
+        let shared = Arc::new(shared);
         if let Some(observer) = self.observer {
             link.set_observer(observer);
         }
-        let shared = Arc::new(Shared::new(Session::new(self.config), R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
-        (client, Driver::new(runtime, shared, link, self.socket, hooks))
+        Ok((client, Driver::new(runtime, shared, link, self.socket, hooks)))
     }
 }
 

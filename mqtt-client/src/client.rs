@@ -4,12 +4,13 @@ use crate::error::ConnectError;
 use crate::events::Events;
 use crate::publish::{Publish, Receipt, expiry_clock, publish};
 use crate::shared::{Handle, Shared, State, wake};
-use crate::subscription::{PendingReply, Subscribe, Subscription};
+use crate::subscription::{PendingReply, Subscribe, Subscription, Unsubscribe};
 use bytes::Bytes;
-use martlet_proto::{DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName};
+use martlet_proto::{
+    DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
+};
 use martlet_session::{
-    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
-    Unsubscribe,
+    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError, Unsettled,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -20,10 +21,23 @@ use std::time::Duration;
 /// A handle of a connection. Cheap to clone; all clones are the same client. Nothing here blocks a thread: waiting is
 /// an `.await`.
 ///
-/// When the last handle and the last stream are dropped, the client disconnects; on a connection it first lets what was
-/// published be settled, for as long as the builder's `drain` allows.
+/// When the last handle and the last stream are dropped, the client disconnects, but first lets what was published be
+/// settled, for as long as the builder's `drain` allows.
 ///
-/// A payload made with `Bytes::from_owner` is dropped while the client is locked: its `Drop` must not call the client.
+/// # Without a connection
+///
+/// While the client connects, or waits for the next attempt ([`state`](Self::state) says which),
+///
+/// * [`publish`](Self::publish) and [`try_publish`](Self::try_publish) queue the message within the bounds. It waits as
+///   long as its message expiry interval says, without one for as long as the client tries;
+/// * [`subscribe`](Self::subscribe) and [`unsubscribe`](Self::unsubscribe) wait for a connection for the session's
+///   `offline_timeout`, 60 s by default, and then fail as [`RequestError::NotConnected`];
+/// * [`ping`](Self::ping) and [`reauthenticate`](Self::reauthenticate) fail as [`RequestError::NotConnected`] at once;
+/// * [`connected`](Self::connected) waits, and [`flush`](Self::flush) does if anything is queued, as long as the client
+///   tries: the reconnect policy's `retries` and the caller's own timeout bound that;
+/// * [`disconnect`](Self::disconnect) waits for its drain time at most, if anything is queued.
+///
+/// Once the client has given up, all of them fail at once.
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -86,27 +100,19 @@ impl Client {
         filters.into_iter().fold(Subscribe::new(self), |subscribe, (filter, qos)| subscribe.and(filter, qos))
     }
 
-    /// Unsubscribes from a filter and waits for the server's answer; streams that have no other filter end.
-    ///
-    /// Cancel safe: dropped while it waits, the UNSUBSCRIBE goes its way.
-    ///
-    /// # Errors
-    /// [`RequestError`] when it could not be asked, or was not answered.
-    pub async fn unsubscribe(&self, filter: &TopicFilter) -> Result<(), RequestError> {
-        let mut wakers = crate::wakers::Wakers::default();
-        let pending = PendingReply::ask(&self.handle, |state, now| {
-            let request = Unsubscribe { filters: vec![filter.clone()], user_properties: Vec::new() };
-            let operation = state.session.unsubscribe(now, request)?;
-            state.routes.remove_filter(filter, &mut wakers);
-            Ok(operation)
-        });
-        wakers.wake();
-        let mut pending = pending?;
-        poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()
+    /// Unsubscribes from a filter; streams that have no other filter end. Await it for the server's answer.
+    pub fn unsubscribe(&self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>) -> Unsubscribe<'_> {
+        Unsubscribe::new(self, filter.try_into().map_err(Into::into))
     }
 
     /// The stream of all messages that no subscription explains, such as those of a resumed session. It exists before
-    /// the first CONNECT is sent, so that none is lost for want of a listener. `None` while somebody has it.
+    /// the first CONNECT is sent, so that none is lost for want of a listener: take it before the driver is first
+    /// polled, or later. `None` while somebody has it.
+    ///
+    /// While nobody has it, its messages wait for somebody if the client was built without
+    /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a subscription was
+    /// [detached](Subscription::detach); not so long that they would hold up others. All else is acknowledged and
+    /// reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
     pub fn catch_all(&self) -> Option<Subscription> {
         Subscription::catch_all(&self.handle)
     }
@@ -118,7 +124,7 @@ impl Client {
     /// # Errors
     /// [`RequestError::NotConnected`] without a connection, [`RequestError::Timeout`] without an answer.
     pub async fn ping(&self) -> Result<(), RequestError> {
-        let mut pending = PendingReply::ask(&self.handle, |state, now| state.session.ping(now))?;
+        let mut pending = PendingReply::ask(&self.handle, |state, _| state.session.ping())?;
         poll_fn(|cx| pending.poll(cx)).await.into_pong()
     }
 
@@ -160,7 +166,7 @@ impl Client {
         .await
     }
 
-    /// What happens to the client from now on.
+    /// What happens to the client from now on; [`state_changes`](Self::state_changes) begins with what is.
     pub fn events(&self) -> Events {
         Events::new(Arc::clone(self.shared()))
     }
@@ -176,8 +182,11 @@ impl Client {
     }
 
     /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends a DISCONNECT and
-    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. It wins over any
-    /// reconnecting: without a connection nothing is waited for, and what is not settled fails at once. Await it.
+    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. Await it; it
+    /// gives back how many messages were not settled.
+    ///
+    /// Nothing is accepted from then on. It wins over any reconnecting, except that what was published before may wait
+    /// for a connection within the drain: [`at_once`](Disconnect::at_once) does not wait for anything.
     pub fn disconnect(&self) -> Disconnect<'_> {
         let drain = self.shared().lock().drain;
         Disconnect { client: self, options: DisconnectOptions { drain, ..DisconnectOptions::default() } }
@@ -228,9 +237,33 @@ impl Disconnect<'_> {
         self
     }
 
-    /// What to tell the server; `DisconnectWithWillMessage` has it publish the will, in 3.x by closing without a word.
+    /// Without letting anything be settled first.
+    pub fn at_once(self) -> Self {
+        self.drain(Duration::ZERO)
+    }
+
+    /// So that the server publishes the will: with reason code 0x04, in 3.x by closing without a DISCONNECT (MQTT 5
+    /// §3.14.2.1).
+    pub fn with_will(self) -> Self {
+        self.reason(DisconnectReasonCode::DisconnectWithWillMessage)
+    }
+
+    /// What to tell the server. In 3.x only a normal disconnection can be told; with any other reason the connection is
+    /// closed without a word.
     pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
         self.options.reason = reason;
+        self
+    }
+
+    /// What to tell people who read the server's log (MQTT 5 §3.14.2.2.3).
+    pub fn reason_string(mut self, text: Utf8String) -> Self {
+        self.options.reason_string = Some(text);
+        self
+    }
+
+    /// Sends these name-value pairs with the DISCONNECT (MQTT 5 §3.14.2.2.4).
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.options.user_properties = properties;
         self
     }
 
@@ -242,17 +275,17 @@ impl Disconnect<'_> {
 }
 
 impl<'a> IntoFuture for Disconnect<'a> {
-    type Output = ();
-    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    type Output = Unsettled;
+    type IntoFuture = Pin<Box<dyn Future<Output = Unsettled> + Send + 'a>>;
 
     /// Cancel safe: once polled, the client disconnects whether or not this is waited for.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.client.shared().act(|state, now| state.session.disconnect(now, self.options));
             let terminated = |state: &mut State| {
-                if state.terminated.is_some() { Poll::Ready(()) } else { Poll::Pending }
+                if state.terminated.is_some() { Poll::Ready(state.unsettled) } else { Poll::Pending }
             };
-            self.client.watch(terminated).await;
+            self.client.watch(terminated).await
         })
     }
 }

@@ -44,14 +44,21 @@ impl Completions {
         }
     }
 
-    pub(crate) fn poll(&mut self, key: u32, cx: &mut Context<'_>) -> Poll<PublishResult> {
+    pub(crate) fn poll(
+        &mut self,
+        key: u32,
+        cx: &mut Context<'_>,
+        spent: &mut Vec<Waker>,
+    ) -> Poll<PublishResult> {
         match &mut self.0[key as usize] {
             Completion::Done(_) => match self.0.remove(key as usize) {
                 Completion::Done(result) => Poll::Ready(result),
                 _ => unreachable!("looked at a moment ago"),
             },
             Completion::Waiting(waker) => {
-                waker.clone_from(cx.waker());
+                if !waker.will_wake(cx.waker()) {
+                    spent.push(std::mem::replace(waker, cx.waker().clone()));
+                }
                 Poll::Pending
             }
             slot => {
@@ -62,10 +69,14 @@ impl Completions {
     }
 
     /// Nobody waits any more.
-    pub(crate) fn abandon(&mut self, key: u32) {
+    pub(crate) fn abandon(&mut self, key: u32, spent: &mut Vec<Waker>) {
         match self.0.get_mut(key as usize) {
             Some(Completion::Done(_)) => self.release(key),
-            Some(slot) => *slot = Completion::Abandoned,
+            Some(slot) => {
+                if let Completion::Waiting(waker) = std::mem::replace(slot, Completion::Abandoned) {
+                    spent.push(waker);
+                }
+            }
             None => {}
         }
     }

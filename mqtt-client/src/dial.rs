@@ -215,3 +215,281 @@ fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> impl Iterator<Item = 
         next
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Runtime;
+    use futures_io::{AsyncRead, AsyncWrite};
+    use martlet_session::Instant;
+    use std::cell::{Cell, RefCell};
+    use std::future::{Ready, ready};
+    use std::io;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    thread_local! {
+        static NOW: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Milliseconds of the simulated time.
+    fn now() -> u64 {
+        NOW.get()
+    }
+
+    /// A network whose time goes on when the test says so.
+    #[derive(Clone)]
+    struct Fake {
+        name: &'static [&'static str],
+        /// The milliseconds that a connection to an address takes, and how it ends.
+        plan: &'static [(&'static str, u64, Result<(), io::ErrorKind>)],
+        log: Rc<RefCell<Vec<String>>>,
+    }
+
+    struct Attempt {
+        address: String,
+        done: u64,
+        end: Result<(), io::ErrorKind>,
+        log: Rc<RefCell<Vec<String>>>,
+    }
+
+    /// A socket to this address, which nobody reads or writes.
+    #[derive(Debug)]
+    struct Connected(String);
+
+    struct Alarm(Option<u64>);
+
+    impl Runtime for Fake {
+        type Socket = Connected;
+        type Dial = Dial<Self>;
+        type Timer = Alarm;
+
+        fn now() -> Instant {
+            Instant::from_epoch(Duration::from_millis(now()))
+        }
+
+        fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
+            Dial::new(self.clone(), target, options)
+        }
+
+        fn timer(&self) -> Alarm {
+            Alarm(None)
+        }
+    }
+
+    impl Network for Fake {
+        type Resolve = Ready<io::Result<Vec<SocketAddr>>>;
+        type Connect = Attempt;
+
+        fn resolve(&self, host: &str, port: u16) -> Self::Resolve {
+            assert_eq!((host, port), ("name.example", 1883));
+            match self.name {
+                ["unknown"] => ready(Err(io::Error::new(io::ErrorKind::NotFound, "no such host"))),
+                name => ready(Ok(name.iter().map(|address| address.parse().unwrap()).collect())),
+            }
+        }
+
+        fn connect(&self, address: &Address, _: &SocketOptions) -> Attempt {
+            let address = address.to_string();
+            self.log.borrow_mut().push(format!("{} {address}", now()));
+            let found = self.plan.iter().find(|(planned, ..)| *planned == address);
+            let &(_, takes, end) = found.expect("an address of the plan");
+            Attempt { address, done: now() + takes, end, log: Rc::clone(&self.log) }
+        }
+    }
+
+    impl Timer for Alarm {
+        fn reset(&mut self, at: Instant) {
+            self.0 = Some(u64::try_from(at.since_epoch().as_millis()).unwrap());
+        }
+
+        fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            if self.0.is_some_and(|at| at <= now()) { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    impl Future for Attempt {
+        type Output = io::Result<Connected>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            if now() < self.done {
+                return Poll::Pending;
+            }
+            Poll::Ready(self.end.map(|()| Connected(self.address.clone())).map_err(Into::into))
+        }
+    }
+
+    impl Drop for Attempt {
+        fn drop(&mut self) {
+            self.log.borrow_mut().push(format!("{} drop {}", now(), self.address));
+        }
+    }
+
+    impl AsyncRead for Connected {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Connected {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    const REFUSED: Result<(), io::ErrorKind> = Err(io::ErrorKind::ConnectionRefused);
+    /// Longer than anybody waits.
+    const NEVER: u64 = 1_000_000;
+
+    type Outcome = (Result<String, TransportError>, Vec<String>);
+
+    /// Dials, and lets time go on until that comes to an end.
+    fn dial(
+        uri: &str,
+        name: &'static [&'static str],
+        plan: &'static [(&'static str, u64, Result<(), io::ErrorKind>)],
+        options: &SocketOptions,
+    ) -> Outcome {
+        NOW.set(0);
+        let fake = Fake { name, plan, log: Rc::default() };
+        let target = Target::new(Endpoint::parse(uri).unwrap(), None);
+        let mut dial = fake.dial(&target, options);
+        let mut cx = Context::from_waker(Waker::noop());
+        let result = loop {
+            if let Poll::Ready(result) = Pin::new(&mut dial).poll(&mut cx) {
+                break result.map(|socket| socket.0);
+            }
+            assert!(now() < NEVER, "it hangs: {:?}", fake.log);
+            NOW.set(now() + 10);
+        };
+        drop(dial);
+        (result, fake.log.take())
+    }
+
+    fn by_name(
+        name: &'static [&'static str],
+        plan: &'static [(&'static str, u64, Result<(), io::ErrorKind>)],
+    ) -> Outcome {
+        dial("mqtt://name.example", name, plan, &SocketOptions::default())
+    }
+
+    #[test]
+    fn an_address_needs_no_look_up() {
+        let plan = &[("127.0.0.1:1883", 20, Ok(()))];
+        let (result, log) = dial("mqtt://127.0.0.1", &["unknown"], plan, &SocketOptions::default());
+        assert_eq!(result.unwrap(), "127.0.0.1:1883");
+        assert_eq!(log, ["0 127.0.0.1:1883", "20 drop 127.0.0.1:1883"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_unix_socket_has_a_path() {
+        let plan = &[("/run/mqtt.sock", 0, Ok(()))];
+        let (result, _) = dial("mqtt+unix:///run/mqtt.sock", &[], plan, &SocketOptions::default());
+        assert_eq!(result.unwrap(), "/run/mqtt.sock");
+    }
+
+    /// The second has 250 ms less than the first, and wins; the others are dropped.
+    #[test]
+    fn the_first_to_connect_wins() {
+        let name = &["[::1]:1", "[::2]:1", "[::1]:1", "1.1.1.1:1", "2.2.2.2:1"];
+        let plan = &[
+            ("[::1]:1", NEVER, Ok(())),
+            ("1.1.1.1:1", 300, Ok(())),
+            ("[::2]:1", NEVER, Ok(())),
+            ("2.2.2.2:1", 0, Ok(())),
+        ];
+        let (result, log) = by_name(name, plan);
+        assert_eq!(result.unwrap(), "1.1.1.1:1");
+        assert_eq!(log[..3], ["0 [::1]:1", "250 1.1.1.1:1", "500 [::2]:1"], "the families in turn");
+        let mut dropped = log[3..].to_vec();
+        dropped.sort();
+        assert_eq!(dropped, ["550 drop 1.1.1.1:1", "550 drop [::1]:1", "550 drop [::2]:1"]);
+    }
+
+    #[test]
+    fn a_failure_hands_over_at_once() {
+        let name = &["1.1.1.1:1", "2.2.2.2:1", "[::1]:1", "3.3.3.3:1"];
+        let plan = &[
+            ("1.1.1.1:1", 40, REFUSED),
+            ("[::1]:1", 0, REFUSED),
+            ("2.2.2.2:1", 400, REFUSED),
+            ("3.3.3.3:1", 1000, Ok(())),
+        ];
+        let (result, log) = by_name(name, plan);
+        assert_eq!(result.unwrap(), "3.3.3.3:1");
+        let begun: Vec<_> = log.iter().filter(|line| !line.contains("drop")).collect();
+        assert_eq!(begun, ["0 1.1.1.1:1", "40 [::1]:1", "40 2.2.2.2:1", "290 3.3.3.3:1"]);
+        assert_eq!(log.last().unwrap(), "1290 drop 3.3.3.3:1");
+    }
+
+    #[test]
+    fn an_error_names_addresses_and_reasons() {
+        let plan = &[("1.1.1.1:1", 10, REFUSED), ("[::1]:1", 500, Err(io::ErrorKind::HostUnreachable))];
+        let (result, _) = by_name(&["1.1.1.1:1", "[::1]:1"], plan);
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), TransportErrorKind::Connect);
+        assert_eq!(error.to_string(), "1.1.1.1:1: connection refused; [::1]:1: host unreachable");
+    }
+
+    #[test]
+    fn an_error_is_bounded() {
+        let name = &[
+            "1.1.1.1:1",
+            "1.1.1.1:2",
+            "1.1.1.1:3",
+            "1.1.1.1:4",
+            "1.1.1.1:5",
+            "1.1.1.1:6",
+            "1.1.1.1:7",
+            "1.1.1.1:8",
+            "1.1.1.1:9",
+            "1.1.1.1:10",
+        ];
+        const PLAN: &[(&str, u64, Result<(), io::ErrorKind>)] = &[
+            ("1.1.1.1:1", 0, REFUSED),
+            ("1.1.1.1:2", 0, REFUSED),
+            ("1.1.1.1:3", 0, REFUSED),
+            ("1.1.1.1:4", 0, REFUSED),
+            ("1.1.1.1:5", 0, REFUSED),
+            ("1.1.1.1:6", 0, REFUSED),
+            ("1.1.1.1:7", 0, REFUSED),
+            ("1.1.1.1:8", 0, REFUSED),
+            ("1.1.1.1:9", 0, REFUSED),
+            ("1.1.1.1:10", 0, REFUSED),
+        ];
+        let text = by_name(name, PLAN).0.unwrap_err().to_string();
+        assert!(text.contains("1.1.1.1:8:") && text.ends_with("; and 2 more"), "{text}");
+    }
+
+    #[test]
+    fn a_name_without_addresses_is_told() {
+        for (name, text) in
+            [(&["unknown"][..], "name.example: no such host"), (&[], "name.example: the name has no address")]
+        {
+            let error = by_name(name, &[]).0.unwrap_err();
+            assert_eq!((error.kind(), error.to_string().as_str()), (TransportErrorKind::Resolve, text));
+        }
+    }
+
+    #[test]
+    fn a_local_address_chooses_the_family() {
+        let local = |text: &str| SocketOptions {
+            local_address: Some(text.parse().unwrap()),
+            ..SocketOptions::default()
+        };
+        let name = &["[::1]:1", "1.1.1.1:1"];
+        let plan = &[("[::1]:1", 0, Ok(())), ("1.1.1.1:1", 0, Ok(()))];
+        let uri = "mqtt://name.example";
+        assert_eq!(dial(uri, name, plan, &local("127.0.0.1")).0.unwrap(), "1.1.1.1:1");
+        assert_eq!(dial(uri, name, plan, &local("::1")).0.unwrap(), "[::1]:1");
+        let error = dial(uri, &["[::1]:1"], plan, &local("127.0.0.1")).0.unwrap_err();
+        assert!(error.to_string().contains("no address of IPv4"), "{error}");
+    }
+}

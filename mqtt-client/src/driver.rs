@@ -4,12 +4,14 @@ use crate::events::ClientEvent;
 use crate::hooks::Hooks;
 use crate::link::{Link, LinkEvent};
 use crate::runtime::{Pinned, Runtime, Timer};
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 use crate::socket::SocketOptions;
+use crate::store::Writer;
 use crate::wakers::Wakers;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -32,7 +34,8 @@ thread_local! {
 }
 
 /// Drives a client: spawn it, or poll it where you like. It ends, with the reason, when the client has disconnected for
-/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits.
+/// good. Dropping it closes the connection without a DISCONNECT and tells everyone who waits; with a store, it waits for
+/// the write that is under way.
 #[must_use = "the client does nothing unless its driver is polled"]
 pub struct Driver<R: Runtime> {
     runtime: R,
@@ -44,6 +47,9 @@ pub struct Driver<R: Runtime> {
     /// What the timer is set to. It may fire early: the clock decides.
     armed: Option<Instant>,
     hooks: Option<Box<Hooks>>,
+    writer: Option<Box<Writer>>,
+    /// The key of the observer among those who read events.
+    observes: Option<usize>,
     wakers: Wakers,
 }
 
@@ -63,8 +69,25 @@ impl<R: Runtime> Driver<R> {
     ) -> Self {
         let timer = runtime.timer();
         shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
-        let wakers = Wakers::default();
-        Self { runtime, shared, link, io: Io::Closed, options, timer, armed: None, hooks, wakers }
+        let observes = link.has_observer().then(|| shared.lock().events.add());
+        Self {
+            runtime,
+            shared,
+            link,
+            io: Io::Closed,
+            options,
+            timer,
+            armed: None,
+            hooks,
+            writer: None,
+            observes,
+            wakers: Wakers::default(),
+        }
+    }
+
+    pub(crate) fn with_writer(mut self, writer: Writer) -> Self {
+        self.writer = Some(Box::new(writer));
+        self
     }
 
     /// Opens a socket when the link asks for one. Returns whether anything happened.
@@ -173,8 +196,14 @@ impl<R: Runtime> Driver<R> {
     fn exchange(&mut self, now: Instant) -> (bool, Option<Instant>) {
         let mut state = self.shared.lock();
         state.begin_turn(now);
+        if let Some(writer) = &mut self.writer {
+            if let Some(restored) = writer.take_restored() {
+                state.events.push(&restored, &mut self.wakers);
+            }
+            writer.gather(now, &mut state.session);
+        }
         let mut any = self.link.exchange(now, &mut state.session);
-        if state.session.is_ended() {
+        if !state.session.wants_connection() {
             self.link.stop();
         }
         any |= state.dispatch(&mut self.wakers);
@@ -185,9 +214,17 @@ impl<R: Runtime> Driver<R> {
             any = true;
             let event = match event {
                 LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
-                LinkEvent::Disconnected { error, retry_in } => ClientEvent::Disconnected { error, retry_in },
+                LinkEvent::Disconnected { error, retry_in } => {
+                    if retry_in.is_some() {
+                        state.set_disconnected(error.clone(), retry_in, &mut self.wakers);
+                    }
+                    ClientEvent::Disconnected { error, retry_in }
+                }
             };
             state.events.push(&event, &mut self.wakers);
+        }
+        if let Some(attempt) = self.link.connecting() {
+            state.set_connecting(attempt, &mut self.wakers);
         }
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);
@@ -196,12 +233,27 @@ impl<R: Runtime> Driver<R> {
         if let Some(error) = self.link.stopped() {
             state.terminate(error.clone(), &mut self.wakers);
         }
+        let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
+        if let Some(writer) = &mut self.writer {
+            writer.gather(now, &mut state.session);
+        }
         drop(state);
+        if let Some(writer) = &mut self.writer {
+            writer.hand_over();
+        }
         self.wakers.wake();
+        self.show(now, observed);
         if !self.link.has_socket() && !self.link.is_dialing() {
             self.io = Io::Closed;
         }
         (any, timeouts.into_iter().flatten().min())
+    }
+
+    /// Outside the lock: the observer is the application's code.
+    fn show(&mut self, now: Instant, observed: VecDeque<ClientEvent>) {
+        for event in observed {
+            self.link.show(now, &event);
+        }
     }
 
     /// Sets the timer, unless it fires early enough. Returns whether the time has come.
@@ -240,7 +292,13 @@ where
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);
             if let Some(error) = this.link.stopped() {
-                return Poll::Ready(error.clone());
+                if this.writer.as_ref().is_none_or(|writer| writer.is_done()) {
+                    return Poll::Ready(error.clone());
+                }
+                if this.shared.lock().rest(cx) {
+                    return Poll::Pending;
+                }
+                continue;
             }
             any |= moved;
             any |= this.poll_write(cx, now);
@@ -272,8 +330,17 @@ impl<R: Runtime> Drop for Driver<R> {
             state.events.push(&event, &mut self.wakers);
             state.terminate(error, &mut self.wakers);
         }
+        if let Some(writer) = &mut self.writer {
+            // What was accepted stays so, however the driver ends.
+            writer.gather_all(state.now, &mut state.session);
+        }
+        let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
         drop(state);
+        if let Some(writer) = &mut self.writer {
+            writer.hand_over();
+        }
         self.wakers.wake();
+        self.show(R::now(), observed);
     }
 }
 
@@ -281,6 +348,19 @@ impl<R: Runtime> std::fmt::Debug for Driver<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver").field("link", &self.link).finish_non_exhaustive()
     }
+}
+
+/// What has happened and the observer was not shown yet.
+fn observed(
+    link: &mut Link,
+    observes: Option<usize>,
+    state: &mut State,
+    wakers: &mut Wakers,
+) -> VecDeque<ClientEvent> {
+    if link.observer_has_panicked() {
+        state.events.push(&ClientEvent::ObserverPanicked, wakers);
+    }
+    observes.map(|key| state.events.drain(key)).unwrap_or_default()
 }
 
 fn io_error(error: &io::Error) -> TransportError {

@@ -1,7 +1,8 @@
 //! Errors of the client as a whole. Those of one operation are the session's.
 
+use crate::settings::SettingsError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
-use martlet_session::{ConnectionError, GivenUp, RequestError};
+use martlet_session::{ConnectionError, Details, GivenUp, RequestError};
 use martlet_transport::UriError;
 
 /// Why there is no connection.
@@ -26,9 +27,18 @@ pub enum ConnectError {
         /// What is wrong with it.
         error: TextError,
     },
+    /// A setting of the configuration.
+    #[error("configuration: {0}")]
+    Settings(Box<SettingsError>),
     /// The connection could not be made, or the server refused it.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+}
+
+impl From<SettingsError> for ConnectError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(Box::new(error))
+    }
 }
 
 /// A hook that cannot set what it wants gives up.
@@ -60,7 +70,24 @@ pub enum SubscribeError {
     /// It was not asked, or not answered.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The server refused every filter; the codes are in their order.
-    #[error("the server refused the subscription: {}", .0.first().map_or_else(String::new, ToString::to_string))]
-    Refused(Vec<SubAckReasonCode>),
+    /// The server refused every filter.
+    #[error("the server refused the subscription: {}", .reasons.first().map_or_else(String::new, ToString::to_string))]
+    Refused {
+        /// Why, for each filter in their order.
+        reasons: Vec<SubAckReasonCode>,
+        /// The server's words.
+        details: Option<Box<Details>>,
+    },
+}
+
+/// Why an unsubscribe failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsubscribeError {
+    /// The topic filter is wrong.
+    #[error("topic filter: {0}")]
+    Filter(#[from] TopicError),
+    /// It was not asked, or not answered.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }

@@ -1,10 +1,13 @@
 //! What happens to the client as a whole, as a stream.
 
 use crate::shared::Shared;
+use crate::spent::set_waker;
 use crate::wakers::Wakers;
 use futures_core::Stream;
-use martlet_proto::{SubAckReasonCode, TopicFilter};
-use martlet_session::{Connected, ConnectionError, PublishError};
+use martlet_proto::{SubAckReasonCode, TopicFilter, TopicName};
+use martlet_session::{
+    Connected, ConnectionError, OperationId, PublishError, Quarantined, RequestError, Settled, StoreError,
+};
 use martlet_transport::Endpoint;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -32,16 +35,52 @@ pub enum ClientEvent {
         /// When the next attempt begins; `None`: there will be none.
         retry_in: Option<Duration>,
     },
+    /// The server has answered what the [builder](crate::Builder::subscriptions) subscribed to, or will not: a code for
+    /// each filter.
+    Subscribed(Result<Vec<(TopicFilter, SubAckReasonCode)>, RequestError>),
     /// Subscriptions were made again because the server had lost the session. What was refused is no longer
     /// subscribed to.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
-    /// So many QoS 0 messages were dropped because too many waited to be taken.
+    /// So many messages were dropped because too many waited to be taken: of QoS 0, or of a stream that acknowledges on
+    /// arrival. [`Subscription::dropped`](crate::Subscription::dropped) tells which stream was too slow.
     InboundDropped(u64),
-    /// A message came that no stream explains, and nobody holds the catch-all, or took it for too long; it was
-    /// acknowledged and dropped.
-    Unrouted,
+    /// So many messages were acknowledged and dropped although nobody had taken them: no stream explains them, and nobody
+    /// held the catch-all, or for too long; or their stream was dropped.
+    Discarded(u64),
+    /// A message of QoS 1 or 2 that was not acknowledged has held back the acknowledgements of later ones for longer
+    /// than [`Config::held_acknowledgements_after`](martlet_session::Config::held_acknowledgements_after); told again
+    /// each such time. When it holds back as many as the server may have unacknowledged, no more messages of QoS 1 and
+    /// 2 come, for any stream.
+    AcknowledgementsHeld {
+        /// Its topic.
+        topic: TopicName,
+        /// Whether the application has taken it. If not, it waits in its stream.
+        taken: bool,
+        /// How many acknowledgements wait for it.
+        held: usize,
+    },
+    /// The observer has panicked: it was dropped, and the connection goes on without it.
+    ObserverPanicked,
     /// A message whose receipt nobody holds was not settled.
     PublishFailed(PublishError),
+    /// What was found in the store; told once, before anything else.
+    Restored {
+        /// Messages of earlier clients that are still to be settled.
+        unsettled: Vec<OperationId>,
+        /// Records that cannot be used; they stay in the store, and are told again the next time.
+        quarantined: Vec<Quarantined>,
+    },
+    /// A message of an earlier client has come to its end.
+    Published {
+        /// Which, of those that were [`Restored`](Self::Restored).
+        operation: OperationId,
+        /// How.
+        result: Result<Settled, PublishError>,
+    },
+    /// The store could not take what is to be stored. It is tried again, with pauses of up to 10 s.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
 }
 
 /// The events of a client, from when it was made. A reader that falls 256 behind loses the oldest. Ends when the
@@ -64,7 +103,8 @@ impl Events {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<ClientEvent>> {
-        self.shared.lock().events.poll(self.key, cx)
+        let state = &mut *self.shared.lock();
+        state.events.poll(self.key, cx, &mut state.spent)
     }
 }
 
@@ -77,7 +117,8 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.shared.lock().events.remove(self.key);
+        let state = &mut *self.shared.lock();
+        state.spent.extend(state.events.remove(self.key));
     }
 }
 
@@ -95,12 +136,12 @@ struct Reader {
 }
 
 impl Subscribers {
-    fn add(&mut self) -> usize {
+    pub(crate) fn add(&mut self) -> usize {
         self.readers.insert(Reader::default())
     }
 
-    fn remove(&mut self, key: usize) {
-        self.readers.remove(key);
+    fn remove(&mut self, key: usize) -> Option<Waker> {
+        self.readers.remove(key).waker
     }
 
     pub(crate) fn push(&mut self, event: &ClientEvent, wakers: &mut Wakers) {
@@ -113,13 +154,18 @@ impl Subscribers {
         }
     }
 
-    fn poll(&mut self, key: usize, cx: &Context<'_>) -> Poll<Option<ClientEvent>> {
+    /// All that waits for this reader.
+    pub(crate) fn drain(&mut self, key: usize) -> VecDeque<ClientEvent> {
+        std::mem::take(&mut self.readers[key].queue)
+    }
+
+    fn poll(&mut self, key: usize, cx: &Context<'_>, spent: &mut Vec<Waker>) -> Poll<Option<ClientEvent>> {
         let reader = &mut self.readers[key];
         match reader.queue.pop_front() {
             Some(event) => Poll::Ready(Some(event)),
             None if self.ended => Poll::Ready(None),
             None => {
-                reader.waker = Some(cx.waker().clone());
+                set_waker(&mut reader.waker, cx, spent);
                 Poll::Pending
             }
         }

@@ -30,6 +30,7 @@ mod builder;
 mod client;
 mod clock;
 mod completions;
+mod defaults;
 mod dial;
 mod driver;
 mod error;
@@ -38,14 +39,20 @@ mod hooks;
 mod link;
 mod message;
 mod observer;
+mod packet_logger;
 mod publish;
 mod reconnect;
+mod route;
 mod routes;
 mod runtime;
 mod servers;
+pub mod settings;
 mod shared;
 mod socket;
+mod spent;
 mod stage;
+mod state;
+mod store;
 mod streams;
 mod subscription;
 mod wakers;
@@ -54,21 +61,29 @@ pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
+pub use defaults::{PublishDefaults, TopicDefaults};
 pub use dial::{Dial, Target};
 pub use driver::Driver;
-pub use error::{AuthenticateError, ConnectError, SubscribeError};
+pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
 pub use events::{ClientEvent, Events};
 pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
-pub use message::Message;
+pub use message::{Item, Message, Unacknowledged};
 pub use observer::Observer;
+pub use packet_logger::PacketLogger;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
+pub use route::StreamLimits;
 pub use runtime::{Network, Runtime, Timer};
+pub use settings::{Settings, SettingsError};
 pub use socket::{Address, SocketOptions, Stream};
 pub use stage::StackConfig;
+pub use state::{ConnectionState, StateChanges};
+#[cfg(feature = "redb")]
+pub use store::RedbStore;
+pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
 pub use streams::{Opening, Streams};
-pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription};
+pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription, Unsubscribe};
 
 pub use martlet_proto::{
     BinaryData, ConnAck, ConnectReasonCode, DisconnectReasonCode, Packet, PubAckReasonCode,
@@ -77,10 +92,12 @@ pub use martlet_proto::{
     UserProperties, Utf8String, Version, Will,
 };
 pub use martlet_session::{
-    AuthMessage, Authentication, Awaited, Config, ConnectOptions, Connected, ConnectionError, Details,
-    DropQos0, Farewell, GivenUp, InboundLimits, Instant, Limits, LostSession, Misbehaviour,
-    Publish as PublishMessage, PublishError, QueueLimits, Refusal, RequestError, SendBuffer, Session,
-    Settled, TransportError, TransportErrorKind, WhenFull,
+    Answer, AuthMessage, Authentication, Awaited, BadRecord, Config, ConnectOptions, Connected,
+    ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
+    LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
+    QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
+    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind,
+    Unsettled, WhenFull, WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

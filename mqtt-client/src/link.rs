@@ -13,6 +13,7 @@
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
 use crate::dial::Target;
+use crate::events::ClientEvent;
 use crate::hooks::Attempt;
 use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
@@ -98,6 +99,9 @@ pub struct Link {
     session_wants_input: bool,
     /// Plain bytes of the session.
     output: SendBuffer,
+    /// What a lost connection did not write. Payloads are the application's: they are dropped where no session is
+    /// locked.
+    unwritten: SendBuffer,
     /// When the socket must have taken something.
     write_deadline: Option<Instant>,
     write_timeout: Option<Duration>,
@@ -160,6 +164,7 @@ impl Link {
             spoke: false,
             session_wants_input: true,
             output: SendBuffer::new(),
+            unwritten: SendBuffer::new(),
             write_deadline: None,
             write_timeout: None,
             connected: false,
@@ -174,6 +179,22 @@ impl Link {
         self.trace = Some(Trace::new(observer));
     }
 
+    /// Shows an event of the client to the observer, if there is one.
+    pub(crate) fn show(&mut self, at: Instant, event: &ClientEvent) {
+        if let Some(trace) = &mut self.trace {
+            trace.event(at, event);
+        }
+    }
+
+    pub(crate) fn has_observer(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Whether the observer has panicked since the last question.
+    pub(crate) fn observer_has_panicked(&mut self) -> bool {
+        self.trace.as_mut().is_some_and(Trace::has_panicked)
+    }
+
     // ---- getters
 
     /// Why the link will not dial again, once that is so.
@@ -182,6 +203,20 @@ impl Link {
             Phase::Stopped(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// Which attempt is under way or about to begin: 1 is the first of all, and the first after a connection.
+    pub fn connecting(&self) -> Option<u32> {
+        let connecting = match self.phase {
+            Phase::Preparing(_)
+            | Phase::Dial
+            | Phase::Dialing(_)
+            | Phase::Handshaking(_)
+            | Phase::Opening => true,
+            Phase::Up => !self.connected,
+            Phase::Waiting(_) | Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_) => false,
+        };
+        connecting.then_some(self.attempt)
     }
 
     /// Whether there should be a socket; when it turns false, drop it.
@@ -248,7 +283,7 @@ impl Link {
             return;
         }
         let LinkConfig { stack, maximum_packet_size, .. } = &self.config;
-        self.phase = match Stage::new(stack, self.servers.endpoint(), *maximum_packet_size) {
+        self.phase = match Stage::new(stack, self.endpoint(), *maximum_packet_size) {
             Ok(None) => Phase::Opening,
             Ok(stage) => {
                 self.stage = stage;
@@ -299,6 +334,8 @@ impl Link {
         match &self.phase {
             Phase::Handshaking(_) | Phase::Opening | Phase::Up => {
                 let error = match (error, &mut self.stage) {
+                    // What a handshake was waiting for says more than how the wait ended.
+                    (Some(_), Some(stage)) if !stage.is_open() => stage.end(),
                     (Some(error), _) => ConnectionError::Transport(error),
                     (None, None) => ConnectionError::ClosedByPeer,
                     (None, Some(stage)) => stage.end(),
@@ -369,7 +406,7 @@ impl Link {
         let mut moved = false;
         self.handle_timeout(now);
         if matches!(self.phase, Phase::Opening) {
-            if session.is_ended() {
+            if !session.wants_connection() {
                 // The application has disconnected while the socket was being opened.
                 self.phase = Phase::Lost(ConnectionError::ClosedHere);
             } else {
@@ -397,9 +434,13 @@ impl Link {
         if matches!(self.phase, Phase::Up | Phase::Closing { .. }) {
             moved |= self.transmit(now, session);
             if let Some(error) = session.poll_close() {
-                // To a server that has said the last word there is nothing to tell.
-                let over =
-                    matches!(error, ConnectionError::Refused(_) | ConnectionError::DisconnectedByPeer(_));
+                // To a server that has said the last word there is nothing to tell, and a dead one hears nothing.
+                let over = matches!(
+                    error,
+                    ConnectionError::Refused(_)
+                        | ConnectionError::DisconnectedByPeer(_)
+                        | ConnectionError::Timeout(Awaited::PingResp)
+                );
                 self.phase = if over {
                     Phase::Lost(error)
                 } else {
@@ -449,7 +490,7 @@ impl Link {
         // What the session itself made of the last bytes says more than that they were the last.
         let error = session.poll_close().unwrap_or(reason);
         session.handle_close(now, error.clone());
-        let retry_in = if session.is_ended() {
+        let retry_in = if !session.wants_connection() {
             None
         } else {
             let end = End { error: &error, spoke: self.spoke, heard: self.heard };
@@ -461,7 +502,7 @@ impl Link {
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.stage = None;
         self.input = BytesMut::new();
-        self.output = SendBuffer::new();
+        self.unwritten = std::mem::take(&mut self.output);
         self.fresh = false;
         self.heard = false;
         self.spoke = false;
@@ -507,6 +548,7 @@ impl Link {
     /// [`handle_dial_failed`](Self::handle_dial_failed).
     #[must_use = "the link waits for the socket"]
     pub fn poll_dial(&mut self, now: Instant) -> Option<Target> {
+        self.unwritten = SendBuffer::new();
         let is_ready = self.config.prepare_timeout.is_none() || self.prepared.is_some();
         if !matches!(self.phase, Phase::Dial) || !is_ready {
             return None;
@@ -573,88 +615,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
-    use martlet_session::Config;
-
-    fn link() -> Link {
-        Link::new(LinkConfig {
-            endpoints: vec![Endpoint::parse("mqtt://broker.example").unwrap()],
-            version: VersionChoice::Negotiate,
-            connect: ConnectOptions::new(Version::V5),
-            reconnect: Reconnect::default(),
-            prepare_timeout: None,
-            stack: StackConfig::default(),
-            dial_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
-            maximum_packet_size: 1 << 20,
-            seed: 1,
-        })
-    }
-
-    fn open(link: &mut Link, session: &mut Session, now: Instant) {
-        link.exchange(now, session);
-        assert!(link.poll_dial(now).is_some());
-        link.handle_dialed(now);
-        link.exchange(now, session);
-        let n = link.poll_wire(now).expect("a CONNECT").remaining();
-        link.handle_written(now, n);
-    }
-
-    fn accept(link: &mut Link, session: &mut Session, now: Instant) {
-        let mut connack = BytesMut::new();
-        let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
-        packet.encode(link.version(), &mut connack).unwrap();
-        link.handle_wire(now, &connack);
-        link.exchange(now, session);
-        assert!(session.is_connected());
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_epoch(Duration::from_secs(seconds))
-    }
-
-    /// A server that was restarting behind a load balancer closed twice without a byte, and was spoken to in 3.1.1 from
-    /// then on, although it had accepted MQTT 5 before.
-    #[test]
-    fn a_server_that_has_accepted_mqtt_5_is_not_asked_for_less_when_it_is_silent() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        open(&mut link, &mut session, at(0));
-        accept(&mut link, &mut session, at(0));
-        for n in 1..5 {
-            link.handle_eof(None);
-            link.exchange(at(100 * n), &mut session);
-            open(&mut link, &mut session, at(100 * n + 90));
-            assert_eq!(link.version(), Version::V5, "{n}");
-        }
-    }
-
-    #[test]
-    fn a_server_that_never_answers_mqtt_5_is_asked_for_3_1_1_at_once() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        for expected in [Version::V5, Version::V5, Version::V3_1_1] {
-            open(&mut link, &mut session, at(0));
-            assert_eq!(link.version(), expected);
-            link.handle_eof(None);
-            link.exchange(at(0), &mut session);
-        }
-    }
-
-    /// A program that was busy for longer than the deadline lost a healthy connection: the deadline was judged before the
-    /// write was tried.
-    #[test]
-    fn a_write_that_is_due_can_still_be_made() {
-        let (mut link, mut session) = (link(), Session::new(Config::default()));
-        open(&mut link, &mut session, at(0));
-        accept(&mut link, &mut session, at(0));
-        let topic = martlet_proto::TopicName::new("a").unwrap();
-        session.publish(at(0), martlet_session::Publish::new(topic, "b")).unwrap();
-        link.exchange(at(0), &mut session);
-        assert!(!link.is_write_due(at(9)) && link.is_write_due(at(30)));
-        let n = link.poll_wire(at(30)).unwrap().remaining();
-        link.handle_written(at(30), n);
-        link.exchange(at(30), &mut session);
-        assert!(session.is_connected());
-    }
-}
+mod tests;

@@ -1,9 +1,14 @@
 //! A message as the application gets it.
 
+use crate::route::{Queued, Ticket};
+use crate::routes::{RouteKey, Verdict};
+use crate::shared::{Shared, State};
 use bytes::Bytes;
-use martlet_proto::{Publish, PublishPropertiesRef, QoS, TopicName};
-use martlet_session::{AckToken, Message as Delivery};
+use martlet_proto::{PubAckReasonCode, Publish, PublishPropertiesRef, QoS, TopicName};
+use martlet_session::{AckToken, Details, Message as Delivery};
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// A message that arrived. A clone shares its memory.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +22,22 @@ impl Message {
     pub(crate) fn new(delivery: Delivery) -> (Self, AckToken) {
         let aliased = delivery.publish.as_ref().topic_bytes().is_empty().then(|| delivery.topic_name());
         (Self { publish: delivery.publish, aliased }, delivery.token)
+    }
+
+    /// Bytes that it holds on to.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.publish.len()
+    }
+
+    /// Copies it out of the buffer that it came in.
+    pub(crate) fn detach(&mut self) {
+        self.publish.detach();
+    }
+
+    /// The topic name, sharing the message's memory.
+    pub fn topic_name(&self) -> TopicName {
+        self.aliased.clone().or_else(|| self.publish.topic_name()).expect("no message is without a topic")
     }
 
     /// The topic name.
@@ -69,5 +90,124 @@ impl fmt::Debug for Message {
             .field("properties", &self.properties())
             .field("payload", &self.payload_bytes())
             .finish()
+    }
+}
+
+/// A message that waits for its acknowledgement, from [`Subscription::acknowledge_manually`]. It reads like a
+/// [`Message`].
+///
+/// The token that it holds belongs to the session: after a reconnect it acknowledges on the new connection, and it does
+/// nothing once the server has lost the session. Acknowledgements leave in the order that the specification asks for
+/// (MQTT 5 §4.6), so one that is missing holds back those of later messages with the same QoS, until the server has sent
+/// all that it may without them; [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) tells.
+///
+/// **Dropped**, it stays unacknowledged: whoever fails or panics has not done its work. The server sends the message
+/// again on its next connection, and it is delivered again, at QoS 2 too.
+///
+/// [`Subscription::acknowledge_manually`]: crate::Subscription::acknowledge_manually
+#[must_use = "dropped, it is never acknowledged on this connection"]
+pub struct Unacknowledged {
+    message: Message,
+    ticket: Option<Ticket>,
+    shared: Arc<Shared>,
+    key: RouteKey,
+}
+
+impl Unacknowledged {
+    /// Acknowledges the message, when all streams that it went to have. With QoS 0, or after
+    /// [`acknowledge_on_arrival`](crate::Subscribe::acknowledge_on_arrival), it does nothing more.
+    pub fn acknowledge(mut self) -> Message {
+        self.conclude(Verdict::Acknowledged);
+        self.message.clone()
+    }
+
+    /// Tells the server that the message was not taken, and why; it does not send it again (MQTT 5 §3.4.2.1). A reason
+    /// below 0x80 acknowledges. In 3.x, which cannot refuse, it is acknowledged. Where it went to several streams, the
+    /// first reason of any is told.
+    pub fn reject(self, reason: PubAckReasonCode) -> Message {
+        self.acknowledge_with(reason, Details::default())
+    }
+
+    /// Acknowledges or rejects with a reason string and user properties (MQTT 5 §3.4.2.2). They are left out in 3.x, for
+    /// a server that does not take as large a packet, and when the connection ends before the acknowledgement leaves.
+    pub fn acknowledge_with(mut self, reason: PubAckReasonCode, details: Details) -> Message {
+        self.conclude(Verdict::Answered(reason, details));
+        self.message.clone()
+    }
+
+    fn conclude(&mut self, verdict: Verdict) {
+        if let Some(ticket) = self.ticket.take() {
+            let key = self.key;
+            self.shared.act(|state, _| {
+                let concluded = state.routes.take_back(key, ticket, verdict);
+                if let Some((token, verdict)) = concluded {
+                    state.conclude(token, verdict);
+                }
+            });
+        }
+    }
+}
+
+impl Deref for Unacknowledged {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
+impl Drop for Unacknowledged {
+    fn drop(&mut self) {
+        self.conclude(Verdict::Abandoned);
+    }
+}
+
+impl fmt::Debug for Unacknowledged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Unacknowledged").field(&self.message).finish()
+    }
+}
+
+/// What a stream gives: a [`Message`], acknowledged when it is taken, or an [`Unacknowledged`] one.
+pub trait Item: sealed::Take {}
+
+impl Item for Message {}
+impl Item for Unacknowledged {}
+
+pub(crate) mod sealed {
+    use super::*;
+
+    /// A message out of a stream's queue, under the lock.
+    pub struct Taken<'a> {
+        pub(crate) queued: Queued,
+        pub(crate) key: RouteKey,
+        pub(crate) state: &'a mut State,
+        pub(crate) shared: &'a Arc<Shared>,
+    }
+
+    pub trait Take: Sized {
+        /// Takes it. Returns whether the driver should look, too.
+        fn take(taken: Taken<'_>) -> (Self, bool);
+    }
+
+    impl Take for Message {
+        #[inline]
+        fn take(Taken { queued: Queued { message, ticket }, state, .. }: Taken<'_>) -> (Self, bool) {
+            let concluded = state.routes.conclude(ticket, Verdict::Acknowledged);
+            let look = concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
+            (message, look)
+        }
+    }
+
+    impl Take for Unacknowledged {
+        fn take(Taken { queued: Queued { message, ticket }, key, state, shared }: Taken<'_>) -> (Self, bool) {
+            if message.qos() == QoS::AtMostOnce {
+                let concluded = state.routes.conclude(ticket, Verdict::Acknowledged);
+                let look = concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
+                return (Self { message, ticket: None, shared: Arc::clone(shared), key }, look);
+            }
+            state.routes.hand_out(key, &ticket, &message);
+            (Self { message, ticket: Some(ticket), shared: Arc::clone(shared), key }, false)
+        }
     }
 }

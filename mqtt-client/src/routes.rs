@@ -1,19 +1,29 @@
 //! Which stream a message goes to.
 //!
-//! Each stream has a route: a queue, a waker and its topic filters. A message with subscription identifiers goes to
-//! the streams of those subscriptions; without, to every stream with a filter that matches; with none, to the
-//! catch-all.
+//! Each stream has a route: a queue, a waker and its topic filters. A message with subscription identifiers that are
+//! known here goes to the streams of those subscriptions only, so that the copies that a server sends for overlapping
+//! subscriptions do not multiply; one without, or of an earlier process, to every stream with a filter that matches;
+//! with none, to the catch-all.
 
 use crate::message::Message;
+use crate::route::{Queued, Route, StreamOptions, Ticket};
+use crate::spent::set_waker;
 use crate::wakers::Wakers;
-use martlet_proto::{Subscription, SubscriptionIdentifier, TopicFilter};
-use martlet_session::{AckToken, Message as Delivery};
+use martlet_proto::{PubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName};
+use martlet_session::{AckToken, DeliveryId, Details, Message as Delivery};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Names a route.
 pub(crate) type RouteKey = usize;
+
+/// The catch-all's key.
+pub(crate) const CATCH_ALL: RouteKey = usize::MAX;
+
+/// How many identifiers of earlier SUBSCRIBEs of a filter are remembered: the server may still send messages with
+/// them. With one that is forgotten, a message goes by its topic.
+const IDENTIFIERS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -23,56 +33,68 @@ pub(crate) struct Routes {
     catch_all_held: bool,
     /// When the messages of the catch-all came that nobody holds, in `delivered`.
     unheld: VecDeque<u64>,
+    /// A subscription was left with the server: what comes for it is kept.
+    detached: bool,
     /// Messages routed so far.
     delivered: u64,
     filters: BTreeMap<TopicFilter, Subscribers>,
     identifiers: BTreeMap<SubscriptionIdentifier, Vec<TopicFilter>>,
     next_identifier: u32,
-    /// Deliveries that went to several streams, until each has taken its copy.
+    /// Deliveries that went to several streams, until each has concluded its copy.
     shared: Slab<Shared>,
+    /// Messages that the application has taken and not acknowledged.
+    taken: BTreeMap<(DeliveryId, RouteKey), TopicName>,
+    /// Messages of streams that were dropped because the stream was full, since somebody last asked.
+    dropped: u64,
     ended: bool,
     /// Reused for each message.
     targets: Vec<RouteKey>,
+    /// What is to be concluded of messages that were dropped.
+    concluded: Vec<(AckToken, Verdict)>,
 }
 
 /// The streams of one topic filter; they share its subscription.
-#[derive(Debug)]
-struct Subscribers {
-    identifier: SubscriptionIdentifier,
-    routes: Vec<(RouteKey, Subscription)>,
-}
-
 #[derive(Debug, Default)]
-struct Route {
-    queue: VecDeque<Queued>,
-    waker: Option<std::task::Waker>,
-    filters: Vec<TopicFilter>,
-}
-
-#[derive(Debug)]
-struct Queued {
-    message: Message,
-    ticket: Ticket,
-}
-
-#[derive(Debug)]
-enum Ticket {
-    Own(AckToken),
-    /// A key of `shared`.
-    Shared(usize),
+struct Subscribers {
+    /// Those of its SUBSCRIBEs, the latest last.
+    identifiers: Vec<SubscriptionIdentifier>,
+    routes: Vec<(RouteKey, Subscription)>,
 }
 
 #[derive(Debug)]
 struct Shared {
     token: AckToken,
     left: usize,
+    verdict: Verdict,
 }
 
-/// Where a message went.
-pub(crate) enum Routed {
-    Queued,
-    /// No stream explains it, and nobody holds the catch-all.
-    Nowhere(AckToken),
+/// What is to become of a message that a stream is done with.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Acknowledged,
+    Answered(PubAckReasonCode, Details),
+    /// It was dropped without an answer.
+    Abandoned,
+}
+
+impl Verdict {
+    /// Of two streams that had the same message: who has not answered counts most, then who has answered first.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Abandoned, _) | (_, Self::Abandoned) => Self::Abandoned,
+            (Self::Acknowledged, other) => other,
+            (answered, _) => answered,
+        }
+    }
+}
+
+/// What ends with a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Filters that no other stream has.
+    pub(crate) unsubscribe: Vec<TopicFilter>,
+    /// How many messages were not taken.
+    pub(crate) untaken: u64,
 }
 
 impl Default for Routes {
@@ -82,49 +104,69 @@ impl Default for Routes {
             catch_all: Route::default(),
             catch_all_held: false,
             unheld: VecDeque::new(),
+            detached: false,
             delivered: 0,
             filters: BTreeMap::new(),
             identifiers: BTreeMap::new(),
             next_identifier: 1,
             shared: Slab::new(),
+            taken: BTreeMap::new(),
+            dropped: 0,
             ended: false,
             targets: Vec::new(),
+            concluded: Vec::new(),
         }
     }
 }
-
-/// The catch-all's key.
-pub(crate) const CATCH_ALL: RouteKey = usize::MAX;
 
 impl Routes {
     fn route(&mut self, key: RouteKey) -> Option<&mut Route> {
         if key == CATCH_ALL { Some(&mut self.catch_all) } else { self.routes.get_mut(key) }
     }
 
+    // ---- subscriptions
+
     /// A route for these subscriptions and the identifier to subscribe with. Where other streams have the same filter,
     /// what is asked for serves all of them: the highest QoS, no local only if all want it, retain as published if any
     /// does.
-    pub(crate) fn add(&mut self, subscriptions: &mut [Subscription]) -> (RouteKey, SubscriptionIdentifier) {
-        let identifier = self.free_identifier();
+    pub(crate) fn add(
+        &mut self,
+        subscriptions: &mut [Subscription],
+        options: StreamOptions,
+    ) -> (RouteKey, SubscriptionIdentifier) {
+        let identifier = self.common_identifier(subscriptions).unwrap_or_else(|| self.free_identifier());
         let filters: Vec<_> = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
-        let key = self.routes.insert(Route { filters: filters.clone(), ..Route::default() });
+        let key = self.routes.insert(Route::new(filters, identifier, options));
         for subscription in subscriptions {
             let filter = &subscription.filter;
-            let subscribers = self
-                .filters
-                .entry(filter.clone())
-                .or_insert_with(|| Subscribers { identifier, routes: Vec::new() });
-            // The new SUBSCRIBE replaces the old one, and its identifier with it.
-            let old = std::mem::replace(&mut subscribers.identifier, identifier);
+            let subscribers = self.filters.entry(filter.clone()).or_default();
             subscribers.routes.push((key, subscription.clone()));
             let each = || subscribers.routes.iter().map(|(_, wanted)| wanted);
             subscription.qos = each().map(|wanted| wanted.qos).max().unwrap_or_default();
             subscription.no_local = each().all(|wanted| wanted.no_local);
             subscription.retain_as_published = each().any(|wanted| wanted.retain_as_published);
-            self.forget_identifier(old, &subscription.filter);
+            if !subscribers.identifiers.contains(&identifier) {
+                subscribers.identifiers.push(identifier);
+                self.identifiers.entry(identifier).or_default().push(filter.clone());
+            }
+            if subscribers.identifiers.len() > IDENTIFIERS {
+                let oldest = subscribers.identifiers.remove(0);
+                self.forget_identifier(oldest, &subscription.filter);
+            }
         }
-        self.identifiers.insert(identifier, filters);
         (key, identifier)
+    }
+
+    /// The identifier that all these filters have already.
+    fn common_identifier(&self, subscriptions: &[Subscription]) -> Option<SubscriptionIdentifier> {
+        let latest = |subscription: &Subscription| {
+            self.filters
+                .get(&subscription.filter)
+                .and_then(|subscribers| subscribers.identifiers.last())
+                .copied()
+        };
+        let first = latest(subscriptions.first()?)?;
+        subscriptions.iter().all(|subscription| latest(subscription) == Some(first)).then_some(first)
     }
 
     fn free_identifier(&mut self) -> SubscriptionIdentifier {
@@ -147,10 +189,12 @@ impl Routes {
         }
     }
 
-    /// The server has refused this filter, or it was unsubscribed: its streams lose it.
+    /// The server does not have this subscription any more: its streams lose the filter.
     pub(crate) fn remove_filter(&mut self, filter: &TopicFilter, wakers: &mut Wakers) {
         let Some(subscribers) = self.filters.remove(filter) else { return };
-        self.forget_identifier(subscribers.identifier, filter);
+        for identifier in subscribers.identifiers {
+            self.forget_identifier(identifier, filter);
+        }
         for (key, _) in subscribers.routes {
             if let Some(route) = self.routes.get_mut(key) {
                 route.filters.retain(|other| other != filter);
@@ -161,8 +205,21 @@ impl Routes {
         }
     }
 
+    /// The server has refused one stream this filter. The subscription that other streams have of it is as it was.
+    pub(crate) fn refuse_filter(&mut self, key: RouteKey, filter: &TopicFilter) {
+        let refused = self.routes.get(key).and_then(|route| route.identifier);
+        self.leave_filter(key, filter);
+        let Some(subscribers) = self.filters.get_mut(filter) else { return };
+        let routes = &self.routes;
+        let is_used = subscribers.routes.iter().any(|(other, _)| routes[*other].identifier == refused);
+        if let Some(refused) = refused.filter(|_| !is_used) {
+            subscribers.identifiers.retain(|identifier| *identifier != refused);
+            self.forget_identifier(refused, filter);
+        }
+    }
+
     /// One stream loses this filter. Returns whether nobody has it any more.
-    pub(crate) fn leave_filter(&mut self, key: RouteKey, filter: &TopicFilter) -> bool {
+    fn leave_filter(&mut self, key: RouteKey, filter: &TopicFilter) -> bool {
         if let Some(route) = self.routes.get_mut(key) {
             route.filters.retain(|other| other != filter);
         }
@@ -171,9 +228,11 @@ impl Routes {
         if !subscribers.routes.is_empty() {
             return false;
         }
-        let identifier = subscribers.identifier;
+        let identifiers = std::mem::take(&mut subscribers.identifiers);
         self.filters.remove(filter);
-        self.forget_identifier(identifier, filter);
+        for identifier in identifiers {
+            self.forget_identifier(identifier, filter);
+        }
         true
     }
 
@@ -185,13 +244,48 @@ impl Routes {
         filters
     }
 
-    /// A stream was dropped: returns the filters that nobody has any more, and the tokens of what it had not taken.
-    pub(crate) fn remove(&mut self, key: RouteKey) -> (Vec<TopicFilter>, Vec<AckToken>) {
+    /// A stream was dropped. What it had not taken is to be concluded ([`poll_concluded`](Self::poll_concluded)).
+    pub(crate) fn remove(&mut self, key: RouteKey, spent: &mut Vec<Waker>) -> Ended {
+        if key == CATCH_ALL {
+            self.catch_all_held = false;
+            spent.extend(self.catch_all.waker.take());
+            let queue = self.catch_all.take_queue();
+            return Ended { untaken: self.conclude_all(queue), ..Ended::default() };
+        }
         let unsubscribe = self.leave(key);
-        let Some(route) = self.routes.try_remove(key) else { return Default::default() };
-        let tokens = route.queue.into_iter().filter_map(|queued| self.redeem(queued.ticket)).collect();
-        (unsubscribe, tokens)
+        let Some(mut route) = self.routes.try_remove(key) else { return Ended::default() };
+        spent.extend(route.waker.take());
+        Ended { unsubscribe, untaken: self.conclude_all(route.take_queue()) }
     }
+
+    /// A stream is gone, but its subscriptions stay with the server: what it had not taken waits in the catch-all.
+    pub(crate) fn detach(&mut self, key: RouteKey, wakers: &mut Wakers, spent: &mut Vec<Waker>) {
+        self.detached = true;
+        if key == CATCH_ALL {
+            self.catch_all_held = false;
+            spent.extend(self.catch_all.waker.take());
+            self.unheld.extend(self.catch_all.queue.iter().map(|_| self.delivered));
+            return;
+        }
+        self.leave(key);
+        let Some(mut route) = self.routes.try_remove(key) else { return };
+        spent.extend(route.waker.take());
+        for queued in route.take_queue() {
+            self.push_to_catch_all(queued, wakers);
+        }
+    }
+
+    fn conclude_all(&mut self, queue: VecDeque<Queued>) -> u64 {
+        let untaken = queue.len() as u64;
+        for queued in queue {
+            if let Some(concluded) = self.conclude(queued.ticket, Verdict::Acknowledged) {
+                self.concluded.push(concluded);
+            }
+        }
+        untaken
+    }
+
+    // ---- the catch-all
 
     /// Gives the catch-all to somebody, if nobody has it.
     pub(crate) fn hold_catch_all(&mut self) -> bool {
@@ -199,60 +293,85 @@ impl Routes {
         !std::mem::replace(&mut self.catch_all_held, true)
     }
 
-    /// The oldest message that waits for somebody to take the catch-all, if so many have come after it that it would
-    /// soon hold up others, or `at_once`. The caller acknowledges it.
-    pub(crate) fn give_up_unheld(&mut self, patience: u64, at_once: bool) -> Option<AckToken> {
-        let came = *self.unheld.front()?;
+    /// Concludes the oldest message that waits for somebody to take the catch-all, if so many have come after it that
+    /// it would soon hold up others, or `at_once`. Returns whether there was one.
+    pub(crate) fn give_up_unheld(&mut self, patience: u64, at_once: bool) -> bool {
+        let Some(&came) = self.unheld.front() else { return false };
         if !at_once && self.delivered - came < patience {
-            return None;
+            return false;
         }
         self.unheld.pop_front();
-        let queued = self.catch_all.queue.pop_front()?;
-        self.redeem(queued.ticket)
+        let Some(queued) = self.catch_all.pop() else { return false };
+        let concluded = self.conclude(queued.ticket, Verdict::Acknowledged);
+        self.concluded.extend(concluded);
+        true
     }
 
-    /// It is given back: what waits in it is acknowledged.
-    pub(crate) fn release_catch_all(&mut self) -> Vec<AckToken> {
-        self.catch_all_held = false;
-        self.catch_all.waker = None;
-        let queue = std::mem::take(&mut self.catch_all.queue);
-        queue.into_iter().filter_map(|queued| self.redeem(queued.ticket)).collect()
+    fn push_to_catch_all(&mut self, queued: Queued, wakers: &mut Wakers) {
+        let before = self.catch_all.dropped;
+        self.push(CATCH_ALL, queued, wakers);
+        if !self.catch_all_held {
+            self.unheld.push_back(self.delivered);
+            // Each that was dropped was one of them; which one matters little.
+            for _ in before..self.catch_all.dropped {
+                self.unheld.pop_front();
+            }
+        }
     }
+
+    // ---- messages
 
     /// Puts a message into the queues of its streams. `keep` says whether what no stream explains waits for somebody
-    /// to take the catch-all.
-    pub(crate) fn deliver(&mut self, delivery: Delivery, keep: bool, wakers: &mut Wakers) -> Routed {
+    /// to take the catch-all. Returns whether anybody has it; otherwise, as always, look at
+    /// [`poll_concluded`](Self::poll_concluded).
+    pub(crate) fn deliver(&mut self, delivery: Delivery, keep: bool, wakers: &mut Wakers) -> bool {
         let mut targets = std::mem::take(&mut self.targets);
         self.find(&delivery, &mut targets);
         self.delivered += 1;
-        if targets.is_empty() && (self.catch_all_held || keep) {
-            targets.push(CATCH_ALL);
-            if !self.catch_all_held {
-                self.unheld.push_back(self.delivered);
-            }
-        }
         let (message, token) = Message::new(delivery);
-        let routed = match targets[..] {
-            [] => Routed::Nowhere(token),
-            [only] => {
+        let mut routed = true;
+        match targets[..] {
+            [] if self.catch_all_held || keep || self.detached => {
+                self.push_to_catch_all(Queued { message, ticket: Ticket::Own(token) }, wakers);
+            }
+            [] => {
+                self.concluded.push((token, Verdict::Acknowledged));
+                routed = false;
+            }
+            [only] if !self.routes[only].options.acknowledge_on_arrival => {
                 self.push(only, Queued { message, ticket: Ticket::Own(token) }, wakers);
-                Routed::Queued
             }
-            _ => {
-                let shared = self.shared.insert(Shared { token, left: targets.len() });
-                for &key in &targets {
-                    self.push(
-                        key,
-                        Queued { message: message.clone(), ticket: Ticket::Shared(shared) },
-                        wakers,
-                    );
-                }
-                Routed::Queued
-            }
-        };
+            _ => self.deliver_to_all(&targets, &message, token, wakers),
+        }
         targets.clear();
         self.targets = targets;
         routed
+    }
+
+    /// To several streams, or to some that acknowledge on arrival.
+    fn deliver_to_all(
+        &mut self,
+        targets: &[RouteKey],
+        message: &Message,
+        token: AckToken,
+        wakers: &mut Wakers,
+    ) {
+        let routes = &self.routes;
+        let takes = |key: &&RouteKey| !routes[**key].options.acknowledge_on_arrival;
+        let left = targets.iter().filter(takes).count();
+        let shared = if left == 0 {
+            self.concluded.push((token, Verdict::Acknowledged));
+            None
+        } else {
+            Some(self.shared.insert(Shared { token, left, verdict: Verdict::Acknowledged }))
+        };
+        for &key in targets {
+            let ticket = match shared {
+                Some(shared) if !self.routes[key].options.acknowledge_on_arrival => Ticket::Shared(shared),
+                _ => Ticket::Acknowledged,
+            };
+            self.push(key, Queued { message: message.clone(), ticket }, wakers);
+        }
     }
 
     fn find(&self, delivery: &Delivery, targets: &mut Vec<RouteKey>) {
@@ -288,37 +407,95 @@ impl Routes {
     }
 
     fn push(&mut self, key: RouteKey, queued: Queued, wakers: &mut Wakers) {
-        let Some(route) = self.route(key) else { return };
-        route.queue.push_back(queued);
+        let route = if key == CATCH_ALL { &mut self.catch_all } else { &mut self.routes[key] };
+        let (shared, concluded, dropped) = (&mut self.shared, &mut self.concluded, &mut self.dropped);
+        route.push(queued, |ticket| {
+            *dropped += 1;
+            concluded.extend(conclude(shared, ticket, Verdict::Acknowledged));
+        });
         wakers.take(&mut route.waker);
     }
 
-    /// The next message of a stream, and the token to acknowledge if this was the last copy. `Ready(None)` at the end.
+    /// The next message of a stream. `Ready(None)` at the end.
     pub(crate) fn poll_next(
         &mut self,
         key: RouteKey,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<(Message, Option<AckToken>)>> {
+        spent: &mut Vec<Waker>,
+    ) -> Poll<Option<Queued>> {
         let ended = self.ended;
         let Some(route) = self.route(key) else { return Poll::Ready(None) };
-        match route.queue.pop_front() {
-            Some(Queued { message, ticket }) => Poll::Ready(Some((message, self.redeem(ticket)))),
+        match route.pop() {
+            Some(queued) => Poll::Ready(Some(queued)),
             None if ended || (key != CATCH_ALL && route.filters.is_empty()) => Poll::Ready(None),
             None => {
-                route.waker = Some(cx.waker().clone());
+                set_waker(&mut route.waker, cx, spent);
                 Poll::Pending
             }
         }
     }
 
-    fn redeem(&mut self, ticket: Ticket) -> Option<AckToken> {
+    /// The token of a ticket.
+    pub(crate) fn token<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a AckToken> {
         match ticket {
             Ticket::Own(token) => Some(token),
-            Ticket::Shared(key) => {
-                self.shared[key].left -= 1;
-                (self.shared[key].left == 0).then(|| self.shared.remove(key).token)
-            }
+            Ticket::Shared(key) => Some(&self.shared[*key].token),
+            Ticket::Acknowledged => None,
         }
+    }
+
+    /// A stream is done with its copy. Returns what is to be told the session when that was the last.
+    pub(crate) fn conclude(&mut self, ticket: Ticket, verdict: Verdict) -> Option<(AckToken, Verdict)> {
+        conclude(&mut self.shared, ticket, verdict)
+    }
+
+    /// What is to be told the session of messages that were dropped or that nobody has.
+    #[inline]
+    pub(crate) fn poll_concluded(&mut self) -> Option<(AckToken, Verdict)> {
+        self.concluded.pop()
+    }
+
+    /// The application has taken a message and will say when it is done with it.
+    pub(crate) fn hand_out(&mut self, key: RouteKey, ticket: &Ticket, message: &Message) {
+        if let Some(delivery) = self.token(ticket).map(AckToken::delivery) {
+            self.taken.insert((delivery, key), message.topic_name());
+        }
+    }
+
+    /// The application has said so, or dropped it.
+    pub(crate) fn take_back(
+        &mut self,
+        key: RouteKey,
+        ticket: Ticket,
+        verdict: Verdict,
+    ) -> Option<(AckToken, Verdict)> {
+        if let Some(delivery) = self.token(&ticket).map(AckToken::delivery) {
+            self.taken.remove(&(delivery, key));
+        }
+        self.conclude(ticket, verdict)
+    }
+
+    /// The topic of a message that was not concluded, and whether the application has it.
+    pub(crate) fn whereabouts(&self, delivery: DeliveryId) -> Option<(TopicName, bool)> {
+        let mut handed_out = self.taken.range((delivery, RouteKey::MIN)..=(delivery, RouteKey::MAX));
+        if let Some((_, topic)) = handed_out.next() {
+            return Some((topic.clone(), true));
+        }
+        let routes = self.routes.iter().map(|(_, route)| route).chain([&self.catch_all]);
+        let mut waiting = routes.flat_map(|route| &route.queue);
+        let is_it =
+            |queued: &&Queued| self.token(&queued.ticket).is_some_and(|token| token.delivery() == delivery);
+        waiting.find(is_it).map(|queued| (queued.message.topic_name(), false))
+    }
+
+    /// How many messages this stream has dropped because it was full.
+    pub(crate) fn dropped_of(&mut self, key: RouteKey) -> u64 {
+        self.route(key).map_or(0, |route| route.dropped)
+    }
+
+    /// How many messages full streams have dropped since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// No message will come any more.
@@ -331,26 +508,63 @@ impl Routes {
     }
 }
 
+fn conclude(shared: &mut Slab<Shared>, ticket: Ticket, verdict: Verdict) -> Option<(AckToken, Verdict)> {
+    match ticket {
+        Ticket::Own(token) => Some((token, verdict)),
+        Ticket::Acknowledged => None,
+        Ticket::Shared(key) => {
+            let delivery = &mut shared[key];
+            delivery.left -= 1;
+            let before = std::mem::replace(&mut delivery.verdict, Verdict::Acknowledged);
+            delivery.verdict = before.and(verdict);
+            if delivery.left > 0 {
+                return None;
+            }
+            let Shared { token, verdict, .. } = shared.remove(key);
+            Some((token, verdict))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use martlet_proto::QoS;
 
+    fn subscription(filter: &str) -> Subscription {
+        Subscription::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)
+    }
+
     /// A second stream's `no_local` used to take the first stream's own publishes from it.
     #[test]
     fn what_is_asked_for_serves_every_stream_of_a_filter() {
         let mut routes = Routes::default();
-        let filter = TopicFilter::new("a/+").unwrap();
-        let mut first = [Subscription::new(filter.clone(), QoS::ExactlyOnce)];
-        routes.add(&mut first);
-        let wanted = Subscription {
-            no_local: true,
-            retain_as_published: true,
-            ..Subscription::new(filter.clone(), QoS::AtMostOnce)
-        };
+        let mut first = [Subscription { qos: QoS::ExactlyOnce, ..subscription("a/+") }];
+        routes.add(&mut first, StreamOptions::default());
+        let wanted = Subscription { no_local: true, retain_as_published: true, ..subscription("a/+") };
         let mut second = [wanted.clone()];
-        routes.add(&mut second);
+        routes.add(&mut second, StreamOptions::default());
         let expected = Subscription { no_local: false, qos: QoS::ExactlyOnce, ..wanted };
         assert_eq!(second, [expected]);
+    }
+
+    /// Streams that come and go beside one that stays use no identifiers up, and leave none behind.
+    #[test]
+    fn identifiers_are_bounded() {
+        let mut routes = Routes::default();
+        let (first, identifier) = routes.add(&mut [subscription("a")], StreamOptions::default());
+        let (second, again) = routes.add(&mut [subscription("a")], StreamOptions::default());
+        assert_eq!(again, identifier, "one filter, one identifier");
+        routes.remove(second, &mut Vec::new());
+        for n in 0..100 {
+            let (key, _) = routes.add(&mut [subscription("a")], StreamOptions::default());
+            routes.remove(key, &mut Vec::new());
+            let both = &mut [subscription("a"), subscription(&format!("b{n}"))];
+            let (key, _) = routes.add(both, StreamOptions::default());
+            routes.remove(key, &mut Vec::new());
+        }
+        assert!(routes.identifiers.len() <= IDENTIFIERS, "{:?}", routes.identifiers);
+        routes.remove(first, &mut Vec::new());
+        assert!(routes.identifiers.is_empty() && routes.filters.is_empty());
     }
 }

@@ -3,17 +3,20 @@
 
 use crate::authenticator::{Authenticating, Task};
 use crate::completions::Completions;
+use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
-use crate::routes::{Routed, Routes};
+use crate::routes::{Routes, Verdict};
+use crate::spent::{Locked, set_waker};
+use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
-use martlet_proto::{SubAckReasonCode, UnsubAckReasonCode};
+use martlet_proto::{SubAckReasonCode, Subscription, TopicFilter, UnsubAckReasonCode};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session,
+    RequestError, Session, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// How many waiting publishers are woken for each turn of the driver: enough to fill a write, few enough not to wake
@@ -25,6 +28,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// The runtime's clock.
     pub(crate) clock: fn() -> Instant,
+    /// What a publish uses when it does not say; `None`: what every message has.
+    pub(crate) publish_defaults: Option<Box<PublishDefaults>>,
 }
 
 #[derive(Debug)]
@@ -36,10 +41,13 @@ pub(crate) struct State {
     pub(crate) completions: Completions,
     pub(crate) events: Subscribers,
     pub(crate) authenticating: Authenticating,
+    pub(crate) connection: Connection,
     /// The connection as it is; `None` while there is none.
     pub(crate) connected: Option<Arc<Connected>>,
     /// Why there will be no connection any more.
     pub(crate) terminated: Option<ConnectionError>,
+    /// What was not settled when the client disconnected.
+    pub(crate) unsettled: Unsettled,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: std::time::Duration,
     /// Everything that was published has been written to the socket.
@@ -55,6 +63,12 @@ pub(crate) struct State {
     driver: Option<Waker>,
     /// Something was asked of the driver while it was awake.
     attention: bool,
+    /// Messages that nobody has taken and nobody will, not reported yet.
+    discarded: u64,
+    /// Wakers that nobody needs any more: dropped after the unlock.
+    pub(crate) spent: Vec<Waker>,
+    /// What the builder wanted subscribed to, until it is answered.
+    at_start: Option<(OperationId, Vec<TopicFilter>)>,
 }
 
 /// Publishers that wait for room. Who was woken and must wait on keeps its place.
@@ -90,7 +104,13 @@ pub(crate) enum Reply {
 }
 
 impl Shared {
-    pub(crate) fn new(session: Session, clock: fn() -> Instant, drain: std::time::Duration) -> Self {
+    pub(crate) fn new(
+        mut session: Session,
+        clock: fn() -> Instant,
+        drain: std::time::Duration,
+        publish_defaults: Option<Box<PublishDefaults>>,
+    ) -> Self {
+        session.keep_spent();
         let state = State {
             session,
             now: clock(),
@@ -98,8 +118,10 @@ impl Shared {
             completions: Completions::default(),
             events: Subscribers::default(),
             authenticating: Authenticating::default(),
+            connection: Connection::default(),
             connected: None,
             terminated: None,
+            unsettled: Unsettled::default(),
             drain,
             flushed: true,
             requests: BTreeMap::new(),
@@ -109,14 +131,27 @@ impl Shared {
             next_id: 0,
             driver: None,
             attention: false,
+            discarded: 0,
+            spent: Vec::new(),
+            at_start: None,
         };
-        Self { state: Mutex::new(state), clock }
+        Self { state: Mutex::new(state), clock, publish_defaults }
+    }
+
+    /// Subscribes, before there is a connection, to what the catch-all shall get.
+    pub(crate) fn subscribe_at_start(&self, subscriptions: Vec<Subscription>) {
+        let mut state = self.lock();
+        let filters = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
+        let request = Subscribe { subscriptions, subscription_identifier: None, user_properties: Vec::new() };
+        let now = state.now;
+        // It is refused when there is nothing to subscribe to.
+        state.at_start = state.session.subscribe(now, request).ok().map(|operation| (operation, filters));
     }
 
     /// A panic under the lock can only come from a bug; what it left behind is still better than a second panic.
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs `act` under the lock and wakes the driver after it.
@@ -153,7 +188,7 @@ impl State {
         self.now = now;
         self.attention = false;
         // It is awake: a wake-up would be for nothing, or go to a task that does not poll it any more.
-        self.driver = None;
+        self.spent.extend(self.driver.take());
     }
 
     /// The driver has nothing to do; `false` when something has come up in the meantime.
@@ -161,7 +196,7 @@ impl State {
         if self.attention {
             return false;
         }
-        self.driver = Some(cx.waker().clone());
+        set_waker(&mut self.driver, cx, &mut self.spent);
         true
     }
 
@@ -179,6 +214,34 @@ impl State {
         is_acknowledged || (!wanted && self.session.wants_input())
     }
 
+    /// All streams are done with a message. Returns whether the driver should look.
+    #[inline]
+    pub(crate) fn conclude(&mut self, token: AckToken, verdict: Verdict) -> bool {
+        let wanted = self.session.wants_input();
+        match verdict {
+            Verdict::Acknowledged => return self.acknowledge(token),
+            Verdict::Answered(reason, details) => self.session.acknowledge_with(token, reason, details),
+            Verdict::Abandoned => {
+                self.session.abandon(token);
+                return !wanted && self.session.wants_input();
+            }
+        }
+        true
+    }
+
+    /// Tells the session of messages that were dropped or that nobody has.
+    fn conclude_dropped(&mut self) {
+        while let Some((token, verdict)) = self.routes.poll_concluded() {
+            self.conclude(token, verdict);
+        }
+    }
+
+    /// A stream is dropped: it had not taken so many messages.
+    pub(crate) fn discard(&mut self, untaken: u64) {
+        self.discarded += untaken;
+        self.conclude_dropped();
+    }
+
     // ---- what the driver tells
 
     /// Hands the session's events to those who wait for them. Returns whether there were any.
@@ -188,18 +251,33 @@ impl State {
             any = true;
             match event {
                 Event::Message(delivery) => {
-                    let keep = !self.session.config().clean_start;
-                    if let Routed::Nowhere(token) = self.routes.deliver(delivery, keep, wakers) {
-                        self.acknowledge(token);
-                        self.events.push(&ClientEvent::Unrouted, wakers);
+                    let routed = self.routes.deliver(delivery, self.may_have_resumed(), wakers);
+                    self.discarded += u64::from(!routed);
+                    self.give_up_unheld();
+                    self.conclude_dropped();
+                }
+                Event::AcknowledgementsHeld { by, held } => {
+                    if let Some((topic, taken)) = self.routes.whereabouts(by) {
+                        self.events.push(&ClientEvent::AcknowledgementsHeld { topic, taken, held }, wakers);
                     }
-                    self.give_up_unheld(wakers);
                 }
                 Event::Published { key: Some(key), result, .. } => {
                     self.completions.complete(key, result, wakers);
                 }
+                Event::Published { operation, key: None, result } if self.session.is_durable() => {
+                    self.events.push(&ClientEvent::Published { operation, result }, wakers);
+                }
+                Event::StoreFailed(error) => self.events.push(&ClientEvent::StoreFailed(error), wakers),
+                Event::StoreRecovered => self.events.push(&ClientEvent::StoreRecovered, wakers),
                 Event::Published { key: None, result: Err(error), .. } => {
                     self.events.push(&ClientEvent::PublishFailed(error), wakers);
+                }
+                Event::Subscribed { operation, result }
+                    if self.at_start.as_ref().is_some_and(|(at_start, _)| *at_start == operation) =>
+                {
+                    let (_, filters) = self.at_start.take().expect("looked at a moment ago");
+                    let result = result.map(|answer| filters.into_iter().zip(answer.reasons).collect());
+                    self.events.push(&ClientEvent::Subscribed(result), wakers);
                 }
                 Event::Subscribed { operation, result } => {
                     self.reply(operation, Reply::Subscribed(result), wakers);
@@ -211,8 +289,8 @@ impl State {
                 Event::Connected(connected) => {
                     let connected: Arc<Connected> = Arc::from(connected);
                     self.connected = Some(Arc::clone(&connected));
-                    self.events.push(&ClientEvent::Connected(connected), wakers);
-                    self.notify_watchers(wakers);
+                    self.events.push(&ClientEvent::Connected(Arc::clone(&connected)), wakers);
+                    self.set_connection(ConnectionState::Connected(connected), wakers);
                 }
                 Event::Disconnected(_) => {
                     // The link tells it, with what comes next.
@@ -228,6 +306,7 @@ impl State {
                 Event::Reauthenticated { result: Err(error), .. } => {
                     self.forget_authentication(error, wakers);
                 }
+                Event::Unsettled(unsettled) => self.unsettled = unsettled,
                 Event::Resubscribed(reasons) => {
                     for (filter, _) in reasons.iter().filter(|(_, reason)| reason.is_error()) {
                         self.routes.remove_filter(filter, wakers);
@@ -240,17 +319,31 @@ impl State {
                 _ => {}
             }
         }
+        match self.routes.take_dropped() {
+            0 => {}
+            messages => self.events.push(&ClientEvent::InboundDropped(messages), wakers),
+        }
+        match std::mem::take(&mut self.discarded) {
+            0 => {}
+            messages => self.events.push(&ClientEvent::Discarded(messages), wakers),
+        }
         self.wake_publishers(wakers);
         any
     }
 
+    /// The server may have kept a session of an earlier process, with subscriptions that no stream here explains.
+    fn may_have_resumed(&self) -> bool {
+        !self.session.config().clean_start
+            && self.connected.as_ref().is_some_and(|connected| connected.session_present)
+    }
+
     /// What waits for somebody to take the catch-all must not hold up others: their acknowledgements stand behind its
     /// own, and above the soft bound nothing is read.
-    fn give_up_unheld(&mut self, wakers: &mut Wakers) {
+    fn give_up_unheld(&mut self) {
         let patience = u64::from(self.session.config().inbound.receive_maximum.get() / 2);
-        while let Some(token) = self.routes.give_up_unheld(patience, !self.session.wants_input()) {
-            self.acknowledge(token);
-            self.events.push(&ClientEvent::Unrouted, wakers);
+        while self.routes.give_up_unheld(patience, !self.session.wants_input()) {
+            self.discarded += 1;
+            self.conclude_dropped();
         }
     }
 
@@ -261,8 +354,9 @@ impl State {
         self.session.disconnect(self.now, DisconnectOptions::default());
         self.dispatch(wakers);
         self.connected = None;
-        self.terminated = Some(error);
+        self.terminated = Some(error.clone());
         self.forget_authentication(RequestError::Closed, wakers);
+        self.spent.extend(self.driver.take());
         self.completions.fail_all(wakers);
         self.routes.end(wakers);
         self.events.end(wakers);
@@ -276,7 +370,7 @@ impl State {
         for (_, waker) in std::mem::take(&mut self.sleepers) {
             wakers.push(waker);
         }
-        self.notify_watchers(wakers);
+        self.set_disconnected(error, None, wakers);
     }
 
     fn reply(&mut self, operation: OperationId, reply: Reply, wakers: &mut Wakers) {
@@ -350,20 +444,27 @@ impl State {
     pub(crate) fn poll_reply(&mut self, operation: OperationId, cx: &Context<'_>) -> Poll<Reply> {
         match self.requests.remove(&operation) {
             Some(RequestState::Done(reply)) => Poll::Ready(reply),
-            _ => {
-                self.requests.insert(operation, RequestState::Waiting(Some(cx.waker().clone())));
+            waiting => {
+                let mut waker = match waiting {
+                    Some(RequestState::Waiting(waker)) => waker,
+                    _ => None,
+                };
+                set_waker(&mut waker, cx, &mut self.spent);
+                self.requests.insert(operation, RequestState::Waiting(waker));
                 Poll::Pending
             }
         }
     }
 
     pub(crate) fn forget_reply(&mut self, operation: OperationId) {
-        self.requests.remove(&operation);
+        if let Some(RequestState::Waiting(waker)) = self.requests.remove(&operation) {
+            self.spent.extend(waker);
+        }
     }
 
     pub(crate) fn await_room(&mut self, id: &mut Option<u64>, need: Need, cx: &Context<'_>) {
         let id = *id.get_or_insert_with(|| self.new_id());
-        self.room.remove(id);
+        self.forget_room(id);
         match need {
             Need::Output => drop(self.room.output.insert(id, cx.waker().clone())),
             Need::Queue(bytes) => drop(self.room.queue.insert(id, (bytes, cx.waker().clone()))),
@@ -372,32 +473,33 @@ impl State {
 
     /// A publisher does not wait any more. If it had been woken for room that it will not use, others are.
     pub(crate) fn leave_room(&mut self, id: u64, wakers: &mut Wakers) {
-        if !self.room.remove(id) {
-            self.wake_publishers(wakers);
+        match self.room.remove(id) {
+            Some(waker) => self.spent.push(waker),
+            None => self.wake_publishers(wakers),
         }
     }
 
     /// A publisher has found room by itself.
     pub(crate) fn forget_room(&mut self, id: u64) {
-        self.room.remove(id);
+        self.spent.extend(self.room.remove(id));
     }
 
     pub(crate) fn watch(&mut self, id: &mut Option<u64>, cx: &Context<'_>) {
         let key = *id.get_or_insert_with(|| self.next_id + 1);
         self.next_id = self.next_id.max(key);
-        self.watchers.insert(key, cx.waker().clone());
+        self.spent.extend(self.watchers.insert(key, cx.waker().clone()));
     }
 
     pub(crate) fn unwatch(&mut self, id: u64) {
-        self.watchers.remove(&id);
+        self.spent.extend(self.watchers.remove(&id));
     }
 
     pub(crate) fn sleep(&mut self, at: Instant, id: u64, cx: &Context<'_>) {
-        self.sleepers.insert((at, id), cx.waker().clone());
+        self.spent.extend(self.sleepers.insert((at, id), cx.waker().clone()));
     }
 
     pub(crate) fn unsleep(&mut self, at: Instant, id: u64) {
-        self.sleepers.remove(&(at, id));
+        self.spent.extend(self.sleepers.remove(&(at, id)));
     }
 
     /// Nothing is left to write, neither here nor, when the driver last looked, in the link. If not, the driver looks
@@ -409,8 +511,8 @@ impl State {
 }
 
 impl Room {
-    fn remove(&mut self, id: u64) -> bool {
-        self.output.remove(&id).is_some() || self.queue.remove(&id).is_some()
+    fn remove(&mut self, id: u64) -> Option<Waker> {
+        self.output.remove(&id).or_else(|| self.queue.remove(&id).map(|(_, waker)| waker))
     }
 }
 

@@ -1,32 +1,48 @@
 //! Subscribing: a builder that can be awaited, and the stream of messages that it gives.
 
 use crate::client::Client;
-use crate::error::SubscribeError;
-use crate::message::Message;
-use crate::routes::{CATCH_ALL, RouteKey};
+use crate::error::{SubscribeError, UnsubscribeError};
+use crate::message::sealed::Taken;
+use crate::message::{Item, Message, Unacknowledged};
+use crate::route::{StreamLimits, StreamOptions};
+use crate::routes::{CATCH_ALL, RouteKey, Verdict};
 use crate::shared::{Handle, Reply, State, wake};
+use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{
     QoS, RetainHandling, SubAckReasonCode, Subscription as Options, TopicError, TopicFilter,
+    UnsubAckReasonCode, UserProperties,
 };
-use martlet_session::{Instant, OperationId, RequestError, Subscribe as Request, Unsubscribe};
+use martlet_session::{
+    Answer, Details, Instant, OperationId, RequestError, Subscribe as SubscribeRequest,
+    Unsubscribe as UnsubscribeRequest,
+};
 use std::future::{Future, IntoFuture, poll_fn};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Subscriptions about to be made, from [`Client::subscribe`]; await it. Options apply to all filters given so far.
+/// Subscriptions about to be made, from [`Client::subscribe`]; await it. Options of a subscription apply to all filters
+/// given so far, those of the stream to all of it.
 #[derive(Debug)]
 #[must_use = "a subscribe does nothing until it is awaited"]
 pub struct Subscribe<'a> {
     client: &'a Client,
     subscriptions: Result<Vec<Options>, TopicError>,
+    options: StreamOptions,
+    user_properties: UserProperties,
 }
 
 impl<'a> Subscribe<'a> {
     pub(crate) fn new(client: &'a Client) -> Self {
-        Self { client, subscriptions: Ok(Vec::new()) }
+        Self {
+            client,
+            subscriptions: Ok(Vec::new()),
+            options: StreamOptions::default(),
+            user_properties: UserProperties::new(),
+        }
     }
 
     fn each(mut self, set: impl Fn(&mut Options)) -> Self {
@@ -36,7 +52,8 @@ impl<'a> Subscribe<'a> {
         self
     }
 
-    /// Adds a filter with a QoS of its own to the same stream and the same SUBSCRIBE.
+    /// Adds a filter with a QoS of its own to the same stream and the same SUBSCRIBE. Where filters of one stream overlap,
+    /// a server may send a message once for each (MQTT 5 §3.3.4).
     pub fn and(mut self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>, qos: QoS) -> Self {
         match (filter.try_into(), &mut self.subscriptions) {
             (Ok(filter), Ok(subscriptions)) => subscriptions.push(Options::new(filter, qos)),
@@ -66,6 +83,32 @@ impl<'a> Subscribe<'a> {
     pub fn retain_handling(self, handling: RetainHandling) -> Self {
         self.each(|subscription| subscription.retain_handling = handling)
     }
+
+    /// Sends these name-value pairs with the SUBSCRIBE (MQTT 5 §3.8.2.1.3). Default: none.
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.user_properties = properties;
+        self
+    }
+
+    /// Sets how much waits in the stream while nobody takes it.
+    pub fn limits(mut self, limits: StreamLimits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Acknowledges each message when it arrives, not when it is taken: however slow the stream is, it holds back neither
+    /// the server nor the acknowledgements of other streams. In exchange its messages of QoS 1 and 2 may be dropped at
+    /// the stream's [limits](Self::limits), and are lost with the process.
+    pub fn acknowledge_on_arrival(mut self) -> Self {
+        self.options.acknowledge_on_arrival = true;
+        self
+    }
+
+    /// Leaves the subscription with the server when the stream is dropped, as [`Subscription::detach`] does.
+    pub fn keep_on_server(mut self) -> Self {
+        self.options.keep_on_server = true;
+        self
+    }
 }
 
 impl<'a> IntoFuture for Subscribe<'a> {
@@ -73,11 +116,13 @@ impl<'a> IntoFuture for Subscribe<'a> {
     type IntoFuture = SubscribeFuture<'a>;
 
     fn into_future(self) -> SubscribeFuture<'a> {
-        SubscribeFuture { client: self.client, step: Step::Start(self.subscriptions) }
+        let Self { client, subscriptions, options, user_properties } = self;
+        let start = subscriptions.map(|subscriptions| (subscriptions, options, user_properties));
+        SubscribeFuture { client, step: Step::Start(start) }
     }
 }
 
-/// Waits for the SUBACK, through reconnects.
+/// Waits for the SUBACK, through reconnects, but for a connection no longer than the session's `offline_timeout`.
 ///
 /// Cancel safe: dropped before it is ready, the subscription is taken back.
 #[derive(Debug)]
@@ -89,32 +134,34 @@ pub struct SubscribeFuture<'a> {
 
 #[derive(Debug)]
 enum Step {
-    Start(Result<Vec<Options>, TopicError>),
-    Waiting { pending: PendingReply, subscription: Subscription, filters: Vec<TopicFilter> },
+    Start(Result<(Vec<Options>, StreamOptions, UserProperties), TopicError>),
+    Waiting { pending: PendingReply, subscription: Subscription, filters: Vec<TopicFilter>, keep: bool },
     Done,
 }
 
 impl SubscribeFuture<'_> {
-    fn start(&self, mut subscriptions: Vec<Options>) -> Result<Step, SubscribeError> {
+    fn start(
+        &self,
+        mut subscriptions: Vec<Options>,
+        options: StreamOptions,
+        user_properties: UserProperties,
+    ) -> Result<Step, SubscribeError> {
         let handle = self.client.handle();
         handle.shared.act(|state, now| {
             // The route is there before the SUBSCRIBE leaves.
-            let (key, identifier) = state.routes.add(&mut subscriptions);
+            let (key, identifier) = state.routes.add(&mut subscriptions, options);
             let filters = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
-            let request = Request {
-                subscriptions,
-                subscription_identifier: Some(identifier),
-                user_properties: Vec::new(),
-            };
+            let subscription_identifier = Some(identifier);
+            let request = SubscribeRequest { subscriptions, subscription_identifier, user_properties };
             match state.session.subscribe(now, request) {
                 Ok(operation) => {
                     state.expect_reply(operation);
                     let pending = PendingReply { handle: Arc::clone(handle), operation: Some(operation) };
-                    let subscription = Subscription { handle: Arc::clone(handle), key, reasons: Vec::new() };
-                    Ok(Step::Waiting { pending, subscription, filters })
+                    let subscription = Subscription::new(handle, key);
+                    Ok(Step::Waiting { pending, subscription, filters, keep: options.keep_on_server })
                 }
                 Err(error) => {
-                    state.routes.remove(key);
+                    state.routes.remove(key, &mut state.spent);
                     Err(error.into())
                 }
             }
@@ -129,17 +176,21 @@ impl Future for SubscribeFuture<'_> {
         loop {
             match std::mem::replace(&mut self.step, Step::Done) {
                 Step::Start(Err(error)) => return Poll::Ready(Err(error.into())),
-                Step::Start(Ok(subscriptions)) => self.step = self.start(subscriptions)?,
-                Step::Waiting { mut pending, mut subscription, filters } => match pending.poll(cx) {
+                Step::Start(Ok((subscriptions, options, user_properties))) => {
+                    self.step = self.start(subscriptions, options, user_properties)?;
+                }
+                Step::Waiting { mut pending, mut subscription, filters, keep } => match pending.poll(cx) {
                     Poll::Pending => {
-                        self.step = Step::Waiting { pending, subscription, filters };
+                        self.step = Step::Waiting { pending, subscription, filters, keep };
                         return Poll::Pending;
                     }
                     Poll::Ready(Reply::Subscribed(Ok(answer))) => {
-                        subscription.granted(&filters, answer.reasons);
-                        let refused = subscription.reasons.iter().all(|reason| reason.is_error());
+                        subscription.answered(&filters, answer);
+                        subscription.route.keep_on_server = keep;
+                        let refused = subscription.reasons().iter().all(|reason| reason.is_error());
                         return Poll::Ready(if refused {
-                            Err(SubscribeError::Refused(std::mem::take(&mut subscription.reasons)))
+                            let Answer { reasons, details } = subscription.answer.take();
+                            Err(SubscribeError::Refused { reasons, details })
                         } else {
                             Ok(subscription)
                         });
@@ -152,42 +203,113 @@ impl Future for SubscribeFuture<'_> {
     }
 }
 
-/// The messages of a subscription, in the order in which they came. Each is acknowledged when it is taken.
+/// The messages of a subscription, in the order in which they came. Each is acknowledged when it is taken, unless
+/// [`acknowledge_manually`](Self::acknowledge_manually) or
+/// [`acknowledge_on_arrival`](Subscribe::acknowledge_on_arrival) says otherwise.
 ///
-/// Ends (`None`) when the client has disconnected for good, or was unsubscribed from all its filters. Dropping it
-/// unsubscribes from the filters that no other stream has, and acknowledges what was not taken.
+/// **Which messages.** Those that the server sends for this subscription; where it does not say for which (in 3.x, or
+/// without subscription identifiers), all whose topic matches a filter. Each PUBLISH comes once. For overlapping
+/// subscriptions a server may send one for each: with subscription identifiers each goes to its own stream, without them
+/// all go to every stream that matches.
+///
+/// **A slow reader** holds up nobody but itself, within its [limits](Subscribe::limits), where QoS 0 is dropped. With one
+/// exception that MQTT makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that is not
+/// taken holds back those of all streams that came later, until the server has sent all that it may unacknowledged.
+/// [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) tells.
+///
+/// **Ends** (`None`) when the client has disconnected for good, or was unsubscribed from all its filters. Dropping it
+/// unsubscribes from the filters that no other stream has, and acknowledges what was not taken, unless it was told to
+/// [leave both with the server](Self::detach).
 #[derive(Debug)]
-pub struct Subscription {
+pub struct Subscription<M = Message> {
+    route: Route,
+    answer: Granted,
+    item: PhantomData<fn() -> M>,
+}
+
+/// What the server said.
+#[derive(Debug, Default)]
+struct Granted {
+    reasons: Vec<SubAckReasonCode>,
+    details: Option<Box<Details>>,
+}
+
+impl Granted {
+    fn take(&mut self) -> Answer<SubAckReasonCode> {
+        let Self { reasons, details } = std::mem::take(self);
+        Answer { reasons, details }
+    }
+}
+
+/// A stream's place among the routes.
+#[derive(Debug)]
+struct Route {
     handle: Arc<Handle>,
     key: RouteKey,
-    reasons: Vec<SubAckReasonCode>,
+    keep_on_server: bool,
 }
 
 impl Subscription {
+    fn new(handle: &Arc<Handle>, key: RouteKey) -> Self {
+        let route = Route { handle: Arc::clone(handle), key, keep_on_server: false };
+        Self { route, answer: Granted::default(), item: PhantomData }
+    }
+
     /// The catch-all, if nobody has it.
     pub(crate) fn catch_all(handle: &Arc<Handle>) -> Option<Self> {
         let free = handle.shared.lock().routes.hold_catch_all();
-        free.then(|| Self { handle: Arc::clone(handle), key: CATCH_ALL, reasons: Vec::new() })
+        free.then(|| Self::new(handle, CATCH_ALL))
     }
 
-    fn granted(&mut self, filters: &[TopicFilter], reasons: Vec<SubAckReasonCode>) {
-        let mut state = self.handle.shared.lock();
-        for (filter, _) in filters.iter().zip(&reasons).filter(|(_, reason)| reason.is_error()) {
-            state.routes.leave_filter(self.key, filter);
+    fn answered(&mut self, filters: &[TopicFilter], answer: Answer<SubAckReasonCode>) {
+        let mut state = self.route.handle.shared.lock();
+        for (filter, _) in filters.iter().zip(&answer.reasons).filter(|(_, reason)| reason.is_error()) {
+            state.routes.refuse_filter(self.route.key, filter);
         }
         drop(state);
-        self.reasons = reasons;
+        self.answer = Granted { reasons: answer.reasons, details: answer.details };
     }
 
-    /// What the server said of each filter, in their order (MQTT 5 §3.9.3).
+    /// Gives messages that the application acknowledges itself, from the next one on.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, QoS};
+    /// # async fn example(client: Client, store: impl Fn(&[u8]) -> bool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let orders = client.subscribe("orders/#").qos(QoS::AtLeastOnce).await?;
+    /// let mut orders = orders.acknowledge_manually();
+    /// while let Some(order) = orders.next().await {
+    ///     if store(order.payload()) {
+    ///         order.acknowledge();
+    ///     } // dropped, it comes again on the next connection
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn acknowledge_manually(self) -> Subscription<Unacknowledged> {
+        Subscription { route: self.route, answer: self.answer, item: PhantomData }
+    }
+}
+
+impl<M: Item> Subscription<M> {
+    /// What the server said of each filter, in their order: the QoS that it granted, or why it refused (MQTT 5 §3.9.3).
     pub fn reasons(&self) -> &[SubAckReasonCode] {
-        &self.reasons
+        &self.answer.reasons
+    }
+
+    /// The reason string and user properties of the SUBACK, if it had any (MQTT 5 §3.9.2.1).
+    pub fn details(&self) -> Option<&Details> {
+        self.answer.details.as_deref()
+    }
+
+    /// How many messages the stream has dropped because it was full.
+    pub fn dropped(&self) -> u64 {
+        self.route.handle.shared.lock().routes.dropped_of(self.route.key)
     }
 
     /// The next message; `None` at the end.
     ///
     /// Cancel safe: a message is taken only when this is ready.
-    pub async fn next(&mut self) -> Option<Message> {
+    pub async fn next(&mut self) -> Option<M> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
@@ -197,9 +319,10 @@ impl Subscription {
     ///
     /// # Errors
     /// [`NoMessage`] after `timeout`.
-    pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, NoMessage> {
-        let at = (self.handle.shared.clock)() + timeout;
-        let mut sleeper = Sleeper { handle: Arc::clone(&self.handle), at, id: None };
+    pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<M>, NoMessage> {
+        let handle = Arc::clone(&self.route.handle);
+        let at = (handle.shared.clock)() + timeout;
+        let mut sleeper = Sleeper { handle, at, id: None };
         poll_fn(|cx| match self.poll(cx) {
             Poll::Ready(message) => Poll::Ready(Ok(message)),
             Poll::Pending => sleeper.poll(cx).map(|()| Err(NoMessage)),
@@ -208,83 +331,156 @@ impl Subscription {
     }
 
     /// A message that has come already.
-    pub fn try_next(&mut self) -> Option<Message> {
+    pub fn try_next(&mut self) -> Option<M> {
         match self.poll(&mut Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(message) => message,
             Poll::Pending => None,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let mut state = self.handle.shared.lock();
-        let mut driver = None;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        let Route { handle, key, .. } = &self.route;
+        let mut state = handle.shared.lock();
+        let mut look = false;
         let next = loop {
-            let (message, token) = match state.routes.poll_next(self.key, cx) {
-                Poll::Ready(Some(next)) => next,
+            let state: &mut State = &mut state;
+            let queued = match state.routes.poll_next(*key, cx, &mut state.spent) {
+                Poll::Ready(Some(queued)) => queued,
                 Poll::Ready(None) => break Poll::Ready(None),
                 Poll::Pending => break Poll::Pending,
             };
-            // Superseded: the server has sent it again, and the copy that came later is in the queue.
-            let superseded = token.as_ref().is_some_and(|token| state.session.is_superseded(token));
-            if token.is_some_and(|token| state.acknowledge(token)) {
-                driver = driver.or(state.call_driver());
+            let token = state.routes.token(&queued.ticket);
+            if token.is_some_and(|token| state.session.is_superseded(token)) {
+                // The server has sent it again, and the copy that came later is in the queue.
+                let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
+                look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
+                continue;
             }
-            if !superseded {
-                break Poll::Ready(Some(message));
-            }
+            let (item, asks) = M::take(Taken { queued, key: *key, state, shared: &handle.shared });
+            look |= asks;
+            break Poll::Ready(Some(item));
         };
+        let driver = if look { state.call_driver() } else { None };
         drop(state);
         wake(driver);
         next
     }
 
-    /// Unsubscribes and waits for the server's answer. Messages that were not taken are acknowledged and dropped.
+    /// Unsubscribes and waits for the server's answer; await it. Messages that were not taken are acknowledged and
+    /// dropped, and filters that other streams have stay.
+    pub fn unsubscribe(self) -> Unsubscribe<'static> {
+        Unsubscribe { target: Target::Stream(self.route), user_properties: UserProperties::new() }
+    }
+
+    /// Drops the stream and leaves the subscription with the server: messages that were not taken are not acknowledged.
+    /// With a session that outlives the connection they come again when a client resumes it, and so do those that come
+    /// in the meantime; see [`Client::catch_all`].
     ///
-    /// Cancel safe: dropped while it waits, the UNSUBSCRIBE goes its way.
-    ///
-    /// # Errors
-    /// [`RequestError`] when it could not be asked, or was not answered.
-    pub async fn unsubscribe(self) -> Result<(), RequestError> {
-        let mut any = false;
-        let pending = PendingReply::ask(&self.handle, |state, now| {
-            // Unsubscribed from here on, so dropping the stream does not do it again.
-            let filters = state.routes.leave(self.key);
-            any = !filters.is_empty();
-            state.session.unsubscribe(now, Unsubscribe { filters, user_properties: Vec::new() })
-        });
-        drop(self);
-        if !any {
-            return Ok(());
-        }
-        let mut pending = pending?;
-        poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()
+    /// Until the client disconnects, what comes for the subscription goes to the catch-all, and so does what was not
+    /// taken. Somebody should take it if the client goes on: what would hold up other messages there is given up.
+    pub fn detach(mut self) {
+        self.route.keep_on_server = true;
     }
 }
 
-impl Stream for Subscription {
-    type Item = Message;
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+impl<M: Item> Stream for Subscription<M> {
+    type Item = M;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<M>> {
         self.poll(cx)
     }
 }
 
-impl Drop for Subscription {
+impl Drop for Route {
     fn drop(&mut self) {
-        let key = self.key;
+        let mut wakers = Wakers::default();
         self.handle.shared.act(|state: &mut State, now| {
-            let (filters, tokens) = if key == CATCH_ALL {
-                (Vec::new(), state.routes.release_catch_all())
-            } else {
-                state.routes.remove(key)
-            };
-            for token in tokens {
-                state.acknowledge(token);
+            if self.keep_on_server {
+                return state.routes.detach(self.key, &mut wakers, &mut state.spent);
             }
+            let ended = state.routes.remove(self.key, &mut state.spent);
+            state.discard(ended.untaken);
+            let filters = ended.unsubscribe;
             if !filters.is_empty() && !state.session.is_ended() {
+                let request = UnsubscribeRequest { filters, user_properties: UserProperties::new() };
                 // Nobody waits for the answer; if it cannot be asked, there is nothing to take back.
-                let _ = state.session.unsubscribe(now, Unsubscribe { filters, user_properties: Vec::new() });
+                let _ = state.session.unsubscribe(now, request);
             }
         });
+        wakers.wake();
+    }
+}
+
+/// An unsubscribe about to be made, from [`Client::unsubscribe`] or [`Subscription::unsubscribe`]; await it for the
+/// server's answer (MQTT 5 §3.11), a code for each filter; there is none for a stream all of whose filters other streams
+/// have.
+///
+/// # Errors
+/// [`UnsubscribeError`] when it could not be asked, or was not answered.
+#[derive(Debug)]
+#[must_use = "an unsubscribe does nothing until it is awaited"]
+pub struct Unsubscribe<'a> {
+    target: Target<'a>,
+    user_properties: UserProperties,
+}
+
+#[derive(Debug)]
+enum Target<'a> {
+    Filter(&'a Client, Result<TopicFilter, TopicError>),
+    Stream(Route),
+}
+
+impl<'a> Unsubscribe<'a> {
+    pub(crate) fn new(client: &'a Client, filter: Result<TopicFilter, TopicError>) -> Self {
+        Self { target: Target::Filter(client, filter), user_properties: UserProperties::new() }
+    }
+
+    /// Sends these name-value pairs with the UNSUBSCRIBE (MQTT 5 §3.10.2.1.2). Default: none.
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.user_properties = properties;
+        self
+    }
+
+    fn start(self) -> Result<Option<PendingReply>, UnsubscribeError> {
+        let Self { target, user_properties } = self;
+        match target {
+            Target::Filter(client, filter) => {
+                let filter = filter?;
+                let mut wakers = Wakers::default();
+                let pending = PendingReply::ask(client.handle(), |state, now| {
+                    let request = UnsubscribeRequest { filters: vec![filter.clone()], user_properties };
+                    let operation = state.session.unsubscribe(now, request)?;
+                    state.routes.remove_filter(&filter, &mut wakers);
+                    Ok(operation)
+                });
+                wakers.wake();
+                Ok(Some(pending?))
+            }
+            Target::Stream(route) => {
+                let mut any = false;
+                let pending = PendingReply::ask(&route.handle, |state, now| {
+                    // Unsubscribed from here on, so dropping the stream does not do it again.
+                    let filters = state.routes.leave(route.key);
+                    any = !filters.is_empty();
+                    state.session.unsubscribe(now, UnsubscribeRequest { filters, user_properties })
+                });
+                if any { Ok(Some(pending?)) } else { Ok(None) }
+            }
+        }
+    }
+}
+
+impl<'a> IntoFuture for Unsubscribe<'a> {
+    type Output = Result<Answer<UnsubAckReasonCode>, UnsubscribeError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    /// Cancel safe: dropped while it waits, the UNSUBSCRIBE goes its way.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Some(mut pending) = self.start()? else {
+                return Ok(Answer { reasons: Vec::new(), details: None });
+            };
+            Ok(poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()?)
+        })
     }
 }
 
@@ -339,9 +535,9 @@ impl Reply {
         }
     }
 
-    pub(crate) fn into_unsubscribed(self) -> Result<(), RequestError> {
+    pub(crate) fn into_unsubscribed(self) -> Result<Answer<UnsubAckReasonCode>, RequestError> {
         match self {
-            Self::Unsubscribed(Ok(_)) => Ok(()),
+            Self::Unsubscribed(Ok(answer)) => Ok(answer),
             other => Err(other.error()),
         }
     }

@@ -23,15 +23,6 @@ use crate::{
 use alloc::boxed::Box;
 use martlet_proto::{Auth, AuthReasonCode, ConnAck, Packet, Utf8String};
 
-/// What few sessions have, kept in a box.
-#[derive(Debug, Default)]
-pub(crate) struct Identity {
-    /// The client identifier that the server assigned.
-    pub(crate) assigned: Option<Utf8String>,
-    /// The enhanced authentication of this connection.
-    pub(crate) authentication: Option<Authentication>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Authentication {
     /// The method of the CONNECT: every later step names the same [MQTT-4.12.0-5].
@@ -122,14 +113,14 @@ impl Session {
     /// A connection begins; `method` is that of its CONNECT.
     pub(crate) fn begin_authentication(&mut self, method: Option<Utf8String>) {
         let authentication = method.map(|method| Authentication { method, step: Step::Server, again: None });
-        if authentication.is_some() || self.identity.is_some() {
-            self.identity.get_or_insert_default().authentication = authentication;
+        if authentication.is_some() || self.rare.is_some() {
+            self.rare.get_or_insert_default().authentication = authentication;
         }
     }
 
     /// The connection is gone, or is about to go.
     pub(crate) fn end_authentication(&mut self, error: RequestError) {
-        let authentication = self.identity.as_deref_mut().and_then(|it| it.authentication.take());
+        let authentication = self.rare.as_deref_mut().and_then(|it| it.authentication.take());
         if let Some(operation) = authentication.and_then(|it| it.again) {
             self.events.push_back(Event::Reauthenticated { operation, result: Err(error) });
         }
@@ -212,7 +203,7 @@ impl Session {
     }
 
     fn authentication(&mut self) -> Option<&mut Authentication> {
-        self.identity.as_deref_mut()?.authentication.as_mut()
+        self.rare.as_deref_mut()?.authentication.as_mut()
     }
 
     fn write_auth(

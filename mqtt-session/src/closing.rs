@@ -1,9 +1,11 @@
 //! How a connection ends from our side: all transitions into *Draining* and *Closing*.
 
+use crate::event::Unsettled;
 use crate::session::Phase;
 use crate::timers::Timer;
-use crate::{ConnectionError, DisconnectOptions, Instant, Limits, PublishError, RequestError, Session};
-use alloc::boxed::Box;
+use crate::{
+    ConnectionError, DisconnectOptions, Event, Instant, Limits, PublishError, RequestError, Session,
+};
 use martlet_proto::{Disconnect, DisconnectReasonCode, Packet};
 
 impl Session {
@@ -11,57 +13,73 @@ impl Session {
 
     /// Ends the connection: what was accepted is sent and settled within the drain time, then a DISCONNECT leaves and
     /// [`poll_close`](Self::poll_close) asks for the end. Whatever is not settled then is told as
-    /// [`PublishError::Closed`]. Without a connection all of that happens at once.
+    /// [`PublishError::Closed`], or, if the session is durable and above QoS 0, stays in the store and is told as
+    /// [`PublishError::Kept`]; [`Event::Unsettled`] counts both.
+    ///
+    /// Without a connection, messages wait for one as long as the drain time allows; without messages, or without
+    /// drain time, all ends at once. Requests that were not sent yet fail.
     pub fn disconnect(&mut self, now: Instant, options: DisconnectOptions) {
         if self.ended {
             // The second wins where it is in more of a hurry.
-            if let Some(deadline) = self.timers.get(Timer::Drain).filter(|_| self.phase == Phase::Draining) {
+            if let Some(deadline) = self.timers.get(Timer::Drain) {
                 self.timers.set(Timer::Drain, deadline.min(now + options.drain));
                 self.handle_timeout(now);
             }
             return;
         }
         self.ended = true;
-        match self.phase {
-            Phase::Closed | Phase::Closing => self.end(),
-            Phase::Connecting if self.output.handed_out() == 0 => {
-                self.output.open(self.output.version);
-                self.end();
-                self.close_with(ConnectionError::ClosedHere);
-            }
-            Phase::Connecting | Phase::Accepting => {
-                // A server that has the CONNECT would publish the will if it did not hear goodbye.
-                self.goodbye = Some(Box::new(options));
-                self.say_goodbye();
-            }
-            Phase::Connected | Phase::Draining => {
-                self.phase = Phase::Draining;
-                self.timers.set(Timer::Drain, now + options.drain);
-                self.goodbye = Some(Box::new(options));
-                self.handle_timeout(now);
-            }
+        self.timers.set(Timer::Drain, now + options.drain);
+        self.rare.get_or_insert_default().goodbye = Some(options);
+        if self.phase == Phase::Connected {
+            self.phase = Phase::Draining;
         }
+        self.fail_pending();
+        self.handle_timeout(now);
+    }
+
+    /// `disconnect` was called, and it has not come to its end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.rare.as_deref().is_some_and(|rare| rare.goodbye.is_some())
     }
 
     /// Nothing is left to wait for: goodbye.
     #[inline]
     pub(crate) fn finish_drain(&mut self) {
-        if self.phase == Phase::Draining
+        if self.ended
             && self.outbound.unsettled() == 0
             && self.outbound.queue().len() == 0
             && self.requests.outstanding == 0
+            && self.is_draining()
         {
-            self.say_goodbye();
+            self.leave();
         }
     }
 
-    pub(crate) fn say_goodbye(&mut self) {
-        let options = *self.goodbye.take().unwrap_or_default();
+    /// The drain is over.
+    pub(crate) fn leave(&mut self) {
+        match self.phase {
+            Phase::Closed | Phase::Closing => self.end(),
+            Phase::Connecting if self.output.handed_out() == 0 => {
+                self.output.open(self.output.version, &mut self.outbound.spent);
+                self.end();
+                self.close_with(ConnectionError::ClosedHere);
+            }
+            // A server that has the CONNECT would publish the will if it did not hear goodbye.
+            Phase::Connecting | Phase::Accepting | Phase::Connected | Phase::Draining => self.say_goodbye(),
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        let goodbye = self.rare.as_deref_mut().and_then(|rare| rare.goodbye.take());
+        let options = goodbye.unwrap_or_default();
         let mut packet = Disconnect::new(options.reason);
         let version = self.output.version;
         if version.has_properties() {
             // Zero cannot become more than zero [MQTT-3.14.2]; what stays as it is goes without saying.
-            let wanted = options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(0);
+            // What is stored is to go on; otherwise nobody will ask for the session again.
+            let unasked = if self.is_durable() { self.session_expiry() } else { 0 };
+            let wanted =
+                options.session_expiry_interval.or(self.config.session_expiry_interval).unwrap_or(unasked);
             packet.session_expiry_interval =
                 Some(wanted).filter(|&it| it != self.session_expiry() && self.session_expiry() != 0);
             packet.reason_string = options.reason_string;
@@ -93,15 +111,32 @@ impl Session {
     }
 
     /// Tells everyone who waits that there will be no answer.
-    pub(crate) fn end(&mut self) {
-        for fate in self.outbound.report_all() {
-            self.report(fate, Err(PublishError::Closed));
+    fn end(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.goodbye = None;
+        }
+        self.timers.stop(Timer::Drain);
+        let queued = self.outbound.queue().len();
+        let unsettled = if self.is_durable() { self.keep_all() } else { self.close_all() };
+        if unsettled > 0 {
+            let in_flight = unsettled.saturating_sub(queued);
+            self.events.push_back(Event::Unsettled(Unsettled { in_flight, queued }));
         }
         self.timers.stop(Timer::Expiry);
         self.timers.stop(Timer::PublishTimeout);
-        self.publish_deadlines.clear();
+        self.publish_deadlines = None;
         self.fail_pending();
         self.end_authentication(RequestError::Closed);
+    }
+
+    /// Returns how many messages were told.
+    fn close_all(&mut self) -> usize {
+        let fates = self.outbound.report_all();
+        let unsettled = fates.iter().filter(|fate| !fate.reported).count();
+        for fate in fates {
+            self.report(fate, Err(PublishError::Closed));
+        }
+        unsettled
     }
 
     /// The connection cannot go on; MQTT 5 tells the server why.
@@ -115,9 +150,6 @@ impl Session {
                 self.output.packet(&packet.into()).expect("a DISCONNECT with a reason code");
             }
         }
-        if self.phase == Phase::Draining {
-            self.end();
-        }
         self.close_with(error);
     }
 
@@ -126,7 +158,7 @@ impl Session {
         self.timers.stop_connection();
         // They are this server's; the next may have others.
         self.limits = Limits::unknown();
-        self.error = Some(Box::new(error));
+        self.rare.get_or_insert_default().error = Some(error);
         self.error_told = false;
     }
 }

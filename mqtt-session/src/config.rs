@@ -15,7 +15,7 @@ pub struct Config {
     /// clean session is clean each time (MQTT 5 §3.1.2.4). Default: true.
     pub clean_start: bool,
     /// Seconds that the session outlives a connection (MQTT 5 §3.1.2.11.2). `None`: 3,600 while the client means to
-    /// come back, 0 after `disconnect()`. Default: `None`.
+    /// come back; after `disconnect()` 0, or, if the session is durable, 3,600 still. Default: `None`.
     pub session_expiry_interval: Option<u32>,
     /// Close the connection when the server has a session although there is none here yet [MQTT-3.2.2-4]. Default:
     /// false: a new `Session` without clean start is an empty, but existing, session.
@@ -32,8 +32,15 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default: 10 s.
     pub request_timeout: Duration,
+    /// How long a SUBSCRIBE or UNSUBSCRIBE waits for a connection to leave on; it begins anew when the connection is
+    /// lost before the answer. A subscribe is then given up; an unsubscribe that could not leave goes its way when there
+    /// is a connection. Default: 60 s.
+    pub offline_timeout: Duration,
     /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight. Default: for ever.
     pub publish_timeout: Option<Duration>,
+    /// When an untaken message has held back the acknowledgements of later ones for this long, it is told, and again
+    /// each such time; up to twice as long when another one held them first. `None`: never. Default: 10 s.
+    pub held_acknowledgements_after: Option<Duration>,
     /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum limits it further.
     /// Default: 100.
     pub max_in_flight: NonZeroU16,
@@ -48,13 +55,16 @@ pub struct Config {
     pub maximum_packet_size: u32,
     /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
     pub topic_alias_maximum: u16,
-    /// Use topic aliases on what is sent, as far as the server takes them: a topic that comes again costs two bytes
-    /// instead of its name (MQTT 5 §3.3.2.3.4). Default: true.
-    pub topic_aliases_out: bool,
+    /// Whether topic aliases are used on what is sent, as far as the server takes them: a topic that comes again costs
+    /// two bytes instead of its name (MQTT 5 §3.3.2.3.4). Default: automatic.
+    pub topic_aliases_out: TopicAliases,
     /// What to do with a QoS 1 message in flight when the server has lost the session. Default: requeue.
     pub lost_qos1: LostSession,
     /// What to do with a QoS 2 message that was written when the server has lost the session. Default: in doubt.
     pub lost_qos2: LostSession,
+    /// Store what must outlive the process: [`Session::poll_store`](crate::Session::poll_store) then tells what, and
+    /// packets above QoS 0 leave when they are stored. Default: `None`, nothing is stored.
+    pub durable: Option<Box<Durable>>,
     /// Refuse a message with properties on a 3.x connection. Default: false: they are dropped and counted.
     pub refuse_properties_in_3x: bool,
 }
@@ -71,19 +81,35 @@ impl Default for Config {
             ping_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            offline_timeout: Duration::from_secs(60),
             publish_timeout: None,
+            held_acknowledgements_after: Some(Duration::from_secs(10)),
             max_in_flight: NonZeroU16::new(100).expect("not zero"),
             max_in_flight_3x: NonZeroU16::new(20).expect("not zero"),
             queue: QueueLimits::default(),
             inbound: InboundLimits::default(),
             maximum_packet_size: 16 * 1024 * 1024,
             topic_alias_maximum: 16,
-            topic_aliases_out: true,
+            topic_aliases_out: TopicAliases::Automatic,
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,
+            durable: None,
             refuse_properties_in_3x: false,
         }
     }
+}
+
+/// Who chooses the topic aliases of what is sent. Whatever is chosen, an alias lives as long as its connection: a message
+/// that waits, or is sent again, has its full topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TopicAliases {
+    /// The session: busy topics have the aliases that the server takes.
+    #[default]
+    Automatic,
+    /// The application, with [`Publish::topic_alias`](crate::Publish::topic_alias).
+    Manual,
+    /// Nobody: there are none.
+    Off,
 }
 
 /// Bounds of the messages that wait to be sent: for a connection, for the window, for the socket.
@@ -120,15 +146,15 @@ pub enum WhenFull {
 /// Bounds of the messages that have arrived and were not taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InboundLimits {
-    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); `hard_messages` limits
-    /// it further. A 3.x server does not know of it. Default: 1,024.
+    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); each connection allows no
+    /// more than `hard_messages` leaves room for. A 3.x server does not know of it. Default: 1,024.
     pub receive_maximum: NonZeroU16,
-    /// Above this many messages the socket is not read while the server owes us nothing. Default: 2,048.
+    /// Above this many messages the socket is not read while the server owes us nothing. Default: 32,768.
     pub soft_messages: usize,
-    /// Above this many bytes likewise. Default: 32 MiB.
+    /// Above this many bytes likewise. Default: 64 MiB.
     pub soft_bytes: usize,
     /// At this many messages QoS 0 is dropped. A server that sends more QoS 1 and 2 than this (in 3.x; in MQTT 5 the
-    /// receive maximum keeps it below) loses the connection. Default: 16,384.
+    /// receive maximum keeps it below) loses the connection. Default: 65,536.
     pub hard_messages: usize,
     /// At this many bytes QoS 0 is dropped, and a server of any version that sends more than this as QoS 1 and 2, not
     /// counting QoS 0, loses the connection. Default: 128 MiB.
@@ -138,21 +164,13 @@ pub struct InboundLimits {
     pub qos0_when_full: DropQos0,
 }
 
-impl InboundLimits {
-    /// The Receive Maximum to tell the server: no more than there is room for.
-    pub(crate) fn allowed(&self) -> NonZeroU16 {
-        let room = u16::try_from(self.hard_messages).unwrap_or(u16::MAX);
-        self.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN))
-    }
-}
-
 impl Default for InboundLimits {
     fn default() -> Self {
         Self {
             receive_maximum: NonZeroU16::new(1024).expect("not zero"),
-            soft_messages: 2048,
-            soft_bytes: 32 * 1024 * 1024,
-            hard_messages: 16 * 1024,
+            soft_messages: 32 * 1024,
+            soft_bytes: 64 * 1024 * 1024,
+            hard_messages: 64 * 1024,
             hard_bytes: 128 * 1024 * 1024,
             qos0_when_full: DropQos0::Oldest,
         }
@@ -176,6 +194,28 @@ pub enum LostSession {
     Requeue,
     /// Fail it as [`InDoubt`](crate::PublishError::InDoubt): it may have arrived or not.
     InDoubt,
+}
+
+/// How a session is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Durable {
+    /// What becomes of messages that the store could not take. Default: they fail.
+    pub when_store_fails: WhenStoreFails,
+    /// Time from the Unix epoch to the epoch of the session's [`Instant`](crate::Instant)s. With it, a message expires
+    /// when its time is over, also while no process runs; without it, the time between processes does not count.
+    /// Default: `None`.
+    pub epoch: Option<Duration>,
+}
+
+/// What becomes of messages above QoS 0 that were accepted, and that the store could not take. Either way no more are
+/// accepted until it works again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenStoreFails {
+    /// They fail as [`PublishError::Store`](crate::PublishError::Store).
+    #[default]
+    Fail,
+    /// They wait until the store works again, or are lost with the process.
+    Hold,
 }
 
 /// What one CONNECT says besides what [`Config`] holds for all: decided anew for each connection.
@@ -238,8 +278,8 @@ pub struct DisconnectOptions {
     pub reason: DisconnectReasonCode,
     /// How long to wait until everything accepted is settled. Default: not at all.
     pub drain: Duration,
-    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: 0, or what the
-    /// configuration says.
+    /// Seconds that the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: what the configuration
+    /// says, or 0 if it says nothing and the session is not durable.
     pub session_expiry_interval: Option<u32>,
     /// For people (MQTT 5).
     pub reason_string: Option<Utf8String>,

@@ -362,6 +362,13 @@ pub enum PublishError {
     /// The queue's policy dropped it for another.
     #[error("dropped from the full queue")]
     Dropped,
+    /// The store could not take it, and it was not sent. No message above QoS 0 is accepted until the store works again.
+    #[error("the message could not be stored: {0}")]
+    Store(crate::StoreError),
+    /// The client has disconnected before it was settled, and the store keeps it: its end is told by the session that
+    /// goes on with the store.
+    #[error("not settled yet, and kept in the store")]
+    Kept,
     /// No acknowledgement within the time set for it. The message stays in flight.
     #[error("no acknowledgement in time")]
     Timeout,
@@ -380,7 +387,7 @@ pub enum RequestError {
     /// The client is disconnecting or has disconnected.
     #[error("the client has disconnected")]
     Closed,
-    /// There is no connection to ask on, or it ended before the answer.
+    /// There is no connection to ask on, none came in time, or it ended before the answer.
     #[error("not connected")]
     NotConnected,
     /// All packet identifiers, or all room for requests, are in use.

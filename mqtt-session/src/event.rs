@@ -1,9 +1,12 @@
 //! What a session takes from the application and what it tells it.
 
+use crate::StoreError;
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
+use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::num::NonZeroU16;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
     BinaryData, ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS,
@@ -35,6 +38,11 @@ pub struct Publish {
     pub retain: bool,
     /// The properties that travel with it (MQTT 5). Default: none.
     pub properties: PublishProperties,
+    /// The topic alias that stands for its topic on this connection from now on, in place of an earlier one (MQTT 5
+    /// §3.3.2.3.4). It counts where the configuration leaves aliases to the application
+    /// ([`TopicAliases::Manual`](crate::TopicAliases::Manual)); one that the server does not take, above its Topic Alias
+    /// Maximum, is left out. Default: `None`.
+    pub topic_alias: Option<NonZeroU16>,
     /// When set, [`Event::Published`] tells of success too, with this key; failures of accepted messages are always
     /// told. It lets the caller find who waits without a search. Default: `None`.
     pub key: Option<u32>,
@@ -49,6 +57,7 @@ impl Publish {
             qos: QoS::AtMostOnce,
             retain: false,
             properties: PublishProperties::default(),
+            topic_alias: None,
             key: None,
         }
     }
@@ -145,6 +154,18 @@ impl AckToken {
     pub const fn qos(&self) -> QoS {
         self.qos
     }
+
+    /// Names the delivery.
+    pub const fn delivery(&self) -> DeliveryId {
+        DeliveryId { qos: self.qos, sequence: self.sequence }
+    }
+}
+
+/// Names one delivery of a session, as long as its token is not given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId {
+    pub(crate) qos: QoS,
+    pub(crate) sequence: u64,
 }
 
 /// What a session tells the application, in order.
@@ -159,7 +180,7 @@ pub enum Event {
     Published {
         /// Which.
         operation: OperationId,
-        /// The key it was given.
+        /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
         /// Whether the server has taken it.
         result: Result<Settled, PublishError>,
@@ -204,6 +225,23 @@ pub enum Event {
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
     InboundDropped(u64),
+    /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
+    /// [`Published`](Self::Published). Without such messages it is not told.
+    Unsettled(Unsettled),
+    /// The store could not take what is to be stored. What waits for it waits until it works again, or fails.
+    StoreFailed(StoreError),
+    /// The store has taken what it could not.
+    StoreRecovered,
+    /// A message of QoS 1 or 2 that was not acknowledged has held back the acknowledgements of later ones for longer
+    /// than [`held_acknowledgements_after`](crate::Config::held_acknowledgements_after); told again each such time.
+    /// When all that [`receive_maximum`](crate::InboundLimits::receive_maximum) allows is held, the server sends no
+    /// more.
+    AcknowledgementsHeld {
+        /// Which.
+        by: DeliveryId,
+        /// How many acknowledgements wait for it.
+        held: usize,
+    },
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }
@@ -218,6 +256,16 @@ pub struct AuthMessage {
     pub reason_string: Option<Utf8String>,
     /// Name-value pairs of the users' own.
     pub user_properties: UserProperties,
+}
+
+/// Messages that were accepted and not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Unsettled {
+    /// Of QoS 1 and 2, and in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Queued: they were not sent, or were to be sent again after the server had lost the session.
+    pub queued: usize,
 }
 
 /// How a message was settled.
@@ -244,11 +292,14 @@ pub struct Answer<C> {
 
 /// A connection that the server has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connected {
     /// The version it speaks.
     pub version: Version,
     /// Whether the server still had the session. In 3.1, which cannot say, whether it should have.
     pub session_present: bool,
+    /// What the server allows.
+    pub limits: Limits,
     /// The server's CONNACK.
     pub connack: ConnAck,
 }

@@ -8,10 +8,13 @@
 //!
 //! An acknowledgement leaves when the message and all before it, of its QoS, were taken [MQTT-4.6.0-2, MQTT-4.6.0-3].
 //! When a connection ends, what waits becomes *stale*: the server will send it again. A QoS 1 copy that comes again
-//! replaces the stale one; of a QoS 2 message the first copy stays, and its token acknowledges on the new connection.
+//! replaces the stale one; of a QoS 2 message the first copy stays, and its token acknowledges on the new connection;
+//! when the application has abandoned it, it is delivered again.
 
-use crate::event::AckToken;
+use crate::error::Details;
+use crate::event::{AckToken, DeliveryId};
 use crate::output::Output;
+use crate::storing::Answer;
 use crate::{InboundLimits, Message, Misbehaviour};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -19,8 +22,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::num::NonZeroU16;
 use martlet_proto::{
-    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Publish, QoS,
-    TopicName,
+    Ack, AckProperties, Delivery, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PubRelReasonCode,
+    Publish, QoS, TopicName,
 };
 
 /// While the application lags, a message smaller than this is copied out of its read buffer, which it would pin.
@@ -28,28 +31,42 @@ const DETACH_BELOW: usize = 4096;
 /// The application lags when so many messages of earlier turns wait: fewer pin less than is worth a copy each.
 const LAGGING: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbound {
     qos1: Waiting,
     qos2: Waiting,
     /// QoS 2 identifiers between PUBLISH and PUBREL, and those of them whose PUBREC has left.
     received: IdSets,
-    /// PUBLISHes of this connection that the server counts against our Receive Maximum.
-    unacknowledged: usize,
-    aliases: Vec<Option<TopicName>>,
+    /// Most servers make none.
+    aliases: Option<Box<Aliases>>,
     /// Messages of QoS 0 that were not taken, and of QoS 1 and 2: the server may send the latter only because we let
     /// it, so they are not made to pay for the former.
-    untaken: [Untaken; 2],
-    /// Messages of earlier turns wait.
-    lagging: bool,
+    untaken: Untaken,
+    /// What this connection's CONNECT allows the server to have unacknowledged.
+    receive_maximum: NonZeroU16,
     /// Sequence of QoS 0 tokens.
     qos0: u64,
+    /// PUBLISHes of this connection that the server counts against our Receive Maximum.
+    unacknowledged: u32,
+    /// Messages of earlier turns wait.
+    lagging: bool,
+    /// Since the last look a message was taken before an earlier one.
+    overtaken: bool,
 }
 
 #[derive(Debug, Default)]
+struct Aliases(Vec<Option<TopicName>>);
+
+#[derive(Debug, Default)]
 struct Untaken {
-    messages: usize,
-    bytes: usize,
+    messages: [u32; 2],
+    bytes: [usize; 2],
+}
+
+/// Where messages of this QoS are counted.
+#[inline]
+fn kind(qos: QoS) -> usize {
+    usize::from(qos != QoS::AtMostOnce)
 }
 
 /// Messages of one QoS whose acknowledgement has not left, in order of arrival on this connection.
@@ -58,18 +75,22 @@ struct Waiting {
     /// Place of the first entry.
     base: u64,
     entries: VecDeque<Entry>,
-    earlier: Option<Box<Earlier>>,
+    rare: Option<Box<Rare>>,
 }
 
-/// What came on earlier connections; most sessions never have any.
+/// What most sessions never have: what came on earlier connections, and what was said about it.
 #[derive(Debug, Default)]
-struct Earlier {
+struct Rare {
     /// Tokens whose place is not their sequence: first delivered on an earlier connection.
     moved: BTreeMap<u64, u64>,
     /// By token: delivered on an earlier connection and not sent again yet.
     stale: BTreeMap<u64, Stale>,
     /// Those of them that can still be sent again, by packet identifier.
     stale_ids: BTreeMap<PacketIdentifier, u64>,
+    /// By token: what to tell the server with the acknowledgement, on this connection.
+    details: BTreeMap<u64, Box<Details>>,
+    /// The token at the front when somebody last looked, if it held back others.
+    holder: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -79,6 +100,10 @@ struct Entry {
     taken: Option<PubAckReasonCode>,
     /// A copy of a message whose PUBREC has left already: it only has its turn.
     again: bool,
+    /// The application will not answer: it is never acknowledged on this connection.
+    abandoned: bool,
+    /// There is something to tell with the acknowledgement.
+    explained: bool,
 }
 
 #[derive(Debug)]
@@ -95,13 +120,30 @@ pub(crate) enum Arrived {
     Known,
 }
 
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            qos1: Waiting::default(),
+            qos2: Waiting::default(),
+            received: IdSets::default(),
+            aliases: None,
+            untaken: Untaken::default(),
+            receive_maximum: NonZeroU16::MAX,
+            qos0: 0,
+            unacknowledged: 0,
+            lagging: false,
+            overtaken: false,
+        }
+    }
+}
+
 impl Inbound {
     pub(crate) fn untaken(&self) -> usize {
-        self.untaken[0].messages + self.untaken[1].messages
+        (self.untaken.messages[0] + self.untaken.messages[1]) as usize
     }
 
     fn untaken_bytes(&self) -> usize {
-        self.untaken[0].bytes + self.untaken[1].bytes
+        self.untaken.bytes[0] + self.untaken.bytes[1]
     }
 
     pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
@@ -120,7 +162,8 @@ impl Inbound {
 
     /// One more message of QoS 1 or 2 does not fit.
     pub(crate) fn is_overrun(&self, limits: &InboundLimits) -> bool {
-        self.untaken[1].messages >= limits.hard_messages || self.untaken[1].bytes >= limits.hard_bytes
+        self.untaken.messages[1] as usize >= limits.hard_messages
+            || self.untaken.bytes[1] >= limits.hard_bytes
     }
 
     /// Whether this is a copy of a QoS 2 message that is here already.
@@ -133,14 +176,14 @@ impl Inbound {
         }
     }
 
-    #[inline]
-    fn count(&mut self, qos: QoS) -> &mut Untaken {
-        &mut self.untaken[usize::from(qos != QoS::AtMostOnce)]
+    /// The Receive Maximum of this connection.
+    pub(crate) fn receive_maximum(&self) -> NonZeroU16 {
+        self.receive_maximum
     }
 
-    /// How many messages the server counts against our Receive Maximum.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.unacknowledged
+    /// Whether the server has sent all that it may before we acknowledge some of it.
+    pub(crate) fn is_window_full(&self) -> bool {
+        self.unacknowledged >= u32::from(self.receive_maximum.get())
     }
 
     /// The topic that an alias stands for, or learns it.
@@ -155,15 +198,16 @@ impl Inbound {
         }
         let index = usize::from(alias.get()) - 1;
         if publish.as_ref().topic_bytes().is_empty() {
-            let known = self.aliases.get(index).cloned().flatten();
+            let known = self.aliases.as_ref().and_then(|aliases| aliases.0.get(index).cloned().flatten());
             return known.map(Some).ok_or(Misbehaviour::TopicAlias(alias.get()));
         }
-        if self.aliases.len() <= index {
-            self.aliases.resize(index + 1, None);
+        let aliases = &mut self.aliases.get_or_insert_default().0;
+        if aliases.len() <= index {
+            aliases.resize(index + 1, None);
         }
         // A copy: the topic must not pin the buffer that it arrived in.
         let topic = Bytes::copy_from_slice(publish.as_ref().topic_bytes());
-        self.aliases[index] = TopicName::from_bytes(topic).ok();
+        aliases[index] = TopicName::from_bytes(topic).ok();
         Ok(None)
     }
 
@@ -182,8 +226,8 @@ impl Inbound {
             }
             Delivery::AtLeastOnce { packet_identifier, .. } => {
                 self.unacknowledged += 1;
-                if let Some(earlier) = &mut self.qos1.earlier {
-                    earlier.supersede(packet_identifier);
+                if let Some(rare) = &mut self.qos1.rare {
+                    rare.supersede(packet_identifier);
                 }
                 self.qos1.push(packet_identifier)
             }
@@ -206,9 +250,9 @@ impl Inbound {
             publish.detach();
         }
         let (qos, bytes) = (publish.delivery().qos(), publish.len() as u32);
-        let untaken = self.count(qos);
-        untaken.messages += 1;
-        untaken.bytes += bytes as usize;
+        let kind = kind(qos);
+        self.untaken.messages[kind] += 1;
+        self.untaken.bytes[kind] += bytes as usize;
         let token = AckToken { qos, sequence, bytes };
         Message { publish, aliased, token }
     }
@@ -221,17 +265,19 @@ impl Inbound {
                 entry.taken = Some(PubAckReasonCode::Success);
                 entry.again = true;
             }
+            self.overtaken = true;
             self.send_pubrecs(output);
         } else if self.qos2.revive(packet_identifier) {
             self.unacknowledged += 1;
+            self.overtaken = true;
             self.send_pubrecs(output);
         }
     }
 
     /// Whether a copy of this message that came later has taken its place.
     pub(crate) fn is_superseded(&self, token: &AckToken) -> bool {
-        let earlier = self.qos1.earlier.as_ref().filter(|_| token.qos == QoS::AtLeastOnce);
-        let stale = earlier.and_then(|earlier| earlier.stale.get(&token.sequence));
+        let rare = self.qos1.rare.as_ref().filter(|_| token.qos == QoS::AtLeastOnce);
+        let stale = rare.and_then(|rare| rare.stale.get(&token.sequence));
         stale.is_some_and(|stale| stale.superseded)
     }
 
@@ -242,16 +288,13 @@ impl Inbound {
         reason: PubAckReasonCode,
         output: Option<&mut Output>,
     ) {
-        // A token of another session would be a mistake, not a reason to panic.
-        let untaken = self.count(token.qos);
-        untaken.messages = untaken.messages.saturating_sub(1);
-        untaken.bytes = untaken.bytes.saturating_sub(token.bytes as usize);
+        self.leave(token);
         let waiting = match token.qos {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => &mut self.qos1,
             QoS::ExactlyOnce => &mut self.qos2,
         };
-        if !waiting.take(token.sequence, reason, token.qos) {
+        if !waiting.take(token.sequence, reason, token.qos, &mut self.overtaken) {
             return;
         }
         if let Some(output) = output {
@@ -262,17 +305,87 @@ impl Inbound {
         }
     }
 
+    /// The message does not wait here any more.
+    #[inline]
+    fn leave(&mut self, token: &AckToken) {
+        // A token of another session would be a mistake, not a reason to panic.
+        let kind = kind(token.qos);
+        let Untaken { messages, bytes } = &mut self.untaken;
+        messages[kind] = messages[kind].saturating_sub(1);
+        bytes[kind] = bytes[kind].saturating_sub(token.bytes as usize);
+    }
+
+    /// What to tell the server besides the reason, when the message is acknowledged on this connection.
+    pub(crate) fn explain(&mut self, token: &AckToken, details: Box<Details>) {
+        let waiting = match token.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => &mut self.qos1,
+            QoS::ExactlyOnce => &mut self.qos2,
+        };
+        if let Some(entry) = waiting.entry(token.sequence) {
+            entry.explained = true;
+            waiting.rare.get_or_insert_default().details.insert(token.sequence, details);
+        }
+    }
+
+    /// The application has dropped the message without an answer: it is not acknowledged. When the server sends it
+    /// again, on another connection, it is delivered again.
+    pub(crate) fn abandon(&mut self, token: &AckToken) {
+        self.leave(token);
+        let waiting = match token.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => &mut self.qos1,
+            QoS::ExactlyOnce => &mut self.qos2,
+        };
+        if let Some(entry) = waiting.entry(token.sequence) {
+            entry.abandoned = true;
+        } else if let Some(packet_identifier) =
+            waiting.rare.as_mut().and_then(|rare| rare.forget(token.sequence))
+        {
+            if token.qos == QoS::ExactlyOnce {
+                self.received.remove(packet_identifier);
+            }
+        }
+    }
+
+    /// Whether a message was taken before an earlier one since the last time that somebody asked.
+    #[inline]
+    pub(crate) fn take_overtaken(&mut self) -> bool {
+        core::mem::take(&mut self.overtaken)
+    }
+
+    /// Looks which messages hold back the acknowledgements of later ones: tells those that did so already when
+    /// somebody last looked. Returns whether there are any, told or not.
+    pub(crate) fn look_for_holders(&mut self, mut tell: impl FnMut(DeliveryId, usize)) -> bool {
+        let mut any = false;
+        for (waiting, qos) in [(&mut self.qos1, QoS::AtLeastOnce), (&mut self.qos2, QoS::ExactlyOnce)] {
+            let holder = waiting.holder();
+            let before = waiting.rare.as_ref().and_then(|rare| rare.holder);
+            if let Some(sequence) = holder.filter(|_| holder == before) {
+                let held = waiting.entries.iter().filter(|entry| entry.taken.is_some()).count();
+                tell(DeliveryId { qos, sequence }, held);
+            }
+            if holder != before {
+                waiting.rare.get_or_insert_default().holder = holder;
+            }
+            any |= holder.is_some();
+        }
+        any
+    }
+
     #[inline]
     fn send_pubacks(&mut self, output: &mut Output) {
-        while let Some((Entry { packet_identifier, .. }, reason)) = self.qos1.pop_taken() {
+        while let Some((entry, reason)) = self.qos1.pop_taken() {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            write_ack(output, PacketType::PubAck, packet_identifier, reason);
+            let ack = self.qos1.acknowledgement(&entry, reason);
+            output.acknowledge(PacketType::PubAck, ack);
         }
     }
 
     fn send_pubrecs(&mut self, output: &mut Output) {
-        while let Some((Entry { packet_identifier, again, .. }, reason)) = self.qos2.pop_taken() {
-            if again {
+        while let Some((entry, reason)) = self.qos2.pop_taken() {
+            let packet_identifier = entry.packet_identifier;
+            if entry.again {
                 if !self.received.contains(packet_identifier, RECORDED) {
                     // Its PUBREL came in the meantime.
                     continue;
@@ -282,8 +395,12 @@ impl Inbound {
                 self.received.remove(packet_identifier);
             } else {
                 self.received.insert(packet_identifier, RECORDED);
+                if let Some(journal) = &mut output.journal {
+                    journal.put_received(packet_identifier);
+                }
             }
-            write_ack(output, PacketType::PubRec, packet_identifier, reason);
+            let ack = self.qos2.acknowledgement(&entry, reason);
+            output.answer_when_stored(Answer::Received(ack));
         }
     }
 
@@ -292,33 +409,57 @@ impl Inbound {
         if self.received.contains(packet_identifier, RECORDED) {
             self.received.remove(packet_identifier);
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
-            output.short_ack(PacketType::PubComp, packet_identifier);
-        } else if output.version.has_properties() {
-            let answer = Ack::new(packet_identifier, PubRelReasonCode::PacketIdentifierNotFound);
-            output.answer(&Packet::PubComp(answer)).expect("a PUBCOMP with a reason code");
+            if let Some(journal) = &mut output.journal {
+                journal.delete_received(packet_identifier);
+            }
+            output.answer_when_stored(Answer::Complete(packet_identifier, PubRelReasonCode::Success));
         } else {
-            output.short_ack(PacketType::PubComp, packet_identifier);
+            // In 3.x there is no word for it.
+            let reason = PubRelReasonCode::PacketIdentifierNotFound;
+            output.answer_when_stored(Answer::Complete(packet_identifier, reason));
         }
     }
 
-    /// A new connection: the server counts anew, and topic aliases are forgotten.
-    pub(crate) fn open(&mut self) {
+    /// A new connection: the server counts anew, and topic aliases are forgotten. It is told no more than there is room
+    /// for, now that messages of earlier connections may be untaken.
+    pub(crate) fn open(&mut self, limits: &InboundLimits) {
         self.unacknowledged = 0;
-        self.aliases.clear();
+        self.aliases = None;
+        let room = limits.hard_messages.saturating_sub(self.untaken.messages[1] as usize);
+        let room = u16::try_from(room).unwrap_or(u16::MAX);
+        self.receive_maximum = limits.receive_maximum.min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN));
     }
 
     pub(crate) fn handle_close(&mut self) {
-        self.aliases = Vec::new();
+        self.aliases = None;
+        self.overtaken = false;
         // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
-        self.qos1.become_stale(|entry| entry.taken.is_none());
-        self.qos2.become_stale(|entry| !entry.again);
+        self.qos1.become_stale(|entry| entry.taken.is_none() && !entry.abandoned);
+        let received = &mut self.received;
+        self.qos2.become_stale(|entry| {
+            if entry.abandoned {
+                received.remove(entry.packet_identifier);
+            }
+            !entry.again && !entry.abandoned
+        });
+    }
+
+    /// An earlier process has acknowledged this QoS 2 message.
+    pub(crate) fn restore(&mut self, packet_identifier: PacketIdentifier) {
+        self.received.insert(packet_identifier, RECEIVED);
+        self.received.insert(packet_identifier, RECORDED);
+    }
+
+    /// QoS 2 identifiers whose PUBREC has left, or is about to.
+    pub(crate) fn recorded(&self) -> impl Iterator<Item = PacketIdentifier> + '_ {
+        self.received.iter(RECORDED)
     }
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
     pub(crate) fn lose_session(&mut self) {
         self.received = IdSets::default();
-        self.qos1.earlier = None;
-        self.qos2.earlier = None;
+        self.qos1.rare = None;
+        self.qos2.rare = None;
     }
 }
 
@@ -326,36 +467,52 @@ impl Waiting {
     #[inline]
     fn push(&mut self, packet_identifier: PacketIdentifier) -> u64 {
         let place = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry { packet_identifier, token: place, taken: None, again: false });
+        self.entries.push_back(Entry::new(packet_identifier, place));
         place
     }
 
-    /// Returns whether an acknowledgement may have become due.
+    /// The place and the entry of a message that came on this connection.
     #[inline]
-    fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS) -> bool {
-        let place = self.earlier.as_ref().and_then(|earlier| earlier.moved.get(&token).copied());
-        let place = place.unwrap_or(token);
-        if let Some(entry) = place.checked_sub(self.base).and_then(|i| self.entries.get_mut(i as usize)) {
-            if entry.token == token {
-                entry.taken = Some(reason);
-                return true;
-            }
+    fn find(&mut self, token: u64) -> Option<(u64, &mut Entry)> {
+        let place = self.rare.as_ref().and_then(|rare| rare.moved.get(&token).copied()).unwrap_or(token);
+        let entry = place.checked_sub(self.base).and_then(|i| self.entries.get_mut(i as usize))?;
+        (entry.token == token).then_some((place, entry))
+    }
+
+    fn entry(&mut self, token: u64) -> Option<&mut Entry> {
+        self.find(token).map(|(_, entry)| entry)
+    }
+
+    /// Returns whether an acknowledgement may have become due, and notes when it is not the oldest that was taken.
+    #[inline]
+    fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS, overtaken: &mut bool) -> bool {
+        let base = self.base;
+        if let Some((place, entry)) = self.find(token) {
+            entry.taken = Some(reason);
+            *overtaken |= place != base;
+            return true;
         }
-        if let Some(earlier) = &mut self.earlier {
-            earlier.take(token, reason, qos);
+        if let Some(rare) = &mut self.rare {
+            rare.take(token, reason, qos);
         }
         false
+    }
+
+    /// The token of the message that holds back the acknowledgements of others.
+    fn holder(&self) -> Option<u64> {
+        let front = self.entries.front().filter(|front| front.taken.is_none())?;
+        self.entries.iter().rev().any(|entry| entry.taken.is_some()).then_some(front.token)
     }
 
     /// A message of QoS 2 that is with the application has come again: it has its place in the order of arrival, and
     /// its token. Returns whether there was one.
     fn revive(&mut self, packet_identifier: PacketIdentifier) -> bool {
         let place = self.base + self.entries.len() as u64;
-        let Some(earlier) = &mut self.earlier else { return false };
-        let Some(token) = earlier.stale_ids.remove(&packet_identifier) else { return false };
-        let taken = earlier.stale.remove(&token).and_then(|stale| stale.taken);
-        earlier.moved.insert(token, place);
-        self.entries.push_back(Entry { packet_identifier, token, taken, again: false });
+        let Some(rare) = &mut self.rare else { return false };
+        let Some(token) = rare.stale_ids.remove(&packet_identifier) else { return false };
+        let taken = rare.stale.remove(&token).and_then(|stale| stale.taken);
+        rare.moved.insert(token, place);
+        self.entries.push_back(Entry { taken, ..Entry::new(packet_identifier, token) });
         true
     }
 
@@ -364,28 +521,51 @@ impl Waiting {
         let reason = self.entries.front()?.taken?;
         let entry = self.entries.pop_front()?;
         self.base += 1;
-        if let Some(earlier) = &mut self.earlier {
-            earlier.moved.remove(&entry.token);
+        if let Some(rare) = &mut self.rare {
+            rare.moved.remove(&entry.token);
         }
         Some((entry, reason))
     }
 
-    fn become_stale(&mut self, keep: impl Fn(&Entry) -> bool) {
+    /// What the server is told of a message that was taken.
+    #[inline]
+    fn acknowledgement(&mut self, entry: &Entry, reason: PubAckReasonCode) -> PubAck {
+        let mut ack = Ack::new(entry.packet_identifier, reason);
+        if entry.explained {
+            let details = self.rare.as_mut().and_then(|rare| rare.details.remove(&entry.token));
+            ack.properties = details.map(|details| {
+                let Details { reason_string, user_properties } = *details;
+                Box::new(AckProperties { reason_string, user_properties })
+            });
+        }
+        ack
+    }
+
+    fn become_stale(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
         self.base += self.entries.len() as u64;
         if self.entries.is_empty() {
             return;
         }
-        let earlier = self.earlier.get_or_insert_default();
-        earlier.moved.clear();
-        for entry in self.entries.drain(..).filter(keep) {
+        let rare = self.rare.get_or_insert_default();
+        rare.moved.clear();
+        rare.details.clear();
+        rare.holder = None;
+        for entry in self.entries.drain(..).filter(|entry| keep(entry)) {
             let Entry { packet_identifier, token, taken, .. } = entry;
-            earlier.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
-            earlier.stale_ids.insert(packet_identifier, token);
+            rare.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
+            rare.stale_ids.insert(packet_identifier, token);
         }
     }
 }
 
-impl Earlier {
+impl Entry {
+    #[inline]
+    fn new(packet_identifier: PacketIdentifier, token: u64) -> Self {
+        Self { packet_identifier, token, taken: None, again: false, abandoned: false, explained: false }
+    }
+}
+
+impl Rare {
     /// A QoS 1 message has come again.
     fn supersede(&mut self, packet_identifier: PacketIdentifier) {
         if let Some(token) = self.stale_ids.remove(&packet_identifier) {
@@ -402,22 +582,17 @@ impl Earlier {
             stale.taken = Some(reason);
             return;
         }
-        let packet_identifier = stale.packet_identifier;
-        self.stale.remove(&token);
+        self.forget(token);
+    }
+
+    /// Returns the packet identifier that a stale message had.
+    fn forget(&mut self, token: u64) -> Option<PacketIdentifier> {
+        let packet_identifier = self.stale.remove(&token)?.packet_identifier;
         if self.stale_ids.get(&packet_identifier) == Some(&token) {
             self.stale_ids.remove(&packet_identifier);
         }
+        Some(packet_identifier)
     }
-}
-
-#[inline]
-fn write_ack(output: &mut Output, packet_type: PacketType, id: PacketIdentifier, reason: PubAckReasonCode) {
-    if reason == PubAckReasonCode::Success || !output.version.has_properties() {
-        return output.short_ack(packet_type, id);
-    }
-    let ack = Ack::new(id, reason);
-    let packet = if packet_type == PacketType::PubAck { Packet::PubAck(ack) } else { Packet::PubRec(ack) };
-    output.answer(&packet).expect("an acknowledgement with a reason code");
 }
 
 const RECEIVED: usize = 0;
@@ -446,6 +621,13 @@ impl IdSets {
             self.0.resize(word + 1, [0; 2]);
         }
         self.0[word][set] |= bit;
+    }
+
+    fn iter(&self, set: usize) -> impl Iterator<Item = NonZeroU16> + '_ {
+        (1..=u16::MAX)
+            .take(self.0.len() * 64)
+            .filter_map(NonZeroU16::new)
+            .filter(move |&id| self.contains(id, set))
     }
 
     /// From both.

@@ -10,9 +10,11 @@
 //! ```
 //! use bytes::{Buf, BytesMut};
 //! use martlet_proto::{ConnectReasonCode, ConnAck, Packet, PubAckReasonCode, QoS, TopicName, Version};
-//! use martlet_session::{Config, ConnectOptions, ConnectionError, Event, Instant, Publish, SendBuffer, Session};
+//! use martlet_session::{Config, ConnectOptions, ConnectionError, Event, Instant, Publish, SendBuffer, Session, StoreOp};
+//! use std::collections::BTreeMap;
 //!
-//! let mut session = Session::new(Config::default());
+//! let mut disk = BTreeMap::new();                     // stands for the store: `Session::restore` takes it up again
+//! let mut session = Session::new(Config { durable: Some(Box::default()), ..Config::default() });
 //! let mut now = Instant::EPOCH;                       // any epoch: it only has to go forward
 //! let mut server = BytesMut::new();                   // stands for the socket
 //!
@@ -21,9 +23,19 @@
 //!
 //! let mut settled = false;
 //! while !settled {
-//!     // Drain: transmit, events, close, timeout.
+//!     // Drain: store, transmit, events, close, timeout.
 //!     let mut out = SendBuffer::new();
-//!     while session.poll_transmit(now, &mut out) > 0 {
+//!     loop {
+//!         while let Some((upto, operation)) = session.poll_store(now) {
+//!             match operation {                       // the disk; as many at a time as there are
+//!                 StoreOp::Put { key, value } => drop(disk.insert(key, value)),
+//!                 StoreOp::Delete { key } => drop(disk.remove(&key)),
+//!             }
+//!             session.handle_stored(upto);            // now, or when it is done
+//!         }
+//!         if session.poll_transmit(now, &mut out) == 0 {
+//!             break;
+//!         }
 //!         server.extend_from_slice(out.chunk());      // write to the socket; here: small, so one chunk
 //!         let n = out.remaining();
 //!         out.advance(n);
@@ -46,7 +58,7 @@
 //!     # // The server's side of the example.
 //!     # let mut input = BytesMut::new();
 //!     # match Packet::decode(&mut server, Version::V5, 1000)? {
-//!     #     Some(Packet::Connect(_)) => Packet::from(ConnAck::new(false, ConnectReasonCode::Success)).encode(Version::V5, &mut input)?,
+//!     #     Some(Packet::Connect(_)) => Packet::from(ConnAck::new(ConnectReasonCode::Success)).encode(Version::V5, &mut input)?,
 //!     #     Some(Packet::Publish(publish)) => Packet::PubAck(martlet_proto::Ack::new(publish.delivery().packet_identifier().unwrap(), PubAckReasonCode::Success)).encode(Version::V5, &mut input)?,
 //!     #     _ => {}
 //!     # }
@@ -55,9 +67,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **The rule to drain.** After every handler or command, drain the polls in this order: `poll_transmit`,
-//! `poll_event`, `poll_close`, `poll_timeout`; the last is then the only thing to wait for besides the socket. When
-//! the socket is full, leave `poll_transmit` out and go on with the others. Early and spurious calls do nothing.
+//! **The rule to drain.** After every handler or command, drain the polls in this order: `poll_store`,
+//! `poll_transmit`, these two in turns until there is nothing to write, `poll_event`, `poll_close`, `poll_timeout`; the
+//! last is then the only thing to wait for besides the socket and the store. When the socket is full, leave
+//! `poll_transmit` out and go on with the others. Early and spurious calls do nothing.
+//!
+//! **Durable** sessions outlive the process, if [`Config::durable`] says so. Otherwise leave `poll_store` out.
 //!
 //! **Memory** is bounded by [`Config`]: the queue of unsent messages, the messages that wait to be taken, the size of
 //! a packet.
@@ -82,26 +97,33 @@ mod output;
 mod publishing;
 mod queue;
 mod receiving;
+mod record;
 mod requesting;
 mod requests;
+mod restoring;
 mod send_buffer;
 mod session;
+mod spent;
+mod storing;
 mod time;
 mod timers;
 
 pub use config::{
-    Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, InboundLimits, LostSession,
-    QueueLimits, WhenFull,
+    Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, Durable, InboundLimits, LostSession,
+    QueueLimits, TopicAliases, WhenFull, WhenStoreFails,
 };
 pub use error::{
     Awaited, ConnectionError, Details, Farewell, GivenUp, Misbehaviour, PublishError, Refusal, RequestError,
     TransportError, TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, Event, Message, OperationId, Publish,
-    Settled, Subscribe, Unsubscribe,
+    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, Message, OperationId,
+    Publish, Settled, Subscribe, Unsettled, Unsubscribe,
 };
 pub use limits::Limits;
+pub use record::{BadRecord, RecordKey};
+pub use restoring::{Quarantined, RestoreError, RestoreErrorKind, Restored};
 pub use send_buffer::SendBuffer;
 pub use session::Session;
+pub use storing::{StoreError, StoreErrorKind, StoreOp, StoreSeq};
 pub use time::Instant;

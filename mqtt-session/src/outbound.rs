@@ -13,9 +13,13 @@
 //! finds nobody. Messages in flight stand in two lists through the table, in the order in which they were sent and
 //! released: that is the order of sending again. Every step costs the same with 1 and with 65,535 in flight.
 
+mod durable;
+pub(crate) use durable::Restored;
+
 use crate::output::Output;
 use crate::queue::{Fate, Outgoing, Queue};
 use crate::requests::Request;
+use crate::spent::Spent;
 use crate::{Instant, LostSession, OperationId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -76,6 +80,8 @@ pub(crate) struct Outbound {
     /// Messages in the two lists.
     unsettled: usize,
     queue: Queue,
+    /// What messages held that are over.
+    pub(crate) spent: Spent,
 }
 
 /// What an acknowledgement did.
@@ -84,6 +90,10 @@ pub(crate) enum Acked {
     Settled(Fate),
     /// PUBREC: a PUBREL is due.
     Released,
+    /// PUBREC once more: a PUBREL is due once more.
+    ReleasedAgain,
+    /// The server has let go of the identifier of a message whose end was told before.
+    Abandoned(Fate),
     /// Nobody waits for it.
     Unknown,
 }
@@ -93,8 +103,8 @@ pub(crate) enum Resent<E> {
     Again,
     /// A message that was never handed out before.
     FirstTime(PacketIdentifier, OperationId),
-    /// It may not be sent any more.
-    Failed(Fate, E),
+    /// It may not be sent any more; this identifier is the server's until it lets go of it.
+    Failed(Fate, E, Option<PacketIdentifier>),
 }
 
 impl Outbound {
@@ -135,6 +145,9 @@ impl Outbound {
     /// The slot is free; what it held goes.
     #[inline]
     fn release(&mut self, id: u16) {
+        if self.spent.is_kept() {
+            self.spend_slot(id);
+        }
         let slot = self.slot(id);
         slot.state = State::Free;
         slot.next = 0;
@@ -144,6 +157,16 @@ impl Outbound {
         }
         self.free.last = id;
         self.resting += 1;
+    }
+
+    /// The message of a slot is spent; the caller says what the slot is now.
+    #[inline(never)]
+    fn spend_slot(&mut self, id: u16) {
+        match core::mem::replace(&mut self.slot(id).state, State::Free) {
+            State::Publish(outgoing) => self.spent.add(outgoing.message),
+            State::Released { kept: Some(outgoing), .. } => self.spent.add(outgoing.message),
+            State::Free | State::Released { .. } | State::Abandoned(_) | State::Request(_) => {}
+        }
     }
 
     /// The slot is free; what it held is given back.
@@ -268,8 +291,12 @@ impl Outbound {
     }
 
     /// The next message from the queue that may go: QoS 1 and 2 only within the window.
-    pub(crate) fn pop_queue(&mut self, window: usize) -> Option<Outgoing> {
-        let with_qos12 = !self.has_resends() && self.in_flight < window && self.has_identifier();
+    pub(crate) fn pop_queue(&mut self, window: usize, durable: bool) -> Option<Outgoing> {
+        let with_qos12 = if durable {
+            self.may_admit(window)
+        } else {
+            !self.has_resends() && self.in_flight < window && self.has_identifier()
+        };
         let line = self.queue.oldest_line(with_qos12)?;
         self.queue.pop_line(line)
     }
@@ -284,6 +311,9 @@ impl Outbound {
         fits: impl FnOnce(&Outgoing) -> Result<(), E>,
     ) -> Option<Resent<E>> {
         while let Some(id) = PacketIdentifier::new(self.resend_released) {
+            if !output.may_release() {
+                return None;
+            }
             self.resend_released = self.slot(id.get()).next;
             if self.appeared(id.get(), output.position()) {
                 output.short_ack(PacketType::PubRel, id);
@@ -297,14 +327,18 @@ impl Outbound {
         let next = slot.next;
         let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
         let (fate, written) = (outgoing.fate(), outgoing.written);
+        if !output.may_publish(fate.operation) {
+            return None;
+        }
         if let Err(error) = fits(outgoing) {
             self.unlink(Self::publishes, id.get());
             if written {
+                self.spend_slot(id.get());
                 self.slot(id.get()).state = State::Abandoned(Fate { reported: true, ..fate });
             } else {
                 self.release(id.get());
             }
-            return Some(Resent::Failed(fate, error));
+            return Some(Resent::Failed(fate, error, written.then_some(id)));
         }
         encode(outgoing, id, now, output);
         slot.position = position;
@@ -337,9 +371,9 @@ impl Outbound {
                 self.release(id.get());
                 Acked::Settled(fate)
             }
-            Some(Slot { state: State::Abandoned(_), .. }) => {
+            Some(&mut Slot { state: State::Abandoned(fate), .. }) => {
                 self.release(id.get());
-                Acked::Unknown
+                Acked::Abandoned(fate)
             }
             _ => Acked::Unknown,
         }
@@ -360,14 +394,16 @@ impl Outbound {
             {
                 let fate = outgoing.fate();
                 self.unlink(Self::publishes, id.get());
-                let slot = self.slot(id.get());
                 let mut kept = None;
                 if policy == LostSession::Requeue {
+                    let slot = self.slot(id.get());
                     if let State::Publish(outgoing) = core::mem::replace(&mut slot.state, State::Free) {
                         kept = Some(Box::new(outgoing));
                     }
+                } else if self.spent.is_kept() {
+                    self.spend_slot(id.get());
                 }
-                slot.state = State::Released { fate, kept };
+                self.slot(id.get()).state = State::Released { fate, kept };
                 // The server may be answering a PUBLISH of an earlier connection; the flow goes on in this one.
                 self.appeared(id.get(), position);
                 self.append(Self::released, id.get());
@@ -375,7 +411,7 @@ impl Outbound {
             }
             State::Released { .. } => {
                 self.appeared(id.get(), position);
-                Acked::Released
+                Acked::ReleasedAgain
             }
             &mut State::Abandoned(fate) => {
                 // The server has it after all, and keeps the identifier until PUBREL.
@@ -385,6 +421,13 @@ impl Outbound {
                 Acked::Released
             }
             _ => Acked::Unknown,
+        }
+    }
+
+    /// The server has said of a released message that nobody subscribes to it.
+    pub(crate) fn set_unmatched(&mut self, id: PacketIdentifier) {
+        if let Some(Slot { state: State::Released { fate, .. }, .. }) = self.find(id) {
+            fate.unmatched = true;
         }
     }
 
@@ -498,14 +541,17 @@ impl Outbound {
                 self.unlink(list, id.get());
                 match self.take(id.get()) {
                     // Who has given it up does not expect it to be sent later.
-                    State::Publish(outgoing) if outgoing.reported => {}
-                    State::Released { fate, .. } if fate.reported => {}
+                    State::Publish(outgoing) if outgoing.reported => self.spent.add(outgoing.message),
+                    State::Released { fate, kept } if fate.reported => {
+                        kept.into_iter().for_each(|outgoing| self.spent.add(outgoing.message));
+                    }
                     State::Publish(outgoing) => {
                         let policy = if outgoing.message.qos == QoS::AtLeastOnce { qos1 } else { qos2 };
                         if !outgoing.written || policy == LostSession::Requeue {
                             requeue.push(outgoing);
                         } else {
                             in_doubt.push(outgoing.fate());
+                            self.spent.add(outgoing.message);
                         }
                     }
                     State::Released { kept: Some(outgoing), .. } => requeue.push(*outgoing),
@@ -536,6 +582,13 @@ impl Outbound {
         expired
     }
 
+    /// The message is over; only its fate is left to be told.
+    pub(crate) fn spend(&mut self, outgoing: Outgoing) -> Fate {
+        let fate = outgoing.fate();
+        self.spent.add(outgoing.message);
+        fate
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.queue.next_expiry()
     }
@@ -561,7 +614,7 @@ impl Outbound {
             }
         }
         while let Some(outgoing) = self.queue.pop_oldest() {
-            fates.push(outgoing.fate());
+            fates.push(self.spend(outgoing));
         }
         fates
     }

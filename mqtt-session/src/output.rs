@@ -1,10 +1,15 @@
 //! Bytes of the current connection that were not handed out yet.
 
 use crate::aliases::{Aliases, Choice};
-use crate::{Publish, SendBuffer};
+use crate::spent::Spent;
+use crate::storing::Journal;
+use crate::{OperationId, Publish, SendBuffer};
 use alloc::boxed::Box;
 use bytes::BufMut;
-use martlet_proto::{Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PublishRef, Version};
+use martlet_proto::{
+    Delivery, EncodeError, Packet, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PublishRef,
+    Version,
+};
 
 /// Past this the session makes no more PUBLISHes until the driver has taken what there is: one large write's worth.
 const ENOUGH: usize = 64 * 1024;
@@ -21,26 +26,53 @@ pub(crate) const MAX_HEADERS: usize = 13;
 pub(crate) struct Output {
     buffer: SendBuffer,
     pub(crate) version: Version,
+    /// The server takes acknowledgements with a reason code: the version has them, and they are not too large.
+    pub(crate) takes_reasons: bool,
     /// How many bytes of this connection were handed out.
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
     answers: u32,
     /// What the server has learnt on this connection.
     pub(crate) aliases: Option<Box<Aliases>>,
+    /// What must be stored before some of it leaves, if anything is stored.
+    pub(crate) journal: Option<Box<Journal>>,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Self { buffer: SendBuffer::new(), version: Version::V5, handed_out: 0, answers: 0, aliases: None }
+        Self {
+            buffer: SendBuffer::new(),
+            version: Version::V5,
+            takes_reasons: true,
+            handed_out: 0,
+            answers: 0,
+            aliases: None,
+            journal: None,
+        }
     }
 
     /// A new connection; nothing of an old one is left.
-    pub(crate) fn open(&mut self, version: Version) {
-        self.buffer.clear();
+    pub(crate) fn open(&mut self, version: Version, spent: &mut Spent) {
+        spent.clear(&mut self.buffer);
         self.version = version;
+        self.takes_reasons = version.has_properties();
         self.handed_out = 0;
         self.answers = 0;
         self.aliases = None;
+        if let Some(journal) = &mut self.journal {
+            journal.forget_answers();
+        }
+    }
+
+    /// Whether the PUBLISH of this message, which has its packet identifier, may leave.
+    #[inline]
+    pub(crate) fn may_publish(&self, operation: OperationId) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.may_publish(operation))
+    }
+
+    /// Whether the PUBRELs of an earlier connection may leave.
+    pub(crate) fn may_release(&self) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.may_release())
     }
 
     /// Where in the connection's bytes the next packet begins.
@@ -66,7 +98,7 @@ impl Output {
     /// Whether what the server sends makes more answers than it takes. Messages of ours do not count: while a large
     /// one is on its way the server must be listened to.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.answers > TOO_MUCH
+        self.answers > TOO_MUCH || self.journal.as_ref().is_some_and(|journal| journal.is_far_behind())
     }
 
     /// Moves everything to `out`.
@@ -94,7 +126,7 @@ impl Output {
     ) -> Result<(), EncodeError> {
         let mut publish = reference(message, self.version, delivery, expiry);
         if let Some(aliases) = self.aliases.as_mut().filter(|_| !delivery.duplicate()) {
-            publish = match aliases.choose(&message.topic, message.size() + MAX_HEADERS) {
+            publish = match aliases.choose(message, message.size() + MAX_HEADERS) {
                 Choice::Name => publish,
                 Choice::Learn(alias) => publish.with_topic_alias(alias),
                 Choice::Alias(alias) => publish.with_topic_alias_only(alias),
@@ -115,6 +147,20 @@ impl Output {
     }
 
     /// An acknowledgement with a reason code.
+    /// A PUBACK or PUBREC, in its short form where that says it all.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, packet_type: PacketType, ack: PubAck) {
+        let is_plain = ack.reason == PubAckReasonCode::Success && ack.properties.is_none();
+        if is_plain || !self.takes_reasons {
+            return self.short_ack(packet_type, ack.packet_identifier);
+        }
+        let packet = match packet_type {
+            PacketType::PubAck => Packet::PubAck(ack),
+            _ => Packet::PubRec(ack),
+        };
+        self.answer(&packet).expect("an acknowledgement of MQTT 5");
+    }
+
     pub(crate) fn answer(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         let before = self.buffer.len();
         self.packet(packet)?;

@@ -5,12 +5,14 @@ use crate::event::{Accepted, Settled};
 use crate::outbound::{Acked, Resent, send_qos0};
 use crate::queue::{Enqueued, Fate, Outgoing};
 use crate::session::Phase;
+use crate::storing::Answer;
 use crate::timers::Timer;
 use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use martlet_proto::{
-    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubRelReasonCode, QoS, Version,
+    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PubRelReasonCode, QoS,
+    Version,
 };
 
 impl Session {
@@ -32,9 +34,9 @@ impl Session {
     }
 
     /// Whether [`publish`](Self::publish) would accept a message of so many bytes of topic, properties and payload
-    /// without dropping another.
+    /// without dropping another. None while messages are held until the store works again.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbound.queue().fits(bytes, &self.config.queue)
+        self.outbound.queue().fits(bytes, &self.config.queue) && !self.is_held_by_store()
     }
 
     /// Whether a QoS 0 message would go into the output at once.
@@ -55,16 +57,13 @@ impl Session {
     /// # Errors
     /// [`PublishError`] when it cannot be accepted; nothing has changed then.
     pub fn publish(&mut self, now: Instant, message: Publish) -> Result<Accepted, PublishError> {
-        if self.ended {
-            return Err(PublishError::Closed);
-        }
         let connected = self.phase == Phase::Connected;
-        let version = self.output.version;
         let has_properties = !message.properties.is_empty();
-        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-            return Err(PublishError::NotInVersion(version));
+        if let Err(error) = self.check(&message, connected, has_properties) {
+            self.outbound.spent.add(message);
+            return Err(error);
         }
-        self.limits.check(&message, if connected { version } else { Version::V5 })?;
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
         let operation = OperationId(self.next_operation);
         let expires_at = if has_properties {
             let seconds = message.properties.as_ref().message_expiry_interval();
@@ -79,6 +78,7 @@ impl Session {
             && expires_at.is_none()
             && self.output.has_room()
             && self.outbound.may_pass(qos, self.window())
+            && !stored
         {
             self.next_operation += 1;
             self.send(outgoing, now);
@@ -88,21 +88,56 @@ impl Session {
                 Accepted::Pending(operation)
             });
         }
-        if qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
-            return Err(PublishError::NotConnected);
-        }
         match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
-            Enqueued::Refused => return Err(PublishError::QueueFull),
+            Enqueued::Refused(outgoing) => {
+                self.outbound.spend(outgoing);
+                return Err(PublishError::QueueFull);
+            }
             Enqueued::Yes => {}
             Enqueued::Dropped(dropped) => {
                 for outgoing in dropped {
-                    self.report(outgoing.fate(), Err(PublishError::Dropped));
+                    if outgoing.operation != operation {
+                        self.forget_queued(&outgoing);
+                    }
+                    let fate = self.outbound.spend(outgoing);
+                    self.report(fate, Err(PublishError::Dropped));
                 }
             }
         }
         self.next_operation += 1;
+        if stored {
+            self.store_message(operation, now);
+        }
         self.expire_at(expires_at);
         Ok(Accepted::Pending(operation))
+    }
+
+    /// Whether the message can be accepted, if there is room.
+    #[inline]
+    fn check(&self, message: &Publish, connected: bool, has_properties: bool) -> Result<(), PublishError> {
+        if self.ended {
+            return Err(PublishError::Closed);
+        }
+        let version = self.output.version;
+        if connected && has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
+            return Err(PublishError::NotInVersion(version));
+        }
+        if message.qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
+            return Err(PublishError::NotConnected);
+        }
+        self.limits.check(message, if connected { version } else { Version::V5 })?;
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        match self.store_failure().filter(|_| stored) {
+            Some(error) => Err(PublishError::Store(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what the application gave for a message, its topic and its payload, when the message has come to its end,
+    /// instead of dropping it: [`poll_spent`](Self::poll_spent) gives it out. It is for callers who hold a lock while
+    /// they call the session: dropping a payload may run anybody's code (`Bytes::from_owner`).
+    pub fn keep_spent(&mut self) {
+        self.outbound.spent.keep();
     }
 
     /// Publishes a message of QoS 0, by reference, if it can go into the output at once; `Ok(false)` says that
@@ -138,7 +173,8 @@ impl Session {
             self.counters.left_out_in_3x += 1;
         }
         if outgoing.message.qos == QoS::AtMostOnce {
-            return send_qos0(&outgoing, now, &mut self.output);
+            send_qos0(&outgoing, now, &mut self.output);
+            return self.outbound.spent.add(outgoing.message);
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
@@ -148,7 +184,8 @@ impl Session {
     #[inline]
     fn await_acknowledgement(&mut self, message: (PacketIdentifier, OperationId)) {
         if self.config.publish_timeout.is_some() {
-            self.publish_deadlines.expect(self.output.position(), message);
+            let deadlines = self.publish_deadlines.get_or_insert_default();
+            deadlines.expect(self.output.position(), message);
         }
     }
 
@@ -172,27 +209,36 @@ impl Session {
                     self.await_acknowledgement((id, operation));
                     continue;
                 }
-                Some(Resent::Failed(fate, error)) => {
+                Some(Resent::Failed(fate, error, abandoned)) => {
+                    self.store_failed(fate.operation, abandoned);
                     self.report(fate, Err(error));
                     continue;
                 }
                 None => {}
             }
-            let Some(outgoing) = self.outbound.pop_queue(window) else { break };
+            let Some(outgoing) = self.outbound.pop_queue(window, self.is_durable()) else { break };
             let fate = outgoing.fate();
             let has_properties = !outgoing.message.properties.is_empty();
-            if outgoing.expires_at.is_some_and(|at| at <= now) {
-                self.report(fate, Err(PublishError::Expired));
+            let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
+                Err(PublishError::Expired)
             } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-                self.report(fate, Err(PublishError::NotInVersion(version)));
-            } else if let Err(error) = self.limits.check(&outgoing.message, version) {
-                self.report(fate, Err(error));
+                Err(PublishError::NotInVersion(version))
             } else {
-                let settled = outgoing.message.qos == QoS::AtMostOnce;
+                self.limits.check(&outgoing.message, version)
+            };
+            if let Err(error) = sendable {
+                self.forget_queued(&outgoing);
+                self.outbound.spent.add(outgoing.message);
+                self.report(fate, Err(error));
+                continue;
+            }
+            if outgoing.message.qos == QoS::AtMostOnce {
                 self.send(outgoing, now);
-                if settled {
-                    self.report(fate, Ok(Settled::SUCCESS));
-                }
+                self.report(fate, Ok(Settled::SUCCESS));
+            } else if self.is_durable() {
+                self.admit(outgoing);
+            } else {
+                self.send(outgoing, now);
             }
         }
     }
@@ -217,10 +263,7 @@ impl Session {
                 }
                 0x50 => self.handle_pubrec_success(id),
                 0x62 => self.inbound.handle_pubrel(id, &mut self.output),
-                0x70 => {
-                    let acked = self.outbound.handle_pubcomp(id);
-                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
-                }
+                0x70 => self.handle_pubcomp(id),
                 _ => break,
             }
             at += 4;
@@ -243,16 +286,34 @@ impl Session {
             return self.acknowledged(&acked, || outcome(ack));
         }
         self.handle_pubrec_success(id);
+        if ack.reason == PubAckReasonCode::NoMatchingSubscribers {
+            self.outbound.set_unmatched(id);
+        }
+    }
+
+    /// PUBCOMP: what PUBREC said of subscribers stands.
+    #[inline]
+    pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) {
+        let acked = self.outbound.handle_pubcomp(id);
+        let reason = match acked {
+            Acked::Settled(Fate { unmatched: true, .. }) => PubAckReasonCode::NoMatchingSubscribers,
+            _ => PubAckReasonCode::Success,
+        };
+        self.acknowledged(&acked, || Ok(Settled { reason, details: None }));
     }
 
     #[inline]
     fn handle_pubrec_success(&mut self, id: PacketIdentifier) {
         match self.outbound.handle_pubrec(id, self.output.position(), self.config.lost_qos2) {
-            Acked::Released => self.output.short_ack(PacketType::PubRel, id),
+            Acked::Released => {
+                self.store_release(id);
+                self.output.answer_when_stored(Answer::Release(id));
+            }
+            Acked::ReleasedAgain => self.output.answer_when_stored(Answer::Release(id)),
             _ => {
                 // Nobody waits here, but the server does.
                 self.counters.unexpected_acknowledgements += 1;
-                if self.output.version.has_properties() {
+                if self.output.takes_reasons {
                     let answer = Ack::new(id, PubRelReasonCode::PacketIdentifierNotFound);
                     self.output.answer(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
                 } else {
@@ -268,16 +329,20 @@ impl Session {
         acked: &Acked,
         result: impl FnOnce() -> Result<Settled, PublishError>,
     ) {
+        if self.is_durable() {
+            self.forget_acked(acked);
+        }
         match *acked {
             Acked::Settled(fate) => self.report(fate, result()),
-            Acked::Released | Acked::Unknown => self.counters.unexpected_acknowledgements += 1,
+            _ => self.counters.unexpected_acknowledgements += 1,
         }
     }
 
     /// Tells the end of a message: of a failure always, of success to those who asked.
     #[inline]
     pub(crate) fn report(&mut self, fate: Fate, result: Result<Settled, PublishError>) {
-        if !fate.reported && (fate.key.is_some() || result.is_err()) {
+        let told = fate.key.is_some() || result.is_err() || self.is_of_earlier_process(fate.operation);
+        if !fate.reported && told {
             self.events.push_back(Event::Published { operation: fate.operation, key: fate.key, result });
         }
     }

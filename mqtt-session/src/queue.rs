@@ -20,7 +20,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn fate(&self) -> Fate {
-        Fate { operation: self.operation, key: self.message.key, reported: self.reported }
+        Fate { operation: self.operation, key: self.message.key, reported: self.reported, unmatched: false }
     }
 
     /// What is left of the expiry interval in whole seconds. Never 0, which some servers take for none.
@@ -36,6 +36,8 @@ pub(crate) struct Fate {
     pub(crate) operation: OperationId,
     pub(crate) key: Option<u32>,
     pub(crate) reported: bool,
+    /// The server has no subscriber for it.
+    pub(crate) unmatched: bool,
 }
 
 /// Messages without a packet identifier, oldest first. QoS 0 has a line of its own: it does not wait for the window.
@@ -49,7 +51,7 @@ pub(crate) struct Queue {
 /// What became of a message when it met a full queue.
 pub(crate) enum Enqueued {
     Yes,
-    Refused,
+    Refused(Outgoing),
     /// These were dropped for it, or it was.
     Dropped(Vec<Outgoing>),
 }
@@ -72,7 +74,7 @@ impl Queue {
         let mut dropped = Vec::new();
         if !self.fits(size, limits) {
             match limits.when_full {
-                WhenFull::Refuse => return Enqueued::Refused,
+                WhenFull::Refuse => return Enqueued::Refused(outgoing),
                 WhenFull::DropNewest => dropped.push(outgoing),
                 // It would not fit an empty queue either: the others do not have to go for it.
                 WhenFull::DropOldest if size > limits.bytes => dropped.push(outgoing),
@@ -125,6 +127,24 @@ impl Queue {
     pub(crate) fn pop_oldest(&mut self) -> Option<Outgoing> {
         let line = self.oldest_line(true)?;
         self.pop_line(line)
+    }
+
+    /// A message that an earlier process has stored; they come in order, and the bounds have let them in.
+    pub(crate) fn restore(&mut self, outgoing: Outgoing) {
+        self.push_back(outgoing);
+    }
+
+    /// Whether a message above QoS 0 is here; they stand in the order of their operations.
+    pub(crate) fn holds(&self, operation: OperationId) -> bool {
+        self.qos12.binary_search_by_key(&operation, |outgoing| outgoing.operation).is_ok()
+    }
+
+    /// Takes a message above QoS 0 out.
+    pub(crate) fn remove(&mut self, operation: OperationId) -> Option<Outgoing> {
+        let i = self.qos12.binary_search_by_key(&operation, |outgoing| outgoing.operation).ok()?;
+        let outgoing = self.qos12.remove(i)?;
+        self.bytes -= outgoing.message.size();
+        Some(outgoing)
     }
 
     /// Takes out what has expired.

@@ -1,10 +1,13 @@
 //! Receiving: what the session does with a PUBLISH, over the machine in `inbound`.
 
+use crate::error::Details;
 use crate::event::AckToken;
 use crate::inbound::Arrived;
 use crate::session::Phase;
-use crate::{ConnectionError, DropQos0, Event, Misbehaviour, Session};
-use martlet_proto::{PubAckReasonCode, QoS};
+use crate::timers::Timer;
+use crate::{ConnectionError, DropQos0, Event, Instant, Misbehaviour, Session};
+use alloc::boxed::Box;
+use martlet_proto::{Ack, AckProperties, Packet, PacketIdentifier, PubAckReasonCode, QoS};
 
 impl Session {
     /// Messages that were delivered, or wait to be, and were not acknowledged with their token.
@@ -35,9 +38,7 @@ impl Session {
                     return Ok(());
                 }
             }
-        } else if self.output.version.has_properties()
-            && self.inbound.unacknowledged() >= usize::from(limits.allowed().get())
-        {
+        } else if self.output.version.has_properties() && self.inbound.is_window_full() {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded));
         } else if self.inbound.is_overrun(limits) && !self.inbound.knows(publish.delivery()) {
             return Err(ConnectionError::InboundOverrun);
@@ -73,5 +74,47 @@ impl Session {
     pub fn acknowledge(&mut self, token: AckToken, reason: PubAckReasonCode) {
         let online = matches!(self.phase, Phase::Connected | Phase::Draining);
         self.inbound.acknowledge(&token, reason, online.then_some(&mut self.output));
+    }
+
+    /// The same, and tells the server more than a reason (MQTT 5 §3.4.2.2). The words are left out in 3.x, where the
+    /// server does not take as large a packet [MQTT-3.4.2-2, MQTT-3.4.2-3], and when the connection ends before the
+    /// acknowledgement leaves.
+    pub fn acknowledge_with(&mut self, token: AckToken, reason: PubAckReasonCode, details: Details) {
+        let Details { reason_string, user_properties } = details.clone();
+        let properties = AckProperties { reason_string, user_properties };
+        if !properties.is_empty() {
+            let ack =
+                Ack { properties: Some(Box::new(properties)), ..Ack::new(PacketIdentifier::MIN, reason) };
+            let size = Packet::PubAck(ack).encoded_len(self.output.version);
+            if self.output.version.has_properties() && size <= self.limits.maximum_packet_size as usize {
+                self.inbound.explain(&token, Box::new(details));
+            }
+        }
+        self.acknowledge(token, reason);
+    }
+
+    /// The application has dropped a message without an answer: it stays unacknowledged, and the acknowledgements of
+    /// later ones stand behind it. On its next connection the server sends it again, and it is delivered again. One of
+    /// QoS 0 is gone.
+    #[expect(clippy::needless_pass_by_value, reason = "a delivery is abandoned once")]
+    pub fn abandon(&mut self, token: AckToken) {
+        self.inbound.abandon(&token);
+    }
+
+    /// A message was taken before an earlier one: if that does not follow in time, it is told.
+    pub(crate) fn watch_acknowledgements(&mut self, now: Instant) {
+        let Some(patience) = self.config.held_acknowledgements_after else { return };
+        if self.timers.get(Timer::Acknowledgements).is_none() && self.inbound.look_for_holders(|_, _| ()) {
+            self.timers.set(Timer::Acknowledgements, now + patience);
+        }
+    }
+
+    /// Tells what holds back acknowledgements now and did so a period ago.
+    pub(crate) fn report_held_acknowledgements(&mut self, now: Instant) {
+        let events = &mut self.events;
+        let tell = |by, held| events.push_back(Event::AcknowledgementsHeld { by, held });
+        let any = self.inbound.look_for_holders(tell);
+        let next = self.config.held_acknowledgements_after.filter(|_| any).map(|patience| now + patience);
+        self.timers.set(Timer::Acknowledgements, next);
     }
 }

@@ -14,8 +14,9 @@ use martlet_proto::{
 };
 
 impl Session {
-    /// Subscribes. Sent at once on a connection, otherwise when there is one; sent again if the connection ends before
-    /// the answer. [`Event::Subscribed`] has the codes.
+    /// Subscribes. Sent at once on a connection, otherwise when there is one, for which it waits
+    /// [`offline_timeout`](crate::Config::offline_timeout); sent again if the connection ends before the answer.
+    /// [`Event::Subscribed`] has the codes.
     ///
     /// # Errors
     /// [`RequestError`] when it can never be sent, or not to this server.
@@ -59,7 +60,7 @@ impl Session {
     ///
     /// # Errors
     /// [`RequestError::NotConnected`] without a connection.
-    pub fn ping(&mut self, _now: Instant) -> Result<OperationId, RequestError> {
+    pub fn ping(&mut self) -> Result<OperationId, RequestError> {
         if self.phase != Phase::Connected {
             return Err(if self.ended { RequestError::Closed } else { RequestError::NotConnected });
         }
@@ -73,12 +74,19 @@ impl Session {
         Ok(operation)
     }
 
-    pub(crate) fn request(&mut self, _now: Instant, kind: RequestKind) -> Result<OperationId, RequestError> {
+    pub(crate) fn request(&mut self, now: Instant, kind: RequestKind) -> Result<OperationId, RequestError> {
         if self.ended {
             return Err(RequestError::Closed);
         }
         let operation = OperationId(self.next_operation);
-        let request = Request { operation: Some(operation), order: operation.get(), awaited: false, kind };
+        let deadline = now + self.config.offline_timeout;
+        let request = Request {
+            operation: Some(operation),
+            order: operation.get(),
+            deadline: Some(deadline),
+            awaited: false,
+            kind,
+        };
         if self.phase == Phase::Connected {
             self.write_request(request).map_err(|(_, error)| error)?;
         } else if self.requests.pending.len() < MAX_PENDING {
@@ -86,6 +94,8 @@ impl Session {
                 self.requests.unregister(&packet.filters, request.order);
             }
             self.requests.pending.push_back(request);
+            let next = self.timers.get(Timer::Request).map_or(deadline, |at| at.min(deadline));
+            self.timers.set(Timer::Request, next);
         } else {
             return Err(RequestError::TooMany);
         }
@@ -205,7 +215,7 @@ impl Session {
                 restored.push((subscription.filter.clone(), reason));
             }
             let identifier = packet.subscription_identifier;
-            self.requests.register(subscription, identifier, request.order, reason);
+            self.requests.register(subscription, identifier, request.order, reason, restore);
         }
         if restore {
             self.events.push_back(Event::Resubscribed(restored));
@@ -267,7 +277,7 @@ impl Session {
             Waiting::Request(id, operation) => outbound.is_awaited(id, operation),
             Waiting::Ping(operation) => first_ping.is_some_and(|first| operation >= first),
         });
-        self.timers.set(Timer::Request, requests.deadlines.next());
+        self.timers.set(Timer::Request, requests.next_deadline());
     }
 
     pub(crate) fn expire_requests(&mut self, now: Instant) {
@@ -296,7 +306,10 @@ impl Session {
                 }
             }
         }
-        self.timers.set(Timer::Request, self.requests.deadlines.next());
+        while let Some((operation, is_unsubscribe)) = self.requests.expire_pending(now) {
+            self.events.push_back(failed(operation, is_unsubscribe, RequestError::NotConnected));
+        }
+        self.timers.set(Timer::Request, self.requests.next_deadline());
     }
 
     pub(crate) fn fail_pending(&mut self) {

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //!   pending ──connection──► sent(id) ──SUBACK, UNSUBACK──► answered
-//!      ▲                      │ └──request timeout──► failed; the identifier waits for the late answer
-//!      └──connection lost─────┘
+//!    │ ▲                      │ └──request timeout──► failed; the identifier waits for the late answer
+//!    │ └──connection lost─────┘
+//!    └──offline timeout──► failed; an UNSUBSCRIBE is sent all the same
 //! ```
 
 use crate::{Instant, Limits, OperationId};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use martlet_proto::{
@@ -28,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) operation: Option<OperationId>,
     /// Larger for later requests of the application; 0 for those of the session.
     pub(crate) order: u64,
+    /// Until when it waits for a connection.
+    pub(crate) deadline: Option<Instant>,
     /// It was sent on this connection, and its time is not over.
     pub(crate) awaited: bool,
     pub(crate) kind: RequestKind,
@@ -149,7 +153,12 @@ pub(crate) struct Requests {
     pub(crate) pings: VecDeque<Option<OperationId>>,
     /// What the server has granted and should still have.
     registry: BTreeMap<TopicFilter, Registered>,
+    /// Filters whose subscription has changed since it was stored, if it is.
+    pub(crate) changed: Option<Box<Changed>>,
 }
+
+#[derive(Debug, Default)]
+pub(crate) struct Changed(pub(crate) Vec<TopicFilter>);
 
 #[derive(Debug)]
 struct Registered {
@@ -160,19 +169,30 @@ struct Registered {
 }
 
 impl Requests {
-    /// The server has granted or refused a subscription.
+    /// The server has granted or refused a subscription. A refusal leaves an earlier subscription of the filter as it
+    /// was; one that should have been restored is over.
     pub(crate) fn register(
         &mut self,
         subscription: Subscription,
         identifier: Option<SubscriptionIdentifier>,
         order: u64,
         reason: SubAckReasonCode,
+        restore: bool,
     ) {
+        self.changes(&subscription.filter);
         if reason.is_error() {
-            self.registry.remove(&subscription.filter);
+            if restore {
+                self.registry.remove(&subscription.filter);
+            }
         } else {
             let filter = subscription.filter.clone();
             self.registry.insert(filter, Registered { subscription, identifier, order });
+        }
+    }
+
+    fn changes(&mut self, filter: &TopicFilter) {
+        if let Some(changed) = &mut self.changed {
+            changed.0.push(filter.clone());
         }
     }
 
@@ -181,8 +201,29 @@ impl Requests {
         for filter in filters {
             if self.registry.get(filter).is_some_and(|registered| registered.order < order) {
                 self.registry.remove(filter);
+                self.changes(filter);
             }
         }
+    }
+
+    /// A subscription as it was made.
+    pub(crate) fn registered(
+        &self,
+        filter: &TopicFilter,
+    ) -> Option<(&Subscription, Option<SubscriptionIdentifier>, u64)> {
+        let Registered { subscription, identifier, order } = self.registry.get(filter)?;
+        Some((subscription, *identifier, *order))
+    }
+
+    /// A subscription that an earlier process has made.
+    pub(crate) fn restore_registered(
+        &mut self,
+        subscription: Subscription,
+        identifier: Option<SubscriptionIdentifier>,
+        order: u64,
+    ) {
+        let filter = subscription.filter.clone();
+        self.registry.insert(filter, Registered { subscription, identifier, order });
     }
 
     /// The filters that are subscribed to.
@@ -194,11 +235,15 @@ impl Requests {
     /// those that this server does not take; they are over.
     pub(crate) fn restore(&mut self, limits: &Limits) -> Vec<(TopicFilter, SubAckReasonCode)> {
         self.pending.retain(|request| !matches!(request.kind, RequestKind::Restore(_)));
+        let changed = &mut self.changed;
         let limit = RESTORE_SIZE.min(limits.maximum_packet_size as usize);
         let mut refused = Vec::new();
         self.registry.retain(|filter, registered| {
             let refusal = limits.refusal(&registered.subscription);
             refused.extend(refusal.map(|(reason, _)| (filter.clone(), reason)));
+            if let Some(changed) = changed.as_mut().filter(|_| refusal.is_some()) {
+                changed.0.push(filter.clone());
+            }
             refusal.is_none()
         });
         let mut by_identifier: BTreeMap<Option<SubscriptionIdentifier>, Vec<Subscription>> = BTreeMap::new();
@@ -229,9 +274,31 @@ impl Requests {
                 subscriptions,
             };
             let kind = RequestKind::Restore(subscribe);
-            self.pending.push_front(Request { operation: None, order: 0, awaited: false, kind });
+            let request = Request { operation: None, order: 0, deadline: None, awaited: false, kind };
+            self.pending.push_front(request);
         }
         refused
+    }
+
+    /// Takes out the next request whose time without a connection is over; who waits for it is to be told. An
+    /// UNSUBSCRIBE stays: the server has the subscription until it is sent.
+    pub(crate) fn expire_pending(&mut self, now: Instant) -> Option<(OperationId, bool)> {
+        let is_over = |request: &Request| request.deadline.is_some_and(|at| at <= now);
+        let i = self.pending.iter().position(is_over)?;
+        let request = &mut self.pending[i];
+        request.deadline = None;
+        let operation = request.operation.take();
+        let is_unsubscribe = matches!(request.kind, RequestKind::Unsubscribe(_));
+        if !is_unsubscribe {
+            self.pending.remove(i);
+        }
+        Some((operation.expect("without one there is no deadline"), is_unsubscribe))
+    }
+
+    /// When the next request, sent or not, fails.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let pending = self.pending.iter().filter_map(|request| request.deadline).min();
+        self.deadlines.next().into_iter().chain(pending).min()
     }
 
     /// A restoring SUBSCRIBE cannot be sent: its subscriptions are over.
@@ -241,20 +308,32 @@ impl Requests {
         reason: SubAckReasonCode,
     ) -> Vec<(TopicFilter, SubAckReasonCode)> {
         let filters = restore.subscriptions.into_iter().map(|subscription| subscription.filter);
-        filters.inspect(|filter| drop(self.registry.remove(filter))).map(|filter| (filter, reason)).collect()
+        filters
+            .inspect(|filter| {
+                self.registry.remove(filter);
+                self.changes(filter);
+            })
+            .map(|filter| (filter, reason))
+            .collect()
     }
 
-    /// The connection is gone: what was sent and not answered waits for the next. What nobody waits for is forgotten,
-    /// but for subscriptions that are to be restored: the server may have begun a new session before they arrived.
-    pub(crate) fn handle_close(&mut self, unanswered: Vec<Request>) -> impl Iterator<Item = OperationId> {
+    /// The connection is gone: what was sent and not answered waits for the next, until `deadline`. A subscribe that
+    /// nobody waits for is forgotten; subscriptions that are to be restored are not: the server may have begun a new
+    /// session before they arrived.
+    pub(crate) fn handle_close(
+        &mut self,
+        unanswered: Vec<Request>,
+        deadline: Instant,
+    ) -> impl Iterator<Item = OperationId> {
         self.outstanding = 0;
         self.deadlines.clear();
         let wanted = |request: &Request| {
-            request.operation.is_some() || matches!(request.kind, RequestKind::Restore(_))
+            request.operation.is_some() || !matches!(request.kind, RequestKind::Subscribe(_))
         };
         self.pending.retain(|request| wanted(request));
         for request in unanswered.into_iter().rev().filter(|request| wanted(request)) {
-            self.pending.push_front(request);
+            let deadline = request.operation.and(Some(deadline));
+            self.pending.push_front(Request { deadline, ..request });
         }
         core::mem::take(&mut self.pings).into_iter().flatten()
     }

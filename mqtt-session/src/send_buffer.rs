@@ -51,6 +51,12 @@ impl SendBuffer {
         &mut self.block
     }
 
+    /// Takes out the segments, payloads among them; the block stays.
+    pub(crate) fn segments(&mut self) -> impl Iterator<Item = Bytes> + '_ {
+        self.segments_len = 0;
+        self.segments.drain(..)
+    }
+
     /// Appends a payload, by reference when it is large.
     #[inline]
     pub(crate) fn put_payload(&mut self, payload: &Bytes) {

@@ -1,8 +1,8 @@
 //! The session: a connection begins, lives and is cut off in this file; `closing.rs` ends it.
 
 use crate::aliases::Aliases;
-use crate::authenticating::Identity;
-use crate::event::{Connected, Counters, Settled};
+use crate::authenticating::Authentication;
+use crate::event::{Connected, Counters};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
@@ -15,7 +15,8 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use bytes::BytesMut;
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
@@ -31,10 +32,11 @@ const SESSION_EXPIRY: u32 = 3600;
 ///
 /// Methods come in four kinds. **Getters** look. **Handlers** (`handle_*`) tell what happened outside. **Commands**
 /// say what the application wants. **Polls** (`poll_*`) tell what the caller must do or learn next. After every
-/// handler or command, drain the polls in this order: [`poll_transmit`](Self::poll_transmit) until it gives 0 (unless
-/// the socket is full), [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`, then
-/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket. Early and
-/// spurious calls do nothing.
+/// handler or command, drain the polls in this order: [`poll_store`](Self::poll_store) until `None` (if the session is
+/// durable) and [`poll_transmit`](Self::poll_transmit) (unless the socket is full), in turns until that gives 0;
+/// [`poll_event`](Self::poll_event) and [`poll_close`](Self::poll_close) until `None`; then
+/// [`poll_timeout`](Self::poll_timeout), which is then the only thing to wait for besides the socket and the store.
+/// Early and spurious calls do nothing.
 ///
 /// ```text
 ///            handle_open            CONNACK 0
@@ -44,12 +46,15 @@ const SESSION_EXPIRY: u32 = 3600;
 ///      └───────────────── handle_close ◄────────────── Closing  (poll_close says so; a DISCONNECT is in the output)
 /// ```
 ///
+/// A drain goes on through connections: `disconnect` without one waits for it until the deadline, and CONNACK then
+/// leads to Draining.
+///
 /// With enhanced authentication there is *Accepting* before Connected; the steps are in `authenticating.rs`.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) phase: Phase,
-    pub(crate) identity: Option<Box<Identity>>,
+    pub(crate) rare: Option<Box<Rare>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
     /// CONNECTs since the last CONNACK of success that were not refused.
@@ -58,13 +63,13 @@ pub struct Session {
     pub(crate) clean_start: bool,
     /// `disconnect` was called: nothing is accepted until the next `handle_open`.
     pub(crate) ended: bool,
-    pub(crate) goodbye: Option<Box<DisconnectOptions>>,
     pub(crate) limits: Limits,
     pub(crate) output: Output,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
     pub(crate) requests: Requests,
-    pub(crate) publish_deadlines: Deadlines<(PacketIdentifier, OperationId)>,
+    /// There once a publish has a timeout.
+    pub(crate) publish_deadlines: Option<Box<Deadlines<(PacketIdentifier, OperationId)>>>,
     pub(crate) events: VecDeque<Event>,
     /// QoS 0 messages dropped and not reported yet.
     pub(crate) inbound_dropped: u32,
@@ -75,11 +80,23 @@ pub struct Session {
     pub(crate) ping_queued: bool,
     /// Bytes that the last `handle_input` left.
     pub(crate) unread: u32,
-    /// Why the connection is to be closed; told by `poll_close` once.
-    pub(crate) error: Option<Box<ConnectionError>>,
+    /// `poll_close` has told why the connection is to be closed.
     pub(crate) error_told: bool,
     pub(crate) next_operation: u64,
     pub(crate) counters: Counters,
+}
+
+/// What few sessions have, or none for long; apart, so that a session is small.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// The client identifier that the server assigned.
+    pub(crate) assigned: Option<Utf8String>,
+    /// The enhanced authentication of this connection.
+    pub(crate) authentication: Option<Authentication>,
+    /// `disconnect` was called, and what was accepted is still being settled.
+    pub(crate) goodbye: Option<DisconnectOptions>,
+    /// Why the connection is to be closed.
+    pub(crate) error: Option<ConnectionError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,20 +113,19 @@ pub(crate) enum Phase {
 impl Session {
     /// A session that has not been connected yet.
     pub fn new(config: Config) -> Self {
-        Self {
-            identity: None,
+        let mut session = Self {
+            rare: None,
             phase: Phase::Closed,
             established: false,
             unanswered_connects: 0,
             clean_start: false,
             ended: false,
-            goodbye: None,
             limits: Limits::unknown(),
             output: Output::new(),
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             requests: Requests::default(),
-            publish_deadlines: Deadlines::default(),
+            publish_deadlines: None,
             events: VecDeque::new(),
             inbound_dropped: 0,
             timers: Timers::default(),
@@ -117,12 +133,15 @@ impl Session {
             last_received: Instant::EPOCH,
             ping_queued: false,
             unread: 0,
-            error: None,
             error_told: false,
             next_operation: 1,
             counters: Counters::default(),
             config,
+        };
+        if session.config.durable.is_some() {
+            session.begin_journal();
         }
+        session
     }
 
     // ---- getters
@@ -144,8 +163,14 @@ impl Session {
 
     /// The client identifier in use: empty until the server has assigned one.
     pub fn client_identifier(&self) -> &Utf8String {
-        let assigned = self.identity.as_deref().and_then(|identity| identity.assigned.as_ref());
+        let assigned = self.rare.as_deref().and_then(|rare| rare.assigned.as_ref());
         assigned.unwrap_or(&self.config.client_identifier)
+    }
+
+    /// Whether [`poll_spent`](Self::poll_spent) has anything to give.
+    #[inline]
+    pub fn has_spent(&self) -> bool {
+        !self.outbound.spent.is_empty()
     }
 
     /// Whether there are bytes to hand out.
@@ -153,9 +178,16 @@ impl Session {
         !self.output.is_empty()
     }
 
-    /// Whether [`disconnect`](Self::disconnect) was called since the last [`handle_open`](Self::handle_open).
+    /// Whether [`disconnect`](Self::disconnect) was called: nothing is accepted until a later
+    /// [`handle_open`](Self::handle_open).
     pub fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a connection is of use: not after [`disconnect`](Self::disconnect), unless what was accepted before it is
+    /// still to be settled.
+    pub fn wants_connection(&self) -> bool {
+        !self.ended || self.is_draining()
     }
 
     /// The topic filters that the server has granted and that were not unsubscribed.
@@ -206,13 +238,13 @@ impl Session {
             self.handle_close(now, ConnectionError::ClosedByPeer);
         }
         let version = connect.version;
-        self.output.open(version);
-        self.inbound.open();
+        self.output.open(version, &mut self.outbound.spent);
+        self.inbound.open(&self.config.inbound);
         self.limits = Limits::unknown();
-        self.ended = false;
+        self.ended &= self.is_draining();
         self.unanswered_connects = self.unanswered_connects.saturating_add(1);
-        self.error = None;
-        self.error_told = false;
+        self.store_identity(None);
+        self.take_error();
         self.unread = 0;
         self.last_sent = now;
         self.last_received = now;
@@ -241,7 +273,7 @@ impl Session {
                 authentication_method,
                 authentication_data,
                 session_expiry_interval: Some(self.session_expiry()).filter(|&seconds| seconds > 0),
-                receive_maximum: Some(config.inbound.allowed()).filter(|&n| n != NonZeroU16::MAX),
+                receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
                 user_properties: options.user_properties,
@@ -332,10 +364,7 @@ impl Session {
             Packet::PubAck(ack) => self.handle_puback(ack),
             Packet::PubRec(ack) => self.handle_pubrec(ack),
             Packet::PubRel(ack) => self.inbound.handle_pubrel(ack.packet_identifier, &mut self.output),
-            Packet::PubComp(ack) => {
-                let acked = self.outbound.handle_pubcomp(ack.packet_identifier);
-                self.acknowledged(&acked, || Ok(Settled::SUCCESS));
-            }
+            Packet::PubComp(ack) => self.handle_pubcomp(ack.packet_identifier),
             Packet::SubAck(packet) => return self.handle_suback(*packet),
             Packet::UnsubAck(packet) => return self.handle_unsuback(*packet),
             Packet::PingResp => {
@@ -392,37 +421,42 @@ impl Session {
         let version = self.output.version;
         // 3.1 cannot say; what it should have, it has.
         let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
-        if self.config.topic_aliases_out {
-            let limits = &self.limits;
-            self.output.aliases =
-                Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
-        }
+        // An acknowledgement with a reason code has five bytes; without one it has four [MQTT-3.2.2-15].
+        self.output.takes_reasons &= self.limits.maximum_packet_size > 4;
+        self.output.aliases = Aliases::new(self.config.topic_aliases_out, &self.limits).map(Box::new);
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
-            self.identity.get_or_insert_default().assigned = Some(assigned.clone());
+            self.rare.get_or_insert_default().assigned = Some(assigned.clone());
         }
         self.timers.stop(Timer::Handshake);
-        self.phase = Phase::Connected;
+        self.phase = if self.ended { Phase::Draining } else { Phase::Connected };
         self.arm_keep_alive();
-        if session_present {
-            self.outbound.resume();
-        } else {
-            self.inbound.lose_session();
-            for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
-                self.report(fate, Err(PublishError::InDoubt));
-            }
-            // Messages with an expiry may be back in the queue.
-            self.expire_at(self.outbound.next_expiry());
-        }
         let again = self.established;
         self.established = true;
         // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
-        self.events.push_back(Event::Connected(Box::new(Connected { version, session_present, connack })));
+        if session_present {
+            self.store_identity(Some(version));
+            self.outbound.resume();
+            self.resume_stored();
+        } else {
+            let flows = self.begin_incarnation(version);
+            self.inbound.lose_session();
+            for fate in self.outbound.lose_session(self.config.lost_qos1, self.config.lost_qos2) {
+                self.report(fate, Err(PublishError::InDoubt));
+            }
+            self.forget_flows(flows);
+            // Messages with an expiry may be back in the queue.
+            self.expire_at(self.outbound.next_expiry());
+        }
+        let limits = self.limits.clone();
+        let connected = Connected { version, session_present, limits, connack };
+        self.events.push_back(Event::Connected(Box::new(connected)));
         // 3.1 cannot say that it lost the session; asking again does no harm.
         if again && (!session_present || maybe_empty || version == Version::V3_1) {
             self.restore_subscriptions();
         }
-        while let Some(request) = self.requests.pending.pop_front() {
+        while !self.ended {
+            let Some(request) = self.requests.pending.pop_front() else { break };
             self.send_request(request);
         }
         // Messages follow when bytes are asked for: what is left of an expiry interval is then right.
@@ -467,22 +501,28 @@ impl Session {
                 }
                 Timer::Request => self.expire_requests(now),
                 Timer::PublishTimeout => {
-                    while let Some((id, operation)) = self.publish_deadlines.expire(now) {
+                    while let Some((id, operation)) =
+                        self.publish_deadlines.as_mut().and_then(|deadlines| deadlines.expire(now))
+                    {
                         if let Some(fate) = self.outbound.give_up(id, operation) {
                             self.report(Fate { reported: false, ..fate }, Err(PublishError::Timeout));
                         }
                     }
-                    self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                    let next = self.publish_deadlines.as_ref().and_then(|deadlines| deadlines.next());
+                    self.timers.set(Timer::PublishTimeout, next);
                 }
                 Timer::Expiry => {
                     for outgoing in self.outbound.take_expired(now) {
-                        self.report(outgoing.fate(), Err(PublishError::Expired));
+                        self.forget_queued(&outgoing);
+                        let fate = self.outbound.spend(outgoing);
+                        self.report(fate, Err(PublishError::Expired));
                     }
                     // At most once a second: looking costs as much as the queue is long.
                     let next = self.outbound.next_expiry().map(|at| at.max(now + Duration::from_secs(1)));
                     self.timers.set(Timer::Expiry, next);
                 }
-                Timer::Drain => self.say_goodbye(),
+                Timer::Drain => self.leave(),
+                Timer::Acknowledgements => self.report_held_acknowledgements(now),
             }
         }
         // What ran out just now may have been due again already, as with a keep alive in a long pause.
@@ -498,29 +538,26 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        if self.phase == Phase::Draining {
-            // Nothing can be settled any more.
-            self.end();
-        }
         self.phase = Phase::Closed;
         self.end_authentication(RequestError::NotConnected);
         self.timers.stop_connection();
-        self.publish_deadlines.forget_departing();
+        if let Some(deadlines) = &mut self.publish_deadlines {
+            deadlines.forget_departing();
+        }
         self.ping_queued = false;
         self.unread = 0;
-        self.goodbye = None;
         let unanswered = self.outbound.handle_close(self.output.handed_out());
-        self.output.open(self.output.version);
+        self.output.open(self.output.version, &mut self.outbound.spent);
         self.limits = Limits::unknown();
         self.inbound.handle_close();
-        for operation in self.requests.handle_close(unanswered) {
+        for operation in self.requests.handle_close(unanswered, now + self.config.offline_timeout) {
             self.events.push_back(Event::Pong { operation, result: Err(RequestError::NotConnected) });
         }
         if self.ended {
             self.fail_pending();
         }
-        let reason = self.error.take().map_or(reason, |error| *error);
-        self.error_told = false;
+        self.timers.set(Timer::Request, self.requests.next_deadline());
+        let reason = self.take_error().unwrap_or(reason);
         self.events.push_back(Event::Disconnected(reason));
         self.handle_timeout(now);
     }
@@ -534,6 +571,9 @@ impl Session {
         if self.outbound.has_backlog() {
             self.pump(now);
         }
+        if self.inbound.take_overtaken() {
+            self.watch_acknowledgements(now);
+        }
         self.finish_drain();
         let n = self.output.hand_out(out);
         if n == 0 {
@@ -545,13 +585,12 @@ impl Session {
             self.arm_keep_alive();
         }
         self.requests_handed_out(now);
-        if let Some(timeout) = self.config.publish_timeout {
+        if let (Some(timeout), Some(deadlines)) = (self.config.publish_timeout, &mut self.publish_deadlines) {
             let upto = self.output.handed_out();
-            if self.publish_deadlines.handed_out(upto, now + timeout) {
+            if deadlines.handed_out(upto, now + timeout) {
                 let outbound = &self.outbound;
-                self.publish_deadlines
-                    .tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
-                self.timers.set(Timer::PublishTimeout, self.publish_deadlines.next());
+                deadlines.tidy(outbound.unsettled(), |&(id, operation)| outbound.is_waiting(id, operation));
+                self.timers.set(Timer::PublishTimeout, deadlines.next());
             }
         }
         n
@@ -566,6 +605,13 @@ impl Session {
         })
     }
 
+    /// Moves what [`keep_spent`](Self::keep_spent) has kept to the end of `spent`, for the caller to drop where it holds
+    /// no lock. An empty list is exchanged, so that its memory is used again.
+    #[inline]
+    pub fn poll_spent(&mut self, spent: &mut Vec<Bytes>) {
+        self.outbound.spent.take(spent);
+    }
+
     /// The connection is to be closed, and why; told once. Write what [`poll_transmit`](Self::poll_transmit) still
     /// gives, within a deadline of your own, close the socket, and call [`handle_close`](Self::handle_close).
     #[must_use = "the connection is to be closed"]
@@ -573,8 +619,14 @@ impl Session {
         if self.error_told {
             return None;
         }
-        self.error_told = self.error.is_some();
-        self.error.as_deref().cloned()
+        let error = self.rare.as_deref().and_then(|rare| rare.error.clone());
+        self.error_told = error.is_some();
+        error
+    }
+
+    fn take_error(&mut self) -> Option<ConnectionError> {
+        self.error_told = false;
+        self.rare.as_deref_mut().and_then(|rare| rare.error.take())
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` when there is nothing to wait for.

@@ -12,7 +12,7 @@ pub(crate) enum Timer {
     KeepAlive,
     /// … give up a connection on which nothing arrives after a PINGREQ.
     PingResponse,
-    /// … fail the oldest subscribe, unsubscribe or ping without an answer.
+    /// … fail the oldest subscribe, unsubscribe or ping without an answer, or without a connection to ask on.
     Request,
     /// … tell the oldest waiting publish that its time is over.
     PublishTimeout,
@@ -20,10 +20,12 @@ pub(crate) enum Timer {
     Expiry,
     /// … stop waiting for acknowledgements and disconnect.
     Drain,
+    /// … look whether a message still holds back the acknowledgements of later ones.
+    Acknowledgements,
 }
 
 impl Timer {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Handshake,
         Self::KeepAlive,
@@ -32,6 +34,7 @@ impl Timer {
         Self::PublishTimeout,
         Self::Expiry,
         Self::Drain,
+        Self::Acknowledgements,
     ];
 }
 
@@ -56,12 +59,11 @@ impl Timers {
         self.0[timer as usize] = Instant::MAX;
     }
 
-    /// Stops what waits on the connection; what messages wait for goes on.
+    /// Stops what waits on the connection; what messages and a drain wait for goes on.
     pub(crate) fn stop_connection(&mut self) {
-        let [expiry, publish_timeout] = [Timer::Expiry, Timer::PublishTimeout].map(|timer| self.get(timer));
-        *self = Self::default();
-        self.set(Timer::Expiry, expiry);
-        self.set(Timer::PublishTimeout, publish_timeout);
+        for timer in [Timer::Handshake, Timer::KeepAlive, Timer::PingResponse, Timer::Request] {
+            self.stop(timer);
+        }
     }
 
     pub(crate) fn get(&self, timer: Timer) -> Option<Instant> {

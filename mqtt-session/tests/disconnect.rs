@@ -83,7 +83,11 @@ fn a_drain_has_a_deadline() {
     assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
     assert_eq!(
         peer.told(),
-        ["published 1: the client has disconnected", "published 2: the client has disconnected"]
+        [
+            "published 1: the client has disconnected",
+            "published 2: the client has disconnected",
+            "unsettled: 2 in flight, 0 queued"
+        ]
     );
 }
 
@@ -96,7 +100,7 @@ fn a_drain_ends_though_the_socket_takes_nothing() {
     peer.disconnect(seconds(10));
     peer.wait(seconds(10));
     assert_eq!(peer.close, Some(ConnectionError::ClosedHere));
-    assert_eq!(peer.told(), ["published 2: the client has disconnected"]);
+    assert_eq!(peer.told(), ["published 2: the client has disconnected", "unsettled: 0 in flight, 1 queued"]);
 }
 
 #[test]
@@ -110,17 +114,98 @@ fn qos0_in_the_queue_leaves_before_disconnect() {
     assert_eq!(peer.said(), ["PUBLISH q0 a 70000 bytes", "PUBLISH q0 a queued", "DISCONNECT 0x00 expiry=0"]);
 }
 
+/// A connection that broke while the client was disconnecting took with it what another could have settled.
 #[test]
-fn the_end_of_a_drain_by_the_network_is_told() {
-    let mut peer = Peer::connected(Version::V5, Config::default());
+fn a_drain_goes_on_with_the_next_connection() {
+    let mut peer = Peer::connected(Version::V5, window(1));
     peer.publish(message(1, "a", "1"));
+    peer.publish(message(2, "a", "2"));
+    peer.subscribe("b", 0);
     peer.disconnect(seconds(10));
     peer.forget();
+    peer.wait(seconds(3));
     peer.cut();
     assert_eq!(
         peer.told(),
-        ["published 1: the client has disconnected", "disconnected: the server closed the connection"]
+        ["subscribed 3: the client has disconnected", "disconnected: the server closed the connection"]
     );
+    assert!(peer.session.wants_connection() && peer.session.is_ended());
+    assert_eq!(peer.session.publish(peer.now, message(0, "a", "")), Err(PublishError::Closed));
+    peer.wait(seconds(3));
+    peer.reconnect(Version::V5, true);
+    assert!(!peer.session.is_connected());
+    assert_eq!(peer.session.publish(peer.now, message(0, "a", "")), Err(PublishError::Closed));
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #1 dup a 1"]);
+    peer.send(puback(1));
+    peer.send_all(&[pubrec(3), pubcomp(3)]);
+    assert_eq!(peer.said(), ["PUBLISH q2 #3 a 2", "PUBREL #3", "DISCONNECT 0x00 expiry=0"]);
+    assert_eq!(peer.told(), ["connected, session present", "published 1: ok", "published 2: ok"]);
+    peer.close();
+    assert!(!peer.session.wants_connection());
+    assert_eq!(peer.session.poll_timeout(), None);
+}
+
+#[test]
+fn the_deadline_of_a_drain_holds_without_a_connection_too() {
+    for reopened in [false, true] {
+        let mut peer = Peer::connected(Version::V5, window(1));
+        peer.publish(message(1, "a", "1"));
+        peer.publish(message(1, "a", "2"));
+        peer.disconnect(seconds(10));
+        peer.cut();
+        peer.forget();
+        peer.wait(seconds(5));
+        if reopened {
+            peer.open(Version::V5);
+            peer.said();
+        }
+        peer.wait(millis(4_999));
+        assert_eq!(peer.told(), nothing());
+        peer.wait(millis(1));
+        assert!(!peer.session.wants_connection());
+        assert_eq!(
+            peer.told(),
+            [
+                "published 1: the client has disconnected",
+                "published 2: the client has disconnected",
+                "unsettled: 1 in flight, 1 queued"
+            ]
+        );
+        // A server that may have the CONNECT hears goodbye.
+        assert_eq!(peer.said(), if reopened { vec!["DISCONNECT 0x00 expiry=0"] } else { vec![] });
+        assert_eq!(peer.close.is_some(), reopened);
+    }
+}
+
+/// Nothing is subscribed to any more that would only be told to nobody.
+#[test]
+fn a_drain_restores_no_subscriptions() {
+    let mut peer = Peer::connected(Version::V5, Config::default());
+    peer.subscribe("b", 0);
+    peer.send(suback(1, &[martlet_proto::SubAckReasonCode::GrantedQos0]));
+    peer.publish(message(1, "a", "1"));
+    peer.disconnect(seconds(10));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["PUBLISH q1 #3 a 1"]);
+    peer.send(puback(3));
+    assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
+    // They are when the session goes on after all.
+    peer.close();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["SUBSCRIBE #4 b:0"]);
+}
+
+/// What is left of a drain is not waited for when it runs out of messages.
+#[test]
+fn a_drain_without_a_connection_ends_when_the_last_message_expires() {
+    let mut peer = Peer::new(Config::default());
+    peer.publish(expiring(1, "a", "1", 3));
+    peer.disconnect(seconds(10));
+    peer.wait(seconds(3));
+    assert_eq!(peer.told(), ["published 1: the message expired before it could be sent"]);
+    assert!(!peer.session.wants_connection());
 }
 
 #[test]
@@ -170,14 +255,18 @@ fn words_that_the_server_does_not_take_are_left_out() {
 }
 
 #[test]
-fn without_a_connection_everything_ends_at_once() {
+fn without_a_connection_and_without_a_drain_everything_ends_at_once() {
     let mut peer = Peer::new(Config::default());
     peer.publish(message(1, "a", "1"));
     peer.subscribe("a", 0);
-    peer.disconnect(seconds(100));
+    peer.disconnect(seconds(0));
     assert_eq!(
         peer.told(),
-        ["published 1: the client has disconnected", "subscribed 2: the client has disconnected"]
+        [
+            "subscribed 2: the client has disconnected",
+            "published 1: the client has disconnected",
+            "unsettled: 0 in flight, 1 queued"
+        ]
     );
     assert_eq!(peer.session.queued(), 0);
 }

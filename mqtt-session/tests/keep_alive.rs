@@ -141,7 +141,7 @@ fn one_ping_waits_for_the_socket_however_long_it_takes() {
 fn a_ping_of_the_application_does_not_hide_a_dead_link() {
     let mut peer = connected();
     peer.blocked = true;
-    peer.session.ping(peer.now).expect("connected");
+    peer.session.ping().expect("connected");
     peer.send(publish(0, 0, "a", ""));
     peer.wait(seconds(70));
     assert_eq!(peer.close, Some(ConnectionError::Timeout(Awaited::PingResp)));

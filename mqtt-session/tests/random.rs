@@ -428,7 +428,7 @@ impl World {
                 self.peer.drain();
             }
             Step::Ping => {
-                _ = self.peer.session.ping(self.peer.now);
+                _ = self.peer.session.ping();
                 self.peer.drain();
             }
             Step::Take(i, bad) => self.take(i, bad && self.version.has_properties()),
@@ -514,6 +514,9 @@ impl World {
     /// Everything comes to its end, once both sides want it.
     fn finish(&mut self) {
         self.cut();
+        // A drain goes on with the next connection, and would end it.
+        self.peer.wait(seconds(if self.peer.session.is_ended() { 20 } else { 0 }));
+        self.settle();
         while !self.messages.is_empty() {
             self.take(0, false);
         }

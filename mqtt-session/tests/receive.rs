@@ -348,6 +348,29 @@ fn the_receive_maximum_is_never_more_than_there_is_room_for() {
     assert_eq!(connect.properties.receive_maximum, NonZeroU16::new(10));
 }
 
+/// Messages of an earlier connection were with the application still when the server was allowed as many again: it kept
+/// to that, and lost the connection for it.
+#[test]
+fn what_is_untaken_is_no_room_for_the_next_connection() {
+    let limits = InboundLimits { hard_messages: 3, ..InboundLimits::default() };
+    let mut peer = Peer::connected(Version::V5, bounded(limits));
+    peer.send_all(&[publish(1, 1, "a", "first"), publish(1, 2, "a", "second")]);
+    peer.cut();
+    peer.open(Version::V5);
+    let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
+    assert_eq!(connect.properties.receive_maximum, NonZeroU16::new(1));
+    peer.send(Packet::from(connack(true)));
+    peer.send(duplicate(1, 1, "a", "first"));
+    assert!(peer.close.is_none());
+    peer.send(duplicate(1, 2, "a", "second"));
+    assert_eq!(peer.close, Some(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded)));
+    // However little room there is, a Receive Maximum of 0 is none.
+    peer.cut();
+    peer.open(Version::V5);
+    let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
+    assert_eq!(connect.properties.receive_maximum, NonZeroU16::new(1));
+}
+
 #[test]
 fn a_3x_server_that_sends_too_much_loses_the_connection() {
     let limits = InboundLimits { hard_messages: 2, ..InboundLimits::default() };
@@ -417,7 +440,7 @@ fn reading_goes_on_while_the_server_owes_us_anything() {
         ),
         (
             |peer| {
-                peer.session.ping(peer.now).expect("connected");
+                peer.session.ping().expect("connected");
                 peer.drain();
             },
             Packet::PingResp,
@@ -635,5 +658,29 @@ fn the_default_inbound_limit_is_generous_and_its_error_says_both_numbers() {
         peer.send(publish(0, 0, "a", &"x".repeat(16 << 20)));
         let error = peer.close.as_ref().expect("too large").to_string();
         assert!(error.contains("16777216") && error.contains("limit"), "{error}");
+    }
+}
+
+/// Five bytes of acknowledgement left to servers that take four: the reason stays away then.
+// [MQTT-3.2.2-15]
+#[test]
+fn an_acknowledgement_is_never_larger_than_the_server_takes() {
+    for (limit, reason) in [(4, ""), (5, " 0x87")] {
+        let mut peer = Peer::new(Config::default());
+        peer.open(Version::V5);
+        let mut accepted = connack(false);
+        accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(limit);
+        peer.send(accepted);
+        peer.forget();
+        peer.send_all(&[publish(1, 1, "a", ""), publish(2, 2, "a", "")]);
+        peer.told();
+        peer.take_with(0, PubAckReasonCode::NotAuthorized);
+        peer.take_with(0, PubAckReasonCode::NotAuthorized);
+        assert_eq!(peer.said(), [format!("PUBACK #1{reason}"), format!("PUBREC #2{reason}")]);
+        // Answers to what nobody knows.
+        peer.send_all(&[pubrel(2), pubrel(7), pubrec(9)]);
+        let reason = if limit > 4 { " 0x92" } else { "" };
+        let expected = ["PUBCOMP #2", "PUBCOMP #7", "PUBREL #9"].map(|line| format!("{line}{reason}"));
+        assert_eq!(peer.said(), expected);
     }
 }

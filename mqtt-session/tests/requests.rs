@@ -56,6 +56,24 @@ fn subscribe_and_unsubscribe_are_answered() {
     }
 }
 
+/// The second subscribe of a filter is refused: the first used to be forgotten with it, and was not made again when the
+/// server lost the session.
+#[test]
+fn a_refused_second_subscribe_leaves_the_first() {
+    let mut peer = Peer::connected(Version::V5, named());
+    peer.subscribe("a", 1);
+    peer.send(suback(1, &[Code::GrantedQos1]));
+    peer.subscribe("a", 2);
+    peer.send(suback(2, &[Code::QuotaExceeded]));
+    peer.cut();
+    peer.reconnect(Version::V5, false);
+    let said = peer.said();
+    assert_eq!(said.last().unwrap(), "SUBSCRIBE #3 a:1");
+    // When restoring is refused, it is over.
+    peer.send(suback(3, &[Code::QuotaExceeded]));
+    assert_eq!(peer.session.subscriptions().count(), 0);
+}
+
 #[test]
 fn a_refused_filter_is_told_and_not_restored() {
     let mut peer = Peer::connected(Version::V3_1_1, config());
@@ -78,7 +96,7 @@ fn misuse_is_refused_at_once() {
     let mut shared = one("$share/g/a");
     shared.subscriptions[0].no_local = true;
     assert_eq!(peer.session.subscribe(peer.now, shared), Err(RequestError::NoLocalShared));
-    assert_eq!(Peer::new(config()).session.ping(peer.now), Err(RequestError::NotConnected));
+    assert_eq!(Peer::new(config()).session.ping(), Err(RequestError::NotConnected));
     peer.drain();
     assert_eq!(peer.said(), nothing());
 }
@@ -194,7 +212,7 @@ fn a_timed_out_request_is_not_waited_for() {
 fn pings_are_answered_in_order_and_time_out() {
     let mut peer = Peer::connected(Version::V5, Config { keep_alive: 0, ..config() });
     for _ in 0..2 {
-        peer.session.ping(peer.now).expect("connected");
+        peer.session.ping().expect("connected");
         peer.drain();
     }
     assert_eq!(peer.said(), ["PINGREQ", "PINGREQ"]);
@@ -202,7 +220,7 @@ fn pings_are_answered_in_order_and_time_out() {
     assert_eq!(peer.told(), ["pong 1: ok"]);
     peer.wait(seconds(10));
     assert_eq!(peer.told(), ["pong 2: no answer in time"]);
-    peer.session.ping(peer.now).expect("connected");
+    peer.session.ping().expect("connected");
     peer.cut();
     assert_eq!(peer.told(), ["pong 3: not connected", "disconnected: the server closed the connection"]);
 }
@@ -392,7 +410,7 @@ fn a_session_that_has_ended_asks_for_nothing() {
         ["subscribed 1: the client has disconnected", "disconnected: disconnected as asked"]
     );
     assert_eq!(peer.session.subscribe(peer.now, one("b")), Err(RequestError::Closed));
-    assert_eq!(peer.session.ping(peer.now), Err(RequestError::Closed));
+    assert_eq!(peer.session.ping(), Err(RequestError::Closed));
 }
 
 /// One byte more is refused, and nothing leaves.
@@ -415,4 +433,48 @@ fn requests_are_as_large_as_the_server_takes() {
     assert_eq!(refused, Err(RequestError::PacketTooLarge { size: 21, limit: 20 }));
     peer.drain();
     assert_eq!(peer.packets().iter().map(|p| p.encoded_len(Version::V5)).collect::<Vec<_>>(), [20, 20]);
+}
+
+/// A subscribe without a connection waited for ever.
+#[test]
+fn requests_wait_for_a_connection_for_so_long() {
+    let mut peer = Peer::new(config());
+    peer.subscribe("a", 0);
+    peer.wait(seconds(1));
+    peer.unsubscribe("b");
+    peer.wait(millis(58_999));
+    assert!(peer.told().is_empty());
+    peer.wait(millis(1));
+    assert_eq!(peer.told(), ["subscribed 1: not connected"]);
+    peer.wait(seconds(1));
+    assert_eq!(peer.told(), ["unsubscribed 2: not connected"]);
+    assert_eq!(peer.session.poll_timeout(), None);
+    // What was given up is not asked; what the server should forget still is.
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["UNSUBSCRIBE #1 b"]);
+    peer.send(unsuback(1, &[UnsubAckReasonCode::Success]));
+    assert_eq!(peer.told(), ["connected"]);
+}
+
+#[test]
+fn the_wait_for_a_connection_begins_anew_with_each_loss() {
+    let mut peer =
+        Peer::connected(Version::V5, Config { request_timeout: seconds(100), keep_alive: 0, ..config() });
+    peer.subscribe("a", 0);
+    peer.wait(seconds(30));
+    for _ in 0..3 {
+        peer.cut();
+        peer.wait(seconds(59));
+        peer.reconnect(Version::V5, true);
+        peer.wait(seconds(59));
+    }
+    peer.forget();
+    peer.cut();
+    peer.wait(seconds(60));
+    assert_eq!(
+        peer.told(),
+        ["disconnected: the server closed the connection", "subscribed 1: not connected"]
+    );
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.said().len(), 1, "CONNECT");
 }

@@ -173,13 +173,8 @@ fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
              does not count)"
         );
     }
-    // rustls writes them as `DnsName("a")` and `IpAddress(127.0.0.1)`.
-    let mut names: Vec<String> = presented
-        .iter()
-        .map(|name| crate::error::shown(name.as_bytes(), 120).replace("\\\"", "\""))
-        .collect();
-    let more = names.len().saturating_sub(NAMES);
-    names.truncate(NAMES);
+    let more = presented.len().saturating_sub(NAMES);
+    let names: Vec<_> = presented.iter().take(NAMES).map(|name| bare(name)).collect();
     let names = names.join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let hint = if is_address && !presented.iter().any(|name| name.starts_with("IpAddress")) {
@@ -190,21 +185,27 @@ fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {
     format!("the server's certificate is not for {expected:?}; it is for {names}{more}{hint}")
 }
 
+/// A name of a certificate, which rustls writes like `DnsName("a.example")` and `IpAddress(127.0.0.1)`.
+fn bare(name: &str) -> String {
+    let within = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    crate::error::shown(within.unwrap_or(name).trim_matches('"').as_bytes(), 120)
+}
+
 fn untrusted(why: &Untrusted) -> String {
     let Untrusted { subject, issuer, self_signed, intermediates } = why;
     if *self_signed {
         return format!(
-            "the server's certificate ({subject:?}) is self-signed and not trusted here; if it is the right one, give \
+            "the server's certificate (\"{subject}\") is self-signed and not trusted here; if it is the right one, give \
              it as a CA"
         );
     }
     match intermediates {
         None => format!(
-            "the server's certificate is from {issuer:?}, which is not a CA that is trusted here, and the server sent \
+            "the server's certificate is from \"{issuer}\", which is not a CA that is trusted here, and the server sent \
              nothing else: either that CA is missing here, or the server leaves out an intermediate certificate"
         ),
         Some(last) => format!(
-            "the server's certificate is from {issuer:?}, and its chain ends with {last:?}, which is not a CA that is \
+            "the server's certificate is from \"{issuer}\", and its chain ends with \"{last}\", which is not a CA that is \
              trusted here; if it is the right one, give it as a CA"
         ),
     }

@@ -1,7 +1,8 @@
 //! The way to an MQTT server: where it is, from a URI, and the byte stack between its socket and MQTT.
 //!
 //! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883`, or `mqtts`, `ws`, `wss` or `mqtt+unix`,
-//! and says what each part is, or which part is wrong and what to do about it. A [`Transport`] turns the bytes of a socket into those of MQTT and back,
+//! and says what each part is, or which part is wrong and what to do about it. A [`Transport`] turns the bytes of a
+//! socket into those of MQTT and back,
 //! through a proxy (HTTP CONNECT, SOCKS5), TLS and WebSocket, each where the [`Stack`] has it.
 //!
 //! **What it does not touch.** It opens nothing, resolves nothing and waits for nothing: bytes are handed to it and
@@ -62,7 +63,7 @@
 //! ```
 //!
 //! # Features
-//! None is on by default. `tls` is TLS by rustls with ring, `aws-lc-rs` adds [`Crypto::AwsLcRs`](Crypto) to it,
+//! None but `std` is on by default. `tls` is TLS by rustls with ring, `aws-lc-rs` adds [`Crypto::AwsLcRs`](Crypto) to it,
 //! `websocket` is WebSocket by tungstenite.
 
 #[cfg(not(all(feature = "tls", feature = "websocket")))]

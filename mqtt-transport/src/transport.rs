@@ -14,7 +14,7 @@ use crate::proxy::{Conversation, ProxyTunnel};
 use crate::request::WebSocketRequest;
 use crate::tls::{Tls, TlsClient};
 use crate::web_socket::{self, WebSocket};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
 
 /// The most that [`Transport::write`] takes before [`Transport::poll_wire`] is called, in bytes of the wire.
@@ -169,7 +169,7 @@ impl Transport {
         match (&mut self.tls, &mut self.web_socket) {
             (_, Some(web_socket)) => web_socket.seal(plain, length),
             (Some(tls), None) => tls.seal(plain, length),
-            (None, None) => self.output.extend_from_slice(&plain.copy_to_bytes(length)),
+            (None, None) => self.output.put(plain.take(length)),
         }
         Ok(length)
     }

@@ -18,7 +18,8 @@ use std::sync::Arc;
 ///
 /// The default trusts the certificate authorities (CAs) of the operating system, as rustls-native-certs finds them.
 /// That crate only reads certificates, and all checks stay here, the same on every platform and with a private CA;
-/// rustls-platform-verifier would hand them to each system's own library, and brings five times the dependencies.
+/// rustls-platform-verifier would leave them to each system's own library, with other answers on each, and needs a
+/// bridge to Java on Android.
 ///
 /// `Debug` shows neither keys nor the password.
 ///

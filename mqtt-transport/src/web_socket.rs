@@ -28,8 +28,10 @@ const READ_BUFFER: usize = 4 * 1024;
 /// The longest header of a frame.
 pub(crate) const MAX_HEADER: usize = 14;
 /// The most that waits to be sent before pings are no longer answered one by one: the data that may wait, and some
-/// answers. What tungstenite then holds itself is bounded by the same again.
+/// answers.
 const MAX_OUTPUT: usize = WRITE_LIMIT + 16 * 1024;
+/// What tungstenite holds beyond that: some answers, of which none is longer than 139 bytes.
+const MAX_REPLIES: usize = 1024;
 
 pub(crate) struct WebSocket {
     state: State,
@@ -50,6 +52,8 @@ enum State {
 struct Wire<'a> {
     input: &'a mut BytesMut,
     output: &'a mut BytesMut,
+    /// Where there is as much already, nothing more is taken.
+    max_output: usize,
 }
 
 impl WebSocket {
@@ -103,7 +107,7 @@ impl WebSocket {
         if self.ended {
             return Ok(());
         }
-        let mut wire = Wire { input, output: &mut self.output };
+        let mut wire = Wire { input, output: &mut self.output, max_output: MAX_OUTPUT };
         let (error, code) = loop {
             match context.read(&mut wire) {
                 Ok(Message::Binary(data)) => plain.extend_from_slice(&data),
@@ -122,11 +126,11 @@ impl WebSocket {
             }
         };
         self.ended = true;
-        // Where there is no room, the reply waits in there: `poll` gets it out.
-        let _ = match code {
-            None => context.flush(&mut wire),
-            Some(code) => context.close(&mut wire, Some(CloseFrame { code, reason: "".into() })),
-        };
+        match code {
+            // The reply to it is in there.
+            None => drop(context.flush(&mut wire)),
+            Some(code) => say_close(context, &mut self.output, code),
+        }
         // It is the answer to ours.
         if self.closing && code.is_none() { Ok(()) } else { Err(error) }
     }
@@ -163,30 +167,28 @@ impl WebSocket {
         header.format(length as u64, &mut (&mut self.output).writer()).expect("memory takes it all");
         let payload = self.output.len();
         self.output.put(plain.take(length));
-        for word in self.output[payload..].chunks_mut(4) {
-            for (byte, mask) in word.iter_mut().zip(mask) {
-                *byte ^= mask;
-            }
-        }
+        apply_mask(&mut self.output[payload..], mask);
     }
 
     /// Says that nothing more will be sent.
     pub(crate) fn close(&mut self) {
         self.closing = true;
         if let State::Open(context) = &mut self.state {
-            let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            let mut wire = Wire { input: &mut BytesMut::new(), output: &mut self.output };
-            // What does not fit waits inside, for `poll`.
-            let _ = context.close(&mut wire, Some(frame));
+            say_close(context, &mut self.output, CloseCode::Normal);
         }
     }
 
     /// What is to be sent is moved to `wire`.
     pub(crate) fn poll(&mut self, wire: &mut BytesMut) {
         move_bytes(&mut self.output, wire);
-        if let State::Open(context) = &mut self.state {
-            // Answers that found no room.
-            let _ = context.flush(&mut Wire { input: &mut BytesMut::new(), output: &mut self.output });
+        let State::Open(context) = &mut self.state else { return };
+        // Answers that found no room: those that it holds, and then the last one.
+        loop {
+            let input = &mut BytesMut::new();
+            let _ = context.flush(&mut Wire { input, output: &mut self.output, max_output: MAX_OUTPUT });
+            if self.output.is_empty() {
+                return;
+            }
             move_bytes(&mut self.output, wire);
         }
     }
@@ -197,7 +199,7 @@ impl WebSocket {
             // A reply goes out at once.
             .write_buffer_size(0)
             // Beyond it a pong replaces the one before (RFC 6455, section 5.5.3).
-            .max_write_buffer_size(MAX_OUTPUT)
+            .max_write_buffer_size(MAX_REPLIES)
             .max_message_size(Some(self.max_message))
             .max_frame_size(Some(self.max_message))
     }
@@ -217,7 +219,7 @@ impl io::Read for Wire<'_> {
 impl io::Write for Wire<'_> {
     /// All of it or nothing, so that frames of ours can come between those of tungstenite.
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        if self.output.len() >= MAX_OUTPUT {
+        if self.output.len() >= self.max_output {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.output.extend_from_slice(frame);
@@ -227,6 +229,25 @@ impl io::Write for Wire<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// RFC 6455, section 5.3; 16 bytes at once, which a processor does in one step.
+fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    let wide: [u8; 16] = std::array::from_fn(|at| mask[at % 4]);
+    let mut blocks = payload.chunks_exact_mut(wide.len());
+    for block in &mut blocks {
+        block.iter_mut().zip(&wide).for_each(|(byte, mask)| *byte ^= mask);
+    }
+    blocks.into_remainder().iter_mut().zip(&wide).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+/// Says that nothing more will be sent, after the answers that still wait, and whether or not there is room: it happens
+/// once.
+fn say_close(context: &mut WebSocketContext, output: &mut BytesMut, code: CloseCode) {
+    let mut wire = Wire { input: &mut BytesMut::new(), output, max_output: usize::MAX };
+    // Neither can fail: memory takes it all.
+    let _ = context.flush(&mut wire);
+    let _ = context.close(&mut wire, Some(CloseFrame { code, reason: "".into() }));
 }
 
 /// Whether the request can be sent. Nothing in it may begin a line of its own.
@@ -245,7 +266,7 @@ fn check(request: &WebSocketRequest) -> Result<(), Error> {
     for (name, value) in &request.headers {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || !name.bytes().all(token) {
-            return wrong(format!("{:?} is not the name of an HTTP header", shown(name.as_bytes(), 80)));
+            return wrong(format!("\"{}\" is not the name of an HTTP header", shown(name.as_bytes(), 80)));
         }
         let reserved = ["Host", "Connection", "Upgrade", "Content-Length", "Transfer-Encoding"];
         if reserved.iter().any(|other| name.eq_ignore_ascii_case(other))
@@ -262,15 +283,14 @@ fn check(request: &WebSocketRequest) -> Result<(), Error> {
 
 /// Whether the server's answer opens the connection (RFC 6455, section 4.1).
 fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
-    let line = head::status_line(head);
-    let Ok(Some((_, response))) = Response::try_parse(head) else {
-        let text = format!("the server's answer to the WebSocket request cannot be read: {line:?}");
-        return Err(Error::new(ErrorKind::WebSocket, text));
-    };
-    let status = response.status().as_u16();
-    if status != 101 {
+    if let Some(status) = head::status(head).filter(|&status| status != 101) {
         return Err(refused(head, status, path));
     }
+    let Ok(Some((_, response))) = Response::try_parse(head) else {
+        let line = head::status_line(head);
+        let text = format!("the server's answer to the WebSocket request cannot be read: \"{line}\"");
+        return Err(Error::new(ErrorKind::WebSocket, text));
+    };
     let headers = response.headers();
     let broken = |what: &str| {
         Err(Error::new(ErrorKind::WebSocket, format!("the server's answer to the WebSocket request {what}")))
@@ -300,7 +320,7 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
         )),
         (Some(other), _) => Err(Error::permanent(
             ErrorKind::WebSocketRefused,
-            format!("the server chose the WebSocket subprotocol {:?}, not mqtt", shown(other, 80)),
+            format!("the server chose the WebSocket subprotocol \"{}\", not mqtt", shown(other, 80)),
         )),
     }
 }
@@ -324,10 +344,9 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
         502..=504 => "; the broker behind it may be down",
         _ => "",
     };
-    let text = format!(
-        "the server answered {line:?} to the WebSocket request for {path:?}{hint} ({})",
-        fields(head)
-    );
+    let fields = fields(head);
+    let fields = if fields.is_empty() { fields } else { format!(" ({fields})") };
+    let text = format!("the server answered \"{line}\" to the WebSocket request for {path:?}{hint}{fields}");
     let passes = matches!(status, 408 | 425 | 429 | 500..);
     if passes {
         Error::new(ErrorKind::WebSocketRefused, text)
@@ -336,10 +355,14 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
     }
 }
 
-/// What follows the first line, cut and fit to be shown: header lines, with `; ` between them.
+/// What follows the first line, cut and fit to be shown: header lines, with `; ` between them. Cookies may be secrets.
 fn fields(head: &[u8]) -> String {
-    let lines: Vec<_> =
-        head.split(|&b| b == b'\n').skip(1).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<_> = head
+        .split(|&b| b == b'\n')
+        .skip(1)
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with(b"set-cookie"))
+        .collect();
     shown(&lines.join(&b"; "[..]), head::SHOWN)
 }
 
@@ -360,10 +383,14 @@ fn broken(error: &FrameError) -> (Error, CloseCode) {
             ),
             CloseCode::Size,
         ),
-        other => (
-            Error::new(ErrorKind::WebSocket, format!("the server broke the WebSocket protocol: {other}")),
-            CloseCode::Protocol,
-        ),
+        other => {
+            let what = match other {
+                FrameError::Protocol(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            let text = format!("the server broke the WebSocket protocol: {what}");
+            (Error::new(ErrorKind::WebSocket, text), CloseCode::Protocol)
+        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! The bodies of the fuzz targets: ordinary functions that assert what must hold for any bytes. `cargo fuzz` calls
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
+mod session;
+
+pub use crate::settings::config;
+pub use session::{session_bytes, session_operations};
+
 use bytes::{BufMut, BytesMut};
 use martlet_proto::{
     DecodeError, FixedHeader, MAX_PACKET_SIZE, Packet, PacketType, Publish, PublishRef, SubAckReasonCode,
     TextError, TopicError, TopicFilter, TopicName, Utf8String, Version,
 };
+use martlet_transport::{Endpoint, ProxyUri, Scheme};
 
 /// Bytes that arrive: the first chooses version and limit, the others are the wire's.
 fn arrival(data: &[u8]) -> Option<(Version, u32, &[u8])> {
@@ -224,5 +230,52 @@ fn level_by_level(filter: &[&str], topic: &[&str]) -> bool {
         (["+", filter @ ..], [_, topic @ ..]) => level_by_level(filter, topic),
         ([wanted, filter @ ..], [level, topic @ ..]) => wanted == level && level_by_level(filter, topic),
         _ => false,
+    }
+}
+
+/// Any text is a URI of a server or a proxy, or refused with words that keep its password: what it is shown as leads to
+/// the same place.
+pub fn url(data: &[u8]) {
+    let Ok(text) = core::str::from_utf8(data) else { return };
+    match Endpoint::parse(text) {
+        Err(error) => tells_no_password(text, &format!("{error} {error:?}")),
+        Ok(endpoint) => {
+            let shown = endpoint.to_string();
+            assert_eq!(shown, format!("{endpoint:?}"));
+            assert!(!endpoint.host().is_empty() && !endpoint.host().contains(['[', ']', '@', '/']));
+            assert_eq!(endpoint.port() == 0, endpoint.scheme() == Scheme::Unix);
+            let limit = usize::from(u16::MAX);
+            assert!(endpoint.user_name().is_none_or(|name| !name.is_empty() && name.len() <= limit));
+            assert!(
+                endpoint.password().is_none_or(|password| !password.is_empty() && password.len() <= limit)
+            );
+            if endpoint.scheme() != Scheme::Unix && !endpoint.path().contains('?') {
+                let again = Endpoint::parse(&shown).expect("it is a URI");
+                assert_eq!((again.user_name(), again.password()), (None, None));
+                assert_eq!(again.to_string(), shown);
+            }
+            for reference in ["other", text] {
+                if let Ok(other) = endpoint.referred(reference) {
+                    assert_eq!((other.scheme(), other.path()), (endpoint.scheme(), endpoint.path()));
+                    assert_eq!((other.user_name(), other.password()), (None, None));
+                }
+            }
+        }
+    }
+    match ProxyUri::parse(text) {
+        Err(error) => tells_no_password(text, &format!("{error} {error:?}")),
+        Ok(proxy) => {
+            let again = ProxyUri::parse(&proxy.to_string()).expect("it is a URI");
+            assert_eq!((again.host(), again.port()), (proxy.host(), proxy.port()));
+        }
+    }
+}
+
+/// Whatever stands where a password does.
+fn tells_no_password(uri: &str, error: &str) {
+    let password = uri.split_once("://").and_then(|(_, rest)| rest.split_once('@')?.0.split_once(':'));
+    if let Some((_, password)) = password {
+        // A short one may be in the words of the error by chance.
+        assert!(password.len() < 8 || !error.contains(password), "{error}");
     }
 }

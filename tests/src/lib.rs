@@ -7,10 +7,13 @@
 pub mod certificates;
 pub mod conformance;
 pub mod fuzz;
+pub mod fuzz_transport;
 pub mod linter;
 pub mod packets;
 #[cfg(feature = "runtimes")]
 pub mod runtimes;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod settings;
 pub mod sim;
+pub mod small_world;

@@ -1,6 +1,6 @@
 //! The seeds of the fuzz targets through their bodies, without a fuzzer.
 
-use martlet_tests::fuzz;
+use martlet_tests::{fuzz, fuzz_transport};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,14 @@ type Body = fn(&[u8]);
 
 const TARGETS: &[(&str, Body)] = &[
     ("chunking", fuzz::chunking),
+    ("config", fuzz::config),
     ("decode", fuzz::decode),
     ("round_trip", fuzz::round_trip),
+    ("session_bytes", fuzz::session_bytes),
+    ("session_operations", fuzz::session_operations),
     ("topic", fuzz::topic),
+    ("transport", fuzz_transport::transport),
+    ("url", fuzz::url),
 ];
 
 fn folder(name: &str) -> PathBuf {

@@ -30,7 +30,7 @@ async fn the_story_of_a_client() {
     assert!(matches!(soon(events.next()).await, Some(ClientEvent::Connecting(_))));
     assert!(matches!(soon(events.next()).await, Some(ClientEvent::Connected(_))));
     server.message("a", "b", Delivery::AtMostOnce, &[]).await;
-    assert_eq!(soon(events.next()).await, Some(ClientEvent::Unrouted));
+    assert_eq!(soon(events.next()).await, Some(ClientEvent::Discarded(1)));
     client.disconnect().await;
     let closed = ClientEvent::Disconnected { error: ConnectionError::ClosedHere, retry_in: None };
     assert_eq!(soon(events.next()).await, Some(closed));
@@ -81,9 +81,10 @@ async fn a_slow_reader_loses_the_oldest() {
     let (client, mut server, _network) = connected(builder()).await;
     let mut events = client.events();
     for _ in 0..300 {
+        // Each in a turn of its own: what happens in one is told together.
         server.message("a", "b", Delivery::AtMostOnce, &[]).await;
+        settle().await;
     }
-    settle().await;
     client.disconnect().await;
     let mut told = Vec::new();
     while let Some(event) = soon(events.next()).await {

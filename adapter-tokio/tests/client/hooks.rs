@@ -71,7 +71,7 @@ async fn a_hook_may_change_where_it_goes_and_what_is_said() {
     let builder = martlet_tokio::Client::builder("mqtt://first:secret@test").unwrap().before_connect(hook);
     let (_client, _, mut network) = client(builder);
     let dial = network.dial().await;
-    assert_eq!(dial.address, "127.0.0.1:1884".parse().unwrap());
+    assert_eq!(dial.endpoint.to_string(), "mqtt://127.0.0.1:1884");
     let connect = dial.open().accept(false).await;
     assert_eq!(connect.user_name.unwrap().as_str(), "second");
     assert_eq!(connect.will.unwrap().topic.as_str(), "will");

@@ -5,15 +5,20 @@
 
 mod scripted;
 
+mod acknowledge;
 mod authenticate;
 mod cancel;
 mod connect;
 mod disconnect;
+mod drops;
 mod events;
 mod hooks;
 mod keep_alive;
+mod observer;
 mod publish;
 mod reconnect;
+mod state;
+mod store;
 mod streams;
 mod subscribe;
 mod system_calls;

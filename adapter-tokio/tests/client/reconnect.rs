@@ -3,7 +3,7 @@
 use crate::scripted::{builder, client, connected, settle, soon};
 use martlet_broker::tokio::Server;
 use martlet_broker::{Config, Memory};
-use martlet_proto::{ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode};
+use martlet_proto::{ConnAck, ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
     Client, ClientEvent, ConnectionError, Packet, PublishError, QoS, Reconnect, RequestError, SubscribeError,
 };
@@ -89,7 +89,7 @@ async fn nothing_waits_for_a_client_that_has_ended() {
     }
     let subscribed = soon(client.subscribe("a")).await;
     assert_eq!(subscribed.unwrap_err(), SubscribeError::Request(RequestError::Closed));
-    assert_eq!(soon(client.unsubscribe(&"a".try_into().unwrap())).await, Err(RequestError::Closed));
+    assert_eq!(soon(client.unsubscribe("a")).await, Err(RequestError::Closed.into()));
     assert_eq!(soon(client.ping()).await, Err(RequestError::Closed));
     assert!(soon(client.flush()).await.is_err());
     assert!(client.catch_all().unwrap().next().await.is_none());
@@ -189,6 +189,126 @@ async fn servers_are_tried_in_turn() {
     assert_eq!(network.dial().await.endpoint.to_string(), "mqtt://10.0.0.1:1883");
 }
 
+/// One server's refusal used to end the client, whatever others there were.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_for_good_is_left_out() {
+    let builder = Client::builder("mqtt://one").unwrap().server("mqtt://two").unwrap().seed(1);
+    let (client, driver, mut network) = client(builder);
+    network.dial().await.open().refuse(ConnectReasonCode::NotAuthorized).await;
+    for _ in 0..3 {
+        let dial = network.dial().await;
+        assert_eq!(dial.endpoint.host(), "two");
+        let mut server = dial.open();
+        server.accept(false).await;
+        soon(client.connected()).await.unwrap();
+    }
+    let dial = network.dial().await;
+    assert_eq!(dial.endpoint.host(), "two");
+    dial.open().refuse(ConnectReasonCode::Banned).await;
+    assert!(network.try_dial().await.is_none(), "nobody is left");
+    assert!(matches!(soon(driver).await.unwrap(), ConnectionError::Refused(_)));
+}
+
+fn refusal(reason: ConnectReasonCode, reference: &str) -> ConnAck {
+    let mut refusal = ConnAck::new(reason);
+    refusal.properties.server_reference = Some(reference.try_into().unwrap());
+    refusal
+}
+
+/// Until somebody allows it, a Server Reference is a refusal.
+#[tokio::test(start_paused = true)]
+async fn a_server_reference_is_not_followed_unasked() {
+    let (client, driver, mut network) = client(builder());
+    let mut server = network.dial().await.open();
+    server.connect().await;
+    server.send(refusal(ConnectReasonCode::UseAnotherServer, "other")).await;
+    assert!(network.try_dial().await.is_none());
+    assert!(matches!(soon(driver).await.unwrap(), ConnectionError::Refused(_)));
+    drop(client);
+}
+
+/// For the time being: the next connection is to the server that we know.
+#[tokio::test(start_paused = true)]
+async fn another_server_is_used_once() {
+    let uri = "mqtt://user:secret@test";
+    let builder = Client::builder(uri).unwrap().seed(1).reconnect(|policy| policy.server_references = 1);
+    let (client, _, mut network) = client(builder);
+    let start = Instant::now();
+    let mut server = network.dial().await.open();
+    assert_eq!(server.connect().await.user_name.unwrap().as_str(), "user");
+    server.send(refusal(ConnectReasonCode::UseAnotherServer, "other.example:99 third")).await;
+    let dial = network.dial().await;
+    assert_eq!(
+        (dial.endpoint.to_string(), start.elapsed()),
+        ("mqtt://other.example:99".into(), Duration::ZERO)
+    );
+    let mut server = dial.open();
+    let connect = server.accept(false).await;
+    assert_eq!((connect.user_name, connect.password), (None, None), "another host is not told who we are");
+    soon(client.connected()).await.unwrap();
+    drop(server);
+    assert_eq!(network.dial().await.endpoint.to_string(), "mqtt://test:1883");
+}
+
+/// It takes the place of the one that has moved; on the same host, or when allowed, it is told who we are.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_moved_is_found_again() {
+    for (reference, elsewhere, is_told) in
+        [("test:99", false, true), ("other:99", false, false), ("other:99", true, true)]
+    {
+        let builder = Client::builder("mqtt://user:secret@test").unwrap().seed(1).reconnect(|policy| {
+            policy.server_references = 1;
+            policy.credentials_elsewhere = elsewhere;
+        });
+        let (client, _, mut network) = client(builder);
+        let mut server = network.accept().await;
+        soon(client.connected()).await.unwrap();
+        let mut moved = Disconnect::new(DisconnectReasonCode::ServerMoved);
+        moved.server_reference = Some(reference.try_into().unwrap());
+        server.send(moved).await;
+        for _ in 0..2 {
+            let dial = network.dial().await;
+            assert_eq!(dial.endpoint.to_string(), format!("mqtt://{reference}"));
+            let connect = dial.open().accept(false).await;
+            assert_eq!((connect.user_name.is_some(), connect.password.is_some()), (is_told, is_told));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_refer_to_each_other_are_not_followed_for_ever() {
+    let builder = builder().reconnect(|policy| policy.server_references = 5);
+    let (client, driver, mut network) = client(builder);
+    let mut dials = 0;
+    while let Some(dial) = network.try_dial().await {
+        dials += 1;
+        let mut server = dial.open();
+        server.accept(false).await;
+        let mut away = Disconnect::new(DisconnectReasonCode::UseAnotherServer);
+        away.server_reference = Some(["one", "two"][dials % 2].try_into().unwrap());
+        server.send(away).await;
+    }
+    // The last of them is given up, and then the one that began it.
+    assert!((6..=12).contains(&dials), "{dials}");
+    assert!(matches!(soon(driver).await.unwrap(), ConnectionError::DisconnectedByPeer(_)));
+    drop(client);
+}
+
+/// What cannot be said in 3.x is found out when that is asked for, and not asked again.
+#[tokio::test(start_paused = true)]
+async fn a_password_alone_needs_mqtt_5() {
+    let (client, driver, mut network) = client(Client::builder("mqtt://:secret@test").unwrap());
+    let mut server = network.dial().await.open();
+    let connect = server.connect().await;
+    assert_eq!((connect.user_name, connect.password.unwrap().as_bytes()), (None, &b"secret"[..]));
+    server.send_bytes(&[0x20, 2, 0, 1]).await;
+    let _second = network.dial().await.open();
+    let error = soon(client.connected()).await.unwrap_err();
+    assert!(error.to_string().contains("password"), "{error}");
+    assert!(matches!(soon(driver).await.unwrap(), ConnectionError::CannotConnect { .. }));
+    assert!(network.try_dial().await.is_none());
+}
+
 /// What `disconnect()` must end, wherever the client is.
 async fn ends(client: Client, driver: tokio::task::JoinHandle<ConnectionError>) {
     soon(client.disconnect()).await;
@@ -241,7 +361,7 @@ async fn disconnect_wins_while_the_connection_is_closing() {
     let mut server = network.accept().await;
     soon(client.connected()).await.unwrap();
     // A second CONNACK: the client says why it goes, and waits for the server's end.
-    server.send(martlet_proto::ConnAck::new(false, ConnectReasonCode::Success)).await;
+    server.send(ConnAck::new(ConnectReasonCode::Success)).await;
     assert!(matches!(server.packet().await, Packet::Disconnect(_)));
     soon(client.disconnect()).await;
     assert!(matches!(soon(driver).await.unwrap(), ConnectionError::PeerMisbehaved(_)));

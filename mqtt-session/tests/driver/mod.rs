@@ -6,12 +6,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::*;
 use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Message, OperationId, Publish,
-    SendBuffer, Session,
+    RecordKey, Restored, SendBuffer, Session, StoreOp, StoreSeq,
 };
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub struct Peer {
     pub messages: Vec<Message>,
     /// Why the session wanted the connection closed.
     pub close: Option<ConnectionError>,
+    /// What is to be stored, of a durable session.
+    pub operations: VecDeque<(StoreSeq, StoreOp)>,
+    pub store: BTreeMap<RecordKey, Bytes>,
 }
 
 pub fn seconds(n: u64) -> Duration {
@@ -66,6 +70,19 @@ pub fn named() -> Config {
     Config { client_identifier: words("me"), ..Config::default() }
 }
 
+/// A session that is stored.
+pub fn durable() -> Config {
+    Config { clean_start: false, durable: Some(Box::default()), ..named() }
+}
+
+/// Connected, and everything stored, said and told until then forgotten.
+pub fn connected(version: Version, config: Config) -> Peer {
+    let mut peer = Peer::connected(version, config);
+    peer.store_all();
+    peer.forget();
+    peer
+}
+
 /// The defaults, with this many in flight.
 pub fn window(n: u16) -> Config {
     let n = NonZeroU16::new(n).unwrap();
@@ -91,7 +108,7 @@ pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> Publish
 }
 
 pub fn connack(session_present: bool) -> ConnAck {
-    ConnAck::new(session_present, ConnectReasonCode::Success)
+    ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }
 }
 
 pub fn puback(n: u16) -> Packet {
@@ -169,6 +186,41 @@ impl Peer {
             events: Vec::new(),
             messages: Vec::new(),
             close: None,
+            operations: VecDeque::new(),
+            store: BTreeMap::new(),
+        }
+    }
+
+    /// The process has died, and with it what was not stored; another begins with the store. Gives back the process
+    /// that has died.
+    pub fn crash(&mut self, config: Config) -> Restored {
+        let records = self.store.iter().map(|(key, value)| (*key, value.clone()));
+        let mut restored = Session::restore(config, self.now, records).unwrap();
+        let store = std::mem::take(&mut self.store);
+        let fresh = Self { now: self.now, store, ..Self::new(Config::default()) };
+        *self = fresh;
+        std::mem::swap(&mut self.session, &mut restored.session);
+        self.drain();
+        restored
+    }
+
+    /// So many operations are stored.
+    pub fn store(&mut self, n: usize) {
+        for _ in 0..n {
+            let Some((upto, operation)) = self.operations.pop_front() else { break };
+            match operation {
+                StoreOp::Put { key, value } => drop(self.store.insert(key, value)),
+                StoreOp::Delete { key } => drop(self.store.remove(&key)),
+            }
+            self.session.handle_stored(upto);
+        }
+        self.drain();
+    }
+
+    /// Everything is stored, also what follows from it.
+    pub fn store_all(&mut self) {
+        while !self.operations.is_empty() {
+            self.store(self.operations.len());
         }
     }
 
@@ -355,8 +407,16 @@ impl Peer {
 
     pub fn drain(&mut self) {
         let mut out = SendBuffer::new();
-        if !self.blocked {
-            while self.session.poll_transmit(self.now, &mut out) > 0 {}
+        loop {
+            while let Some((seq, operation)) = self.session.poll_store(self.now) {
+                if let Some((last, _)) = self.operations.back() {
+                    assert_eq!(seq.get(), last.get() + 1, "numbers rise by one");
+                }
+                self.operations.push_back((seq, operation));
+            }
+            if self.blocked || self.session.poll_transmit(self.now, &mut out) == 0 {
+                break;
+            }
         }
         while out.has_remaining() {
             let n = out.chunk().len();
@@ -371,6 +431,7 @@ impl Peer {
             assert_eq!(self.close.replace(reason), None, "told twice to close");
         }
         // A second drain yields nothing.
+        assert_eq!(self.session.poll_store(self.now), None);
         if !self.blocked {
             assert_eq!(self.session.poll_transmit(self.now, &mut out), 0);
         }
@@ -545,6 +606,9 @@ pub fn describe_event(event: &Event) -> String {
         Event::Authenticated(message) => format!("authenticated: {}", auth_data(message)),
         Event::Reauthenticated { operation, result } => {
             outcome(&format!("reauthenticated {}", operation.get()), result, |message| auth_data(message))
+        }
+        Event::Unsettled(unsettled) => {
+            format!("unsettled: {} in flight, {} queued", unsettled.in_flight, unsettled.queued)
         }
         Event::InboundDropped(n) => format!("dropped {n}"),
         Event::Disconnected(reason) => format!("disconnected: {reason}"),

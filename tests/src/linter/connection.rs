@@ -4,7 +4,7 @@ use super::Finding;
 use super::decode::{ConnAck, Connect};
 use core::time::Duration;
 use martlet_proto::Version;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -28,11 +28,11 @@ pub(crate) struct Connection {
     /// What the server has sent and is not MQTT.
     pub(crate) nonsense: Option<Finding>,
     /// Topic aliases that the client has told the server.
-    pub(crate) aliases: HashMap<u16, String>,
+    pub(crate) aliases: BTreeMap<u16, String>,
     /// PUBLISHes of QoS 1 and of QoS 2 that were not acknowledged, in order of arrival.
     lines: [VecDeque<Arrived>; 2],
     /// Identifiers that the server counts against our Receive Maximum.
-    pub(crate) owed: HashSet<u16>,
+    pub(crate) owed: BTreeSet<u16>,
     /// PUBRECs whose PUBREL is due, in order of arrival.
     pub(crate) pubrecs: VecDeque<u16>,
     /// PUBRELs whose PUBCOMP is due.
@@ -64,9 +64,9 @@ impl Connection {
             sent: Vec::new(),
             received: Vec::new(),
             nonsense: None,
-            aliases: HashMap::new(),
+            aliases: BTreeMap::new(),
             lines: Default::default(),
-            owed: HashSet::new(),
+            owed: BTreeSet::new(),
             pubrecs: VecDeque::new(),
             pubrels: Counted::default(),
             auth_asked: false,
@@ -122,7 +122,7 @@ impl Connection {
 
 /// How often something is due, by identifier.
 #[derive(Debug, Default)]
-pub(crate) struct Counted(HashMap<u16, u32>);
+pub(crate) struct Counted(BTreeMap<u16, u32>);
 
 impl Counted {
     fn add(&mut self, id: u16) {

@@ -2,7 +2,7 @@
 
 use super::Rule;
 use super::decode::Publish;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What an identifier was taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Exchange {
 
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    exchanges: HashMap<u16, Exchange>,
+    exchanges: BTreeMap<u16, Exchange>,
     /// PUBLISHes and PUBRECs so far.
     numbers: u64,
     /// On this connection: messages not settled, and the last of those sent again.
@@ -155,9 +155,9 @@ impl Session {
         }
     }
 
-    /// PUBCOMP.
+    /// PUBCOMP. A server that sends it too soon ends the exchange all the same: the PUBREL is on its way.
     pub(crate) fn completed(&mut self, id: u16) {
-        if self.is_released(id) {
+        if self.exchanges.get(&id).is_some_and(|exchange| exchange.stage != Stage::Asked) {
             self.end(id);
         }
     }

@@ -30,4 +30,6 @@ pub use options::{Faults, Options};
 pub use random::Random;
 pub use report::{Counts, Failure};
 pub use saboteur::Sabotage;
+pub(crate) use saboteur::{Saboteur, Told};
+pub(crate) use wire::{Frames, frame_len};
 pub use world::World;

@@ -1,7 +1,7 @@
 //! The books of what is published: each message from its acceptance by the session to its end, and each copy that the
 //! broker accepted to its delivery. Every entry costs the same, however many there are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What the checkers say of a step.
 pub(crate) type Verdict = Result<(), String>;
@@ -16,6 +16,9 @@ macro_rules! ensure {
 
 const TOPICS: usize = 8;
 
+/// More clients than this do not publish.
+pub(crate) const PUBLISHERS: usize = 3;
+
 /// How a message ended for its publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -28,6 +31,7 @@ pub(crate) enum End {
 
 #[derive(Debug)]
 struct Entry {
+    publisher: u8,
     topic: u8,
     qos: u8,
     operation: u64,
@@ -41,7 +45,16 @@ struct Entry {
 }
 
 /// Copies that one life of the subscriber's session at the broker is to bring, for one topic and QoS.
-type Line = VecDeque<(u64, bool)>;
+type Line = VecDeque<Copy>;
+
+#[derive(Debug, Clone, Copy)]
+struct Copy {
+    number: u64,
+    /// It must come.
+    required: bool,
+    /// There was no subscription when the broker accepted it.
+    stray: bool,
+}
 
 /// One life of the subscriber's session at the broker.
 #[derive(Debug, Default)]
@@ -50,6 +63,10 @@ struct Life {
     lines: [[Line; 2]; TOPICS],
     /// The broker has granted the subscription: from then on each copy must come.
     subscribed: bool,
+    /// It has done so before, and may have the subscription still.
+    known: bool,
+    /// The application has asked to end it: from then on no copy must come.
+    unsubscribing: bool,
     required: u64,
     /// Copies of this turn that came before the subscription.
     unsubscribed: u64,
@@ -62,13 +79,15 @@ pub(crate) struct Model {
     /// Number of the first entry.
     base: u64,
     entries: VecDeque<Entry>,
-    /// Accepted by the session, without an end.
-    open: usize,
+    /// By publisher: accepted by the session, without an end.
+    open: [usize; PUBLISHERS],
     /// Given up by the application: the session may have them still.
-    given_up: u64,
+    given_up: [u64; PUBLISHERS],
     /// By topic and QoS: the last message that the broker accepted for the first time, plus one.
     accepted: [[u64; 3]; TOPICS],
     delivered_qos0: [u64; TOPICS],
+    /// The subscriber has refused them: the broker may not have heard of that, and send them again.
+    refused: BTreeSet<u64>,
     life: Life,
     /// The one before: its last bytes may still be on their way.
     past: Life,
@@ -86,16 +105,24 @@ impl Model {
 
     /// Messages without an end.
     pub(crate) fn open(&self) -> usize {
-        self.open
+        self.open.iter().sum()
     }
 
-    /// The session has accepted the next message.
-    pub(crate) fn published(&mut self, topic: u8, qos: u8, operation: u64, settled: bool) {
-        let end = settled.then_some(End::Settled);
-        self.open += usize::from(!settled);
+    /// The session of this publisher has accepted the next message.
+    pub(crate) fn published(&mut self, publisher: usize, topic: u8, qos: u8, operation: u64, settled: bool) {
+        self.open[publisher] += usize::from(!settled);
         self.settled += u64::from(settled);
-        let (accepted, allowed, delivered, waiting) = (0, 1, 0, 0);
-        self.entries.push_back(Entry { topic, qos, operation, end, accepted, allowed, delivered, waiting });
+        self.entries.push_back(Entry {
+            publisher: publisher as u8,
+            topic,
+            qos,
+            operation,
+            end: settled.then_some(End::Settled),
+            accepted: 0,
+            allowed: 1,
+            delivered: 0,
+            waiting: 0,
+        });
     }
 
     /// The number that these lower bits stand for.
@@ -117,30 +144,31 @@ impl Model {
             end != End::Settled || entry.qos == 0 || entry.accepted > 0,
             "message {number} was settled and never reached the broker"
         );
-        self.open -= 1;
+        let publisher = usize::from(entry.publisher);
+        self.open[publisher] -= 1;
         match end {
             End::Settled => self.settled += 1,
             End::Failed | End::GivenUp => self.failed += 1,
         }
-        self.given_up += u64::from(end == End::GivenUp);
+        self.given_up[publisher] += u64::from(end == End::GivenUp);
         self.retire();
         Ok(())
     }
 
-    /// The session says how many messages it holds.
-    pub(crate) fn balance(&self, held: usize) -> Verdict {
-        let most = self.open as u64 + self.given_up;
+    /// The session of this publisher says how many messages it holds.
+    pub(crate) fn balance(&self, publisher: usize, held: usize) -> Verdict {
+        let open = self.open[publisher];
+        let most = open as u64 + self.given_up[publisher];
         ensure!(
-            self.open <= held && held as u64 <= most,
-            "{} messages are open, and the session holds {held}",
-            self.open
+            open <= held && held as u64 <= most,
+            "{open} messages are open, and the session holds {held}"
         );
         Ok(())
     }
 
-    /// The publisher's session was lost at the broker: what is open may reach it once more, by choice.
-    pub(crate) fn publisher_lost(&mut self, requeued: bool) {
-        for entry in &mut self.entries {
+    /// This publisher's session was lost at the broker: what is open may reach it once more, by choice.
+    pub(crate) fn publisher_lost(&mut self, publisher: usize, requeued: bool) {
+        for entry in self.entries.iter_mut().filter(|entry| usize::from(entry.publisher) == publisher) {
             if requeued && matches!(entry.end, None | Some(End::GivenUp)) {
                 entry.allowed += 1;
             }
@@ -155,7 +183,8 @@ impl Model {
 
     /// The broker has accepted a copy.
     pub(crate) fn accepted(&mut self, number: u64) -> Verdict {
-        let required = self.life.subscribed && !self.life.unnoticed;
+        let stray = !self.life.known;
+        let required = self.life.subscribed && !self.life.unsubscribing && !self.life.unnoticed;
         let Some(entry) = self.entry(number) else {
             return Err(format!("message {number} came to the broker after its end"));
         };
@@ -182,9 +211,9 @@ impl Model {
             *last = number + 1;
         }
         if qos > 0 {
-            self.life.lines[topic][qos - 1].push_back((number, required));
+            self.life.lines[topic][qos - 1].push_back(Copy { number, required, stray });
             self.life.required += u64::from(required);
-            self.life.unsubscribed += u64::from(!self.life.subscribed);
+            self.life.unsubscribed += u64::from(stray);
         }
         Ok(())
     }
@@ -209,18 +238,27 @@ impl Model {
         let lives = if past { &mut self.past } else { &mut self.life };
         ensure!(lives.number == life, "a delivery of a life long past");
         let line = &mut lives.lines[topic][usize::from(qos) - 1];
+        if qos == 1 && known.is_some_and(|(_, _, delivered)| delivered > 0) {
+            // Which copy this is, nobody can tell; none must come any more.
+            for copy in line.iter_mut().filter(|copy| copy.number == number && copy.required) {
+                copy.required = false;
+                lives.required -= 1;
+            }
+            self.repeated += 1;
+            return Ok(());
+        }
         // Those in front that need not come may be left out.
-        let place = line
-            .iter()
-            .take_while(|&&(_, required)| !required)
-            .position(|&(waiting, _)| waiting == number)
-            .or_else(|| {
-                let optional = line.iter().take_while(|&&(_, required)| !required).count();
-                (line.get(optional).map(|&(waiting, _)| waiting) == Some(number)).then_some(optional)
-            });
+        let place =
+            line.iter().take_while(|copy| !copy.required).position(|copy| copy.number == number).or_else(
+                || {
+                    let optional = line.iter().take_while(|copy| !copy.required).count();
+                    (line.get(optional).map(|copy| copy.number) == Some(number)).then_some(optional)
+                },
+            );
         let Some(place) = place else {
             let first = line.front().copied();
-            let again = qos == 1 && known.is_none_or(|(_, _, delivered)| delivered > 0);
+            let delivered = known.is_none_or(|(_, _, delivered)| delivered > 0);
+            let again = delivered && (qos == 1 || self.refused.contains(&number));
             ensure!(
                 again,
                 "QoS {qos} message {number} was delivered twice or out of order (next is {first:?})"
@@ -228,8 +266,15 @@ impl Model {
             self.repeated += 1;
             return Ok(());
         };
+        // Of a message that the broker accepted more than once, this copy or another has come: then none must.
+        let optional = !line[place].required;
+        let is_other = |copy: &&mut Copy| optional && copy.number == number && copy.required;
+        for copy in line.iter_mut().skip(place + 1).filter(is_other) {
+            copy.required = false;
+            lives.required -= 1;
+        }
         let popped: Vec<_> = line.drain(..=place).collect();
-        for (popped, required) in popped {
+        for Copy { number: popped, required, .. } in popped {
             if !past {
                 self.life.required -= u64::from(required);
             }
@@ -246,20 +291,56 @@ impl Model {
 
     /// The broker has granted the subscription. Of what it accepted in the same turn some may come.
     pub(crate) fn subscribed(&mut self) {
-        self.life.subscribed = true;
+        self.life.subscribed = !self.life.unsubscribing;
+        self.life.known = true;
+        if core::mem::take(&mut self.life.unsubscribed) > 0 {
+            self.life.lines.iter_mut().flatten().flatten().for_each(|copy| copy.stray = false);
+        }
+    }
+
+    /// The application ends its subscription: what the broker accepts from now on may come or not.
+    pub(crate) fn unsubscribing(&mut self) {
+        self.life.unsubscribing = true;
+        self.life.subscribed = false;
+    }
+
+    /// The application subscribes again: the next SUBACK grants it.
+    pub(crate) fn subscribing(&mut self) {
+        self.life.unsubscribing = false;
+    }
+
+    /// The subscriber has refused this message.
+    pub(crate) fn refused(&mut self, number: u64) {
+        self.refused.insert(number);
+    }
+
+    /// The broker has dropped its copy of this message, because it has expired.
+    pub(crate) fn expired(&mut self, number: u64) {
+        let Some((topic, qos)) = self.entry(number).map(|entry| (entry.topic, entry.qos)) else { return };
+        if qos == 0 {
+            return;
+        }
+        let line = &mut self.life.lines[usize::from(topic)][usize::from(qos) - 1];
+        if let Some(copy) = line.iter_mut().find(|copy| copy.number == number && copy.required) {
+            copy.required = false;
+            self.life.required -= 1;
+        }
     }
 
     /// What was accepted in this turn without a subscription does not come.
     pub(crate) fn forget_unsubscribed(&mut self) {
-        if self.life.subscribed || self.life.unsubscribed == 0 {
+        if self.life.known || self.life.unsubscribed == 0 {
             return;
         }
         self.life.unsubscribed = 0;
         let mut lines = core::mem::take(&mut self.life.lines);
-        for (number, _) in lines.iter_mut().flatten().flat_map(|line| line.drain(..)) {
-            if let Some(entry) = self.entry(number) {
-                entry.waiting -= 1;
-            }
+        for line in lines.iter_mut().flatten() {
+            line.retain(|copy| {
+                if let Some(entry) = self.entry(copy.number).filter(|_| copy.stray) {
+                    entry.waiting -= 1;
+                }
+                !copy.stray
+            });
         }
         self.life.lines = lines;
         self.retire();
@@ -278,16 +359,17 @@ impl Model {
     /// The broker has begun a new session for the subscriber: copies that the old one had do not come any more.
     pub(crate) fn new_life(&mut self) {
         let number = self.life.number + 1;
-        self.past = core::mem::replace(&mut self.life, Life { number, ..Life::default() });
+        let unsubscribing = self.life.unsubscribing;
+        self.past = core::mem::replace(&mut self.life, Life { number, unsubscribing, ..Life::default() });
         let past = core::mem::take(&mut self.past.lines);
-        for (number, _) in past.iter().flatten().flatten() {
-            if let Some(entry) = self.entry(*number) {
+        for copy in past.iter().flatten().flatten() {
+            if let Some(entry) = self.entry(copy.number) {
                 entry.waiting -= 1;
             }
         }
         self.past.lines = past;
-        for line in self.past.lines.iter_mut().flatten().flatten() {
-            line.1 = false;
+        for copy in self.past.lines.iter_mut().flatten().flatten() {
+            copy.required = false;
         }
     }
 
@@ -298,13 +380,13 @@ impl Model {
 
     /// Nothing is open, and nothing is to be delivered.
     pub(crate) fn is_settled(&self) -> bool {
-        self.open == 0 && self.life.required == 0
+        self.open() == 0 && self.life.required == 0
     }
 
     pub(crate) fn describe(&self) -> String {
         let first = self.entries.iter().position(|entry| entry.end.is_none() || entry.waiting > 0);
         let entry = first.map(|i| (self.base + i as u64, &self.entries[i]));
-        format!("{} open, {} to be delivered; the first is {entry:?}", self.open, self.life.required)
+        format!("{} open, {} to be delivered; the first is {entry:?}", self.open(), self.life.required)
     }
 
     /// Forgets those at the front that are done with. An end that may be followed by another sending stays for long.

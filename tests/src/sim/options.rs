@@ -2,16 +2,18 @@
 
 use super::{Random, Sabotage};
 use martlet_proto::Version;
-use martlet_session::LostSession;
+use martlet_session::{LostSession, WhenFull};
 
 /// A world's ways. [`from_seed`](Self::from_seed) draws them; a test may then set what it is about.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What the clients speak.
     pub version: Version,
-    /// One session publishes and subscribes; otherwise there are two.
+    /// How many clients publish, from 1 to 3.
+    pub publishers: u8,
+    /// The first of them subscribes too; otherwise there is one more client, which does.
     pub together: bool,
-    /// How many topics there are, at most 8.
+    /// How many topics there are, at most 8; each belongs to one publisher.
     pub topics: u8,
     /// How long bytes travel, in milliseconds: from, to.
     pub latency: (u64, u64),
@@ -24,8 +26,24 @@ pub struct Options {
     /// The server's receive maximum and maximum packet size change between connections, and its maximum QoS where
     /// nobody subscribes (MQTT 5).
     pub limits_change: bool,
-    /// What a client does with QoS 2 when the server has lost its session.
+    /// How many QoS 1 and 2 messages the server sends unacknowledged, whatever a client takes.
+    pub server_in_flight: u16,
+    /// What a client does with QoS 1 when the server has lost its session.
+    pub lost_qos1: LostSession,
+    /// Likewise with QoS 2.
     pub lost_qos2: LostSession,
+    /// How many messages may wait to be sent, and what happens to one more.
+    pub queue: (usize, WhenFull),
+    /// Above how many untaken messages the client does not read, and how many are too many.
+    pub inbound: (usize, usize),
+    /// How many seconds a publisher waits for the end of a message.
+    pub publish_timeout: Option<u64>,
+    /// In how many of 1,000 cases a message expires within some seconds.
+    pub expiry: u32,
+    /// In how many of 1,000 cases a message is refused by the subscriber (MQTT 5).
+    pub refuse: u32,
+    /// In how many of 1,000 goes the subscriber unsubscribes for a while.
+    pub unsubscribe: u32,
     /// Seconds.
     pub keep_alive: u16,
     /// How many messages are published in one go, at most.
@@ -82,16 +100,34 @@ impl Options {
             amnesia: if version == Version::V3_1 { 0 } else { often(4) },
             disconnect: often(3),
         };
+        let lost = |requeue| if requeue { LostSession::Requeue } else { LostSession::InDoubt };
+        let publishers = [1, 1, 2, 3][random.below(4) as usize];
+        let hard = [40, 400, 10_000][random.below(3) as usize];
         Self {
             version,
+            publishers,
             together: random.per_mille(500),
-            topics: random.between(1, 4) as u8,
+            topics: publishers * random.between(1, if publishers == 1 { 4 } else { 2 }) as u8,
             latency: (low, low + random.between(0, 60)),
             split: [0, 100, 500][random.below(3) as usize],
             max_in_flight: [1, 3, 10, 100][random.below(4) as usize],
             receive_maximum: [1, 2, 10, 200][random.below(4) as usize],
             limits_change: random.per_mille(500),
-            lost_qos2: if random.per_mille(500) { LostSession::Requeue } else { LostSession::InDoubt },
+            // A 3.x server that sends more at once than is ever taken at once is cut off each time.
+            server_in_flight: [10, 30, 1000][random.below(if hard < 10_000 { 2 } else { 3 }) as usize],
+            lost_qos1: lost(random.per_mille(700)),
+            lost_qos2: lost(random.per_mille(500)),
+            queue: match random.below(4) {
+                0 => (random.between(1, 20) as usize, WhenFull::Refuse),
+                1 => (random.between(1, 20) as usize, WhenFull::DropOldest),
+                2 => (random.between(1, 20) as usize, WhenFull::DropNewest),
+                _ => (10_000, WhenFull::Refuse),
+            },
+            inbound: (random.between(1, 60) as usize, hard),
+            publish_timeout: random.per_mille(300).then(|| random.between(1, 10)),
+            expiry: [0, 0, 300][random.below(3) as usize],
+            refuse: [0, 0, 100][random.below(3) as usize],
+            unsubscribe: [0, 0, 20][random.below(3) as usize],
             keep_alive: random.between(4, 30) as u16,
             burst: random.between(1, 12),
             pace: random.between(5, 200),

@@ -29,6 +29,8 @@ pub struct Counts {
     pub restarts: u64,
     /// Restarts without.
     pub amnesias: u64,
+    /// Subscriptions that were ended for a while.
+    pub unsubscribes: u64,
     /// Sessions whose loss a client could not notice: the CONNACK that would have said so was lost.
     pub unnoticed: u64,
 }
@@ -47,6 +49,7 @@ impl Counts {
         self.half_open += other.half_open;
         self.restarts += other.restarts;
         self.amnesias += other.amnesias;
+        self.unsubscribes += other.unsubscribes;
         self.unnoticed += other.unnoticed;
     }
 }

@@ -38,7 +38,7 @@ impl Frames {
 }
 
 /// How long the packet at the front is, if it is all there.
-fn frame_len(input: &[u8]) -> Option<usize> {
+pub(crate) fn frame_len(input: &[u8]) -> Option<usize> {
     let mut len = 0;
     for (i, &byte) in input.iter().skip(1).take(4).enumerate() {
         len |= usize::from(byte & 0x7f) << (7 * i);

@@ -1,5 +1,7 @@
 //! The world: what happens next, and who is told.
 
+mod applications;
+
 use super::client::{Client, instant, topic_of};
 use super::model::{End, Model, Verdict};
 use super::network::{Arrival, Link, Way};
@@ -10,15 +12,10 @@ use bytes::BytesMut;
 use core::cmp::Reverse;
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_broker::{Broker, Config, ConnectionId, Event as Heard, Limits, Memory};
-use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, PacketType, QoS, TopicName};
-use martlet_session::{
-    Accepted, ConnectionError, DisconnectOptions, Event, LostSession, Publish, PublishError,
-};
+use martlet_broker::{Broker, Config, ConnectionId, DropReason, Event as Heard, Limits};
+use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, PacketType, QoS};
+use martlet_session::{ConnectionError, Event, LostSession, PublishError, WhenFull};
 use std::collections::{BTreeMap, BinaryHeap};
-
-/// More than this many messages do not wait at a time.
-const BACKLOG: usize = 200;
 
 /// How long a world may take to settle after the faults have stopped, in simulated time: its slowest way to move the
 /// whole backlog, and every timeout of both sides.
@@ -64,15 +61,19 @@ pub struct World {
 impl World {
     /// A world in which nothing has happened yet.
     pub fn new(seed: u64, options: Options) -> Self {
-        let config =
-            Config { sys_interval: Duration::ZERO, record_events: true, max_queued: 0, ..Config::default() };
-        let clients = match options.together {
-            true => vec![Client::new("both", &options, true, true)],
-            false => vec![
-                Client::new("publisher", &options, true, false),
-                Client::new("subscriber", &options, false, true),
-            ],
+        let config = Config {
+            sys_interval: Duration::ZERO,
+            record_events: true,
+            max_queued: 0,
+            max_in_flight: NonZeroU16::new(options.server_in_flight).unwrap_or(NonZeroU16::MIN),
+            ..Config::default()
         };
+        let names = ["first", "second", "third"].into_iter().enumerate();
+        let publishers = names.take(options.publishers.into()).map(|(publisher, name)| {
+            Client::new(name, &options, Some(publisher), options.together && publisher == 0)
+        });
+        let subscriber = (!options.together).then(|| Client::new("subscriber", &options, None, true));
+        let clients = publishers.chain(subscriber).collect();
         let mut world = Self {
             seed,
             random: Random::new(seed),
@@ -158,6 +159,7 @@ impl World {
     fn is_settled(&self) -> bool {
         self.model.is_settled()
             && self.model.is_subscribed()
+            && self.clients.iter().all(|client| client.subscribed || !client.subscribes)
             && self.clients.iter().all(|client| client.session.in_flight() + client.session.queued() == 0)
     }
 
@@ -210,9 +212,12 @@ impl World {
             }
         }
         self.drain_broker()?;
-        let publisher = self.clients.iter().find(|client| client.publishes);
-        let held = publisher.map_or(0, |it| it.session.in_flight() + it.session.queued());
-        self.model.balance(held)
+        for Client { publisher, session, .. } in &self.clients {
+            if let &Some(publisher) = publisher {
+                self.model.balance(publisher, session.in_flight() + session.queued())?;
+            }
+        }
+        Ok(())
     }
 
     fn act(&mut self, action: Action) -> Verdict {
@@ -389,7 +394,7 @@ impl World {
             self.tell(i, event, times)?;
         }
         self.told = told;
-        if self.clients[i].session.poll_close().is_some() {
+        if self.clients[i].is_closing() {
             // What is left is written, if the socket takes it.
             self.close_client(i, ConnectionError::ClosedByPeer)?;
         } else if anything {
@@ -406,24 +411,25 @@ impl World {
             Event::Connected(connected) => {
                 if core::mem::take(&mut client.lost) && connected.session_present {
                     self.counts.unnoticed += 1;
-                    if client.publishes {
-                        self.model.publisher_lost(true);
+                    if let Some(publisher) = client.publisher {
+                        self.model.publisher_lost(publisher, true);
                     }
                     if client.subscribes {
                         self.model.loss_unnoticed();
                     }
                 }
-                client.subscribe(self.now)?;
+                self.subscribe(i)?;
             }
             Event::Message(message) => {
                 let (qos, topic) = (message.publish.delivery().qos().as_u8(), topic_of(&message));
                 let Some(life) = life else { return Err("a delivery without a connection".to_owned()) };
+                let number = number(message.publish.payload());
                 for _ in 0..times {
-                    self.model.delivered(number(message.publish.payload()), topic, qos, life)?;
+                    self.model.delivered(number, topic, qos, life)?;
                 }
-                client.hold(message.token);
+                client.hold(message.token, number);
                 if self.options.slow_reader == 0 {
-                    client.take(self.now, &mut self.random, 0)?;
+                    self.take(i, 0)?;
                 }
             }
             Event::Published { operation, key, result } => {
@@ -434,10 +440,13 @@ impl World {
                 }
             }
             Event::Subscribed { result, .. } => match result {
-                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {}
+                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {
+                    client.subscribed = true;
+                }
                 Ok(answer) => return Err(format!("the subscription was refused: {answer:?}")),
                 Err(_) => client.not_subscribed(),
             },
+            Event::Unsubscribed { .. } => client.not_subscribed(),
             Event::Disconnected(reason) => {
                 use DisconnectReasonCode as Code;
                 client.link = None;
@@ -448,6 +457,8 @@ impl World {
                     ConnectionError::ClosedByPeer
                     | ConnectionError::ClosedHere
                     | ConnectionError::Timeout(_) => true,
+                    // A 3.x server does not know how much is taken.
+                    ConnectionError::InboundOverrun => !self.options.version.has_properties(),
                     _ => false,
                 };
                 if !fine {
@@ -463,7 +474,14 @@ impl World {
         match error {
             None => Ok(End::Settled),
             Some(PublishError::Closed) => Ok(End::GivenUp),
-            Some(PublishError::InDoubt) if self.options.lost_qos2 == LostSession::InDoubt => Ok(End::Failed),
+            Some(PublishError::Timeout) if self.options.publish_timeout.is_some() => Ok(End::GivenUp),
+            Some(PublishError::Expired) if self.options.expiry > 0 => Ok(End::Failed),
+            Some(PublishError::Dropped) if self.options.queue.1 != WhenFull::Refuse => Ok(End::Failed),
+            Some(PublishError::InDoubt)
+                if [self.options.lost_qos1, self.options.lost_qos2].contains(&LostSession::InDoubt) =>
+            {
+                Ok(End::Failed)
+            }
             Some(PublishError::PacketTooLarge { .. } | PublishError::QosNotSupported { .. })
                 if self.options.limits_change =>
             {
@@ -526,8 +544,9 @@ impl World {
                 let client = clients.find(|client| client.name == client_identifier.as_str());
                 if let Some(client) = client.filter(|_| !session_present) {
                     client.lost = true;
-                    if client.publishes {
-                        self.model.publisher_lost(self.options.lost_qos2 == LostSession::Requeue);
+                    if let Some(publisher) = client.publisher {
+                        let requeued = self.options.lost_qos2 == LostSession::Requeue;
+                        self.model.publisher_lost(publisher, requeued);
                     }
                     if client.subscribes {
                         self.model.new_life();
@@ -539,6 +558,9 @@ impl World {
                 }
             }
             Heard::Accepted { publish, .. } => self.model.accepted(number(publish.payload()))?,
+            Heard::Dropped { publish, reason: DropReason::Expired, .. } => {
+                self.model.expired(number(publish.payload()));
+            }
             Heard::Dropped { publish, .. } if publish.delivery().qos() == QoS::AtMostOnce => {}
             Heard::Dropped { .. } | Heard::Refused { .. } | Heard::SessionEnded { .. } => {
                 return Err(format!("from the broker: {event:?}"));
@@ -546,130 +568,5 @@ impl World {
             _ => {}
         }
         Ok(())
-    }
-
-    // ---- the applications, and what goes wrong
-
-    fn go(&mut self) -> Verdict {
-        let slow = if self.finishing { 0 } else { self.options.slow_reader };
-        for i in 0..self.clients.len() {
-            self.clients[i].take(self.now, &mut self.random, slow)?;
-            if self.clients[i].session.is_connected() {
-                self.clients[i].subscribe(self.now)?;
-            }
-        }
-        if !self.finishing {
-            self.publish()?;
-            self.go_wrong()?;
-        }
-        for i in 0..self.clients.len() {
-            self.drain_client(i)?;
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self) -> Verdict {
-        let Some(client) = self.clients.iter_mut().find(|client| client.publishes) else { return Ok(()) };
-        for _ in 0..self.random.below(self.options.burst + 1) {
-            if self.model.open() >= BACKLOG || self.model.undelivered() >= BACKLOG as u64 {
-                break;
-            }
-            let number = self.model.next();
-            let topic = self.random.below(self.options.topics.into()) as u8;
-            let qos = [0, 1, 1, 2, 2][self.random.below(5) as usize];
-            let size = match self.random.below(20) {
-                0 => self.random.below(6000),
-                1..=3 => self.random.below(400),
-                _ => self.random.below(20),
-            };
-            let mut payload = number.to_be_bytes().to_vec();
-            payload.resize(8 + size as usize, b'.');
-            let name = ["t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7"][usize::from(topic)];
-            let message = Publish {
-                qos: QoS::from_u8(qos).unwrap_or(QoS::AtMostOnce),
-                key: Some(number as u32),
-                ..Publish::new(TopicName::new(name).expect("a topic name"), payload)
-            };
-            match client.session.publish(instant(self.now), message) {
-                Ok(Accepted::Settled(operation)) => {
-                    self.model.published(topic, qos, operation.get(), true);
-                }
-                Ok(Accepted::Pending(operation)) => {
-                    self.model.published(topic, qos, operation.get(), false);
-                }
-                Err(
-                    PublishError::Closed
-                    | PublishError::PacketTooLarge { .. }
-                    | PublishError::QosNotSupported { .. },
-                ) => {}
-                Err(error) => return Err(format!("publish was refused: {error}")),
-            }
-        }
-        Ok(())
-    }
-
-    fn go_wrong(&mut self) -> Verdict {
-        let faults = self.options.faults.clone();
-        let i = self.random.below(self.clients.len() as u64) as usize;
-        let way = if self.random.per_mille(500) { Way::ToBroker } else { Way::ToClient };
-        if let Some(id) = self.clients[i].link {
-            if self.random.per_mille(faults.cut) {
-                self.cut(id);
-            }
-            if self.random.per_mille(faults.half_open) {
-                self.counts.half_open += 1;
-                let both = self.random.per_mille(500);
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.lane(way).vanish();
-                    if both {
-                        link.lane(Way::ToBroker).vanish();
-                        link.lane(Way::ToClient).vanish();
-                    }
-                }
-            }
-            if self.random.per_mille(faults.delay) {
-                let until = self.now + self.seconds(10);
-                self.links
-                    .get_mut(&id)
-                    .map(|link| link.lane(way))
-                    .into_iter()
-                    .for_each(|lane| lane.delay(until));
-            }
-            if self.random.per_mille(faults.block) {
-                self.clients[i].blocked = true;
-                let after = self.seconds(6);
-                self.after(after, Action::Unblock(i, id));
-            }
-            if self.random.per_mille(faults.disconnect) {
-                let drain = self.seconds(3);
-                let options = DisconnectOptions { drain, ..DisconnectOptions::default() };
-                self.clients[i].session.disconnect(instant(self.now), options);
-                self.drain_client(i)?;
-            }
-        }
-        if self.random.per_mille(faults.take_over) && self.clients[i].link.is_some() {
-            let heard = self.seconds(20);
-            self.leave_client(i, ConnectionError::ClosedByPeer, Some(heard))?;
-        }
-        if self.random.per_mille(faults.restart) {
-            self.counts.restarts += 1;
-            self.broker.restart(self.now, Memory::Kept);
-        }
-        if self.random.per_mille(faults.amnesia) {
-            self.counts.amnesias += 1;
-            self.broker.restart(self.now, Memory::Lost);
-        }
-        self.drain_broker()
-    }
-
-    /// The connection breaks for both sides, each having got what it has got.
-    fn cut(&mut self, id: u64) {
-        self.counts.cuts += 1;
-        for way in [Way::ToBroker, Way::ToClient] {
-            if let Some(link) = self.links.get_mut(&id) {
-                link.lane(way).cut(&mut self.random);
-            }
-            self.send(id, way, Arrival::End);
-        }
     }
 }

@@ -1,0 +1,354 @@
+//! A session that outlives its client: kept in a store, against the embedded broker.
+
+use crate::scripted::soon;
+use bytes::Bytes;
+use martlet_broker::tokio::Server;
+use martlet_broker::{Config, Memory};
+use martlet_client::{
+    Builder, Client, ClientEvent, Events, MemoryStore, OpenError, PublishError, QoS, Quarantined, RecordKey,
+    RedbStore, RestoreErrorKind, Store, StoreError, StoreErrorKind, StoreOp, WhenStoreFails,
+};
+use martlet_tokio::Tokio;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// A client with a store, its events from the first on, and its driver, which dies when it is aborted.
+struct Process {
+    client: Client,
+    events: Events,
+    driver: JoinHandle<()>,
+}
+
+impl Process {
+    fn start(builder: Builder, store: impl Store + 'static) -> Self {
+        Self::try_start(builder, store, WhenStoreFails::Fail).unwrap()
+    }
+
+    fn try_start(
+        builder: Builder,
+        store: impl Store + 'static,
+        policy: WhenStoreFails,
+    ) -> Result<Self, OpenError> {
+        let (client, driver) = builder.store(store).when_store_fails(policy).build(Tokio)?;
+        let events = client.events();
+        let driver = tokio::spawn(async move { drop(driver.await) });
+        Ok(Self { client, events, driver })
+    }
+
+    /// The driver is dropped where it stands, without a DISCONNECT.
+    async fn kill(self) {
+        self.driver.abort();
+        self.driver.await.unwrap_err();
+    }
+
+    async fn event<T>(&mut self, wanted: impl Fn(ClientEvent) -> Option<T>) -> T {
+        loop {
+            let event = soon(self.events.next()).await.expect("the client goes on");
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+    }
+
+    /// What was found in the store.
+    async fn restored(&mut self) -> (BTreeSet<u64>, Vec<Quarantined>) {
+        self.event(|event| match event {
+            ClientEvent::Restored { unsettled, quarantined } => {
+                Some((unsettled.into_iter().map(|it| it.get()).collect(), quarantined))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next message of an earlier process whose end is told.
+    async fn settled(&mut self) -> u64 {
+        self.event(|event| match event {
+            ClientEvent::Published { operation, result } => {
+                result.unwrap();
+                Some(operation.get())
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+fn builder(server: &Server) -> Builder {
+    let builder = Client::builder(&server.uri()).unwrap().client_identifier("durable").unwrap();
+    builder.reconnect(|policy| {
+        policy.initial = Duration::from_millis(1);
+        policy.max = Duration::from_millis(20);
+    })
+}
+
+/// A file of this name that is not there yet.
+fn file(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.redb"));
+    if path.exists() {
+        std::fs::remove_file(&path).unwrap();
+    }
+    path
+}
+
+async fn survive_kills(open: impl Fn() -> Box<dyn Store>) {
+    const MESSAGES: u64 = 1_000;
+    let server = Server::start(Config::default()).await.unwrap();
+    let subscriber = martlet_tokio::connect(&server.uri()).await.unwrap();
+    let mut stream = subscriber.subscribe("t/#").qos(QoS::ExactlyOnce).await.unwrap();
+
+    let mut process = Process::start(builder(&server), Boxed(open()));
+    let (unsettled, quarantined) = process.restored().await;
+    assert_eq!((unsettled.len(), quarantined.len()), (0, 0));
+    for n in 0..MESSAGES {
+        let qos = if n % 2 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        let topic = ["t/0", "t/1"][n as usize % 2];
+        let enqueued = process.client.publish(topic, n.to_be_bytes().to_vec()).qos(qos).enqueue();
+        drop(soon(enqueued).await.unwrap());
+    }
+    process.kill().await;
+
+    let mut settled = BTreeSet::new();
+    let mut first = None;
+    for killed_after in [Some(100), Some(100), None] {
+        let mut process = Process::start(builder(&server), Boxed(open()));
+        let (unsettled, quarantined) = process.restored().await;
+        assert_eq!(quarantined, []);
+        first.get_or_insert_with(|| unsettled.clone());
+        let wanted = killed_after.unwrap_or(unsettled.len()).min(unsettled.len());
+        for _ in 0..wanted {
+            let operation = process.settled().await;
+            assert!(unsettled.contains(&operation));
+            settled.insert(operation);
+        }
+        match killed_after {
+            Some(_) => process.kill().await,
+            None => {
+                soon(process.client.disconnect()).await;
+                soon(process.driver).await.unwrap();
+            }
+        }
+    }
+    assert!(first.unwrap().is_superset(&settled));
+
+    let mut came: BTreeMap<u64, u32> = BTreeMap::new();
+    while came.len() < MESSAGES as usize {
+        let message = soon(stream.next()).await.unwrap();
+        *came.entry(u64::from_be_bytes(message.payload()[..].try_into().unwrap())).or_default() += 1;
+    }
+    for (n, times) in came {
+        assert!(times == 1 || n % 2 == 0, "QoS 2 message {n} came {times} times");
+    }
+    // Nothing is left but who the session is.
+    assert_eq!(open().load().unwrap().len(), 1);
+}
+
+struct Boxed(Box<dyn Store>);
+
+impl Store for Boxed {
+    fn load(&mut self) -> Result<Vec<(RecordKey, Bytes)>, StoreError> {
+        self.0.load()
+    }
+
+    fn commit(&mut self, operations: &[StoreOp]) -> Result<(), StoreError> {
+        self.0.commit(operations)
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_kills_in_a_file() {
+    let path = file("kills");
+    survive_kills(|| Box::new(RedbStore::open(&path).unwrap())).await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_kills_in_memory() {
+    let store = MemoryStore::new();
+    survive_kills(|| Box::new(store.clone())).await;
+}
+
+/// What a QoS 2 message's acknowledgement was stored for does not come again.
+#[tokio::test]
+async fn what_was_received_once_is_not_delivered_again() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let store = MemoryStore::new();
+    let publisher = martlet_tokio::connect(&server.uri()).await.unwrap();
+    let mut process = Process::start(builder(&server), store.clone());
+    let mut stream = soon(process.client.subscribe("t").qos(QoS::ExactlyOnce).into_future()).await.unwrap();
+    let mut came = Vec::new();
+    for n in 0..60u8 {
+        soon(publisher.publish("t", vec![n]).qos(QoS::ExactlyOnce).into_future()).await.unwrap();
+        came.push(soon(stream.next()).await.unwrap().payload()[0]);
+        if n % 20 == 19 {
+            // Stored, and what was stored before it.
+            soon(process.client.publish("x", "").qos(QoS::AtLeastOnce).into_future()).await.unwrap();
+            process.kill().await;
+            process = Process::start(builder(&server), store.clone());
+            stream = soon(process.client.subscribe("t").qos(QoS::ExactlyOnce).into_future()).await.unwrap();
+        }
+    }
+    assert_eq!(came, (0..60).collect::<Vec<_>>());
+}
+
+// ---- a store that fails
+
+#[derive(Clone, Default)]
+struct Failing {
+    store: MemoryStore,
+    fails: Arc<AtomicBool>,
+}
+
+impl Store for Failing {
+    fn load(&mut self) -> Result<Vec<(RecordKey, Bytes)>, StoreError> {
+        self.store.load()
+    }
+
+    fn commit(&mut self, operations: &[StoreOp]) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Full, "no space left"));
+        }
+        self.store.commit(operations)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_fails_messages_or_holds_them() {
+    for policy in [WhenStoreFails::Fail, WhenStoreFails::Hold] {
+        let server = Server::start(Config::default()).await.unwrap();
+        let store = Failing::default();
+        let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
+        let publish = || process.client.publish("t", "1").qos(QoS::AtLeastOnce).into_future();
+        soon(publish()).await.unwrap();
+        store.fails.store(true, Ordering::SeqCst);
+        let held = process.client.publish("t", "2").qos(QoS::AtLeastOnce).enqueue();
+        let mut receipt = soon(held).await.unwrap();
+        if policy == WhenStoreFails::Fail {
+            let error = soon(&mut receipt).await.unwrap_err();
+            assert!(
+                matches!(error, PublishError::Store(ref it) if it.kind() == StoreErrorKind::Full),
+                "{error}"
+            );
+            assert!(matches!(soon(publish()).await, Err(PublishError::Store(_))));
+        }
+        // QoS 0 needs no store.
+        soon(process.client.publish("t", "3").into_future()).await.unwrap();
+        process.event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(())).await;
+        store.fails.store(false, Ordering::SeqCst);
+        process.event(|event| (event == ClientEvent::StoreRecovered).then_some(())).await;
+        if policy == WhenStoreFails::Hold {
+            soon(receipt).await.unwrap();
+        }
+        soon(process.client.publish("t", "4").qos(QoS::ExactlyOnce).into_future()).await.unwrap();
+    }
+}
+
+struct Panicking;
+
+impl Store for Panicking {
+    fn load(&mut self) -> Result<Vec<(RecordKey, Bytes)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: &[StoreOp]) -> Result<(), StoreError> {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_reported() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let mut process = Process::start(builder(&server), Panicking);
+    process
+        .event(|event| {
+            matches!(event, ClientEvent::StoreFailed(error) if error.kind() == StoreErrorKind::Closed)
+                .then_some(())
+        })
+        .await;
+    let refused = soon(process.client.publish("t", "1").qos(QoS::AtLeastOnce).into_future()).await;
+    assert!(matches!(refused, Err(PublishError::Store(_))));
+    process.kill().await;
+}
+
+// ---- opening
+
+#[tokio::test]
+async fn a_store_of_another_client_is_refused() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let store = MemoryStore::new();
+    Process::start(builder(&server), store.clone()).kill().await;
+    let other = Client::builder(&server.uri()).unwrap().client_identifier("other").unwrap();
+    let Err(OpenError::Restore(error)) = other.store(store).build(Tokio) else { panic!("it was taken") };
+    assert!(matches!(error.kind(), RestoreErrorKind::ClientIdentifier { stored, .. } if stored == "durable"));
+}
+
+#[tokio::test]
+async fn a_generated_client_identifier_is_kept() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let store = MemoryStore::new();
+    let start = || Process::start(Client::builder(&server.uri()).unwrap(), store.clone());
+    for _ in 0..3 {
+        let process = start();
+        let connected = soon(process.client.connected()).await.unwrap();
+        drop(connected);
+        process.kill().await;
+    }
+    let records = store.records();
+    let (key, identity) = records.first_key_value().unwrap();
+    assert_eq!((records.len(), key.to_string()), (1, "identity".to_owned()));
+    let name = String::from_utf8_lossy(&identity[23..identity.len() - 4]);
+    assert!(name.starts_with("martlet") && name.len() == 23, "{name}");
+}
+
+#[tokio::test]
+async fn a_bad_record_is_told_of() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let mut store = MemoryStore::new();
+    Process::start(builder(&server), store.clone()).kill().await;
+    let key = RecordKey::from_bytes([2, 0, 0, 0, 0, 0, 0, 0, 1]);
+    store.commit(&[StoreOp::Put { key, value: Bytes::from_static(b"torn") }]).unwrap();
+    let mut process = Process::start(builder(&server), store);
+    let (unsettled, quarantined) = process.restored().await;
+    assert!(unsettled.is_empty());
+    assert_eq!((quarantined.len(), quarantined[0].key), (1, key));
+}
+
+#[test]
+fn a_file_says_why_it_cannot_be_opened() {
+    let path = file("locked");
+    let _open = RedbStore::open(&path).unwrap();
+    let error = RedbStore::open(&path).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Locked);
+    assert!(error.to_string().contains("locked.redb: another client has it open"), "{error}");
+
+    let path = file("garbage");
+    std::fs::write(&path, b"this is not a database, but long enough to be looked at").unwrap();
+    assert_eq!(RedbStore::open(&path).unwrap_err().kind(), StoreErrorKind::Corrupt);
+
+    let path = file("missing").join("no folder");
+    assert_eq!(RedbStore::open(&path).unwrap_err().kind(), StoreErrorKind::Io);
+}
+
+/// The server forgets the session while no client runs: what was published with QoS 1 is sent anew.
+#[tokio::test]
+async fn a_session_that_the_server_has_lost_begins_anew() {
+    let mut server = Server::start(Config::default()).await.unwrap();
+    let store = MemoryStore::new();
+    let process = Process::start(builder(&server), store.clone());
+    soon(process.client.connected()).await.unwrap();
+    server.kill(Memory::Lost).await;
+    for n in 0..10u8 {
+        drop(soon(process.client.publish("t", vec![n]).qos(QoS::AtLeastOnce).enqueue()).await.unwrap());
+    }
+    process.kill().await;
+    server.revive().await.unwrap();
+    let mut process = Process::start(builder(&server), store);
+    let (unsettled, _) = process.restored().await;
+    assert_eq!(unsettled.len(), 10);
+    for _ in 0..10 {
+        process.settled().await;
+    }
+}

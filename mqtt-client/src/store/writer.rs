@@ -1,0 +1,226 @@
+//! The thread of a store, and what the driver hands to it.
+//!
+//! ```text
+//!   session ──poll_store──► gathered ──hand_over──► waiting ──all at once──► commit ──► handle_stored, driver woken
+//!            (under the lock)        (without it)            (the thread)      │ error
+//!                                                              again ◄─ pause ─┴─► handle_store_failed
+//! ```
+
+use super::Store;
+use crate::events::ClientEvent;
+use crate::shared::Shared;
+use martlet_session::{Instant, Session, StoreError, StoreErrorKind, StoreOp, StoreSeq};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// So many operations may be under way, or so many bytes of values: more would not make commits cheaper. The rest stays
+/// in the session.
+const ENOUGH: usize = 4096;
+const ENOUGH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Pauses between attempts while the store fails: from this on they double, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The driver's end. Dropping it waits for the commit that is under way; what was handed over is committed, unless the
+/// store fails.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+    gathered: Batch,
+    /// Told once, when the driver first runs.
+    restored: Option<ClientEvent>,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    operations: Vec<StoreOp>,
+    bytes: usize,
+    /// The numbers of the first and of the last.
+    range: Option<(StoreSeq, StoreSeq)>,
+}
+
+/// Where both meet. Nobody takes another lock while holding its own.
+#[derive(Debug, Default)]
+struct Desk {
+    tray: Mutex<Tray>,
+    bell: Condvar,
+    /// Handed over and not committed.
+    operations: AtomicUsize,
+    bytes: AtomicUsize,
+    failing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Tray {
+    batch: Batch,
+    /// The driver has gone.
+    closing: bool,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Tray> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(
+        store: Box<dyn Store>,
+        shared: Arc<Shared>,
+        restored: ClientEvent,
+    ) -> Result<Self, StoreError> {
+        let desk = Arc::new(Desk::default());
+        let at_desk = Arc::clone(&desk);
+        let thread = std::thread::Builder::new()
+            .name("martlet-store".to_owned())
+            .spawn(move || Clerk { desk: at_desk, shared, store, first: None }.work())
+            .map_err(|error| {
+                StoreError::new(StoreErrorKind::Io, format!("no thread for the store: {error}"))
+            })?;
+        Ok(Self { desk, thread: Some(thread), gathered: Batch::default(), restored: Some(restored) })
+    }
+
+    /// What was found in the store; once.
+    pub(crate) fn take_restored(&mut self) -> Option<ClientEvent> {
+        self.restored.take()
+    }
+
+    /// Takes what the session wants stored, under its lock.
+    pub(crate) fn gather(&mut self, now: Instant, session: &mut Session) {
+        let (operations, bytes) = (&self.desk.operations, &self.desk.bytes);
+        while operations.load(Ordering::Relaxed) + self.gathered.operations.len() < ENOUGH
+            && bytes.load(Ordering::Relaxed) + self.gathered.bytes < ENOUGH_BYTES
+        {
+            let Some((seq, operation)) = session.poll_store(now) else { break };
+            self.gathered.push(seq, operation);
+        }
+    }
+
+    /// Takes all of it, however much that is.
+    pub(crate) fn gather_all(&mut self, now: Instant, session: &mut Session) {
+        while let Some((seq, operation)) = session.poll_store(now) {
+            self.gathered.push(seq, operation);
+        }
+    }
+
+    /// Hands it to the thread, without the session's lock.
+    pub(crate) fn hand_over(&mut self) {
+        if self.gathered.operations.is_empty() {
+            return;
+        }
+        self.desk.operations.fetch_add(self.gathered.operations.len(), Ordering::Relaxed);
+        self.desk.bytes.fetch_add(self.gathered.bytes, Ordering::Relaxed);
+        self.desk.lock().batch.append(&mut self.gathered);
+        self.desk.bell.notify_one();
+    }
+
+    /// Nothing is under way, or it cannot be helped.
+    pub(crate) fn is_done(&self) -> bool {
+        let idle = self.gathered.operations.is_empty() && self.desk.operations.load(Ordering::Acquire) == 0;
+        idle || self.desk.failing.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.desk.lock().closing = true;
+        self.desk.bell.notify_one();
+        let Some(thread) = self.thread.take() else { return };
+        // Whoever is woken by the thread may drop the driver on it.
+        if thread.thread().id() != std::thread::current().id() {
+            // A panic of the store's was told to the session.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Batch {
+    fn push(&mut self, seq: StoreSeq, operation: StoreOp) {
+        if let StoreOp::Put { value, .. } = &operation {
+            self.bytes += value.len();
+        }
+        self.operations.push(operation);
+        self.range = Some((self.range.map_or(seq, |(first, _)| first), seq));
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        self.operations.append(&mut other.operations);
+        self.bytes += std::mem::take(&mut other.bytes);
+        if let Some((first, last)) = other.range.take() {
+            self.range = Some((self.range.map_or(first, |(first, _)| first), last));
+        }
+    }
+}
+
+/// The thread's end.
+struct Clerk {
+    desk: Arc<Desk>,
+    shared: Arc<Shared>,
+    store: Box<dyn Store>,
+    /// The first operation of the batch under way.
+    first: Option<StoreSeq>,
+}
+
+impl Clerk {
+    fn work(mut self) {
+        while let Some(batch) = self.next_batch() {
+            let Some((first, last)) = batch.range else { continue };
+            self.first = Some(first);
+            if !self.commit(&batch.operations, first) {
+                return;
+            }
+            self.first = None;
+            self.desk.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            self.desk.operations.fetch_sub(batch.operations.len(), Ordering::Release);
+            self.shared.act(|state, _| state.session.handle_stored(last));
+        }
+    }
+
+    /// Everything that waits; `None` when there is nothing and will be nothing.
+    fn next_batch(&self) -> Option<Batch> {
+        let mut tray = self.desk.lock();
+        while tray.batch.operations.is_empty() {
+            if tray.closing {
+                return None;
+            }
+            tray = self.desk.bell.wait(tray).unwrap_or_else(PoisonError::into_inner);
+        }
+        Some(std::mem::take(&mut tray.batch))
+    }
+
+    /// Until it works; false when the driver has gone before it did.
+    fn commit(&mut self, operations: &[StoreOp], first: StoreSeq) -> bool {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.store.commit(operations) {
+            self.desk.failing.store(true, Ordering::Release);
+            self.shared.act(|state, _| state.session.handle_store_failed(first, &error));
+            let tray = self.desk.lock();
+            let waited = self
+                .desk
+                .bell
+                .wait_timeout_while(tray, pause, |tray| !tray.closing)
+                .unwrap_or_else(PoisonError::into_inner);
+            if waited.0.closing {
+                return false;
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+        self.desk.failing.store(false, Ordering::Release);
+        true
+    }
+}
+
+impl Drop for Clerk {
+    fn drop(&mut self) {
+        // The store has panicked.
+        if let Some(first) = self.first.filter(|_| std::thread::panicking()) {
+            self.desk.failing.store(true, Ordering::Release);
+            let error = StoreError::new(StoreErrorKind::Closed, "the store has panicked");
+            self.shared.act(|state, _| state.session.handle_store_failed(first, &error));
+        }
+    }
+}

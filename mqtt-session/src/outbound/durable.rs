@@ -1,0 +1,156 @@
+//! What a durable session does with the table: packet identifiers are taken before anything is sent, and come back
+//! after a restart.
+
+use super::{Outbound, Slot, State};
+use crate::OperationId;
+use crate::queue::{Fate, Outgoing};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use martlet_proto::PacketIdentifier;
+
+/// A flow as it was stored.
+#[derive(Debug)]
+pub(crate) enum Restored {
+    /// It may have been written.
+    Published(Outgoing),
+    Released {
+        fate: Fate,
+        kept: Option<Outgoing>,
+    },
+    Abandoned(Fate),
+}
+
+impl Outbound {
+    /// Whether another message may take a packet identifier: within the window, whatever of it was sent.
+    pub(super) fn may_admit(&self, window: usize) -> bool {
+        self.unsettled < window && self.has_identifier()
+    }
+
+    /// A message takes its packet identifier and its place in the order of sending; it is sent like one that this
+    /// connection has not seen.
+    pub(crate) fn admit(&mut self, outgoing: Outgoing) -> PacketIdentifier {
+        let id = self.allocate().expect("an identifier was free");
+        self.slot(id.get()).state = State::Publish(outgoing);
+        self.append(Self::publishes, id.get());
+        if self.resend == 0 {
+            self.resend = id.get();
+        }
+        id
+    }
+
+    /// Takes back a message that was never sent.
+    pub(crate) fn withdraw(&mut self, operation: OperationId) -> Option<Fate> {
+        if let Some(outgoing) = self.queue.remove(operation) {
+            return Some(self.spend(outgoing));
+        }
+        let mut id = self.publishes.last;
+        while id != 0 {
+            let slot = self.slot(id);
+            if let State::Publish(outgoing) = &slot.state {
+                if outgoing.operation == operation && !outgoing.written && slot.position.is_none() {
+                    let fate = outgoing.fate();
+                    self.unlink(Self::publishes, id);
+                    self.release(id);
+                    return Some(fate);
+                }
+            }
+            id = slot.previous;
+        }
+        None
+    }
+
+    /// Whose message this identifier stands for, after its PUBREC.
+    pub(crate) fn released_fate(&mut self, id: PacketIdentifier) -> Option<Fate> {
+        match self.find(id)?.state {
+            State::Released { fate, .. } => Some(fate),
+            _ => None,
+        }
+    }
+
+    /// Whose messages have a packet identifier.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = OperationId> + '_ {
+        self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Publish(outgoing) => Some(outgoing.operation),
+            State::Released { fate, .. } | State::Abandoned(fate) => Some(fate.operation),
+            State::Free | State::Request(_) => None,
+        })
+    }
+
+    /// Messages whose end was not told.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = OperationId> + '_ {
+        let slots = self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Publish(outgoing) => Some(outgoing.fate()),
+            State::Released { fate, .. } => Some(*fate),
+            State::Free | State::Abandoned(_) | State::Request(_) => None,
+        });
+        let fates = slots.chain(self.queue.qos12.iter().map(Outgoing::fate));
+        fates.filter(|fate| !fate.reported).map(|fate| fate.operation)
+    }
+
+    /// The application has gone: messages above QoS 0 stay, without anybody who asks for them; the others are given
+    /// back. First those that stay.
+    pub(crate) fn keep_all(&mut self) -> (Vec<Fate>, Vec<Fate>) {
+        let mut kept = Vec::new();
+        let mut keep = |fate: Fate, key: &mut Option<u32>| {
+            *key = None;
+            if !fate.reported {
+                kept.push(fate);
+            }
+        };
+        for slot in &mut self.slots {
+            match &mut slot.state {
+                State::Publish(outgoing) => keep(outgoing.fate(), &mut outgoing.message.key),
+                State::Released { fate, .. } => keep(*fate, &mut fate.key),
+                State::Free | State::Abandoned(_) | State::Request(_) => {}
+            }
+        }
+        for outgoing in &mut self.queue.qos12 {
+            keep(outgoing.fate(), &mut outgoing.message.key);
+        }
+        kept.sort_by_key(|fate| fate.operation);
+        let mut lost = Vec::new();
+        while let Some(outgoing) = self.queue.pop_line(martlet_proto::QoS::AtMostOnce) {
+            lost.push(self.spend(outgoing));
+        }
+        (kept, lost)
+    }
+
+    /// The table as it was stored: flows in the order of sending and, those released, of PUBREC, with identifiers that
+    /// differ; and the queue, in its order.
+    pub(crate) fn restore(
+        flows: Vec<(PacketIdentifier, Restored)>,
+        queue: impl IntoIterator<Item = Outgoing>,
+    ) -> Self {
+        let mut outbound = Self::default();
+        let most = flows.iter().map(|(id, _)| id.get()).max().unwrap_or(0);
+        outbound.slots.extend((0..most).map(|_| Slot {
+            state: State::Free,
+            position: None,
+            previous: 0,
+            next: 0,
+        }));
+        for (id, restored) in flows {
+            let id = id.get();
+            match restored {
+                Restored::Published(outgoing) => {
+                    outbound.slot(id).state = State::Publish(outgoing);
+                    outbound.append(Self::publishes, id);
+                }
+                Restored::Released { fate, kept } => {
+                    outbound.slot(id).state = State::Released { fate, kept: kept.map(Box::new) };
+                    outbound.append(Self::released, id);
+                }
+                Restored::Abandoned(fate) => outbound.slot(id).state = State::Abandoned(fate),
+            }
+        }
+        for id in 1..=most {
+            if matches!(outbound.slot(id).state, State::Free) {
+                outbound.release(id);
+            }
+        }
+        for outgoing in queue {
+            outbound.queue.restore(outgoing);
+        }
+        outbound
+    }
+}

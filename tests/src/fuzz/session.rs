@@ -1,0 +1,434 @@
+//! Sessions against anything: bytes of a hostile server, and arbitrary commands, packets and pauses.
+//!
+//! Whatever happens, nothing panics, the rule to drain holds, memory stays bounded, and what the session sends is what
+//! a client may send: the [linter](crate::linter) finds nothing.
+
+use crate::linter::Linter;
+use bytes::{Buf, BytesMut};
+use core::num::NonZeroU16;
+use core::time::Duration;
+use martlet_proto::{
+    PublishProperties, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UserProperties,
+    Utf8String, Version,
+};
+use martlet_session::{
+    AckToken, AuthMessage, Authentication, Config, ConnectOptions, ConnectionError, DisconnectOptions,
+    DropQos0, Event, InboundLimits, Instant, LostSession, Publish, QueueLimits, SendBuffer, Session,
+    Subscribe, Unsubscribe, WhenFull,
+};
+
+/// Small, so that they are met.
+const HARD_MESSAGES: usize = 12;
+const QUEUED: usize = 8;
+const IN_FLIGHT: u16 = 5;
+
+/// More than a write's worth, a packet and the answers that nobody reads come to.
+const MOST_OUTPUT: usize = 2 * 1024 * 1024;
+
+/// Bytes that choose; zeros when they have run out.
+struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    fn byte(&mut self) -> u8 {
+        self.0.split_off_first().copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, n: usize) -> &'a [u8] {
+        let n = n.min(self.0.len());
+        let (taken, rest) = self.0.split_at(n);
+        self.0 = rest;
+        taken
+    }
+
+    fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
+        these[usize::from(self.byte()) % these.len()]
+    }
+}
+
+/// A session and whoever drives it.
+struct Driven {
+    session: Session,
+    linter: Linter,
+    version: Version,
+    now: Duration,
+    open: bool,
+    blocked: bool,
+    input: BytesMut,
+    untaken: Vec<AckToken>,
+}
+
+impl Driven {
+    fn new(choices: &mut Choices<'_>) -> Self {
+        let version = choices.one_of(&Version::ALL);
+        let bits = choices.byte();
+        let lost = |bit| if bit == 0 { LostSession::Requeue } else { LostSession::InDoubt };
+        let config = Config {
+            client_identifier: Utf8String::new("fuzzed").expect("short"),
+            clean_start: bits & 1 != 0,
+            keep_alive: if bits & 2 != 0 { 10 } else { 0 },
+            publish_timeout: (bits & 4 != 0).then_some(Duration::from_secs(3)),
+            max_in_flight: NonZeroU16::MIN.saturating_add(IN_FLIGHT - 1),
+            queue: QueueLimits {
+                messages: QUEUED,
+                bytes: 4096,
+                when_full: [WhenFull::Refuse, WhenFull::DropOldest, WhenFull::DropNewest]
+                    [usize::from(bits >> 4) % 3],
+                ..QueueLimits::default()
+            },
+            inbound: InboundLimits {
+                receive_maximum: NonZeroU16::MIN.saturating_add(7),
+                soft_messages: 4,
+                hard_messages: HARD_MESSAGES,
+                qos0_when_full: if bits & 8 != 0 { DropQos0::Oldest } else { DropQos0::Newest },
+                ..InboundLimits::default()
+            },
+            maximum_packet_size: 2048,
+            topic_alias_maximum: 3,
+            lost_qos1: lost(bits & 0x40),
+            lost_qos2: lost(bits & 0x80),
+            ..Config::default()
+        };
+        Self {
+            session: Session::new(config),
+            linter: Linter::new().with_window(IN_FLIGHT),
+            version,
+            now: Duration::from_secs(1000),
+            open: false,
+            blocked: false,
+            input: BytesMut::new(),
+            untaken: Vec::new(),
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::from_epoch(self.now)
+    }
+
+    fn open(&mut self, with_method: bool) {
+        self.open = true;
+        self.blocked = false;
+        self.input.clear();
+        self.linter.open(self.now);
+        let authentication = with_method.then(|| {
+            Box::new(Authentication { method: Utf8String::new("method").expect("short"), data: None })
+        });
+        let authentication = authentication.filter(|_| self.version.has_properties());
+        let options = ConnectOptions { authentication, ..ConnectOptions::new(self.version) };
+        self.session.handle_open(self.instant(), options);
+        self.drain();
+    }
+
+    fn close(&mut self) {
+        self.open = false;
+        self.input.clear();
+        self.session.handle_close(self.instant(), ConnectionError::ClosedByPeer);
+        self.drain();
+    }
+
+    /// Bytes of the server, as many as are taken before the connection is to end.
+    fn receive(&mut self, bytes: &[u8]) {
+        // A full socket and a server that answers what it has not seen: that would be another client's.
+        if !self.open || (self.blocked && self.session.has_output()) {
+            return;
+        }
+        self.input.extend_from_slice(bytes);
+        self.read();
+    }
+
+    fn read(&mut self) {
+        while self.open && !self.input.is_empty() {
+            let len = packet_len(&self.input).unwrap_or(self.input.len());
+            let rest = self.input.split_off(len);
+            let before = self.input.clone();
+            self.session.handle_input(self.instant(), &mut self.input);
+            let taken = before.len() - self.input.len();
+            self.linter.received(self.now, &before[..taken]);
+            self.input.unsplit(rest);
+            if let Some(nonsense) = self.linter.server_nonsense() {
+                assert!(
+                    self.session.poll_close().is_some(),
+                    "taken from a server: {nonsense}: {:02x?}",
+                    &before[..before.len().min(64)]
+                );
+                self.input.clear();
+                self.session.handle_close(self.instant(), ConnectionError::ClosedByPeer);
+                self.open = false;
+            }
+            self.drain();
+            if taken == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Drains the polls, and checks that a second drain brings nothing.
+    fn drain(&mut self) {
+        for _ in 0.. {
+            let sent = self.transmit();
+            let mut told = 0;
+            while let Some(event) = self.session.poll_event() {
+                told += 1;
+                if let Event::Message(message) = event {
+                    self.untaken.push(message.token);
+                }
+            }
+            if self.session.poll_close().is_some() {
+                self.transmit();
+                self.open = false;
+                self.input.clear();
+                self.session.handle_close(self.instant(), ConnectionError::ClosedByPeer);
+            } else if (sent, told) == (0, 0) {
+                break;
+            }
+        }
+        if self.session.poll_timeout().is_some_and(|at| at <= self.instant()) {
+            self.session.handle_timeout(self.instant());
+            assert!(
+                self.session.poll_timeout().is_none_or(|at| at > self.instant()),
+                "a timer is left behind"
+            );
+            self.drain();
+        }
+        assert_eq!(self.linter.findings().iter().find(|finding| !finding.rule.is_servers()), None);
+        assert!(self.session.queued() <= QUEUED + usize::from(IN_FLIGHT), "{} queued", self.session.queued());
+        assert!(self.session.in_flight() <= usize::from(IN_FLIGHT));
+        assert_eq!(self.session.untaken(), self.untaken.len());
+        // QoS 0 has bounds of its own beside those of QoS 1 and 2.
+        assert!(self.untaken.len() <= 2 * HARD_MESSAGES, "{} untaken", self.untaken.len());
+    }
+
+    fn transmit(&mut self) -> usize {
+        if self.blocked {
+            return 0;
+        }
+        let mut output = SendBuffer::new();
+        while self.session.poll_transmit(self.instant(), &mut output) > 0 {}
+        let sent = output.len();
+        assert!(sent <= MOST_OUTPUT);
+        while output.has_remaining() {
+            let n = output.chunk().len();
+            self.linter.sent(self.now, output.chunk());
+            output.advance(n);
+        }
+        sent
+    }
+
+    /// Time passes, timer by timer.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.session.poll_timeout().map(Instant::since_epoch).filter(|&at| at <= end) {
+            self.now = self.now.max(at);
+            self.session.handle_timeout(self.instant());
+            self.drain();
+        }
+        self.now = end;
+        if self.blocked {
+            self.linter.was_blocked(self.now);
+        }
+    }
+
+    fn publish(&mut self, choices: &mut Choices<'_>) {
+        let bits = choices.byte();
+        let name = ["a", "b/c", "a/topic/with/a/name"][usize::from(bits >> 2) % 3];
+        let mut properties = PublishProperties::default();
+        if bits & 0x10 != 0 {
+            properties =
+                PublishProperties::builder().message_expiry_interval(u32::from(bits >> 6) * 4).build();
+        }
+        let payload = vec![b'.'; if bits & 0x20 != 0 { 600 } else { usize::from(bits >> 4) }];
+        let publish = Publish {
+            qos: QoS::from_u8(bits & 3).unwrap_or(QoS::AtMostOnce),
+            retain: bits & 0x80 != 0,
+            properties,
+            key: Some(bits.into()),
+            ..Publish::new(TopicName::new(name).expect("a topic name"), payload)
+        };
+        let _ = self.session.publish(self.instant(), publish);
+    }
+
+    fn subscribe(&mut self, choices: &mut Choices<'_>) {
+        let bits = choices.byte();
+        let filter =
+            TopicFilter::new(["a", "b/+", "#", "$share/s/a"][usize::from(bits & 3)]).expect("a filter");
+        let user_properties = UserProperties::new();
+        if bits & 4 != 0 {
+            let unsubscribe = Unsubscribe { filters: vec![filter], user_properties };
+            let _ = self.session.unsubscribe(self.instant(), unsubscribe);
+        } else {
+            let subscribe = Subscribe {
+                subscriptions: vec![Subscription::new(filter, QoS::ExactlyOnce)],
+                subscription_identifier: SubscriptionIdentifier::new(u32::from(bits & 8)),
+                user_properties,
+            };
+            let _ = self.session.subscribe(self.instant(), subscribe);
+        }
+    }
+
+    fn take(&mut self, choices: &mut Choices<'_>) {
+        if self.untaken.is_empty() {
+            return;
+        }
+        let token = self.untaken.remove(usize::from(choices.byte()) % self.untaken.len());
+        let reasons = martlet_proto::PubAckReasonCode::ALL;
+        let reason = if choices.byte() < 200 { reasons[0] } else { choices.one_of(reasons) };
+        self.session.acknowledge(token, reason);
+        self.read();
+    }
+
+    fn authenticate(&mut self, choices: &mut Choices<'_>) {
+        let _ = match choices.byte() & 3 {
+            0 => self.session.authenticate(self.instant(), AuthMessage::default()),
+            1 => self.session.accept_server(),
+            2 => self.session.reauthenticate(self.instant(), AuthMessage::default()).map(drop),
+            _ => Ok(()),
+        };
+        self.read();
+    }
+
+    /// A packet that makes sense more often than bytes do.
+    fn server_packet(&mut self, choices: &mut Choices<'_>) {
+        let v5 = self.version.has_properties();
+        let (kind, id) = (choices.byte(), choices.byte() % 12);
+        let mut packet = match kind % 12 {
+            0 | 1 => {
+                let mut packet = vec![0x20, 0, kind >> 7, 0];
+                if v5 {
+                    let bits = choices.byte();
+                    let mut properties = vec![0x22, 0, bits & 3];
+                    if bits & 4 != 0 {
+                        properties.extend([0x21, 0, 1 + (bits >> 6)]);
+                    }
+                    if bits & 8 != 0 {
+                        properties.extend([0x27, 0, 0, 0, 20 + (bits >> 4)]);
+                    }
+                    if bits & 16 != 0 {
+                        properties.extend([0x24, bits >> 7]);
+                    }
+                    if bits & 32 != 0 {
+                        properties.extend([0x25, 0, 0x28, 0, 0x29, 0, 0x2a, 0]);
+                    }
+                    packet.push(properties.len() as u8);
+                    packet.extend(properties);
+                }
+                packet
+            }
+            2 => vec![0x40, 0, 0, id],
+            3 => vec![0x50, 0, 0, id],
+            4 => vec![0x62, 0, 0, id],
+            5 => vec![0x70, 0, 0, id],
+            6..=8 => {
+                let qos = kind >> 6 & 3;
+                let first = 0x30 | (kind >> 2 & 8) | qos.min(2) << 1;
+                let first = if qos == 0 { first & !8 } else { first };
+                let mut packet = vec![first, 0, 0, 1, b't'];
+                if qos > 0 {
+                    packet.extend([0, id]);
+                }
+                if v5 {
+                    let alias = choices.byte() % 8;
+                    packet.extend(if alias < 4 { vec![0] } else { vec![3, 0x23, 0, alias - 3] });
+                }
+                packet.extend_from_slice(b"payload");
+                packet
+            }
+            9 if v5 => vec![0x90, 0, 0, id, 0, kind >> 6],
+            9 => vec![0x90, 0, 0, id, kind >> 6 & 2],
+            10 if v5 => vec![0xb0, 0, 0, id, 0, 0],
+            10 => vec![0xb0, 0, 0, id],
+            _ if v5 && kind & 0x80 != 0 => {
+                let mut packet = vec![0xf0, 0, if kind & 0x40 != 0 { 0x18 } else { 0 }, 9, 0x15, 0, 6];
+                packet.extend_from_slice(b"method");
+                packet
+            }
+            _ => vec![0xd0, 0],
+        };
+        if v5 && matches!(kind % 12, 2..=5) && kind & 0x80 != 0 {
+            packet.push(choices.one_of(&[0, 0x10, 0x80, 0x92]));
+        }
+        packet[1] = packet.len() as u8 - 2;
+        self.receive(&packet);
+    }
+}
+
+/// The length of the packet at the front, if it is all there.
+fn packet_len(input: &[u8]) -> Option<usize> {
+    crate::sim::frame_len(input)
+}
+
+/// Any bytes from the server, in any phase: before the CONNACK, after it, with messages and requests under way, while the
+/// client leaves, and after the server has the session still.
+pub fn session_bytes(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut driven = Driven::new(&mut choices);
+    let phase = choices.byte();
+    driven.open(phase & 0x80 != 0);
+    if phase & 1 != 0 {
+        let connack: &[u8] =
+            if driven.version.has_properties() { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
+        driven.receive(connack);
+    }
+    for quality in [phase >> 1 & 3, phase >> 3 & 3] {
+        driven.publish(&mut Choices(&[quality]));
+    }
+    if phase & 0x20 != 0 {
+        driven.subscribe(&mut Choices(&[0]));
+        driven.subscribe(&mut Choices(&[4]));
+        let _ = driven.session.ping();
+    }
+    driven.drain();
+    if phase & 0x40 != 0 {
+        let drain = Duration::from_secs(9);
+        driven
+            .session
+            .disconnect(driven.instant(), DisconnectOptions { drain, ..DisconnectOptions::default() });
+        driven.drain();
+    }
+    let chunk = 1 + usize::from(choices.byte());
+    for bytes in choices.0.chunks(chunk) {
+        driven.receive(bytes);
+    }
+    driven.pass(Duration::from_secs(30));
+    driven.close();
+    driven.open(false);
+    driven.pass(Duration::from_secs(30));
+}
+
+/// Arbitrary commands, packets, bytes and pauses.
+pub fn session_operations(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut driven = Driven::new(&mut choices);
+    driven.open(false);
+    while !choices.0.is_empty() {
+        let choice = choices.byte();
+        match choice % 16 {
+            0 => driven.open(choice & 0x80 != 0),
+            1 => driven.close(),
+            2..=4 => driven.publish(&mut choices),
+            5 => driven.subscribe(&mut choices),
+            6 => drop(driven.session.ping()),
+            7 | 8 => driven.take(&mut choices),
+            9 => driven.pass(Duration::from_millis(u64::from(choices.byte()) * 100)),
+            10 => {
+                driven.blocked = driven.open && choice & 0x80 != 0;
+                driven.linter.was_blocked(driven.now);
+            }
+            11 if choice & 0x80 != 0 => {
+                let drain = Duration::from_secs(u64::from(choice >> 5));
+                let options = DisconnectOptions { drain, ..DisconnectOptions::default() };
+                driven.session.disconnect(driven.instant(), options);
+            }
+            11 => {
+                let n = usize::from(choices.byte() % 16);
+                let bytes = choices.take(n);
+                driven.receive(bytes);
+            }
+            12 => driven.authenticate(&mut choices),
+            _ => driven.server_packet(&mut choices),
+        }
+        driven.drain();
+    }
+    // In the end the connection goes, and another brings no surprise.
+    driven.close();
+    driven.open(false);
+    driven.pass(Duration::from_secs(100));
+}
