@@ -14,7 +14,8 @@ pub fn second_opinion(data: &[u8]) {
         return;
     }
     let ours = Packet::decode(&mut BytesMut::from(wire), version, MAX_PACKET_SIZE);
-    let [client, server] = [Party::Client, Party::Server].map(|party| decode::decode(wire, Some(version), party));
+    let [client, server] =
+        [Party::Client, Party::Server].map(|party| decode::decode(wire, Some(version), party));
     match ours {
         Ok(None) => panic!("a whole packet is not enough: {client:?}, {server:?}"),
         Ok(Some(packet)) => {
@@ -85,10 +86,9 @@ fn theirs_says(packet: &Theirs) -> String {
             it.client_identifier, it.clean_start, it.keep_alive, it.session_expiry
         ),
         Theirs::ConnAck(it) => format!("connack {} {}", it.accepted, it.session_present),
-        Theirs::Publish(it) => format!(
-            "publish {:?} {} {} {} {} {:?}",
-            it.topic, it.qos, it.dup, it.retain, it.id, it.alias
-        ),
+        Theirs::Publish(it) => {
+            format!("publish {:?} {} {} {} {} {:?}", it.topic, it.qos, it.dup, it.retain, it.id, it.alias)
+        }
         Theirs::PubAck(it) => ack("puback", it),
         Theirs::PubRec(it) => ack("pubrec", it),
         Theirs::PubRel(it) => ack("pubrel", it),
