@@ -418,6 +418,9 @@ fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
         return wrong(Rule::AuthReason, format!("reason code {reason:#04x}"));
     }
     let properties = reader.properties(&[0x15, 0x16, 0x1f, 0x26])?;
+    if properties.has(0x16) && !properties.has(0x15) {
+        return wrong(Rule::PropertyPlace, "authentication data without a method");
+    }
     Ok(Packet::Auth { reason, method: properties.text(0x15) })
 }
 
