@@ -216,7 +216,7 @@ fn answers_to_pings_are_bounded_and_the_last_one_is_sent() {
         let polled = pair.client.poll_wire(&mut wire);
         assert!(polled < 300_000, "{polled}");
         pair.server.handle(&wire);
-        pair.drive().unwrap();
+        // All of it comes with the first poll.
         let pongs = control(&pair);
         assert!(pongs.len() < 10_000, "not each of them");
         assert_eq!(pongs.last(), Some(&Message::Pong(9_999u32.to_be_bytes().to_vec().into())));
