@@ -140,7 +140,7 @@ async fn response_information() {
     let (client, _, mut network) = client(asks);
     let mut server = network.dial().await.open();
     assert_eq!(server.connect().await.properties.request_response_information, Some(true));
-    let mut connack = ConnAck::new(false, ConnectReasonCode::Success);
+    let mut connack = ConnAck::new(ConnectReasonCode::Success);
     connack.properties.response_information = Some("r/42/".try_into().unwrap());
     server.send(connack).await;
     let (answered, ()) = tokio::join!(soon(client.request("ask", "1")), async {
