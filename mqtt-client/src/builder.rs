@@ -12,11 +12,11 @@ use crate::reconnect::{Reconnect, SplitMix};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
-use crate::stage::StackConfig;
+use crate::stage::{StackConfig, check_header};
 use crate::store::{DurableBuilder, Store};
 use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
-use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
+use martlet_transport::{Endpoint, ProxyUri, Stack, Transport};
 #[cfg(feature = "tls")]
 use martlet_transport::{TlsConfig, Trust};
 use std::convert::Infallible;
@@ -206,8 +206,7 @@ impl Builder {
     /// # Errors
     /// [`ConnectError::Stack`] when it is none, or one that the handshake sets itself.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, ConnectError> {
-        let request = Some(WebSocketRequest::ws("localhost", 80, "/").header(name, value));
-        Transport::new(&Stack { web_socket: request, ..Stack::default() }, 0)?;
+        check_header(name, value)?;
         self.stack.headers.push((name.to_owned(), value.to_owned()));
         Ok(self)
     }

@@ -5,6 +5,7 @@ use crate::authenticator::{Authenticator, Task};
 use crate::error::ConnectError;
 use crate::link::Link;
 use crate::shared::State;
+use crate::stage::check_header;
 use crate::wakers::Wakers;
 use martlet_proto::{BinaryData, Utf8String};
 use martlet_session::{
@@ -20,13 +21,14 @@ use std::task::{Context, Poll};
 pub type HookFuture<T> = Pin<Box<dyn Future<Output = Result<T, GivenUp>> + Send>>;
 
 /// An attempt to connect that is about to begin. A hook may change where it goes and what its CONNECT says; the next
-/// attempt begins with the builder's settings again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// attempt begins with the builder's settings again. `Debug` shows no secrets.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,
     last_error: Option<ConnectionError>,
     endpoint: Endpoint,
     connect: ConnectOptions,
+    headers: Vec<(String, String)>,
 }
 
 impl Attempt {
@@ -35,8 +37,9 @@ impl Attempt {
         last_error: Option<ConnectionError>,
         endpoint: Endpoint,
         connect: ConnectOptions,
+        headers: Vec<(String, String)>,
     ) -> Self {
-        Self { number, last_error, endpoint, connect }
+        Self { number, last_error, endpoint, connect, headers }
     }
 
     /// 1 for the first attempt of a client, and for the first after a connection; one more for each that fails.
@@ -83,6 +86,22 @@ impl Attempt {
         Ok(())
     }
 
+    /// Sets a header of the request that begins a WebSocket connection, such as `Authorization`, in place of one with
+    /// the same name. Other connections have no use for it.
+    ///
+    /// # Errors
+    /// [`ConnectError::Stack`] when it is none, or one that the handshake sets itself.
+    pub fn set_header(&mut self, name: &str, value: &str) -> Result<(), ConnectError> {
+        check_header(name, value)?;
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    pub(crate) fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     pub(crate) fn into_options(self) -> ConnectOptions {
         self.connect
     }
@@ -94,6 +113,17 @@ impl Attempt {
             self.connect.user_name = endpoint.user_name().and_then(|name| name.try_into().ok());
             self.connect.password = endpoint.password().and_then(|password| password.try_into().ok());
         }
+    }
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt")
+            .field("number", &self.number)
+            .field("last_error", &self.last_error)
+            .field("endpoint", &self.endpoint)
+            .field("connect", &self.connect)
+            .finish_non_exhaustive()
     }
 }
 

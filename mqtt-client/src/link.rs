@@ -283,6 +283,11 @@ impl Link {
             return;
         }
         let LinkConfig { stack, maximum_packet_size, .. } = &self.config;
+        let prepared = self.prepared.as_deref().map(|attempt| {
+            let headers = attempt.headers().to_vec();
+            StackConfig { headers, ..stack.clone() }
+        });
+        let stack = prepared.as_ref().unwrap_or(stack);
         self.phase = match Stage::new(stack, self.endpoint(), *maximum_packet_size) {
             Ok(None) => Phase::Opening,
             Ok(stage) => {
@@ -541,7 +546,9 @@ impl Link {
         }
         self.phase = Phase::Preparing(now + timeout);
         let connect = self.servers.connect(&self.config.connect);
-        Some(Attempt::new(self.attempt, self.last_error.clone(), self.servers.endpoint().clone(), connect))
+        let endpoint = self.servers.endpoint().clone();
+        let headers = self.config.stack.headers.clone();
+        Some(Attempt::new(self.attempt, self.last_error.clone(), endpoint, connect, headers))
     }
 
     /// Open a socket to this target now, and tell the end with [`handle_dialed`](Self::handle_dialed) or

@@ -15,8 +15,9 @@ const ENOUGH: usize = 64 * 1024;
 /// What a WebSocket message may have beside a packet of the largest size: other packets, as servers batch them.
 const BESIDE: usize = 1024 * 1024;
 
-/// What connections have between the socket and MQTT beside what the URI's scheme says.
-#[derive(Debug, Clone, Default)]
+/// What connections have between the socket and MQTT beside what the URI's scheme says. `Debug` shows no headers: tokens
+/// travel in them.
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct StackConfig {
     /// The proxy that sockets are opened to. Not for Unix sockets.
@@ -26,6 +27,18 @@ pub struct StackConfig {
     pub tls: Option<Result<TlsConfig, TrustError>>,
     /// Headers of the WebSocket request.
     pub headers: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for StackConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StackConfig").field("proxy", &self.proxy).finish_non_exhaustive()
+    }
+}
+
+/// Whether this can be a header of the WebSocket request.
+pub(crate) fn check_header(name: &str, value: &str) -> Result<(), Error> {
+    let web_socket = Some(WebSocketRequest::ws("localhost", 80, "/").header(name, value));
+    Transport::new(&Stack { web_socket, ..Stack::default() }, 0).map(drop)
 }
 
 impl StackConfig {

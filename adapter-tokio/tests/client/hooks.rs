@@ -9,6 +9,7 @@ use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 
 /// What each attempt told about itself.
 type Seen = Arc<Mutex<Vec<(u32, Option<String>)>>>;
@@ -159,4 +160,26 @@ async fn a_hook_may_use_the_client() {
     tokio::spawn(driver);
     let mut server = network.accept().await;
     assert_eq!(server.published().await.topic_name(), Some(TopicName::new("hook").unwrap()));
+}
+
+/// A gateway that asks for a token before there is any MQTT.
+#[tokio::test(start_paused = true)]
+async fn a_hook_may_set_headers_of_the_websocket_request() {
+    let hook = |mut attempt: Attempt| {
+        assert!(attempt.set_header("Upgrade", "nothing").is_err() && attempt.set_header("a b", "c").is_err());
+        let shown = attempt.set_header("authorization", "Bearer fresh").map(|()| format!("{attempt:?}"));
+        assert!(!shown.unwrap().contains("fresh"));
+        ready(Ok(attempt))
+    };
+    let builder = martlet_tokio::Client::builder("ws://test/mqtt").unwrap();
+    let builder = builder.header("Authorization", "Bearer old").unwrap().header("X-Other", "kept").unwrap();
+    let (_client, _, mut network) = client(builder.before_connect(hook));
+    let mut server = network.dial().await.open();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(soon(server.stream.read_buf(&mut head)).await.unwrap() > 0);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    assert!(head.contains("authorization: bearer fresh\r\n") && head.contains("x-other: kept\r\n"), "{head}");
+    assert!(!head.contains("bearer old"), "{head}");
 }
