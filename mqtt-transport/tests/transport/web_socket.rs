@@ -378,16 +378,6 @@ fn an_end_without_a_close_is_a_cut() {
 }
 
 #[test]
-fn data_still_arrives_after_our_close() {
-    let mut pair = open();
-    pair.client.close();
-    pair.server.send(b"on its way");
-    pair.drive().unwrap();
-    assert_eq!(pair.received, &b"on its way"[..]);
-    assert_eq!(pair.client.handle_eof(), Ok(()));
-}
-
-#[test]
 fn packets_straddle_frames_and_frames_hold_several() {
     let mut pair = open();
     for frame in [&b"\x40\x02\0"[..], b"\x01\x40\x02\0\x02\xd0", b"\0"] {

@@ -13,6 +13,7 @@ mod transports;
 pub use hostile::*;
 pub use transports::*;
 
+use crate::certificates::Directory;
 use crate::server::{Setup, TestServer};
 use martlet_broker::{Config, Ending, Event, Memory};
 use martlet_client::{
@@ -27,6 +28,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use transcript::transcribed;
 
 /// An adapter, as far as its users see it.
@@ -62,6 +64,7 @@ macro_rules! runtime_tests {
             disconnect_lets_everything_be_settled
             the_last_handle_ends_the_driver
             a_dropped_connect_ends_the_attempt
+            the_server_is_told_of_the_end
             streams_of_ones_own
             a_driver_that_is_not_send
             a_timer_can_be_set_again
@@ -264,6 +267,35 @@ pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
     }
     drop(client);
     assert_eq!(ended.await, ConnectionError::ClosedHere);
+}
+
+/// It sees the end of what the client says while the client still listens, so that it need not be waited for in vain.
+pub async fn the_server_is_told_of_the_end<A: Adapter>() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("mqtt://{}", listener.local_addr().unwrap());
+    let directory = Directory::new();
+    let path = directory.path().join("mqtt.sock");
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (told, mut ended) = mpsc::unbounded_channel();
+    let done = told.clone();
+    let tcp = std::thread::spawn(move || done.send(listens_after_the_end(listener.accept().unwrap().0)));
+    let local = std::thread::spawn(move || told.send(listens_after_the_end(unix.accept().unwrap().0)));
+    for uri in [uri, format!("mqtt+unix://{}", path.display())] {
+        A::connect_with(Client::builder(&uri).unwrap()).await.unwrap().disconnect().await;
+    }
+    assert_eq!((ended.recv().await, ended.recv().await), (Some(true), Some(true)));
+    for thread in [tcp, local] {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+/// Accepts whoever comes, waits for the end of what it says, and sees whether it can be told more.
+fn listens_after_the_end(mut socket: impl io::Read + io::Write) -> bool {
+    assert!(socket.read(&mut [0; 1024]).unwrap() > 0);
+    socket.write_all(b"\x20\x03\x00\x00\x00").unwrap();
+    io::copy(&mut socket, &mut io::sink()).unwrap();
+    // A socket that is gone answers the first with a reset, which the second finds.
+    (0..2).all(|_| socket.write_all(b"\xd0\x00").is_ok())
 }
 
 pub async fn streams_of_ones_own<A: Adapter>() {

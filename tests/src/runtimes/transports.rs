@@ -165,7 +165,9 @@ pub async fn everything_over<A: Adapter>(transport: Transport) {
     if let Some(proxy) = &place.proxy {
         // It is the proxy that looks the name up.
         let target = format!("localhost:{}", place.server.socket_addr().port());
-        assert_eq!(proxy.targets(), vec![target; 4]);
+        let targets = proxy.targets();
+        // An attempt may have come while nobody listened.
+        assert!(targets.len() >= 4 && targets.iter().all(|asked| *asked == target), "{targets:?}");
     }
 }
 
