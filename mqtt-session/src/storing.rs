@@ -304,15 +304,14 @@ impl Session {
         if hold {
             return;
         }
-        let unstored: Vec<_> = journal
-            .waiting
-            .iter()
-            .filter_map(|(_, waiting)| match waiting {
-                Waiting::Message(operation) => Some(*operation),
-                Waiting::Flow(_) | Waiting::Answer(_) => None,
-            })
-            .collect();
-        journal.waiting.retain(|(_, waiting)| !matches!(waiting, Waiting::Message(_)));
+        let mut unstored = Vec::new();
+        journal.waiting.retain(|(at, waiting)| match waiting {
+            Waiting::Message(operation) if *at >= from => {
+                unstored.push(*operation);
+                false
+            }
+            _ => true,
+        });
         for operation in unstored {
             if let Some(fate) = self.outbound.withdraw(operation) {
                 self.report(fate, Err(PublishError::Store(error.clone())));

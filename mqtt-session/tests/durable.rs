@@ -474,6 +474,32 @@ fn disconnect_keeps_what_is_not_settled() {
     }
 }
 
+/// The key is the application's: it may give it to another message once it was told that this one is kept.
+#[test]
+fn a_kept_message_has_no_key_any_more() {
+    let config = Config { lost_qos2: LostSession::Requeue, ..durable() };
+    let mut peer = connected(Version::V5, config);
+    for payload in ["1", "2"] {
+        peer.publish(message(2, "a", payload));
+    }
+    peer.store_all();
+    peer.send(pubrec(1));
+    peer.store_all();
+    peer.disconnect(Duration::ZERO);
+    peer.close();
+    peer.forget();
+    peer.reconnect(Version::V5, false);
+    peer.store_all();
+    assert_eq!(peer.said()[1..], ["PUBLISH q2 #3 a 1", "PUBLISH q2 #4 a 2"]);
+    peer.events();
+    peer.send_all(&[pubrec(3), pubrec(4)]);
+    peer.store_all();
+    peer.send_all(&[pubcomp(3), pubcomp(4)]);
+    let events = peer.events();
+    assert_eq!(events.len(), 2);
+    assert!(events.iter().all(|event| matches!(event, Event::Published { key: None, result: Ok(_), .. })));
+}
+
 /// The server's session ends with the connection if the application says so.
 #[test]
 fn disconnect_may_still_end_the_session() {

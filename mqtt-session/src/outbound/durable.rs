@@ -100,7 +100,12 @@ impl Outbound {
         for slot in &mut self.slots {
             match &mut slot.state {
                 State::Publish(outgoing) => keep(outgoing.fate(), &mut outgoing.message.key),
-                State::Released { fate, .. } => keep(*fate, &mut fate.key),
+                State::Released { fate, kept } => {
+                    keep(*fate, &mut fate.key);
+                    if let Some(outgoing) = kept {
+                        outgoing.message.key = None;
+                    }
+                }
                 State::Free | State::Abandoned(_) | State::Request(_) => {}
             }
         }

@@ -194,7 +194,8 @@ impl Client {
         let last = disk.write(n, self.saboteur.as_ref());
         disk.undo();
         // The next process does not know of it, whatever this one did.
-        self.lost |= disk.loss.take().is_some_and(|loss| last.is_none_or(|last| last < loss));
+        let unaware = disk.loss.take().is_some_and(|loss| last.is_none_or(|last| last < loss));
+        self.lost |= unaware;
         disk.operations.clear();
         disk.writing = None;
         disk.process += 1;
@@ -214,6 +215,11 @@ impl Client {
             return Err(format!("records were set aside: {:?}", restored.quarantined));
         }
         self.session = restored.session;
+        if unaware {
+            // It goes on with a session that is gone: what it sends again was never sent in this one.
+            let window = self.session.config().max_in_flight.get();
+            self.linter = Linter::on_the_way().with_window(window);
+        }
         self.link = None;
         self.blocked = false;
         self.input.clear();

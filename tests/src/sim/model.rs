@@ -139,8 +139,10 @@ impl Model {
 
     /// The number of the message that this operation of a publisher has published.
     pub(crate) fn number_of(&self, publisher: usize, operation: u64) -> Result<u64, String> {
-        let is_it = |entry: &Entry| (usize::from(entry.publisher), entry.operation) == (publisher, operation);
-        let found = self.entries.iter().position(is_it);
+        let is_it = |entry: &Entry| {
+            entry.qos > 0 && (usize::from(entry.publisher), entry.operation) == (publisher, operation)
+        };
+        let found = self.entries.iter().rposition(is_it);
         found.map(|i| self.base + i as u64).ok_or_else(|| format!("nobody knows operation {operation}"))
     }
 
@@ -165,6 +167,8 @@ impl Model {
                     entry.operation
                 );
                 entry.end = Some(End::Failed);
+                // A process that has stored nothing leaves its numbers to the next.
+                entry.operation = u64::MAX;
                 self.open[publisher] -= 1;
                 self.failed += 1;
             } else if entry.end.is_some() && entry.qos > 0 && traces.contains(&entry.operation) {
