@@ -108,9 +108,14 @@ impl fmt::Debug for Message {
 #[must_use = "dropped, it is never acknowledged on this connection"]
 pub struct Unacknowledged {
     message: Message,
-    ticket: Option<Ticket>,
-    shared: Arc<Shared>,
+    /// `None` when there is nothing to acknowledge, or not any more.
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    ticket: Ticket,
     key: RouteKey,
+    shared: Arc<Shared>,
 }
 
 impl Unacknowledged {
@@ -136,9 +141,8 @@ impl Unacknowledged {
     }
 
     fn conclude(&mut self, verdict: Verdict) {
-        if let Some(ticket) = self.ticket.take() {
-            let key = self.key;
-            self.shared.act(|state, _| {
+        if let Some(Pending { ticket, key, shared }) = self.pending.take() {
+            shared.act(|state, _| {
                 let concluded = state.routes.take_back(key, ticket, verdict);
                 if let Some((token, verdict)) = concluded {
                     state.conclude(token, verdict);
@@ -188,6 +192,9 @@ pub(crate) mod sealed {
     pub trait Take: Sized {
         /// Takes it. Returns whether the driver should look, too.
         fn take(taken: Taken<'_>) -> (Self, bool);
+
+        /// A message of QoS 0 that was taken before.
+        fn qos0(message: Message) -> Self;
     }
 
     impl Take for Message {
@@ -197,6 +204,11 @@ pub(crate) mod sealed {
             let look = concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
             (message, look)
         }
+
+        #[inline]
+        fn qos0(message: Message) -> Self {
+            message
+        }
     }
 
     impl Take for Unacknowledged {
@@ -204,10 +216,15 @@ pub(crate) mod sealed {
             if message.qos() == QoS::AtMostOnce {
                 let concluded = state.routes.conclude(ticket, Verdict::Acknowledged);
                 let look = concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
-                return (Self { message, ticket: None, shared: Arc::clone(shared), key }, look);
+                return (Self::qos0(message), look);
             }
             state.routes.hand_out(key, &ticket, &message);
-            (Self { message, ticket: Some(ticket), shared: Arc::clone(shared), key }, false)
+            let pending = Some(Pending { ticket, key, shared: Arc::clone(shared) });
+            (Self { message, pending }, false)
+        }
+
+        fn qos0(message: Message) -> Self {
+            Self { message, pending: None }
         }
     }
 }

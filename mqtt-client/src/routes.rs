@@ -10,7 +10,7 @@ use crate::request::Responses;
 use crate::route::{Queued, Route, StreamOptions, Ticket};
 use crate::spent::set_waker;
 use crate::wakers::Wakers;
-use martlet_proto::{PubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName};
+use martlet_proto::{PubAckReasonCode, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName};
 use martlet_session::{AckToken, DeliveryId, Details, Message as Delivery};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
@@ -443,6 +443,14 @@ impl Routes {
         }
     }
 
+    /// The next message of a stream, if it is of QoS 0.
+    #[inline]
+    pub(crate) fn pop_qos0(&mut self, key: RouteKey) -> Option<Queued> {
+        let route = self.route(key)?;
+        route.queue.front().filter(|queued| queued.message.qos() == QoS::AtMostOnce)?;
+        route.pop()
+    }
+
     /// The token of a ticket.
     pub(crate) fn token<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a AckToken> {
         match ticket {
@@ -548,7 +556,6 @@ fn conclude(shared: &mut Slab<Shared>, ticket: Ticket, verdict: Verdict) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_proto::QoS;
 
     fn subscription(filter: &str) -> Subscription {
         Subscription::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)

@@ -17,6 +17,7 @@ use martlet_session::{
     Answer, Details, Instant, OperationId, RequestError, Subscribe as SubscribeRequest,
     Unsubscribe as UnsubscribeRequest,
 };
+use std::collections::VecDeque;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -203,6 +204,10 @@ impl Future for SubscribeFuture<'_> {
     }
 }
 
+/// How many messages of QoS 0 are taken under one lock: enough for its cost not to matter, few enough to be no queue of
+/// their own.
+const BATCH: usize = 64;
+
 /// The messages of a subscription, in the order in which they came. Each is acknowledged when it is taken, unless
 /// [`acknowledge_manually`](Self::acknowledge_manually) or
 /// [`acknowledge_on_arrival`](Subscribe::acknowledge_on_arrival) says otherwise.
@@ -224,6 +229,8 @@ impl Future for SubscribeFuture<'_> {
 pub struct Subscription<M = Message> {
     route: Route,
     answer: Granted,
+    /// Messages of QoS 0 that were taken out together with one before them.
+    batch: VecDeque<Message>,
     item: PhantomData<fn() -> M>,
 }
 
@@ -252,7 +259,7 @@ struct Route {
 impl Subscription {
     fn new(handle: &Arc<Handle>, key: RouteKey) -> Self {
         let route = Route { handle: Arc::clone(handle), key, keep_on_server: false };
-        Self { route, answer: Granted::default(), item: PhantomData }
+        Self { route, answer: Granted::default(), batch: VecDeque::new(), item: PhantomData }
     }
 
     /// The catch-all, if nobody has it.
@@ -286,7 +293,7 @@ impl Subscription {
     /// # }
     /// ```
     pub fn acknowledge_manually(self) -> Subscription<Unacknowledged> {
-        Subscription { route: self.route, answer: self.answer, item: PhantomData }
+        Subscription { route: self.route, answer: self.answer, batch: self.batch, item: PhantomData }
     }
 }
 
@@ -338,6 +345,9 @@ impl<M: Item> Subscription<M> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
         let Route { handle, key, .. } = &self.route;
+        if let Some(message) = self.batch.pop_front() {
+            return Poll::Ready(Some(M::qos0(message)));
+        }
         let mut state = handle.shared.lock();
         let mut look = false;
         let next = loop {
@@ -354,8 +364,15 @@ impl<M: Item> Subscription<M> {
                 look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
                 continue;
             }
-            let (item, asks) = M::take(Taken { queued, key: *key, state, shared: &handle.shared });
+            let taken = Taken { queued, key: *key, state: &mut *state, shared: &handle.shared };
+            let (item, asks) = M::take(taken);
             look |= asks;
+            while self.batch.len() < BATCH {
+                let Some(queued) = state.routes.pop_qos0(*key) else { break };
+                let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
+                look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
+                self.batch.push_back(queued.message);
+            }
             break Poll::Ready(Some(item));
         };
         let driver = if look { state.call_driver() } else { None };
@@ -370,7 +387,8 @@ impl<M: Item> Subscription<M> {
         Unsubscribe { target: Target::Stream(self.route), user_properties: UserProperties::new() }
     }
 
-    /// Drops the stream and leaves the subscription with the server: messages that were not taken are not acknowledged.
+    /// Drops the stream and leaves the subscription with the server: messages that were not taken are not acknowledged;
+    /// some of QoS 0 may go with the stream.
     /// With a session that outlives the connection they come again when a client resumes it, and so do those that come
     /// in the meantime; see [`Client::catch_all`].
     ///

@@ -311,3 +311,37 @@ async fn what_a_full_stream_drops() {
     assert_eq!(texts, ["10", "11", "12", "13"]);
     assert_eq!(stream.dropped(), 4);
 }
+
+/// Messages of QoS 0 are taken out together, and pass nobody: the order is that of arrival, one of QoS 1 among them is
+/// acknowledged when it is taken and not before, and by hand from when that was chosen.
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_taken_together_keep_their_order() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut stream = subscribe(&client, &mut server, "a").await;
+    for (n, delivery) in [
+        Delivery::AtMostOnce,
+        Delivery::AtMostOnce,
+        Delivery::AtMostOnce,
+        qos1(1),
+        Delivery::AtMostOnce,
+        qos1(2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.message("a", &n.to_string(), delivery, &[]).await;
+    }
+    settle().await;
+    assert_eq!(stream.try_next().unwrap().text(), Some("0"));
+    assert!(is_silent(&mut server).await);
+    let mut stream = stream.acknowledge_manually();
+    let rest: Vec<_> = std::iter::from_fn(|| stream.try_next()).collect();
+    let texts: Vec<_> = rest.iter().map(|message| message.text().unwrap()).collect();
+    assert_eq!(texts, ["1", "2", "3", "4", "5"]);
+    assert!(is_silent(&mut server).await);
+    for message in rest {
+        message.acknowledge();
+    }
+    assert_eq!(acknowledged(&mut server).await, (1, SUCCESS));
+    assert_eq!(acknowledged(&mut server).await, (2, SUCCESS));
+}
