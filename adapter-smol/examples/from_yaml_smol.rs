@@ -28,7 +28,12 @@ async fn hello(settings: &Settings) -> Result<(), Box<dyn Error>> {
     // QoS and retain are those that the configuration has for this topic.
     client.publish("martlet/hello", "hello from smol").await?;
     if let Some(message) = messages.next().await {
-        println!("received: {} => {} ({})", message.topic(), message.text().unwrap_or("(binary)"), message.qos());
+        println!(
+            "received: {} => {} ({})",
+            message.topic(),
+            message.text().unwrap_or("(binary)"),
+            message.qos()
+        );
     }
     client.disconnect().await;
     println!("disconnected");
