@@ -283,7 +283,8 @@ martlet:
     assert_eq!(martlet.queue, queue);
     assert_eq!(martlet.inbound.receive_maximum.get(), 10);
     assert_eq!(martlet.inbound.soft_messages, 20);
-    assert_eq!(martlet.inbound.soft_bytes, 32 * 1024 * 1024, "what is not given has its default");
+    let default = martlet_client::InboundLimits::default();
+    assert_eq!(martlet.inbound.soft_bytes, default.soft_bytes, "what is not given has its default");
     assert_eq!(martlet.maximum_packet_size, Some(1_000_000));
     assert_eq!(martlet.ack_timeout, Some(Duration::from_millis(2500)));
     assert_eq!(martlet.request_timeout, Some(Duration::from_secs(3)));
