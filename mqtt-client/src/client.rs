@@ -189,6 +189,18 @@ impl Client {
         .await
     }
 
+    /// Connects now: cuts the wait before the next attempt short, if there is one, and waits for a connection. On a
+    /// connection it does nothing.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The reason when there will be no connection, as after [`disconnect`](Self::disconnect).
+    pub async fn reconnect(&self) -> Result<Arc<Connected>, ConnectError> {
+        self.shared().act(|state, _| state.retry_now = true);
+        self.connected().await
+    }
+
     /// What happens to the client from now on; [`state_changes`](Self::state_changes) begins with what is.
     pub fn events(&self) -> Events {
         Events::new(Arc::clone(self.shared()))

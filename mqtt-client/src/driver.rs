@@ -202,6 +202,9 @@ impl<R: Runtime> Driver<R> {
             }
             writer.gather(now, &mut state.session);
         }
+        if std::mem::take(&mut state.retry_now) {
+            self.link.retry_now();
+        }
         let mut any = self.link.exchange(now, &mut state.session);
         if !state.session.wants_connection() {
             self.link.stop();

@@ -534,6 +534,13 @@ impl Link {
         }
     }
 
+    /// Makes the next attempt now, if it waits for its time.
+    pub fn retry_now(&mut self) {
+        if matches!(self.phase, Phase::Waiting(_)) {
+            self.phase = Phase::Dial;
+        }
+    }
+
     // ---- polls
 
     /// Prepare this attempt to connect now, where the configuration says so, and tell the end with

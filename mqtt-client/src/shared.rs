@@ -67,6 +67,8 @@ pub(crate) struct State {
     discarded: u64,
     /// Wakers that nobody needs any more: dropped after the unlock.
     pub(crate) spent: Vec<Waker>,
+    /// The next attempt to connect shall be made now.
+    pub(crate) retry_now: bool,
     /// What the builder wanted subscribed to, until it is answered.
     at_start: Option<(OperationId, Vec<TopicFilter>)>,
 }
@@ -133,6 +135,7 @@ impl Shared {
             attention: false,
             discarded: 0,
             spent: Vec::new(),
+            retry_now: false,
             at_start: None,
         };
         Self { state: Mutex::new(state), clock, publish_defaults }

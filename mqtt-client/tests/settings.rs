@@ -283,7 +283,8 @@ martlet:
     assert_eq!(martlet.queue, queue);
     assert_eq!(martlet.inbound.receive_maximum.get(), 10);
     assert_eq!(martlet.inbound.soft_messages, 20);
-    assert_eq!(martlet.inbound.soft_bytes, 32 * 1024 * 1024, "what is not given has its default");
+    let default = martlet_client::InboundLimits::default();
+    assert_eq!(martlet.inbound.soft_bytes, default.soft_bytes, "what is not given has its default");
     assert_eq!(martlet.maximum_packet_size, Some(1_000_000));
     assert_eq!(martlet.ack_timeout, Some(Duration::from_millis(2500)));
     assert_eq!(martlet.request_timeout, Some(Duration::from_secs(3)));
@@ -320,6 +321,28 @@ fn a_secret_that_is_not_there_is_told_when_the_builder_is_made() {
     let settings = load("martlet: {user_name: ann, password: {file: /no/such/file}}");
     let error = settings.builder().unwrap_err().to_string();
     assert!(error.starts_with("configuration: martlet.password: cannot read /no/such/file: "), "{error}");
+}
+
+#[test]
+fn a_session_that_is_kept() {
+    let folder = std::env::temp_dir().join(format!("martlet-settings-store-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut settings = Settings::default();
+    settings.martlet.store = Some(folder.join("session.redb"));
+    assert_eq!(
+        settings.builder().unwrap_err().to_string(),
+        "configuration: martlet.store: a session that is kept begins with durable_builder()"
+    );
+    #[cfg(feature = "redb")]
+    {
+        assert!(settings.durable_builder().is_ok());
+        settings.martlet.store = Some(folder.clone());
+        let error = settings.durable_builder().map(drop).unwrap_err().to_string();
+        assert!(error.starts_with("configuration: martlet.store: "), "{error}");
+        settings.martlet.store = None;
+        assert!(settings.durable_builder().is_err());
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 // ---- what is wrong, and where
@@ -532,83 +555,6 @@ fn nothing() {
         assert_eq!(refused(yaml).kind(), &Kind::Empty, "{yaml:?}");
     }
     assert_eq!(load("{}"), Settings::default());
-}
-
-// ---- traps of YAML
-
-#[test]
-fn a_key_that_stands_there_twice() {
-    assert_refused(&[
-        ("keep_alive: 1\nkeep_alive: 2", "2:1: \"keep_alive\" is given twice"),
-        (
-            "plugins: [packet_logger_plugin, amqtt.plugins.logging_amqtt.PacketLoggerPlugin]",
-            "1:1: \"amqtt.plugins.logging_amqtt.PacketLoggerPlugin\" is given twice",
-        ),
-        ("topics:\n  a: {qos: 1}\n  a: {qos: 2}", "3:3: \"a\" is given twice"),
-    ]);
-}
-
-#[test]
-fn tags_and_merges() {
-    assert_refused(&[
-        ("keep_alive: !seconds 5", "1:13: a tag; no setting has one"),
-        ("!settings {keep_alive: 5}", "1:1: a tag; no setting has one"),
-        ("a: &a {qos: 1}\ntopics: {b: {<<: *a}}", "2:14: maps cannot be merged; write the keys out"),
-    ]);
-    // What PyYAML would call a function for.
-    refused("keep_alive: !!python/object/apply:os.system ['true']");
-    assert_eq!(load("keep_alive: !!int 5").keep_alive, 5);
-    refused("keep_alive: !!str 5");
-}
-
-#[test]
-fn aliases_are_good_within_bounds() {
-    let settings = load("topics:\n  a: &often {qos: 1}\n  b: *often");
-    assert_eq!(settings.topics["a"], settings.topics["b"]);
-
-    // A billion laughs.
-    let mut yaml = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for n in 1..12 {
-        let last = format!("*a{}, ", n - 1).repeat(10);
-        yaml += &format!("b{n}: &a{n} [{last}]\n");
-    }
-    let error = refused(&yaml);
-    assert!(matches!(error.kind(), Kind::Excess(_) | Kind::Syntax(_)), "{error}");
-
-    // One text, many times.
-    let long = "x".repeat(500_000);
-    let often = "*a, ".repeat(10_000);
-    let error = refused(&format!("a: &a {long}\nb: [{often}]"));
-    assert!(matches!(error.kind(), Kind::Excess(_) | Kind::Syntax(_)), "{error}");
-}
-
-/// Each of these would keep a careless reader busy for hours, or overflow its stack.
-#[test]
-fn values_within_values() {
-    for deep in [
-        "[".repeat(100) + &"]".repeat(100),
-        "[".repeat(1_000_000),
-        "{a: ".repeat(200_000),
-        "- ".repeat(500_000),
-        "? ".repeat(500_000),
-        (0..1000).map(|n| " ".repeat(n) + "a:\n").collect(),
-        "[]".repeat(400_000),
-        "&a ".repeat(300_000),
-        "!".repeat(1_000_000),
-        "a: |\n ".repeat(150_000),
-        "\"".repeat(1_000_000),
-    ] {
-        refused(&deep);
-    }
-}
-
-#[test]
-fn a_huge_text() {
-    let yaml = format!("keep_alive: 5 #{}", " ".repeat(1024 * 1024));
-    assert_eq!(
-        refused(&yaml).to_string(),
-        "it is larger than the 1048576 bytes that a configuration may have"
-    );
 }
 
 // ---- files

@@ -1,10 +1,12 @@
 //! 70, 71 and 76, and what settings do on the wire.
 
 use super::peer::Peer;
-use super::{broker, connect, message, next, settings, try_connect};
+use super::{broker, broker_with, connect, message, next, settings, try_connect};
+use martlet_broker::Config;
 use martlet_tokio::settings::Will;
 use martlet_tokio::{ClientEvent, QoS, Settings, SubAckReasonCode, TopicDefaults, TopicFilter};
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// amqtt begins it with `amqtt/`, which not every server must take (3.1.1 §3.1.3.1).
@@ -162,4 +164,70 @@ async fn how_often_is_tried() {
     // The first, one after it, and two retries; each ends without a word.
     let (result, ()) = tokio::join!(try_connect(&settings), attempts);
     assert!(result.is_err());
+}
+
+/// What was logged with the target of packets.
+struct Log(Mutex<Vec<String>>);
+
+static LOG: Log = Log(Mutex::new(Vec::new()));
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == "martlet::packets"
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            assert_eq!(record.level(), log::Level::Debug);
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// 23: a packet logger writes the password, too.
+#[tokio::test]
+async fn the_packet_logger_of_the_configuration() {
+    log::set_logger(&LOG).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    let broker = broker_with(Config::default().with_user("ann", "kanarienvogel").unwrap()).await;
+    let yaml = format!(
+        "connection: {{uri: '{}'}}\nplugins: {{amqtt.plugins.logging_amqtt.PacketLoggerPlugin: }}\n\
+         martlet: {{client_id: it, user_name: ann, password: kanarienvogel}}",
+        broker.uri()
+    );
+    let client = connect(&Settings::from_yaml(&yaml).unwrap()).await;
+    client.publish("a", "kanarienvogel").qos(QoS::AtLeastOnce).await.unwrap();
+    client.disconnect().await;
+    let lines = LOG.0.lock().unwrap().clone();
+    for packet in ["-out-> CONNECT", "<-in-- CONNACK", "-out-> PUBLISH", "<-in-- PUBACK", "-out-> DISCONNECT"]
+    {
+        assert!(lines.iter().any(|line| line.contains(packet)), "{packet}: {lines:?}");
+    }
+    assert!(lines.iter().all(|line| line.starts_with("it ") && !line.contains("kanarien")), "{lines:?}");
+}
+
+/// The wait would be ten seconds and more.
+#[tokio::test]
+async fn reconnect_does_not_wait_for_its_time() {
+    let peer = Peer::start().await;
+    let builder = settings(peer.uri()).builder().unwrap().seed(1).reconnect(|reconnect| {
+        reconnect.initial = Duration::from_secs(3600);
+        reconnect.max = Duration::from_secs(3600);
+    });
+    let (client, server) = tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
+    let client = client.unwrap();
+    let mut events = client.events();
+    drop(server);
+    loop {
+        if let ClientEvent::Disconnected { retry_in, .. } = events.next().await.unwrap() {
+            assert!(retry_in.unwrap() > Duration::from_secs(60), "this seed waits: {retry_in:?}");
+            break;
+        }
+    }
+    let (connected, _server) = tokio::join!(client.reconnect(), peer.accept(false));
+    connected.unwrap();
+    // On a connection there is nothing to do.
+    client.reconnect().await.unwrap();
 }

@@ -1,10 +1,13 @@
 //! From a configuration to the builder of a client.
 
 use super::error::{SettingsError, SettingsErrorKind as Kind};
-use super::{Secret, Settings, check};
+use super::{Plugin, Secret, Settings, check};
 use crate::builder::Builder;
 use crate::client::Client;
 use crate::error::ConnectError;
+use crate::packet_logger::PacketLogger;
+#[cfg(feature = "redb")]
+use crate::store::{DurableBuilder, RedbStore};
 use martlet_proto::{PublishProperties, Will};
 #[cfg(feature = "tls")]
 use martlet_transport::{Endpoint, Trust};
@@ -19,6 +22,30 @@ impl Settings {
     /// # Errors
     /// [`ConnectError::Settings`] when a setting cannot be, contradicts another, or names what is not there.
     pub fn builder(&self) -> Result<Builder, ConnectError> {
+        if self.martlet.store.is_some() {
+            let text = "a session that is kept begins with durable_builder()".to_owned();
+            return Err(SettingsError::new(["martlet", "store"], Kind::Conflict(text)).into());
+        }
+        self.builder_without_store()
+    }
+
+    /// The builder of a client whose session is kept in the file of [`store`](super::Martlet::store). This opens the
+    /// file, which blocks.
+    ///
+    /// # Errors
+    /// As [`builder`](Self::builder); also when no file is named, or it cannot be opened.
+    #[cfg(feature = "redb")]
+    pub fn durable_builder(&self) -> Result<DurableBuilder, ConnectError> {
+        let fail = |text| SettingsError::new(["martlet", "store"], Kind::Value(text));
+        let Some(path) = &self.martlet.store else {
+            return Err(fail("no file is named".to_owned()).into());
+        };
+        let builder = self.builder_without_store()?;
+        let store = RedbStore::open(path).map_err(|error| fail(format!("{}: {error}", path.display())))?;
+        Ok(builder.store(store))
+    }
+
+    fn builder_without_store(&self) -> Result<Builder, ConnectError> {
         self.check()?;
         let martlet = &self.martlet;
         let mut builder = Client::builder(self.connection.uri.as_str())?;
@@ -35,6 +62,11 @@ impl Settings {
         builder = self.with_transport(builder)?;
         if let Some(will) = self.looked_up_will()? {
             builder = builder.will(will);
+        }
+        if self.plugins.contains(&Plugin::PacketLogger) {
+            let name = martlet.client_id.as_deref().unwrap_or("client");
+            let log = |line: &str| log::debug!(target: "martlet::packets", "{line}");
+            builder = builder.observer(PacketLogger::new(name, log));
         }
         let topics = self.checked_topics()?;
         Ok(builder

@@ -197,7 +197,8 @@ pub struct Will {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plugin {
-    /// Logs every packet; `amqtt.plugins.logging_amqtt.PacketLoggerPlugin` in a file.
+    /// Logs every packet and event with the crate `log`, at the level of debugging and the target `martlet::packets`;
+    /// `amqtt.plugins.logging_amqtt.PacketLoggerPlugin` in a file.
     PacketLogger,
 }
 
@@ -273,6 +274,12 @@ pub struct Martlet {
     /// back, 0 after it has disconnected.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub session_expiry: Option<u32>,
+    /// The file that keeps the session; [`durable_builder`](Settings::durable_builder) opens it. Default: none.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "formats::path", skip_serializing_if = "Option::is_none")
+    )]
+    pub store: Option<PathBuf>,
     /// Filters to subscribe to with each new session. Their messages come to the catch-all stream.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "BTreeMap::is_empty"))]
     pub subscriptions: BTreeMap<String, Filter>,
