@@ -6,7 +6,7 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use martlet_tokio::{Client, PacketLogger, QoS};
+use martlet_tokio::{Client, Endpoint, PacketLogger, QoS};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -32,6 +32,11 @@ impl<'a> Publish<'a> {
         Self { client, message }
     }
 
+    /// With everything that it has.
+    pub(crate) fn of(client: &'a Client, message: Outgoing) -> Self {
+        Self { client, message: Ok(message) }
+    }
+
     #[inline]
     fn with(mut self, set: impl FnOnce(&mut Outgoing)) -> Self {
         if let Ok(message) = &mut self.message {

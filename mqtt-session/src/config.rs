@@ -55,6 +55,8 @@ pub struct Config {
     pub maximum_packet_size: u32,
     /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
     pub topic_alias_maximum: u16,
+    /// Ask the server for a topic to make response topics of (MQTT 5 §3.1.2.11.6). Default: false.
+    pub request_response_information: bool,
     /// Whether topic aliases are used on what is sent, as far as the server takes them: a topic that comes again costs
     /// two bytes instead of its name (MQTT 5 §3.3.2.3.4). Default: automatic.
     pub topic_aliases_out: TopicAliases,
@@ -90,6 +92,7 @@ impl Default for Config {
             inbound: InboundLimits::default(),
             maximum_packet_size: 16 * 1024 * 1024,
             topic_alias_maximum: 16,
+            request_response_information: false,
             topic_aliases_out: TopicAliases::Automatic,
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,

@@ -21,7 +21,7 @@ pub struct Restored {
     pub session: Session,
     /// The version that was spoken last; `None` when no server has accepted a connection yet.
     pub version: Option<Version>,
-    /// Records that cannot be used. They stay in the store until it is told otherwise.
+    /// Records that cannot be used. They stay in the store, but for those that contradict another.
     pub quarantined: Vec<Quarantined>,
 }
 
@@ -260,6 +260,8 @@ impl Session {
                 let value = flow.encode(operation);
                 let (key, reason) = (RecordKey::flow(operation), BadRecord::Contradicts);
                 quarantined.push(Quarantined { key, value, reason });
+                // It would stand in the way of whoever has the identifier next.
+                journal.delete(key);
                 if let Some(message) = message {
                     requeue(messages, operation, message);
                 }

@@ -276,6 +276,7 @@ impl Session {
                 receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
+                request_response_information: Some(true).filter(|_| config.request_response_information),
                 user_properties: options.user_properties,
                 ..ConnectProperties::default()
             }

@@ -151,7 +151,7 @@ fn the_application_s_choice_counts_only_where_it_may() {
 // [MQTT-3.2.2-15]
 #[test]
 fn an_alias_of_the_application_s_is_left_out_where_it_does_not_fit() {
-    for limit in 28..45 {
+    for limit in 30..45 {
         let mut accepted = aliases(1);
         accepted.properties.maximum_packet_size = NonZeroU32::new(limit);
         let mut peer = connected(Config { topic_aliases_out: TopicAliases::Manual, ..named() }, accepted);

@@ -17,6 +17,7 @@ mod keep_alive;
 mod observer;
 mod publish;
 mod reconnect;
+mod request;
 mod state;
 mod store;
 mod streams;

@@ -30,7 +30,7 @@ struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
     fn byte(&mut self) -> u8 {
-        self.0.split_off_first().copied().unwrap_or(0)
+        self.take(1).first().copied().unwrap_or(0)
     }
 
     fn take(&mut self, n: usize) -> &'a [u8] {
