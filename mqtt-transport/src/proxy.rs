@@ -282,7 +282,8 @@ fn refused_by_http(head: &[u8], status: Option<u16>) -> Error {
     let line = head::status_line(head);
     match status {
         None => not_a_proxy(format!("answered \"{line}\", which has no status")),
-        Some(407) => denied(&format!(
+        // 401 is what some say instead, tinyproxy among them.
+        Some(401 | 407) => denied(&format!(
             "the proxy answered \"{line}\": it wants a user name and password, or others than those given"
         )),
         Some(403) => denied(&format!("the proxy answered \"{line}\": it does not allow this server or port")),

@@ -230,6 +230,7 @@ pub async fn an_http_proxy_refuses<A: Adapter>() {
     }
     assert!(proxy.targets().is_empty());
     for (answer, word, permanent) in [
+        ("HTTP/1.0 401 Unauthorized\r\n\r\n", "user name and password", true),
         ("HTTP/1.1 403 Filtered\r\nContent-Length: 9\r\n\r\nforbidden", "403 Filtered", true),
         ("HTTP/1.0 405 Method Not Allowed\r\n\r\n", "405", true),
         ("HTTP/1.1 502 Bad Gateway\r\n\r\n", "502", false),
