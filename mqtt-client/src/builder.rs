@@ -2,6 +2,7 @@
 
 use crate::authenticator::Authenticator;
 use crate::client::Client;
+use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
@@ -13,7 +14,7 @@ use crate::shared::Shared;
 use crate::socket::SocketOptions;
 use crate::stage::StackConfig;
 use crate::store::{DurableBuilder, Store};
-use martlet_proto::{BinaryData, Utf8String, Version, Will};
+use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Version, Will};
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, WebSocketRequest};
 #[cfg(feature = "tls")]
@@ -42,6 +43,8 @@ pub struct Builder {
     seed: Option<u64>,
     client_identifier: bool,
     observer: Option<Box<dyn Observer + Send>>,
+    publish_defaults: PublishDefaults,
+    subscriptions: Vec<(TopicFilter, QoS)>,
     before_connect: Option<BeforeConnect>,
     hook_timeout: Duration,
     authenticator: Option<Box<dyn Authenticator>>,
@@ -68,6 +71,8 @@ impl Client {
             seed: None,
             client_identifier: false,
             observer: None,
+            publish_defaults: PublishDefaults::default(),
+            subscriptions: Vec::new(),
             before_connect: None,
             hook_timeout: Duration::from_secs(10),
             authenticator: None,
@@ -99,8 +104,24 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConnectError::Setting`] when one is too long or the name holds U+0000.
-    pub fn credentials(mut self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+    pub fn credentials(self, user_name: &str, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
+        self.user_name(user_name)?.password(password)
+    }
+
+    /// Sets the user name alone, as [`credentials`](Self::credentials) does.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long or holds U+0000.
+    pub fn user_name(mut self, user_name: &str) -> Result<Self, ConnectError> {
         self.connect.user_name = Some(setting("user name", Utf8String::try_from(user_name))?);
+        Ok(self)
+    }
+
+    /// Sets the password alone, as [`credentials`](Self::credentials) does; before MQTT 5 it needs a user name.
+    ///
+    /// # Errors
+    /// [`ConnectError::Setting`] when it is too long.
+    pub fn password(mut self, password: impl AsRef<[u8]>) -> Result<Self, ConnectError> {
         self.connect.password = Some(setting("password", BinaryData::try_from(password.as_ref()))?);
         Ok(self)
     }
@@ -216,7 +237,20 @@ impl Builder {
         self
     }
 
-    /// Shows every packet to this observer.
+    /// Changes what a publish uses when it does not say: a QoS, whether it is retained, and that for single topics.
+    pub fn publish_defaults(mut self, change: impl FnOnce(&mut PublishDefaults)) -> Self {
+        change(&mut self.publish_defaults);
+        self
+    }
+
+    /// Subscribes to these filters as soon as there is a connection, in one SUBSCRIBE. Their messages come to
+    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed).
+    pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
+        self.subscriptions.extend(subscriptions);
+        self
+    }
+
+    /// Shows every packet and every event to this observer, such as a [`PacketLogger`](crate::PacketLogger).
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
@@ -313,10 +347,15 @@ impl Builder {
             maximum_packet_size: self.config.maximum_packet_size,
             seed: random.next(),
         });
+        let defaults = Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
+        let shared = Shared::new(session(self.config)?, R::now, self.drain, defaults.map(Box::new));
+        shared.subscribe_at_start(
+            self.subscriptions.into_iter().map(|(filter, qos)| Subscription::new(filter, qos)).collect(),
+        );
+        let shared = Arc::new(shared);
         if let Some(observer) = self.observer {
             link.set_observer(observer);
         }
-        let shared = Arc::new(Shared::new(session(self.config)?, R::now, self.drain));
         let client = Client::new(Arc::clone(&shared));
         Ok((client, Driver::new(runtime, shared, link, self.socket, hooks)))
     }

@@ -1,5 +1,6 @@
 //! Errors of the client as a whole. Those of one operation are the session's.
 
+use crate::settings::SettingsError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
 use martlet_session::{ConnectionError, Details, GivenUp, RequestError};
 use martlet_transport::UriError;
@@ -26,9 +27,18 @@ pub enum ConnectError {
         /// What is wrong with it.
         error: TextError,
     },
+    /// A setting of the configuration.
+    #[error("configuration: {0}")]
+    Settings(Box<SettingsError>),
     /// The connection could not be made, or the server refused it.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+}
+
+impl From<SettingsError> for ConnectError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(Box::new(error))
+    }
 }
 
 /// A hook that cannot set what it wants gives up.

@@ -6,7 +6,7 @@ use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{SubAckReasonCode, TopicFilter, TopicName};
 use martlet_session::{
-    Connected, ConnectionError, OperationId, PublishError, Quarantined, Settled, StoreError,
+    Connected, ConnectionError, OperationId, PublishError, Quarantined, RequestError, Settled, StoreError,
 };
 use martlet_transport::Endpoint;
 use slab::Slab;
@@ -35,6 +35,9 @@ pub enum ClientEvent {
         /// When the next attempt begins; `None`: there will be none.
         retry_in: Option<Duration>,
     },
+    /// The server has answered what the [builder](crate::Builder::subscriptions) subscribed to, or will not: a code for
+    /// each filter.
+    Subscribed(Result<Vec<(TopicFilter, SubAckReasonCode)>, RequestError>),
     /// Subscriptions were made again because the server had lost the session. What was refused is no longer
     /// subscribed to.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
@@ -56,6 +59,8 @@ pub enum ClientEvent {
         /// How many acknowledgements wait for it.
         held: usize,
     },
+    /// The observer has panicked: it was dropped, and the connection goes on without it.
+    ObserverPanicked,
     /// A message whose receipt nobody holds was not settled.
     PublishFailed(PublishError),
     /// What was found in the store; told once, before anything else.
@@ -131,7 +136,7 @@ struct Reader {
 }
 
 impl Subscribers {
-    fn add(&mut self) -> usize {
+    pub(crate) fn add(&mut self) -> usize {
         self.readers.insert(Reader::default())
     }
 
@@ -147,6 +152,11 @@ impl Subscribers {
             reader.queue.push_back(event.clone());
             wakers.take(&mut reader.waker);
         }
+    }
+
+    /// All that waits for this reader.
+    pub(crate) fn drain(&mut self, key: usize) -> VecDeque<ClientEvent> {
+        std::mem::take(&mut self.readers[key].queue)
     }
 
     fn poll(&mut self, key: usize, cx: &Context<'_>, spent: &mut Vec<Waker>) -> Poll<Option<ClientEvent>> {

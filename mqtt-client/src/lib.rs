@@ -30,6 +30,7 @@ mod builder;
 mod client;
 mod clock;
 mod completions;
+mod defaults;
 mod dial;
 mod driver;
 mod error;
@@ -38,12 +39,14 @@ mod hooks;
 mod link;
 mod message;
 mod observer;
+mod packet_logger;
 mod publish;
 mod reconnect;
 mod route;
 mod routes;
 mod runtime;
 mod servers;
+pub mod settings;
 mod shared;
 mod socket;
 mod spent;
@@ -58,6 +61,7 @@ pub use authenticator::Authenticator;
 pub use builder::Builder;
 pub use client::{Client, Disconnect};
 pub use clock::StdClock;
+pub use defaults::{PublishDefaults, TopicDefaults};
 pub use dial::{Dial, Target};
 pub use driver::Driver;
 pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
@@ -66,10 +70,12 @@ pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::{Item, Message, Unacknowledged};
 pub use observer::Observer;
+pub use packet_logger::PacketLogger;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
 pub use route::StreamLimits;
 pub use runtime::{Network, Runtime, Timer};
+pub use settings::{Settings, SettingsError};
 pub use socket::{Address, SocketOptions, Stream};
 pub use stage::StackConfig;
 pub use state::{ConnectionState, StateChanges};
@@ -90,8 +96,8 @@ pub use martlet_session::{
     ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
     LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
     QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
-    Settled, StoreError, StoreErrorKind, StoreOp, TransportError, TransportErrorKind, Unsettled, WhenFull,
-    WhenStoreFails,
+    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind,
+    Unsettled, WhenFull, WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, PublishProperties, QoS, TopicError, TopicName};
 use martlet_session::{Accepted, Instant, Publish as Outgoing, PublishError, Settled, WhenFull};
 use std::future::{Future, IntoFuture};
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,7 +25,11 @@ pub struct Publish<'a> {
 impl<'a> Publish<'a> {
     #[inline]
     pub(crate) fn new(client: &'a Client, topic: Result<TopicName, TopicError>, payload: Bytes) -> Self {
-        Self { client, message: topic.map(|topic| Outgoing::new(topic, payload)) }
+        let mut message = topic.map(|topic| Outgoing::new(topic, payload));
+        if let (Some(defaults), Ok(message)) = (&client.shared().publish_defaults, &mut message) {
+            defaults.apply(message);
+        }
+        Self { client, message }
     }
 
     #[inline]
@@ -35,13 +40,15 @@ impl<'a> Publish<'a> {
         self
     }
 
-    /// Sets the quality of service. Default: 0.
+    /// Sets the quality of service. Default: that of the builder's [`publish_defaults`](crate::Builder::publish_defaults),
+    /// 0 if there are none.
     #[inline]
     pub fn qos(self, qos: QoS) -> Self {
         self.with(|message| message.qos = qos)
     }
 
-    /// Sets whether the server keeps it as the retained message of its topic. Default: false.
+    /// Sets whether the server keeps it as the retained message of its topic. Default: that of the builder's
+    /// [`publish_defaults`](crate::Builder::publish_defaults), false if there are none.
     pub fn retain(self, retain: bool) -> Self {
         self.with(|message| message.retain = retain)
     }
@@ -49,6 +56,12 @@ impl<'a> Publish<'a> {
     /// Sets the properties that travel with it (MQTT 5). Default: none.
     pub fn properties(self, properties: PublishProperties) -> Self {
         self.with(|message| message.properties = properties)
+    }
+
+    /// Sets the topic alias that stands for the topic on this connection from now on (MQTT 5 §3.3.2.3.4). It counts where
+    /// the session's configuration leaves aliases to the application. Default: none.
+    pub fn topic_alias(self, alias: NonZeroU16) -> Self {
+        self.with(|message| message.topic_alias = Some(alias))
     }
 
     /// Waits for room only, and gives a receipt for the rest.

@@ -3,16 +3,17 @@
 
 use crate::authenticator::{Authenticating, Task};
 use crate::completions::Completions;
+use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
 use crate::routes::{Routes, Verdict};
 use crate::spent::{Locked, set_waker};
 use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
-use martlet_proto::{SubAckReasonCode, UnsubAckReasonCode};
+use martlet_proto::{SubAckReasonCode, Subscription, TopicFilter, UnsubAckReasonCode};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session, Unsettled,
+    RequestError, Session, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// The runtime's clock.
     pub(crate) clock: fn() -> Instant,
+    /// What a publish uses when it does not say; `None`: what every message has.
+    pub(crate) publish_defaults: Option<Box<PublishDefaults>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub(crate) struct State {
     discarded: u64,
     /// Wakers that nobody needs any more: dropped after the unlock.
     pub(crate) spent: Vec<Waker>,
+    /// What the builder wanted subscribed to, until it is answered.
+    at_start: Option<(OperationId, Vec<TopicFilter>)>,
 }
 
 /// Publishers that wait for room. Who was woken and must wait on keeps its place.
@@ -99,7 +104,12 @@ pub(crate) enum Reply {
 }
 
 impl Shared {
-    pub(crate) fn new(mut session: Session, clock: fn() -> Instant, drain: std::time::Duration) -> Self {
+    pub(crate) fn new(
+        mut session: Session,
+        clock: fn() -> Instant,
+        drain: std::time::Duration,
+        publish_defaults: Option<Box<PublishDefaults>>,
+    ) -> Self {
         session.keep_spent();
         let state = State {
             session,
@@ -123,8 +133,19 @@ impl Shared {
             attention: false,
             discarded: 0,
             spent: Vec::new(),
+            at_start: None,
         };
-        Self { state: Mutex::new(state), clock }
+        Self { state: Mutex::new(state), clock, publish_defaults }
+    }
+
+    /// Subscribes, before there is a connection, to what the catch-all shall get.
+    pub(crate) fn subscribe_at_start(&self, subscriptions: Vec<Subscription>) {
+        let mut state = self.lock();
+        let filters = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
+        let request = Subscribe { subscriptions, subscription_identifier: None, user_properties: Vec::new() };
+        let now = state.now;
+        // It is refused when there is nothing to subscribe to.
+        state.at_start = state.session.subscribe(now, request).ok().map(|operation| (operation, filters));
     }
 
     /// A panic under the lock can only come from a bug; what it left behind is still better than a second panic.
@@ -250,6 +271,13 @@ impl State {
                 Event::StoreRecovered => self.events.push(&ClientEvent::StoreRecovered, wakers),
                 Event::Published { key: None, result: Err(error), .. } => {
                     self.events.push(&ClientEvent::PublishFailed(error), wakers);
+                }
+                Event::Subscribed { operation, result }
+                    if self.at_start.as_ref().is_some_and(|(at_start, _)| *at_start == operation) =>
+                {
+                    let (_, filters) = self.at_start.take().expect("looked at a moment ago");
+                    let result = result.map(|answer| filters.into_iter().zip(answer.reasons).collect());
+                    self.events.push(&ClientEvent::Subscribed(result), wakers);
                 }
                 Event::Subscribed { operation, result } => {
                     self.reply(operation, Reply::Subscribed(result), wakers);

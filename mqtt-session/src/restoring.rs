@@ -255,7 +255,7 @@ impl Session {
             let id = flow.packet_identifier;
             let message = sorted.messages.remove(&operation);
             let message_is_bad = bad.contains(&RecordKey::message(operation));
-            let fate = |reported| Fate { operation, key: None, reported };
+            let fate = |reported| Fate { operation, key: None, reported, unmatched: false };
             if flow.incarnation == incarnation && !messages.identifiers.insert(id) {
                 let value = flow.encode(operation);
                 let (key, reason) = (RecordKey::flow(operation), BadRecord::Contradicts);

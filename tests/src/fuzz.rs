@@ -3,6 +3,7 @@
 
 mod session;
 
+pub use crate::settings::config;
 pub use session::{session_bytes, session_operations};
 
 use bytes::{BufMut, BytesMut};

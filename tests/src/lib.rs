@@ -14,5 +14,6 @@ pub mod packets;
 pub mod runtimes;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod settings;
 pub mod sim;
 pub mod small_world;

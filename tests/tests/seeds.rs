@@ -8,6 +8,7 @@ type Body = fn(&[u8]);
 
 const TARGETS: &[(&str, Body)] = &[
     ("chunking", fuzz::chunking),
+    ("config", fuzz::config),
     ("decode", fuzz::decode),
     ("round_trip", fuzz::round_trip),
     ("session_bytes", fuzz::session_bytes),

@@ -299,7 +299,7 @@ async fn waiting_for_a_connection_can_be_given_up_at_any_time() {
     let mut server = network.dial().await.open();
     server.connect().await;
     assert!(is_pending(&mut pin!(client.connected())));
-    server.send(ConnAck::new(false, ConnectReasonCode::Success)).await;
+    server.send(ConnAck::new(ConnectReasonCode::Success)).await;
     soon(client.connected()).await.unwrap();
 }
 

@@ -14,6 +14,7 @@ mod drops;
 mod events;
 mod hooks;
 mod keep_alive;
+mod observer;
 mod publish;
 mod reconnect;
 mod state;

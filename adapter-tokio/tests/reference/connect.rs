@@ -1,0 +1,128 @@
+//! 1–3, 10–17: connecting, and what stands in the way. (4–9, 18 and 19 need TLS or WebSocket.)
+
+use super::peer::Peer;
+use super::{broker, broker_with, connect, events, settings, try_connect};
+use martlet_broker::{Config, Ending, Event};
+use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
+use martlet_tokio::{Awaited, Client, ConnectError, ConnectionError, Settings, TransportErrorKind, UriError};
+use std::time::Duration;
+
+fn refusal(error: &ConnectError) -> ConnectReasonCode {
+    match error {
+        ConnectError::Connection(ConnectionError::Refused(refusal)) => refusal.reason,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn t01_connects_and_disconnects_cleanly() {
+    let broker = broker().await;
+    let client = connect(&settings(broker.uri() + "/")).await;
+    client.disconnect().await;
+    let ending = Ending::Client(DisconnectReasonCode::NormalDisconnection);
+    let clean = |event: &Event| matches!(event, Event::Disconnected { ending: how, .. } if *how == ending);
+    assert!(events(&broker).iter().any(clean));
+}
+
+#[tokio::test]
+async fn t02_user_name_and_password_are_percent_decoded() {
+    let config = Config::default().with_user("c@mpl3x", "p//|\\:$$").unwrap();
+    let broker = broker_with(config).await;
+    let uri = broker.uri().replace("mqtt://", "mqtt://c%40mpl3x:p%2F%2F%7C%5C%3A%24%24@");
+    connect(&settings(uri)).await.disconnect().await;
+}
+
+#[tokio::test]
+async fn t03_a_user_without_a_password() {
+    let peer = Peer::start().await;
+    let settings = settings(peer.uri().replace("mqtt://", "mqtt://ann@"));
+    let server = async {
+        let connect = peer.socket().await.connect().await;
+        assert_eq!(connect.user_name.unwrap().as_str(), "ann");
+        assert_eq!(connect.password, None);
+    };
+    tokio::select! {
+        () = server => {}
+        _ = try_connect(&settings) => panic!("nobody answers"),
+    }
+}
+
+/// A port that nobody listens on.
+async fn dead_uri() -> String {
+    Peer::start().await.uri()
+}
+
+#[tokio::test]
+async fn t10_nobody_listens() {
+    let settings = Settings { auto_reconnect: false, ..settings(dead_uri().await) };
+    let error = try_connect(&settings).await.unwrap_err();
+    let ConnectError::Connection(ConnectionError::Transport(error)) = error else { panic!("{error}") };
+    assert_eq!(error.kind(), TransportErrorKind::Connect);
+}
+
+#[tokio::test]
+async fn t11_a_broken_uri() {
+    assert!(matches!(Client::builder("\"mqtt://x"), Err(ConnectError::Uri(UriError::NotAUri(_)))));
+    let error = try_connect(&settings("\"mqtt://x")).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Settings(_)), "{error}");
+}
+
+#[tokio::test]
+async fn t12_an_unknown_scheme() {
+    for uri in ["mq://localhost", "\"mq://localhost"] {
+        assert!(matches!(Client::builder(uri), Err(ConnectError::Uri(_))), "{uri}");
+        assert!(settings(uri).builder().is_err(), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn t13_a_server_that_says_nothing() {
+    let peer = Peer::start().await;
+    let settings = Settings {
+        auto_reconnect: false,
+        connection_timeout: Duration::from_millis(50),
+        ..settings(peer.uri())
+    };
+    let error = try_connect(&settings).await.unwrap_err();
+    assert_eq!(error, ConnectError::Connection(ConnectionError::Timeout(Awaited::ConnAck)));
+}
+
+/// With the code, although the client would connect again: a password does not become right.
+#[tokio::test]
+async fn t14_a_wrong_password_is_told_with_its_code() {
+    let broker = broker_with(Config::default().with_user("ann", "right").unwrap()).await;
+    let wrong = settings(broker.uri().replace("mqtt://", "mqtt://ann:wrong@"));
+    assert!(wrong.auto_reconnect);
+    assert_eq!(refusal(&try_connect(&wrong).await.unwrap_err()), ConnectReasonCode::BadUserNameOrPassword);
+    let nobody = settings(broker.uri());
+    assert_eq!(refusal(&try_connect(&nobody).await.unwrap_err()), ConnectReasonCode::NotAuthorized);
+    let refused = events(&broker).iter().filter(|event| matches!(event, Event::Refused { .. })).count();
+    assert_eq!(refused, 2, "each is asked once");
+}
+
+#[tokio::test]
+async fn t15_without_a_uri_the_configured_or_the_default_one() {
+    assert_eq!(Settings::default().connection.uri.as_str(), "mqtt://127.0.0.1:1883");
+    let broker = broker().await;
+    let settings = Settings::from_yaml(&format!("connection: {{uri: '{}'}}", broker.uri())).unwrap();
+    connect(&settings).await.disconnect().await;
+}
+
+/// What every server must refuse is not sent: 3.1.1 has no session without a name (3.1.1 §3.1.3.1).
+#[tokio::test]
+async fn t16_no_client_identifier_without_a_clean_session() {
+    let broker = broker().await;
+    let mut settings = Settings { cleansession: false, ..settings(broker.uri()) };
+    settings.martlet.client_id = Some(String::new());
+    let error = try_connect(&settings).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Connection(ConnectionError::CannotConnect { .. })), "{error}");
+    assert!(!broker.with_broker(|broker, _| broker.has_session("")));
+}
+
+#[tokio::test]
+async fn t17_the_servers_answer() {
+    let broker = broker().await;
+    let client = connect(&settings(broker.uri())).await;
+    let connected = client.connected().await.unwrap();
+    assert_eq!((connected.connack.reason, connected.session_present), (ConnectReasonCode::Success, false));
+}

@@ -1,0 +1,157 @@
+//! 37–44: publishing, and giving up.
+
+use super::peer::{Conversation, Peer};
+use super::{broker, broker_with, connect, message, next, settings};
+use martlet_broker::Config;
+use martlet_proto::PacketType;
+use martlet_tokio::{Client, PublishError, QoS, SubAckReasonCode};
+use std::future::{IntoFuture, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+#[tokio::test]
+async fn t37_each_qos_one_after_the_other_and_together() {
+    let broker = broker().await;
+    let client = connect(&settings(broker.uri())).await;
+    let mut messages = client.subscribe("a").qos(QoS::ExactlyOnce).await.unwrap();
+    for qos in ALL_QOS {
+        client.publish("a", "b").qos(qos).await.unwrap();
+    }
+    let [zero, one, two] = ALL_QOS.map(|qos| client.publish("a", "b").qos(qos).into_future());
+    let (zero, one, two) = tokio::join!(zero, one, two);
+    assert!(zero.is_ok() && one.is_ok() && two.is_ok());
+    let mut qos = Vec::new();
+    for _ in 0..6 {
+        qos.push(next(&mut messages).await.2);
+    }
+    assert_eq!(qos, [0, 1, 2, 0, 1, 2]);
+    assert_eq!((client.in_flight(), client.queued()), (0, 0));
+}
+
+#[tokio::test]
+async fn t38_a_large_message() {
+    let broker = broker().await;
+    let client = connect(&settings(broker.uri())).await;
+    let mut messages = client.subscribe("a").qos(QoS::ExactlyOnce).await.unwrap();
+    let payload: Vec<u8> = (0..256 * 1024).map(|n| n as u8).collect();
+    client.publish("a", payload.clone()).qos(QoS::ExactlyOnce).await.unwrap();
+    assert_eq!(messages.next().await.unwrap().payload(), payload);
+}
+
+#[tokio::test]
+async fn t39_no_wildcards_in_what_is_published_to() {
+    let broker = broker().await;
+    let client = connect(&settings(broker.uri())).await;
+    for topic in ["a/#", "a/+/b", ""] {
+        for qos in ALL_QOS {
+            let refused = client.publish(topic, "b").qos(qos).await.unwrap_err();
+            assert!(matches!(refused, PublishError::Topic(_)), "{topic}: {refused}");
+        }
+    }
+    assert_eq!(client.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn t40_retained_and_cleared() {
+    // Without topics of its own.
+    let broker = broker_with(Config { sys_interval: Duration::ZERO, ..Config::default() }).await;
+    let client = connect(&settings(broker.uri())).await;
+    let retained = || broker.with_broker(|broker, _| broker.statistics().retained);
+    client.publish("a", "b").qos(QoS::AtLeastOnce).retain(true).await.unwrap();
+    assert_eq!(retained(), 1);
+    client.publish("a", "").qos(QoS::AtLeastOnce).retain(true).await.unwrap();
+    assert_eq!(retained(), 0);
+}
+
+/// Polls a publish until the server has it, and drops it there.
+async fn abandoned(client: &Client, qos: QoS, until: impl Future<Output = ()>) {
+    let mut publish = pin!(client.publish("a", "b").qos(qos).into_future());
+    let mut until = pin!(until);
+    poll_fn(|cx| {
+        assert!(publish.as_mut().poll(cx).is_pending());
+        until.as_mut().poll(cx)
+    })
+    .await;
+}
+
+/// A publish that nobody waits for any more goes its way to the end, and leaves nothing behind.
+#[tokio::test]
+async fn t41_given_up_while_waiting_for_puback() {
+    let peer = Peer::start().await;
+    let settings = settings(peer.uri());
+    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+    let mut identifier = None;
+    abandoned(&client, QoS::AtLeastOnce, async { identifier = Some(server.published().await) }).await;
+    assert_eq!(client.in_flight(), 1);
+    server.acknowledge(PacketType::PubAck, identifier.unwrap()).await;
+    settled(&client, &mut server).await;
+    disconnects(&client, server).await;
+}
+
+#[tokio::test]
+async fn t42_given_up_while_waiting_for_pubrec() {
+    let peer = Peer::start().await;
+    let settings = settings(peer.uri());
+    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+    let mut identifier = None;
+    abandoned(&client, QoS::ExactlyOnce, async { identifier = Some(server.published().await) }).await;
+    server.acknowledge(PacketType::PubRec, identifier.unwrap()).await;
+    assert_eq!(Some(server.acknowledged(PacketType::PubRel).await), identifier);
+    server.acknowledge(PacketType::PubComp, identifier.unwrap()).await;
+    settled(&client, &mut server).await;
+    disconnects(&client, server).await;
+}
+
+#[tokio::test]
+async fn t43_given_up_while_waiting_for_pubcomp() {
+    let peer = Peer::start().await;
+    let settings = settings(peer.uri());
+    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+    let mut identifier = None;
+    let until = async {
+        identifier = Some(server.published().await);
+        server.acknowledge(PacketType::PubRec, identifier.unwrap()).await;
+        assert_eq!(Some(server.acknowledged(PacketType::PubRel).await), identifier);
+    };
+    abandoned(&client, QoS::ExactlyOnce, until).await;
+    assert_eq!(client.in_flight(), 1);
+    server.acknowledge(PacketType::PubComp, identifier.unwrap()).await;
+    settled(&client, &mut server).await;
+    disconnects(&client, server).await;
+}
+
+async fn disconnects(client: &Client, mut server: Conversation) {
+    let server = async move { assert_eq!(server.receive().await.packet_type(), PacketType::Disconnect) };
+    tokio::join!(client.disconnect(), server);
+}
+
+/// Waits until the client has read everything that the server sent, and looks.
+async fn settled(client: &Client, server: &mut Conversation) {
+    let (subscription, ()) = tokio::join!(client.subscribe("x"), server.answer_subscribe(&[0]));
+    let subscription = subscription.unwrap();
+    assert_eq!(subscription.reasons(), [SubAckReasonCode::GrantedQos0]);
+    assert_eq!((client.in_flight(), client.queued()), (0, 0));
+    let (unsubscribed, ()) = tokio::join!(subscription.unsubscribe(), server.answer_unsubscribe());
+    unsubscribed.unwrap();
+}
+
+/// Whatever was given up, the client goes on and disconnects as it should.
+#[tokio::test]
+async fn t44_disconnecting_after_giving_up() {
+    let broker = broker().await;
+    for qos in ALL_QOS {
+        let client = connect(&settings(broker.uri())).await;
+        let mut messages = client.subscribe("a").await.unwrap();
+        {
+            let mut publish = pin!(client.publish("a", "given up").qos(qos).into_future());
+            let _ = poll_fn(|cx| Poll::Ready(publish.as_mut().poll(cx))).await;
+        }
+        client.publish("a", "then").await.unwrap();
+        assert_eq!(next(&mut messages).await, message("a", "given up", 0));
+        assert_eq!(next(&mut messages).await, message("a", "then", 0));
+        client.disconnect().await;
+    }
+}

@@ -1,0 +1,165 @@
+//! 70, 71 and 76, and what settings do on the wire.
+
+use super::peer::Peer;
+use super::{broker, connect, message, next, settings, try_connect};
+use martlet_tokio::settings::Will;
+use martlet_tokio::{ClientEvent, QoS, Settings, SubAckReasonCode, TopicDefaults, TopicFilter};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// amqtt begins it with `amqtt/`, which not every server must take (3.1.1 §3.1.3.1).
+#[tokio::test]
+async fn t70_a_client_identifier_of_our_own() {
+    let peer = Peer::start().await;
+    let mut seen = HashSet::new();
+    for _ in 0..3 {
+        let settings = settings(peer.uri());
+        let connect = tokio::select! {
+            connect = async { peer.socket().await.connect().await } => connect,
+            _ = try_connect(&settings) => panic!("nobody answers"),
+        };
+        let identifier = connect.client_identifier.as_str().to_owned();
+        assert_eq!(identifier.len(), 23);
+        assert!(identifier.chars().all(|c| c.is_ascii_alphanumeric()), "{identifier}");
+        seen.insert(identifier);
+    }
+    assert_eq!(seen.len(), 3, "another one each time");
+}
+
+#[tokio::test]
+async fn t71_a_file_of_yaml() {
+    let path = std::env::temp_dir().join(format!("martlet-reference-{}.yaml", std::process::id()));
+    let yaml = "keep_alive: 7\ntopics:\n  a/b: {qos: 1}\nconnection:\n  uri: mqtt://broker.example\n";
+    std::fs::write(&path, yaml).unwrap();
+    let loaded = Settings::load(&path);
+    std::fs::remove_file(&path).unwrap();
+    let mut expected = Settings { keep_alive: 7, ..Settings::default() };
+    expected.connection.uri = "mqtt://broker.example".into();
+    expected.topics.insert("a/b".into(), TopicDefaults { qos: Some(QoS::AtLeastOnce), retain: None });
+    assert_eq!(loaded, Ok(expected));
+}
+
+#[tokio::test]
+async fn t76_the_uri_and_the_will_of_the_configuration() {
+    let peer = Peer::start().await;
+    let yaml = format!(
+        "connection: {{uri: '{}'}}\nkeep_alive: 20\ncleansession: false\n\
+         will: {{topic: will/t, message: gone, qos: 2, retain: true}}\n\
+         martlet: {{client_id: it, protocol_version: 3.1.1, user_name: ann, password: secret}}",
+        peer.uri()
+    );
+    let from_yaml = Settings::from_yaml(&yaml).unwrap();
+    let will = Will { topic: "will/t".into(), message: "gone".into(), qos: QoS::ExactlyOnce, retain: true };
+    let mut in_code =
+        Settings { keep_alive: 20, cleansession: false, will: Some(will), ..settings(peer.uri()) };
+    in_code.martlet.client_id = Some("it".into());
+    in_code.martlet.user_name = Some("ann".into());
+    in_code.martlet.password = Some("secret".into());
+    for settings in [from_yaml, in_code] {
+        let (_client, connect) =
+            tokio::join!(try_connect(&settings), async { peer.refuse_with_connect().await });
+        // What amqtt sends is less by its `ping_delay`.
+        assert_eq!(connect.keep_alive, 20);
+        assert!(!connect.clean_start);
+        assert_eq!(connect.client_identifier.as_str(), "it");
+        assert_eq!(connect.user_name.unwrap().as_str(), "ann");
+        assert_eq!(connect.password.unwrap().as_bytes(), b"secret");
+        let will = connect.will.unwrap();
+        assert_eq!((will.topic.as_str(), will.payload.as_bytes()), ("will/t", &b"gone"[..]));
+        assert_eq!((will.qos, will.retain), (QoS::ExactlyOnce, true));
+    }
+}
+
+/// What is said counts, also when it is no; then the topic; then what all topics have.
+#[tokio::test]
+async fn a_publish_uses_what_its_topic_has() {
+    let peer = Peer::start().await;
+    let yaml = format!(
+        "connection: {{uri: '{}'}}\ndefault_qos: 1\ndefault_retain: true\n\
+         topics: {{qos: {{qos: 0}}, retain: {{retain: false}}, both: {{qos: 0, retain: false}}}}\n\
+         martlet: {{protocol_version: 3.1.1}}",
+        peer.uri()
+    );
+    let settings = Settings::from_yaml(&yaml).unwrap();
+    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+    let published = async |publish: martlet_tokio::Publish<'_>| {
+        drop(publish.enqueue().await.unwrap());
+    };
+    published(client.publish("other", "")).await;
+    published(client.publish("qos", "")).await;
+    published(client.publish("retain", "")).await;
+    published(client.publish("both", "")).await;
+    published(client.publish("other", "").retain(false)).await;
+    published(client.publish("other", "").qos(QoS::AtMostOnce)).await;
+    published(client.publish("both", "").qos(QoS::ExactlyOnce).retain(true)).await;
+    // Another topic than those below it.
+    published(client.publish("both/below", "")).await;
+    for (qos, retain) in
+        [(1, true), (0, true), (1, false), (0, false), (1, false), (0, true), (2, true), (1, true)]
+    {
+        let publish = server.publish().await;
+        assert_eq!((publish.delivery().qos().as_u8(), publish.retain()), (qos, retain), "{publish:?}");
+    }
+}
+
+#[tokio::test]
+async fn defaults_without_a_configuration() {
+    let peer = Peer::start().await;
+    let builder = settings(peer.uri()).builder().unwrap().publish_defaults(|defaults| {
+        defaults.qos = QoS::AtLeastOnce;
+        defaults.topics.insert("a".try_into().unwrap(), TopicDefaults { qos: None, retain: Some(true) });
+    });
+    let (client, mut server) = tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
+    drop(client.unwrap().publish("a", "").enqueue().await.unwrap());
+    let publish = server.publish().await;
+    assert_eq!((publish.delivery().qos(), publish.retain()), (QoS::AtLeastOnce, true));
+}
+
+#[tokio::test]
+async fn subscriptions_of_the_configuration() {
+    let broker = broker().await;
+    let yaml = format!(
+        "connection: {{uri: '{}'}}\nmartlet: {{protocol_version: 3.1.1, subscriptions: {{a/#: {{qos: 1}}, b: {{}}}}}}",
+        broker.uri()
+    );
+    let (client, driver) = Settings::from_yaml(&yaml).unwrap().builder().unwrap().build(martlet_tokio::Tokio);
+    let mut events = client.events();
+    let mut messages = client.catch_all().unwrap();
+    tokio::spawn(driver);
+    let answer = loop {
+        if let ClientEvent::Subscribed(answer) = events.next().await.unwrap() {
+            break answer.unwrap();
+        }
+    };
+    let filter = |filter: &str| TopicFilter::new(filter).unwrap();
+    let granted =
+        [(filter("a/#"), SubAckReasonCode::GrantedQos1), (filter("b"), SubAckReasonCode::GrantedQos0)];
+    assert_eq!(answer, granted);
+    client.publish("a/b", "1").qos(QoS::ExactlyOnce).await.unwrap();
+    client.publish("b", "2").qos(QoS::ExactlyOnce).await.unwrap();
+    assert_eq!(next(&mut messages).await, message("a/b", "1", 1));
+    assert_eq!(next(&mut messages).await, message("b", "2", 0));
+}
+
+#[tokio::test]
+async fn how_often_is_tried() {
+    let peer = Peer::start().await;
+    let settings = Settings {
+        reconnect_retries: 2,
+        reconnect_max_interval: Duration::from_millis(1),
+        ..settings(peer.uri())
+    };
+    let attempts = async {
+        let mut attempts = 0;
+        loop {
+            drop(peer.socket().await);
+            attempts += 1;
+            if attempts == 4 {
+                return;
+            }
+        }
+    };
+    // The first, one after it, and two retries; each ends without a word.
+    let (result, ()) = tokio::join!(try_connect(&settings), attempts);
+    assert!(result.is_err());
+}

@@ -1,0 +1,46 @@
+//! What a publish uses when it does not say.
+
+use martlet_proto::{QoS, TopicName};
+use martlet_session::Publish;
+use std::collections::HashMap;
+
+/// What a [`publish`](crate::Client::publish) uses when it does not say: what its topic has here, or else what all have.
+/// Set with [`Builder::publish_defaults`](crate::Builder::publish_defaults).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PublishDefaults {
+    /// The QoS of all topics. Default: 0.
+    pub qos: QoS,
+    /// Whether messages of all topics are retained. Default: false.
+    pub retain: bool,
+    /// What single topics have of their own. Default: none.
+    pub topics: HashMap<TopicName, TopicDefaults>,
+}
+
+/// What a publish to one topic uses when it does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+pub struct TopicDefaults {
+    /// `None`: that of all topics.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "crate::settings::formats::optional_qos", skip_serializing_if = "Option::is_none")
+    )]
+    pub qos: Option<QoS>,
+    /// `None`: that of all topics.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub retain: Option<bool>,
+}
+
+impl PublishDefaults {
+    /// Gives them to a message about which nothing was said yet.
+    pub(crate) fn apply(&self, message: &mut Publish) {
+        let own = self.topics.get(&message.topic).copied().unwrap_or_default();
+        message.qos = own.qos.unwrap_or(self.qos);
+        message.retain = own.retain.unwrap_or(self.retain);
+    }
+}

@@ -1,0 +1,103 @@
+//! From a configuration to the builder of a client.
+
+use super::error::{SettingsError, SettingsErrorKind as Kind};
+use super::{Settings, check};
+use crate::builder::Builder;
+use crate::client::Client;
+use crate::error::ConnectError;
+use martlet_proto::{PublishProperties, Will};
+use std::time::Duration;
+
+/// The ping delay that is not given, unless a quarter of the keep alive is less.
+const PING_DELAY: Duration = Duration::from_secs(1);
+
+impl Settings {
+    /// The builder of a client with these settings; more can be set on it. Secrets are looked up here.
+    ///
+    /// # Errors
+    /// [`ConnectError::Settings`] when a setting cannot be, contradicts another, or names what is not there.
+    pub fn builder(&self) -> Result<Builder, ConnectError> {
+        self.check()?;
+        let martlet = &self.martlet;
+        let mut builder = Client::builder(self.connection.uri.as_str())?;
+        for server in &martlet.servers {
+            builder = builder.server(server.as_str())?;
+        }
+        if let Some(version) = martlet.protocol_version {
+            builder = builder.version(version);
+        }
+        if let Some(identifier) = self.checked_client_id()? {
+            builder = builder.client_identifier(identifier)?;
+        }
+        builder = self.with_credentials(builder)?;
+        if let Some(will) = self.looked_up_will()? {
+            builder = builder.will(will);
+        }
+        let topics = self.checked_topics()?;
+        Ok(builder
+            .clean_start(self.cleansession)
+            .keep_alive(self.keep_alive)
+            .dial_timeout(self.connection_timeout)
+            .publish_defaults(|defaults| {
+                defaults.qos = self.default_qos;
+                defaults.retain = self.default_retain;
+                defaults.topics = topics;
+            })
+            .subscriptions(self.checked_subscriptions()?)
+            .reconnect(|reconnect| {
+                reconnect.enabled = self.auto_reconnect;
+                reconnect.retry_first = self.auto_reconnect;
+                reconnect.max = self.reconnect_max_interval;
+                // One attempt follows the failure, and the retries that one.
+                reconnect.retries = u32::try_from(self.reconnect_retries).ok().map(|retries| retries + 1);
+            })
+            .session(|config| {
+                config.keep_alive_margin = self.ping_margin();
+                config.connect_timeout = self.connection_timeout;
+                config.session_expiry_interval = martlet.session_expiry;
+                config.publish_timeout = martlet.ack_timeout;
+                config.request_timeout = martlet.request_timeout.unwrap_or(config.request_timeout);
+                config.ping_timeout = martlet.ping_timeout.unwrap_or(config.ping_timeout);
+                config.max_in_flight = martlet.max_in_flight.unwrap_or(config.max_in_flight);
+                config.max_in_flight_3x = martlet.max_in_flight_3x.unwrap_or(config.max_in_flight_3x);
+                config.maximum_packet_size =
+                    martlet.maximum_packet_size.unwrap_or(config.maximum_packet_size);
+                config.queue = martlet.queue;
+                config.inbound = martlet.inbound;
+            }))
+    }
+
+    /// How long before the end of the keep alive a PINGREQ is due; `None`: a quarter of it.
+    fn ping_margin(&self) -> Option<Duration> {
+        match self.ping_delay {
+            Some(0) => None,
+            Some(delay) => Some(Duration::from_secs(delay.into())),
+            None => Some(PING_DELAY.min(Duration::from_secs(self.keep_alive.into()) / 4)),
+        }
+    }
+
+    fn with_credentials(&self, mut builder: Builder) -> Result<Builder, ConnectError> {
+        if let Some(name) = &self.martlet.user_name {
+            let path = ["martlet", "user_name"];
+            let name = String::from_utf8(name.look_up(path)?)
+                .map_err(|_| SettingsError::new(path, Kind::Secret("it is not UTF-8".to_owned())))?;
+            builder = builder.user_name(check::text(path, &name)?.as_str())?;
+        }
+        if let Some(password) = &self.martlet.password {
+            builder = builder.password(password.look_up(["martlet", "password"])?)?;
+        }
+        Ok(builder)
+    }
+
+    fn looked_up_will(&self) -> Result<Option<Will>, SettingsError> {
+        let (Some(will), Some(topic)) = (&self.will, self.checked_will_topic()?) else { return Ok(None) };
+        Ok(Some(Will {
+            topic,
+            payload: check::will_payload(&will.message.look_up(["will", "message"])?)?,
+            qos: will.qos,
+            retain: will.retain,
+            delay_interval: None,
+            properties: PublishProperties::default(),
+        }))
+    }
+}

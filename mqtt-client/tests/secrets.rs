@@ -1,0 +1,138 @@
+//! A secret may come in anywhere; it is never shown.
+
+use martlet_client::settings::{Secret, Will};
+use martlet_client::{Client, QoS, Settings};
+
+const CANARY: &str = "kanarienvogel";
+
+#[track_caller]
+fn assert_hidden(shown: impl AsRef<str>) {
+    assert!(!shown.as_ref().contains(CANARY), "{}", shown.as_ref());
+    // Nor as bytes, nor a part of it.
+    let bytes = format!("{:?}", CANARY.as_bytes());
+    assert!(!shown.as_ref().contains(bytes.trim_matches(['[', ']'])), "{}", shown.as_ref());
+    assert!(!shown.as_ref().contains(&CANARY[4..]), "{}", shown.as_ref());
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.connection.uri = "mqtt://h".into();
+    settings.martlet.servers = vec![format!("mqtt://ann:{CANARY}@second").into()];
+    settings.martlet.user_name = Some("ann".into());
+    settings.martlet.password = Some(Secret::from(CANARY));
+    settings.will =
+        Some(Will { topic: "t".into(), message: CANARY.into(), qos: QoS::AtMostOnce, retain: false });
+    settings
+}
+
+#[test]
+fn settings_do_not_show_it() {
+    let settings = settings();
+    assert_hidden(format!("{settings:?} {settings:#?}"));
+    #[cfg(feature = "yaml")]
+    assert_hidden(settings.to_yaml());
+    let mut in_uri = Settings::default();
+    in_uri.connection.uri = format!("mqtt://ann:{CANARY}@h").into();
+    assert_hidden(format!("{in_uri:?}"));
+    #[cfg(feature = "yaml")]
+    assert_hidden(in_uri.to_yaml());
+    assert_hidden(format!("{:?}", in_uri.builder().unwrap()));
+}
+
+#[test]
+fn what_is_made_of_them_does_not_show_it() {
+    let builder = settings().builder().unwrap();
+    assert_hidden(format!("{builder:?} {builder:#?}"));
+    let builder = Client::builder(&format!("mqtt://ann:{CANARY}@h")).unwrap();
+    let builder = builder.credentials("ann", CANARY).unwrap();
+    assert_hidden(format!("{builder:?} {builder:#?}"));
+}
+
+/// URIs that are wrong in every part, with the secret where a secret may stand by mistake.
+#[test]
+fn wrong_uris_do_not_show_it() {
+    for uri in [
+        "mqtt://ann:{}@",
+        "mqtt://ann:{}@h:99999",
+        "mqtt://ann:{}@h:0",
+        "mqtt://ann:{}@h/path",
+        "mqtt://ann:{}@h?a=b",
+        "mqtt://ann:{}@h#a",
+        "mqtt://ann:{}@h@i:x",
+        "mqtt://ann:{}@[::1",
+        "mqtt://ann:pass/{}@h",
+        "mqtt://ann:pass?{}@h",
+        "mqtt://ann:pass#{}@h",
+        "mqtt:ann:{}@h",
+        "mqtt//ann:{}@h",
+        "mq://ann:{}@h",
+        "ann:{}@h",
+        "mqtt://an%00n:{}@h",
+        "mqtt://ann:{}@a b",
+        "ws://h/{}",
+        "ws://h?token={}#x",
+    ] {
+        let uri = uri.replace("{}", CANARY);
+        if let Err(error) = Client::builder(&uri) {
+            assert_hidden(format!("{error} {error:?}"));
+        }
+        let mut settings = Settings::default();
+        settings.connection.uri = uri.as_str().into();
+        if !uri.contains("h/") {
+            assert_hidden(format!("{settings:?}"));
+        }
+        if let Err(error) = settings.builder() {
+            assert_hidden(format!("{error} {error:?}"));
+        }
+    }
+}
+
+/// Files that are wrong, with the secret where it should be or where it came by mistake.
+#[test]
+#[cfg(feature = "yaml")]
+fn wrong_files_do_not_show_it() {
+    for yaml in [
+        "keep_alive: {}",
+        "default_qos: {}",
+        "cleansession: {}",
+        "connection_timeout: {}",
+        "topics: {}",
+        "topics: [{}]",
+        "topics: {a: {}}",
+        "plugins: {}",
+        "plugins: [{}]",
+        "connection: {}",
+        "connection: ['mqtt://ann:{}@h']",
+        "connection: {uri: 'mqtt://ann:{}@h:0'}",
+        "connection: {uri: 'mqtt://ann:{}@h', cafile: [1]}",
+        "will: {}",
+        "will: {topic: a, message: {}, qos: 7}",
+        "will: {topic: a, message: [{}]}",
+        "will: {topic: a, message: {text: {}}}",
+        "will: {topic: 'a/#', message: {}}",
+        "martlet: {}",
+        "martlet: {password: [{}]}",
+        "martlet: {password: {text: {}}}",
+        "martlet: {password: {{}: 1}}",
+        "martlet: {password: {file: /no/such/file, env: {}}}",
+        "martlet: {password: {}, protocol_version: 7}",
+        "martlet: {password: {}",
+        "martlet: {password: \"{}}",
+        "martlet: {password: {}, password: b}",
+        "martlet: {password: !secret {}, client_id: 7}",
+        "martlet: {protocol_version: {}}",
+        "martlet: {queue: {when_full: {}}}",
+        "martlet: {servers: ['{}@h']}",
+        "martlet: {client_id: {}\n",
+        "connection: {uri: 'mqtt://ann:{}@h'}\nmartlet: {password: {}}",
+    ] {
+        let yaml = yaml.replace("{}", CANARY);
+        let error = Settings::from_yaml(&yaml).expect_err(&yaml);
+        assert_hidden(format!("{error} {error:?}"));
+    }
+    let long = CANARY.repeat(6000);
+    let mut settings = settings();
+    settings.will.as_mut().unwrap().message = long.as_str().into();
+    let error = settings.builder().unwrap_err();
+    assert_hidden(format!("{error} {error:?}"));
+}
