@@ -17,3 +17,4 @@ pub mod server;
 pub mod settings;
 pub mod sim;
 pub mod small_world;
+pub mod storm;
