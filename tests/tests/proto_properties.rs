@@ -32,6 +32,7 @@ fn any_bytes(data: &[u8]) {
     fuzz::round_trip(data);
     fuzz::chunking(data);
     fuzz::topic(data);
+    fuzz::second_opinion(data);
 }
 
 proptest! {

@@ -156,7 +156,7 @@ fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> 
         return wrong(Rule::Direction, format!("the {from:?} has sent packet type {kind}"));
     }
     Ok(match kind {
-        2 => Packet::ConnAck(connack(reader, v5)?),
+        2 => Packet::ConnAck(connack(reader, version)?),
         3 => Packet::Publish(publish(flags, reader, v5, from)?),
         4 => Packet::PubAck(ack(reader, v5, Rule::PubAckReason)?),
         5 => Packet::PubRec(ack(reader, v5, Rule::PubRecReason)?),
@@ -273,7 +273,8 @@ fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, 
     Ok((Packet::Connect(connect), version))
 }
 
-fn connack(reader: &mut Reader<'_>, v5: bool) -> Decoded<ConnAck> {
+fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
+    let v5 = version == Version::V5;
     let (flags, code) = (reader.byte()?, reader.byte()?);
     // A server without MQTT 5 says no in its own words.
     let foreign = v5 && reader.rest.is_empty();
@@ -287,7 +288,8 @@ fn connack(reader: &mut Reader<'_>, v5: bool) -> Decoded<ConnAck> {
     let available = |id| properties.number(id).is_none_or(|n| n != 0);
     Ok(ConnAck {
         accepted: code == 0 && !foreign,
-        session_present: flags & 1 != 0,
+        // The flag is not there in 3.1, and means nothing in a refusal.
+        session_present: flags & 1 != 0 && version != Version::V3_1 && code == 0,
         receive_maximum: properties.number(0x21).map_or(u16::MAX, |n| n as u16),
         maximum_packet_size: properties.number(0x27).map_or(usize::MAX, |n| n as usize),
         maximum_qos: properties.number(0x24).map_or(2, |n| n as u8),
@@ -390,11 +392,11 @@ fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet>
         let reason = reader.byte()?;
         let known: &[u8] = match from {
             Party::Client => {
-                &[0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99]
+                &[0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x8c, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99]
             }
             Party::Server => &[
-                0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95,
-                0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
+                0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94,
+                0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
             ],
         };
         if !known.contains(&reason) {
@@ -418,6 +420,9 @@ fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
         return wrong(Rule::AuthReason, format!("reason code {reason:#04x}"));
     }
     let properties = reader.properties(&[0x15, 0x16, 0x1f, 0x26])?;
+    if properties.has(0x16) && !properties.has(0x15) {
+        return wrong(Rule::PropertyPlace, "authentication data without a method");
+    }
     Ok(Packet::Auth { reason, method: properties.text(0x15) })
 }
 

@@ -18,7 +18,7 @@
 //! ```
 
 mod connection;
-mod decode;
+pub(crate) mod decode;
 mod relay;
 mod rules;
 mod session;

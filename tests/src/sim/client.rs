@@ -121,7 +121,7 @@ impl Client {
 
     /// Subscribes to everything, unless that was done. Returns whether it was asked for.
     pub(crate) fn subscribe(&mut self, now: Duration) -> Result<bool, String> {
-        if !self.subscribes || self.subscribing {
+        if !self.subscribes || self.subscribing || self.session.is_ended() {
             return Ok(false);
         }
         self.subscribing = true;

@@ -1,0 +1,123 @@
+//! Two decoders, one question: is this a packet, and what does it say?
+
+use crate::linter::Rule;
+use crate::linter::decode::{self, Ack, Packet as Theirs, Party};
+use bytes::BytesMut;
+use martlet_proto::{MAX_PACKET_SIZE, Packet, Version};
+
+/// Whether the linter's decoder and the codec agree on the packet at the front: the first byte chooses the version, the
+/// others are the wire's.
+pub fn second_opinion(data: &[u8]) {
+    let Some((&choice, wire)) = data.split_first() else { return };
+    let version = Version::ALL[usize::from(choice % 3)];
+    // Of a part the codec may know already that it is none.
+    if crate::sim::frame_len(wire).is_none() {
+        return;
+    }
+    let ours = Packet::decode(&mut BytesMut::from(wire), version, MAX_PACKET_SIZE);
+    let [client, server] =
+        [Party::Client, Party::Server].map(|party| decode::decode(wire, Some(version), party));
+    match ours {
+        Ok(None) => panic!("a whole packet is not enough: {client:?}, {server:?}"),
+        Ok(Some(packet)) => {
+            // A server takes what no client should send: any client identifier, and in 3.1 flags of what is not there.
+            let tolerated = match &client {
+                Err((Rule::ClientIdentifier, _)) => true,
+                Err((Rule::Layout, _)) => {
+                    matches!(&packet, Packet::Connect(it) if it.version == Version::V3_1)
+                }
+                _ => false,
+            };
+            if tolerated {
+                return;
+            }
+            let theirs = client.or(server);
+            let Ok(Some((theirs, ..))) = theirs else { panic!("{version}: {theirs:?}, but {packet:?}") };
+            assert_eq!(says(&packet, version), theirs_says(&theirs), "{version}: {packet:?}, {theirs:?}");
+        }
+        Err(error) => {
+            // Of what only a server sends the linter looks at as much as it needs.
+            let is_servers = matches!(wire[0] >> 4, 2 | 9 | 11 | 13);
+            // The codec holds a share to its rules in 3.x too.
+            let is_share = !version.has_properties() && wire.windows(6).any(|part| part == b"$share");
+            let refused = client.is_err() && (server.is_err() || is_lax(wire[0]));
+            let fine = is_servers || is_share || refused;
+            assert!(fine, "{version}: {error}, but {client:?}, {server:?}");
+        }
+    }
+}
+
+/// The linter does not judge the server's DISCONNECT and AUTH whole.
+fn is_lax(first: u8) -> bool {
+    matches!(first >> 4, 14 | 15)
+}
+
+/// The packet type and what identifies it.
+fn says(packet: &Packet, version: Version) -> String {
+    match packet {
+        Packet::Connect(it) => format!(
+            "connect {:?} {} {} {:?}",
+            it.client_identifier.as_str(),
+            it.clean_start,
+            it.keep_alive,
+            it.properties.session_expiry_interval.unwrap_or(0),
+        ),
+        Packet::ConnAck(it) => format!("connack {} {}", !it.reason.is_error(), it.session_present),
+        Packet::Publish(it) => format!(
+            "publish {:?} {} {} {} {} {:?}",
+            it.topic(),
+            it.delivery().qos().as_u8(),
+            it.delivery().duplicate(),
+            it.as_ref().retain(),
+            it.delivery().packet_identifier().map_or(0, core::num::NonZero::get),
+            it.properties().topic_alias().map(core::num::NonZero::get),
+        ),
+        Packet::PubAck(it) => format!("puback {} {}", it.packet_identifier, it.reason.as_u8()),
+        Packet::PubRec(it) => format!("pubrec {} {}", it.packet_identifier, it.reason.as_u8()),
+        Packet::PubRel(it) => format!("pubrel {} {}", it.packet_identifier, it.reason.as_u8()),
+        Packet::PubComp(it) => format!("pubcomp {} {}", it.packet_identifier, it.reason.as_u8()),
+        Packet::Subscribe(it) => format!(
+            "subscribe {} {} {} {}",
+            it.packet_identifier,
+            it.subscription_identifier.is_some(),
+            it.subscriptions.iter().any(|one| one.filter.as_str().contains(['+', '#'])),
+            // 3.x knows no shares: to it they are filters like others.
+            version.has_properties() && it.subscriptions.iter().any(|one| one.filter.share_name().is_some()),
+        ),
+        Packet::SubAck(it) => format!("suback {}", it.packet_identifier),
+        Packet::Unsubscribe(it) => format!("unsubscribe {}", it.packet_identifier),
+        Packet::UnsubAck(it) => format!("unsuback {}", it.packet_identifier),
+        Packet::PingReq => "pingreq".to_owned(),
+        Packet::PingResp => "pingresp".to_owned(),
+        Packet::Disconnect(it) => format!("disconnect {:?}", it.session_expiry_interval),
+        Packet::Auth(it) => format!("auth {}", it.reason.as_u8()),
+    }
+}
+
+fn theirs_says(packet: &Theirs) -> String {
+    let ack = |name, ack: &Ack| format!("{name} {} {}", ack.id, ack.reason);
+    match packet {
+        Theirs::Connect(it) => format!(
+            "connect {:?} {} {} {:?}",
+            it.client_identifier, it.clean_start, it.keep_alive, it.session_expiry
+        ),
+        Theirs::ConnAck(it) => format!("connack {} {}", it.accepted, it.session_present),
+        Theirs::Publish(it) => {
+            format!("publish {:?} {} {} {} {} {:?}", it.topic, it.qos, it.dup, it.retain, it.id, it.alias)
+        }
+        Theirs::PubAck(it) => ack("puback", it),
+        Theirs::PubRec(it) => ack("pubrec", it),
+        Theirs::PubRel(it) => ack("pubrel", it),
+        Theirs::PubComp(it) => ack("pubcomp", it),
+        Theirs::Subscribe(it) => {
+            format!("subscribe {} {} {} {}", it.id, it.has_identifier, it.wildcards, it.shared)
+        }
+        Theirs::SubAck(id) => format!("suback {id}"),
+        Theirs::Unsubscribe(id) => format!("unsubscribe {id}"),
+        Theirs::UnsubAck(id) => format!("unsuback {id}"),
+        Theirs::PingReq => "pingreq".to_owned(),
+        Theirs::PingResp => "pingresp".to_owned(),
+        Theirs::Disconnect { session_expiry } => format!("disconnect {session_expiry:?}"),
+        Theirs::Auth { reason, .. } => format!("auth {reason}"),
+    }
+}
