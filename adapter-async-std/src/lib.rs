@@ -42,9 +42,11 @@
 //! names alone.
 
 mod runtime;
+mod socket;
 
 pub use martlet_client::*;
 pub use runtime::{AsyncStd, Sleep};
+pub use socket::Socket;
 
 /// Connects with everything at its default: spawns the driver on async-std's executor and waits for the server's
 /// answer.

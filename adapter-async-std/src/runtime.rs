@@ -1,17 +1,18 @@
 //! async-std's sockets and names, and the timer beneath its own.
 
+use crate::socket::Socket;
 use async_io::Async;
-#[cfg(not(unix))]
-use async_std::net::TcpStream as UnixStream;
 use async_std::net::ToSocketAddrs;
-#[cfg(unix)]
-use async_std::os::unix::net::UnixStream;
 use martlet_client::{
     Address, Dial, Instant, Network, Runtime, SocketOptions, StdClock, Stream, Target, Timer,
 };
 use std::future::Future;
 use std::io;
+#[cfg(not(unix))]
+use std::net::TcpStream as UnixStream;
 use std::net::{SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -20,7 +21,7 @@ use std::task::{Context, Poll, ready};
 pub struct AsyncStd;
 
 impl Runtime for AsyncStd {
-    type Socket = Stream<Async<TcpStream>, UnixStream>;
+    type Socket = Stream<Socket<TcpStream>, Socket<UnixStream>>;
     type Dial = Dial<Self>;
     type Timer = Sleep;
 
@@ -53,13 +54,13 @@ impl Network for AsyncStd {
                 Box::pin(async move {
                     let socket = Async::new_nonblocking(socket?)?;
                     socket.writable().await?;
-                    socket.get_ref().take_error()?.map_or(Ok(Stream::Tcp(socket)), Err)
+                    socket.get_ref().take_error()?.map_or_else(|| Ok(Stream::Tcp(Socket(socket))), Err)
                 })
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 let path = path.clone();
-                Box::pin(async move { Ok(Stream::Unix(UnixStream::connect(path).await?)) })
+                Box::pin(async move { Ok(Stream::Unix(Socket(Async::<UnixStream>::connect(path).await?))) })
             }
         }
     }

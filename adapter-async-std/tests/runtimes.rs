@@ -27,3 +27,4 @@ impl Adapter for OnAsyncStd {
 }
 
 martlet_tests::runtime_tests!(OnAsyncStd);
+martlet_tests::transport_tests!(OnAsyncStd);

@@ -4,14 +4,14 @@ use martlet_client::{
     Address, Dial, Instant, Network, Runtime, SocketOptions, StdClock, Stream, Target, Timer,
 };
 use smol::Async;
-use smol::net;
 #[cfg(not(unix))]
 use smol::net::TcpStream as UnixStream;
 #[cfg(unix)]
 use smol::net::unix::UnixStream;
+use smol::net::{self, TcpStream};
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 pub struct Smol;
 
 impl Runtime for Smol {
-    type Socket = Stream<Async<TcpStream>, UnixStream>;
+    type Socket = Stream<TcpStream, UnixStream>;
     type Dial = Dial<Self>;
     type Timer = Sleep;
 
@@ -53,7 +53,8 @@ impl Network for Smol {
                 Box::pin(async move {
                     let socket = Async::new_nonblocking(socket?)?;
                     socket.writable().await?;
-                    socket.get_ref().take_error()?.map_or(Ok(Stream::Tcp(socket)), Err)
+                    // Unlike `Async`, smol's own socket tells the peer when it is closed.
+                    socket.get_ref().take_error()?.map_or_else(|| Ok(Stream::Tcp(socket.into())), Err)
                 })
             }
             #[cfg(unix)]

@@ -31,6 +31,8 @@ impl Adapter for OnSmol {
 }
 
 martlet_tests::runtime_tests!(OnSmol);
+martlet_tests::transport_tests!(OnSmol);
+martlet_tests::hostile_tests!(OnSmol);
 
 /// Everything on one thread, spawned, with a runtime that is not `Send`.
 #[test]

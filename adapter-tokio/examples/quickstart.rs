@@ -6,7 +6,7 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use martlet_tokio::{Client, Endpoint, Instant, Observer, Packet, QoS, Runtime, Tokio};
+use martlet_tokio::{Client, Endpoint, PacketLogger, QoS};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -79,7 +79,8 @@ async fn subscribe(uri: &str) -> Result<(), Box<dyn Error>> {
 /// Publishes three messages, waiting for each; then three at once.
 async fn publish(uri: &str) -> Result<(), Box<dyn Error>> {
     println!("\n== publisher: a/b at QoS 0, 1 and 2, one after the other");
-    let client = martlet_tokio::connect_with(Client::builder(uri)?.observer(Printer(Tokio::now()))).await?;
+    let packets = PacketLogger::new("publisher", |line| println!("{line}"));
+    let client = martlet_tokio::connect_with(Client::builder(uri)?.observer(packets)).await?;
     client.publish("a/b", "TEST MESSAGE WITH QOS_0").await?;
     client.publish("a/b", "TEST MESSAGE WITH QOS_1").qos(QoS::AtLeastOnce).await?;
     client.publish("a/b", "TEST MESSAGE WITH QOS_2").qos(QoS::ExactlyOnce).await?;
@@ -98,40 +99,4 @@ async fn publish(uri: &str) -> Result<(), Box<dyn Error>> {
     println!("settled: {}; {}; {}", zero?.reason, one?.reason, two?.reason);
     client.disconnect().await;
     Ok(())
-}
-
-/// Prints packets as they go out and come in.
-struct Printer(Instant);
-
-impl Observer for Printer {
-    fn packet_sent(&mut self, at: Instant, packet: &Packet) {
-        self.print(at, "-out->", packet);
-    }
-
-    fn packet_received(&mut self, at: Instant, packet: &Packet) {
-        self.print(at, "<-in--", packet);
-    }
-}
-
-impl Printer {
-    fn print(&self, at: Instant, direction: &str, packet: &Packet) {
-        let seconds = at.saturating_duration_since(self.0).as_secs_f64();
-        let (identifier, more) = match packet {
-            Packet::Publish(publish) => {
-                let text =
-                    format!("{} {} {:?}", publish.delivery().qos(), publish.topic(), publish.payload_bytes());
-                (publish.delivery().packet_identifier(), text)
-            }
-            Packet::PubAck(ack) | Packet::PubRec(ack) => {
-                (Some(ack.packet_identifier), ack.reason.to_string())
-            }
-            Packet::PubRel(ack) | Packet::PubComp(ack) => {
-                (Some(ack.packet_identifier), ack.reason.to_string())
-            }
-            Packet::ConnAck(connack) => (None, connack.reason.to_string()),
-            _ => (None, String::new()),
-        };
-        let identifier = identifier.map_or_else(String::new, |id| format!("id {id}"));
-        println!("{seconds:10.6} {direction} {:<11} {identifier:<8} {more}", packet.packet_type());
-    }
 }

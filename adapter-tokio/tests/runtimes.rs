@@ -28,3 +28,5 @@ impl Adapter for OnTokio {
 }
 
 martlet_tests::runtime_tests!(OnTokio);
+martlet_tests::transport_tests!(OnTokio);
+martlet_tests::hostile_tests!(OnTokio);

@@ -159,8 +159,8 @@ impl Broker {
             version: connect.version,
             session_present: present.is_some(),
         });
-        let mut answer =
-            ConnAck::new(present.is_some() && connect.version != Version::V3_1, ConnectReasonCode::Success);
+        let mut answer = ConnAck::new(ConnectReasonCode::Success);
+        answer.session_present = present.is_some() && connect.version != Version::V3_1;
         if connect.version.has_properties() {
             answer.properties =
                 self.connack_properties(connect, identifier, (expiry != asked).then_some(expiry));
@@ -204,7 +204,7 @@ impl Broker {
     pub(crate) fn refuse(&mut self, now: Duration, id: ConnectionId, reason: ConnectReasonCode) {
         let Some(version) = self.connections.get(&id).map(|connection| connection.version) else { return };
         self.record(|_| Event::Refused { connection: id, reason });
-        let mut answer = ConnAck::new(false, reason);
+        let mut answer = ConnAck::new(reason);
         if version.has_properties() {
             if matches!(reason, ConnectReasonCode::UseAnotherServer | ConnectReasonCode::ServerMoved) {
                 answer.properties.server_reference = self.config.server_reference.clone();

@@ -250,7 +250,7 @@ impl Builder {
         self
     }
 
-    /// Shows every packet to this observer.
+    /// Shows every packet and every event to this observer, such as a [`PacketLogger`](crate::PacketLogger).
     pub fn observer(mut self, observer: impl Observer + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
@@ -308,6 +308,23 @@ impl Builder {
     /// Keeps the session in this store: what was published with QoS 1 and 2 and accepted, and what was received with
     /// QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is stored. The client identifier is stored
     /// too: one that is generated is so once for each store.
+    ///
+    /// ```no_run
+    /// # use martlet_client::{Client, ClientEvent, MemoryStore, Runtime};
+    /// # async fn example<R: Runtime + Unpin>(runtime: R, spawn: impl FnOnce(martlet_client::Driver<R>)) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let store = MemoryStore::new();
+    /// // With the feature `redb`: let store = RedbStore::open("outbox.redb")?;
+    /// let (client, driver) = Client::builder("mqtt://localhost")?.client_identifier("meter-7")?.store(store).build(runtime)?;
+    /// let mut events = client.events(); // before the driver runs: it first tells what was in the store
+    /// spawn(driver);
+    /// while let Some(event) = events.next().await {
+    ///     if let ClientEvent::Published { operation, result } = event {
+    ///         println!("message {} of an earlier process: {result:?}", operation.get());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn store(self, store: impl Store + 'static) -> DurableBuilder {
         DurableBuilder { builder: self, store: Box::new(store) }
     }

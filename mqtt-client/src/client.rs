@@ -3,6 +3,7 @@
 use crate::error::ConnectError;
 use crate::events::Events;
 use crate::publish::{Publish, Receipt, expiry_clock, publish};
+use crate::request::Request;
 use crate::shared::{Handle, Shared, State, wake};
 use crate::subscription::{PendingReply, Subscribe, Subscription, Unsubscribe};
 use bytes::Bytes;
@@ -98,6 +99,28 @@ impl Client {
         F: TryInto<TopicFilter, Error: Into<TopicError>>,
     {
         filters.into_iter().fold(Subscribe::new(self), |subscribe, (filter, qos)| subscribe.and(filter, qos))
+    }
+
+    /// Publishes a request, and waits for the response to it (MQTT 5 §4.10); await it. The request has a response topic and
+    /// correlation data; who answers publishes to that topic with that data.
+    ///
+    /// The response topic is the client's own, subscribed to with the first request: below what the server offers, when
+    /// the session's `request_response_information` asks for it, otherwise `responses/` and the client identifier.
+    ///
+    /// ```
+    /// # async fn example(client: martlet_client::Client) -> Result<(), martlet_client::ResponseError> {
+    /// let response = client.request("lamps/1/get", "brightness").await?;
+    /// println!("{:?}", response.text());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request(
+        &self,
+        topic: impl TryInto<TopicName, Error: Into<TopicError>>,
+        payload: impl Into<Bytes>,
+    ) -> Request<'_> {
+        let payload = payload.into();
+        Request::new(self, topic.try_into().map(|topic| Outgoing::new(topic, payload)).map_err(Into::into))
     }
 
     /// Unsubscribes from a filter; streams that have no other filter end. Await it for the server's answer.

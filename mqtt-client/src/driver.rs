@@ -4,13 +4,14 @@ use crate::events::ClientEvent;
 use crate::hooks::Hooks;
 use crate::link::{Link, LinkEvent};
 use crate::runtime::{Pinned, Runtime, Timer};
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 use crate::socket::SocketOptions;
 use crate::store::Writer;
 use crate::wakers::Wakers;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -47,6 +48,8 @@ pub struct Driver<R: Runtime> {
     armed: Option<Instant>,
     hooks: Option<Box<Hooks>>,
     writer: Option<Box<Writer>>,
+    /// The key of the observer among those who read events.
+    observes: Option<usize>,
     wakers: Wakers,
 }
 
@@ -66,6 +69,7 @@ impl<R: Runtime> Driver<R> {
     ) -> Self {
         let timer = runtime.timer();
         shared.lock().authenticating.available = hooks.as_ref().is_some_and(|hooks| hooks.can_authenticate());
+        let observes = link.has_observer().then(|| shared.lock().events.add());
         Self {
             runtime,
             shared,
@@ -76,6 +80,7 @@ impl<R: Runtime> Driver<R> {
             armed: None,
             hooks,
             writer: None,
+            observes,
             wakers: Wakers::default(),
         }
     }
@@ -228,6 +233,7 @@ impl<R: Runtime> Driver<R> {
         if let Some(error) = self.link.stopped() {
             state.terminate(error.clone(), &mut self.wakers);
         }
+        let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
         if let Some(writer) = &mut self.writer {
             writer.gather(now, &mut state.session);
         }
@@ -236,10 +242,18 @@ impl<R: Runtime> Driver<R> {
             writer.hand_over();
         }
         self.wakers.wake();
+        self.show(now, observed);
         if !self.link.has_socket() && !self.link.is_dialing() {
             self.io = Io::Closed;
         }
         (any, timeouts.into_iter().flatten().min())
+    }
+
+    /// Outside the lock: the observer is the application's code.
+    fn show(&mut self, now: Instant, observed: VecDeque<ClientEvent>) {
+        for event in observed {
+            self.link.show(now, &event);
+        }
     }
 
     /// Sets the timer, unless it fires early enough. Returns whether the time has come.
@@ -320,11 +334,13 @@ impl<R: Runtime> Drop for Driver<R> {
             // What was accepted stays so, however the driver ends.
             writer.gather_all(state.now, &mut state.session);
         }
+        let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
         drop(state);
         if let Some(writer) = &mut self.writer {
             writer.hand_over();
         }
         self.wakers.wake();
+        self.show(R::now(), observed);
     }
 }
 
@@ -332,6 +348,19 @@ impl<R: Runtime> std::fmt::Debug for Driver<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver").field("link", &self.link).finish_non_exhaustive()
     }
+}
+
+/// What has happened and the observer was not shown yet.
+fn observed(
+    link: &mut Link,
+    observes: Option<usize>,
+    state: &mut State,
+    wakers: &mut Wakers,
+) -> VecDeque<ClientEvent> {
+    if link.observer_has_panicked() {
+        state.events.push(&ClientEvent::ObserverPanicked, wakers);
+    }
+    observes.map(|key| state.events.drain(key)).unwrap_or_default()
 }
 
 fn io_error(error: &io::Error) -> TransportError {

@@ -59,6 +59,8 @@ pub enum ClientEvent {
         /// How many acknowledgements wait for it.
         held: usize,
     },
+    /// The observer has panicked: it was dropped, and the connection goes on without it.
+    ObserverPanicked,
     /// A message whose receipt nobody holds was not settled.
     PublishFailed(PublishError),
     /// What was found in the store; told once, before anything else.
@@ -134,7 +136,7 @@ struct Reader {
 }
 
 impl Subscribers {
-    fn add(&mut self) -> usize {
+    pub(crate) fn add(&mut self) -> usize {
         self.readers.insert(Reader::default())
     }
 
@@ -150,6 +152,11 @@ impl Subscribers {
             reader.queue.push_back(event.clone());
             wakers.take(&mut reader.waker);
         }
+    }
+
+    /// All that waits for this reader.
+    pub(crate) fn drain(&mut self, key: usize) -> VecDeque<ClientEvent> {
+        std::mem::take(&mut self.readers[key].queue)
     }
 
     fn poll(&mut self, key: usize, cx: &Context<'_>, spent: &mut Vec<Waker>) -> Poll<Option<ClientEvent>> {

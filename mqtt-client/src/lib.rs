@@ -39,8 +39,10 @@ mod hooks;
 mod link;
 mod message;
 mod observer;
+mod packet_logger;
 mod publish;
 mod reconnect;
+mod request;
 mod route;
 mod routes;
 mod runtime;
@@ -69,8 +71,10 @@ pub use hooks::{Attempt, HookFuture};
 pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
 pub use message::{Item, Message, Unacknowledged};
 pub use observer::Observer;
+pub use packet_logger::PacketLogger;
 pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
 pub use reconnect::Reconnect;
+pub use request::{Request, ResponseError};
 pub use route::StreamLimits;
 pub use runtime::{Network, Runtime, Timer};
 pub use settings::{Settings, SettingsError};
@@ -94,8 +98,8 @@ pub use martlet_session::{
     ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
     LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
     QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
-    Settled, StoreError, StoreErrorKind, StoreOp, TransportError, TransportErrorKind, Unsettled, WhenFull,
-    WhenStoreFails,
+    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind,
+    Unsettled, WhenFull, WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

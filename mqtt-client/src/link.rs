@@ -13,6 +13,7 @@
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before `poll_dial`.
 
 use crate::dial::Target;
+use crate::events::ClientEvent;
 use crate::hooks::Attempt;
 use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect};
@@ -176,6 +177,22 @@ impl Link {
     /// Shows every packet to `observer`.
     pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
         self.trace = Some(Trace::new(observer));
+    }
+
+    /// Shows an event of the client to the observer, if there is one.
+    pub(crate) fn show(&mut self, at: Instant, event: &ClientEvent) {
+        if let Some(trace) = &mut self.trace {
+            trace.event(at, event);
+        }
+    }
+
+    pub(crate) fn has_observer(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Whether the observer has panicked since the last question.
+    pub(crate) fn observer_has_panicked(&mut self) -> bool {
+        self.trace.as_mut().is_some_and(Trace::has_panicked)
     }
 
     // ---- getters

@@ -1,23 +1,35 @@
-//! Looking at the packets of a connection as they pass.
+//! Looking at a connection as it passes: its packets, and what happens to the client.
 
+use crate::events::ClientEvent;
 use bytes::{Buf, BytesMut};
 use martlet_proto::{MAX_PACKET_SIZE, Packet, Version};
 use martlet_session::{Instant, SendBuffer};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Sees every packet that leaves and comes, in order, from within the driver and outside its lock: one that leaves when
-/// the socket has taken its last byte, or TLS or WebSocket where there is one; one that comes before it is acted upon.
-/// It must not block. Without an observer nothing of this costs anything.
+/// Sees every packet that leaves and comes, and every event of the client, in order, from within the driver and outside
+/// its lock: a packet that leaves when the socket has taken its last byte, or TLS or WebSocket where there is one; one
+/// that comes before it is acted upon. Without an observer nothing of this costs anything.
+///
+/// It is called by the driver itself, so it must not block: hand on what takes long. It cannot change anything. One that
+/// panics is dropped, and the connection goes on without it; [`ClientEvent::ObserverPanicked`] tells so.
 pub trait Observer {
     /// The socket has taken a packet.
     fn packet_sent(&mut self, at: Instant, packet: &Packet);
 
     /// A packet has arrived.
     fn packet_received(&mut self, at: Instant, packet: &Packet);
+
+    /// Something has happened to the client. By default it is not looked at.
+    fn client_event(&mut self, at: Instant, event: &ClientEvent) {
+        let _ = (at, event);
+    }
 }
 
 /// Cuts both directions of a connection into packets.
 pub(crate) struct Trace {
-    observer: Box<dyn Observer + Send>,
+    /// `None`: it has panicked.
+    observer: Option<Box<dyn Observer + Send>>,
+    panic_told: bool,
     version: Version,
     sent: BytesMut,
     received: BytesMut,
@@ -25,7 +37,8 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn new(observer: Box<dyn Observer + Send>) -> Self {
-        Self { observer, version: Version::V5, sent: BytesMut::new(), received: BytesMut::new() }
+        let (sent, received) = (BytesMut::new(), BytesMut::new());
+        Self { observer: Some(observer), panic_told: false, version: Version::V5, sent, received }
     }
 
     pub(crate) fn open(&mut self, version: Version) {
@@ -36,6 +49,9 @@ impl Trace {
 
     /// The first `n` bytes of `output` are about to be consumed.
     pub(crate) fn sent(&mut self, at: Instant, output: &SendBuffer, n: usize) {
+        if self.observer.is_none() {
+            return;
+        }
         let mut slices = [std::io::IoSlice::new(&[]); 64];
         let used = output.chunks_vectored(&mut slices);
         let mut left = n;
@@ -45,15 +61,37 @@ impl Trace {
             left -= part;
         }
         while let Ok(Some(packet)) = Packet::decode(&mut self.sent, self.version, MAX_PACKET_SIZE) {
-            self.observer.packet_sent(at, &packet);
+            self.show(|observer| observer.packet_sent(at, &packet));
         }
     }
 
     pub(crate) fn received(&mut self, at: Instant, bytes: &[u8]) {
+        if self.observer.is_none() {
+            return;
+        }
         self.received.extend_from_slice(bytes);
         while let Ok(Some(packet)) = Packet::decode(&mut self.received, self.version, MAX_PACKET_SIZE) {
-            self.observer.packet_received(at, &packet);
+            self.show(|observer| observer.packet_received(at, &packet));
         }
+    }
+
+    pub(crate) fn event(&mut self, at: Instant, event: &ClientEvent) {
+        self.show(|observer| observer.client_event(at, event));
+    }
+
+    /// Whether the observer has panicked since the last question.
+    pub(crate) fn has_panicked(&mut self) -> bool {
+        self.observer.is_none() && !std::mem::replace(&mut self.panic_told, true)
+    }
+
+    fn show(&mut self, show: impl FnOnce(&mut dyn Observer)) {
+        let Some(mut observer) = self.observer.take() else { return };
+        // Whatever state the panic left it in, nobody looks at it again: it is dropped with the closure.
+        let looked = catch_unwind(AssertUnwindSafe(move || {
+            show(&mut *observer);
+            observer
+        }));
+        self.observer = looked.ok();
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, PublishProperties, QoS, TopicError, TopicName};
 use martlet_session::{Accepted, Instant, Publish as Outgoing, PublishError, Settled, WhenFull};
 use std::future::{Future, IntoFuture};
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +30,11 @@ impl<'a> Publish<'a> {
             defaults.apply(message);
         }
         Self { client, message }
+    }
+
+    /// With everything that it has.
+    pub(crate) fn of(client: &'a Client, message: Outgoing) -> Self {
+        Self { client, message: Ok(message) }
     }
 
     #[inline]
@@ -55,6 +61,12 @@ impl<'a> Publish<'a> {
     /// Sets the properties that travel with it (MQTT 5). Default: none.
     pub fn properties(self, properties: PublishProperties) -> Self {
         self.with(|message| message.properties = properties)
+    }
+
+    /// Sets the topic alias that stands for the topic on this connection from now on (MQTT 5 §3.3.2.3.4). It counts where
+    /// the session's configuration leaves aliases to the application. Default: none.
+    pub fn topic_alias(self, alias: NonZeroU16) -> Self {
+        self.with(|message| message.topic_alias = Some(alias))
     }
 
     /// Waits for room only, and gives a receipt for the rest.

@@ -43,6 +43,8 @@ pub(crate) struct StreamOptions {
     pub(crate) acknowledge_on_arrival: bool,
     /// When it is dropped, leave the subscription with the server.
     pub(crate) keep_on_server: bool,
+    /// What comes answers requests; nobody reads it as a stream.
+    pub(crate) responses: bool,
 }
 
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@
 //! with none, to the catch-all.
 
 use crate::message::Message;
+use crate::request::Responses;
 use crate::route::{Queued, Route, StreamOptions, Ticket};
 use crate::spent::set_waker;
 use crate::wakers::Wakers;
@@ -47,6 +48,8 @@ pub(crate) struct Routes {
     /// Messages of streams that were dropped because the stream was full, since somebody last asked.
     dropped: u64,
     ended: bool,
+    /// Requests that wait for their responses.
+    pub(crate) responses: Responses,
     /// Reused for each message.
     targets: Vec<RouteKey>,
     /// What is to be concluded of messages that were dropped.
@@ -113,6 +116,7 @@ impl Default for Routes {
             taken: BTreeMap::new(),
             dropped: 0,
             ended: false,
+            responses: Responses::default(),
             targets: Vec::new(),
             concluded: Vec::new(),
         }
@@ -409,6 +413,10 @@ impl Routes {
     fn push(&mut self, key: RouteKey, queued: Queued, wakers: &mut Wakers) {
         let route = if key == CATCH_ALL { &mut self.catch_all } else { &mut self.routes[key] };
         let (shared, concluded, dropped) = (&mut self.shared, &mut self.concluded, &mut self.dropped);
+        if route.options.responses {
+            concluded.extend(conclude(shared, queued.ticket, Verdict::Acknowledged));
+            return self.responses.deliver(queued.message, wakers);
+        }
         route.push(queued, |ticket| {
             *dropped += 1;
             concluded.extend(conclude(shared, ticket, Verdict::Acknowledged));
@@ -488,6 +496,16 @@ impl Routes {
         waiting.find(is_it).map(|queued| (queued.message.topic_name(), false))
     }
 
+    /// Whether the server has any of this route's subscriptions.
+    pub(crate) fn has_filters(&self, key: RouteKey) -> bool {
+        self.routes.get(key).is_some_and(|route| !route.filters.is_empty())
+    }
+
+    /// What the SUBSCRIBE of this route has.
+    pub(crate) fn identifier(&self, key: RouteKey) -> Option<SubscriptionIdentifier> {
+        self.routes.get(key)?.identifier
+    }
+
     /// How many messages this stream has dropped because it was full.
     pub(crate) fn dropped_of(&mut self, key: RouteKey) -> u64 {
         self.route(key).map_or(0, |route| route.dropped)
@@ -501,6 +519,7 @@ impl Routes {
     /// No message will come any more.
     pub(crate) fn end(&mut self, wakers: &mut Wakers) {
         self.ended = true;
+        self.responses.end(wakers);
         wakers.take(&mut self.catch_all.waker);
         for (_, route) in &mut self.routes {
             wakers.take(&mut route.waker);

@@ -320,9 +320,7 @@ impl<M: Item> Subscription<M> {
     /// # Errors
     /// [`NoMessage`] after `timeout`.
     pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<M>, NoMessage> {
-        let handle = Arc::clone(&self.route.handle);
-        let at = (handle.shared.clock)() + timeout;
-        let mut sleeper = Sleeper { handle, at, id: None };
+        let mut sleeper = Sleeper::new(&self.route.handle, timeout);
         poll_fn(|cx| match self.poll(cx) {
             Poll::Ready(message) => Poll::Ready(Ok(message)),
             Poll::Pending => sleeper.poll(cx).map(|()| Err(NoMessage)),
@@ -551,14 +549,18 @@ impl Reply {
 }
 
 /// Waits for a moment; the driver's timer does the waiting.
-struct Sleeper {
+pub(crate) struct Sleeper {
     handle: Arc<Handle>,
     at: Instant,
     id: Option<u64>,
 }
 
 impl Sleeper {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn new(handle: &Arc<Handle>, timeout: Duration) -> Self {
+        Self { handle: Arc::clone(handle), at: (handle.shared.clock)() + timeout, id: None }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         let shared = &self.handle.shared;
         if (shared.clock)() >= self.at {
             return Poll::Ready(());

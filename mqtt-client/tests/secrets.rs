@@ -20,6 +20,11 @@ fn settings() -> Settings {
     settings.martlet.servers = vec![format!("mqtt://ann:{CANARY}@second").into()];
     settings.martlet.user_name = Some("ann".into());
     settings.martlet.password = Some(Secret::from(CANARY));
+    settings.martlet.proxy = Some(format!("http://ann:{CANARY}@proxy").into());
+    settings.martlet.headers = vec![("Authorization".into(), format!("Bearer {CANARY}").into())];
+    settings.connection.certfile = Some("a".into());
+    settings.connection.keyfile = Some("b".into());
+    settings.martlet.key_password = Some(CANARY.into());
     settings.will =
         Some(Will { topic: "t".into(), message: CANARY.into(), qos: QoS::AtMostOnce, retain: false });
     settings
@@ -123,11 +128,24 @@ fn wrong_files_do_not_show_it() {
         "martlet: {protocol_version: {}}",
         "martlet: {queue: {when_full: {}}}",
         "martlet: {servers: ['{}@h']}",
+        "martlet: {proxy: 'ann:{}@h'}",
+        "martlet: {proxy: 'socks5://ann:{}@h/x'}",
+        "martlet: {headers: {}}",
+        "martlet: {headers: {Authorization: [{}]}}",
+        "martlet: {headers: [[Authorization, {}]]}",
+        "martlet: {headers: ['Authorization: Bearer {}']}",
+        "martlet: {key_password: {}}",
         "martlet: {client_id: {}\n",
         "connection: {uri: 'mqtt://ann:{}@h'}\nmartlet: {password: {}}",
     ] {
         let yaml = yaml.replace("{}", CANARY);
         let error = Settings::from_yaml(&yaml).expect_err(&yaml);
+        assert_hidden(format!("{error} {error:?}"));
+    }
+    for value in ["\n{}", "Bearer\0{}"] {
+        let mut settings = settings();
+        settings.martlet.headers = vec![("Authorization".into(), value.replace("{}", CANARY).into())];
+        let error = settings.builder().unwrap_err();
         assert_hidden(format!("{error} {error:?}"));
     }
     let long = CANARY.repeat(6000);

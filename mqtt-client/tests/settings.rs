@@ -198,6 +198,45 @@ fn words_for_true_and_false() {
 
 // ---- our own section
 
+/// The file in the documentation says what the defaults are.
+#[test]
+fn the_sample_has_every_key_and_its_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/martlet.yaml");
+    let mut sample = Settings::load(path).unwrap();
+    assert!(sample.builder().is_ok());
+    let config = martlet_client::Config::default();
+    let martlet = &sample.martlet;
+    assert_eq!(sample.ping_delay, Some(1));
+    assert_eq!(martlet.max_in_flight, Some(config.max_in_flight));
+    assert_eq!(martlet.max_in_flight_3x, Some(config.max_in_flight_3x));
+    assert_eq!(martlet.maximum_packet_size, Some(config.maximum_packet_size));
+    assert_eq!(martlet.request_timeout, Some(config.request_timeout));
+    assert_eq!(martlet.ping_timeout, Some(config.ping_timeout));
+    // All else is as if it were not there.
+    sample.ping_delay = None;
+    sample.topics.clear();
+    sample.will = None;
+    sample.martlet.subscriptions.clear();
+    sample.martlet.max_in_flight = None;
+    sample.martlet.max_in_flight_3x = None;
+    sample.martlet.maximum_packet_size = None;
+    sample.martlet.request_timeout = None;
+    sample.martlet.ping_timeout = None;
+    assert_eq!(sample, Settings::default());
+    // With what is commented out it is still good: every key is there.
+    let text = std::fs::read_to_string(path).unwrap();
+    let whole: String = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.starts_with("plugins"))
+        .map(|line| match line.strip_prefix("  # ") {
+            Some(commented_out) => format!("  {commented_out}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let whole = load(&whole);
+    assert!(whole.connection.keyfile.is_some() && whole.martlet.session_expiry.is_some());
+}
+
 #[test]
 fn every_key_of_ours() {
     let settings = load(
@@ -208,6 +247,10 @@ martlet:
   user_name: ann
   password: {env: MQTT_PASSWORD}
   servers: [mqtt://second, mqtt://third:1884]
+  proxy: socks5://proxy:1080
+  headers: {X-Device: seven, Authorization: {env: MQTT_TOKEN}}
+  server_name: broker.example
+  alpn: [mqtt]
   max_in_flight: 50
   max_in_flight_3x: 5
   queue: {messages: 100, bytes: 65536, when_full: drop_oldest, qos0_offline: false}
@@ -227,6 +270,12 @@ martlet:
     assert_eq!(martlet.user_name, Some(Secret::from("ann")));
     assert_eq!(martlet.password, Some(Secret::Env("MQTT_PASSWORD".into())));
     assert_eq!(martlet.servers, [Uri::from("mqtt://second"), Uri::from("mqtt://third:1884")]);
+    assert_eq!(martlet.proxy, Some(Uri::from("socks5://proxy:1080")));
+    let token = Secret::Env("MQTT_TOKEN".into());
+    let headers = [("X-Device".to_owned(), Secret::from("seven")), ("Authorization".to_owned(), token)];
+    assert_eq!(martlet.headers, headers);
+    assert_eq!(martlet.server_name.as_deref(), Some("broker.example"));
+    assert_eq!(martlet.alpn, ["mqtt"]);
     assert_eq!(martlet.max_in_flight.map(u16::from), Some(50));
     assert_eq!(martlet.max_in_flight_3x.map(u16::from), Some(5));
     let queue =
@@ -435,6 +484,10 @@ fn settings_that_contradict_each_other() {
              false too",
         ),
         ("connection: {certfile: a}", "1:24: connection.certfile: a certificate needs its keyfile"),
+        (
+            "martlet: {key_password: a}",
+            "1:25: martlet.key_password: there is no keyfile that it could be for",
+        ),
         ("keyfile: a", "1:10: connection.keyfile: a key needs its certfile"),
         ("connection: {uri: mqtt://a}\nbroker: {uri: mqtt://b}", "1:1: \"connection\" is given twice"),
         ("connection: {keyfile: a, certfile: b}\nkeyfile: a", "2:1: \"keyfile\" is given twice"),
@@ -617,6 +670,8 @@ martlet:
   protocol_version: 3.1
   client_id: '1e3'
   servers: ['mqtt://[::1]:9']
+  proxy: http://h
+  headers: [{A: {env: B}}, {A: {file: C}}]
   queue: {when_full: drop_newest}
   inbound: {qos0_when_full: drop_newest}
   ack_timeout: 0.25
@@ -635,6 +690,9 @@ fn what_was_printed_lacks_its_secrets_and_is_not_taken_for_whole() {
         ("martlet: {servers: ['mqtt://ann:canary@h']}", "martlet.servers[0]"),
         ("martlet: {user_name: ann, password: canary}", "martlet.user_name"),
         ("will: {topic: a, message: canary}", "will.message"),
+        ("martlet: {proxy: 'http://a:canary@h'}", "martlet.proxy"),
+        ("martlet: {headers: {A: canary}}", "martlet.headers.A"),
+        ("{certfile: a, keyfile: b, martlet: {key_password: canary}}", "martlet.key_password"),
     ];
     for (yaml, path) in secrets {
         let printed = load(yaml).to_yaml();

@@ -59,9 +59,9 @@ pub struct ConnAckProperties {
 }
 
 impl ConnAck {
-    /// Without properties.
-    pub fn new(session_present: bool, reason: ConnectReasonCode) -> Self {
-        Self { session_present, reason, properties: ConnAckProperties::default() }
+    /// Without a session and without properties.
+    pub fn new(reason: ConnectReasonCode) -> Self {
+        Self { session_present: false, reason, properties: ConnAckProperties::default() }
     }
 
     pub(crate) fn decode(

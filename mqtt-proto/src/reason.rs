@@ -152,11 +152,6 @@ impl SubAckReasonCode {
             crate::QoS::ExactlyOnce => Self::GrantedQos2,
         }
     }
-
-    /// The quality of service that was granted; `None` for a refusal.
-    pub const fn granted_qos(self) -> Option<crate::QoS> {
-        crate::QoS::from_u8(self.as_u8())
-    }
 }
 
 reason_codes! {

@@ -126,8 +126,9 @@ fn connects() -> Vec<Row> {
 
 fn connacks() -> Vec<Row> {
     use ConnectReasonCode::*;
-    let plain = |present, reason| ConnAck::new(present, reason).into();
-    let with = |properties| Packet::from(ConnAck { properties, ..ConnAck::new(true, Success) });
+    let plain = |present, reason| ConnAck { session_present: present, ..ConnAck::new(reason) }.into();
+    let with =
+        |properties| Packet::from(ConnAck { session_present: true, properties, ..ConnAck::new(Success) });
     let none = ConnAckProperties::default;
     vec![
         (V3_1, plain(false, Success), "20 02 00 00"),
@@ -477,14 +478,14 @@ fn decode_only() -> Vec<Row> {
             "e0 12 00 10 26 0001 'k' 0001 'v' 1f 0001 's' 11 00000001",
         ),
         // In MQTT 5, a refusal from a server that speaks 3.x only; a reason code without its properties.
-        (V5, ConnAck::new(false, ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 01"),
-        (V5, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 02 00 05"),
-        (V5, ConnAck::new(false, ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 84"),
+        (V5, ConnAck::new(ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 01"),
+        (V5, ConnAck::new(ConnectReasonCode::NotAuthorized).into(), "20 02 00 05"),
+        (V5, ConnAck::new(ConnectReasonCode::UnsupportedProtocolVersion).into(), "20 02 00 84"),
         // Session present beside a refusal says nothing: it was once an error that hid why the server refused.
-        (V3_1_1, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 02 01 05"),
-        (V5, ConnAck::new(false, ConnectReasonCode::NotAuthorized).into(), "20 03 01 87 00"),
+        (V3_1_1, ConnAck::new(ConnectReasonCode::NotAuthorized).into(), "20 02 01 05"),
+        (V5, ConnAck::new(ConnectReasonCode::NotAuthorized).into(), "20 03 01 87 00"),
         // 3.1: the first byte of a CONNACK is unused; DUP marks what is sent again; flags give way to the length.
-        (V3_1, ConnAck::new(false, ConnectReasonCode::Success).into(), "20 02 ff 00"),
+        (V3_1, ConnAck::new(ConnectReasonCode::Success).into(), "20 02 ff 00"),
         (V3_1, ping(1), "6a 02 0001"),
         (
             V3_1,
@@ -664,7 +665,7 @@ fn published_properties_read_as_they_were_set() {
 fn maximum_qos_2_is_spelt_by_leaving_it_out() {
     // MQTT 5 §3.2.2.3.4: the property is 0 or 1.
     let properties = ConnAckProperties { maximum_qos: Some(QoS::ExactlyOnce), ..Default::default() };
-    let packet = Packet::from(ConnAck { properties, ..ConnAck::new(false, ConnectReasonCode::Success) });
+    let packet = Packet::from(ConnAck { properties, ..ConnAck::new(ConnectReasonCode::Success) });
     let mut wire = BytesMut::new();
     packet.encode(V5, &mut wire).unwrap();
     assert_eq!(hex(&wire), "20 03 00 00 00 ");

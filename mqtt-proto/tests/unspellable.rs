@@ -24,7 +24,8 @@ fn table() -> Vec<(Version, Packet, EncodeError)> {
     let connect = |version| Connect::new(version, text("c"));
     let with_id = |version, id| Packet::from(Connect { clean_start: false, ..Connect::new(version, id) });
     let identifier = |version, characters| EncodeError::ClientIdentifier { version, characters };
-    let connack = |present, reason| Packet::from(ConnAck::new(present, reason));
+    let connack =
+        |present, reason| Packet::from(ConnAck { session_present: present, ..ConnAck::new(reason) });
     let topic = TopicName::from_static("t").unwrap();
     let will = Will::new(topic.clone(), BinaryData::default());
     let willing = |will| Packet::from(Connect { will: Some(will), ..connect(V3_1_1) });
@@ -105,7 +106,7 @@ fn table() -> Vec<(Version, Packet, EncodeError)> {
             V3_1_1,
             ConnAck {
                 properties: ConnAckProperties { maximum_qos: Some(QoS::ExactlyOnce), ..Default::default() },
-                ..ConnAck::new(false, ConnectReasonCode::Success)
+                ..ConnAck::new(ConnectReasonCode::Success)
             }
             .into(),
             not("a property", V3_1_1),
@@ -114,7 +115,7 @@ fn table() -> Vec<(Version, Packet, EncodeError)> {
             V5,
             ConnAck {
                 properties: ConnAckProperties { authentication_data: data(), ..Default::default() },
-                ..ConnAck::new(false, ConnectReasonCode::Success)
+                ..ConnAck::new(ConnectReasonCode::Success)
             }
             .into(),
             EncodeError::AuthenticationDataAlone,

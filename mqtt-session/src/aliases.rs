@@ -4,6 +4,7 @@
 //! name. A topic that keeps its place earns credit with each use and loses it to others that want the place; without
 //! credit it is evicted. So a few busy topics keep theirs among many that come once. Every step is O(1).
 
+use crate::{Limits, Publish, TopicAliases};
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use martlet_proto::TopicName;
@@ -19,6 +20,10 @@ const OVERHEAD: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Aliases {
+    /// The application chooses.
+    manual: bool,
+    /// The highest alias that the server takes, or that is worth it.
+    maximum: u16,
     /// Index: topic alias - 1.
     slots: Vec<Slot>,
     /// The server's Maximum Packet Size.
@@ -43,18 +48,50 @@ pub(crate) enum Choice {
 }
 
 impl Aliases {
-    /// For a server with this Topic Alias Maximum; `None` when it takes none.
-    pub(crate) fn new(topic_alias_maximum: u16, maximum_packet_size: u32) -> Option<Self> {
-        let slots = topic_alias_maximum.min(ENOUGH);
-        (slots > 0).then(|| Self {
-            slots: alloc::vec![Slot::default(); usize::from(slots)],
-            maximum_packet_size: maximum_packet_size as usize,
-        })
+    /// For a server with these limits; `None` when there are to be none.
+    pub(crate) fn new(choice: TopicAliases, limits: &Limits) -> Option<Self> {
+        let manual = match choice {
+            TopicAliases::Automatic => false,
+            TopicAliases::Manual => true,
+            TopicAliases::Off => return None,
+        };
+        let maximum =
+            if manual { limits.topic_alias_maximum } else { limits.topic_alias_maximum.min(ENOUGH) };
+        // The application may use few of them, and not those at the front.
+        let slots = alloc::vec![Slot::default(); if manual { 0 } else { usize::from(maximum) }];
+        let maximum_packet_size = limits.maximum_packet_size as usize;
+        (maximum > 0).then_some(Self { manual, maximum, slots, maximum_packet_size })
     }
 
     /// Chooses for a PUBLISH that is about to be encoded; `size` is its size without an alias, or more.
     #[inline]
-    pub(crate) fn choose(&mut self, topic: &TopicName, size: usize) -> Choice {
+    pub(crate) fn choose(&mut self, message: &Publish, size: usize) -> Choice {
+        if self.manual { self.obey(message, size) } else { self.choose_by_cost(&message.topic, size) }
+    }
+
+    /// The application's choice, if the server takes it.
+    #[cold]
+    fn obey(&mut self, message: &Publish, size: usize) -> Choice {
+        let Some(alias) = message.topic_alias.filter(|alias| alias.get() <= self.maximum) else {
+            return Choice::Name;
+        };
+        let index = usize::from(alias.get()) - 1;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, Slot::default());
+        }
+        let known = &mut self.slots[index].topic;
+        if known.as_ref() == Some(&message.topic) {
+            return Choice::Alias(alias);
+        }
+        if size + OVERHEAD > self.maximum_packet_size {
+            return Choice::Name;
+        }
+        *known = Some(message.topic.clone());
+        Choice::Learn(alias)
+    }
+
+    #[inline]
+    fn choose_by_cost(&mut self, topic: &TopicName, size: usize) -> Choice {
         let name = topic.as_bytes();
         if name.len() < WORTH_IT {
             return Choice::Name;
@@ -104,41 +141,46 @@ mod tests {
         TopicName::new(name).unwrap()
     }
 
+    fn automatic(topic_alias_maximum: u16, maximum_packet_size: u32) -> Option<Aliases> {
+        let limits = Limits { topic_alias_maximum, maximum_packet_size, ..Limits::unknown() };
+        Aliases::new(TopicAliases::Automatic, &limits)
+    }
+
     #[test]
     fn a_busy_topic_keeps_its_alias_among_many_that_come_once() {
-        let mut aliases = Aliases::new(1, 1000).unwrap();
+        let mut aliases = automatic(1, 1000).unwrap();
         let busy = topic("sensors/busy");
-        assert_eq!(aliases.choose(&busy, 30), Choice::Learn(NonZeroU16::MIN));
+        assert_eq!(aliases.choose_by_cost(&busy, 30), Choice::Learn(NonZeroU16::MIN));
         for n in 0..1000 {
-            assert_eq!(aliases.choose(&busy, 30), Choice::Alias(NonZeroU16::MIN), "{n}");
-            assert_eq!(aliases.choose(&topic(&format!("sensors/once/{n}")), 30), Choice::Name, "{n}");
+            assert_eq!(aliases.choose_by_cost(&busy, 30), Choice::Alias(NonZeroU16::MIN), "{n}");
+            assert_eq!(aliases.choose_by_cost(&topic(&format!("sensors/once/{n}")), 30), Choice::Name, "{n}");
         }
     }
 
     #[test]
     fn a_topic_that_is_gone_gives_way() {
-        let mut aliases = Aliases::new(1, 1000).unwrap();
+        let mut aliases = automatic(1, 1000).unwrap();
         let (old, new) = (topic("sensors/old"), topic("sensors/new"));
         for _ in 0..100 {
-            aliases.choose(&old, 30);
+            aliases.choose_by_cost(&old, 30);
         }
-        let waits = (0..).take_while(|_| aliases.choose(&new, 30) == Choice::Name).count();
+        let waits = (0..).take_while(|_| aliases.choose_by_cost(&new, 30) == Choice::Name).count();
         assert_eq!(waits, usize::from(MAX_CREDIT));
-        assert_eq!(aliases.choose(&new, 30), Choice::Alias(NonZeroU16::MIN));
+        assert_eq!(aliases.choose_by_cost(&new, 30), Choice::Alias(NonZeroU16::MIN));
     }
 
     #[test]
     fn the_maximum_is_kept_and_nothing_is_learnt_that_would_not_fit() {
-        assert!(Aliases::new(0, 1000).is_none());
-        let mut aliases = Aliases::new(7, 50).unwrap();
+        assert!(automatic(0, 1000).is_none());
+        let mut aliases = automatic(7, 50).unwrap();
         for n in 0..1000 {
-            match aliases.choose(&topic(&format!("sensors/{n}/value")), 47) {
+            match aliases.choose_by_cost(&topic(&format!("sensors/{n}/value")), 47) {
                 Choice::Learn(alias) | Choice::Alias(alias) => assert!(alias.get() <= 7),
                 Choice::Name => {}
             }
         }
-        let mut aliases = Aliases::new(1, 50).unwrap();
-        assert_eq!(aliases.choose(&topic("sensors/too/large"), 48), Choice::Name);
-        assert_eq!(aliases.choose(&topic("short"), 10), Choice::Name);
+        let mut aliases = automatic(1, 50).unwrap();
+        assert_eq!(aliases.choose_by_cost(&topic("sensors/too/large"), 48), Choice::Name);
+        assert_eq!(aliases.choose_by_cost(&topic("short"), 10), Choice::Name);
     }
 }

@@ -55,9 +55,11 @@ pub struct Config {
     pub maximum_packet_size: u32,
     /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
     pub topic_alias_maximum: u16,
-    /// Use topic aliases on what is sent, as far as the server takes them: a topic that comes again costs two bytes
-    /// instead of its name (MQTT 5 §3.3.2.3.4). Default: true.
-    pub topic_aliases_out: bool,
+    /// Ask the server for a topic to make response topics of (MQTT 5 §3.1.2.11.6). Default: false.
+    pub request_response_information: bool,
+    /// Whether topic aliases are used on what is sent, as far as the server takes them: a topic that comes again costs
+    /// two bytes instead of its name (MQTT 5 §3.3.2.3.4). Default: automatic.
+    pub topic_aliases_out: TopicAliases,
     /// What to do with a QoS 1 message in flight when the server has lost the session. Default: requeue.
     pub lost_qos1: LostSession,
     /// What to do with a QoS 2 message that was written when the server has lost the session. Default: in doubt.
@@ -90,13 +92,27 @@ impl Default for Config {
             inbound: InboundLimits::default(),
             maximum_packet_size: 16 * 1024 * 1024,
             topic_alias_maximum: 16,
-            topic_aliases_out: true,
+            request_response_information: false,
+            topic_aliases_out: TopicAliases::Automatic,
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,
             durable: None,
             refuse_properties_in_3x: false,
         }
     }
+}
+
+/// Who chooses the topic aliases of what is sent. Whatever is chosen, an alias lives as long as its connection: a message
+/// that waits, or is sent again, has its full topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TopicAliases {
+    /// The session: busy topics have the aliases that the server takes.
+    #[default]
+    Automatic,
+    /// The application, with [`Publish::topic_alias`](crate::Publish::topic_alias).
+    Manual,
+    /// Nobody: there are none.
+    Off,
 }
 
 /// Bounds of the messages that wait to be sent: for a connection, for the window, for the socket.

@@ -6,6 +6,7 @@ use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::num::NonZeroU16;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
     BinaryData, ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS,
@@ -37,6 +38,11 @@ pub struct Publish {
     pub retain: bool,
     /// The properties that travel with it (MQTT 5). Default: none.
     pub properties: PublishProperties,
+    /// The topic alias that stands for its topic on this connection from now on, in place of an earlier one (MQTT 5
+    /// §3.3.2.3.4). It counts where the configuration leaves aliases to the application
+    /// ([`TopicAliases::Manual`](crate::TopicAliases::Manual)); one that the server does not take, above its Topic Alias
+    /// Maximum, is left out. Default: `None`.
+    pub topic_alias: Option<NonZeroU16>,
     /// When set, [`Event::Published`] tells of success too, with this key; failures of accepted messages are always
     /// told. It lets the caller find who waits without a search. Default: `None`.
     pub key: Option<u32>,
@@ -51,6 +57,7 @@ impl Publish {
             qos: QoS::AtMostOnce,
             retain: false,
             properties: PublishProperties::default(),
+            topic_alias: None,
             key: None,
         }
     }

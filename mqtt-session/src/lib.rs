@@ -58,7 +58,7 @@
 //!     # // The server's side of the example.
 //!     # let mut input = BytesMut::new();
 //!     # match Packet::decode(&mut server, Version::V5, 1000)? {
-//!     #     Some(Packet::Connect(_)) => Packet::from(ConnAck::new(false, ConnectReasonCode::Success)).encode(Version::V5, &mut input)?,
+//!     #     Some(Packet::Connect(_)) => Packet::from(ConnAck::new(ConnectReasonCode::Success)).encode(Version::V5, &mut input)?,
 //!     #     Some(Packet::Publish(publish)) => Packet::PubAck(martlet_proto::Ack::new(publish.delivery().packet_identifier().unwrap(), PubAckReasonCode::Success)).encode(Version::V5, &mut input)?,
 //!     #     _ => {}
 //!     # }
@@ -110,7 +110,7 @@ mod timers;
 
 pub use config::{
     Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, Durable, InboundLimits, LostSession,
-    QueueLimits, WhenFull, WhenStoreFails,
+    QueueLimits, TopicAliases, WhenFull, WhenStoreFails,
 };
 pub use error::{
     Awaited, ConnectionError, Details, Farewell, GivenUp, Misbehaviour, PublishError, Refusal, RequestError,

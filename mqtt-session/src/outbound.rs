@@ -424,6 +424,13 @@ impl Outbound {
         }
     }
 
+    /// The server has said of a released message that nobody subscribes to it.
+    pub(crate) fn set_unmatched(&mut self, id: PacketIdentifier) {
+        if let Some(Slot { state: State::Released { fate, .. }, .. }) = self.find(id) {
+            fate.unmatched = true;
+        }
+    }
+
     /// PUBCOMP.
     #[inline]
     pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) -> Acked {

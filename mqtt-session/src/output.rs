@@ -26,6 +26,8 @@ pub(crate) const MAX_HEADERS: usize = 13;
 pub(crate) struct Output {
     buffer: SendBuffer,
     pub(crate) version: Version,
+    /// The server takes acknowledgements with a reason code: the version has them, and they are not too large.
+    pub(crate) takes_reasons: bool,
     /// How many bytes of this connection were handed out.
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
@@ -41,6 +43,7 @@ impl Output {
         Self {
             buffer: SendBuffer::new(),
             version: Version::V5,
+            takes_reasons: true,
             handed_out: 0,
             answers: 0,
             aliases: None,
@@ -52,6 +55,7 @@ impl Output {
     pub(crate) fn open(&mut self, version: Version, spent: &mut Spent) {
         spent.clear(&mut self.buffer);
         self.version = version;
+        self.takes_reasons = version.has_properties();
         self.handed_out = 0;
         self.answers = 0;
         self.aliases = None;
@@ -122,7 +126,7 @@ impl Output {
     ) -> Result<(), EncodeError> {
         let mut publish = reference(message, self.version, delivery, expiry);
         if let Some(aliases) = self.aliases.as_mut().filter(|_| !delivery.duplicate()) {
-            publish = match aliases.choose(&message.topic, message.size() + MAX_HEADERS) {
+            publish = match aliases.choose(message, message.size() + MAX_HEADERS) {
                 Choice::Name => publish,
                 Choice::Learn(alias) => publish.with_topic_alias(alias),
                 Choice::Alias(alias) => publish.with_topic_alias_only(alias),
@@ -147,7 +151,7 @@ impl Output {
     #[inline]
     pub(crate) fn acknowledge(&mut self, packet_type: PacketType, ack: PubAck) {
         let is_plain = ack.reason == PubAckReasonCode::Success && ack.properties.is_none();
-        if is_plain || !self.version.has_properties() {
+        if is_plain || !self.takes_reasons {
             return self.short_ack(packet_type, ack.packet_identifier);
         }
         let packet = match packet_type {

@@ -11,7 +11,8 @@ use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use martlet_proto::{
-    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubRelReasonCode, QoS, Version,
+    Ack, Delivery, Packet, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PubRelReasonCode, QoS,
+    Version,
 };
 
 impl Session {
@@ -262,10 +263,7 @@ impl Session {
                 }
                 0x50 => self.handle_pubrec_success(id),
                 0x62 => self.inbound.handle_pubrel(id, &mut self.output),
-                0x70 => {
-                    let acked = self.outbound.handle_pubcomp(id);
-                    self.acknowledged(&acked, || Ok(Settled::SUCCESS));
-                }
+                0x70 => self.handle_pubcomp(id),
                 _ => break,
             }
             at += 4;
@@ -288,6 +286,20 @@ impl Session {
             return self.acknowledged(&acked, || outcome(ack));
         }
         self.handle_pubrec_success(id);
+        if ack.reason == PubAckReasonCode::NoMatchingSubscribers {
+            self.outbound.set_unmatched(id);
+        }
+    }
+
+    /// PUBCOMP: what PUBREC said of subscribers stands.
+    #[inline]
+    pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) {
+        let acked = self.outbound.handle_pubcomp(id);
+        let reason = match acked {
+            Acked::Settled(Fate { unmatched: true, .. }) => PubAckReasonCode::NoMatchingSubscribers,
+            _ => PubAckReasonCode::Success,
+        };
+        self.acknowledged(&acked, || Ok(Settled { reason, details: None }));
     }
 
     #[inline]
@@ -301,7 +313,7 @@ impl Session {
             _ => {
                 // Nobody waits here, but the server does.
                 self.counters.unexpected_acknowledgements += 1;
-                if self.output.version.has_properties() {
+                if self.output.takes_reasons {
                     let answer = Ack::new(id, PubRelReasonCode::PacketIdentifierNotFound);
                     self.output.answer(&Packet::PubRel(answer)).expect("a PUBREL with a reason code");
                 } else {

@@ -20,7 +20,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn fate(&self) -> Fate {
-        Fate { operation: self.operation, key: self.message.key, reported: self.reported }
+        Fate { operation: self.operation, key: self.message.key, reported: self.reported, unmatched: false }
     }
 
     /// What is left of the expiry interval in whole seconds. Never 0, which some servers take for none.
@@ -36,6 +36,8 @@ pub(crate) struct Fate {
     pub(crate) operation: OperationId,
     pub(crate) key: Option<u32>,
     pub(crate) reported: bool,
+    /// The server has no subscriber for it.
+    pub(crate) unmatched: bool,
 }
 
 /// Messages without a packet identifier, oldest first. QoS 0 has a line of its own: it does not wait for the window.

@@ -423,7 +423,7 @@ impl Body {
         let properties =
             PublishProperties::from_bytes(&self.take(len)?).map_err(|_| BadRecord::Contents("properties"))?;
         let (payload, retain) = (self.rest(), flags & RETAIN != 0);
-        let message = Publish { topic, payload, qos, retain, properties, key: None };
+        let message = Publish { topic, payload, qos, retain, properties, key: None, topic_alias: None };
         Ok(StoredMessage { message, expiry })
     }
 

@@ -21,7 +21,7 @@ pub struct Restored {
     pub session: Session,
     /// The version that was spoken last; `None` when no server has accepted a connection yet.
     pub version: Option<Version>,
-    /// Records that cannot be used. They stay in the store until it is told otherwise.
+    /// Records that cannot be used. They stay in the store, but for those that contradict another.
     pub quarantined: Vec<Quarantined>,
 }
 
@@ -255,11 +255,13 @@ impl Session {
             let id = flow.packet_identifier;
             let message = sorted.messages.remove(&operation);
             let message_is_bad = bad.contains(&RecordKey::message(operation));
-            let fate = |reported| Fate { operation, key: None, reported };
+            let fate = |reported| Fate { operation, key: None, reported, unmatched: false };
             if flow.incarnation == incarnation && !messages.identifiers.insert(id) {
                 let value = flow.encode(operation);
                 let (key, reason) = (RecordKey::flow(operation), BadRecord::Contradicts);
                 quarantined.push(Quarantined { key, value, reason });
+                // It would stand in the way of whoever has the identifier next.
+                journal.delete(key);
                 if let Some(message) = message {
                     requeue(messages, operation, message);
                 }

@@ -2,7 +2,7 @@
 
 use crate::aliases::Aliases;
 use crate::authenticating::Authentication;
-use crate::event::{Connected, Counters, Settled};
+use crate::event::{Connected, Counters};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
@@ -276,6 +276,7 @@ impl Session {
                 receive_maximum: Some(self.inbound.receive_maximum()).filter(|&n| n != NonZeroU16::MAX),
                 maximum_packet_size: NonZeroU32::new(config.maximum_packet_size),
                 topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&n| n > 0),
+                request_response_information: Some(true).filter(|_| config.request_response_information),
                 user_properties: options.user_properties,
                 ..ConnectProperties::default()
             }
@@ -364,10 +365,7 @@ impl Session {
             Packet::PubAck(ack) => self.handle_puback(ack),
             Packet::PubRec(ack) => self.handle_pubrec(ack),
             Packet::PubRel(ack) => self.inbound.handle_pubrel(ack.packet_identifier, &mut self.output),
-            Packet::PubComp(ack) => {
-                let acked = self.outbound.handle_pubcomp(ack.packet_identifier);
-                self.acknowledged(&acked, || Ok(Settled::SUCCESS));
-            }
+            Packet::PubComp(ack) => self.handle_pubcomp(ack.packet_identifier),
             Packet::SubAck(packet) => return self.handle_suback(*packet),
             Packet::UnsubAck(packet) => return self.handle_unsuback(*packet),
             Packet::PingResp => {
@@ -424,11 +422,9 @@ impl Session {
         let version = self.output.version;
         // 3.1 cannot say; what it should have, it has.
         let session_present = connack.session_present || (version == Version::V3_1 && !self.clean_start);
-        if self.config.topic_aliases_out {
-            let limits = &self.limits;
-            self.output.aliases =
-                Aliases::new(limits.topic_alias_maximum, limits.maximum_packet_size).map(Box::new);
-        }
+        // An acknowledgement with a reason code has five bytes; without one it has four [MQTT-3.2.2-15].
+        self.output.takes_reasons &= self.limits.maximum_packet_size > 4;
+        self.output.aliases = Aliases::new(self.config.topic_aliases_out, &self.limits).map(Box::new);
         if let Some(assigned) = &connack.properties.assigned_client_identifier {
             self.rare.get_or_insert_default().assigned = Some(assigned.clone());
         }

@@ -249,7 +249,7 @@ impl Output {
 
     #[inline]
     fn write_answer(&mut self, answer: Answer) {
-        let has_reasons = self.version.has_properties();
+        let has_reasons = self.takes_reasons;
         let packet = match answer {
             Answer::Release(id) => return self.short_ack(PacketType::PubRel, id),
             Answer::Received(ack) => return self.acknowledge(PacketType::PubRec, ack),

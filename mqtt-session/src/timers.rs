@@ -61,7 +61,14 @@ impl Timers {
 
     /// Stops what waits on the connection; what messages and a drain wait for goes on.
     pub(crate) fn stop_connection(&mut self) {
-        for timer in [Timer::Handshake, Timer::KeepAlive, Timer::PingResponse, Timer::Request] {
+        let of_connection = [
+            Timer::Handshake,
+            Timer::KeepAlive,
+            Timer::PingResponse,
+            Timer::Request,
+            Timer::Acknowledgements,
+        ];
+        for timer in of_connection {
             self.stop(timer);
         }
     }

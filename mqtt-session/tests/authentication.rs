@@ -247,7 +247,7 @@ fn a_refusal_may_come_at_any_time() {
             peer.answer("1").unwrap();
         }
         peer.forget();
-        peer.send(ConnAck::new(false, ConnectReasonCode::BadAuthenticationMethod));
+        peer.send(ConnAck::new(ConnectReasonCode::BadAuthenticationMethod));
         let Some(ConnectionError::Refused(refusal)) = &peer.close else { panic!("{:?}", peer.close) };
         assert_eq!(refusal.reason, ConnectReasonCode::BadAuthenticationMethod);
         assert_eq!(peer.said(), nothing());

@@ -109,7 +109,7 @@ fn a_refusal_is_told_with_its_code() {
         let mut peer = Peer::new(Config::default());
         peer.open(Version::V5);
         peer.said();
-        let mut connack = ConnAck::new(false, reason);
+        let mut connack = ConnAck::new(reason);
         connack.properties.reason_string = Some(words("no"));
         connack.properties.server_reference = Some(words("elsewhere"));
         peer.send(connack);

@@ -86,7 +86,9 @@ impl Server {
             Packet::Connect(_) => {
                 self.connected = true;
                 let present = std::mem::replace(&mut self.exists, true);
-                answers.push_back(ConnAck::new(present, ConnectReasonCode::Success).into());
+                answers.push_back(
+                    ConnAck { session_present: present, ..ConnAck::new(ConnectReasonCode::Success) }.into(),
+                );
                 for &(id, number, qos, recorded) in &self.outgoing {
                     answers.push_back(if recorded { pubrel(id) } else { publish(id, number, qos, true) });
                 }

@@ -4,8 +4,9 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{
-    Auth, AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Packet, Subscribe,
-    Subscription, Unsubscribe, UserProperties, Version,
+    Auth, AuthReasonCode, Connect, ConnectProperties, ConnectReasonCode, Disconnect, DisconnectReasonCode,
+    Packet, SubAck, SubAckReasonCode, Subscribe, Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe,
+    UserProperties, Version,
 };
 use martlet_session::{Config, ConnectionError, Misbehaviour};
 
@@ -215,4 +216,173 @@ fn a_receive_maximum_of_zero_ends_the_connection() {
     peer.send_bytes(&[0x20, 6, 0, 0, 3, 0x21, 0, 0]);
     assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))), "{:?}", peer.close);
     check(&mut peer, "0x82");
+}
+
+/// An identifier that waits for our acknowledgement is used for another message: at QoS 1 both are delivered and
+/// acknowledged; at QoS 2 the second is the first, sent again.
+// [MQTT-2.2.1-4] [MQTT-2.3.1-4]
+#[test]
+fn an_identifier_that_is_in_use_is_used_again() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, named());
+        peer.send_all(&[publish(1, 1, "a", "one"), publish(1, 1, "a", "two")]);
+        peer.send_all(&[publish(2, 2, "a", "three"), publish(2, 2, "a", "four")]);
+        assert_eq!(peer.told(), ["message q1 a one", "message q1 a two", "message q2 a three"]);
+        for _ in 0..3 {
+            peer.take(0);
+        }
+        assert_eq!(peer.said(), ["PUBACK #1", "PUBACK #1", "PUBREC #2"]);
+        assert_eq!(peer.close, None);
+    }
+}
+
+// [MQTT-3.1.2-27]
+#[test]
+fn a_topic_alias_where_none_is_allowed() {
+    let mut peer = Peer::connected(Version::V5, Config { topic_alias_maximum: 0, ..Config::default() });
+    peer.send_bytes(&[0x30, 7, 0, 1, b'a', 3, 0x23, 0, 1]);
+    assert_eq!(peer.close, misbehaved(Misbehaviour::TopicAlias(1)));
+    check(&mut peer, "0x94");
+}
+
+/// What nobody asked for, and what is missing without harm, is tolerated.
+// [MQTT-3.1.2-28] [MQTT-3.1.3-7] [MQTT-3.12.4-1]
+#[test]
+fn harmless_breaches_are_tolerated() {
+    let mut peer = Peer::new(Config::default());
+    peer.open(Version::V5);
+    let mut accepted = connack(false);
+    // Nor was an identifier assigned.
+    accepted.properties.response_information = Some(words("responses"));
+    peer.send(accepted);
+    peer.send_all(&[Packet::PingResp, Packet::PingResp]);
+    assert_eq!((peer.told(), peer.close.take()), (vec!["connected".to_owned()], None));
+    peer.cut();
+    peer.forget();
+    peer.reconnect(Version::V5, true);
+    assert_eq!(peer.told(), ["connected, session present"]);
+    assert!(peer.said()[0].starts_with("CONNECT 5 resume id=\"\""));
+}
+
+/// It is the refusal that counts.
+// [MQTT-3.2.2-4] [MQTT-3.2.2-6]
+#[test]
+fn session_present_beside_a_refusal_says_nothing() {
+    for (version, bytes) in [(Version::V5, &[0x20, 3, 1, 0x87, 0][..]), (Version::V3_1_1, &[0x20, 2, 1, 5])] {
+        let mut peer = Peer::new(named());
+        peer.open(version);
+        peer.said();
+        peer.send_bytes(bytes);
+        let Some(ConnectionError::Refused(refusal)) = &peer.close else { panic!("{:?}", peer.close) };
+        assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
+        assert_eq!(peer.said(), nothing());
+    }
+}
+
+// [MQTT-3.2.2-1]
+#[test]
+fn reserved_flags_of_connack() {
+    for (version, bytes) in [(Version::V5, &[0x20, 3, 2, 0, 0][..]), (Version::V3_1_1, &[0x20, 2, 2, 0])] {
+        let mut peer = Peer::new(named());
+        peer.open(version);
+        peer.said();
+        peer.send_bytes(bytes);
+        assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))), "{:?}", peer.close);
+        check(&mut peer, "0x81");
+    }
+}
+
+/// Whatever makes it too large, reason strings and user properties as well: nothing of it is waited for.
+// [MQTT-3.1.2-24] [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.9.2-1] [MQTT-3.9.2-2] [MQTT-3.11.2-1] [MQTT-3.11.2-2]
+#[test]
+fn answers_larger_than_our_maximum() {
+    let config = Config { maximum_packet_size: 100, ..Config::default() };
+    let mut peer = Peer::new(config.clone());
+    peer.open(Version::V5);
+    peer.said();
+    let mut accepted = connack(false);
+    accepted.properties.reason_string = Some(words(&"x".repeat(100)));
+    peer.send(accepted);
+    assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))), "{:?}", peer.close);
+    check(&mut peer, "0x95");
+
+    let user_properties = vec![(words("name"), words(&"x".repeat(100)))];
+    let (packet_identifier, reason_string) = (id(1), None);
+    let suback = SubAck {
+        packet_identifier,
+        reason_string: reason_string.clone(),
+        user_properties: user_properties.clone(),
+        reasons: vec![SubAckReasonCode::GrantedQos0],
+    };
+    let unsuback = UnsubAck {
+        packet_identifier,
+        reason_string,
+        user_properties,
+        reasons: vec![UnsubAckReasonCode::Success],
+    };
+    for packet in [Packet::from(suback), unsuback.into()] {
+        let mut peer = Peer::connected(Version::V5, config.clone());
+        peer.send(packet);
+        assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))), "{:?}", peer.close);
+        check(&mut peer, "0x95");
+    }
+}
+
+// [MQTT-3.2.2-8] [MQTT-3.9.3-2] [MQTT-3.11.3-2]
+#[test]
+fn codes_that_do_not_exist() {
+    for (version, connecting, bytes) in [
+        (Version::V5, true, &[0x20, 3, 0, 0x10, 0][..]),  // CONNACK
+        (Version::V3_1_1, true, &[0x20, 2, 0, 6]),        // CONNACK
+        (Version::V5, false, &[0x90, 4, 0, 1, 0, 3]),     // SUBACK
+        (Version::V3_1_1, false, &[0x90, 3, 0, 1, 0x8f]), // SUBACK
+        (Version::V5, false, &[0xb0, 4, 0, 1, 0, 1]),     // UNSUBACK
+    ] {
+        let mut peer = Peer::new(named());
+        peer.open(version);
+        if !connecting {
+            peer.send(connack(false));
+            peer.subscribe("a", 0);
+        }
+        peer.forget();
+        peer.send_bytes(bytes);
+        assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))), "{bytes:x?}: {:?}", peer.close);
+        let said = peer.said();
+        assert_eq!(said, if version == Version::V5 { vec!["DISCONNECT 0x81"] } else { vec![] });
+    }
+}
+
+/// Its reason is told all the same: it says more than the breach.
+// [MQTT-3.14.0-1]
+#[test]
+fn disconnect_in_place_of_connack() {
+    let mut peer = Peer::new(Config::default());
+    peer.open(Version::V5);
+    peer.said();
+    peer.send(Disconnect::new(DisconnectReasonCode::ServerBusy));
+    let Some(ConnectionError::DisconnectedByPeer(farewell)) = &peer.close else { panic!("{:?}", peer.close) };
+    assert_eq!(farewell.reason, DisconnectReasonCode::ServerBusy);
+    assert_eq!(peer.said(), nothing());
+}
+
+/// The server goes on sending, or finishes what it had begun: both are messages like all others.
+// [MQTT-3.10.4-2] [MQTT-3.10.4-3]
+#[test]
+fn messages_after_an_unsubscribe() {
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, named());
+        peer.send(publish(2, 7, "a", "begun"));
+        peer.told();
+        peer.unsubscribe("a");
+        peer.said();
+        let codes = [UnsubAckReasonCode::Success];
+        peer.send(unsuback(1, &codes[..usize::from(version.has_properties())]));
+        peer.send(publish(1, 8, "a", "late"));
+        assert_eq!(peer.told(), ["unsubscribed 1: [0]", "message q1 a late"]);
+        peer.take(0);
+        peer.take(0);
+        assert_eq!(peer.said(), ["PUBREC #7", "PUBACK #8"]);
+        peer.send(pubrel(7));
+        assert_eq!((peer.said(), peer.close), (vec!["PUBCOMP #7".to_owned()], None));
+    }
 }

@@ -660,3 +660,27 @@ fn the_default_inbound_limit_is_generous_and_its_error_says_both_numbers() {
         assert!(error.contains("16777216") && error.contains("limit"), "{error}");
     }
 }
+
+/// Five bytes of acknowledgement left to servers that take four: the reason stays away then.
+// [MQTT-3.2.2-15]
+#[test]
+fn an_acknowledgement_is_never_larger_than_the_server_takes() {
+    for (limit, reason) in [(4, ""), (5, " 0x87")] {
+        let mut peer = Peer::new(Config::default());
+        peer.open(Version::V5);
+        let mut accepted = connack(false);
+        accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(limit);
+        peer.send(accepted);
+        peer.forget();
+        peer.send_all(&[publish(1, 1, "a", ""), publish(2, 2, "a", "")]);
+        peer.told();
+        peer.take_with(0, PubAckReasonCode::NotAuthorized);
+        peer.take_with(0, PubAckReasonCode::NotAuthorized);
+        assert_eq!(peer.said(), [format!("PUBACK #1{reason}"), format!("PUBREC #2{reason}")]);
+        // Answers to what nobody knows.
+        peer.send_all(&[pubrel(2), pubrel(7), pubrec(9)]);
+        let reason = if limit > 4 { " 0x92" } else { "" };
+        let expected = ["PUBCOMP #2", "PUBCOMP #7", "PUBREL #9"].map(|line| format!("{line}{reason}"));
+        assert_eq!(peer.said(), expected);
+    }
+}

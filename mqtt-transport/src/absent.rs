@@ -83,3 +83,16 @@ pub(crate) mod web_socket {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "websocket")))]
+mod tests {
+    use crate::{ErrorKind, Stack, Transport, WebSocketRequest};
+
+    #[test]
+    fn a_stage_that_is_left_out_is_named() {
+        let stack = Stack { web_socket: Some(WebSocketRequest::ws("h", 80, "/")), ..Stack::default() };
+        let error = Transport::new(&stack, 100).expect_err("there is none");
+        assert!(error.kind() == ErrorKind::Configuration && error.is_permanent());
+        assert!(error.to_string().contains("the feature `websocket`"), "{error}");
+    }
+}

@@ -63,7 +63,7 @@
 //! ```
 //!
 //! # Features
-//! None but `std` is on by default. `tls` is TLS by rustls with ring, `aws-lc-rs` adds [`Crypto::AwsLcRs`](Crypto) to it,
+//! None but `std` is on by default. `tls` is TLS by rustls with ring, `aws-lc-rs` adds `Crypto::AwsLcRs` to it,
 //! `websocket` is WebSocket by tungstenite.
 
 #[cfg(not(all(feature = "tls", feature = "websocket")))]

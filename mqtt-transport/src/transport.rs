@@ -114,11 +114,15 @@ impl Transport {
     /// in `wire`, and what a message of WebSocket was waiting for.
     ///
     /// # Errors
-    /// A stage failed, or the server closed it. What came before is in `plain`, and counts.
+    /// A stage failed, or the server closed it before we did. What came before is in `plain`, and counts.
     pub fn handle_wire(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
         let result = match &self.failed {
             Some(error) => Err(error.clone()),
-            None => self.open(wire, plain),
+            None => match self.open(wire, plain) {
+                // It is the answer to ours.
+                Err(error) if self.closing && error.kind() == ErrorKind::Closed => Ok(()),
+                other => other,
+            },
         };
         wire.clear();
         self.between.clear();

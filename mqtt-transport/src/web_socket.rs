@@ -37,8 +37,6 @@ pub(crate) struct WebSocket {
     state: State,
     output: BytesMut,
     max_message: usize,
-    /// We have said that we send nothing more.
-    closing: bool,
     /// The close frame of the server is here, or the connection has failed: what follows is not looked at.
     ended: bool,
 }
@@ -74,7 +72,6 @@ impl WebSocket {
             state: State::Handshake { head: Head::default(), key, path },
             output: BytesMut::from(output.as_bytes()),
             max_message,
-            closing: false,
             ended: false,
         })
     }
@@ -131,8 +128,7 @@ impl WebSocket {
             None => drop(context.flush(&mut wire)),
             Some(code) => say_close(context, &mut self.output, code),
         }
-        // It is the answer to ours.
-        if self.closing && code.is_none() { Ok(()) } else { Err(error) }
+        Err(error)
     }
 
     /// The connection has ended under it.
@@ -172,7 +168,6 @@ impl WebSocket {
 
     /// Says that nothing more will be sent.
     pub(crate) fn close(&mut self) {
-        self.closing = true;
         if let State::Open(context) = &mut self.state {
             say_close(context, &mut self.output, CloseCode::Normal);
         }

@@ -83,7 +83,10 @@ fn main() -> ExitCode {
                         progress.running.insert(seed);
                         seed
                     };
-                    let mut world = World::new(seed, Options::from_seed(seed));
+                    // In one world of four sessions are stored, and processes die.
+                    let options =
+                        if seed % 4 == 3 { Options::durable(seed) } else { Options::from_seed(seed) };
+                    let mut world = World::new(seed, options);
                     let result = world.run_to_end(PER_WORLD, STEPS);
                     let counts = world.counts();
                     let mut progress = lock();

@@ -2,7 +2,9 @@
 //!
 //! `conformance/mqtt-3.1.1.tsv` and `conformance/mqtt-5.tsv` have a row for each normative statement that binds a
 //! client, in words of this project: the statement of the specification is what counts. `conformance/lessons.tsv` has
-//! one for each situation in which clients are known to fail. The last column names the tests as
+//! one for each situation in which clients are known to fail. `conformance/server-3.1.1.tsv` and
+//! `conformance/server-5.tsv` have one for each statement that binds a server: what a client does when it is broken. The
+//! last column names the tests as
 //! `path/to/file.rs::test`, or gives a reason why there is none.
 
 use std::collections::BTreeMap;
@@ -37,13 +39,18 @@ pub enum Proof {
     NotYet(String),
     /// It is done, but nothing proves it.
     NotTested(String),
-    /// It is about something that this client never does.
+    /// It is about something that this client never does, or never sees.
     NotApplicable(String),
 }
 
 /// The lists, by their paths.
-pub const LISTS: [&str; 3] =
-    ["tests/conformance/mqtt-3.1.1.tsv", "tests/conformance/mqtt-5.tsv", "tests/conformance/lessons.tsv"];
+pub const LISTS: [&str; 5] = [
+    "tests/conformance/mqtt-3.1.1.tsv",
+    "tests/conformance/mqtt-5.tsv",
+    "tests/conformance/lessons.tsv",
+    "tests/conformance/server-3.1.1.tsv",
+    "tests/conformance/server-5.tsv",
+];
 
 /// The root of the workspace.
 #[must_use]

@@ -1,10 +1,12 @@
 //! The bodies of the fuzz targets: ordinary functions that assert what must hold for any bytes. `cargo fuzz` calls
 //! them with bytes of its own; `cargo test` calls them with the seeds and with proptest's.
 
+mod restore;
 mod second_opinion;
 mod session;
 
 pub use crate::settings::config;
+pub use restore::restore;
 pub use second_opinion::second_opinion;
 pub use session::{session_bytes, session_operations};
 

@@ -490,7 +490,9 @@ impl Server {
             Packet::Connect(connect) => {
                 let present = self.has_session && !connect.clean_start;
                 (self.has_session, self.connected) = (true, true);
-                out.push_back(ConnAck::new(present, ConnectReasonCode::Success).into());
+                out.push_back(
+                    ConnAck { session_present: present, ..ConnAck::new(ConnectReasonCode::Success) }.into(),
+                );
                 for outgoing in &mut self.outgoing {
                     out.push_back(outgoing.send());
                 }

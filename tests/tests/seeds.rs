@@ -10,6 +10,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("chunking", fuzz::chunking),
     ("config", fuzz::config),
     ("decode", fuzz::decode),
+    ("restore", fuzz::restore),
     ("round_trip", fuzz::round_trip),
     ("second_opinion", fuzz::second_opinion),
     ("session_bytes", fuzz::session_bytes),

@@ -19,6 +19,19 @@ fn some_hundred_worlds_keep_the_promises() {
     (0..300).for_each(simulate);
 }
 
+/// Processes die between any two operations on their store.
+#[test]
+fn a_hundred_worlds_of_stored_sessions_keep_the_promises() {
+    (0..100).for_each(simulate_durable);
+}
+
+fn simulate_durable(seed: u64) {
+    let mut world = World::new(seed, Options::durable(seed));
+    if let Err(failure) = world.run(STEPS).and_then(|()| world.finish()) {
+        panic!("{failure}");
+    }
+}
+
 /// A session with this bug; where it shows.
 fn sabotaged(sabotage: Sabotage) -> Failure {
     for seed in 0..60 {
@@ -38,6 +51,19 @@ fn sabotaged(sabotage: Sabotage) -> Failure {
             Sabotage::ReusesIdentifiers => {
                 Options { burst: 12, latency: (20, 40), pace: 5, ..options.without_faults() }
             }
+            Sabotage::ReceivesUnstored | Sabotage::ReleasesUnstored | Sabotage::ForgetsReceived => Options {
+                durable: Some((100, 300)),
+                limits_change: false,
+                latency: (20, 40),
+                pace: 10,
+                slow_reader: 0,
+                max_in_flight: 10,
+                receive_maximum: 10,
+                faults: Faults { crash: 15, ..Faults::default() },
+                sabotage: Some(sabotage),
+                version: Version::V5,
+                ..Options::durable(seed)
+            },
             _ => options,
         };
         let mut world = World::new(seed, options);
@@ -70,6 +96,10 @@ fn planted_bugs_are_caught() {
         (Sabotage::LosesDeliveries, ""),
         (Sabotage::SettlesTwice, "ended twice"),
         (Sabotage::NeverSettles, "messages are open, and the session holds"),
+        (Sabotage::ReceivesUnstored, "delivered twice or out of order"),
+        // The linter sees it on the wire, or the broker takes it twice.
+        (Sabotage::ReleasesUnstored, ""),
+        (Sabotage::ForgetsReceived, "delivered twice or out of order"),
     ] {
         let failure = sabotaged(sabotage);
         assert!(failure.what.contains(what), "{sabotage:?} shows as: {failure}");
@@ -82,8 +112,11 @@ fn replay() {
     if let Ok(seed) = env::var("MARTLET_SEED") {
         let seed = seed.parse().expect("MARTLET_SEED is a number");
         simulate(seed);
-        if let Err(failure) = World::new(seed, Options::from_seed(seed)).run_to_end(5_000, 100_000) {
-            panic!("{failure}");
+        simulate_durable(seed);
+        for options in [Options::from_seed(seed), Options::durable(seed)] {
+            if let Err(failure) = World::new(seed, options).run_to_end(5_000, 100_000) {
+                panic!("{failure}");
+            }
         }
     }
 }

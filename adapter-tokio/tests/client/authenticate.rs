@@ -154,7 +154,7 @@ fn challenge(question: &str) -> Auth {
 }
 
 fn success() -> ConnAck {
-    let mut connack = ConnAck::new(false, ConnectReasonCode::Success);
+    let mut connack = ConnAck::new(ConnectReasonCode::Success);
     connack.properties.authentication_method = Some("QUIZ".try_into().unwrap());
     connack.properties.authentication_data = data("well done");
     connack

@@ -299,7 +299,7 @@ async fn waiting_for_a_connection_can_be_given_up_at_any_time() {
     let mut server = network.dial().await.open();
     server.connect().await;
     assert!(is_pending(&mut pin!(client.connected())));
-    server.send(ConnAck::new(false, ConnectReasonCode::Success)).await;
+    server.send(ConnAck::new(ConnectReasonCode::Success)).await;
     soon(client.connected()).await.unwrap();
 }
 
@@ -309,4 +309,17 @@ async fn a_connected_client_tells_what_the_server_said() {
     let connection = client.connection().unwrap();
     assert!(!connection.session_present);
     assert_eq!(connection.version, Version::V5);
+}
+
+/// A server that refuses and holds on to the connection, against the rules.
+// [MQTT-3.2.2-5] [MQTT-3.2.2-7]
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_the_client_closes() {
+    for version in [Version::V3_1_1, Version::V5] {
+        let (client, _, mut network) = client(builder().version(version));
+        let mut server = network.dial().await.open();
+        server.refuse(ConnectReasonCode::NotAuthorized).await;
+        assert_eq!(soon(server.rest()).await, []);
+        assert!(soon(client.connected()).await.is_err());
+    }
 }

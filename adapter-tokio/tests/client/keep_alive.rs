@@ -50,7 +50,8 @@ async fn a_server_that_falls_silent_is_noticed() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(start.elapsed() <= Duration::from_secs(30), "{:?}", start.elapsed());
+    // 15 s without a word, and 10 s for the answer; the farewell of a dead server is not waited for.
+    assert_eq!(start.elapsed().as_secs(), 25);
     network.accept().await;
 }
 

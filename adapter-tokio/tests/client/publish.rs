@@ -81,7 +81,7 @@ async fn wrong_messages_change_nothing() {
     let (client, _, mut network) = client(builder());
     let mut server = network.dial().await.open();
     server.connect().await;
-    let mut connack = martlet_proto::ConnAck::new(false, martlet_proto::ConnectReasonCode::Success);
+    let mut connack = martlet_proto::ConnAck::new(martlet_proto::ConnectReasonCode::Success);
     connack.properties.maximum_packet_size = NonZeroU32::new(100);
     connack.properties.maximum_qos = Some(QoS::AtLeastOnce);
     connack.properties.retain_available = Some(false);

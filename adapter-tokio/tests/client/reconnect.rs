@@ -210,7 +210,7 @@ async fn a_server_that_refuses_for_good_is_left_out() {
 }
 
 fn refusal(reason: ConnectReasonCode, reference: &str) -> ConnAck {
-    let mut refusal = ConnAck::new(false, reason);
+    let mut refusal = ConnAck::new(reason);
     refusal.properties.server_reference = Some(reference.try_into().unwrap());
     refusal
 }
@@ -361,7 +361,7 @@ async fn disconnect_wins_while_the_connection_is_closing() {
     let mut server = network.accept().await;
     soon(client.connected()).await.unwrap();
     // A second CONNACK: the client says why it goes, and waits for the server's end.
-    server.send(ConnAck::new(false, ConnectReasonCode::Success)).await;
+    server.send(ConnAck::new(ConnectReasonCode::Success)).await;
     assert!(matches!(server.packet().await, Packet::Disconnect(_)));
     soon(client.disconnect()).await;
     assert!(matches!(soon(driver).await.unwrap(), ConnectionError::PeerMisbehaved(_)));

@@ -161,13 +161,13 @@ impl Script {
 
     pub(crate) async fn accept(&mut self, session_present: bool) -> Connect {
         let connect = self.connect().await;
-        self.send(ConnAck::new(session_present, ConnectReasonCode::Success)).await;
+        self.send(ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }).await;
         connect
     }
 
     pub(crate) async fn refuse(&mut self, reason: ConnectReasonCode) {
         self.connect().await;
-        self.send(ConnAck::new(false, reason)).await;
+        self.send(ConnAck::new(reason)).await;
     }
 
     pub(crate) async fn published(&mut self) -> Publish {

@@ -62,7 +62,7 @@ async fn what_the_server_allows_is_told() {
     let (client, _, mut network) = client(builder());
     let mut server = network.dial().await.open();
     server.connect().await;
-    let mut connack = ConnAck::new(false, ConnectReasonCode::Success);
+    let mut connack = ConnAck::new(ConnectReasonCode::Success);
     connack.properties.receive_maximum = NonZeroU16::new(7);
     server.send(connack).await;
     let connected = soon(client.connected()).await.unwrap();

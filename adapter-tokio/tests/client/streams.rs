@@ -80,7 +80,7 @@ fn message(payload: &'static str) -> PublishMessage {
 }
 
 fn connack() -> BytesMut {
-    bytes(ConnAck::new(false, ConnectReasonCode::Success))
+    bytes(ConnAck::new(ConnectReasonCode::Success))
 }
 
 /// The server says that another client has taken our session over, and closes. Our write fails before we have read that:

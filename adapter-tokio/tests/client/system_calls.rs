@@ -80,7 +80,7 @@ async fn sink(mut stream: DuplexStream) -> usize {
     while stream.read_buf(&mut input).await.unwrap() > 0 {
         while let Some(packet) = Packet::decode(&mut input, Version::V5, MAX_PACKET_SIZE).unwrap() {
             let answer = match packet {
-                Packet::Connect(_) => ConnAck::new(false, ConnectReasonCode::Success).into(),
+                Packet::Connect(_) => ConnAck::new(ConnectReasonCode::Success).into(),
                 Packet::Publish(publish) => {
                     messages += 1;
                     let Delivery::AtLeastOnce { packet_identifier, .. } = publish.delivery() else {

@@ -11,6 +11,7 @@ mod peer;
 mod publish;
 mod settings;
 mod subscribe;
+mod transports;
 mod will;
 
 use martlet_broker::tokio::Server;

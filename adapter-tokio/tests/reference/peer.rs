@@ -31,7 +31,7 @@ impl Peer {
     pub(crate) async fn refuse_with_connect(&self) -> Connect {
         let mut conversation = self.socket().await;
         let connect = conversation.connect().await;
-        conversation.send(ConnAck::new(false, ConnectReasonCode::NotAuthorized)).await;
+        conversation.send(ConnAck::new(ConnectReasonCode::NotAuthorized)).await;
         connect
     }
 
@@ -39,7 +39,7 @@ impl Peer {
     pub(crate) async fn accept(&self, session_present: bool) -> Conversation {
         let mut conversation = self.socket().await;
         conversation.connect().await;
-        conversation.send(ConnAck::new(session_present, ConnectReasonCode::Success)).await;
+        conversation.send(ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }).await;
         conversation
     }
 }

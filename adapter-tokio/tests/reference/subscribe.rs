@@ -81,5 +81,7 @@ async fn t27_some_are_refused() {
     assert_eq!(codes, [128, 1, 128, 1, 128, 1]);
     // All of them: that is an error.
     let (refused, ()) = tokio::join!(client.subscribe("g"), server.answer_subscribe(&[128]));
-    assert_eq!(refused.unwrap_err(), SubscribeError::Refused(vec![SubAckReasonCode::UnspecifiedError]));
+    assert!(
+        matches!(refused.unwrap_err(), SubscribeError::Refused { reasons, .. } if reasons == [SubAckReasonCode::UnspecifiedError])
+    );
 }

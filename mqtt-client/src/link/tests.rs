@@ -32,7 +32,7 @@ fn open(link: &mut Link, session: &mut Session, now: Instant) {
 
 fn accept(link: &mut Link, session: &mut Session, now: Instant) {
     let mut connack = BytesMut::new();
-    let packet = Packet::from(ConnAck::new(false, ConnectReasonCode::Success));
+    let packet = Packet::from(ConnAck::new(ConnectReasonCode::Success));
     packet.encode(link.version(), &mut connack).unwrap();
     link.handle_wire(now, &connack);
     link.exchange(now, session);

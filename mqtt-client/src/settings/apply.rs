@@ -1,11 +1,13 @@
 //! From a configuration to the builder of a client.
 
 use super::error::{SettingsError, SettingsErrorKind as Kind};
-use super::{Settings, check};
+use super::{Secret, Settings, check};
 use crate::builder::Builder;
 use crate::client::Client;
 use crate::error::ConnectError;
 use martlet_proto::{PublishProperties, Will};
+#[cfg(feature = "tls")]
+use martlet_transport::{Endpoint, Trust};
 use std::time::Duration;
 
 /// The ping delay that is not given, unless a quarter of the keep alive is less.
@@ -30,6 +32,7 @@ impl Settings {
             builder = builder.client_identifier(identifier)?;
         }
         builder = self.with_credentials(builder)?;
+        builder = self.with_transport(builder)?;
         if let Some(will) = self.looked_up_will()? {
             builder = builder.will(will);
         }
@@ -38,6 +41,7 @@ impl Settings {
             .clean_start(self.cleansession)
             .keep_alive(self.keep_alive)
             .dial_timeout(self.connection_timeout)
+            .handshake_timeout(self.connection_timeout)
             .publish_defaults(|defaults| {
                 defaults.qos = self.default_qos;
                 defaults.retain = self.default_retain;
@@ -79,14 +83,65 @@ impl Settings {
     fn with_credentials(&self, mut builder: Builder) -> Result<Builder, ConnectError> {
         if let Some(name) = &self.martlet.user_name {
             let path = ["martlet", "user_name"];
-            let name = String::from_utf8(name.look_up(path)?)
-                .map_err(|_| SettingsError::new(path, Kind::Secret("it is not UTF-8".to_owned())))?;
+            let name = looked_up_text(path, name)?;
             builder = builder.user_name(check::text(path, &name)?.as_str())?;
         }
         if let Some(password) = &self.martlet.password {
             builder = builder.password(password.look_up(["martlet", "password"])?)?;
         }
         Ok(builder)
+    }
+
+    fn with_transport(&self, mut builder: Builder) -> Result<Builder, ConnectError> {
+        if let Some(proxy) = &self.martlet.proxy {
+            builder = builder.proxy(proxy.as_str())?;
+        }
+        for (name, value) in &self.martlet.headers {
+            builder = builder.header(name, &looked_up_text(["martlet", "headers", name], value)?)?;
+        }
+        #[cfg(feature = "tls")]
+        if self.speaks_tls() {
+            builder = builder.trust(&self.trust()?)?;
+        }
+        Ok(builder)
+    }
+
+    /// Whether any server is spoken to over TLS; otherwise the files of certificates are not looked for.
+    #[cfg(feature = "tls")]
+    fn speaks_tls(&self) -> bool {
+        let mut uris = std::iter::once(&self.connection.uri).chain(&self.martlet.servers);
+        uris.any(|uri| Endpoint::parse(uri.as_str()).is_ok_and(|endpoint| endpoint.scheme().is_tls()))
+    }
+
+    #[cfg(feature = "tls")]
+    fn trust(&self) -> Result<Trust, SettingsError> {
+        let (connection, martlet) = (&self.connection, &self.martlet);
+        let mut trust = Trust::new().alpn(martlet.alpn.iter().map(String::as_str));
+        if let Some(file) = &connection.cafile {
+            trust = trust.ca_file(file);
+        }
+        if let Some(directory) = &connection.capath {
+            trust = trust.ca_directory(directory);
+        }
+        if let Some(pem) = &connection.cadata {
+            trust = trust.ca_pem(pem.as_str());
+        }
+        if let (Some(certificate), Some(key)) = (&connection.certfile, &connection.keyfile) {
+            trust = trust.certificate_file(certificate).key_file(key);
+        }
+        if let Some(password) = &martlet.key_password {
+            trust = trust.key_password(password.look_up(["martlet", "key_password"])?);
+        }
+        if let Some(name) = &martlet.server_name {
+            trust = trust.server_name(name);
+        }
+        if !self.check_hostname {
+            trust = trust.danger_skip_host_name_check();
+        }
+        if !self.verify_cert {
+            trust = trust.danger_skip_certificate_check();
+        }
+        Ok(trust)
     }
 
     fn looked_up_will(&self) -> Result<Option<Will>, SettingsError> {
@@ -100,4 +155,9 @@ impl Settings {
             properties: PublishProperties::default(),
         }))
     }
+}
+
+fn looked_up_text<const N: usize>(path: [&str; N], secret: &Secret) -> Result<String, SettingsError> {
+    String::from_utf8(secret.look_up(path)?)
+        .map_err(|_| SettingsError::new(path, Kind::Secret("it is not UTF-8".to_owned())))
 }

@@ -4,7 +4,7 @@ use super::error::{SettingsError, SettingsErrorKind as Kind, Step};
 use super::{Secret, Settings, Uri};
 use crate::defaults::TopicDefaults;
 use martlet_proto::{BinaryData, QoS, TopicError, TopicFilter, TopicName, Utf8String, Version};
-use martlet_transport::Endpoint;
+use martlet_transport::{Endpoint, ProxyUri, UriError};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -43,9 +43,15 @@ impl Settings {
     }
 
     fn check_servers(&self) -> Checked<()> {
-        server(&self.connection.uri, || vec!["connection".into(), "uri".into()])?;
-        for (n, uri) in self.martlet.servers.iter().enumerate() {
-            server(uri, || vec!["martlet".into(), "servers".into(), n.into()])?;
+        uri(&self.connection.uri, Endpoint::parse, ["connection", "uri"].map(Step::from))?;
+        for (n, server) in self.martlet.servers.iter().enumerate() {
+            uri(server, Endpoint::parse, ["martlet".into(), "servers".into(), n.into()])?;
+        }
+        if let Some(proxy) = &self.martlet.proxy {
+            uri(proxy, ProxyUri::parse, ["martlet", "proxy"].map(Step::from))?;
+        }
+        for (name, value) in &self.martlet.headers {
+            not_hidden(["martlet", "headers", name], value)?;
         }
         Ok(())
     }
@@ -77,6 +83,13 @@ impl Settings {
             (Some(_), None) => Err(conflict(["connection", "certfile"], "a certificate needs its keyfile")),
             (None, Some(_)) => Err(conflict(["connection", "keyfile"], "a key needs its certfile")),
             _ => Ok(()),
+        }?;
+        match &self.martlet.key_password {
+            Some(_) if self.connection.keyfile.is_none() => {
+                Err(conflict(["martlet", "key_password"], "there is no keyfile that it could be for"))
+            }
+            Some(password) => not_hidden(["martlet", "key_password"], password),
+            None => Ok(()),
         }
     }
 
@@ -146,12 +159,12 @@ fn not_hidden<const N: usize>(path: [&str; N], secret: &Secret) -> Checked<()> {
     if secret.is_hidden() { Err(SettingsError::new(path, Kind::Hidden)) } else { Ok(()) }
 }
 
-fn server(uri: &Uri, path: impl Fn() -> Vec<Step>) -> Checked<()> {
+fn uri<T, const N: usize>(uri: &Uri, parse: fn(&str) -> Result<T, UriError>, path: [Step; N]) -> Checked<()> {
     if uri.is_hidden() {
-        return Err(SettingsError::new(path(), Kind::Hidden));
+        return Err(SettingsError::new(path, Kind::Hidden));
     }
-    match Endpoint::parse(uri.as_str()) {
+    match parse(uri.as_str()) {
         Ok(_) => Ok(()),
-        Err(error) => Err(SettingsError::new(path(), Kind::Value(error.to_string()))),
+        Err(error) => Err(SettingsError::new(path, Kind::Value(error.to_string()))),
     }
 }

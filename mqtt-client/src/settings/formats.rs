@@ -6,6 +6,7 @@ use martlet_proto::{QoS, Version};
 use martlet_session::{DropQos0, InboundLimits, QueueLimits, WhenFull};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -274,6 +275,45 @@ impl Visitor<'_> for PluginVisitor {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoOptions {}
+
+/// A map of names to values, or a list of such maps.
+pub(super) mod headers {
+    use super::*;
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, Secret)>, D::Error> {
+        from.deserialize_any(HeadersVisitor)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(headers: &[(String, Secret)], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(headers.iter().map(|(name, value)| BTreeMap::from([(name, value)])))
+    }
+}
+
+struct HeadersVisitor;
+
+impl<'de> Visitor<'de> for HeadersVisitor {
+    type Value = Vec<(String, Secret)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("headers with their values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut headers = Vec::new();
+        while let Some(header) = map.next_entry()? {
+            headers.push(header);
+        }
+        Ok(headers)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut headers = Vec::new();
+        while let Some(some) = list.next_element::<BTreeMap<String, Secret>>()? {
+            headers.extend(some);
+        }
+        Ok(headers)
+    }
+}
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

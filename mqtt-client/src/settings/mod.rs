@@ -220,6 +220,22 @@ pub struct Martlet {
     /// Servers to fail over to, in this order.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
     pub servers: Vec<Uri>,
+    /// The proxy to go through: `http://host:port` or `socks5://host:port`, perhaps with `user:password@`. Default: none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub proxy: Option<Uri>,
+    /// Headers of the request that begins a WebSocket connection, such as `Authorization`. In a file a map, or a list of
+    /// maps with one header each.
+    #[cfg_attr(feature = "serde", serde(with = "formats::headers", skip_serializing_if = "Vec::is_empty"))]
+    pub headers: Vec<(String, Secret)>,
+    /// Decrypts the key in `keyfile`.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub key_password: Option<Secret>,
+    /// The name to ask the server for and to look for in its certificate. Default: the host of the URI.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub server_name: Option<String>,
+    /// The application protocols to offer (ALPN, RFC 7301), the best first. Default: none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
+    pub alpn: Vec<String>,
     /// QoS 1 and 2 messages unacknowledged at a time, 1 to 65,535. Default: 100.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_in_flight: Option<NonZeroU16>,

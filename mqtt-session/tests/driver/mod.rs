@@ -108,7 +108,7 @@ pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> Publish
 }
 
 pub fn connack(session_present: bool) -> ConnAck {
-    ConnAck::new(session_present, ConnectReasonCode::Success)
+    ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }
 }
 
 pub fn puback(n: u16) -> Packet {

@@ -221,6 +221,22 @@ fn a_farewell_follows_what_was_written() {
 }
 
 #[test]
+fn data_still_arrives_after_our_farewell_and_the_servers_is_no_error() {
+    for stages in Stages::all() {
+        let mut pair = stages.pair().open();
+        pair.client.close();
+        pair.server.send(b"on its way");
+        pair.drive().unwrap();
+        assert_eq!(pair.received, &b"on its way"[..], "{stages:?}");
+        if stages.tls {
+            pair.server.close_notify();
+            pair.drive().unwrap();
+        }
+        assert_eq!(pair.client.handle_eof(), Ok(()), "{stages:?}");
+    }
+}
+
+#[test]
 fn closing_in_a_handshake_is_quiet() {
     for stages in Stages::all() {
         let mut pair = stages.pair();

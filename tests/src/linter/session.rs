@@ -70,6 +70,10 @@ impl Session {
         let Some(exchange) = known else {
             // An acknowledgement that came by may not have reached the client.
             self.begin(id, content, kind);
+            if let Some(exchange) = self.exchanges.get_mut(&id).filter(|_| publish.dup) {
+                // It was sent for the first time before this was watched, or has ended here: its place is where it is.
+                exchange.number = self.last_again;
+            }
             return if publish.dup && !lenient { what(Rule::DupClaimed) } else { Ok(()) };
         };
         if (exchange.kind, exchange.content) != (kind, content) {

@@ -168,13 +168,15 @@ async fn socks(client: TcpStream, setup: &SocksProxy, targets: &Mutex<Vec<String
     let mut client = dripping(client, setup.drips);
     let fault = |step| setup.fault.as_ref().filter(|fault| fault.to == step);
 
-    let version = client.read_u8().await?;
+    if client.read_u8().await? != 5 {
+        return client.shutdown().await;
+    }
     let offered = short(&mut client).await?;
     let method = if setup.user.is_some() { 2 } else { 0 };
     if let Some(fault) = fault(Step::Greeting) {
         return fault.happen(client).await;
     }
-    if version != 5 || !offered.contains(&method) {
+    if !offered.contains(&method) {
         client.write_all(&[5, 0xFF]).await?;
         return client.shutdown().await;
     }

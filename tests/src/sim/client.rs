@@ -5,15 +5,18 @@ use super::saboteur::{Saboteur, Told};
 use super::wire::{Frames, frame_len, number};
 use super::{Options, Random};
 use crate::linter::Linter;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_proto::{Packet, PubAckReasonCode, QoS, Subscription, TopicFilter, UserProperties, Utf8String};
-use martlet_session::{
-    AckToken, Config, ConnectOptions, InboundLimits, Instant, QueueLimits, SendBuffer, Session, Subscribe,
-    Unsubscribe,
+use martlet_proto::{
+    Packet, PacketIdentifier, PubAckReasonCode, QoS, Subscription, TopicFilter, UserProperties, Utf8String,
+    Version,
 };
-use std::collections::VecDeque;
+use martlet_session::{
+    AckToken, Config, ConnectOptions, Durable, InboundLimits, Instant, QueueLimits, RecordKey, RequestError,
+    SendBuffer, Session, StoreOp, StoreSeq, Subscribe, Unsubscribe,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -48,6 +51,41 @@ pub(crate) struct Client {
     pub(crate) refused: Vec<u64>,
     /// What is sent, to look at the expiry of messages.
     expiring: Option<Frames>,
+    /// Of a session that is stored.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// What outlives a process of a client, and what does not yet.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    records: BTreeMap<RecordKey, Bytes>,
+    /// Not stored yet.
+    operations: VecDeque<(StoreSeq, StoreOp)>,
+    /// So many of them are being stored.
+    writing: Option<usize>,
+    /// Processes so far.
+    pub(crate) process: u64,
+    /// The operation that stores that the server has begun a new session, as far as it is not stored.
+    loss: Option<StoreSeq>,
+    /// QoS 2 messages that were delivered, and whose PUBREC was not sent.
+    unrecorded: BTreeMap<PacketIdentifier, u64>,
+    /// What is sent, to look for them.
+    sent: Frames,
+    /// What a bug has not waited for: key, value, and the value before.
+    undone: VecDeque<(RecordKey, Option<Bytes>, Option<Bytes>)>,
+}
+
+/// So many operations may be under way when a process dies that does not wait for them.
+const UNDONE: usize = 10;
+
+/// What the death of a process leaves.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    /// Operations with a message, and with a message or its flow.
+    pub(crate) messages: BTreeSet<u64>,
+    pub(crate) traces: BTreeSet<u64>,
+    /// QoS 2 messages that may be delivered again.
+    pub(crate) unrecorded: Vec<u64>,
 }
 
 impl Client {
@@ -78,12 +116,18 @@ impl Client {
             publish_timeout: options.publish_timeout.map(Duration::from_secs),
             lost_qos1: options.lost_qos1,
             lost_qos2: options.lost_qos2,
+            durable: options.durable.map(|_| {
+                // Simulated time goes on between processes.
+                Box::new(Durable { epoch: Some(Duration::ZERO), ..Durable::default() })
+            }),
             ..Config::default()
         };
+        // After a restart a client may send again what it has seen the end of, and not stored.
+        let linter = if options.durable.is_some() { Linter::on_the_way() } else { Linter::new() };
         Self {
             name,
             session: Session::new(config),
-            linter: Linter::new().with_window(options.max_in_flight),
+            linter: linter.with_window(options.max_in_flight),
             publisher,
             subscribes,
             subscribing: false,
@@ -100,8 +144,86 @@ impl Client {
             refuse: if options.version.has_properties() { options.refuse } else { 0 },
             refused: Vec::new(),
             expiring: (options.expiry > 0 && options.version.has_properties()).then(Frames::default),
+            disk: options.durable.map(|_| Disk::default()),
         }
     }
+
+    // ---- the disk
+
+    /// What the session wants stored. Returns whether the disk has nothing to do but this.
+    pub(crate) fn gather(&mut self, now: Duration) -> bool {
+        let Some(disk) = &mut self.disk else { return false };
+        while let Some((seq, operation)) = self.session.poll_store(instant(now)) {
+            disk.operations.push_back((seq, operation));
+        }
+        let begins = disk.writing.is_none() && !disk.operations.is_empty();
+        if begins {
+            disk.writing = Some(disk.operations.len());
+        }
+        begins
+    }
+
+    /// The disk has stored what it was given.
+    pub(crate) fn stored(&mut self) {
+        let Some(disk) = &mut self.disk else { return };
+        let n = disk.writing.take().unwrap_or(0);
+        if let Some(last) = disk.write(n, self.saboteur.as_ref()) {
+            disk.loss = disk.loss.filter(|&loss| loss > last);
+            self.session.handle_stored(last);
+        }
+    }
+
+    /// The application was told that the server has begun a new session: that is among what was gathered.
+    pub(crate) fn loss_noticed(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.loss = disk.operations.back().map(|&(seq, _)| seq);
+        }
+    }
+
+    /// A QoS 2 message was delivered.
+    pub(crate) fn received(&mut self, id: Option<PacketIdentifier>, number: u64) {
+        if let (Some(disk), Some(id)) = (&mut self.disk, id) {
+            disk.unrecorded.insert(id, number);
+        }
+    }
+
+    /// The process dies, and another begins with what the disk has stored, and so many operations more.
+    pub(crate) fn crash(&mut self, now: Duration, random: &mut Random) -> Result<Option<Remains>, String> {
+        let Some(disk) = &mut self.disk else { return Ok(None) };
+        let n = random.below(disk.operations.len() as u64 + 1) as usize;
+        let last = disk.write(n, self.saboteur.as_ref());
+        disk.undo();
+        // The next process does not know of it, whatever this one did.
+        self.lost |= disk.loss.take().is_some_and(|loss| last.is_none_or(|last| last < loss));
+        disk.operations.clear();
+        disk.writing = None;
+        disk.process += 1;
+        disk.sent.clear();
+        let of = |kinds: &[u8]| {
+            let keys = disk.records.keys().filter(|key| kinds.contains(&key.to_bytes()[0]));
+            keys.filter_map(|key| Some(key.operation()?.get())).collect::<BTreeSet<_>>()
+        };
+        let (messages, traces) = (of(&[2]), of(&[2, 3]));
+        let unrecorded = core::mem::take(&mut disk.unrecorded).into_values().collect();
+        let saboteur = &self.saboteur;
+        let records = disk.records.iter().map(|(key, value)| (*key, value.clone()));
+        let records = records.filter(|(key, _)| saboteur.as_ref().is_none_or(|it| it.restores(*key)));
+        let config = self.session.config().clone();
+        let restored = Session::restore(config, instant(now), records).map_err(|error| error.to_string())?;
+        if !restored.quarantined.is_empty() {
+            return Err(format!("records were set aside: {:?}", restored.quarantined));
+        }
+        self.session = restored.session;
+        self.link = None;
+        self.blocked = false;
+        self.input.clear();
+        self.output.clear();
+        self.held.clear();
+        self.not_subscribed();
+        Ok(Some(Remains { messages, traces, unrecorded }))
+    }
+
+    // ---- the session
 
     pub(crate) fn open(&mut self, now: Duration, link: u64, options: &Options) {
         self.link = Some(link);
@@ -115,6 +237,9 @@ impl Client {
         }
         if let Some(expiring) = &mut self.expiring {
             expiring.clear();
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.sent.clear();
         }
         self.session.handle_open(instant(now), ConnectOptions::new(options.version));
     }
@@ -130,8 +255,15 @@ impl Client {
             subscription_identifier: None,
             user_properties: UserProperties::new(),
         };
-        let asked = self.session.subscribe(instant(now), subscribe);
-        asked.map(|_| true).map_err(|error| error.to_string())
+        match self.session.subscribe(instant(now), subscribe) {
+            Ok(_) => Ok(true),
+            // Connected once more, only to settle what is left.
+            Err(RequestError::Closed) => {
+                self.subscribing = false;
+                Ok(false)
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Ends the subscription.
@@ -172,6 +304,14 @@ impl Client {
         self.linter.sent(now, &bytes);
         self.check()?;
         self.check_expiry(now, &bytes)?;
+        if let Some(disk) = &mut self.disk {
+            disk.sent.push(&bytes);
+            while let Some(frame) = disk.sent.next(self.linter.version().unwrap_or(Version::V5))? {
+                if let Packet::PubRec(ack) = frame.packet {
+                    disk.unrecorded.remove(&ack.packet_identifier);
+                }
+            }
+        }
         Ok(bytes)
     }
 
@@ -179,7 +319,7 @@ impl Client {
     fn check_expiry(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
         let Some(frames) = &mut self.expiring else { return Ok(()) };
         frames.push(bytes);
-        while let Some(frame) = frames.next(martlet_proto::Version::V5)? {
+        while let Some(frame) = frames.next(Version::V5)? {
             let Packet::Publish(publish) = &frame.packet else { continue };
             let said = publish.properties().message_expiry_interval().map(u64::from);
             let expected = expires_at(publish.payload()).map(|at| at.saturating_sub(now));
@@ -303,6 +443,41 @@ impl Client {
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.session.poll_timeout().map(Instant::since_epoch)
+    }
+}
+
+impl Disk {
+    /// So many operations reach it; gives back the last.
+    fn write(&mut self, n: usize, saboteur: Option<&Saboteur>) -> Option<StoreSeq> {
+        let mut last = None;
+        for (seq, operation) in self.operations.drain(..n) {
+            let undoes = saboteur.is_some_and(|saboteur| saboteur.undoes(&operation));
+            let key = operation.key();
+            let before = match operation {
+                StoreOp::Put { value, .. } => self.records.insert(key, value),
+                StoreOp::Delete { .. } => self.records.remove(&key),
+            };
+            if undoes {
+                self.undone.push_back((key, self.records.get(&key).cloned(), before));
+            }
+            last = Some(seq);
+        }
+        while self.undone.len() > UNDONE {
+            self.undone.pop_front();
+        }
+        last
+    }
+
+    /// What a bug has not waited for was not stored, as far as it was not overtaken.
+    fn undo(&mut self) {
+        for (key, after, before) in self.undone.drain(..).rev() {
+            if self.records.get(&key) == after.as_ref() {
+                match before {
+                    Some(before) => drop(self.records.insert(key, before)),
+                    None => drop(self.records.remove(&key)),
+                }
+            }
+        }
     }
 }
 

@@ -42,6 +42,8 @@ struct Entry {
     delivered: u32,
     /// Copies that the broker has for the subscriber.
     waiting: u32,
+    /// A process has died before the end of this message was stored: the next one may send it, and tell its end, again.
+    revived: bool,
 }
 
 /// Copies that one life of the subscriber's session at the broker is to bring, for one topic and QoS.
@@ -88,6 +90,10 @@ pub(crate) struct Model {
     delivered_qos0: [u64; TOPICS],
     /// The subscriber has refused them: the broker may not have heard of that, and send them again.
     refused: BTreeSet<u64>,
+    /// QoS 2 messages that were delivered to a process that died before that was stored.
+    undone: BTreeSet<u64>,
+    /// Processes die: ends may be undone.
+    mortal: bool,
     life: Life,
     /// The one before: its last bytes may still be on their way.
     past: Life,
@@ -122,12 +128,56 @@ impl Model {
             allowed: 1,
             delivered: 0,
             waiting: 0,
+            revived: false,
         });
     }
 
     /// The number that these lower bits stand for.
     pub(crate) fn number(&self, key: u32) -> u64 {
         self.base.wrapping_add(u64::from(key.wrapping_sub(self.base as u32)))
+    }
+
+    /// The number of the message that this operation of a publisher has published.
+    pub(crate) fn number_of(&self, publisher: usize, operation: u64) -> Result<u64, String> {
+        let is_it = |entry: &Entry| (usize::from(entry.publisher), entry.operation) == (publisher, operation);
+        let found = self.entries.iter().position(is_it);
+        found.map(|i| self.base + i as u64).ok_or_else(|| format!("nobody knows operation {operation}"))
+    }
+
+    /// Sessions are stored, and their processes die.
+    pub(crate) fn expect_deaths(&mut self) {
+        self.mortal = true;
+    }
+
+    /// The process of a publisher has died, and has left the messages of these operations, and traces of those. What was
+    /// not stored may be lost, if it was not sent either.
+    pub(crate) fn crashed(
+        &mut self,
+        publisher: usize,
+        messages: &BTreeSet<u64>,
+        traces: &BTreeSet<u64>,
+    ) -> Verdict {
+        for entry in self.entries.iter_mut().filter(|entry| usize::from(entry.publisher) == publisher) {
+            if entry.end.is_none() && !(entry.qos > 0 && messages.contains(&entry.operation)) {
+                ensure!(
+                    entry.qos == 0 || entry.accepted == 0,
+                    "operation {} was sent before it was stored",
+                    entry.operation
+                );
+                entry.end = Some(End::Failed);
+                self.open[publisher] -= 1;
+                self.failed += 1;
+            } else if entry.end.is_some() && entry.qos > 0 && traces.contains(&entry.operation) {
+                entry.revived = true;
+                self.given_up[publisher] += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A process has died before it stored that it had received these QoS 2 messages.
+    pub(crate) fn may_come_again(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        self.undone.extend(numbers);
     }
 
     fn entry(&mut self, number: u64) -> Option<&mut Entry> {
@@ -138,6 +188,9 @@ impl Model {
     pub(crate) fn ended(&mut self, number: u64, operation: u64, end: End) -> Verdict {
         let Some(entry) = self.entry(number) else { return Err(format!("message {number} ended twice")) };
         ensure!(entry.operation == operation, "message {number} ended as operation {operation}");
+        if entry.end.is_some() && entry.revived {
+            return Ok(());
+        }
         ensure!(entry.end.is_none(), "message {number} ended twice: {:?}, {end:?}", entry.end);
         entry.end = Some(end);
         ensure!(
@@ -169,7 +222,7 @@ impl Model {
     /// This publisher's session was lost at the broker: what is open may reach it once more, by choice.
     pub(crate) fn publisher_lost(&mut self, publisher: usize, requeued: bool) {
         for entry in self.entries.iter_mut().filter(|entry| usize::from(entry.publisher) == publisher) {
-            if requeued && matches!(entry.end, None | Some(End::GivenUp)) {
+            if requeued && (entry.revived || matches!(entry.end, None | Some(End::GivenUp))) {
                 entry.allowed += 1;
             }
         }
@@ -190,7 +243,7 @@ impl Model {
         };
         let (topic, qos) = (usize::from(entry.topic), usize::from(entry.qos));
         ensure!(
-            qos == 0 || matches!(entry.end, None | Some(End::GivenUp)),
+            qos == 0 || entry.revived || matches!(entry.end, None | Some(End::GivenUp)),
             "message {number} came to the broker after its end ({:?})",
             entry.end
         );
@@ -258,7 +311,8 @@ impl Model {
         let Some(place) = place else {
             let first = line.front().copied();
             let delivered = known.is_none_or(|(_, _, delivered)| delivered > 0);
-            let again = delivered && (qos == 1 || self.refused.contains(&number));
+            let again =
+                delivered && (qos == 1 || self.refused.contains(&number) || self.undone.remove(&number));
             ensure!(
                 again,
                 "QoS {qos} message {number} was delivered twice or out of order (next is {first:?})"
@@ -393,7 +447,10 @@ impl Model {
     fn retire(&mut self) {
         while let Some(entry) = self.entries.front() {
             let young = self.entries.len() < 10_000;
-            let lingers = young && (entry.qos == 0 && entry.accepted == 0 || entry.end == Some(End::GivenUp));
+            let lingers = young
+                && (entry.qos == 0 && entry.accepted == 0
+                    || entry.end == Some(End::GivenUp)
+                    || entry.qos > 0 && self.mortal);
             if entry.end.is_none() || entry.waiting > 0 || lingers {
                 break;
             }

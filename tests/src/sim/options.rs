@@ -52,6 +52,8 @@ pub struct Options {
     pub pace: u64,
     /// In how many of 1,000 cases a reader leaves what waits for another time.
     pub slow_reader: u32,
+    /// How long the disk takes to store what there is, in milliseconds: from, to. `None`: nothing is stored.
+    pub durable: Option<(u64, u64)>,
     /// What goes wrong.
     pub faults: Faults,
     /// A bug that the clients have.
@@ -77,6 +79,8 @@ pub struct Faults {
     pub amnesia: u32,
     /// The application disconnects, and connects again later.
     pub disconnect: u32,
+    /// The process of a client dies, between any two operations on its store, and another goes on with what is stored.
+    pub crash: u32,
 }
 
 impl Options {
@@ -99,6 +103,7 @@ impl Options {
             restart: often(8),
             amnesia: if version == Version::V3_1 { 0 } else { often(4) },
             disconnect: often(3),
+            crash: 0,
         };
         let lost = |requeue| if requeue { LostSession::Requeue } else { LostSession::InDoubt };
         let publishers = [1, 1, 2, 3][random.below(4) as usize];
@@ -132,8 +137,28 @@ impl Options {
             burst: random.between(1, 12),
             pace: random.between(5, 200),
             slow_reader: [0, 300, 900][random.below(3) as usize],
+            durable: None,
             faults,
             sabotage: None,
+        }
+    }
+
+    /// Drawn from this seed, with clients that store their sessions and whose processes die. Their applications are
+    /// simple ones.
+    pub fn durable(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x6475_7261_626c_6500);
+        let seeded = Self::from_seed(seed);
+        let low = random.between(0, 20);
+        Self {
+            durable: Some((low, low + random.between(0, 300))),
+            queue: (10_000, WhenFull::Refuse),
+            inbound: (seeded.inbound.0, 10_000),
+            publish_timeout: None,
+            expiry: 0,
+            refuse: 0,
+            unsubscribe: 0,
+            faults: Faults { crash: random.between(1, 20) as u32, ..seeded.faults },
+            ..seeded
         }
     }
 

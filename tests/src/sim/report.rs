@@ -31,6 +31,8 @@ pub struct Counts {
     pub amnesias: u64,
     /// Subscriptions that were ended for a while.
     pub unsubscribes: u64,
+    /// Processes that died.
+    pub crashes: u64,
     /// Sessions whose loss a client could not notice: the CONNACK that would have said so was lost.
     pub unnoticed: u64,
 }
@@ -50,6 +52,7 @@ impl Counts {
         self.restarts += other.restarts;
         self.amnesias += other.amnesias;
         self.unsubscribes += other.unsubscribes;
+        self.crashes += other.crashes;
         self.unnoticed += other.unnoticed;
     }
 }

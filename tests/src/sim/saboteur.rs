@@ -3,7 +3,11 @@
 use super::wire::{Frame, Frames};
 use bytes::Bytes;
 use martlet_proto::{Packet, Version};
-use martlet_session::Event;
+use martlet_session::{Event, RecordKey, StoreOp};
+
+/// Kinds of records, as their format has them.
+const FLOW: u8 = 3;
+const RECEIVED: u8 = 4;
 
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +46,17 @@ pub enum Sabotage {
     SettlesTwice,
     /// The end of a message is not told.
     NeverSettles,
+    /// A PUBREC does not wait until its identifier is stored.
+    ReceivesUnstored,
+    /// A PUBREL does not wait until *released* is stored.
+    ReleasesUnstored,
+    /// Identifiers that were stored are forgotten when a process begins.
+    ForgetsReceived,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::ForgetsDup,
         Self::ClaimsDup,
         Self::PublishesAfterPubrel,
@@ -64,6 +74,9 @@ impl Sabotage {
         Self::LosesDeliveries,
         Self::SettlesTwice,
         Self::NeverSettles,
+        Self::ReceivesUnstored,
+        Self::ReleasesUnstored,
+        Self::ForgetsReceived,
     ];
 }
 
@@ -101,6 +114,22 @@ impl Saboteur {
     fn occasion(&mut self, one_in: u64) -> bool {
         self.occasions += 1;
         self.occasions % one_in == 0
+    }
+
+    /// Whether a crash finds this operation undone, since what had to wait for it did not.
+    pub(crate) fn undoes(&self, operation: &StoreOp) -> bool {
+        let StoreOp::Put { key, value } = operation else { return false };
+        match (self.bug, key.to_bytes()[0]) {
+            (Sabotage::ReceivesUnstored, RECEIVED) => true,
+            // Format, incarnation and packet identifier stand before the phase.
+            (Sabotage::ReleasesUnstored, FLOW) => value.get(11) == Some(&2),
+            _ => false,
+        }
+    }
+
+    /// Whether a process that begins sees this record.
+    pub(crate) fn restores(&self, key: RecordKey) -> bool {
+        self.bug != Sabotage::ForgetsReceived || key.to_bytes()[0] != RECEIVED
     }
 
     /// What the session sends, and what it sends with the bug.

@@ -34,6 +34,8 @@ enum Action {
     Unblock(usize, u64),
     /// A connection that a client has left ends for the broker too.
     Abandoned(u64),
+    /// The disk of a client has stored what it was given; of this process.
+    Stored(usize, u64),
 }
 
 /// One world.
@@ -92,6 +94,9 @@ impl World {
             clients,
             options,
         };
+        if world.options.durable.is_some() {
+            world.model.expect_deaths();
+        }
         for client in 0..world.clients.len() {
             world.after(Duration::ZERO, Action::Reopen(client));
         }
@@ -237,6 +242,12 @@ impl World {
                 }
             }
             Action::Abandoned(link) => self.send(link, Way::ToBroker, Arrival::End),
+            Action::Stored(i, process) => {
+                if self.clients[i].disk.as_ref().is_some_and(|disk| disk.process == process) {
+                    self.clients[i].stored();
+                    self.drain_client(i)?;
+                }
+            }
         }
         Ok(())
     }
@@ -383,9 +394,14 @@ impl World {
 
     fn drain_client(&mut self, i: usize) -> Verdict {
         self.clients[i].check_drained(self.now)?;
+        self.store(i);
         if let Some(link) = self.clients[i].link {
             let bytes = self.clients[i].transmit(self.now)?;
+            let wrote = !bytes.is_empty();
             self.send_bytes(link, Way::ToBroker, bytes);
+            if wrote {
+                self.store(i);
+            }
         }
         let mut told = core::mem::take(&mut self.told);
         self.clients[i].events(&mut told);
@@ -403,6 +419,16 @@ impl World {
         Ok(())
     }
 
+    /// The disk of a client gets what is to be stored, unless it is busy: then it gets that next.
+    fn store(&mut self, i: usize) {
+        if self.clients[i].gather(self.now) {
+            let (low, high) = self.options.durable.unwrap_or_default();
+            let delay = Duration::from_micros(self.random.between(low * 1000, high * 1000));
+            let process = self.clients[i].disk.as_ref().map_or(0, |disk| disk.process);
+            self.after(delay, Action::Stored(i, process));
+        }
+    }
+
     /// The application is told something.
     fn tell(&mut self, i: usize, event: Event, times: u8) -> Verdict {
         let client = &mut self.clients[i];
@@ -418,6 +444,9 @@ impl World {
                         self.model.loss_unnoticed();
                     }
                 }
+                if !connected.session_present {
+                    client.loss_noticed();
+                }
                 self.subscribe(i)?;
             }
             Event::Message(message) => {
@@ -427,14 +456,23 @@ impl World {
                 for _ in 0..times {
                     self.model.delivered(number, topic, qos, life)?;
                 }
+                if qos == 2 {
+                    client.received(message.publish.delivery().packet_identifier(), number);
+                }
                 client.hold(message.token, number);
                 if self.options.slow_reader == 0 {
                     self.take(i, 0)?;
                 }
             }
+            // It is still to come, and told again then.
+            Event::Published { result: Err(PublishError::Kept), .. } => {}
             Event::Published { operation, key, result } => {
+                let publisher = client.publisher.unwrap_or_default();
                 let end = self.end_of(result.err())?;
-                let number = self.model.number(key.unwrap_or_default());
+                let number = match key {
+                    Some(key) => self.model.number(key),
+                    None => self.model.number_of(publisher, operation.get())?,
+                };
                 for _ in 0..times {
                     self.model.ended(number, operation.get(), end)?;
                 }

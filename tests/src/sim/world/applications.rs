@@ -150,6 +150,9 @@ impl World {
                 self.drain_client(i)?;
             }
         }
+        if faults.crash > 0 && self.random.per_mille(faults.crash) {
+            self.crash(i)?;
+        }
         if self.random.per_mille(faults.take_over) && self.clients[i].link.is_some() {
             let heard = self.seconds(20);
             self.leave_client(i, ConnectionError::ClosedByPeer, Some(heard))?;
@@ -163,6 +166,29 @@ impl World {
             self.broker.restart(self.now, Memory::Lost);
         }
         self.drain_broker()
+    }
+
+    /// The process of a client dies, and with it its connection; another begins with its store.
+    fn crash(&mut self, i: usize) -> Verdict {
+        let link = self.clients[i].link;
+        let Some(remains) = self.clients[i].crash(self.now, &mut self.random)? else { return Ok(()) };
+        self.counts.crashes += 1;
+        if let Some(id) = link {
+            self.counts.connections += 1;
+            if let Some(link) = self.links.get_mut(&id) {
+                link.client_open = false;
+            }
+            // Some of what it has sent arrives.
+            self.cut(id);
+            let wait = self.seconds(2);
+            self.after(wait, Action::Reopen(i));
+            self.tidy(id);
+        }
+        if let Some(publisher) = self.clients[i].publisher {
+            self.model.crashed(publisher, &remains.messages, &remains.traces)?;
+        }
+        self.model.may_come_again(remains.unrecorded);
+        self.drain_client(i)
     }
 
     /// The connection breaks for both sides, each having got what it has got.

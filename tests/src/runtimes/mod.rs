@@ -6,11 +6,19 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
 #![expect(missing_docs, reason = "a test's name says what it holds")]
 
+mod hostile;
+mod transcript;
+mod transports;
+
+pub use hostile::*;
+pub use transports::*;
+
+use crate::certificates::Directory;
 use crate::server::{Setup, TestServer};
 use martlet_broker::{Config, Ending, Event, Memory};
 use martlet_client::{
     Address, Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Endpoint, Events, Instant,
-    Network, Observer, Packet, QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
+    Network, QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
 };
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use std::future::{Future, IntoFuture, poll_fn};
@@ -21,6 +29,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use transcript::transcribed;
 
 /// An adapter, as far as its users see it.
 pub trait Adapter {
@@ -55,6 +64,7 @@ macro_rules! runtime_tests {
             disconnect_lets_everything_be_settled
             the_last_handle_ends_the_driver
             a_dropped_connect_ends_the_attempt
+            the_server_is_told_of_the_end
             streams_of_ones_own
             a_driver_that_is_not_send
             a_timer_can_be_set_again
@@ -259,6 +269,35 @@ pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
     assert_eq!(ended.await, ConnectionError::ClosedHere);
 }
 
+/// It sees the end of what the client says while the client still listens, so that it need not be waited for in vain.
+pub async fn the_server_is_told_of_the_end<A: Adapter>() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("mqtt://{}", listener.local_addr().unwrap());
+    let directory = Directory::new();
+    let path = directory.path().join("mqtt.sock");
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (told, mut ended) = mpsc::unbounded_channel();
+    let done = told.clone();
+    let tcp = std::thread::spawn(move || done.send(listens_after_the_end(listener.accept().unwrap().0)));
+    let local = std::thread::spawn(move || told.send(listens_after_the_end(unix.accept().unwrap().0)));
+    for uri in [uri, format!("mqtt+unix://{}", path.display())] {
+        A::connect_with(Client::builder(&uri).unwrap()).await.unwrap().disconnect().await;
+    }
+    assert_eq!((ended.recv().await, ended.recv().await), (Some(true), Some(true)));
+    for thread in [tcp, local] {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+/// Accepts whoever comes, waits for the end of what it says, and sees whether it can be told more.
+fn listens_after_the_end(mut socket: impl io::Read + io::Write) -> bool {
+    assert!(socket.read(&mut [0; 1024]).unwrap() > 0);
+    socket.write_all(b"\x20\x03\x00\x00\x00").unwrap();
+    io::copy(&mut socket, &mut io::sink()).unwrap();
+    // A socket that is gone answers the first with a reset, which the second finds.
+    (0..2).all(|_| socket.write_all(b"\xd0\x00").is_ok())
+}
+
 pub async fn streams_of_ones_own<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
     let open = |endpoint| open::<A>(endpoint);
@@ -330,8 +369,8 @@ pub async fn a_timer_can_be_set_again<A: Adapter>() {
 /// Nothing that a server sees may depend on the runtime.
 pub async fn the_transcript_is_the_same<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
-    let (mut subscriber, mut receives) = transcribed::<A>(&broker).await;
-    let (mut publisher, mut sends) = transcribed::<A>(&broker).await;
+    let (mut subscriber, mut receives) = transcribed::<A>(Client::builder(&broker.uri()).unwrap()).await;
+    let (mut publisher, mut sends) = transcribed::<A>(Client::builder(&broker.uri()).unwrap()).await;
     let mut messages = subscriber.subscribe_all([("a", QoS::ExactlyOnce)]).await.unwrap();
     for qos in ALL_QOS {
         publisher.publish("a", "b").qos(qos).await.unwrap();
@@ -411,63 +450,6 @@ async fn accepted(broker: &TestServer) -> Vec<(usize, QoS)> {
 
 async fn until(events: &mut Events, found: impl Fn(&ClientEvent) -> bool) {
     while !found(&events.next().await.expect("the client goes on")) {}
-}
-
-/// A client whose packets are written down.
-async fn transcribed<A: Adapter>(broker: &TestServer) -> (Client, Transcript) {
-    let (observer, lines) = mpsc::unbounded_channel();
-    let builder = Client::builder(&broker.uri()).unwrap().observer(Lines(observer));
-    (A::connect_with(builder).await.unwrap(), Transcript { lines, seen: Vec::new() })
-}
-
-struct Lines(mpsc::UnboundedSender<String>);
-
-impl Lines {
-    fn line(&self, direction: &str, packet: &Packet) {
-        let identifier = match packet {
-            Packet::Publish(publish) => publish.delivery().packet_identifier(),
-            Packet::PubAck(ack) | Packet::PubRec(ack) => Some(ack.packet_identifier),
-            Packet::PubRel(ack) | Packet::PubComp(ack) => Some(ack.packet_identifier),
-            Packet::Subscribe(subscribe) => Some(subscribe.packet_identifier),
-            Packet::SubAck(suback) => Some(suback.packet_identifier),
-            Packet::Unsubscribe(unsubscribe) => Some(unsubscribe.packet_identifier),
-            Packet::UnsubAck(unsuback) => Some(unsuback.packet_identifier),
-            _ => None,
-        };
-        let identifier = identifier.map_or_else(String::new, |identifier| format!(" {identifier}"));
-        // Nobody reads it any more when the test has ended.
-        let _ = self.0.send(format!("{direction} {}{identifier}", packet.packet_type()));
-    }
-}
-
-impl Observer for Lines {
-    fn packet_sent(&mut self, _at: Instant, packet: &Packet) {
-        self.line("out", packet);
-    }
-
-    fn packet_received(&mut self, _at: Instant, packet: &Packet) {
-        self.line("in", packet);
-    }
-}
-
-struct Transcript {
-    lines: mpsc::UnboundedReceiver<String>,
-    seen: Vec<String>,
-}
-
-impl Transcript {
-    async fn until(&mut self, line: &str) {
-        while self.seen.last().is_none_or(|last| last != line) {
-            self.seen.push(self.lines.recv().await.expect("the client goes on"));
-        }
-    }
-
-    fn all(&mut self) -> &[String] {
-        while let Ok(line) = self.lines.try_recv() {
-            self.seen.push(line);
-        }
-        &self.seen
-    }
 }
 
 /// A socket of the runtime.

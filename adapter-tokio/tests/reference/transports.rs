@@ -1,0 +1,163 @@
+//! 4–9, 18, 19: TLS and WebSocket, as the configuration has them.
+
+use super::{PATIENCE, connect, message, next, settings, try_connect};
+use martlet_broker::Config;
+use martlet_tests::certificates::{Certificates, Directory};
+use martlet_tests::server::{End, Fault, Level, Setup, TestServer};
+use martlet_tokio::{
+    Client, ClientEvent, ConnectError, ConnectionError, Events, NoMessage, QoS, Settings, SubAckReasonCode,
+};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+/// Trusts who signed the server's certificate.
+fn trusting(uri: String, directory: &Directory) -> Settings {
+    let mut settings = settings(uri);
+    let authority = directory.write("ca.pem", &Certificates::shared().authority.pem);
+    settings.connection.cafile = Some(authority);
+    settings
+}
+
+/// Publishes to itself.
+async fn works(client: &Client) {
+    let mut messages = client.subscribe("a").qos(QoS::ExactlyOnce).await.unwrap();
+    client.publish("a", "b").qos(QoS::ExactlyOnce).await.unwrap();
+    assert_eq!(next(&mut messages).await, message("a", "b", 2));
+}
+
+async fn reconnected(events: &mut Events) {
+    while !matches!(events.next().await.expect("the client goes on"), ClientEvent::Connected(_)) {}
+}
+
+#[tokio::test]
+async fn t04_tls_with_a_file_of_authorities_and_another_host() {
+    let directory = Directory::new();
+    let server = TestServer::start(Setup::tls_as(&Certificates::shared().wrong_host)).await;
+    let wrong_host = trusting(server.uri_by_name(), &directory);
+    assert!(try_connect(&Settings { auto_reconnect: false, ..wrong_host.clone() }).await.is_err());
+    works(&connect(&Settings { check_hostname: false, ..wrong_host }).await).await;
+}
+
+#[tokio::test]
+async fn t05_tls_with_anybody() {
+    let server = TestServer::start(Setup::tls_as(&Certificates::shared().self_signed)).await;
+    let anybody = Settings { check_hostname: false, verify_cert: false, ..settings(server.uri_by_name()) };
+    works(&connect(&anybody).await).await;
+}
+
+#[tokio::test]
+async fn t06_websocket() {
+    let server = TestServer::start(Setup::tcp().websocket()).await;
+    works(&connect(&settings(server.uri() + "/")).await).await;
+}
+
+#[tokio::test]
+async fn t07_websocket_over_tls() {
+    let directory = Directory::new();
+    let server = TestServer::start(Setup::tls().websocket()).await;
+    works(&connect(&trusting(server.uri_by_name() + "/", &directory)).await).await;
+}
+
+/// The user name is for the MQTT server: it is in each CONNECT, and never in the request of WebSocket.
+#[tokio::test]
+async fn t08_the_user_comes_again_after_a_reconnect() {
+    let config = Config::default().with_user("ann", "secret").unwrap();
+    let server = TestServer::start(Setup::tcp().websocket().broker(config)).await;
+    let mut settings = settings(server.uri().replace("ws://", "ws://ann:secret@"));
+    settings.reconnect_retries = -1;
+    settings.reconnect_max_interval = Duration::from_millis(1);
+    let client = connect(&settings).await;
+    let mut events = client.events();
+    server.cut().await;
+    reconnected(&mut events).await;
+    works(&client).await;
+    assert!(server.seen().iter().all(|seen| seen.header("authorization").is_none()));
+}
+
+#[tokio::test]
+async fn t09_websocket_with_a_path_and_headers() {
+    let server = TestServer::start(Setup::tcp().websocket()).await;
+    let yaml = format!(
+        "connection: {{uri: '{}/mqtt?a=b'}}\nmartlet: {{headers: {{Authorization: Bearer it, X-Device: seven}}}}",
+        server.uri()
+    );
+    works(&connect(&Settings::from_yaml(&yaml).unwrap()).await).await;
+    let seen = &server.seen()[0];
+    assert_eq!(seen.path.as_deref(), Some("/mqtt?a=b"));
+    assert_eq!(seen.header("authorization"), Some("Bearer it"));
+    assert_eq!(seen.header("x-device"), Some("seven"));
+}
+
+#[tokio::test]
+async fn t18_a_certificate_of_our_own() {
+    let directory = Directory::new();
+    let server = TestServer::start(Setup::mutual_tls()).await;
+    let identity = &Certificates::shared().client;
+    let mut settings = trusting(server.uri_by_name(), &directory);
+    settings.connection.certfile = Some(directory.write("client.pem", &identity.chain_pem));
+    settings.connection.keyfile = Some(directory.write("client.key", &identity.key_pem));
+    works(&connect(&settings).await).await;
+    assert!(server.seen()[0].has_client_certificate);
+}
+
+#[tokio::test]
+async fn t19_an_authority_that_did_not_sign() {
+    let directory = Directory::new();
+    let server = TestServer::start(Setup::tls()).await;
+    let mut settings = Settings { auto_reconnect: false, ..settings(server.uri_by_name()) };
+    let other = directory.write("other.pem", &Certificates::shared().other_authority.pem);
+    settings.connection.cafile = Some(other);
+    let error = try_connect(&settings).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Connection(ConnectionError::Transport(_))), "{error:?}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+/// Fault 1: `capath` and `cadata` do nothing there.
+#[tokio::test]
+async fn authorities_in_a_folder_and_in_the_configuration() {
+    let directory = Directory::new();
+    directory.write("ca.pem", &Certificates::shared().authority.pem);
+    let server = TestServer::start(Setup::tls()).await;
+    let mut in_folder = settings(server.uri_by_name());
+    in_folder.connection.capath = Some(directory.path().to_owned());
+    works(&connect(&in_folder).await).await;
+    let mut inside = settings(server.uri_by_name());
+    inside.connection.cadata = Some(Certificates::shared().authority.pem.clone());
+    works(&connect(&inside).await).await;
+}
+
+/// A file that is not there is told before anything is sent.
+#[tokio::test]
+async fn an_authority_that_is_not_there() {
+    let mut settings = settings("mqtts://localhost");
+    settings.connection.cafile = Some("/no/such/file.pem".into());
+    let error = settings.builder().unwrap_err();
+    assert!(matches!(error, ConnectError::Trust(_)), "{error:?}");
+    assert!(error.to_string().contains("/no/such/file.pem"), "{error}");
+    // Without TLS nobody looks for it.
+    settings.connection.uri = "mqtt://localhost".into();
+    assert!(settings.builder().is_ok());
+}
+
+/// Fault 18: `ws://[::1]` loses its brackets there.
+#[tokio::test]
+async fn websocket_to_an_address_of_ipv6() {
+    let setup = Setup::tcp().websocket();
+    let server = TestServer::start_on(Ipv6Addr::LOCALHOST.into(), setup).await;
+    assert!(server.uri().starts_with("ws://[::1]:"), "{}", server.uri());
+    works(&connect(&settings(server.uri())).await).await;
+}
+
+/// Fault 17: a WebSocket that is closed in the middle of a message delivers a message that nobody sent.
+#[tokio::test]
+async fn half_a_message_is_no_message() {
+    // CONNACK (4 bytes) and SUBACK (5) go through, and ten bytes of the message.
+    let fault = Fault::Ends { at: Level::Packets, after: 4 + 5 + 10, end: End::Close };
+    let server = TestServer::start(Setup::tcp().websocket().fault(fault)).await;
+    let settings = Settings { auto_reconnect: false, ..settings(server.uri()) };
+    let client = connect(&settings).await;
+    let mut messages = client.subscribe("a").await.unwrap();
+    assert_eq!(messages.reasons(), [SubAckReasonCode::GrantedQos0]);
+    client.publish("a", "0123456789abcdef".repeat(10)).await.unwrap();
+    assert_eq!(messages.next_timeout(PATIENCE).await, Ok::<_, NoMessage>(None));
+}
