@@ -1,5 +1,6 @@
 //! Two decoders, one question: is this a packet, and what does it say?
 
+use crate::linter::Rule;
 use crate::linter::decode::{self, Ack, Packet as Theirs, Party};
 use bytes::BytesMut;
 use martlet_proto::{MAX_PACKET_SIZE, Packet, Version};
@@ -19,6 +20,17 @@ pub fn second_opinion(data: &[u8]) {
     match ours {
         Ok(None) => panic!("a whole packet is not enough: {client:?}, {server:?}"),
         Ok(Some(packet)) => {
+            // A server takes what no client should send: any client identifier, and in 3.1 flags of what is not there.
+            let tolerated = match &client {
+                Err((Rule::ClientIdentifier, _)) => true,
+                Err((Rule::Layout, _)) => {
+                    matches!(&packet, Packet::Connect(it) if it.version == Version::V3_1)
+                }
+                _ => false,
+            };
+            if tolerated {
+                return;
+            }
             let theirs = client.or(server);
             let Ok(Some((theirs, ..))) = theirs else { panic!("{version}: {theirs:?}, but {packet:?}") };
             assert_eq!(says(&packet, version), theirs_says(&theirs), "{version}: {packet:?}, {theirs:?}");
