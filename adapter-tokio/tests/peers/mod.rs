@@ -106,14 +106,16 @@ impl Peer {
     pub(crate) async fn amqtt() -> Self {
         let environment = variable(AMQTT);
         Self::start(4, |directory, ports| {
-            let [_, chain, key] = identity(directory);
+            let [authority, chain, key] = identity(directory);
             let mut text = "listeners:\n".to_owned();
             let kinds =
                 [("default", "tcp", false), ("a", "tcp", true), ("b", "ws", false), ("c", "ws", true)];
             for ((name, kind, tls), port) in kinds.into_iter().zip(ports) {
                 text += &format!("  {name}:\n    type: {kind}\n    bind: 127.0.0.1:{port}\n");
                 if tls {
-                    text += &format!("    ssl: true\n    certfile: {chain}\n    keyfile: {key}\n");
+                    // It looks at a client's certificate, if there is one.
+                    text += &format!("    ssl: true\n    cafile: {authority}\n");
+                    text += &format!("    certfile: {chain}\n    keyfile: {key}\n");
                 }
             }
             text +=

@@ -415,7 +415,7 @@ pub async fn lengths_that_lie<A: Adapter>() {
         match loss::<A>(builder(&server.uri()).session(|config| config.maximum_packet_size = 1_000_000)).await
         {
             ConnectionError::Transport(error) => {
-                assert_says(&error, TransportErrorKind::WebSocket, &["allowed"])
+                assert_says(&error, TransportErrorKind::WebSocket, &["allowed"]);
             }
             other => panic!("{other:?}"),
         }
