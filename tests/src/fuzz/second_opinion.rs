@@ -26,6 +26,10 @@ pub fn second_opinion(data: &[u8]) {
                 Err((Rule::Layout, _)) => {
                     matches!(&packet, Packet::Connect(it) if it.version == Version::V3_1)
                 }
+                // The codec does not ask who says goodbye: what a client may not say it takes from either.
+                Err((Rule::DisconnectReason | Rule::PropertyPlace, _)) => {
+                    matches!(&packet, Packet::Disconnect(_))
+                }
                 _ => false,
             };
             if tolerated {
