@@ -58,7 +58,7 @@ impl Process {
     async fn restored(&mut self) -> (BTreeSet<u64>, Vec<Quarantined>) {
         self.event(|event| match event {
             ClientEvent::Restored { unsettled, quarantined } => {
-                Some((unsettled.into_iter().map(|it| it.get()).collect(), quarantined))
+                Some((unsettled.into_iter().map(martlet_tokio::OperationId::get).collect(), quarantined))
             }
             _ => None,
         })

@@ -39,7 +39,7 @@ async fn t23_what_is_unsubscribed_from_does_not_come() {
 async fn t24_unsubscribing_from_what_was_never_subscribed_to() {
     let broker = broker().await;
     let client = connect(&settings(broker.uri())).await;
-    client.unsubscribe(&TopicFilter::new("never").unwrap()).await.unwrap();
+    client.unsubscribe(TopicFilter::new("never").unwrap()).await.unwrap();
 }
 
 /// A filter that MQTT does not have is refused here and not sent; the others are good.
