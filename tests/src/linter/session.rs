@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) in_flight: usize,
     last_again: u64,
     last_released_again: u64,
+    /// The last message that was sent for the first time on this connection.
+    last_new: u64,
 }
 
 type Judged = Result<(), (Rule, String)>;
@@ -55,6 +57,7 @@ impl Session {
         self.in_flight = 0;
         self.last_again = 0;
         self.last_released_again = 0;
+        self.last_new = 0;
         self.exchanges.retain(|_, exchange| {
             exchange.here = false;
             exchange.released_here = false;
@@ -70,9 +73,10 @@ impl Session {
         let Some(exchange) = known else {
             // An acknowledgement that came by may not have reached the client.
             self.begin(id, content, kind);
-            if let Some(exchange) = self.exchanges.get_mut(&id).filter(|_| publish.dup) {
+            match self.exchanges.get_mut(&id).filter(|_| publish.dup) {
                 // It was sent for the first time before this was watched, or has ended here: its place is where it is.
-                exchange.number = self.last_again;
+                Some(exchange) => exchange.number = self.last_again.max(self.last_new),
+                None => self.last_new = self.numbers,
             }
             return if publish.dup && !lenient { what(Rule::DupClaimed) } else { Ok(()) };
         };
