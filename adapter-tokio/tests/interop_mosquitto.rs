@@ -395,7 +395,7 @@ async fn keep_alive_works(version: Version) {
     broker.freeze().await;
     match event().await {
         ClientEvent::Disconnected { error: ConnectionError::Timeout(what), retry_in: Some(_) } => {
-            assert_eq!(what.to_string(), "PINGRESP");
+            assert_eq!(what, martlet_tokio::Awaited::PingResp);
         }
         other => panic!("{other:?}"),
     }
