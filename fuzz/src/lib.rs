@@ -19,6 +19,9 @@ fn is_known(version: Version, packet: &Packet, wire: &[u8]) -> Option<&'static s
         Packet::Connect(_) => {
             Some("it wants a will message and a password to be text, and knows the version by itself")
         }
+        Packet::Publish(it) if v5 && it.properties().subscription_identifiers().any(|id| id.get() > 127) => {
+            Some("it miscounts subscription identifiers of more than a byte")
+        }
         Packet::ConnAck(_) if v5 && wire.len() == 4 => {
             Some("it does not take the answer of a server without MQTT 5")
         }

@@ -233,7 +233,7 @@ impl<R: Runtime> Driver<R> {
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);
         let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
         let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks];
-        if let Some(error) = self.link.stopped() {
+        if let Some(error) = self.link.stopped().filter(|_| state.terminated.is_none()) {
             state.terminate(error.clone(), &mut self.wakers);
         }
         let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);

@@ -179,6 +179,7 @@ impl Hooks {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, link: &mut Link) -> bool {
         if let Some(attempt) = link.poll_prepare(now) {
             self.work = Some(Work::Prepare(self.prepare(attempt)));
+            self.deadline = None;
         }
         if let (Some(task), Some(authenticator)) = (self.task.take(), &mut self.authenticator) {
             self.work = Some(match task {
@@ -195,6 +196,7 @@ impl Hooks {
         };
         if !is_wanted {
             self.work = None;
+            self.deadline = None;
             return false;
         }
         let done = match work {

@@ -75,7 +75,6 @@ pub struct LinkConfig {
 /// WebSocket where there are any; [`exchange`](Self::exchange) moves plain bytes between link and session;
 /// [`poll_wire`](Self::poll_wire) seals bytes for the socket. Only `exchange` needs the session; it does no I/O and no
 /// encryption. Plain TCP is a straight pass without a copy.
-#[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
     servers: Servers,
@@ -283,11 +282,13 @@ impl Link {
             return;
         }
         let LinkConfig { stack, maximum_packet_size, .. } = &self.config;
-        let prepared = self.prepared.as_deref().map(|attempt| {
-            let headers = attempt.headers().to_vec();
-            StackConfig { headers, ..stack.clone() }
-        });
-        let stack = prepared.as_ref().unwrap_or(stack);
+        let headers = match self.prepared.as_deref() {
+            Some(attempt) => Some(attempt.headers().to_vec()),
+            // They may hold a token.
+            None => self.servers.is_stranger().then(Vec::new),
+        };
+        let other = headers.map(|headers| StackConfig { headers, ..stack.clone() });
+        let stack = other.as_ref().unwrap_or(stack);
         self.phase = match Stage::new(stack, self.endpoint(), *maximum_packet_size) {
             Ok(None) => Phase::Opening,
             Ok(stage) => {
@@ -384,7 +385,7 @@ impl Link {
             }
             Phase::Handshaking(deadline) if *deadline <= now => {
                 let handshake = self.stage.as_ref().map_or("no", |stage| stage.handshake());
-                let (endpoint, timeout) = (self.servers.endpoint(), self.config.handshake_timeout);
+                let (endpoint, timeout) = (self.endpoint(), self.config.handshake_timeout);
                 let text = format!("the {handshake} handshake with {endpoint} was not done in {timeout:?}");
                 let error = TransportError::new(TransportErrorKind::HandshakeTimeout, text);
                 self.phase = Phase::Lost(ConnectionError::Transport(error));
@@ -554,7 +555,10 @@ impl Link {
         self.phase = Phase::Preparing(now + timeout);
         let connect = self.servers.connect(&self.config.connect);
         let endpoint = self.servers.endpoint().clone();
-        let headers = self.config.stack.headers.clone();
+        let headers = match self.servers.is_stranger() {
+            true => Vec::new(),
+            false => self.config.stack.headers.clone(),
+        };
         Some(Attempt::new(self.attempt, self.last_error.clone(), endpoint, connect, headers))
     }
 
@@ -625,6 +629,20 @@ impl Link {
     /// Where this attempt goes.
     fn endpoint(&self) -> &Endpoint {
         self.prepared.as_deref().map_or_else(|| self.servers.endpoint(), Attempt::endpoint)
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // No bytes: there are secrets among them.
+        f.debug_struct("Link")
+            .field("servers", &self.servers)
+            .field("attempt", &self.attempt)
+            .field("phase", &self.phase)
+            .field("stage", &self.stage)
+            .field("input", &self.input.len())
+            .field("output", &self.output)
+            .finish_non_exhaustive()
     }
 }
 

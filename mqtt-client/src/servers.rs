@@ -97,6 +97,11 @@ impl Servers {
         &self.server().endpoint
     }
 
+    /// Whether it is to learn nothing of who we are: another server has named it.
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.server().identity, Identity::Nobody)
+    }
+
     /// The version to speak with it.
     pub(crate) fn version(&self) -> Version {
         let server = self.server();
@@ -199,8 +204,12 @@ impl Servers {
         let Server { endpoint, identity, .. } = self.server();
         let Ok(other) = endpoint.referred(reference.as_str()) else { return false };
         let is_known = other.host() == endpoint.host() || policy.credentials_elsewhere;
-        let identity = if is_known { identity.clone() } else { Identity::Nobody };
-        let other = Server::new(other, identity);
+        let other = if is_known {
+            Server::new(other, identity.clone())
+        } else {
+            // Tokens stand in queries, too.
+            Server::new(other.without_query(), Identity::Nobody)
+        };
         self.followed += 1;
         if moved && self.elsewhere.is_none() {
             self.list[self.current] = other;

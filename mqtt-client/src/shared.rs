@@ -10,7 +10,7 @@ use crate::spent::{Locked, set_waker};
 use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
-use martlet_proto::{SubAckReasonCode, Subscription, TopicFilter, UnsubAckReasonCode};
+use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
     RequestError, Session, Subscribe, Unsettled,
@@ -70,7 +70,9 @@ pub(crate) struct State {
     /// The next attempt to connect shall be made now.
     pub(crate) retry_now: bool,
     /// What the builder wanted subscribed to, until it is answered.
-    at_start: Option<(OperationId, Vec<TopicFilter>)>,
+    at_start: Vec<Subscription>,
+    /// The SUBSCRIBE that asks for them, when it waits for its answer or a connection.
+    asked_at_start: Option<OperationId>,
 }
 
 /// Publishers that wait for room. Who was woken and must wait on keeps its place.
@@ -136,7 +138,8 @@ impl Shared {
             discarded: 0,
             spent: Vec::new(),
             retry_now: false,
-            at_start: None,
+            at_start: Vec::new(),
+            asked_at_start: None,
         };
         Self { state: Mutex::new(state), clock, publish_defaults }
     }
@@ -144,11 +147,8 @@ impl Shared {
     /// Subscribes, before there is a connection, to what the catch-all shall get.
     pub(crate) fn subscribe_at_start(&self, subscriptions: Vec<Subscription>) {
         let mut state = self.lock();
-        let filters = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
-        let request = Subscribe { subscriptions, subscription_identifier: None, user_properties: Vec::new() };
-        let now = state.now;
-        // It is refused when there is nothing to subscribe to.
-        state.at_start = state.session.subscribe(now, request).ok().map(|operation| (operation, filters));
+        state.at_start = subscriptions;
+        state.ask_at_start();
     }
 
     /// A panic under the lock can only come from a bug; what it left behind is still better than a second panic.
@@ -247,6 +247,16 @@ impl State {
 
     // ---- what the driver tells
 
+    /// Subscribes to what the builder was told, unless that is under way.
+    fn ask_at_start(&mut self) {
+        if self.at_start.is_empty() || self.asked_at_start.is_some() {
+            return;
+        }
+        let subscriptions = self.at_start.clone();
+        let request = Subscribe { subscriptions, subscription_identifier: None, user_properties: Vec::new() };
+        self.asked_at_start = self.session.subscribe(self.now, request).ok();
+    }
+
     /// Hands the session's events to those who wait for them. Returns whether there were any.
     pub(crate) fn dispatch(&mut self, wakers: &mut Wakers) -> bool {
         let mut any = false;
@@ -275,11 +285,16 @@ impl State {
                 Event::Published { key: None, result: Err(error), .. } => {
                     self.events.push(&ClientEvent::PublishFailed(error), wakers);
                 }
-                Event::Subscribed { operation, result }
-                    if self.at_start.as_ref().is_some_and(|(at_start, _)| *at_start == operation) =>
-                {
-                    let (_, filters) = self.at_start.take().expect("looked at a moment ago");
-                    let result = result.map(|answer| filters.into_iter().zip(answer.reasons).collect());
+                Event::Subscribed { operation, result } if self.asked_at_start == Some(operation) => {
+                    self.asked_at_start = None;
+                    if result == Err(RequestError::NotConnected) {
+                        // They wait for a connection as long as it takes.
+                        continue;
+                    }
+                    let filters = std::mem::take(&mut self.at_start)
+                        .into_iter()
+                        .map(|subscription| subscription.filter);
+                    let result = result.map(|answer| filters.zip(answer.reasons).collect());
                     self.events.push(&ClientEvent::Subscribed(result), wakers);
                 }
                 Event::Subscribed { operation, result } => {
@@ -292,6 +307,7 @@ impl State {
                 Event::Connected(connected) => {
                     let connected: Arc<Connected> = Arc::from(connected);
                     self.connected = Some(Arc::clone(&connected));
+                    self.ask_at_start();
                     self.events.push(&ClientEvent::Connected(Arc::clone(&connected)), wakers);
                     self.set_connection(ConnectionState::Connected(connected), wakers);
                 }

@@ -88,8 +88,7 @@ impl StackConfig {
     }
 }
 
-/// The transport of one connection and the bytes on its way.
-#[derive(Debug)]
+/// The transport of one connection and the bytes on its way. Credentials are among them: `Debug` shows how many.
 pub(crate) struct Stage {
     transport: Transport,
     /// Where bytes of the socket wait to be opened, within one call.
@@ -198,6 +197,15 @@ impl Stage {
     }
 }
 
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage")
+            .field("transport", &self.transport)
+            .field("outgoing", &self.outgoing.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// MQTT's bytes on their way into the transport, with somebody who looks at them.
 struct Watched<'a> {
     plain: &'a mut SendBuffer,
@@ -212,6 +220,11 @@ impl Buf for Watched<'_> {
 
     fn chunk(&self) -> &[u8] {
         self.plain.chunk()
+    }
+
+    /// What stands in several pieces shares a record.
+    fn chunks_vectored<'b>(&'b self, slices: &mut [std::io::IoSlice<'b>]) -> usize {
+        self.plain.chunks_vectored(slices)
     }
 
     fn advance(&mut self, n: usize) {

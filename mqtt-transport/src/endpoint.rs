@@ -155,6 +155,14 @@ impl Endpoint {
         Ok(endpoint)
     }
 
+    /// The same place without the query of its path, in which tokens may stand.
+    #[must_use]
+    pub fn without_query(mut self) -> Self {
+        let end = self.path.find('?').unwrap_or(self.path.len());
+        self.path.truncate(end);
+        self
+    }
+
     /// How bytes reach the server.
     pub fn scheme(&self) -> Scheme {
         self.scheme

@@ -70,7 +70,7 @@ impl Settings {
         }
         let topics = self.checked_topics()?;
         Ok(builder
-            .clean_start(self.cleansession)
+            .clean_start(self.cleansession && self.martlet.store.is_none())
             .keep_alive(self.keep_alive)
             .dial_timeout(self.connection_timeout)
             .handshake_timeout(self.connection_timeout)
