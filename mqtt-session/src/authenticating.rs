@@ -202,7 +202,11 @@ impl Session {
         }
     }
 
+    /// That of a connection that is not ending.
     fn authentication(&mut self) -> Option<&mut Authentication> {
+        if matches!(self.phase, Phase::Closed | Phase::Closing) {
+            return None;
+        }
         self.rare.as_deref_mut()?.authentication.as_mut()
     }
 

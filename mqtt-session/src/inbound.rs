@@ -31,6 +31,9 @@ const DETACH_BELOW: usize = 4096;
 /// The application lags when so many messages of earlier turns wait: fewer pin less than is worth a copy each.
 const LAGGING: usize = 64;
 
+/// More of one QoS than there are packet identifiers cannot wait for their acknowledgement.
+const MOST: usize = u16::MAX as usize;
+
 #[derive(Debug)]
 pub(crate) struct Inbound {
     qos1: Waiting,
@@ -164,6 +167,8 @@ impl Inbound {
     pub(crate) fn is_overrun(&self, limits: &InboundLimits) -> bool {
         self.untaken.messages[1] as usize >= limits.hard_messages
             || self.untaken.bytes[1] >= limits.hard_bytes
+            || self.qos1.entries.len() >= MOST
+            || self.qos2.entries.len() >= MOST
     }
 
     /// Whether this is a copy of a QoS 2 message that is here already.
@@ -260,6 +265,10 @@ impl Inbound {
     /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
     fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
         if self.received.contains(packet_identifier, RECORDED) {
+            if self.qos2.entries.len() >= MOST {
+                // A server that says the same again and again gets its answer with the others.
+                return;
+            }
             self.qos2.push(packet_identifier);
             if let Some(entry) = self.qos2.entries.back_mut() {
                 entry.taken = Some(PubAckReasonCode::Success);

@@ -7,6 +7,7 @@ use crate::session::Phase;
 use crate::timers::Timer;
 use crate::{ConnectionError, DropQos0, Event, Instant, Misbehaviour, Session};
 use alloc::boxed::Box;
+use core::time::Duration;
 use martlet_proto::{Ack, AckProperties, Packet, PacketIdentifier, PubAckReasonCode, QoS};
 
 impl Session {
@@ -101,9 +102,14 @@ impl Session {
         self.inbound.abandon(&token);
     }
 
+    /// How long acknowledgements are held back before it is told. Never so short that time stands still.
+    fn patience(&self) -> Option<Duration> {
+        self.config.held_acknowledgements_after.map(|patience| patience.max(Duration::from_millis(1)))
+    }
+
     /// A message was taken before an earlier one: if that does not follow in time, it is told.
     pub(crate) fn watch_acknowledgements(&mut self, now: Instant) {
-        let Some(patience) = self.config.held_acknowledgements_after else { return };
+        let Some(patience) = self.patience() else { return };
         if self.timers.get(Timer::Acknowledgements).is_none() && self.inbound.look_for_holders(|_, _| ()) {
             self.timers.set(Timer::Acknowledgements, now + patience);
         }
@@ -114,7 +120,7 @@ impl Session {
         let events = &mut self.events;
         let tell = |by, held| events.push_back(Event::AcknowledgementsHeld { by, held });
         let any = self.inbound.look_for_holders(tell);
-        let next = self.config.held_acknowledgements_after.filter(|_| any).map(|patience| now + patience);
+        let next = self.patience().filter(|_| any).map(|patience| now + patience);
         self.timers.set(Timer::Acknowledgements, next);
     }
 }

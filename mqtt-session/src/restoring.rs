@@ -178,7 +178,9 @@ impl Session {
     ) -> Self {
         let mut session = Self::new(config);
         let mut journal = Journal::new();
-        let last = sorted.messages.keys().chain(sorted.flows.keys()).max().map_or(0, |last| last.0);
+        let operations = sorted.messages.keys().chain(sorted.flows.keys()).map(|operation| operation.0);
+        let last =
+            operations.chain(sorted.subscriptions.values().map(|stored| stored.order)).max().unwrap_or(0);
         session.next_operation = identity.next_operation.max(last.saturating_add(1));
         session.established = identity.established;
         // It may have begun a session that is empty.

@@ -439,6 +439,7 @@ impl Session {
             self.store_identity(Some(version));
             self.outbound.resume();
             self.resume_stored();
+            self.expire_at(self.outbound.next_expiry());
         } else {
             let flows = self.begin_incarnation(version);
             self.inbound.lose_session();

@@ -282,7 +282,7 @@ impl Session {
             let Some((_, waiting)) = journal.waiting.pop_front() else { break };
             match waiting {
                 Waiting::Message(_) => {}
-                Waiting::Flow(operation) => journal.published = operation,
+                Waiting::Flow(operation) => journal.published = journal.published.max(operation),
                 Waiting::Answer(answer) if may_answer => self.output.write_answer(answer),
                 Waiting::Answer(_) => {}
             }

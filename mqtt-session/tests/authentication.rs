@@ -288,6 +288,9 @@ fn every_step_has_a_deadline() {
         peer.wait(millis(1));
         assert_eq!(peer.close, Some(ConnectionError::Timeout(Awaited::Authenticator)));
         assert_eq!(peer.said(), ["DISCONNECT 0x80"]);
+        // A late answer connected a session that had said goodbye: what was queued followed the DISCONNECT.
+        assert_eq!(peer.answer("late"), Err(RequestError::NoChallenge));
+        assert_eq!(peer.session.accept_server(), Err(RequestError::NoChallenge));
         peer.close();
         peer.forget();
         assert_eq!(peer.answer("late"), Err(RequestError::NoChallenge));
