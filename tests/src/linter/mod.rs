@@ -71,6 +71,9 @@ pub struct Linter {
     place: Place,
     window: Option<usize>,
     session: Session,
+    /// The server began a session on a connection with enhanced authentication. The client may not have accepted the
+    /// server then, and goes on with the session it had.
+    unsure: bool,
     connection: Connection,
     /// Connections so far.
     connections: u64,
@@ -90,6 +93,7 @@ impl Linter {
             place: Place::Client,
             window: None,
             session: Session::default(),
+            unsure: false,
             connection: Connection::new(Duration::ZERO),
             connections: 0,
             findings: Vec::new(),
@@ -309,7 +313,7 @@ impl Linter {
         }
         let content = decode::hash(publish.content, topic.as_bytes());
         let kind = if publish.qos == 1 { Kind::Qos1 } else { Kind::Qos2 };
-        let lenient = self.place == Place::Way && self.connection.resumed;
+        let lenient = (self.place == Place::Way || self.unsure) && self.connection.resumed;
         if let Err((rule, what)) = self.session.publish(publish, content, kind, lenient) {
             self.find(rule, what);
         }
@@ -343,7 +347,7 @@ impl Linter {
             self.connection.pubrecs.retain(|&it| it != id);
             self.find(Rule::PubRelOrder, format!("{id} before {front:?}"));
         }
-        if let Err((rule, what)) = self.session.pubrel(id, asked, self.place == Place::Way) {
+        if let Err((rule, what)) = self.session.pubrel(id, asked, self.place == Place::Way || self.unsure) {
             self.find(rule, what);
         }
     }
@@ -440,6 +444,7 @@ impl Linter {
         self.connection.resumed = present;
         if !present {
             self.session = Session::default();
+            self.unsure = connect.authentication_method.is_some();
         }
         // Until now the client could say nothing.
         self.connection.last_sent = now;
