@@ -2,8 +2,10 @@
 //!
 //! They run where `MARTLET_INTEROP` is set and the peers are installed; CI does both.
 
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
 #[path = "reference/any_broker.rs"]
 mod any_broker;
+#[expect(clippy::unwrap_used, reason = "likewise")]
 #[path = "reference/client.rs"]
 mod client;
 mod peers;

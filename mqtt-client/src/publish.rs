@@ -182,17 +182,16 @@ fn is_over(sleeper: &mut Option<Box<Sleeper>>, cx: &Context<'_>) -> bool {
 
 impl Enqueue<'_> {
     fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
-        let this = self;
-        if let Some(Ok(message)) = this.message.as_ref().filter(|message| is_qos0(message)) {
-            let mut state = this.client.shared().lock();
+        if let Some(Ok(message)) = self.message.as_ref().filter(|message| is_qos0(message)) {
+            let mut state = self.client.shared().lock();
             let done = state.session.publish_at_once(message);
             let driver = if matches!(done, Ok(true)) { state.call_driver() } else { None };
             drop(state);
             wake(driver);
             match done {
                 Ok(true) => {
-                    if let Some(id) = this.waiting.take() {
-                        this.client.shared().lock().forget_room(id);
+                    if let Some(id) = self.waiting.take() {
+                        self.client.shared().lock().forget_room(id);
                     }
                     return Poll::Ready(Ok(Receipt::new(ReceiptState::Settled)));
                 }
@@ -200,12 +199,12 @@ impl Enqueue<'_> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        let message = match this.message.take() {
+        let message = match self.message.take() {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Poll::Ready(Err(PublishError::Topic(error))),
             None => panic!("polled after it was ready"),
         };
-        let shared = this.client.shared();
+        let shared = self.client.shared();
         let now = expiry_clock(shared, &message);
         let mut state = shared.lock();
         let session = &state.session;
@@ -222,12 +221,12 @@ impl Enqueue<'_> {
             // Room comes from the driver, which whoever took the room has called.
             let on_connection = message.qos == QoS::AtMostOnce && session.is_connected();
             let need = if on_connection { Need::Output } else { Need::Queue(size) };
-            state.await_room(&mut this.waiting, need, cx);
+            state.await_room(&mut self.waiting, need, cx);
             drop(state);
-            this.message = Some(Ok(message));
+            self.message = Some(Ok(message));
             return Poll::Pending;
         }
-        if let Some(id) = this.waiting.take() {
+        if let Some(id) = self.waiting.take() {
             state.forget_room(id);
         }
         let result = publish(shared, &mut state, message, now);
