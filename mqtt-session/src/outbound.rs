@@ -327,9 +327,6 @@ impl Outbound {
         let next = slot.next;
         let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
         let (fate, written) = (outgoing.fate(), outgoing.written);
-        if !output.may_publish(fate.operation) {
-            return None;
-        }
         if let Err(error) = fits(outgoing) {
             self.unlink(Self::publishes, id.get());
             if written {
@@ -339,6 +336,9 @@ impl Outbound {
                 self.release(id.get());
             }
             return Some(Resent::Failed(fate, error, written.then_some(id)));
+        }
+        if !output.may_publish(fate.operation) {
+            return None;
         }
         encode(outgoing, id, now, output);
         slot.position = position;

@@ -8,6 +8,7 @@
 //! | what leaves | waits for | otherwise, after a crash |
 //! |---|---|---|
 //! | PUBLISH, QoS > 0 | the message and its packet identifier | it is lost, or comes again with another identifier |
+//! | | the end of an earlier one that this connection does not take | the earlier one follows, on one that does |
 //! | PUBREL | *released* | PUBLISH follows PUBREL: a second copy |
 //! | PUBREC | the identifier | the resent PUBLISH is delivered again |
 //! | PUBCOMP | the identifier's deletion | a stale identifier swallows a new message |
@@ -127,6 +128,8 @@ pub(crate) struct Journal {
     pub(super) published: OperationId,
     /// A PUBREL that is sent again waits for this operation.
     resumed_at: u64,
+    /// A PUBLISH waits for this operation: the end of one that stood before it.
+    failed_at: u64,
     failure: Option<(u64, StoreError)>,
     /// As last put; `None` before the first.
     pub(super) identity: Option<Identity>,
@@ -166,6 +169,7 @@ impl Journal {
             waiting: VecDeque::new(),
             published: OperationId(0),
             resumed_at: 0,
+            failed_at: 0,
             failure: None,
             identity: None,
             next_place: 0,
@@ -224,7 +228,7 @@ impl Journal {
 
     /// Whether the PUBLISH of this message may leave.
     pub(crate) fn may_publish(&self, operation: OperationId) -> bool {
-        operation <= self.published
+        operation <= self.published && self.stored >= self.failed_at
     }
 
     /// Whether PUBRELs of an earlier connection may leave.
@@ -388,7 +392,7 @@ impl Session {
         let last = self.output.journal.as_ref()?.identity.as_ref();
         Some(Identity {
             established: self.established,
-            connecting: self.unanswered_connects > 0,
+            connecting: self.unanswered_connects > 0 || self.inbound.has_doubts(),
             version: version.or(last.and_then(|last| last.version)),
             session_expiry_interval: match version {
                 Some(_) => self.limits.session_expiry_interval,
@@ -459,6 +463,7 @@ impl Session {
             }
             None => journal.forget(operation),
         }
+        journal.failed_at = journal.last();
     }
 
     /// A message has come to its end.
