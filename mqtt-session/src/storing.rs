@@ -332,15 +332,18 @@ impl Session {
     #[must_use = "an operation is handed out once"]
     pub fn poll_store(&mut self, now: Instant) -> Option<(StoreSeq, StoreOp)> {
         self.output.journal.as_ref()?;
-        if self.outbound.has_backlog() {
-            // Messages get their packet identifiers, which are stored too.
-            self.pump(now);
-        }
         self.store_subscriptions();
-        let journal = self.output.journal.as_mut()?;
-        let operation = journal.operations.pop_front()?;
-        journal.handed_out += 1;
-        Some((StoreSeq(journal.handed_out), operation))
+        loop {
+            let journal = self.output.journal.as_mut()?;
+            if let Some(operation) = journal.operations.pop_front() {
+                journal.handed_out += 1;
+                return Some((StoreSeq(journal.handed_out), operation));
+            }
+            // Messages get their packet identifiers, which are stored too. They are encoded when bytes are asked for.
+            if !self.admit_next(now) {
+                return None;
+            }
+        }
     }
 
     // ---- getters

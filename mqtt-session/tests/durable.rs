@@ -707,3 +707,22 @@ fn a_message_expires_while_no_process_runs_if_the_time_is_known() {
         }
     }
 }
+
+/// Found by the simulated world: a message was encoded when the store was asked what to do, and left when the socket
+/// took bytes again; what it said to be left of its expiry interval was too much by then.
+#[test]
+fn what_is_left_of_an_expiry_interval_is_right_when_the_bytes_leave() {
+    let mut peer = connected(Version::V5, durable());
+    peer.blocked = true;
+    peer.publish(expiring(1, "a", "1", 20));
+    peer.publish(expiring(0, "a", "2", 20));
+    peer.store_all();
+    peer.wait(seconds(5));
+    peer.unblock();
+    peer.store_all();
+    let left = peer.packets().into_iter().map(|packet| match packet {
+        Packet::Publish(publish) => publish.properties().message_expiry_interval(),
+        _ => None,
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [Some(15), Some(15)]);
+}
