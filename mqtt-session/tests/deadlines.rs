@@ -4,7 +4,7 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{Packet, SubAckReasonCode, Version};
-use martlet_session::Config;
+use martlet_session::{Config, LostSession};
 
 fn config() -> Config {
     Config { keep_alive: 0, request_timeout: seconds(10), publish_timeout: Some(seconds(10)), ..named() }
@@ -68,4 +68,29 @@ fn a_ping_without_an_answer_behind_many_with_one() {
     peer.wait(seconds(10));
     assert_eq!(peer.told(), ["pong 501: no answer in time"]);
     assert_eq!(peer.session.poll_timeout(), None);
+}
+
+/// Who was told that a message is given up does not expect it to arrive in another session, nor to hear of it again.
+#[test]
+fn what_was_given_up_ends_with_the_session() {
+    for (lost, quality, recorded) in [
+        (LostSession::Requeue, 1, false),
+        (LostSession::Requeue, 2, false),
+        (LostSession::Requeue, 2, true),
+        (LostSession::InDoubt, 1, false),
+        (LostSession::InDoubt, 2, true),
+    ] {
+        let mut peer = connected(Version::V5, Config { lost_qos1: lost, lost_qos2: lost, ..config() });
+        peer.publish(message(quality, "a", "late"));
+        if recorded {
+            peer.send(pubrec(1));
+        }
+        peer.wait(seconds(10));
+        assert_eq!(peer.told(), ["published 1: no acknowledgement in time"]);
+        peer.cut();
+        peer.forget();
+        peer.reconnect(Version::V5, false);
+        assert_eq!(peer.said()[1..], Vec::<String>::new(), "{lost:?} {quality} {recorded}");
+        assert_eq!((peer.told(), peer.session.in_flight()), (vec!["connected".to_owned()], 0));
+    }
 }
