@@ -594,6 +594,24 @@ fn a_store_that_fails_fails_what_it_did_not_take() {
     assert_eq!(keys(&peer), ["identity", "message 1", "flow of message 1"]);
 }
 
+/// The same of messages that wait for a connection.
+#[test]
+fn a_store_that_fails_fails_what_is_queued() {
+    let mut peer = Peer::new(durable());
+    peer.publish(message(1, "a", "stored"));
+    peer.store_all();
+    peer.publish(message(1, "a", "not stored"));
+    peer.publish(message(0, "a", "never stored"));
+    peer.session.handle_store_failed(peer.operations[0].0, &full());
+    peer.drain();
+    assert_eq!(peer.told()[1..], ["published 2: the message could not be stored: no space left"]);
+    let bytes = "a".len() + "stored".len() + "a".len() + "never stored".len();
+    assert_eq!((peer.session.queued(), peer.session.queued_bytes()), (2, bytes));
+    peer.reconnect(Version::V5, false);
+    peer.store_all();
+    assert_eq!(peer.said()[1..], ["PUBLISH q0 a never stored", "PUBLISH q1 #1 a stored"]);
+}
+
 #[test]
 fn a_store_that_fails_may_hold_messages_until_it_works_again() {
     let when_store_fails = WhenStoreFails::Hold;
