@@ -6,7 +6,7 @@ use crate::message::sealed::Taken;
 use crate::message::{Item, Message, Unacknowledged};
 use crate::route::{StreamLimits, StreamOptions};
 use crate::routes::{CATCH_ALL, RouteKey, Verdict};
-use crate::shared::{Handle, Reply, State, wake};
+use crate::shared::{Handle, Reply, Shared, State, wake};
 use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{
@@ -327,7 +327,7 @@ impl<M: Item> Subscription<M> {
     /// # Errors
     /// [`NoMessage`] after `timeout`.
     pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<M>, NoMessage> {
-        let mut sleeper = Sleeper::new(&self.route.handle, timeout);
+        let mut sleeper = Sleeper::new(&self.route.handle.shared, timeout);
         poll_fn(|cx| match self.poll(cx) {
             Poll::Ready(message) => Poll::Ready(Ok(message)),
             Poll::Pending => sleeper.poll(cx).map(|()| Err(NoMessage)),
@@ -567,19 +567,20 @@ impl Reply {
 }
 
 /// Waits for a moment; the driver's timer does the waiting.
+#[derive(Debug)]
 pub(crate) struct Sleeper {
-    handle: Arc<Handle>,
+    shared: Arc<Shared>,
     at: Instant,
     id: Option<u64>,
 }
 
 impl Sleeper {
-    pub(crate) fn new(handle: &Arc<Handle>, timeout: Duration) -> Self {
-        Self { handle: Arc::clone(handle), at: (handle.shared.clock)() + timeout, id: None }
+    pub(crate) fn new(shared: &Arc<Shared>, timeout: Duration) -> Self {
+        Self { shared: Arc::clone(shared), at: (shared.clock)() + timeout, id: None }
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let shared = &self.handle.shared;
+        let shared = &self.shared;
         if (shared.clock)() >= self.at {
             return Poll::Ready(());
         }
@@ -599,7 +600,7 @@ impl Sleeper {
 impl Drop for Sleeper {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.handle.shared.lock().unsleep(self.at, id);
+            self.shared.lock().unsleep(self.at, id);
         }
     }
 }

@@ -22,7 +22,8 @@ pub struct Config {
     pub strict_session_present: bool,
     /// Seconds; 0 turns keep alive off (MQTT 5 §3.1.2.10). Default: 60.
     pub keep_alive: u16,
-    /// A PINGREQ is due this long before the keep alive ends. `None`: a quarter of the keep alive. Default: `None`.
+    /// A PINGREQ is due this long before the keep alive ends. `None`, or where less than a second of the keep alive would
+    /// be left, which may be the server's: a quarter of it. Default: `None`.
     pub keep_alive_margin: Option<Duration>,
     /// How long after a PINGREQ became due something must have arrived. Default: 10 s.
     pub ping_timeout: Duration,
