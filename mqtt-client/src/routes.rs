@@ -279,12 +279,12 @@ impl Routes {
         }
     }
 
-    fn conclude_all(&mut self, queue: VecDeque<Queued>) -> u64 {
-        let untaken = queue.len() as u64;
+    fn conclude_all(&mut self, queue: impl IntoIterator<Item = Queued>) -> u64 {
+        let mut untaken = 0;
         for queued in queue {
-            if let Some(concluded) = self.conclude(queued.ticket, Verdict::Acknowledged) {
-                self.concluded.push(concluded);
-            }
+            untaken += 1;
+            let concluded = self.conclude(queued.ticket, Verdict::Acknowledged);
+            self.concluded.extend(concluded);
         }
         untaken
     }
@@ -424,6 +424,23 @@ impl Routes {
         wakers.take(&mut route.waker);
     }
 
+    /// Messages have come again: the copies that they take the place of are dropped, and to be concluded
+    /// ([`poll_concluded`](Self::poll_concluded)).
+    pub(crate) fn drop_superseded(&mut self, is_superseded: impl Fn(&AckToken) -> bool) {
+        let mut superseded = Vec::new();
+        let shared = &self.shared;
+        let is_gone = |ticket: &Ticket| token(shared, ticket).is_some_and(&is_superseded);
+        for (_, route) in &mut self.routes {
+            superseded.extend(route.take_if(is_gone));
+        }
+        for queued in self.catch_all.take_if(is_gone) {
+            // Each was one of them; which one matters little.
+            self.unheld.pop_front();
+            superseded.push(queued);
+        }
+        self.conclude_all(superseded);
+    }
+
     /// The next message of a stream. `Ready(None)` at the end.
     pub(crate) fn poll_next(
         &mut self,
@@ -453,11 +470,7 @@ impl Routes {
 
     /// The token of a ticket.
     pub(crate) fn token<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a AckToken> {
-        match ticket {
-            Ticket::Own(token) => Some(token),
-            Ticket::Shared(key) => Some(&self.shared[*key].token),
-            Ticket::Acknowledged => None,
-        }
+        token(&self.shared, ticket)
     }
 
     /// A stream is done with its copy. Returns what is to be told the session when that was the last.
@@ -532,6 +545,14 @@ impl Routes {
         for (_, route) in &mut self.routes {
             wakers.take(&mut route.waker);
         }
+    }
+}
+
+fn token<'a>(shared: &'a Slab<Shared>, ticket: &'a Ticket) -> Option<&'a AckToken> {
+    match ticket {
+        Ticket::Own(token) => Some(token),
+        Ticket::Shared(key) => Some(&shared[*key].token),
+        Ticket::Acknowledged => None,
     }
 }
 

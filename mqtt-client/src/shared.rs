@@ -338,6 +338,11 @@ impl State {
                 _ => {}
             }
         }
+        if self.session.poll_superseded() {
+            let session = &self.session;
+            self.routes.drop_superseded(|token| session.is_superseded(token));
+            self.conclude_dropped();
+        }
         match self.routes.take_dropped() {
             0 => {}
             messages => self.events.push(&ClientEvent::InboundDropped(messages), wakers),

@@ -350,30 +350,20 @@ impl<M: Item> Subscription<M> {
         }
         let mut state = handle.shared.lock();
         let mut look = false;
-        let next = loop {
+        let next = {
             let state: &mut State = &mut state;
-            let queued = match state.routes.poll_next(*key, cx, &mut state.spent) {
-                Poll::Ready(Some(queued)) => queued,
-                Poll::Ready(None) => break Poll::Ready(None),
-                Poll::Pending => break Poll::Pending,
-            };
-            let token = state.routes.token(&queued.ticket);
-            if token.is_some_and(|token| state.session.is_superseded(token)) {
-                // The server has sent it again, and the copy that came later is in the queue.
-                let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
-                look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
-                continue;
-            }
-            let taken = Taken { queued, key: *key, state: &mut *state, shared: &handle.shared };
-            let (item, asks) = M::take(taken);
-            look |= asks;
-            while self.batch.len() < BATCH {
-                let Some(queued) = state.routes.pop_qos0(*key) else { break };
-                let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
-                look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
-                self.batch.push_back(queued.message);
-            }
-            break Poll::Ready(Some(item));
+            state.routes.poll_next(*key, cx, &mut state.spent).map(|queued| {
+                let taken = Taken { queued: queued?, key: *key, state: &mut *state, shared: &handle.shared };
+                let (item, asks) = M::take(taken);
+                look |= asks;
+                while self.batch.len() < BATCH {
+                    let Some(queued) = state.routes.pop_qos0(*key) else { break };
+                    let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
+                    look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
+                    self.batch.push_back(queued.message);
+                }
+                Some(item)
+            })
         };
         let driver = if look { state.call_driver() } else { None };
         drop(state);
