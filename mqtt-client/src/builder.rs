@@ -260,6 +260,12 @@ impl Builder {
     /// a failed attempt; whether there is another is the hook's to say ([`GivenUp`]), and the reconnect policy's.
     /// Default: none.
     ///
+    /// With a hook, a server that refuses for good, as because of the credentials (0x86, 0x87), or that disconnects for
+    /// such a reason, is asked once more when the policy says so: the hook sees why as [`Attempt::last_error`], and may
+    /// give others or go elsewhere. The second such answer of the server, without a connection that lasted in between,
+    /// counts: a listed server is left out, and one that the hook has chosen ends the client. The very first attempt's
+    /// failure is told at once, unless the policy has `retry_first`.
+    ///
     /// ```
     /// # use martlet_client::{Client, ConnectError, GivenUp};
     /// # async fn fresh_token() -> Result<String, std::io::Error> { Ok(String::new()) }
@@ -287,7 +293,8 @@ impl Builder {
     }
 
     /// Authenticates by this method of enhanced authentication (MQTT 5 §4.12). A server that knows no MQTT 5 is not
-    /// connected to then. Default: none.
+    /// connected to then. A server that refuses for good is asked once more, as with
+    /// [`before_connect`](Self::before_connect). Default: none.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
         self.authenticator = Some(Box::new(authenticator));
         self

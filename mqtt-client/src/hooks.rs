@@ -102,8 +102,8 @@ impl Attempt {
         &self.headers
     }
 
-    pub(crate) fn into_options(self) -> ConnectOptions {
-        self.connect
+    pub(crate) fn options(&self) -> &ConnectOptions {
+        &self.connect
     }
 
     fn take_credentials(&mut self) {
