@@ -243,7 +243,8 @@ impl Builder {
     }
 
     /// Subscribes to these filters as soon as there is a connection, in one SUBSCRIBE. Their messages come to
-    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed).
+    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed). Streams on
+    /// the same filters have them too, and the subscriptions outlive those: only [`Client::unsubscribe`] ends them.
     pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
         self.subscriptions.extend(subscriptions);
         self

@@ -128,9 +128,9 @@ impl Client {
         Unsubscribe::new(self, filter.try_into().map_err(Into::into))
     }
 
-    /// The stream of all messages that no subscription explains, such as those of a resumed session. It exists before
-    /// the first CONNECT is sent, so that none is lost for want of a listener: take it before the driver is first
-    /// polled, or later. `None` while somebody has it.
+    /// The stream of all messages that no subscription explains, such as those of a resumed session, and of those for the
+    /// builder's [`subscriptions`](crate::Builder::subscriptions). It exists before the first CONNECT is sent, so that none
+    /// is lost for want of a listener: take it before the driver is first polled, or later. `None` while somebody has it.
     ///
     /// While nobody has it, its messages wait for somebody if the client was built without
     /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a subscription was

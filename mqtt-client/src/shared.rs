@@ -5,12 +5,12 @@ use crate::authenticator::{Authenticating, Task};
 use crate::completions::Completions;
 use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
-use crate::routes::{Routes, Verdict};
+use crate::routes::{CATCH_ALL, Routes, Verdict};
 use crate::spent::{Locked, set_waker};
 use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
-use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode};
+use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode, UserProperties};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
     RequestError, Session, Subscribe, Unsettled,
@@ -70,7 +70,7 @@ pub(crate) struct State {
     /// The next attempt to connect shall be made now.
     pub(crate) retry_now: bool,
     /// What the builder wanted subscribed to, until it is answered.
-    at_start: Vec<Subscription>,
+    at_start: Option<Subscribe>,
     /// The SUBSCRIBE that asks for them, when it waits for its answer or a connection.
     asked_at_start: Option<OperationId>,
 }
@@ -138,16 +138,21 @@ impl Shared {
             discarded: 0,
             spent: Vec::new(),
             retry_now: false,
-            at_start: Vec::new(),
+            at_start: None,
             asked_at_start: None,
         };
         Self { state: Mutex::new(state), clock, publish_defaults }
     }
 
     /// Subscribes, before there is a connection, to what the catch-all shall get.
-    pub(crate) fn subscribe_at_start(&self, subscriptions: Vec<Subscription>) {
+    pub(crate) fn subscribe_at_start(&self, mut subscriptions: Vec<Subscription>) {
+        if subscriptions.is_empty() {
+            return;
+        }
         let mut state = self.lock();
-        state.at_start = subscriptions;
+        let subscription_identifier = Some(state.routes.add_to_catch_all(&mut subscriptions));
+        let user_properties = UserProperties::new();
+        state.at_start = Some(Subscribe { subscriptions, subscription_identifier, user_properties });
         state.ask_at_start();
     }
 
@@ -249,12 +254,11 @@ impl State {
 
     /// Subscribes to what the builder was told, unless that is under way.
     fn ask_at_start(&mut self) {
-        if self.at_start.is_empty() || self.asked_at_start.is_some() {
+        if self.asked_at_start.is_some() {
             return;
         }
-        let subscriptions = self.at_start.clone();
-        let request = Subscribe { subscriptions, subscription_identifier: None, user_properties: Vec::new() };
-        self.asked_at_start = self.session.subscribe(self.now, request).ok();
+        let Some(request) = &self.at_start else { return };
+        self.asked_at_start = self.session.subscribe(self.now, request.clone()).ok();
     }
 
     /// Hands the session's events to those who wait for them. Returns whether there were any.
@@ -291,10 +295,13 @@ impl State {
                         // They wait for a connection as long as it takes.
                         continue;
                     }
-                    let filters = std::mem::take(&mut self.at_start)
-                        .into_iter()
-                        .map(|subscription| subscription.filter);
-                    let result = result.map(|answer| filters.zip(answer.reasons).collect());
+                    let asked = self.at_start.take().into_iter().flat_map(|request| request.subscriptions);
+                    let filters = asked.map(|subscription| subscription.filter);
+                    let result = result.map(|answer| filters.zip(answer.reasons).collect::<Vec<_>>());
+                    let answered = result.iter().flatten();
+                    for (filter, _) in answered.filter(|(_, reason)| reason.is_error()) {
+                        self.routes.refuse_filter(CATCH_ALL, filter);
+                    }
                     self.events.push(&ClientEvent::Subscribed(result), wakers);
                 }
                 Event::Subscribed { operation, result } => {

@@ -156,8 +156,7 @@ impl SubscribeFuture<'_> {
             let request = SubscribeRequest { subscriptions, subscription_identifier, user_properties };
             match state.session.subscribe(now, request) {
                 Ok(operation) => {
-                    state.expect_reply(operation);
-                    let pending = PendingReply { handle: Arc::clone(handle), operation: Some(operation) };
+                    let pending = PendingReply::new(handle, state, operation);
                     let subscription = Subscription::new(handle, key);
                     Ok(Step::Waiting { pending, subscription, filters, keep: options.keep_on_server })
                 }
@@ -462,14 +461,17 @@ impl<'a> Unsubscribe<'a> {
                 Ok(Some(pending?))
             }
             Target::Stream(route) => {
-                let mut any = false;
-                let pending = PendingReply::ask(&route.handle, |state, now| {
+                route.handle.shared.act(|state, now| {
+                    let filters = state.routes.filters_of_only(route.key);
+                    let request = UnsubscribeRequest { filters, user_properties };
+                    let operation = match request.filters[..] {
+                        [] => None,
+                        _ => Some(state.session.unsubscribe(now, request)?),
+                    };
                     // Unsubscribed from here on, so dropping the stream does not do it again.
-                    let filters = state.routes.leave(route.key);
-                    any = !filters.is_empty();
-                    state.session.unsubscribe(now, UnsubscribeRequest { filters, user_properties })
-                });
-                if any { Ok(Some(pending?)) } else { Ok(None) }
+                    state.routes.leave(route.key);
+                    Ok(operation.map(|operation| PendingReply::new(&route.handle, state, operation)))
+                })
             }
         }
     }
@@ -510,9 +512,14 @@ impl PendingReply {
     ) -> Result<Self, RequestError> {
         handle.shared.act(|state, now| {
             let operation = ask(state, now)?;
-            state.expect_reply(operation);
-            Ok(Self { handle: Arc::clone(handle), operation: Some(operation) })
+            Ok(Self::new(handle, state, operation))
         })
+    }
+
+    /// For a request that was made.
+    fn new(handle: &Arc<Handle>, state: &mut State, operation: OperationId) -> Self {
+        state.expect_reply(operation);
+        Self { handle: Arc::clone(handle), operation: Some(operation) }
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Reply> {
