@@ -37,6 +37,9 @@ pub struct Builder {
     reconnect: Reconnect,
     socket: SocketOptions,
     stack: StackConfig,
+    /// Whom TLS trusts if it comes to be spoken and nothing else was said; its files are not read before.
+    #[cfg(feature = "tls")]
+    trust: Trust,
     dial_timeout: Duration,
     handshake_timeout: Duration,
     drain: Duration,
@@ -65,6 +68,8 @@ impl Client {
             reconnect: Reconnect::default(),
             socket: SocketOptions::default(),
             stack: StackConfig::default(),
+            #[cfg(feature = "tls")]
+            trust: Trust::new(),
             dial_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
@@ -179,6 +184,13 @@ impl Builder {
     pub fn trust(mut self, trust: &Trust) -> Result<Self, ConnectError> {
         self.stack.tls = Some(Ok(trust.build()?));
         Ok(self)
+    }
+
+    /// Sets what [`trust`](Self::trust) does, where a server that is spoken to over TLS may come up only later.
+    #[cfg(feature = "tls")]
+    pub(crate) fn trust_if_needed(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
     }
 
     /// Sets the configuration of TLS, such as one that [`rustls`](crate::rustls) made; it takes the place of [`trust`](Self::trust).
@@ -301,14 +313,14 @@ impl Builder {
         self
     }
 
-    /// Reads the operating system's certificate authorities where TLS may be spoken and nothing was said about it. A hook
-    /// may go to a server that is not in the list.
+    /// Reads the certificate authorities, those of the operating system by default, where TLS may be spoken and they were
+    /// not read yet. A hook may go to a server that is not in the list.
     #[cfg(feature = "tls")]
-    fn trust_by_default(&mut self) {
+    fn read_trust(&mut self) {
         let is_needed =
             self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
         if self.stack.tls.is_none() && is_needed {
-            self.stack.tls = Some(Trust::new().build());
+            self.stack.tls = Some(self.trust.build());
         }
     }
 
@@ -357,7 +369,7 @@ impl Builder {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         #[cfg(feature = "tls")]
-        self.trust_by_default();
+        self.read_trust();
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),

@@ -3,8 +3,8 @@
 use crate::scripted::{builder, client, network, settle, soon};
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
-    Attempt, Awaited, Client, ConnectError, ConnectionError, Endpoint, GivenUp, Publish, QoS, TopicName,
-   , Version, Will,
+    Attempt, Awaited, Client, ConnectError, ConnectionError, Endpoint, GivenUp, Publish, QoS, Settings,
+    TopicName, Version, Will,
 };
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -312,4 +312,23 @@ async fn a_server_that_the_hook_chose_is_not_hammered() {
     }
     assert!(network.try_dial().await.is_none());
     assert!(matches!(soon(driver).await.unwrap(), ConnectionError::Refused(_)));
+}
+
+/// Settings with plain servers only: what they say of TLS was not looked at, and a server that the hook chose was judged by
+/// the operating system's authorities.
+#[tokio::test(start_paused = true)]
+async fn the_settings_trust_holds_wherever_a_hook_goes() {
+    let mut settings = Settings { auto_reconnect: false, ..Settings::default() };
+    settings.connection.uri = "mqtt://test".into();
+    settings.connection.cafile = Some("/no/such/file".into());
+    let plain = settings.builder().unwrap();
+    let builder = settings.builder().unwrap().before_connect(elsewhere(|_| Some("mqtts://chosen")));
+    let (client, _, mut network) = client(builder);
+    let _server = network.dial().await.open();
+    let error = soon(client.connected()).await.unwrap_err().to_string();
+    assert!(error.contains("/no/such/file"), "{error}");
+    // Where no TLS is spoken nobody looks for it.
+    let (client, _, mut network) = crate::scripted::client(plain);
+    let _server = network.accept().await;
+    soon(client.connected()).await.unwrap();
 }
