@@ -11,7 +11,8 @@ use martlet_proto::{
     DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
 };
 use martlet_session::{
-    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError, Unsettled,
+    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
+    StoreError,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -217,8 +218,9 @@ impl Client {
     }
 
     /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends a DISCONNECT and
-    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. Await it; it
-    /// gives back how many messages were not settled.
+    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most, and with a
+    /// [`store`](crate::Builder::store) 2 s for its last commits. Await it; it gives back how many messages were not
+    /// settled, and whether all is stored.
     ///
     /// Nothing is accepted from then on. It wins over any reconnecting, except that what was published before may wait
     /// for a connection within the drain: [`at_once`](Disconnect::at_once) does not wait for anything.
@@ -255,6 +257,19 @@ impl Drop for Watch<'_> {
             self.shared.lock().unwatch(id);
         }
     }
+}
+
+/// What a client leaves behind when it disconnects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// Messages of QoS 1 and 2 that were in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Messages that were queued: they were not sent, or were to be sent again after the server had lost the session.
+    pub queued: usize,
+    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails, or is still at it when time
+    /// is up. A later client may then find an earlier state in it, and send again what is settled.
+    pub stored: Result<(), StoreError>,
 }
 
 /// A disconnect about to be made, from [`Client::disconnect`]; await it.
@@ -310,17 +325,14 @@ impl Disconnect<'_> {
 }
 
 impl<'a> IntoFuture for Disconnect<'a> {
-    type Output = Unsettled;
-    type IntoFuture = Pin<Box<dyn Future<Output = Unsettled> + Send + 'a>>;
+    type Output = LeftBehind;
+    type IntoFuture = Pin<Box<dyn Future<Output = LeftBehind> + Send + 'a>>;
 
     /// Cancel safe: once polled, the client disconnects whether or not this is waited for.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.client.shared().act(|state, now| state.session.disconnect(now, self.options));
-            let terminated = |state: &mut State| {
-                if state.terminated.is_some() { Poll::Ready(state.unsettled) } else { Poll::Pending }
-            };
-            self.client.watch(terminated).await
+            self.client.watch(|state| state.left_behind().map_or(Poll::Pending, Poll::Ready)).await
         })
     }
 }

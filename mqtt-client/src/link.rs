@@ -29,7 +29,7 @@ use martlet_transport::Endpoint;
 use std::time::Duration;
 
 /// How long the last bytes of a connection, and the server's end of it, are waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Output that the socket has not taken, above which the session is not asked for more.
 const ENOUGH: usize = 64 * 1024;

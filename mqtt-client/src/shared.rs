@@ -2,6 +2,7 @@
 //! never held across a system call, user code or a wake-up.
 
 use crate::authenticator::{Authenticating, Task};
+use crate::client::LeftBehind;
 use crate::completions::Completions;
 use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
@@ -13,7 +14,7 @@ use martlet_proto::PubAckReasonCode;
 use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode, UserProperties};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session, Subscribe, Unsettled,
+    RequestError, Session, StoreError, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +48,9 @@ pub(crate) struct State {
     /// Why there will be no connection any more.
     pub(crate) terminated: Option<ConnectionError>,
     /// What was not settled when the client disconnected.
-    pub(crate) unsettled: Unsettled,
+    unsettled: Unsettled,
+    /// Whether the store has all that the session wants stored; `None`: it is at work, or will be.
+    stored: Option<Result<(), StoreError>>,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: std::time::Duration,
     /// Everything that was published has been written to the socket.
@@ -126,6 +129,7 @@ impl Shared {
             connected: None,
             terminated: None,
             unsettled: Unsettled::default(),
+            stored: Some(Ok(())),
             drain,
             flushed: true,
             requests: BTreeMap::new(),
@@ -402,6 +406,26 @@ impl State {
             wakers.push(waker);
         }
         self.set_disconnected(error, None, wakers);
+    }
+
+    /// The session has a store. What it holds is told in the end.
+    pub(crate) fn expect_stored(&mut self) {
+        self.stored = None;
+    }
+
+    /// The store holds all that it ever will.
+    pub(crate) fn set_stored(&mut self, stored: Result<(), StoreError>, wakers: &mut Wakers) {
+        if self.stored.is_none() {
+            self.stored = Some(stored);
+            self.notify_watchers(wakers);
+        }
+    }
+
+    /// What the client has left behind, once it has disconnected for good.
+    pub(crate) fn left_behind(&self) -> Option<LeftBehind> {
+        let stored = self.stored.clone().filter(|_| self.terminated.is_some())?;
+        let Unsettled { in_flight, queued, .. } = self.unsettled;
+        Some(LeftBehind { in_flight, queued, stored })
     }
 
     fn reply(&mut self, operation: OperationId, reply: Reply, wakers: &mut Wakers) {
