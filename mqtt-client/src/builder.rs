@@ -8,6 +8,7 @@ use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
 use crate::link::{Link, LinkConfig, VersionChoice};
 use crate::observer::Observer;
+use crate::own::Own;
 use crate::reconnect::{Reconnect, SplitMix};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
@@ -258,7 +259,10 @@ impl Builder {
     /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed). Streams on
     /// the same filters have them too, and the subscriptions outlive those: only [`Client::unsubscribe`] ends them.
     pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
-        self.subscriptions.extend(subscriptions);
+        self.subscriptions.extend(subscriptions.into_iter().map(|(mut filter, qos)| {
+            filter.own();
+            (filter, qos)
+        }));
         self
     }
 

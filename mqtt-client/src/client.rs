@@ -2,6 +2,7 @@
 
 use crate::error::ConnectError;
 use crate::events::Events;
+use crate::own::Own;
 use crate::publish::{Publish, Receipt, expiry_clock, publish};
 use crate::request::Request;
 use crate::shared::{Handle, Shared, State, wake};
@@ -306,13 +307,15 @@ impl Disconnect<'_> {
     }
 
     /// What to tell people who read the server's log (MQTT 5 §3.14.2.2.3).
-    pub fn reason_string(mut self, text: Utf8String) -> Self {
+    pub fn reason_string(mut self, mut text: Utf8String) -> Self {
+        text.own();
         self.options.reason_string = Some(text);
         self
     }
 
     /// Sends these name-value pairs with the DISCONNECT (MQTT 5 §3.14.2.2.4).
-    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
         self.options.user_properties = properties;
         self
     }

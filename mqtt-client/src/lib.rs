@@ -39,6 +39,7 @@ mod hooks;
 mod link;
 mod message;
 mod observer;
+mod own;
 mod packet_logger;
 mod publish;
 mod reconnect;

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::error::{SubscribeError, UnsubscribeError};
 use crate::message::sealed::Taken;
 use crate::message::{Item, Message, Unacknowledged};
+use crate::own::Own;
 use crate::route::{StreamLimits, StreamOptions};
 use crate::routes::{CATCH_ALL, RouteKey, Verdict};
 use crate::shared::{Handle, Reply, State, wake};
@@ -57,7 +58,10 @@ impl<'a> Subscribe<'a> {
     /// a server may send a message once for each (MQTT 5 §3.3.4).
     pub fn and(mut self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>, qos: QoS) -> Self {
         match (filter.try_into(), &mut self.subscriptions) {
-            (Ok(filter), Ok(subscriptions)) => subscriptions.push(Options::new(filter, qos)),
+            (Ok(mut filter), Ok(subscriptions)) => {
+                filter.own();
+                subscriptions.push(Options::new(filter, qos));
+            }
             (Err(error), Ok(_)) => self.subscriptions = Err(error.into()),
             (_, Err(_)) => {}
         }
@@ -86,7 +90,8 @@ impl<'a> Subscribe<'a> {
     }
 
     /// Sends these name-value pairs with the SUBSCRIBE (MQTT 5 §3.8.2.1.3). Default: none.
-    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
         self.user_properties = properties;
         self
     }
@@ -435,12 +440,16 @@ enum Target<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    pub(crate) fn new(client: &'a Client, filter: Result<TopicFilter, TopicError>) -> Self {
+    pub(crate) fn new(client: &'a Client, mut filter: Result<TopicFilter, TopicError>) -> Self {
+        if let Ok(filter) = &mut filter {
+            filter.own();
+        }
         Self { target: Target::Filter(client, filter), user_properties: UserProperties::new() }
     }
 
     /// Sends these name-value pairs with the UNSUBSCRIBE (MQTT 5 §3.10.2.1.2). Default: none.
-    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
         self.user_properties = properties;
         self
     }
