@@ -38,7 +38,7 @@ const MOST: usize = u16::MAX as usize;
 pub(crate) struct Inbound {
     qos1: Waiting,
     qos2: Waiting,
-    /// QoS 2 identifiers between PUBLISH and PUBREL, and those of them whose PUBREC has left.
+    /// QoS 2 identifiers between PUBLISH and PUBREL; those of them whose PUBREC has left, and those in doubt.
     received: IdSets,
     /// Most servers make none.
     aliases: Option<Box<Aliases>>,
@@ -187,8 +187,9 @@ impl Inbound {
     /// Whether this is a copy of a message that is here already: it needs no more room.
     pub(crate) fn knows(&self, delivery: Delivery) -> bool {
         match delivery {
-            Delivery::ExactlyOnce { packet_identifier, .. } => {
+            Delivery::ExactlyOnce { packet_identifier, duplicate } => {
                 self.received.contains(packet_identifier, RECEIVED)
+                    && (duplicate || !self.received.contains(packet_identifier, DOUBTED))
             }
             Delivery::AtLeastOnce { packet_identifier, .. } => {
                 let rare = self.qos1.rare.as_ref();
@@ -256,8 +257,11 @@ impl Inbound {
             }
             Delivery::ExactlyOnce { packet_identifier, .. } => {
                 if self.received.contains(packet_identifier, RECEIVED) {
-                    self.arrive_again(packet_identifier, output);
-                    return Arrived::Known;
+                    if self.knows(publish.delivery()) {
+                        self.arrive_again(packet_identifier, output);
+                        return Arrived::Known;
+                    }
+                    self.forget_doubted(packet_identifier, output);
                 }
                 self.unacknowledged += 1;
                 self.received.insert(packet_identifier, RECEIVED);
@@ -282,6 +286,7 @@ impl Inbound {
 
     /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
     fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        self.received.remove_from(packet_identifier, DOUBTED);
         if self.received.contains(packet_identifier, RECORDED) {
             if self.qos2.entries.len() >= MOST {
                 // A server that says the same again and again gets its answer with the others.
@@ -298,6 +303,30 @@ impl Inbound {
             self.unacknowledged += 1;
             self.overtaken = true;
             self.send_pubrecs(output);
+        }
+    }
+
+    /// The server may have begun a new session without our knowing: then a QoS 2 message with the identifier of one that
+    /// is here already may be another. A server that says the same again sets DUP [MQTT-3.3.1-1]: who does not, says
+    /// something new.
+    pub(crate) fn doubt(&mut self) {
+        self.received.0.iter_mut().for_each(|words| words[DOUBTED] = words[RECEIVED]);
+    }
+
+    pub(crate) fn has_doubts(&self) -> bool {
+        self.received.0.iter().any(|words| words[DOUBTED] != 0)
+    }
+
+    /// The server has used the identifier anew: the message that had it was one of a session that is gone.
+    fn forget_doubted(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        self.received.remove(packet_identifier);
+        if let Some(rare) = &mut self.qos2.rare {
+            if let Some(&token) = rare.stale_ids.get(&packet_identifier) {
+                rare.forget(token);
+            }
+        }
+        if let Some(journal) = &mut output.journal {
+            journal.delete_received(packet_identifier);
         }
     }
 
@@ -648,10 +677,11 @@ impl Rare {
 
 const RECEIVED: usize = 0;
 const RECORDED: usize = 1;
+const DOUBTED: usize = 2;
 
-/// Two sets of packet identifiers: one bit each, as many as were seen.
+/// Three sets of packet identifiers: one bit each, as many as were seen.
 #[derive(Debug, Default)]
-struct IdSets(Vec<[u64; 2]>);
+struct IdSets(Vec<[u64; 3]>);
 
 impl IdSets {
     #[inline]
@@ -669,7 +699,7 @@ impl IdSets {
     fn insert(&mut self, id: NonZeroU16, set: usize) {
         let (word, bit) = Self::place(id);
         if self.0.len() <= word {
-            self.0.resize(word + 1, [0; 2]);
+            self.0.resize(word + 1, [0; 3]);
         }
         self.0[word][set] |= bit;
     }
@@ -681,7 +711,14 @@ impl IdSets {
             .filter(move |&id| self.contains(id, set))
     }
 
-    /// From both.
+    fn remove_from(&mut self, id: NonZeroU16, set: usize) {
+        let (word, bit) = Self::place(id);
+        if let Some(words) = self.0.get_mut(word) {
+            words[set] &= !bit;
+        }
+    }
+
+    /// From all.
     #[inline]
     fn remove(&mut self, id: NonZeroU16) {
         let (word, bit) = Self::place(id);

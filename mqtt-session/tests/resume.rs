@@ -453,6 +453,42 @@ fn a_session_that_may_have_begun_unnoticed_gets_its_subscriptions_again() {
     }
 }
 
+/// The same: the new session uses the packet identifiers of the old one.
+#[test]
+fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
+    for version in [Version::V3_1_1, Version::V5] {
+        let config = Config { clean_start: false, ..named() };
+        let mut peer = Peer::connected(version, config);
+        peer.send_all(&[
+            publish(2, 1, "a", "taken"),
+            publish(2, 2, "a", "untaken"),
+            publish(2, 3, "a", "known"),
+        ]);
+        peer.told();
+        peer.take(0);
+        peer.cut();
+        // No answer to this CONNECT.
+        peer.open(version);
+        peer.cut();
+        peer.reconnect(version, true);
+        peer.forget();
+        peer.send_all(&[
+            publish(2, 1, "a", "new"),
+            publish(2, 2, "a", "newer"),
+            duplicate(2, 3, "a", "known"),
+        ]);
+        assert_eq!(peer.told(), ["message q2 a new", "message q2 a newer"]);
+        // The token of the message that had its identifier is inert, that of the one that came again is not.
+        peer.take(0);
+        assert!(peer.said().is_empty());
+        peer.take(0);
+        peer.take(0);
+        peer.take(0);
+        assert_eq!(peer.said(), ["PUBREC #1", "PUBREC #2", "PUBREC #3"]);
+        assert_eq!(peer.session.untaken(), 0);
+    }
+}
+
 /// Found by the simulated world: the application disconnected before the server had answered to the subscriptions that
 /// were made again; the session stayed, and they were forgotten.
 #[test]
