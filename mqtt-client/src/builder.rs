@@ -6,10 +6,10 @@ use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
-use crate::link::{Link, LinkConfig, VersionChoice};
+use crate::link::{Link, LinkConfig, PATIENCE, VersionChoice};
 use crate::observer::Observer;
 use crate::own::Own;
-use crate::reconnect::{Reconnect, SplitMix};
+use crate::reconnect::{Reconnect, SplitMix, random_seed};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
@@ -22,7 +22,6 @@ use martlet_transport::{Endpoint, ProxyUri, Stack, Transport};
 use martlet_transport::{TlsConfig, Trust};
 use std::convert::Infallible;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,8 +70,8 @@ impl Client {
             stack: StackConfig::default(),
             #[cfg(feature = "tls")]
             trust: Trust::new(),
-            dial_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
+            dial_timeout: PATIENCE,
+            handshake_timeout: PATIENCE,
             drain: Duration::from_secs(5),
             seed: None,
             client_identifier: false,
@@ -368,7 +367,7 @@ impl Builder {
         is_new: bool,
         session: impl FnOnce(Config) -> Result<Session, E>,
     ) -> Result<(Client, Driver<R>), E> {
-        let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
+        let mut random = SplitMix(self.seed.unwrap_or_else(random_seed));
         if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }

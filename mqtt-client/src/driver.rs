@@ -9,9 +9,7 @@ use crate::socket::SocketOptions;
 use crate::store::Writer;
 use crate::wakers::Wakers;
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_session::{
-    ConnectionError, Instant, StoreError, StoreErrorKind, TransportError, TransportErrorKind,
-};
+use martlet_session::{ConnectionError, Instant, StoreError, StoreErrorKind};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -160,7 +158,7 @@ impl<R: Runtime> Driver<R> {
                 Some(n)
             }
             Poll::Ready(Err(error)) => {
-                self.link.handle_eof(Some(io_error(&error)));
+                self.link.handle_eof(Some(error.into()));
                 Some(0)
             }
         };
@@ -180,7 +178,7 @@ impl<R: Runtime> Driver<R> {
                     // The server may have said why before it went.
                     let mut reads = 0..LAST_READS;
                     while reads.next().is_some() && self.poll_read(cx, now).is_some_and(|n| n > 0) {}
-                    self.link.handle_eof(Some(io_error(&error)));
+                    self.link.handle_eof(Some(error.into()));
                     return true;
                 }
             }
@@ -231,9 +229,6 @@ impl<R: Runtime> Driver<R> {
             self.link.retry_now();
         }
         let mut any = self.link.exchange(now, &mut state.session);
-        if !state.session.wants_connection() {
-            self.link.stop();
-        }
         any |= state.dispatch(&mut self.wakers);
         if let Some(hooks) = &mut self.hooks {
             any |= hooks.exchange(now, &mut state, &mut self.wakers);
@@ -275,7 +270,8 @@ impl<R: Runtime> Driver<R> {
         }
         self.wakers.wake();
         self.show(now, observed);
-        if !self.link.has_socket() && !self.link.is_dialing() {
+        // A link that has failed may have last words, if the socket takes them at once.
+        if !self.link.has_socket() && !self.link.is_dialing() && !self.link.has_failed() {
             self.io = Io::Closed;
         }
         (any, timeouts.into_iter().flatten().min())
@@ -401,8 +397,4 @@ fn observed(
         state.events.push(&ClientEvent::ObserverPanicked, wakers);
     }
     observes.map(|key| state.events.drain(key)).unwrap_or_default()
-}
-
-fn io_error(error: &io::Error) -> TransportError {
-    TransportError::new(TransportErrorKind::Io, error.to_string())
 }

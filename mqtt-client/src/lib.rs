@@ -33,6 +33,7 @@ mod completions;
 mod defaults;
 mod dial;
 mod driver;
+mod embedded;
 mod error;
 mod events;
 mod hooks;
@@ -66,6 +67,7 @@ pub use clock::StdClock;
 pub use defaults::{PublishDefaults, TopicDefaults};
 pub use dial::{Dial, Target};
 pub use driver::Driver;
+pub use embedded::{Embedded, EmbeddedEvent};
 pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
 pub use events::{ClientEvent, Events};
 pub use hooks::{Attempt, HookFuture};
@@ -87,6 +89,8 @@ pub use store::RedbStore;
 pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription, Unsubscribe};
+
+pub use {martlet_proto as proto, martlet_session as session};
 
 pub use martlet_proto::{
     BinaryData, ConnAck, ConnectReasonCode, DisconnectReasonCode, Packet, PubAckReasonCode,
