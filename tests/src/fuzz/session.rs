@@ -8,8 +8,8 @@ use bytes::{Buf, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    PublishProperties, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UserProperties,
-    Utf8String, Version,
+    PubAckReasonCode, PublishProperties, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName,
+    UserProperties, Utf8String, Version,
 };
 use martlet_session::{
     Accepted, AckToken, AuthMessage, Authentication, Config, ConnectOptions, ConnectionError, Details,
@@ -210,6 +210,14 @@ impl Driven {
         assert_eq!(self.linter.findings().iter().find(|finding| !finding.rule.is_servers()), None);
         assert!(self.session.queued() <= QUEUED + usize::from(IN_FLIGHT), "{} queued", self.session.queued());
         assert!(self.session.in_flight() <= usize::from(IN_FLIGHT));
+        if self.session.poll_superseded() {
+            let tokens = std::mem::take(&mut self.untaken).into_iter();
+            let (superseded, rest): (Vec<_>, _) = tokens.partition(|token| self.session.is_superseded(token));
+            self.untaken = rest;
+            for token in superseded {
+                self.session.acknowledge(token, PubAckReasonCode::Success);
+            }
+        }
         assert_eq!(self.session.untaken(), self.untaken.len());
         // QoS 0 has bounds of its own beside those of QoS 1 and 2.
         assert!(self.untaken.len() <= 2 * HARD_MESSAGES, "{} untaken", self.untaken.len());
@@ -376,7 +384,7 @@ impl Driven {
             return;
         }
         let token = self.untaken.remove(usize::from(choices.byte()) % self.untaken.len());
-        let reasons = martlet_proto::PubAckReasonCode::ALL;
+        let reasons = PubAckReasonCode::ALL;
         let choice = choices.byte();
         let reason = if choice < 200 { reasons[0] } else { choices.one_of(reasons) };
         match choice {

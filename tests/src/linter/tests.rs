@@ -588,3 +588,28 @@ fn a_relay_lints_what_it_passes_on() {
     }
     assert_eq!(relay.connections(), 2);
 }
+
+/// A connection is cut behind the byte that was named, whoever sends it; others are not.
+#[test]
+fn a_relay_cuts_where_it_is_told() {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let relay = Relay::start(server.local_addr().unwrap()).unwrap();
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
+    relay.cut_after([21]);
+    for passes in [2, 7] {
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        client.write_all(connect).unwrap();
+        let (mut there, _) = server.accept().unwrap();
+        there.read_exact(&mut [0; 15]).unwrap();
+        there.write_all(b"\x20\x02\x00\x00").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        client.write_all(b"\x32\x05\x00\x01t\x00\x01").unwrap();
+        there.read_exact(&mut vec![0; passes]).unwrap();
+        if passes == 7 {
+            relay.cut();
+        }
+        assert_eq!(there.read(&mut [0]).unwrap(), 0);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    assert_eq!(relay.findings(), []);
+}
