@@ -116,6 +116,14 @@ impl TransportError {
     }
 }
 
+/// A socket that failed.
+#[cfg(feature = "std")]
+impl From<std::io::Error> for TransportError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(TransportErrorKind::Io, alloc::format!("{error}"))
+    }
+}
+
 /// Why the application would not connect, or not stay connected: the words of its own code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]

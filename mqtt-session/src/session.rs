@@ -433,9 +433,12 @@ impl Session {
         self.arm_keep_alive();
         let again = self.established;
         self.established = true;
-        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
+        // The session may have begun with a CONNECT whose answer was lost: it is present, and knows nothing of ours.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         if session_present {
+            if maybe_empty {
+                self.inbound.doubt();
+            }
             self.store_identity(Some(version));
             self.outbound.resume();
             self.resume_stored();

@@ -396,7 +396,11 @@ fn properties_are_left_out_in_3x_and_counted_or_refused() {
     let mut peer = Peer::connected(Version::V3_1_1, Config::default());
     peer.publish(expiring(1, "a", "1", 60));
     assert_eq!(peer.said(), ["PUBLISH q1 #1 a 1"]);
+    peer.publish(message(1, "a", "nothing to leave out"));
     assert_eq!(peer.session.counters().left_out_in_3x, 1);
+    let mut in_5 = Peer::connected(Version::V5, Config::default());
+    in_5.publish(expiring(1, "a", "1", 60));
+    assert_eq!(in_5.session.counters().left_out_in_3x, 0);
 
     let mut peer = Peer::new(Config { refuse_properties_in_3x: true, ..Config::default() });
     peer.publish(expiring(1, "a", "1", 60));
