@@ -130,11 +130,11 @@ fn secret() -> BinaryData {
     BinaryData::try_from(CANARY.as_bytes()).unwrap()
 }
 
-/// Its will and its password are secret.
+/// Its will and its credentials are secret: a user name may be a token.
 fn settings(uri: &str) -> Settings {
     let mut settings = Settings::default();
     settings.connection.uri = uri.into();
-    settings.martlet.user_name = Some("ann".into());
+    settings.martlet.user_name = Some(CANARY.into());
     settings.martlet.password = Some(CANARY.into());
     settings.will =
         Some(Will { topic: "t".into(), message: CANARY.into(), qos: QoS::AtMostOnce, retain: false });
@@ -146,7 +146,7 @@ async fn no_secret_is_shown() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(LevelFilter::Trace);
     IS_CLIENT.set(true);
-    let broker = || Config::default().with_user("ann", CANARY).unwrap();
+    let broker = || Config::default().with_user(CANARY, CANARY).unwrap().with_user("ann", CANARY).unwrap();
 
     // Everywhere at once: the settings, the URI's query, a header, the password of a key and of a proxy.
     let (certificates, files) = (Certificates::shared(), Directory::new());
@@ -171,7 +171,7 @@ async fn no_secret_is_shown() {
     let in_uri = server.uri().replace("://", &format!("://ann:{CANARY}@"));
     live(Client::builder(&in_uri).unwrap(), CANARY).await;
     let hook = |mut attempt: Attempt| async move {
-        attempt.set_credentials("ann", CANARY)?;
+        attempt.set_credentials(CANARY, CANARY)?;
         attempt.set_header("Authorization", CANARY)?;
         show(&attempt);
         Ok(attempt)
