@@ -1,14 +1,10 @@
-//! The client over every transport against brokers and through proxies that others have made.
-//!
-//! They run where `MARTLET_INTEROP` is set and the peers are installed; CI does both.
+//! Every transport that the peers have.
 
-mod peers;
-
+use crate::peers::{Peer, USER, in_time, is_wanted, is_wanted_in_full};
 use martlet_tests::certificates::Certificates;
 use martlet_tokio::{
     Builder, Client, ConnectError, ConnectionError, QoS, TransportError, TransportErrorKind, Trust, Version,
 };
-use peers::{Peer, USER, in_time, is_wanted};
 
 /// Larger than what is sent at once.
 const LARGE: u32 = 300_000;
@@ -29,13 +25,18 @@ fn builder(uri: &str) -> Builder {
 
 /// Everything once, there and back, with a payload of so many bytes too.
 async fn talks(what: &str, builder: Builder, version: Version, large: u32) {
+    talks_at(&QOS, what, builder, version, large).await;
+}
+
+/// The same with a server that has less.
+async fn talks_at(all_qos: &[QoS], what: &str, builder: Builder, version: Version, large: u32) {
     let everything = async {
         let client = martlet_tokio::connect_with(builder).await;
         let client = client.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(client.connection().expect("connected").version, version, "{what}");
         // No byte of the large one is like the one that belongs elsewhere.
         let large: Vec<u8> = (0..large).map(|n| (n % 251) as u8).collect();
-        for qos in QOS {
+        for &qos in all_qos {
             // At the same QoS: amqtt delivers at that of the subscription.
             let mut messages = client.subscribe("a/+").qos(qos).await.expect("a subscription");
             for payload in [b"small".to_vec(), large.clone()] {
@@ -122,7 +123,7 @@ async fn mosquitto_on_the_wrong_port() {
     assert_eq!(failure("another authority", builder).await.kind(), TransportErrorKind::Certificate);
     // The path does not matter to it.
     let uri = format!("ws://localhost:{websocket}/some/where?a=b");
-    talks("mosquitto, a path", crate::builder(&uri), Version::V5, LARGE_FOR_SLOW).await;
+    talks("mosquitto, a path", self::builder(&uri), Version::V5, LARGE_FOR_SLOW).await;
 }
 
 #[tokio::test]
@@ -153,7 +154,57 @@ async fn amqtt_over_every_transport() {
     let broker = Peer::amqtt().await;
     for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
         let uri = format!("{scheme}://localhost:{port}");
-        talks(&format!("amqtt, {uri}"), builder(&uri).version(Version::V3_1_1), Version::V3_1_1, LARGE).await;
+        let builder = builder(&uri).version(Version::V3_1_1).credentials("martlet", "any").expect("short");
+        talks(&format!("amqtt, {uri}"), builder, Version::V3_1_1, LARGE).await;
+    }
+}
+
+#[tokio::test]
+async fn iotcore_over_every_transport() {
+    if !is_wanted() {
+        return;
+    }
+    let broker = Peer::iotcore().await;
+    for (version, scheme, port) in [
+        (Version::V3_1_1, "mqtt", 0),
+        (Version::V5, "mqtt", 1),
+        (Version::V3_1_1, "mqtts", 2),
+        (Version::V3_1_1, "ws", 3),
+    ] {
+        let uri = format!("{scheme}://localhost:{}", broker.ports[port]);
+        talks(&format!("iotcore, {version}, {uri}"), builder(&uri).version(version), version, LARGE).await;
+    }
+}
+
+#[tokio::test]
+async fn ejabberd_over_every_transport() {
+    if !is_wanted_in_full() {
+        return;
+    }
+    let broker = Peer::ejabberd().await;
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+        for version in [Version::V3_1_1, Version::V5] {
+            let path = if scheme.starts_with("ws") { "/mqtt" } else { "" };
+            let uri = format!("{scheme}://localhost:{port}{path}");
+            let builder =
+                builder(&uri).version(version).credentials("martlet@localhost", "any").expect("short");
+            talks(&format!("ejabberd, {version}, {uri}"), builder, version, LARGE).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rabbitmq_over_every_transport() {
+    if !is_wanted_in_full() {
+        return;
+    }
+    let broker = Peer::rabbitmq().await;
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+        let path = if scheme.starts_with("ws") { "/ws" } else { "" };
+        let uri = format!("{scheme}://localhost:{port}{path}");
+        let builder = builder(&uri).version(Version::V3_1_1);
+        // It has no QoS 2.
+        talks_at(&QOS[..2], &format!("rabbitmq, {uri}"), builder, Version::V3_1_1, LARGE).await;
     }
 }
 
