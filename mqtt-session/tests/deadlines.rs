@@ -4,7 +4,7 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{Packet, SubAckReasonCode, Version};
-use martlet_session::{Config, LostSession};
+use martlet_session::{Config, LostSession, RequestError};
 
 fn config() -> Config {
     Config { keep_alive: 0, request_timeout: seconds(10), publish_timeout: Some(seconds(10)), ..named() }
@@ -68,6 +68,21 @@ fn a_ping_without_an_answer_behind_many_with_one() {
     peer.wait(seconds(10));
     assert_eq!(peer.told(), ["pong 501: no answer in time"]);
     assert_eq!(peer.session.poll_timeout(), None);
+}
+
+#[test]
+fn pings_without_answers_are_bounded() {
+    let mut peer = connected(Version::V5, Config { request_timeout: seconds(100), ..config() });
+    let mut accepted = 0;
+    while peer.session.ping().is_ok() {
+        accepted += 1;
+    }
+    assert_eq!((accepted, peer.session.ping()), (65_535, Err(RequestError::TooMany)));
+    peer.drain();
+    peer.send(Packet::PingResp);
+    assert_eq!(peer.told(), ["pong 1: ok"]);
+    assert!(peer.session.ping().is_ok());
+    assert_eq!(peer.session.ping(), Err(RequestError::TooMany));
 }
 
 /// Who was told that a message is given up does not expect it to arrive in another session, nor to hear of it again.
