@@ -649,7 +649,9 @@ impl Session {
             return self.timers.stop(Timer::KeepAlive);
         }
         let keep_alive = Duration::from_secs(self.limits.keep_alive.into());
-        let margin = self.config.keep_alive_margin.unwrap_or(keep_alive / 4).min(keep_alive / 2);
+        // The server may have set a keep alive that is too short for the margin.
+        let fits = |margin: &Duration| *margin + Duration::from_secs(1) <= keep_alive;
+        let margin = self.config.keep_alive_margin.filter(fits).unwrap_or(keep_alive / 4);
         let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
         let asked = self.timers.get(Timer::PingResponse).is_some();
         let nothing_received = (!asked).then(|| self.last_received + keep_alive);
