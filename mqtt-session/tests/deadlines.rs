@@ -29,7 +29,7 @@ fn a_message_without_an_acknowledgement_beside_many_with_one() {
         peer.wait(seconds(8));
         assert_eq!(peer.told(), Vec::<String>::new());
         peer.wait(seconds(1));
-        assert_eq!(peer.told(), ["published 1: no acknowledgement in time"]);
+        assert_eq!(peer.told(), ["published 1: no acknowledgement in time; the message is not given up"]);
         // Nobody else waits.
         peer.wait(seconds(10));
         assert_eq!((peer.told(), peer.session.poll_timeout()), (vec![], None));
@@ -85,9 +85,10 @@ fn pings_without_answers_are_bounded() {
     assert_eq!(peer.session.ping(), Err(RequestError::TooMany));
 }
 
-/// Who was told that a message is given up does not expect it to arrive in another session, nor to hear of it again.
+/// Who was told that the acknowledgement did not come in time does not expect the message in another session, nor to
+/// hear of it again.
 #[test]
-fn what_was_given_up_ends_with_the_session() {
+fn what_is_late_ends_with_the_session() {
     for (lost, quality, recorded) in [
         (LostSession::Requeue, 1, false),
         (LostSession::Requeue, 2, false),
@@ -101,7 +102,7 @@ fn what_was_given_up_ends_with_the_session() {
             peer.send(pubrec(1));
         }
         peer.wait(seconds(10));
-        assert_eq!(peer.told(), ["published 1: no acknowledgement in time"]);
+        assert_eq!(peer.told(), ["published 1: no acknowledgement in time; the message is not given up"]);
         peer.cut();
         peer.forget();
         peer.reconnect(Version::V5, false);
