@@ -37,6 +37,7 @@ mod embedded;
 mod error;
 mod events;
 mod hooks;
+mod intake;
 mod link;
 mod message;
 mod observer;
