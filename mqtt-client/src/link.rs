@@ -27,6 +27,7 @@ use martlet_session::{
     TransportErrorKind,
 };
 use martlet_transport::Endpoint;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long the last bytes of a connection, and the server's end of it, are waited for.
@@ -130,7 +131,7 @@ pub struct Link {
     write_timeout: Option<Duration>,
     connected: bool,
     trace: Option<Trace>,
-    events: std::collections::VecDeque<LinkEvent>,
+    events: VecDeque<LinkEvent>,
 }
 
 #[derive(Debug)]
@@ -172,9 +173,9 @@ impl Link {
     ///
     /// # Panics
     /// Without an endpoint.
-    pub fn new(config: LinkConfig) -> Self {
+    pub fn new(mut config: LinkConfig) -> Self {
         Self {
-            servers: Servers::new(config.endpoints.clone(), config.version),
+            servers: Servers::new(std::mem::take(&mut config.endpoints), config.version),
             backoff: Backoff::new(config.reconnect, config.seed),
             attempt: 1,
             last_error: None,
@@ -192,7 +193,7 @@ impl Link {
             write_timeout: None,
             connected: false,
             trace: None,
-            events: std::collections::VecDeque::new(),
+            events: VecDeque::new(),
             config,
         }
     }
@@ -522,17 +523,10 @@ impl Link {
     /// TLS and WebSocket say goodbye to a server that may still hear it, once. Returns whether they have: then
     /// [`poll_wire`](Self::poll_wire) has something before the connection is forgotten.
     fn say_goodbye(&mut self) -> bool {
-        let hears = matches!(
-            self.phase,
-            Phase::Lost(
-                ConnectionError::Refused(_)
-                    | ConnectionError::DisconnectedByPeer(_)
-                    | ConnectionError::ClosedByPeer
-                    | ConnectionError::ClosedHere
-            )
-        );
-        let stage = self.stage.as_mut().filter(|stage| hears && stage.is_open());
-        stage.is_some_and(|stage| stage.close())
+        match (&self.phase, &mut self.stage) {
+            (Phase::Lost(error), Some(stage)) => stage.say_goodbye(error),
+            _ => false,
+        }
     }
 
     /// The connection, or the attempt, is over.
@@ -656,7 +650,12 @@ impl Link {
     /// What happened to the connection.
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // A connection that lasts has none.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When to call [`exchange`](Self::exchange) even if nothing else happens; the session has a time of its own.
