@@ -77,8 +77,7 @@ pub struct LinkConfig {
 
 impl LinkConfig {
     /// One server, and everything else at its default: the version is negotiated, nothing is prepared, dialling and
-    /// handshakes may take 10 s each, and the seed is a new one each time. For a server with TLS, set
-    /// [`stack.tls`](StackConfig::tls) too.
+    /// handshakes may take 10 s each, and the seed is a new one each time. For a server with TLS, set `stack.tls` too.
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoints: vec![endpoint],
