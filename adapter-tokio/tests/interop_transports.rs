@@ -2,6 +2,12 @@
 //!
 //! They run where `MARTLET_INTEROP` is set and the peers are installed; CI does both.
 
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+#[path = "reference/any_broker.rs"]
+mod any_broker;
+#[expect(clippy::unwrap_used, reason = "likewise")]
+#[path = "reference/client.rs"]
+mod client;
 mod peers;
 
 use martlet_tests::certificates::Certificates;
@@ -152,7 +158,7 @@ async fn amqtt_over_every_transport() {
     }
     let broker = Peer::amqtt().await;
     for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
-        let uri = format!("{scheme}://localhost:{port}");
+        let uri = format!("{scheme}://anybody@localhost:{port}");
         talks(&format!("amqtt, {uri}"), builder(&uri).version(Version::V3_1_1), Version::V3_1_1, LARGE).await;
     }
 }
@@ -207,3 +213,35 @@ async fn through_a_socks_proxy() {
     let error = failure("microsocks", builder(&uris[0]).proxy(&proxy(&open, "")).expect("a URI")).await;
     assert_eq!(error.kind(), TransportErrorKind::Proxy, "{error}");
 }
+
+/// Runs what amqtt's own tests hold with such a broker for each test.
+macro_rules! with_real_brokers {
+    ($($name:ident)*) => {
+        mod reference_mosquitto {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    if super::is_wanted() {
+                        let broker = super::Peer::mosquitto().await;
+                        let uri = format!("mqtt://localhost:{}", broker.ports[0]);
+                        super::in_time(stringify!($name), super::any_broker::$name(&uri)).await;
+                    }
+                }
+            )*
+        }
+
+        mod reference_amqtt {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    if super::is_wanted() {
+                        let broker = super::Peer::amqtt().await;
+                        let uri = format!("mqtt://anybody@localhost:{}", broker.ports[0]);
+                        super::in_time(stringify!($name), super::any_broker::$name(&uri)).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+any_broker::with_any_broker!(with_real_brokers);

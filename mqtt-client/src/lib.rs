@@ -43,6 +43,7 @@ mod intake;
 mod link;
 mod message;
 mod observer;
+mod own;
 mod packet_logger;
 mod publish;
 mod reconnect;
@@ -64,7 +65,7 @@ mod wakers;
 
 pub use authenticator::Authenticator;
 pub use builder::Builder;
-pub use client::{Client, Disconnect};
+pub use client::{Client, Disconnect, LeftBehind};
 pub use clock::StdClock;
 pub use defaults::{PublishDefaults, TopicDefaults};
 pub use dial::{Dial, Target};
@@ -105,8 +106,8 @@ pub use martlet_session::{
     ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
     LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
     QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
-    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind,
-    Unsettled, WhenFull, WhenStoreFails,
+    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind, WhenFull,
+    WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

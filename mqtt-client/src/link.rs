@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long the last bytes of a connection, and the server's end of it, are waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Output that the socket has not taken, above which the session is not asked for more.
 const ENOUGH: usize = 64 * 1024;
@@ -173,8 +173,9 @@ impl Link {
     /// # Panics
     /// Without an endpoint.
     pub fn new(mut config: LinkConfig) -> Self {
+        let endpoints = std::mem::take(&mut config.endpoints);
         Self {
-            servers: Servers::new(std::mem::take(&mut config.endpoints), config.version),
+            servers: Servers::new(endpoints, config.version, config.prepare_timeout.is_some()),
             backoff: Backoff::new(config.reconnect, config.seed),
             attempt: 1,
             last_error: None,
@@ -292,6 +293,7 @@ impl Link {
         if self.is_preparing() {
             self.phase = match attempt {
                 Ok(attempt) => {
+                    self.servers.choose(attempt.endpoint());
                     self.prepared = Some(Box::new(attempt));
                     Phase::Dial
                 }
@@ -499,8 +501,8 @@ impl Link {
         if let Some(trace) = &mut self.trace {
             trace.open(self.servers.version());
         }
-        let mut connect = match self.prepared.take() {
-            Some(attempt) => attempt.into_options(),
+        let mut connect = match self.prepared.as_deref() {
+            Some(attempt) => attempt.options().clone(),
             None => self.servers.connect(&self.config.connect),
         };
         connect.version = self.servers.version();
@@ -537,7 +539,8 @@ impl Link {
         let retry_in = if !session.wants_connection() {
             None
         } else {
-            let end = End { error: &error, spoke: self.spoke, heard: self.heard };
+            let endpoint = self.endpoint().clone();
+            let end = End { error: &error, endpoint: &endpoint, spoke: self.spoke, heard: self.heard };
             self.servers.ended(now, &end, &mut self.backoff)
         };
         self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };

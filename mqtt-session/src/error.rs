@@ -377,8 +377,9 @@ pub enum PublishError {
     /// goes on with the store.
     #[error("not settled yet, and kept in the store")]
     Kept,
-    /// No acknowledgement within the time set for it. The message stays in flight.
-    #[error("no acknowledgement in time")]
+    /// No acknowledgement within the time set for it. The message stays queued or in flight: it may have arrived, and
+    /// goes on to be sent again where MQTT asks for it.
+    #[error("no acknowledgement in time; the message is not given up")]
     Timeout,
 }
 

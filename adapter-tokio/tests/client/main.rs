@@ -24,3 +24,4 @@ mod store;
 mod streams;
 mod subscribe;
 mod system_calls;
+mod timeout;

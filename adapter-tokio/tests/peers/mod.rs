@@ -102,7 +102,8 @@ impl Peer {
         .await
     }
 
-    /// amqtt: TCP, TLS, WebSocket, WebSocket over TLS.
+    /// amqtt: TCP, TLS, WebSocket, WebSocket over TLS. It wants a user name, any, because it keeps no session of who has
+    /// none.
     pub(crate) async fn amqtt() -> Self {
         let environment = variable(AMQTT);
         Self::start(4, |directory, ports| {
@@ -119,7 +120,7 @@ impl Peer {
                 }
             }
             text +=
-                "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n";
+                "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: false\n";
             let mut command = Command::new(Path::new(&environment).join("bin/amqtt"));
             command.arg("-c").arg(directory.write("amqtt.yaml", text));
             command

@@ -261,6 +261,7 @@ fn an_empty_read_is_not_the_end() {
     }
 }
 
+/// [MQTT-6.0.0-3]
 #[test]
 fn the_request_has_path_query_and_headers_as_they_were_given() {
     let mut pair = Stages { proxy: None, tls: true, web_socket: true }.pair().open();

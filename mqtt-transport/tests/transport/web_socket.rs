@@ -90,6 +90,7 @@ fn answers_that_are_not_101_are_shown() {
     }
 }
 
+/// [MQTT-6.0.0-4]
 #[test]
 fn answers_that_are_no_handshake_are_refused() {
     let good = |from: &str, to: &str| -> &'static str { ACCEPT.replace(from, to).leak() };
@@ -262,7 +263,7 @@ fn fragments_are_joined_and_pings_may_be_among_them() {
     }
 }
 
-/// MQTT 5, section 6.0.0-1 and 6.0.0-2.
+/// [MQTT-6.0.0-1]
 #[test]
 fn text_closes_the_connection_with_1003() {
     for stages in both() {
@@ -377,6 +378,7 @@ fn an_end_without_a_close_is_a_cut() {
     assert_eq!(pair.received, &b"whole"[..]);
 }
 
+/// [MQTT-6.0.0-2]
 #[test]
 fn packets_straddle_frames_and_frames_hold_several() {
     let mut pair = open();

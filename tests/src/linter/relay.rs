@@ -2,7 +2,7 @@
 
 use super::{Finding, Linter};
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +33,8 @@ struct State {
     /// So that they can be ended.
     sockets: Vec<TcpStream>,
     connections: usize,
+    /// After how many bytes the next connections are cut.
+    cuts: VecDeque<usize>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,6 +81,25 @@ impl Relay {
         let findings = all.iter().flat_map(|linter| lock(linter).findings().to_vec());
         findings.filter(|finding| !finding.rule.is_servers()).collect()
     }
+
+    /// Cuts all connections.
+    pub fn cut(&self) {
+        lock(&self.shared.state).cut();
+    }
+
+    /// Cuts each of the next connections when so many bytes have passed in both directions together, in the middle of a
+    /// packet or not. Replaces what is left of an earlier call.
+    pub fn cut_after(&self, bytes: impl IntoIterator<Item = usize>) {
+        lock(&self.shared.state).cuts = bytes.into_iter().collect();
+    }
+}
+
+impl State {
+    fn cut(&mut self) {
+        for socket in self.sockets.drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Drop for Relay {
@@ -89,9 +110,7 @@ impl Drop for Relay {
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }
-        for socket in &lock(&self.shared.state).sockets {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        lock(&self.shared.state).cut();
     }
 }
 
@@ -99,26 +118,33 @@ impl Drop for Relay {
 fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let tap = Arc::new(Tap { shared: Arc::clone(shared), early: Mutex::new(Early::default()) });
-    {
+    let cut_after = {
         let mut state = lock(&shared.state);
         state.connections += 1;
         state.sockets.extend([client.try_clone()?, server.try_clone()?]);
-    }
+        state.cuts.pop_front().unwrap_or(usize::MAX)
+    };
+    let (early, left) = (Mutex::new(Early::default()), Mutex::new(cut_after));
+    let tap = Arc::new(Tap { shared: Arc::clone(shared), early, left });
     let (from_client, to_server, tap_sent) = (client.try_clone()?, server.try_clone()?, Arc::clone(&tap));
-    thread::spawn(move || pass_on(from_client, to_server, |bytes| tap_sent.sent(bytes)));
-    thread::spawn(move || pass_on(server, client, |bytes| tap.received(bytes)));
+    thread::spawn(move || pass_on(from_client, to_server, &tap_sent, Tap::sent));
+    thread::spawn(move || pass_on(server, client, &tap, Tap::received));
     Ok(())
 }
 
 /// Until the end of `from`. When `to` takes nothing any more, what comes is still read: a socket that is closed with
 /// bytes unread is reset, and its other side may lose what it was sent.
-fn pass_on(mut from: TcpStream, mut to: TcpStream, mut tap: impl FnMut(&[u8])) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, tap: &Tap, look_at: fn(&Tap, &[u8])) {
     let mut buffer = vec![0; 64 * 1024];
     let mut open = true;
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        tap(&buffer[..n]);
-        open = open && to.write_all(&buffer[..n]).is_ok();
+        let passes = tap.take(n);
+        look_at(tap, &buffer[..passes]);
+        open = open && to.write_all(&buffer[..passes]).is_ok();
+        if passes < n {
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+        }
     }
     let _ = to.shutdown(Shutdown::Write);
 }
@@ -128,6 +154,8 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, mut tap: impl FnMut(&[u8])) {
 struct Tap {
     shared: Arc<Shared>,
     early: Mutex<Early>,
+    /// How many bytes may still pass before it is cut.
+    left: Mutex<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +168,14 @@ struct Early {
 }
 
 impl Tap {
+    /// How many of `n` bytes may pass.
+    fn take(&self, n: usize) -> usize {
+        let mut left = lock(&self.left);
+        let passes = n.min(*left);
+        *left -= passes;
+        passes
+    }
+
     fn sent(&self, bytes: &[u8]) {
         let mut early = lock(&self.early);
         if let Some(linter) = &early.linter {

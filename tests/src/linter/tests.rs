@@ -198,6 +198,7 @@ fn broken() -> Vec<(Rule, Vec<Step>)> {
         ),
         (R::DupClaimed, v3(vec![C(publish3(0x3a, 1, 1))])),
         (R::TopicEmpty, v5(&[], vec![C(packet(0x30, &[&text(""), &[0]]))])),
+        (R::TopicEmpty, v5(&[], vec![publish5(&[0x08, 0, 0])])),
         (R::TopicWildcard, v5(&[], vec![C(packet(0x30, &[&text("a/+"), &[0]]))])),
         (
             R::AliasUnknown,
@@ -366,6 +367,7 @@ fn each_rule_is_found_where_it_is_broken() {
     }
     assert_eq!(linter.findings()[0].rule, Rule::Window);
     found.insert(Rule::Window);
+    found.extend(nonsense().into_iter().map(|(rule, ..)| rule));
     let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !found.contains(rule)).collect();
     assert!(missing.is_empty(), "nothing breaks {missing:?}");
 }
@@ -485,6 +487,55 @@ fn a_byte_at_a_time_is_the_same() {
     }
 }
 
+/// Packets that no server sends to a client of this version.
+fn nonsense() -> Vec<(Rule, Version, Vec<u8>)> {
+    use Rule as R;
+    use Version::{V3_1, V3_1_1, V5};
+    vec![
+        (R::FirstByte, V3_1_1, vec![0xf0, 0]),
+        (R::Direction, V5, vec![0xc0, 0]),
+        (R::ConnAckFlags, V3_1_1, vec![0x20, 2, 2, 0]),
+        (R::ConnAckFlags, V5, vec![0x20, 2, 2, 5]),
+        (R::ConnAckReason, V3_1, vec![0x20, 2, 0, 6]),
+        (R::ConnAckReason, V3_1_1, vec![0x20, 2, 0, 0x80]),
+        (R::ConnAckReason, V5, vec![0x20, 3, 0, 1, 0]),
+        (R::ConnAckReason, V5, vec![0x20, 2, 0, 6]),
+        (R::ConnAckReason, V5, vec![0x20, 3, 0, 0x8b, 0]),
+        // Without properties a server can only refuse.
+        (R::Layout, V5, vec![0x20, 2, 0, 0]),
+        (R::PropertyPlace, V5, vec![0x20, 6, 0, 0, 3, 0x16, 0, 0]),
+        (R::SubAckReason, V3_1_1, vec![0x90, 3, 0, 1, 3]),
+        (R::SubAckReason, V5, vec![0x90, 4, 0, 1, 0, 3]),
+        (R::Layout, V5, vec![0x90, 3, 0, 1, 0]),
+        (R::UnsubAckReason, V5, vec![0xb0, 4, 0, 1, 0, 1]),
+        (R::Layout, V5, vec![0xb0, 3, 0, 1, 0]),
+        (R::Layout, V3_1_1, vec![0xb0, 3, 0, 1, 0]),
+        (R::DisconnectReason, V5, vec![0xe0, 1, 4]),
+        (R::PropertyPlace, V5, vec![0xe0, 7, 0, 5, 0x11, 0, 0, 0, 1]),
+        (R::AuthMethod, V5, vec![0xf0, 2, 0x18, 0]),
+        (R::AuthMethod, V5, vec![0xf0, 5, 0, 3, 0x1f, 0, 0]),
+    ]
+}
+
+#[test]
+fn what_no_server_sends_is_told() {
+    for (rule, version, bytes) in nonsense() {
+        let mut linter = lint(&[Open, connect(version, 2, 0, &[], &[])]);
+        linter.received(Duration::ZERO, &bytes);
+        let told = linter.server_nonsense().map(|finding| finding.rule);
+        assert_eq!(told, Some(rule), "{version}: {bytes:02x?}");
+        assert_eq!(linter.findings(), []);
+    }
+}
+
+#[test]
+fn a_refusal_without_mqtt_5_is_one() {
+    for code in [1, 5, 0x84] {
+        let refused = vec![Open, connect5(&[]), S(vec![0x20, 2, 0, code]), C(vec![0xe0, 0])];
+        assert_eq!(lint(&refused).findings()[0].rule, Rule::AfterRefusal);
+    }
+}
+
 #[test]
 fn nonsense_of_the_server_is_told() {
     let mut linter = Linter::new();
@@ -536,4 +587,29 @@ fn a_relay_lints_what_it_passes_on() {
         assert_eq!(client.read(&mut taken).unwrap(), 0, "the end comes through");
     }
     assert_eq!(relay.connections(), 2);
+}
+
+/// A connection is cut behind the byte that was named, whoever sends it; others are not.
+#[test]
+fn a_relay_cuts_where_it_is_told() {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let relay = Relay::start(server.local_addr().unwrap()).unwrap();
+    let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a";
+    relay.cut_after([21]);
+    for passes in [2, 7] {
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        client.write_all(connect).unwrap();
+        let (mut there, _) = server.accept().unwrap();
+        there.read_exact(&mut [0; 15]).unwrap();
+        there.write_all(b"\x20\x02\x00\x00").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        client.write_all(b"\x32\x05\x00\x01t\x00\x01").unwrap();
+        there.read_exact(&mut vec![0; passes]).unwrap();
+        if passes == 7 {
+            relay.cut();
+        }
+        assert_eq!(there.read(&mut [0]).unwrap(), 0);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    assert_eq!(relay.findings(), []);
 }

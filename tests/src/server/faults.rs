@@ -81,11 +81,15 @@ pub(super) fn says(faults: &[Fault], level: Level) -> Option<(&[u8], End)> {
 }
 
 /// Does what [`Fault::Says`] says.
-pub(super) async fn say(mut stream: impl Stream, (bytes, end): (&[u8], End)) -> io::Result<()> {
-    let mut input = [0; 4096];
-    if stream.read(&mut input).await? == 0 {
+pub(super) async fn say(mut stream: impl Stream, speech: (&[u8], End)) -> io::Result<()> {
+    if stream.read(&mut [0; 4096]).await? == 0 {
         return Ok(());
     }
+    speak(stream, speech).await
+}
+
+/// The same, when the first bytes of the client have come already.
+pub(super) async fn speak(mut stream: impl Stream, (bytes, end): (&[u8], End)) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await?;
     match end {
@@ -94,6 +98,7 @@ pub(super) async fn say(mut stream: impl Stream, (bytes, end): (&[u8], End)) -> 
         End::Hang => {}
     }
     // Until the client has had enough.
+    let mut input = [0; 4096];
     while stream.read(&mut input).await? > 0 {}
     Ok(())
 }

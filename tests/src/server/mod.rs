@@ -15,7 +15,7 @@ pub use proxy::{HttpProxy, Proxy, ProxyFault, SocksProxy, Step};
 pub use websocket::{Opcode, WebSocket, frame, frame_that_claims};
 
 use crate::certificates::{Certificates, ClientAuthentication, Directory, Identity};
-use faults::{Faulty, say, says};
+use faults::{Faulty, say, says, speak};
 use martlet_broker::tokio::Server;
 use martlet_broker::{Config, Event, Memory};
 use std::io;
@@ -144,7 +144,15 @@ impl Setup {
             seen.has_client_certificate = session.peer_certificates().is_some();
             valve.set(&self.faults, Level::Records);
             if let Some(speech) = says(&self.faults, Level::Records) {
-                return say(records.into_inner().0, speech).await.map(|()| None);
+                let (socket, mut session) = records.into_inner();
+                // They may have come with the end of the handshake. Then TLS has them.
+                let state = session.process_new_packets().map_err(io::Error::other)?;
+                let said = if state.plaintext_bytes_to_read() > 0 {
+                    speak(socket, speech).await
+                } else {
+                    say(socket, speech).await
+                };
+                return said.map(|()| None);
             }
             stream = Box::new(records);
         }
