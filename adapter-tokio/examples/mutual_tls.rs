@@ -1,44 +1,12 @@
-//! A server that asks for our certificate, with an authority of its own: TLS by files, as a configuration names them.
-//!
-//! ```text
-//! cargo run --example mutual_tls                                            # against the embedded broker
-//! cargo run --example mutual_tls -- mqtts://host ca.pem client.pem key.pem  # against yours
-//! ```
-#![allow(clippy::print_stdout)]
+//! TLS both ways, on tokio: `cargo run --example mutual_tls` runs `examples/mutual_tls.rs`.
 
-use martlet_tests::certificates::{Certificates, Directory};
-use martlet_tests::server::{Setup, TestServer};
-use martlet_tokio::Settings;
+#[path = "../../examples/mutual_tls.rs"]
+mod mutual_tls;
+
+use martlet_tokio as martlet;
 use std::error::Error;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut settings = Settings::default();
-    if let [uri, authority, certificate, key] = arguments.as_slice() {
-        settings.connection.uri = uri.as_str().into();
-        settings.connection.cafile = Some(authority.into());
-        settings.connection.certfile = Some(certificate.into());
-        settings.connection.keyfile = Some(key.into());
-        return hello(&settings).await;
-    }
-    let (server, files) = (TestServer::start(Setup::mutual_tls()).await, Directory::new());
-    let certificates = Certificates::shared();
-    settings.connection.uri = server.uri_by_name().into();
-    settings.connection.cafile = Some(files.write("ca.pem", &certificates.authority.pem));
-    settings.connection.certfile = Some(files.write("client.pem", &certificates.client.chain_pem));
-    settings.connection.keyfile = Some(files.write("key.pem", &certificates.client.key_pem));
-    hello(&settings).await
-}
-
-async fn hello(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let client = martlet_tokio::connect_with(settings.builder()?).await?;
-    println!("connected to {}", settings.connection.uri);
-    let mut messages = client.subscribe("martlet/hello").await?;
-    client.publish("martlet/hello", "hello over TLS").await?;
-    if let Some(message) = messages.next().await {
-        println!("received: {} => {}", message.topic(), message.text().unwrap_or("(binary)"));
-    }
-    client.disconnect().await;
-    Ok(())
+    mutual_tls::run().await
 }

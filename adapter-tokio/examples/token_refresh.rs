@@ -1,56 +1,12 @@
-//! Fresh credentials for each connection: a hook asks for a token before each CONNECT. The embedded broker is killed
-//! and started again in the middle, and the client comes back with the next token.
-//!
-//! ```text
-//! cargo run --example token_refresh
-//! ```
-#![allow(clippy::print_stdout)]
+//! A fresh token for each connection, on tokio: `cargo run --example token_refresh` runs `examples/token_refresh.rs`.
 
-use martlet_broker::Memory;
-use martlet_broker::tokio::Server;
-use martlet_tokio::{Attempt, Client, GivenUp, QoS};
+#[path = "../../examples/token_refresh.rs"]
+mod token_refresh;
+
+use martlet_tokio as martlet;
 use std::error::Error;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-/// Stands for the service that issues tokens, somewhere on the network.
-#[derive(Debug, Clone, Default)]
-struct Tokens(Arc<AtomicU32>);
-
-impl Tokens {
-    async fn issue(&self) -> Result<String, std::io::Error> {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        Ok(format!("token-{}", 1 + self.0.fetch_add(1, Ordering::Relaxed)))
-    }
-}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut broker = Server::start(martlet_broker::Config::default()).await?;
-    let tokens = Tokens::default();
-
-    let service = tokens.clone();
-    let builder = Client::builder(&broker.uri())?.before_connect(move |mut attempt: Attempt| {
-        let service = service.clone();
-        async move {
-            // No token this time: another attempt may get one. `for_good` would end the client instead.
-            let token = service.issue().await.map_err(GivenUp::for_now)?;
-            let why = attempt.last_error().map_or_else(|| "the first".to_owned(), ToString::to_string);
-            println!("attempt {} with {token} ({why})", attempt.number());
-            attempt.set_credentials("device-7", token)?;
-            Ok(attempt)
-        }
-    });
-    let client = martlet_tokio::connect_with(builder).await?;
-    client.publish("devices/7", "hello").qos(QoS::AtLeastOnce).await?;
-
-    broker.kill(Memory::Kept).await;
-    broker.revive().await?;
-    // Waits for the server's answer, through the reconnect.
-    client.publish("devices/7", "back again").qos(QoS::AtLeastOnce).await?;
-    client.disconnect().await;
-    println!("{} tokens were issued", tokens.0.load(Ordering::Relaxed));
-    broker.shutdown().await;
-    Ok(())
+    token_refresh::run().await
 }

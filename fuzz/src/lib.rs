@@ -3,6 +3,8 @@
 //! Differential decoding: what our codec takes, another one must read in the same way.
 
 use bytes::BytesMut;
+use core::num::{NonZeroU16, NonZeroU32};
+use core::str::from_utf8;
 use martlet_proto::{MAX_PACKET_SIZE, Packet, Version};
 use mqttbytes::{v4, v5};
 
@@ -12,23 +14,27 @@ fn is_known(version: Version, packet: &Packet, wire: &[u8]) -> Option<&'static s
     match packet {
         Packet::Auth(_) => Some("it has no AUTH"),
         Packet::Disconnect(_) if v5 && wire.len() == 2 => {
-            Some("it asks for a reason code that may be left out")
+            Some("it asks for a reason code that may be left out (MQTT 5 §3.14.2.1)")
         }
-        Packet::Disconnect(_) if v5 && wire.len() == 3 => Some("likewise for the properties"),
+        Packet::Disconnect(_) if v5 && wire.len() == 3 => {
+            Some("likewise for the properties (MQTT 5 §3.14.2.2.1)")
+        }
         Packet::Unsubscribe(_) if v5 => Some("it prints what it reads"),
-        Packet::Connect(_) => {
-            Some("it wants a will message and a password to be text, and knows the version by itself")
+        Packet::Connect(it) if it.version != version => {
+            Some("it has a reader for each version, and a CONNECT says its own (MQTT 5 §3.1.2.2)")
         }
-        Packet::Publish(it) if v5 && it.properties().subscription_identifiers().any(|id| id.get() > 127) => {
-            Some("it miscounts subscription identifiers of more than a byte")
+        Packet::Connect(it) if it.password.as_ref().is_some_and(|it| from_utf8(it.as_bytes()).is_err()) => {
+            Some("it wants a password to be text (against MQTT 5 §3.1.3.6, 3.1.1 §3.1.3.5)")
+        }
+        Packet::Publish(it) if it.properties().subscription_identifiers().count() > 1 => {
+            Some("it counts each subscription identifier a byte too long, and takes the last for payload")
         }
         Packet::ConnAck(_) if v5 && wire.len() == 4 => {
-            Some("it does not take the answer of a server without MQTT 5")
+            Some("it does not take the answer of a server without MQTT 5 (3.1.1 §3.1.2.2)")
         }
         Packet::Disconnect(it) if it.reason.as_u8() == 0x8c => {
-            Some("it does not know bad authentication method")
+            Some("it does not know bad authentication method (MQTT 5 §2.4)")
         }
-        Packet::SubAck(_) if !v5 => Some("its codes are words of its own"),
         _ => None,
     }
 }
@@ -55,9 +61,37 @@ pub fn differential(data: &[u8]) {
 
 fn ours(packet: &Packet) -> String {
     match packet {
+        Packet::Connect(it) => {
+            let properties = &it.properties;
+            let will = it.will.as_ref();
+            connect((it.clean_start, it.keep_alive, it.client_identifier.as_str()))
+                + &format!(
+                    "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                    will.map(|it| (it.topic.as_str(), it.payload.as_bytes(), it.qos.as_u8(), it.retain)),
+                    it.user_name.as_ref().map_or("", |it| it.as_str()),
+                    it.password.as_ref().map_or("", |it| from_utf8(it.as_bytes()).expect("looked at")),
+                    properties.session_expiry_interval,
+                    properties.receive_maximum.map(NonZeroU16::get),
+                    properties.maximum_packet_size.map(NonZeroU32::get),
+                    properties.topic_alias_maximum,
+                    properties.authentication_method.as_ref().map(|it| it.as_str()),
+                )
+        }
         // A refusal leaves no session, whatever its flag says.
         Packet::ConnAck(it) if it.reason.is_error() => "refused".to_owned(),
-        Packet::ConnAck(it) => format!("connack {}", it.session_present),
+        Packet::ConnAck(it) => {
+            let properties = &it.properties;
+            format!(
+                "connack {} {:?} {:?} {:?} {:?} {:?} {:?}",
+                it.session_present,
+                properties.session_expiry_interval,
+                properties.receive_maximum.map(NonZeroU16::get),
+                properties.maximum_packet_size.map(NonZeroU32::get),
+                properties.topic_alias_maximum,
+                properties.server_keep_alive,
+                properties.assigned_client_identifier.as_ref().map(|it| it.as_str()),
+            )
+        }
         Packet::Publish(it) => {
             let (delivery, properties) = (it.delivery(), it.properties());
             publish(
@@ -94,8 +128,12 @@ fn ours(packet: &Packet) -> String {
         Packet::PingReq => "pingreq".to_owned(),
         Packet::PingResp => "pingresp".to_owned(),
         Packet::Disconnect(it) => format!("disconnect {}", it.reason.as_u8()),
-        Packet::Connect(_) | Packet::Auth(_) => unreachable!("known to be read in another way"),
+        Packet::Auth(_) => unreachable!("known to be read in another way"),
     }
+}
+
+fn connect((clean, keep_alive, identifier): (bool, u16, &str)) -> String {
+    format!("connect {clean} {keep_alive} {identifier:?} ")
 }
 
 fn publish(flags: (bool, u8, bool), topic: &str, id: u16, payload: &[u8]) -> String {
@@ -105,8 +143,18 @@ fn publish(flags: (bool, u8, bool), topic: &str, id: u16, payload: &[u8]) -> Str
 fn four(packet: &v4::Packet) -> String {
     use v4::Packet as P;
     match packet {
+        P::Connect(it) => {
+            let (will, login) = (it.last_will.as_ref(), it.login.as_ref());
+            connect((it.clean_session, it.keep_alive, &it.client_id))
+                + &format!(
+                    "{:?} {:?} {:?} None None None None None",
+                    will.map(|it| (&*it.topic, &*it.message, it.qos as u8, it.retain)),
+                    login.map_or("", |it| &it.username),
+                    login.map_or("", |it| &it.password),
+                )
+        }
         P::ConnAck(it) if it.code != v4::ConnectReturnCode::Success => "refused".to_owned(),
-        P::ConnAck(it) => format!("connack {}", it.session_present),
+        P::ConnAck(it) => format!("connack {} None None None None None None", it.session_present),
         P::Publish(it) => {
             publish((it.dup, it.qos as u8, it.retain), &it.topic, it.pkid, &it.payload) + "None None None []"
         }
@@ -118,20 +166,55 @@ fn four(packet: &v4::Packet) -> String {
             let filters: Vec<_> = it.filters.iter().map(|one| (&one.path, one.qos as u8)).collect();
             format!("subscribe {} {filters:?}", it.pkid)
         }
+        P::SubAck(it) => {
+            let code = |code: &v4::SubscribeReasonCode| match code {
+                v4::SubscribeReasonCode::Success(qos) => *qos as u8,
+                v4::SubscribeReasonCode::Failure => 0x80,
+            };
+            let codes: Vec<_> = it.return_codes.iter().map(code).collect();
+            format!("suback {} {codes:?}", it.pkid)
+        }
         P::Unsubscribe(it) => format!("unsubscribe {} {:?}", it.pkid, it.topics),
         P::UnsubAck(it) => format!("unsuback {}", it.pkid),
         P::PingReq => "pingreq".to_owned(),
         P::PingResp => "pingresp".to_owned(),
         P::Disconnect => "disconnect 0".to_owned(),
-        P::Connect(_) | P::SubAck(_) => format!("{packet:?}"),
     }
 }
 
 fn five(packet: &v5::Packet) -> String {
     use v5::Packet as P;
     match packet {
+        P::Connect(it) => {
+            let (will, login) = (it.last_will.as_ref(), it.login.as_ref());
+            let properties = it.properties.as_ref();
+            connect((it.clean_session, it.keep_alive, &it.client_id))
+                + &format!(
+                    "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                    will.map(|it| (&*it.topic, &*it.message, it.qos as u8, it.retain)),
+                    login.map_or("", |it| &it.username),
+                    login.map_or("", |it| &it.password),
+                    properties.and_then(|it| it.session_expiry_interval),
+                    properties.and_then(|it| it.receive_maximum),
+                    properties.and_then(|it| it.max_packet_size),
+                    properties.and_then(|it| it.topic_alias_max),
+                    properties.and_then(|it| it.authentication_method.as_deref()),
+                )
+        }
         P::ConnAck(it) if it.code != v5::ConnectReturnCode::Success => "refused".to_owned(),
-        P::ConnAck(it) => format!("connack {}", it.session_present),
+        P::ConnAck(it) => {
+            let properties = it.properties.as_ref();
+            format!(
+                "connack {} {:?} {:?} {:?} {:?} {:?} {:?}",
+                it.session_present,
+                properties.and_then(|it| it.session_expiry_interval),
+                properties.and_then(|it| it.receive_max),
+                properties.and_then(|it| it.max_packet_size),
+                properties.and_then(|it| it.topic_alias_max),
+                properties.and_then(|it| it.server_keep_alive),
+                properties.and_then(|it| it.assigned_client_identifier.as_deref()),
+            )
+        }
         P::Publish(it) => {
             let properties = it.properties.as_ref();
             publish((it.dup, it.qos as u8, it.retain), &it.topic, it.pkid, &it.payload)
@@ -159,7 +242,7 @@ fn five(packet: &v5::Packet) -> String {
         P::PingReq => "pingreq".to_owned(),
         P::PingResp => "pingresp".to_owned(),
         P::Disconnect(it) => format!("disconnect {}", it.reason_code as u8),
-        P::Connect(_) | P::Unsubscribe(_) => format!("{packet:?}"),
+        P::Unsubscribe(_) => unreachable!("known to print what it reads"),
     }
 }
 

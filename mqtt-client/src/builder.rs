@@ -6,9 +6,10 @@ use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::error::ConnectError;
 use crate::hooks::{Attempt, BeforeConnect, Hooks};
-use crate::link::{Link, LinkConfig, VersionChoice};
+use crate::link::{Link, LinkConfig, PATIENCE, VersionChoice};
 use crate::observer::Observer;
-use crate::reconnect::{Reconnect, SplitMix};
+use crate::own::Own;
+use crate::reconnect::{Reconnect, SplitMix, random_seed};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::socket::SocketOptions;
@@ -21,7 +22,6 @@ use martlet_transport::{Endpoint, ProxyUri, Stack, Transport};
 use martlet_transport::{TlsConfig, Trust};
 use std::convert::Infallible;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ pub struct Builder {
     reconnect: Reconnect,
     socket: SocketOptions,
     stack: StackConfig,
+    /// Whom TLS trusts if it comes to be spoken and nothing else was said; its files are not read before.
+    #[cfg(feature = "tls")]
+    trust: Trust,
     dial_timeout: Duration,
     handshake_timeout: Duration,
     drain: Duration,
@@ -65,8 +68,10 @@ impl Client {
             reconnect: Reconnect::default(),
             socket: SocketOptions::default(),
             stack: StackConfig::default(),
-            dial_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
+            trust: Trust::new(),
+            dial_timeout: PATIENCE,
+            handshake_timeout: PATIENCE,
             drain: Duration::from_secs(5),
             seed: None,
             client_identifier: false,
@@ -181,6 +186,13 @@ impl Builder {
         Ok(self)
     }
 
+    /// Sets what [`trust`](Self::trust) does, where a server that is spoken to over TLS may come up only later.
+    #[cfg(feature = "tls")]
+    pub(crate) fn trust_if_needed(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
     /// Sets the configuration of TLS, such as one that [`rustls`](crate::rustls) made; it takes the place of [`trust`](Self::trust).
     #[cfg(feature = "tls")]
     pub fn tls_config(mut self, config: TlsConfig) -> Self {
@@ -243,9 +255,13 @@ impl Builder {
     }
 
     /// Subscribes to these filters as soon as there is a connection, in one SUBSCRIBE. Their messages come to
-    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed).
+    /// [`Client::catch_all`], the server's answer as [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed). Streams on
+    /// the same filters have them too, and the subscriptions outlive those: only [`Client::unsubscribe`] ends them.
     pub fn subscriptions(mut self, subscriptions: impl IntoIterator<Item = (TopicFilter, QoS)>) -> Self {
-        self.subscriptions.extend(subscriptions);
+        self.subscriptions.extend(subscriptions.into_iter().map(|(mut filter, qos)| {
+            filter.own();
+            (filter, qos)
+        }));
         self
     }
 
@@ -259,6 +275,12 @@ impl Builder {
     /// with a fresh token. It may await, but must not block; the driver polls it, outside its lock. An error counts as
     /// a failed attempt; whether there is another is the hook's to say ([`GivenUp`]), and the reconnect policy's.
     /// Default: none.
+    ///
+    /// With a hook, a server that refuses for good, as because of the credentials (0x86, 0x87), or that disconnects for
+    /// such a reason, is asked once more when the policy says so: the hook sees why as [`Attempt::last_error`], and may
+    /// give others or go elsewhere. The second such answer of the server, without a connection that lasted in between,
+    /// counts: a listed server is left out, and one that the hook has chosen ends the client. The very first attempt's
+    /// failure is told at once, unless the policy has `retry_first`.
     ///
     /// ```
     /// # use martlet_client::{Client, ConnectError, GivenUp};
@@ -287,20 +309,21 @@ impl Builder {
     }
 
     /// Authenticates by this method of enhanced authentication (MQTT 5 §4.12). A server that knows no MQTT 5 is not
-    /// connected to then. Default: none.
+    /// connected to then. A server that refuses for good is asked once more, as with
+    /// [`before_connect`](Self::before_connect). Default: none.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
         self.authenticator = Some(Box::new(authenticator));
         self
     }
 
-    /// Reads the operating system's certificate authorities where TLS may be spoken and nothing was said about it. A hook
-    /// may go to a server that is not in the list.
+    /// Reads the certificate authorities, those of the operating system by default, where TLS may be spoken and they were
+    /// not read yet. A hook may go to a server that is not in the list.
     #[cfg(feature = "tls")]
-    fn trust_by_default(&mut self) {
+    fn read_trust(&mut self) {
         let is_needed =
             self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
         if self.stack.tls.is_none() && is_needed {
-            self.stack.tls = Some(Trust::new().build());
+            self.stack.tls = Some(self.trust.build());
         }
     }
 
@@ -344,12 +367,12 @@ impl Builder {
         is_new: bool,
         session: impl FnOnce(Config) -> Result<Session, E>,
     ) -> Result<(Client, Driver<R>), E> {
-        let mut random = SplitMix(self.seed.unwrap_or_else(|| RandomState::new().hash_one(0)));
+        let mut random = SplitMix(self.seed.unwrap_or_else(random_seed));
         if is_new && !self.client_identifier {
             self.config.client_identifier = generated_identifier(&mut random);
         }
         #[cfg(feature = "tls")]
-        self.trust_by_default();
+        self.read_trust();
         let hooks = Hooks::new(self.before_connect, self.authenticator);
         let mut link = Link::new(LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),

@@ -2,6 +2,7 @@
 
 use crate::error::ConnectError;
 use crate::events::Events;
+use crate::own::Own;
 use crate::publish::{Publish, Receipt, expiry_clock, publish};
 use crate::request::Request;
 use crate::shared::{Handle, Shared, State, wake};
@@ -11,7 +12,8 @@ use martlet_proto::{
     DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
 };
 use martlet_session::{
-    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError, Unsettled,
+    Connected, ConnectionError, DisconnectOptions, Publish as Outgoing, PublishError, RequestError,
+    StoreError,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -128,9 +130,9 @@ impl Client {
         Unsubscribe::new(self, filter.try_into().map_err(Into::into))
     }
 
-    /// The stream of all messages that no subscription explains, such as those of a resumed session. It exists before
-    /// the first CONNECT is sent, so that none is lost for want of a listener: take it before the driver is first
-    /// polled, or later. `None` while somebody has it.
+    /// The stream of all messages that no subscription explains, such as those of a resumed session, and of those for the
+    /// builder's [`subscriptions`](crate::Builder::subscriptions). It exists before the first CONNECT is sent, so that none
+    /// is lost for want of a listener: take it before the driver is first polled, or later. `None` while somebody has it.
     ///
     /// While nobody has it, its messages wait for somebody if the client was built without
     /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a subscription was
@@ -217,8 +219,9 @@ impl Client {
     }
 
     /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends a DISCONNECT and
-    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most. Await it; it
-    /// gives back how many messages were not settled.
+    /// waits for the end: that takes the drain and 2 s for the server's end of the connection at most, and with a
+    /// [`store`](crate::Builder::store) 2 s for its last commits. Await it; it gives back how many messages were not
+    /// settled, and whether all is stored.
     ///
     /// Nothing is accepted from then on. It wins over any reconnecting, except that what was published before may wait
     /// for a connection within the drain: [`at_once`](Disconnect::at_once) does not wait for anything.
@@ -257,6 +260,19 @@ impl Drop for Watch<'_> {
     }
 }
 
+/// What a client leaves behind when it disconnects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// Messages of QoS 1 and 2 that were in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Messages that were queued: they were not sent, or were to be sent again after the server had lost the session.
+    pub queued: usize,
+    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails, or is still at it when time
+    /// is up. A later client may then find an earlier state in it, and send again what is settled.
+    pub stored: Result<(), StoreError>,
+}
+
 /// A disconnect about to be made, from [`Client::disconnect`]; await it.
 #[derive(Debug)]
 #[must_use = "a disconnect does nothing until it is awaited"]
@@ -291,13 +307,15 @@ impl Disconnect<'_> {
     }
 
     /// What to tell people who read the server's log (MQTT 5 §3.14.2.2.3).
-    pub fn reason_string(mut self, text: Utf8String) -> Self {
+    pub fn reason_string(mut self, mut text: Utf8String) -> Self {
+        text.own();
         self.options.reason_string = Some(text);
         self
     }
 
     /// Sends these name-value pairs with the DISCONNECT (MQTT 5 §3.14.2.2.4).
-    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
         self.options.user_properties = properties;
         self
     }
@@ -310,17 +328,14 @@ impl Disconnect<'_> {
 }
 
 impl<'a> IntoFuture for Disconnect<'a> {
-    type Output = Unsettled;
-    type IntoFuture = Pin<Box<dyn Future<Output = Unsettled> + Send + 'a>>;
+    type Output = LeftBehind;
+    type IntoFuture = Pin<Box<dyn Future<Output = LeftBehind> + Send + 'a>>;
 
     /// Cancel safe: once polled, the client disconnects whether or not this is waited for.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.client.shared().act(|state, now| state.session.disconnect(now, self.options));
-            let terminated = |state: &mut State| {
-                if state.terminated.is_some() { Poll::Ready(state.unsettled) } else { Poll::Pending }
-            };
-            self.client.watch(terminated).await
+            self.client.watch(|state| state.left_behind().map_or(Poll::Pending, Poll::Ready)).await
         })
     }
 }

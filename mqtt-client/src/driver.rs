@@ -2,14 +2,14 @@
 
 use crate::events::ClientEvent;
 use crate::hooks::Hooks;
-use crate::link::{Link, LinkEvent};
+use crate::link::{FAREWELL, Link, LinkEvent};
 use crate::runtime::{Pinned, Runtime, Timer};
 use crate::shared::{Shared, State};
 use crate::socket::SocketOptions;
 use crate::store::Writer;
 use crate::wakers::Wakers;
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_session::{ConnectionError, Instant, TransportError, TransportErrorKind};
+use martlet_session::{ConnectionError, Instant, StoreError, StoreErrorKind};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -48,6 +48,8 @@ pub struct Driver<R: Runtime> {
     armed: Option<Instant>,
     hooks: Option<Box<Hooks>>,
     writer: Option<Box<Writer>>,
+    /// How long the store's last commits are waited for, once the client has disconnected.
+    store_deadline: Option<Instant>,
     /// The key of the observer among those who read events.
     observes: Option<usize>,
     wakers: Wakers,
@@ -80,14 +82,35 @@ impl<R: Runtime> Driver<R> {
             armed: None,
             hooks,
             writer: None,
+            store_deadline: None,
             observes,
             wakers: Wakers::default(),
         }
     }
 
     pub(crate) fn with_writer(mut self, writer: Writer) -> Self {
+        self.shared.lock().expect_stored();
         self.writer = Some(Box::new(writer));
         self
+    }
+
+    /// The client has disconnected: `Ok` when the store holds all, or fails. Where it takes too long, the application is
+    /// told so, and the driver goes on to wait. `Err` has the time to look again at the latest.
+    fn poll_stored(&mut self, now: Instant) -> Result<(), Option<Instant>> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let outcome = writer.outcome();
+        let deadline = *self.store_deadline.get_or_insert(now + FAREWELL);
+        let is_late = deadline <= now;
+        let stored = match &outcome {
+            Some(outcome) => outcome.clone(),
+            None if is_late => Err(StoreError::new(StoreErrorKind::Io, "the store does not answer in time")),
+            None => return Err(Some(deadline)),
+        };
+        let mut state = self.shared.lock();
+        state.set_stored(stored, &mut self.wakers);
+        drop(state);
+        self.wakers.wake();
+        if outcome.is_some() { Ok(()) } else { Err(None) }
     }
 
     /// Opens a socket when the link asks for one. Returns whether anything happened.
@@ -135,7 +158,7 @@ impl<R: Runtime> Driver<R> {
                 Some(n)
             }
             Poll::Ready(Err(error)) => {
-                self.link.handle_eof(Some(io_error(&error)));
+                self.link.handle_eof(Some(error.into()));
                 Some(0)
             }
         };
@@ -155,7 +178,7 @@ impl<R: Runtime> Driver<R> {
                     // The server may have said why before it went.
                     let mut reads = 0..LAST_READS;
                     while reads.next().is_some() && self.poll_read(cx, now).is_some_and(|n| n > 0) {}
-                    self.link.handle_eof(Some(io_error(&error)));
+                    self.link.handle_eof(Some(error.into()));
                     return true;
                 }
             }
@@ -206,9 +229,6 @@ impl<R: Runtime> Driver<R> {
             self.link.retry_now();
         }
         let mut any = self.link.exchange(now, &mut state.session);
-        if !state.session.wants_connection() {
-            self.link.stop();
-        }
         any |= state.dispatch(&mut self.wakers);
         if let Some(hooks) = &mut self.hooks {
             any |= hooks.exchange(now, &mut state, &mut self.wakers);
@@ -238,7 +258,11 @@ impl<R: Runtime> Driver<R> {
         }
         let observed = observed(&mut self.link, self.observes, &mut state, &mut self.wakers);
         if let Some(writer) = &mut self.writer {
-            writer.gather(now, &mut state.session);
+            if self.link.stopped().is_some() {
+                writer.gather_all(now, &mut state.session);
+            } else {
+                writer.gather(now, &mut state.session);
+            }
         }
         drop(state);
         if let Some(writer) = &mut self.writer {
@@ -246,7 +270,8 @@ impl<R: Runtime> Driver<R> {
         }
         self.wakers.wake();
         self.show(now, observed);
-        if !self.link.has_socket() && !self.link.is_dialing() {
+        // A link that has failed may have last words, if the socket takes them at once.
+        if !self.link.has_socket() && !self.link.is_dialing() && !self.link.has_failed() {
             self.io = Io::Closed;
         }
         (any, timeouts.into_iter().flatten().min())
@@ -295,13 +320,13 @@ where
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);
             if let Some(error) = this.link.stopped() {
-                if this.writer.as_ref().is_none_or(|writer| writer.is_done()) {
-                    return Poll::Ready(error.clone());
+                let error = error.clone();
+                match this.poll_stored(now) {
+                    Ok(()) => return Poll::Ready(error),
+                    Err(deadline) if this.poll_timer(cx, deadline) => break,
+                    Err(_) if this.shared.lock().rest(cx) => return Poll::Pending,
+                    Err(_) => continue,
                 }
-                if this.shared.lock().rest(cx) {
-                    return Poll::Pending;
-                }
-                continue;
             }
             any |= moved;
             any |= this.poll_write(cx, now);
@@ -344,6 +369,14 @@ impl<R: Runtime> Drop for Driver<R> {
         }
         self.wakers.wake();
         self.show(R::now(), observed);
+        if let Some(writer) = &mut self.writer {
+            writer.close();
+            let outcome = writer.outcome().unwrap_or_else(|| {
+                Err(StoreError::new(StoreErrorKind::Closed, "the driver was dropped before all was stored"))
+            });
+            self.shared.lock().set_stored(outcome, &mut self.wakers);
+            self.wakers.wake();
+        }
     }
 }
 
@@ -364,8 +397,4 @@ fn observed(
         state.events.push(&ClientEvent::ObserverPanicked, wakers);
     }
     observes.map(|key| state.events.drain(key)).unwrap_or_default()
-}
-
-fn io_error(error: &io::Error) -> TransportError {
-    TransportError::new(TransportErrorKind::Io, error.to_string())
 }

@@ -4,6 +4,7 @@
 use crate::authenticator::{Authenticator, Task};
 use crate::error::ConnectError;
 use crate::link::Link;
+use crate::own::Own;
 use crate::shared::State;
 use crate::stage::check_header;
 use crate::wakers::Wakers;
@@ -102,8 +103,8 @@ impl Attempt {
         &self.headers
     }
 
-    pub(crate) fn into_options(self) -> ConnectOptions {
-        self.connect
+    pub(crate) fn options(&self) -> &ConnectOptions {
+        &self.connect
     }
 
     fn take_credentials(&mut self) {
@@ -200,12 +201,15 @@ impl Hooks {
             return false;
         }
         let done = match work {
-            Work::Prepare(future) => future.as_mut().poll(cx).map(|prepared| {
+            Work::Prepare(future) => future.as_mut().poll(cx).map(|mut prepared| {
+                if let Ok(attempt) = &mut prepared {
+                    attempt.connect.own();
+                }
                 link.handle_prepared(prepared);
                 None
             }),
-            Work::Begin(future) => future.as_mut().poll(cx).map(|it| Some(Done::Begun(it))),
-            Work::Answer(future) => future.as_mut().poll(cx).map(|it| Some(Done::Answered(it))),
+            Work::Begin(future) => future.as_mut().poll(cx).map(|it| Some(Done::Begun(it.map(owned)))),
+            Work::Answer(future) => future.as_mut().poll(cx).map(|it| Some(Done::Answered(it.map(owned)))),
             Work::Accept(future) => future.as_mut().poll(cx).map(|it| Some(Done::Accepted(it))),
             Work::AcceptAgain(future) => future.as_mut().poll(cx).map(|it| Some(Done::AcceptedAgain(it))),
         };
@@ -287,6 +291,11 @@ impl Hooks {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.deadline
     }
+}
+
+fn owned(mut data: Option<BinaryData>) -> Option<BinaryData> {
+    data.own();
+    data
 }
 
 fn says(data: Option<BinaryData>) -> AuthMessage {

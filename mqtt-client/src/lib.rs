@@ -33,12 +33,14 @@ mod completions;
 mod defaults;
 mod dial;
 mod driver;
+mod embedded;
 mod error;
 mod events;
 mod hooks;
 mod link;
 mod message;
 mod observer;
+mod own;
 mod packet_logger;
 mod publish;
 mod reconnect;
@@ -60,11 +62,12 @@ mod wakers;
 
 pub use authenticator::Authenticator;
 pub use builder::Builder;
-pub use client::{Client, Disconnect};
+pub use client::{Client, Disconnect, LeftBehind};
 pub use clock::StdClock;
 pub use defaults::{PublishDefaults, TopicDefaults};
 pub use dial::{Dial, Target};
 pub use driver::Driver;
+pub use embedded::{Embedded, EmbeddedEvent};
 pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
 pub use events::{ClientEvent, Events};
 pub use hooks::{Attempt, HookFuture};
@@ -87,6 +90,8 @@ pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
 pub use streams::{Opening, Streams};
 pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription, Unsubscribe};
 
+pub use {martlet_proto as proto, martlet_session as session};
+
 pub use martlet_proto::{
     BinaryData, ConnAck, ConnectReasonCode, DisconnectReasonCode, Packet, PubAckReasonCode,
     PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef, QoS, RetainHandling, SubAckReasonCode,
@@ -98,8 +103,8 @@ pub use martlet_session::{
     ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
     LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
     QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
-    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind,
-    Unsettled, WhenFull, WhenStoreFails,
+    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind, WhenFull,
+    WhenStoreFails,
 };
 #[cfg(feature = "tls")]
 pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};

@@ -16,23 +16,26 @@ use crate::dial::Target;
 use crate::events::ClientEvent;
 use crate::hooks::Attempt;
 use crate::observer::{Observer, Trace};
-use crate::reconnect::{Backoff, Reconnect};
+use crate::reconnect::{Backoff, Reconnect, random_seed};
 use crate::servers::{End, Servers};
 use crate::stage::{self, StackConfig, Stage};
 use bytes::{Buf, BytesMut};
 use martlet_proto::Version;
 use martlet_session::{
-    Awaited, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
+    Awaited, Config, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
     TransportErrorKind,
 };
 use martlet_transport::Endpoint;
 use std::time::Duration;
 
 /// How long the last bytes of a connection, and the server's end of it, are waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Output that the socket has not taken, above which the session is not asked for more.
 const ENOUGH: usize = 64 * 1024;
+
+/// How long dialling may take, and the handshakes after it, unless somebody says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which version to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,26 @@ pub struct LinkConfig {
     pub maximum_packet_size: u32,
     /// Makes the waits between attempts differ from those of other clients.
     pub seed: u64,
+}
+
+impl LinkConfig {
+    /// One server, and everything else at its default: the version is negotiated, nothing is prepared, dialling and
+    /// handshakes may take 10 s each, and the seed is a new one each time. For a server with TLS, set
+    /// [`stack.tls`](StackConfig::tls) too.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoints: vec![endpoint],
+            version: VersionChoice::Negotiate,
+            connect: ConnectOptions::new(Version::V5),
+            prepare_timeout: None,
+            reconnect: Reconnect::default(),
+            stack: StackConfig::default(),
+            dial_timeout: PATIENCE,
+            handshake_timeout: PATIENCE,
+            maximum_packet_size: Config::default().maximum_packet_size,
+            seed: random_seed(),
+        }
+    }
 }
 
 /// Transport, reconnect policy and buffers between a [`Session`] and a socket; not the session itself. Its steps
@@ -150,7 +173,7 @@ impl Link {
     /// Without an endpoint.
     pub fn new(config: LinkConfig) -> Self {
         Self {
-            servers: Servers::new(config.endpoints.clone(), config.version),
+            servers: Servers::new(config.endpoints.clone(), config.version, config.prepare_timeout.is_some()),
             backoff: Backoff::new(config.reconnect, config.seed),
             attempt: 1,
             last_error: None,
@@ -255,8 +278,8 @@ impl Link {
     }
 
     /// Whether the connection has failed, and [`exchange`](Self::exchange) is to be told. Until then
-    /// [`poll_wire`](Self::poll_wire) may still have what TLS tells the server about it: write it if the socket takes it
-    /// at once.
+    /// [`poll_wire`](Self::poll_wire) may still have what TLS and WebSocket tell the server about it: write it if the
+    /// socket takes it at once.
     pub fn has_failed(&self) -> bool {
         matches!(self.phase, Phase::Lost(_))
     }
@@ -268,6 +291,7 @@ impl Link {
         if self.is_preparing() {
             self.phase = match attempt {
                 Ok(attempt) => {
+                    self.servers.choose(attempt.endpoint());
                     self.prepared = Some(Box::new(attempt));
                     Phase::Dial
                 }
@@ -459,8 +483,13 @@ impl Link {
         let wanted = std::mem::replace(&mut self.session_wants_input, session.wants_input());
         moved |= self.session_wants_input && !wanted;
         if matches!(self.phase, Phase::Lost(_)) {
-            self.lose(now, session);
+            if !self.has_last_words() {
+                self.lose(now, session);
+            }
             moved = true;
+        }
+        if !session.wants_connection() {
+            self.stop();
         }
         // `poll_dial` has something to say.
         moved || matches!(self.phase, Phase::Dial)
@@ -470,8 +499,8 @@ impl Link {
         if let Some(trace) = &mut self.trace {
             trace.open(self.servers.version());
         }
-        let mut connect = match self.prepared.take() {
-            Some(attempt) => attempt.into_options(),
+        let mut connect = match self.prepared.as_deref() {
+            Some(attempt) => attempt.options().clone(),
             None => self.servers.connect(&self.config.connect),
         };
         connect.version = self.servers.version();
@@ -490,6 +519,22 @@ impl Link {
         moved
     }
 
+    /// Whether TLS or WebSocket have a goodbye for the server, which [`poll_wire`](Self::poll_wire) then gives before the
+    /// connection is forgotten.
+    fn has_last_words(&mut self) -> bool {
+        let hears = matches!(
+            self.phase,
+            Phase::Lost(
+                ConnectionError::Refused(_)
+                    | ConnectionError::DisconnectedByPeer(_)
+                    | ConnectionError::ClosedByPeer
+                    | ConnectionError::ClosedHere
+            )
+        );
+        let stage = self.stage.as_mut().filter(|stage| hears && stage.is_open());
+        stage.is_some_and(|stage| stage.close())
+    }
+
     /// The connection, or the attempt, is over.
     fn lose(&mut self, now: Instant, session: &mut Session) {
         let Phase::Lost(reason) = std::mem::replace(&mut self.phase, Phase::Dial) else { return };
@@ -499,7 +544,8 @@ impl Link {
         let retry_in = if !session.wants_connection() {
             None
         } else {
-            let end = End { error: &error, spoke: self.spoke, heard: self.heard };
+            let endpoint = self.endpoint().clone();
+            let end = End { error: &error, endpoint: &endpoint, spoke: self.spoke, heard: self.heard };
             self.servers.ended(now, &end, &mut self.backoff)
         };
         self.attempt = if self.connected { 1 } else { self.attempt.saturating_add(1) };
@@ -524,16 +570,17 @@ impl Link {
         self.events.push_back(LinkEvent::Disconnected { error, retry_in });
     }
 
-    // ---- commands
-
-    /// Stops dialling: for when the session was told to disconnect while there is no connection.
-    pub fn stop(&mut self) {
-        if !matches!(self.phase, Phase::Opening | Phase::Up | Phase::Closing { .. } | Phase::Stopped(_)) {
+    /// Stops dialling: the session was told to disconnect while there is no connection.
+    fn stop(&mut self) {
+        let is_ending = matches!(self.phase, Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_));
+        if !is_ending && !matches!(self.phase, Phase::Opening | Phase::Up) {
             self.phase = Phase::Stopped(ConnectionError::ClosedHere);
             self.events
                 .push_back(LinkEvent::Disconnected { error: ConnectionError::ClosedHere, retry_in: None });
         }
     }
+
+    // ---- commands
 
     /// Makes the next attempt now, if it waits for its time.
     pub fn retry_now(&mut self) {

@@ -1,5 +1,6 @@
 //! A message as the application gets it.
 
+use crate::own::Own;
 use crate::route::{Queued, Ticket};
 use crate::routes::{RouteKey, Verdict};
 use crate::shared::{Shared, State};
@@ -135,7 +136,8 @@ impl Unacknowledged {
 
     /// Acknowledges or rejects with a reason string and user properties (MQTT 5 §3.4.2.2). They are left out in 3.x, for
     /// a server that does not take as large a packet, and when the connection ends before the acknowledgement leaves.
-    pub fn acknowledge_with(mut self, reason: PubAckReasonCode, details: Details) -> Message {
+    pub fn acknowledge_with(mut self, reason: PubAckReasonCode, mut details: Details) -> Message {
+        details.own();
         self.conclude(Verdict::Answered(reason, details));
         self.message.clone()
     }

@@ -31,20 +31,48 @@ pub(crate) struct Trace {
     observer: Option<Box<dyn Observer + Send>>,
     panic_told: bool,
     version: Version,
-    sent: BytesMut,
-    received: BytesMut,
+    sent: Direction,
+    received: Direction,
+}
+
+/// One direction of a connection, as far as it can be followed.
+#[derive(Default)]
+struct Direction {
+    /// The beginning of a packet.
+    bytes: BytesMut,
+    /// It is no MQTT, or not all was seen: there is nothing more to show until the next connection.
+    lost: bool,
+}
+
+impl Direction {
+    fn add(&mut self, bytes: &[u8]) {
+        if !self.lost {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn next(&mut self, version: Version) -> Option<Packet> {
+        Packet::decode(&mut self.bytes, version, MAX_PACKET_SIZE).unwrap_or_else(|_| {
+            self.lose();
+            None
+        })
+    }
+
+    fn lose(&mut self) {
+        *self = Self { bytes: BytesMut::new(), lost: true };
+    }
 }
 
 impl Trace {
     pub(crate) fn new(observer: Box<dyn Observer + Send>) -> Self {
-        let (sent, received) = (BytesMut::new(), BytesMut::new());
+        let (sent, received) = (Direction::default(), Direction::default());
         Self { observer: Some(observer), panic_told: false, version: Version::V5, sent, received }
     }
 
     pub(crate) fn open(&mut self, version: Version) {
         self.version = version;
-        self.sent.clear();
-        self.received.clear();
+        self.sent = Direction::default();
+        self.received = Direction::default();
     }
 
     /// The first `n` bytes of `output` are about to be consumed.
@@ -57,10 +85,13 @@ impl Trace {
         let mut left = n;
         for slice in &slices[..used] {
             let part = slice.len().min(left);
-            self.sent.extend_from_slice(&slice[..part]);
+            self.sent.add(&slice[..part]);
             left -= part;
         }
-        while let Ok(Some(packet)) = Packet::decode(&mut self.sent, self.version, MAX_PACKET_SIZE) {
+        if left > 0 {
+            self.sent.lose();
+        }
+        while let Some(packet) = self.sent.next(self.version) {
             self.show(|observer| observer.packet_sent(at, &packet));
         }
     }
@@ -69,8 +100,8 @@ impl Trace {
         if self.observer.is_none() {
             return;
         }
-        self.received.extend_from_slice(bytes);
-        while let Ok(Some(packet)) = Packet::decode(&mut self.received, self.version, MAX_PACKET_SIZE) {
+        self.received.add(bytes);
+        while let Some(packet) = self.received.next(self.version) {
             self.show(|observer| observer.packet_received(at, &packet));
         }
     }
@@ -98,5 +129,41 @@ impl Trace {
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Trace")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Count(Arc<AtomicUsize>);
+
+    impl Observer for Count {
+        fn packet_sent(&mut self, _: Instant, _: &Packet) {}
+
+        fn packet_received(&mut self, _: Instant, _: &Packet) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// From the first bytes on that were no packet, all that followed were kept for ever.
+    #[test]
+    fn what_cannot_be_followed_is_not_kept() {
+        const PINGRESP: &[u8] = &[0xd0, 0];
+        let packets = Arc::new(AtomicUsize::new(0));
+        let mut trace = Trace::new(Box::new(Count(Arc::clone(&packets))));
+        let at = Instant::from_epoch(std::time::Duration::ZERO);
+        trace.received(at, PINGRESP);
+        for _ in 0..10 {
+            trace.received(at, &[0; 1000]);
+            assert_eq!(trace.received.bytes.capacity(), 0);
+        }
+        trace.received(at, PINGRESP);
+        assert_eq!(packets.load(Ordering::Relaxed), 1, "nobody knows what that was");
+        trace.open(Version::V5);
+        trace.received(at, PINGRESP);
+        assert_eq!(packets.load(Ordering::Relaxed), 2);
     }
 }

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::completions::PublishResult;
 use crate::shared::{Need, Shared, wake};
+use crate::subscription::Sleeper;
 use crate::wakers::Wakers;
 use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, PublishProperties, QoS, TopicError, TopicName};
@@ -12,6 +13,7 @@ use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A message about to be published, from [`Client::publish`]. Await it for the server's answer, or
 /// [`enqueue`](Self::enqueue) it for a [`Receipt`].
@@ -20,6 +22,7 @@ use std::task::{Context, Poll};
 pub struct Publish<'a> {
     client: &'a Client,
     message: Result<Outgoing, TopicError>,
+    timeout: Option<Duration>,
 }
 
 impl<'a> Publish<'a> {
@@ -29,12 +32,12 @@ impl<'a> Publish<'a> {
         if let (Some(defaults), Ok(message)) = (&client.shared().publish_defaults, &mut message) {
             defaults.apply(message);
         }
-        Self { client, message }
+        Self { client, message, timeout: None }
     }
 
     /// With everything that it has.
     pub(crate) fn of(client: &'a Client, message: Outgoing) -> Self {
-        Self { client, message: Ok(message) }
+        Self { client, message: Ok(message), timeout: None }
     }
 
     #[inline]
@@ -69,12 +72,25 @@ impl<'a> Publish<'a> {
         self.with(|message| message.topic_alias = Some(alias))
     }
 
+    /// Sets how long to wait, counted from the first poll: for room, for a connection, for the acknowledgement, and with
+    /// [`enqueue`](Self::enqueue) for the receipt. Default: for ever, but for
+    /// [`Config::publish_timeout`](martlet_session::Config::publish_timeout), which counts from when the message left.
+    ///
+    /// When it runs out, the error says what becomes of the message: [`Timeout`](PublishError::Timeout), it was accepted
+    /// and goes its way; [`QueueFull`](PublishError::QueueFull), there was no room and nothing was published.
+    #[inline]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Waits for room only, and gives a receipt for the rest.
     ///
     /// Cancel safe: dropped before it is ready, nothing was published.
     #[inline]
     pub fn enqueue(self) -> Enqueue<'a> {
-        Enqueue { client: self.client, message: Some(self.message), waiting: None }
+        let Self { client, message, timeout } = self;
+        Enqueue { client, message: Some(message), waiting: None, timeout, sleeper: None }
     }
 }
 
@@ -130,6 +146,9 @@ pub struct Enqueue<'a> {
     client: &'a Client,
     message: Option<Result<Outgoing, TopicError>>,
     waiting: Option<u64>,
+    /// Until the first poll.
+    timeout: Option<Duration>,
+    sleeper: Option<Box<Sleeper>>,
 }
 
 impl Future for Enqueue<'_> {
@@ -137,29 +156,55 @@ impl Future for Enqueue<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(Ok(message)) = this.message.as_ref().filter(|message| is_qos0(message)) {
-            let mut state = this.client.shared().lock();
+        if let Some(timeout) = this.timeout.take() {
+            this.sleeper = Some(Box::new(Sleeper::new(this.client.shared(), timeout)));
+        }
+        let mut polled = this.poll_room(cx);
+        if polled.is_pending() && is_over(&mut this.sleeper, cx) {
+            // There may be room since it was looked for.
+            polled = this.poll_room(cx);
+            if polled.is_pending() {
+                return Poll::Ready(Err(PublishError::QueueFull));
+            }
+        }
+        if let Poll::Ready(Ok(receipt)) = &mut polled {
+            receipt.sleeper = this.sleeper.take();
+        }
+        polled
+    }
+}
+
+/// Whether the time has run out, if there is a limit.
+#[inline]
+fn is_over(sleeper: &mut Option<Box<Sleeper>>, cx: &Context<'_>) -> bool {
+    sleeper.as_mut().is_some_and(|sleeper| sleeper.poll(cx).is_ready())
+}
+
+impl Enqueue<'_> {
+    fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
+        if let Some(Ok(message)) = self.message.as_ref().filter(|message| is_qos0(message)) {
+            let mut state = self.client.shared().lock();
             let done = state.session.publish_at_once(message);
             let driver = if matches!(done, Ok(true)) { state.call_driver() } else { None };
             drop(state);
             wake(driver);
             match done {
                 Ok(true) => {
-                    if let Some(id) = this.waiting.take() {
-                        this.client.shared().lock().forget_room(id);
+                    if let Some(id) = self.waiting.take() {
+                        self.client.shared().lock().forget_room(id);
                     }
-                    return Poll::Ready(Ok(Receipt { state: ReceiptState::Settled }));
+                    return Poll::Ready(Ok(Receipt::new(ReceiptState::Settled)));
                 }
                 Ok(false) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        let message = match this.message.take() {
+        let message = match self.message.take() {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Poll::Ready(Err(PublishError::Topic(error))),
             None => panic!("polled after it was ready"),
         };
-        let shared = this.client.shared();
+        let shared = self.client.shared();
         let now = expiry_clock(shared, &message);
         let mut state = shared.lock();
         let session = &state.session;
@@ -176,12 +221,12 @@ impl Future for Enqueue<'_> {
             // Room comes from the driver, which whoever took the room has called.
             let on_connection = message.qos == QoS::AtMostOnce && session.is_connected();
             let need = if on_connection { Need::Output } else { Need::Queue(size) };
-            state.await_room(&mut this.waiting, need, cx);
+            state.await_room(&mut self.waiting, need, cx);
             drop(state);
-            this.message = Some(Ok(message));
+            self.message = Some(Ok(message));
             return Poll::Pending;
         }
-        if let Some(id) = this.waiting.take() {
+        if let Some(id) = self.waiting.take() {
             state.forget_room(id);
         }
         let result = publish(shared, &mut state, message, now);
@@ -226,13 +271,13 @@ pub(crate) fn publish(
     let result = state.session.publish(now, message);
     match (result, key) {
         (Ok(Accepted::Pending(_)), Some(key)) => {
-            Ok(Receipt { state: ReceiptState::Pending { shared: Arc::clone(shared), key } })
+            Ok(Receipt::new(ReceiptState::Pending { shared: Arc::clone(shared), key }))
         }
         (result, key) => {
             if let Some(key) = key {
                 state.completions.release(key);
             }
-            result.map(|_| Receipt { state: ReceiptState::Settled })
+            result.map(|_| Receipt::new(ReceiptState::Settled))
         }
     }
 }
@@ -242,6 +287,7 @@ pub(crate) fn publish(
 #[must_use = "await it for the server's answer, or drop it"]
 pub struct Receipt {
     state: ReceiptState,
+    sleeper: Option<Box<Sleeper>>,
 }
 
 #[derive(Debug)]
@@ -255,31 +301,57 @@ enum ReceiptState {
     Told,
 }
 
+impl Receipt {
+    #[inline]
+    fn new(state: ReceiptState) -> Self {
+        Self { state, sleeper: None }
+    }
+
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<PublishResult> {
+        match &self.state {
+            ReceiptState::Settled => {
+                Poll::Ready(Ok(Settled { reason: PubAckReasonCode::Success, details: None }))
+            }
+            ReceiptState::Pending { shared, key } => {
+                let state = &mut *shared.lock();
+                state.completions.poll(*key, cx, &mut state.spent)
+            }
+            ReceiptState::Told => panic!("polled after it was ready"),
+        }
+    }
+
+    /// Nobody waits any more for what has not come to its end.
+    fn abandon(&mut self) {
+        if let ReceiptState::Pending { shared, key } = &self.state {
+            let state = &mut *shared.lock();
+            state.completions.abandon(*key, &mut state.spent);
+        }
+        self.state = ReceiptState::Told;
+    }
+}
+
 impl Future for Receipt {
     type Output = PublishResult;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishResult> {
-        let result = match &self.state {
-            ReceiptState::Settled => Ok(Settled { reason: PubAckReasonCode::Success, details: None }),
-            ReceiptState::Pending { shared, key } => {
-                let state = &mut *shared.lock();
-                match state.completions.poll(*key, cx, &mut state.spent) {
-                    Poll::Ready(result) => result,
-                    Poll::Pending => return Poll::Pending,
-                }
+        let mut polled = self.poll_end(cx);
+        if polled.is_pending() && is_over(&mut self.sleeper, cx) {
+            // It may have ended since it was looked at.
+            polled = self.poll_end(cx);
+            if polled.is_pending() {
+                self.abandon();
+                return Poll::Ready(Err(PublishError::Timeout));
             }
-            ReceiptState::Told => panic!("polled after it was ready"),
-        };
-        self.state = ReceiptState::Told;
-        Poll::Ready(result)
+        }
+        if polled.is_ready() {
+            self.state = ReceiptState::Told;
+        }
+        polled
     }
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if let ReceiptState::Pending { shared, key } = &self.state {
-            let state = &mut *shared.lock();
-            state.completions.abandon(*key, &mut state.spent);
-        }
+        self.abandon();
     }
 }

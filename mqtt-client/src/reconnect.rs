@@ -2,6 +2,7 @@
 
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use martlet_session::{ConnectionError, Instant};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// When a lost connection is made again: exponential back-off with full jitter. Attempt *n* waits a random time between
@@ -142,6 +143,11 @@ pub(crate) fn is_permanent(error: &ConnectionError) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Another one each time.
+pub(crate) fn random_seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// SplitMix64: small, and good enough to keep clients from marching in step.

@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
     async fn run(self) -> Result<Message, ResponseError> {
         let Self { client, message, properties, timeout } = self;
         let message = message.map_err(PublishError::Topic)?;
-        let mut sleeper = Sleeper::new(client.handle(), timeout);
+        let mut sleeper = Sleeper::new(client.shared(), timeout);
         let mut exchange = pin!(exchange(client, message, properties));
         poll_fn(|cx| match exchange.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),

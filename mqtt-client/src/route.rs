@@ -148,6 +148,16 @@ impl Route {
         Some(queued)
     }
 
+    /// What waits and is `gone`.
+    pub(crate) fn take_if(&mut self, gone: impl Fn(&Ticket) -> bool) -> VecDeque<Queued> {
+        let (taken, left): (VecDeque<_>, _) =
+            self.take_queue().into_iter().partition(|queued| gone(&queued.ticket));
+        self.bytes = left.iter().map(|queued: &Queued| queued.message.size()).sum();
+        self.droppable = left.iter().filter(|queued| queued.is_droppable()).count();
+        self.queue = left;
+        taken
+    }
+
     /// Everything that waits.
     pub(crate) fn take_queue(&mut self) -> VecDeque<Queued> {
         self.bytes = 0;

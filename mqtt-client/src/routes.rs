@@ -128,6 +128,11 @@ impl Routes {
         if key == CATCH_ALL { Some(&mut self.catch_all) } else { self.routes.get_mut(key) }
     }
 
+    /// A route that a filter, a target or a stream names.
+    fn known(&self, key: RouteKey) -> &Route {
+        if key == CATCH_ALL { &self.catch_all } else { &self.routes[key] }
+    }
+
     // ---- subscriptions
 
     /// A route for these subscriptions and the identifier to subscribe with. Where other streams have the same filter,
@@ -141,9 +146,31 @@ impl Routes {
         let identifier = self.common_identifier(subscriptions).unwrap_or_else(|| self.free_identifier());
         let filters: Vec<_> = subscriptions.iter().map(|subscription| subscription.filter.clone()).collect();
         let key = self.routes.insert(Route::new(filters, identifier, options));
+        self.enter(key, identifier, subscriptions);
+        (key, identifier)
+    }
+
+    /// The catch-all gets what these subscriptions are for, as long as nobody unsubscribes from their filters. Returns the
+    /// identifier to subscribe with.
+    pub(crate) fn add_to_catch_all(&mut self, subscriptions: &mut [Subscription]) -> SubscriptionIdentifier {
+        let identifier = self.free_identifier();
+        self.catch_all.identifier = Some(identifier);
+        self.enter(CATCH_ALL, identifier, subscriptions);
+        identifier
+    }
+
+    /// A route among the subscribers of its filters.
+    fn enter(
+        &mut self,
+        key: RouteKey,
+        identifier: SubscriptionIdentifier,
+        subscriptions: &mut [Subscription],
+    ) {
         for subscription in subscriptions {
             let filter = &subscription.filter;
             let subscribers = self.filters.entry(filter.clone()).or_default();
+            // Of one that is named twice the last counts, as with the server.
+            subscribers.routes.retain(|(other, _)| *other != key);
             subscribers.routes.push((key, subscription.clone()));
             let each = || subscribers.routes.iter().map(|(_, wanted)| wanted);
             subscription.qos = each().map(|wanted| wanted.qos).max().unwrap_or_default();
@@ -158,7 +185,6 @@ impl Routes {
                 self.forget_identifier(oldest, &subscription.filter);
             }
         }
-        (key, identifier)
     }
 
     /// The identifier that all these filters have already.
@@ -211,11 +237,11 @@ impl Routes {
 
     /// The server has refused one stream this filter. The subscription that other streams have of it is as it was.
     pub(crate) fn refuse_filter(&mut self, key: RouteKey, filter: &TopicFilter) {
-        let refused = self.routes.get(key).and_then(|route| route.identifier);
+        let refused = self.route(key).and_then(|route| route.identifier);
         self.leave_filter(key, filter);
+        let Some(subscribers) = self.filters.get(filter) else { return };
+        let is_used = subscribers.routes.iter().any(|(other, _)| self.known(*other).identifier == refused);
         let Some(subscribers) = self.filters.get_mut(filter) else { return };
-        let routes = &self.routes;
-        let is_used = subscribers.routes.iter().any(|(other, _)| routes[*other].identifier == refused);
         if let Some(refused) = refused.filter(|_| !is_used) {
             subscribers.identifiers.retain(|identifier| *identifier != refused);
             self.forget_identifier(refused, filter);
@@ -238,6 +264,19 @@ impl Routes {
             self.forget_identifier(identifier, filter);
         }
         true
+    }
+
+    /// The filters of a stream that nobody else has.
+    pub(crate) fn filters_of_only(&self, key: RouteKey) -> Vec<TopicFilter> {
+        let Some(route) = self.routes.get(key) else { return Vec::new() };
+        let mut filters = route.filters.clone();
+        filters.sort();
+        filters.dedup();
+        filters.retain(|filter| {
+            let subscribers = self.filters.get(filter);
+            subscribers.is_some_and(|it| it.routes.iter().all(|(other, _)| *other == key))
+        });
+        filters
     }
 
     /// A stream loses all its filters: returns those that nobody has any more.
@@ -279,12 +318,12 @@ impl Routes {
         }
     }
 
-    fn conclude_all(&mut self, queue: VecDeque<Queued>) -> u64 {
-        let untaken = queue.len() as u64;
+    fn conclude_all(&mut self, queue: impl IntoIterator<Item = Queued>) -> u64 {
+        let mut untaken = 0;
         for queued in queue {
-            if let Some(concluded) = self.conclude(queued.ticket, Verdict::Acknowledged) {
-                self.concluded.push(concluded);
-            }
+            untaken += 1;
+            let concluded = self.conclude(queued.ticket, Verdict::Acknowledged);
+            self.concluded.extend(concluded);
         }
         untaken
     }
@@ -331,6 +370,10 @@ impl Routes {
     pub(crate) fn deliver(&mut self, delivery: Delivery, keep: bool, wakers: &mut Wakers) -> bool {
         let mut targets = std::mem::take(&mut self.targets);
         self.find(&delivery, &mut targets);
+        if self.catch_all.identifier.is_some() && !self.catch_all_held {
+            // What a stream has does not wait for somebody to take the catch-all.
+            targets.retain(|key| *key != CATCH_ALL);
+        }
         self.delivered += 1;
         let (message, token) = Message::new(delivery);
         let mut routed = true;
@@ -342,7 +385,7 @@ impl Routes {
                 self.concluded.push((token, Verdict::Acknowledged));
                 routed = false;
             }
-            [only] if !self.routes[only].options.acknowledge_on_arrival => {
+            [only] if !self.known(only).options.acknowledge_on_arrival => {
                 self.push(only, Queued { message, ticket: Ticket::Own(token) }, wakers);
             }
             _ => self.deliver_to_all(&targets, &message, token, wakers),
@@ -360,9 +403,8 @@ impl Routes {
         token: AckToken,
         wakers: &mut Wakers,
     ) {
-        let routes = &self.routes;
-        let takes = |key: &&RouteKey| !routes[**key].options.acknowledge_on_arrival;
-        let left = targets.iter().filter(takes).count();
+        let takes = |key: RouteKey| !self.known(key).options.acknowledge_on_arrival;
+        let left = targets.iter().filter(|key| takes(**key)).count();
         let shared = if left == 0 {
             self.concluded.push((token, Verdict::Acknowledged));
             None
@@ -371,7 +413,7 @@ impl Routes {
         };
         for &key in targets {
             let ticket = match shared {
-                Some(shared) if !self.routes[key].options.acknowledge_on_arrival => Ticket::Shared(shared),
+                Some(shared) if !self.known(key).options.acknowledge_on_arrival => Ticket::Shared(shared),
                 _ => Ticket::Acknowledged,
             };
             self.push(key, Queued { message: message.clone(), ticket }, wakers);
@@ -424,6 +466,23 @@ impl Routes {
         wakers.take(&mut route.waker);
     }
 
+    /// Messages have come again: the copies that they take the place of are dropped, and to be concluded
+    /// ([`poll_concluded`](Self::poll_concluded)).
+    pub(crate) fn drop_superseded(&mut self, is_superseded: impl Fn(&AckToken) -> bool) {
+        let mut superseded = Vec::new();
+        let shared = &self.shared;
+        let is_gone = |ticket: &Ticket| token(shared, ticket).is_some_and(&is_superseded);
+        for (_, route) in &mut self.routes {
+            superseded.extend(route.take_if(is_gone));
+        }
+        for queued in self.catch_all.take_if(is_gone) {
+            // Each was one of them; which one matters little.
+            self.unheld.pop_front();
+            superseded.push(queued);
+        }
+        self.conclude_all(superseded);
+    }
+
     /// The next message of a stream. `Ready(None)` at the end.
     pub(crate) fn poll_next(
         &mut self,
@@ -453,11 +512,7 @@ impl Routes {
 
     /// The token of a ticket.
     pub(crate) fn token<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a AckToken> {
-        match ticket {
-            Ticket::Own(token) => Some(token),
-            Ticket::Shared(key) => Some(&self.shared[*key].token),
-            Ticket::Acknowledged => None,
-        }
+        token(&self.shared, ticket)
     }
 
     /// A stream is done with its copy. Returns what is to be told the session when that was the last.
@@ -532,6 +587,14 @@ impl Routes {
         for (_, route) in &mut self.routes {
             wakers.take(&mut route.waker);
         }
+    }
+}
+
+fn token<'a>(shared: &'a Slab<Shared>, ticket: &'a Ticket) -> Option<&'a AckToken> {
+    match ticket {
+        Ticket::Own(token) => Some(token),
+        Ticket::Shared(key) => Some(&shared[*key].token),
+        Ticket::Acknowledged => None,
     }
 }
 

@@ -4,19 +4,34 @@ use crate::link::VersionChoice;
 use crate::reconnect::{Backoff, ends_client, is_permanent};
 use martlet_proto::{BinaryData, ConnectReasonCode, DisconnectReasonCode, Utf8String, Version};
 use martlet_session::{ConnectOptions, ConnectionError, Instant};
-use martlet_transport::Endpoint;
+use martlet_transport::{Endpoint, Scheme};
 use std::time::Duration;
+
+/// How many servers that only the application has chosen are remembered.
+const CHOSEN: usize = 16;
+
+/// How many attempts in a row are made at once to find the version: silent twice, then the older one.
+const AT_ONCE: u32 = 2;
 
 /// All servers, and the one whose turn it is.
 #[derive(Debug)]
 pub(crate) struct Servers {
     version: VersionChoice,
-    list: Vec<Server>,
+    /// Those that are listed, then those that the application has chosen, the latest last.
+    known: Vec<Server>,
+    listed: usize,
+    /// Whose turn it is, of those listed.
     current: usize,
     /// Another server that the current one has named for the time being; asked once.
     elsewhere: Option<Server>,
+    /// To whom the application has sent this attempt instead.
+    chosen: Option<usize>,
+    /// How often in a row a server may refuse for good before it is left out.
+    chances: u32,
     /// Server References in a row.
     followed: u32,
+    /// Attempts in a row that were made at once to find the version.
+    at_once: u32,
 }
 
 /// What is remembered of a server, as long as the process lives.
@@ -24,8 +39,8 @@ pub(crate) struct Servers {
 struct Server {
     endpoint: Endpoint,
     identity: Identity,
-    /// It has made up its mind, and is not asked again.
-    left_out: bool,
+    /// How often in a row it has refused for good.
+    refusals: u32,
     speaks_3_1_1: bool,
     /// It has accepted MQTT 5: when it is silent later, that is not for the version.
     speaks_5: bool,
@@ -50,10 +65,20 @@ enum Identity {
 #[derive(Debug)]
 pub(crate) struct End<'a> {
     pub(crate) error: &'a ConnectionError,
+    /// Where it went.
+    pub(crate) endpoint: &'a Endpoint,
     /// Whether bytes of MQTT had left.
     pub(crate) spoke: bool,
     /// Whether bytes of MQTT had come.
     pub(crate) heard: bool,
+}
+
+impl Identity {
+    /// What the URI says, if it does.
+    fn of(endpoint: &Endpoint) -> Option<Self> {
+        let is_named = endpoint.user_name().is_some() || endpoint.password().is_some();
+        is_named.then(|| Self::Uri(Box::new(endpoint.clone())))
+    }
 }
 
 impl Server {
@@ -61,7 +86,7 @@ impl Server {
         Self {
             endpoint,
             identity,
-            left_out: false,
+            refusals: 0,
             speaks_3_1_1: false,
             speaks_5: false,
             silent: 0,
@@ -71,28 +96,65 @@ impl Server {
 }
 
 impl Servers {
+    /// `prepared`: the application prepares each attempt, and may do better after a refusal: only the second in a row is
+    /// for good.
+    ///
     /// # Panics
     /// Without a server.
-    pub(crate) fn new(endpoints: Vec<Endpoint>, version: VersionChoice) -> Self {
+    pub(crate) fn new(endpoints: Vec<Endpoint>, version: VersionChoice, prepared: bool) -> Self {
         assert!(!endpoints.is_empty(), "a link needs an endpoint");
-        let server = |endpoint: Endpoint| {
-            let named = endpoint.user_name().is_some() || endpoint.password().is_some();
-            let identity = if named { Identity::Uri(Box::new(endpoint.clone())) } else { Identity::Options };
+        let server = |endpoint| {
+            let identity = Identity::of(&endpoint).unwrap_or(Identity::Options);
             Server::new(endpoint, identity)
         };
-        let list = endpoints.into_iter().map(server).collect();
-        Self { version, list, current: 0, elsewhere: None, followed: 0 }
+        Self {
+            version,
+            listed: endpoints.len(),
+            known: endpoints.into_iter().map(server).collect(),
+            current: 0,
+            elsewhere: None,
+            chosen: None,
+            chances: if prepared { 2 } else { 1 },
+            followed: 0,
+            at_once: 0,
+        }
     }
 
+    /// To whom this attempt goes.
     fn server(&self) -> &Server {
-        self.elsewhere.as_ref().unwrap_or(&self.list[self.current])
+        match (self.chosen, &self.elsewhere) {
+            (Some(chosen), _) => &self.known[chosen],
+            (None, Some(elsewhere)) => elsewhere,
+            (None, None) => &self.known[self.current],
+        }
     }
 
     fn server_mut(&mut self) -> &mut Server {
-        self.elsewhere.as_mut().unwrap_or(&mut self.list[self.current])
+        match (self.chosen, &mut self.elsewhere) {
+            (Some(chosen), _) => &mut self.known[chosen],
+            (None, Some(elsewhere)) => elsewhere,
+            (None, None) => &mut self.known[self.current],
+        }
     }
 
-    /// Where the server is whose turn it is.
+    /// The application has prepared the attempt, and sends it here. What comes of it is remembered of the server that is
+    /// there, whose ever turn it is.
+    pub(crate) fn choose(&mut self, endpoint: &Endpoint) {
+        if is_same(self.endpoint(), endpoint) {
+            return;
+        }
+        let known = self.known.iter().position(|server| is_same(&server.endpoint, endpoint));
+        self.chosen = known.or_else(|| {
+            if self.known.len() == self.listed + CHOSEN {
+                self.known.remove(self.listed);
+            }
+            let identity = Identity::of(endpoint).unwrap_or_else(|| self.server().identity.clone());
+            self.known.push(Server::new(endpoint.clone(), identity));
+            Some(self.known.len() - 1)
+        });
+    }
+
+    /// Where the server is to which this attempt goes, or the next.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.server().endpoint
     }
@@ -137,24 +199,37 @@ impl Servers {
 
     /// An attempt or a connection has ended: whom to ask next, and how long to wait before; `None`: nobody is left.
     pub(crate) fn ended(&mut self, now: Instant, end: &End<'_>, backoff: &mut Backoff) -> Option<Duration> {
+        let wait = self.find_next(now, end, backoff);
+        self.chosen = None;
+        wait
+    }
+
+    fn find_next(&mut self, now: Instant, end: &End<'_>, backoff: &mut Backoff) -> Option<Duration> {
         if self.fall_back(end) {
             return Some(Duration::ZERO);
         }
         if backoff.ended(now) {
             self.followed = 0;
+            self.server_mut().refusals = 0;
         }
         if ends_client(end.error) {
             return None;
         }
-        if self.refer(end.error, backoff) {
+        if self.refer(end, backoff) {
             return Some(Duration::ZERO);
         }
-        if self.elsewhere.take().is_none() && is_permanent(end.error) {
-            self.list[self.current].left_out = true;
+        let chances = self.chances;
+        if is_permanent(end.error) {
+            let server = self.server_mut();
+            server.refusals += 1;
+            if server.refusals >= chances && self.chosen.is_some() {
+                // Another turn would not keep the application from choosing it again.
+                return None;
+            }
         }
-        let count = self.list.len();
-        let mut in_turn = (1..=count).map(|step| (self.current + step) % count);
-        let next = in_turn.find(|&index| !self.list[index].left_out)?;
+        self.elsewhere = None;
+        let mut in_turn = (1..=self.listed).map(|step| (self.current + step) % self.listed);
+        let next = in_turn.find(|&index| self.known[index].refusals < chances)?;
         let wait = backoff.retry(next > self.current)?;
         if !wait.is_zero() {
             self.followed = 0;
@@ -163,12 +238,13 @@ impl Servers {
         Some(wait)
     }
 
-    /// Whether to try this server again at once, perhaps with 3.1.1.
+    /// Whether to try again at once, perhaps with 3.1.1.
     fn fall_back(&mut self, end: &End<'_>) -> bool {
         let is_newest = self.version == VersionChoice::Negotiate && self.version() == Version::V5;
         let server = self.server_mut();
         if !is_newest {
             server.try_3_1_1 = false;
+            self.at_once = 0;
             return false;
         }
         let refused = matches!(end.error, ConnectionError::Refused(refusal)
@@ -178,12 +254,14 @@ impl Servers {
         server.silent = if silent { server.silent + 1 } else { 0 };
         server.try_3_1_1 = refused || server.silent >= 2;
         // Once silent, the same is asked again at once; twice, with the older version.
-        refused || silent
+        self.at_once = if refused || silent { self.at_once + 1 } else { 0 };
+        // More only where the application goes to another server each time.
+        (1..=AT_ONCE).contains(&self.at_once)
     }
 
     /// Whether the server has named another one, and that one is asked.
-    fn refer(&mut self, error: &ConnectionError, backoff: &Backoff) -> bool {
-        let (reference, moved) = match error {
+    fn refer(&mut self, end: &End<'_>, backoff: &Backoff) -> bool {
+        let (reference, moved) = match end.error {
             ConnectionError::Refused(refusal) => match refusal.reason {
                 ConnectReasonCode::UseAnotherServer => (&refusal.server_reference, false),
                 ConnectReasonCode::ServerMoved => (&refusal.server_reference, true),
@@ -201,21 +279,26 @@ impl Servers {
         if self.followed >= policy.server_references {
             return false;
         }
-        let Server { endpoint, identity, .. } = self.server();
-        let Ok(other) = endpoint.referred(reference.as_str()) else { return false };
-        let is_known = other.host() == endpoint.host() || policy.credentials_elsewhere;
+        let Ok(other) = end.endpoint.referred(reference.as_str()) else { return false };
+        let is_known = other.host() == end.endpoint.host() || policy.credentials_elsewhere;
         let other = if is_known {
-            Server::new(other, identity.clone())
+            Server::new(other, self.server().identity.clone())
         } else {
             // Tokens stand in queries, too.
             Server::new(other.without_query(), Identity::Nobody)
         };
         self.followed += 1;
-        if moved && self.elsewhere.is_none() {
-            self.list[self.current] = other;
+        if moved && self.elsewhere.is_none() && self.chosen.is_none() {
+            self.known[self.current] = other;
         } else {
             self.elsewhere = Some(other);
         }
         true
     }
+}
+
+/// Whether the same server is there, whatever is said to it.
+fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    let is_same_file = one.scheme() != Scheme::Unix || one.path() == other.path();
+    one.scheme() == other.scheme() && one.host() == other.host() && one.port() == other.port() && is_same_file
 }

@@ -2,18 +2,19 @@
 //! never held across a system call, user code or a wake-up.
 
 use crate::authenticator::{Authenticating, Task};
+use crate::client::LeftBehind;
 use crate::completions::Completions;
 use crate::defaults::PublishDefaults;
 use crate::events::{ClientEvent, Subscribers};
-use crate::routes::{Routes, Verdict};
+use crate::routes::{CATCH_ALL, Routes, Verdict};
 use crate::spent::{Locked, set_waker};
 use crate::state::{Connection, ConnectionState};
 use crate::wakers::Wakers;
 use martlet_proto::PubAckReasonCode;
-use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode};
+use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode, UserProperties};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session, Subscribe, Unsettled,
+    RequestError, Session, StoreError, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +48,9 @@ pub(crate) struct State {
     /// Why there will be no connection any more.
     pub(crate) terminated: Option<ConnectionError>,
     /// What was not settled when the client disconnected.
-    pub(crate) unsettled: Unsettled,
+    unsettled: Unsettled,
+    /// Whether the store has all that the session wants stored; `None`: it is at work, or will be.
+    stored: Option<Result<(), StoreError>>,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: std::time::Duration,
     /// Everything that was published has been written to the socket.
@@ -70,7 +73,7 @@ pub(crate) struct State {
     /// The next attempt to connect shall be made now.
     pub(crate) retry_now: bool,
     /// What the builder wanted subscribed to, until it is answered.
-    at_start: Vec<Subscription>,
+    at_start: Option<Subscribe>,
     /// The SUBSCRIBE that asks for them, when it waits for its answer or a connection.
     asked_at_start: Option<OperationId>,
 }
@@ -126,6 +129,7 @@ impl Shared {
             connected: None,
             terminated: None,
             unsettled: Unsettled::default(),
+            stored: Some(Ok(())),
             drain,
             flushed: true,
             requests: BTreeMap::new(),
@@ -138,16 +142,21 @@ impl Shared {
             discarded: 0,
             spent: Vec::new(),
             retry_now: false,
-            at_start: Vec::new(),
+            at_start: None,
             asked_at_start: None,
         };
         Self { state: Mutex::new(state), clock, publish_defaults }
     }
 
     /// Subscribes, before there is a connection, to what the catch-all shall get.
-    pub(crate) fn subscribe_at_start(&self, subscriptions: Vec<Subscription>) {
+    pub(crate) fn subscribe_at_start(&self, mut subscriptions: Vec<Subscription>) {
+        if subscriptions.is_empty() {
+            return;
+        }
         let mut state = self.lock();
-        state.at_start = subscriptions;
+        let subscription_identifier = Some(state.routes.add_to_catch_all(&mut subscriptions));
+        let user_properties = UserProperties::new();
+        state.at_start = Some(Subscribe { subscriptions, subscription_identifier, user_properties });
         state.ask_at_start();
     }
 
@@ -249,12 +258,11 @@ impl State {
 
     /// Subscribes to what the builder was told, unless that is under way.
     fn ask_at_start(&mut self) {
-        if self.at_start.is_empty() || self.asked_at_start.is_some() {
+        if self.asked_at_start.is_some() {
             return;
         }
-        let subscriptions = self.at_start.clone();
-        let request = Subscribe { subscriptions, subscription_identifier: None, user_properties: Vec::new() };
-        self.asked_at_start = self.session.subscribe(self.now, request).ok();
+        let Some(request) = &self.at_start else { return };
+        self.asked_at_start = self.session.subscribe(self.now, request.clone()).ok();
     }
 
     /// Hands the session's events to those who wait for them. Returns whether there were any.
@@ -291,10 +299,13 @@ impl State {
                         // They wait for a connection as long as it takes.
                         continue;
                     }
-                    let filters = std::mem::take(&mut self.at_start)
-                        .into_iter()
-                        .map(|subscription| subscription.filter);
-                    let result = result.map(|answer| filters.zip(answer.reasons).collect());
+                    let asked = self.at_start.take().into_iter().flat_map(|request| request.subscriptions);
+                    let filters = asked.map(|subscription| subscription.filter);
+                    let result = result.map(|answer| filters.zip(answer.reasons).collect::<Vec<_>>());
+                    let answered = result.iter().flatten();
+                    for (filter, _) in answered.filter(|(_, reason)| reason.is_error()) {
+                        self.routes.refuse_filter(CATCH_ALL, filter);
+                    }
                     self.events.push(&ClientEvent::Subscribed(result), wakers);
                 }
                 Event::Subscribed { operation, result } => {
@@ -337,6 +348,11 @@ impl State {
                 }
                 _ => {}
             }
+        }
+        if self.session.poll_superseded() {
+            let session = &self.session;
+            self.routes.drop_superseded(|token| session.is_superseded(token));
+            self.conclude_dropped();
         }
         match self.routes.take_dropped() {
             0 => {}
@@ -390,6 +406,26 @@ impl State {
             wakers.push(waker);
         }
         self.set_disconnected(error, None, wakers);
+    }
+
+    /// The session has a store. What it holds is told in the end.
+    pub(crate) fn expect_stored(&mut self) {
+        self.stored = None;
+    }
+
+    /// The store holds all that it ever will.
+    pub(crate) fn set_stored(&mut self, stored: Result<(), StoreError>, wakers: &mut Wakers) {
+        if self.stored.is_none() {
+            self.stored = Some(stored);
+            self.notify_watchers(wakers);
+        }
+    }
+
+    /// What the client has left behind, once it has disconnected for good.
+    pub(crate) fn left_behind(&self) -> Option<LeftBehind> {
+        let stored = self.stored.clone().filter(|_| self.terminated.is_some())?;
+        let Unsettled { in_flight, queued, .. } = self.unsettled;
+        Some(LeftBehind { in_flight, queued, stored })
     }
 
     fn reply(&mut self, operation: OperationId, reply: Reply, wakers: &mut Wakers) {

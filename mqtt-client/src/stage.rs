@@ -182,12 +182,13 @@ impl Stage {
         Ok(())
     }
 
-    /// Nothing more will be written: what the transport has to say about that.
-    pub(crate) fn close(&mut self) {
-        if !std::mem::replace(&mut self.closed, true) {
-            self.transport.close();
-            let _ = self.transport.poll_wire(&mut self.outgoing);
+    /// Nothing more will be written: what the transport has to say about that. Returns whether that is news.
+    pub(crate) fn close(&mut self) -> bool {
+        if std::mem::replace(&mut self.closed, true) {
+            return false;
         }
+        self.transport.close();
+        self.transport.poll_wire(&mut self.outgoing) > 0
     }
 
     /// What the transport has to say to a server that it cannot go on with.

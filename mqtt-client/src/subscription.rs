@@ -4,9 +4,10 @@ use crate::client::Client;
 use crate::error::{SubscribeError, UnsubscribeError};
 use crate::message::sealed::Taken;
 use crate::message::{Item, Message, Unacknowledged};
+use crate::own::Own;
 use crate::route::{StreamLimits, StreamOptions};
 use crate::routes::{CATCH_ALL, RouteKey, Verdict};
-use crate::shared::{Handle, Reply, State, wake};
+use crate::shared::{Handle, Reply, Shared, State, wake};
 use crate::wakers::Wakers;
 use futures_core::Stream;
 use martlet_proto::{
@@ -57,7 +58,10 @@ impl<'a> Subscribe<'a> {
     /// a server may send a message once for each (MQTT 5 §3.3.4).
     pub fn and(mut self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>, qos: QoS) -> Self {
         match (filter.try_into(), &mut self.subscriptions) {
-            (Ok(filter), Ok(subscriptions)) => subscriptions.push(Options::new(filter, qos)),
+            (Ok(mut filter), Ok(subscriptions)) => {
+                filter.own();
+                subscriptions.push(Options::new(filter, qos));
+            }
             (Err(error), Ok(_)) => self.subscriptions = Err(error.into()),
             (_, Err(_)) => {}
         }
@@ -86,7 +90,8 @@ impl<'a> Subscribe<'a> {
     }
 
     /// Sends these name-value pairs with the SUBSCRIBE (MQTT 5 §3.8.2.1.3). Default: none.
-    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
         self.user_properties = properties;
         self
     }
@@ -156,8 +161,7 @@ impl SubscribeFuture<'_> {
             let request = SubscribeRequest { subscriptions, subscription_identifier, user_properties };
             match state.session.subscribe(now, request) {
                 Ok(operation) => {
-                    state.expect_reply(operation);
-                    let pending = PendingReply { handle: Arc::clone(handle), operation: Some(operation) };
+                    let pending = PendingReply::new(handle, state, operation);
                     let subscription = Subscription::new(handle, key);
                     Ok(Step::Waiting { pending, subscription, filters, keep: options.keep_on_server })
                 }
@@ -327,7 +331,7 @@ impl<M: Item> Subscription<M> {
     /// # Errors
     /// [`NoMessage`] after `timeout`.
     pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<M>, NoMessage> {
-        let mut sleeper = Sleeper::new(&self.route.handle, timeout);
+        let mut sleeper = Sleeper::new(&self.route.handle.shared, timeout);
         poll_fn(|cx| match self.poll(cx) {
             Poll::Ready(message) => Poll::Ready(Ok(message)),
             Poll::Pending => sleeper.poll(cx).map(|()| Err(NoMessage)),
@@ -350,30 +354,20 @@ impl<M: Item> Subscription<M> {
         }
         let mut state = handle.shared.lock();
         let mut look = false;
-        let next = loop {
+        let next = {
             let state: &mut State = &mut state;
-            let queued = match state.routes.poll_next(*key, cx, &mut state.spent) {
-                Poll::Ready(Some(queued)) => queued,
-                Poll::Ready(None) => break Poll::Ready(None),
-                Poll::Pending => break Poll::Pending,
-            };
-            let token = state.routes.token(&queued.ticket);
-            if token.is_some_and(|token| state.session.is_superseded(token)) {
-                // The server has sent it again, and the copy that came later is in the queue.
-                let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
-                look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
-                continue;
-            }
-            let taken = Taken { queued, key: *key, state: &mut *state, shared: &handle.shared };
-            let (item, asks) = M::take(taken);
-            look |= asks;
-            while self.batch.len() < BATCH {
-                let Some(queued) = state.routes.pop_qos0(*key) else { break };
-                let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
-                look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
-                self.batch.push_back(queued.message);
-            }
-            break Poll::Ready(Some(item));
+            state.routes.poll_next(*key, cx, &mut state.spent).map(|queued| {
+                let taken = Taken { queued: queued?, key: *key, state: &mut *state, shared: &handle.shared };
+                let (item, asks) = M::take(taken);
+                look |= asks;
+                while self.batch.len() < BATCH {
+                    let Some(queued) = state.routes.pop_qos0(*key) else { break };
+                    let concluded = state.routes.conclude(queued.ticket, Verdict::Acknowledged);
+                    look |= concluded.is_some_and(|(token, verdict)| state.conclude(token, verdict));
+                    self.batch.push_back(queued.message);
+                }
+                Some(item)
+            })
         };
         let driver = if look { state.call_driver() } else { None };
         drop(state);
@@ -446,12 +440,16 @@ enum Target<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    pub(crate) fn new(client: &'a Client, filter: Result<TopicFilter, TopicError>) -> Self {
+    pub(crate) fn new(client: &'a Client, mut filter: Result<TopicFilter, TopicError>) -> Self {
+        if let Ok(filter) = &mut filter {
+            filter.own();
+        }
         Self { target: Target::Filter(client, filter), user_properties: UserProperties::new() }
     }
 
     /// Sends these name-value pairs with the UNSUBSCRIBE (MQTT 5 §3.10.2.1.2). Default: none.
-    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
         self.user_properties = properties;
         self
     }
@@ -472,14 +470,17 @@ impl<'a> Unsubscribe<'a> {
                 Ok(Some(pending?))
             }
             Target::Stream(route) => {
-                let mut any = false;
-                let pending = PendingReply::ask(&route.handle, |state, now| {
+                route.handle.shared.act(|state, now| {
+                    let filters = state.routes.filters_of_only(route.key);
+                    let request = UnsubscribeRequest { filters, user_properties };
+                    let operation = match request.filters[..] {
+                        [] => None,
+                        _ => Some(state.session.unsubscribe(now, request)?),
+                    };
                     // Unsubscribed from here on, so dropping the stream does not do it again.
-                    let filters = state.routes.leave(route.key);
-                    any = !filters.is_empty();
-                    state.session.unsubscribe(now, UnsubscribeRequest { filters, user_properties })
-                });
-                if any { Ok(Some(pending?)) } else { Ok(None) }
+                    state.routes.leave(route.key);
+                    Ok(operation.map(|operation| PendingReply::new(&route.handle, state, operation)))
+                })
             }
         }
     }
@@ -520,9 +521,14 @@ impl PendingReply {
     ) -> Result<Self, RequestError> {
         handle.shared.act(|state, now| {
             let operation = ask(state, now)?;
-            state.expect_reply(operation);
-            Ok(Self { handle: Arc::clone(handle), operation: Some(operation) })
+            Ok(Self::new(handle, state, operation))
         })
+    }
+
+    /// For a request that was made.
+    fn new(handle: &Arc<Handle>, state: &mut State, operation: OperationId) -> Self {
+        state.expect_reply(operation);
+        Self { handle: Arc::clone(handle), operation: Some(operation) }
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Reply> {
@@ -567,19 +573,20 @@ impl Reply {
 }
 
 /// Waits for a moment; the driver's timer does the waiting.
+#[derive(Debug)]
 pub(crate) struct Sleeper {
-    handle: Arc<Handle>,
+    shared: Arc<Shared>,
     at: Instant,
     id: Option<u64>,
 }
 
 impl Sleeper {
-    pub(crate) fn new(handle: &Arc<Handle>, timeout: Duration) -> Self {
-        Self { handle: Arc::clone(handle), at: (handle.shared.clock)() + timeout, id: None }
+    pub(crate) fn new(shared: &Arc<Shared>, timeout: Duration) -> Self {
+        Self { shared: Arc::clone(shared), at: (shared.clock)() + timeout, id: None }
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let shared = &self.handle.shared;
+        let shared = &self.shared;
         if (shared.clock)() >= self.at {
             return Poll::Ready(());
         }
@@ -599,7 +606,7 @@ impl Sleeper {
 impl Drop for Sleeper {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.handle.shared.lock().unsleep(self.at, id);
+            self.shared.lock().unsleep(self.at, id);
         }
     }
 }

@@ -53,6 +53,14 @@ fn what_is_made_of_them_does_not_show_it() {
     assert_hidden(format!("{builder:?} {builder:#?}"));
 }
 
+/// The user name was shown: with some servers it is the token.
+#[test]
+fn a_user_name_may_be_a_secret() {
+    let builder = Client::builder(&format!("mqtt://{CANARY}:password@h")).unwrap();
+    let builder = builder.user_name(CANARY).unwrap();
+    assert_hidden(format!("{builder:?} {builder:#?}"));
+}
+
 /// URIs that are wrong in every part, with the secret where a secret may stand by mistake.
 #[test]
 fn wrong_uris_do_not_show_it() {

@@ -96,7 +96,8 @@ impl Aliases {
         if name.len() < WORTH_IT {
             return Choice::Name;
         }
-        let index = hash(name) as usize % self.slots.len();
+        // As a part of 2³², the same part of the slots.
+        let index = (u64::from(hash(name)) * self.slots.len() as u64 >> 32) as usize;
         let alias = NonZeroU16::MIN.saturating_add(index as u16);
         let slot = &mut self.slots[index];
         match &slot.topic {
@@ -118,10 +119,12 @@ impl Aliases {
     }
 }
 
-/// FNV-1a over eight bytes at a time: spreads topics; nobody gains by making them collide but a longer packet.
-fn hash(name: &[u8]) -> u64 {
+/// FNV-1a over eight bytes at a time: spreads topics; nobody gains by making them collide but a longer packet. What is
+/// only in the upper bytes of a word is only in the upper half of the products: the two halves are mixed in the end.
+fn hash(name: &[u8]) -> u32 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let mut hash = 0xcbf2_9ce4_8422_2325 ^ name.len() as u64;
+    const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut words = name.chunks_exact(8);
     for word in &mut words {
         hash = (hash ^ u64::from_le_bytes(word.try_into().expect("eight bytes"))).wrapping_mul(PRIME);
@@ -129,13 +132,14 @@ fn hash(name: &[u8]) -> u64 {
     for &byte in words.remainder() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
     }
-    hash ^ hash >> 32
+    ((hash ^ hash >> 32).wrapping_mul(GOLDEN_RATIO) >> 32) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::format;
+    use std::string::String;
 
     fn topic(name: &str) -> TopicName {
         TopicName::new(name).unwrap()
@@ -154,6 +158,29 @@ mod tests {
         for n in 0..1000 {
             assert_eq!(aliases.choose_by_cost(&busy, 30), Choice::Alias(NonZeroU16::MIN), "{n}");
             assert_eq!(aliases.choose_by_cost(&topic(&format!("sensors/once/{n}")), 30), Choice::Name, "{n}");
+        }
+    }
+
+    /// Whatever part of a name tells topics apart. Names that differed in the last bytes of a word, such as `device01/…`
+    /// and `device02/…`, once competed for a single alias.
+    #[test]
+    fn topics_are_spread_over_all_aliases() {
+        let names: [fn(u16) -> String; 5] = [
+            |i| format!("dev{i:05}/temperature"),
+            |i| format!("{i:08}/temperature"),
+            |i| format!("plant/temperature/{i}"),
+            |i| format!("plant/{i}/temperature"),
+            |i| format!("plant{i:03}"),
+        ];
+        for name in names {
+            for maximum in [10, 16, 100] {
+                let mut aliases = automatic(maximum, 1000).unwrap();
+                for i in 0..8 * maximum {
+                    aliases.choose_by_cost(&topic(&name(i)), 30);
+                }
+                let unused = aliases.slots.iter().filter(|slot| slot.topic.is_none()).count();
+                assert_eq!(unused, 0, "{} of {maximum}", name(0));
+            }
         }
     }
 

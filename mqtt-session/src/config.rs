@@ -22,7 +22,8 @@ pub struct Config {
     pub strict_session_present: bool,
     /// Seconds; 0 turns keep alive off (MQTT 5 §3.1.2.10). Default: 60.
     pub keep_alive: u16,
-    /// A PINGREQ is due this long before the keep alive ends. `None`: a quarter of the keep alive. Default: `None`.
+    /// A PINGREQ is due this long before the keep alive ends. `None`, or where less than a second of the keep alive would
+    /// be left, which may be the server's: a quarter of it. Default: `None`.
     pub keep_alive_margin: Option<Duration>,
     /// How long after a PINGREQ became due something must have arrived. Default: 10 s.
     pub ping_timeout: Duration,
@@ -221,7 +222,8 @@ pub enum WhenStoreFails {
     Hold,
 }
 
-/// What one CONNECT says besides what [`Config`] holds for all: decided anew for each connection.
+/// What one CONNECT says besides what [`Config`] holds for all: decided anew for each connection. `Debug` shows neither
+/// the password nor the user name, which may be a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// The version to speak.
@@ -265,11 +267,20 @@ impl core::fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ConnectOptions")
             .field("version", &self.version)
-            .field("user_name", &self.user_name)
+            .field("user_name", &self.user_name.as_ref().map(|name| Hidden(name.len())))
             .field("password", &self.password)
             .field("will", &self.will)
             .field("authentication", &self.authentication)
             .finish_non_exhaustive()
+    }
+}
+
+/// How long it is, and no more.
+struct Hidden(usize);
+
+impl core::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "[{} bytes]", self.0)
     }
 }
 

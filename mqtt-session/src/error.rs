@@ -116,6 +116,14 @@ impl TransportError {
     }
 }
 
+/// A socket that failed.
+#[cfg(feature = "std")]
+impl From<std::io::Error> for TransportError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(TransportErrorKind::Io, alloc::format!("{error}"))
+    }
+}
+
 /// Why the application would not connect, or not stay connected: the words of its own code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
@@ -369,8 +377,9 @@ pub enum PublishError {
     /// goes on with the store.
     #[error("not settled yet, and kept in the store")]
     Kept,
-    /// No acknowledgement within the time set for it. The message stays in flight.
-    #[error("no acknowledgement in time")]
+    /// No acknowledgement within the time set for it. The message stays queued or in flight: it may have arrived, and
+    /// goes on to be sent again where MQTT asks for it.
+    #[error("no acknowledgement in time; the message is not given up")]
     Timeout,
 }
 

@@ -97,6 +97,13 @@ pub struct Subscribe {
     pub user_properties: UserProperties,
 }
 
+impl Subscribe {
+    /// Without a subscription identifier and user properties.
+    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+        Self { subscriptions, subscription_identifier: None, user_properties: Vec::new() }
+    }
+}
+
 /// Topic filters to unsubscribe from, in one UNSUBSCRIBE (MQTT 5 §3.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsubscribe {

@@ -38,7 +38,7 @@ const MOST: usize = u16::MAX as usize;
 pub(crate) struct Inbound {
     qos1: Waiting,
     qos2: Waiting,
-    /// QoS 2 identifiers between PUBLISH and PUBREL, and those of them whose PUBREC has left.
+    /// QoS 2 identifiers between PUBLISH and PUBREL; those of them whose PUBREC has left, and those in doubt.
     received: IdSets,
     /// Most servers make none.
     aliases: Option<Box<Aliases>>,
@@ -94,25 +94,38 @@ struct Rare {
     details: BTreeMap<u64, Box<Details>>,
     /// The token at the front when somebody last looked, if it held back others.
     holder: Option<u64>,
+    /// A stale message was superseded since somebody last asked.
+    superseded: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     packet_identifier: PacketIdentifier,
     token: u64,
+    /// The size of its packet.
+    bytes: u32,
     taken: Option<PubAckReasonCode>,
+    mark: Mark,
+}
+
+/// What is special about an entry. An entry is as small as it can be: there may be one for each packet identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    None,
     /// A copy of a message whose PUBREC has left already: it only has its turn.
-    again: bool,
+    Again,
     /// The application will not answer: it is never acknowledged on this connection.
-    abandoned: bool,
+    Abandoned,
     /// There is something to tell with the acknowledgement.
-    explained: bool,
+    Explained,
 }
 
 #[derive(Debug)]
 struct Stale {
     packet_identifier: PacketIdentifier,
+    bytes: u32,
     taken: Option<PubAckReasonCode>,
+    /// A copy that came later has taken its place. It is not counted any more.
     superseded: bool,
 }
 
@@ -171,13 +184,18 @@ impl Inbound {
             || self.qos2.entries.len() >= MOST
     }
 
-    /// Whether this is a copy of a QoS 2 message that is here already.
+    /// Whether this is a copy of a message that is here already: it needs no more room.
     pub(crate) fn knows(&self, delivery: Delivery) -> bool {
         match delivery {
-            Delivery::ExactlyOnce { packet_identifier, .. } => {
+            Delivery::ExactlyOnce { packet_identifier, duplicate } => {
                 self.received.contains(packet_identifier, RECEIVED)
+                    && (duplicate || !self.received.contains(packet_identifier, DOUBTED))
             }
-            Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
+            Delivery::AtLeastOnce { packet_identifier, .. } => {
+                let rare = self.qos1.rare.as_ref();
+                rare.is_some_and(|rare| rare.stale_ids.contains_key(&packet_identifier))
+            }
+            Delivery::AtMostOnce => false,
         }
     }
 
@@ -231,19 +249,23 @@ impl Inbound {
             }
             Delivery::AtLeastOnce { packet_identifier, .. } => {
                 self.unacknowledged += 1;
-                if let Some(rare) = &mut self.qos1.rare {
-                    rare.supersede(packet_identifier);
+                let superseded = self.qos1.rare.as_mut().and_then(|rare| rare.supersede(packet_identifier));
+                if let Some(bytes) = superseded {
+                    self.untaken.leave(QoS::AtLeastOnce, bytes);
                 }
-                self.qos1.push(packet_identifier)
+                self.qos1.push(packet_identifier, publish.len() as u32)
             }
             Delivery::ExactlyOnce { packet_identifier, .. } => {
                 if self.received.contains(packet_identifier, RECEIVED) {
-                    self.arrive_again(packet_identifier, output);
-                    return Arrived::Known;
+                    if self.knows(publish.delivery()) {
+                        self.arrive_again(packet_identifier, output);
+                        return Arrived::Known;
+                    }
+                    self.forget_doubted(packet_identifier, output);
                 }
                 self.unacknowledged += 1;
                 self.received.insert(packet_identifier, RECEIVED);
-                self.qos2.push(packet_identifier)
+                self.qos2.push(packet_identifier, publish.len() as u32)
             }
         };
         Arrived::Deliver(self.message(publish, aliased, sequence))
@@ -264,15 +286,16 @@ impl Inbound {
 
     /// A QoS 2 message that is known: its PUBREC was lost, or the application still has it.
     fn arrive_again(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        self.received.remove_from(packet_identifier, DOUBTED);
         if self.received.contains(packet_identifier, RECORDED) {
             if self.qos2.entries.len() >= MOST {
                 // A server that says the same again and again gets its answer with the others.
                 return;
             }
-            self.qos2.push(packet_identifier);
+            self.qos2.push(packet_identifier, 0);
             if let Some(entry) = self.qos2.entries.back_mut() {
                 entry.taken = Some(PubAckReasonCode::Success);
-                entry.again = true;
+                entry.mark = Mark::Again;
             }
             self.overtaken = true;
             self.send_pubrecs(output);
@@ -283,11 +306,40 @@ impl Inbound {
         }
     }
 
+    /// The server may have begun a new session without our knowing: then a QoS 2 message with the identifier of one that
+    /// is here already may be another. A server that says the same again sets DUP [MQTT-3.3.1-1]: who does not, says
+    /// something new.
+    pub(crate) fn doubt(&mut self) {
+        self.received.0.iter_mut().for_each(|words| words[DOUBTED] = words[RECEIVED]);
+    }
+
+    pub(crate) fn has_doubts(&self) -> bool {
+        self.received.0.iter().any(|words| words[DOUBTED] != 0)
+    }
+
+    /// The server has used the identifier anew: the message that had it was one of a session that is gone.
+    fn forget_doubted(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        self.received.remove(packet_identifier);
+        if let Some(rare) = &mut self.qos2.rare {
+            if let Some(&token) = rare.stale_ids.get(&packet_identifier) {
+                rare.forget(token);
+            }
+        }
+        if let Some(journal) = &mut output.journal {
+            journal.delete_received(packet_identifier);
+        }
+    }
+
     /// Whether a copy of this message that came later has taken its place.
     pub(crate) fn is_superseded(&self, token: &AckToken) -> bool {
         let rare = self.qos1.rare.as_ref().filter(|_| token.qos == QoS::AtLeastOnce);
         let stale = rare.and_then(|rare| rare.stale.get(&token.sequence));
         stale.is_some_and(|stale| stale.superseded)
+    }
+
+    /// Whether any message was superseded since this was last asked.
+    pub(crate) fn take_superseded(&mut self) -> bool {
+        self.qos1.rare.as_mut().is_some_and(|rare| core::mem::take(&mut rare.superseded))
     }
 
     /// The application has taken the message; `output` is there while there is a connection.
@@ -317,11 +369,9 @@ impl Inbound {
     /// The message does not wait here any more.
     #[inline]
     fn leave(&mut self, token: &AckToken) {
-        // A token of another session would be a mistake, not a reason to panic.
-        let kind = kind(token.qos);
-        let Untaken { messages, bytes } = &mut self.untaken;
-        messages[kind] = messages[kind].saturating_sub(1);
-        bytes[kind] = bytes[kind].saturating_sub(token.bytes as usize);
+        if !self.is_superseded(token) {
+            self.untaken.leave(token.qos, token.bytes);
+        }
     }
 
     /// What to tell the server besides the reason, when the message is acknowledged on this connection.
@@ -332,7 +382,7 @@ impl Inbound {
             QoS::ExactlyOnce => &mut self.qos2,
         };
         if let Some(entry) = waiting.entry(token.sequence) {
-            entry.explained = true;
+            entry.mark = Mark::Explained;
             waiting.rare.get_or_insert_default().details.insert(token.sequence, details);
         }
     }
@@ -347,7 +397,7 @@ impl Inbound {
             QoS::ExactlyOnce => &mut self.qos2,
         };
         if let Some(entry) = waiting.entry(token.sequence) {
-            entry.abandoned = true;
+            entry.mark = Mark::Abandoned;
         } else if let Some(packet_identifier) =
             waiting.rare.as_mut().and_then(|rare| rare.forget(token.sequence))
         {
@@ -394,7 +444,7 @@ impl Inbound {
     fn send_pubrecs(&mut self, output: &mut Output) {
         while let Some((entry, reason)) = self.qos2.pop_taken() {
             let packet_identifier = entry.packet_identifier;
-            if entry.again {
+            if entry.mark == Mark::Again {
                 if !self.received.contains(packet_identifier, RECORDED) {
                     // Its PUBREL came in the meantime.
                     continue;
@@ -443,13 +493,13 @@ impl Inbound {
         self.aliases = None;
         self.overtaken = false;
         // A QoS 1 message that was taken will come again and be delivered again; its acknowledgement never left.
-        self.qos1.become_stale(|entry| entry.taken.is_none() && !entry.abandoned);
+        self.qos1.become_stale(|entry| entry.taken.is_none() && entry.mark != Mark::Abandoned);
         let received = &mut self.received;
         self.qos2.become_stale(|entry| {
-            if entry.abandoned {
+            if entry.mark == Mark::Abandoned {
                 received.remove(entry.packet_identifier);
             }
-            !entry.again && !entry.abandoned
+            !matches!(entry.mark, Mark::Again | Mark::Abandoned)
         });
     }
 
@@ -467,16 +517,27 @@ impl Inbound {
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.
     pub(crate) fn lose_session(&mut self) {
         self.received = IdSets::default();
-        self.qos1.rare = None;
-        self.qos2.rare = None;
+        self.qos1.lose_session();
+        self.qos2.lose_session();
+    }
+}
+
+impl Untaken {
+    /// A message does not wait any more.
+    #[inline]
+    fn leave(&mut self, qos: QoS, bytes: u32) {
+        // A token of another session would be a mistake, not a reason to panic.
+        let kind = kind(qos);
+        self.messages[kind] = self.messages[kind].saturating_sub(1);
+        self.bytes[kind] = self.bytes[kind].saturating_sub(bytes as usize);
     }
 }
 
 impl Waiting {
     #[inline]
-    fn push(&mut self, packet_identifier: PacketIdentifier) -> u64 {
+    fn push(&mut self, packet_identifier: PacketIdentifier, bytes: u32) -> u64 {
         let place = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry::new(packet_identifier, place));
+        self.entries.push_back(Entry::new(packet_identifier, place, bytes));
         place
     }
 
@@ -519,9 +580,9 @@ impl Waiting {
         let place = self.base + self.entries.len() as u64;
         let Some(rare) = &mut self.rare else { return false };
         let Some(token) = rare.stale_ids.remove(&packet_identifier) else { return false };
-        let taken = rare.stale.remove(&token).and_then(|stale| stale.taken);
+        let Some(Stale { bytes, taken, .. }) = rare.stale.remove(&token) else { return false };
         rare.moved.insert(token, place);
-        self.entries.push_back(Entry { taken, ..Entry::new(packet_identifier, token) });
+        self.entries.push_back(Entry { taken, ..Entry::new(packet_identifier, token, bytes) });
         true
     }
 
@@ -540,7 +601,7 @@ impl Waiting {
     #[inline]
     fn acknowledgement(&mut self, entry: &Entry, reason: PubAckReasonCode) -> PubAck {
         let mut ack = Ack::new(entry.packet_identifier, reason);
-        if entry.explained {
+        if entry.mark == Mark::Explained {
             let details = self.rare.as_mut().and_then(|rare| rare.details.remove(&entry.token));
             ack.properties = details.map(|details| {
                 let Details { reason_string, user_properties } = *details;
@@ -560,28 +621,38 @@ impl Waiting {
         rare.details.clear();
         rare.holder = None;
         for entry in self.entries.drain(..).filter(|entry| keep(entry)) {
-            let Entry { packet_identifier, token, taken, .. } = entry;
-            rare.stale.insert(token, Stale { packet_identifier, taken, superseded: false });
+            let Entry { packet_identifier, token, bytes, taken, .. } = entry;
+            rare.stale.insert(token, Stale { packet_identifier, bytes, taken, superseded: false });
             rare.stale_ids.insert(packet_identifier, token);
+        }
+    }
+
+    /// Only what is superseded stays so.
+    fn lose_session(&mut self) {
+        let Some(rare) = self.rare.take() else { return };
+        let mut stale = rare.stale;
+        stale.retain(|_, stale| stale.superseded);
+        if !stale.is_empty() {
+            self.rare = Some(Box::new(Rare { stale, superseded: rare.superseded, ..Rare::default() }));
         }
     }
 }
 
 impl Entry {
     #[inline]
-    fn new(packet_identifier: PacketIdentifier, token: u64) -> Self {
-        Self { packet_identifier, token, taken: None, again: false, abandoned: false, explained: false }
+    fn new(packet_identifier: PacketIdentifier, token: u64, bytes: u32) -> Self {
+        Self { packet_identifier, token, bytes, taken: None, mark: Mark::None }
     }
 }
 
 impl Rare {
-    /// A QoS 1 message has come again.
-    fn supersede(&mut self, packet_identifier: PacketIdentifier) {
-        if let Some(token) = self.stale_ids.remove(&packet_identifier) {
-            if let Some(stale) = self.stale.get_mut(&token) {
-                stale.superseded = true;
-            }
-        }
+    /// A QoS 1 message has come again. Returns the size of the copy that it replaces, if there is one.
+    fn supersede(&mut self, packet_identifier: PacketIdentifier) -> Option<u32> {
+        let token = self.stale_ids.remove(&packet_identifier)?;
+        let stale = self.stale.get_mut(&token)?;
+        stale.superseded = true;
+        self.superseded = true;
+        Some(stale.bytes)
     }
 
     fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS) {
@@ -606,10 +677,11 @@ impl Rare {
 
 const RECEIVED: usize = 0;
 const RECORDED: usize = 1;
+const DOUBTED: usize = 2;
 
-/// Two sets of packet identifiers: one bit each, as many as were seen.
+/// Three sets of packet identifiers: one bit each, as many as were seen.
 #[derive(Debug, Default)]
-struct IdSets(Vec<[u64; 2]>);
+struct IdSets(Vec<[u64; 3]>);
 
 impl IdSets {
     #[inline]
@@ -627,7 +699,7 @@ impl IdSets {
     fn insert(&mut self, id: NonZeroU16, set: usize) {
         let (word, bit) = Self::place(id);
         if self.0.len() <= word {
-            self.0.resize(word + 1, [0; 2]);
+            self.0.resize(word + 1, [0; 3]);
         }
         self.0[word][set] |= bit;
     }
@@ -639,7 +711,14 @@ impl IdSets {
             .filter(move |&id| self.contains(id, set))
     }
 
-    /// From both.
+    fn remove_from(&mut self, id: NonZeroU16, set: usize) {
+        let (word, bit) = Self::place(id);
+        if let Some(words) = self.0.get_mut(word) {
+            words[set] &= !bit;
+        }
+    }
+
+    /// From all.
     #[inline]
     fn remove(&mut self, id: NonZeroU16) {
         let (word, bit) = Self::place(id);

@@ -99,12 +99,10 @@ pub(crate) enum Acked {
 }
 
 /// What was done about something that this connection had not seen.
-pub(crate) enum Resent<E> {
+pub(crate) enum Resent {
     Again,
     /// A message that was never handed out before.
     FirstTime(PacketIdentifier, OperationId),
-    /// It may not be sent any more; this identifier is the server's until it lets go of it.
-    Failed(Fate, E, Option<PacketIdentifier>),
 }
 
 impl Outbound {
@@ -301,15 +299,31 @@ impl Outbound {
         self.queue.pop_line(line)
     }
 
-    /// Sends again what this connection has not seen: PUBRELs, then PUBLISHes within the window. `fits` says whether
-    /// the message may still go. `None` when there is nothing to send.
-    pub(crate) fn pump_resend<E>(
+    /// Takes out the next message to be sent again, if it does not fit this connection. Gives back its identifier too if
+    /// the server may have it.
+    pub(crate) fn fail_resend<E>(
         &mut self,
-        window: usize,
-        now: Instant,
-        output: &mut Output,
         fits: impl FnOnce(&Outgoing) -> Result<(), E>,
-    ) -> Option<Resent<E>> {
+    ) -> Option<(Fate, E, Option<PacketIdentifier>)> {
+        let id = PacketIdentifier::new(self.resend)?;
+        let State::Publish(outgoing) = &self.slot(id.get()).state else {
+            unreachable!("the list holds publishes")
+        };
+        let error = fits(outgoing).err()?;
+        let (fate, written) = (outgoing.fate(), outgoing.written);
+        self.unlink(Self::publishes, id.get());
+        if !written {
+            self.release(id.get());
+            return Some((fate, error, None));
+        }
+        self.spend_slot(id.get());
+        self.slot(id.get()).state = State::Abandoned(Fate { reported: true, ..fate });
+        Some((fate, error, Some(id)))
+    }
+
+    /// Sends again what this connection has not seen: PUBRELs, then PUBLISHes within the window. `None` when there is
+    /// nothing to send.
+    pub(crate) fn pump_resend(&mut self, window: usize, now: Instant, output: &mut Output) -> Option<Resent> {
         while let Some(id) = PacketIdentifier::new(self.resend_released) {
             if !output.may_release() {
                 return None;
@@ -326,25 +340,15 @@ impl Outbound {
         let slot = self.slot(id.get());
         let next = slot.next;
         let State::Publish(outgoing) = &slot.state else { unreachable!("the list holds publishes") };
-        let (fate, written) = (outgoing.fate(), outgoing.written);
-        if !output.may_publish(fate.operation) {
+        let (operation, written) = (outgoing.operation, outgoing.written);
+        if !output.may_publish(operation) {
             return None;
-        }
-        if let Err(error) = fits(outgoing) {
-            self.unlink(Self::publishes, id.get());
-            if written {
-                self.spend_slot(id.get());
-                self.slot(id.get()).state = State::Abandoned(Fate { reported: true, ..fate });
-            } else {
-                self.release(id.get());
-            }
-            return Some(Resent::Failed(fate, error, written.then_some(id)));
         }
         encode(outgoing, id, now, output);
         slot.position = position;
         self.resend = next;
         self.in_flight += 1;
-        Some(if written { Resent::Again } else { Resent::FirstTime(id, fate.operation) })
+        Some(if written { Resent::Again } else { Resent::FirstTime(id, operation) })
     }
 
     /// PUBACK.

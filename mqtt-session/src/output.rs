@@ -146,7 +146,6 @@ impl Output {
         self.answers += 4;
     }
 
-    /// An acknowledgement with a reason code.
     /// A PUBACK or PUBREC, in its short form where that says it all.
     #[inline]
     pub(crate) fn acknowledge(&mut self, packet_type: PacketType, ack: PubAck) {

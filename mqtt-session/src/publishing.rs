@@ -194,45 +194,23 @@ impl Session {
         if !matches!(self.phase, Phase::Connected | Phase::Draining) {
             return;
         }
-        let (version, window) = (self.output.version, self.window());
+        let window = self.window();
         while self.output.has_room() {
-            let limits = &self.limits;
-            let resent = self.outbound.pump_resend(window, now, &mut self.output, |outgoing| {
-                if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
-                    return Err(PublishError::Expired);
-                }
-                limits.check(&outgoing.message, version)
-            });
-            match resent {
+            if self.fail_resend(now) {
+                continue;
+            }
+            match self.outbound.pump_resend(window, now, &mut self.output) {
                 Some(Resent::Again) => continue,
                 Some(Resent::FirstTime(id, operation)) => {
                     self.await_acknowledgement((id, operation));
                     continue;
                 }
-                Some(Resent::Failed(fate, error, abandoned)) => {
-                    self.store_failed(fate.operation, abandoned);
-                    self.report(fate, Err(error));
-                    continue;
-                }
                 None => {}
             }
             let Some(outgoing) = self.outbound.pop_queue(window, self.is_durable()) else { break };
-            let fate = outgoing.fate();
-            let has_properties = !outgoing.message.properties.is_empty();
-            let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
-                Err(PublishError::Expired)
-            } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
-                Err(PublishError::NotInVersion(version))
-            } else {
-                self.limits.check(&outgoing.message, version)
-            };
-            if let Err(error) = sendable {
-                self.forget_queued(&outgoing);
-                self.outbound.spent.add(outgoing.message);
-                self.report(fate, Err(error));
-                continue;
-            }
+            let Some(outgoing) = self.still_sendable(outgoing, now) else { continue };
             if outgoing.message.qos == QoS::AtMostOnce {
+                let fate = outgoing.fate();
                 self.send(outgoing, now);
                 self.report(fate, Ok(Settled::SUCCESS));
             } else if self.is_durable() {
@@ -241,6 +219,56 @@ impl Session {
                 self.send(outgoing, now);
             }
         }
+    }
+
+    /// The next message to be sent again fails, if this connection does not take it, or it is too late for one that was
+    /// never sent. Returns whether it did.
+    fn fail_resend(&mut self, now: Instant) -> bool {
+        let (limits, version) = (&self.limits, self.output.version);
+        let failed = self.outbound.fail_resend(|outgoing| {
+            if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
+                return Err(PublishError::Expired);
+            }
+            limits.check(&outgoing.message, version)
+        });
+        let Some((fate, error, abandoned)) = failed else { return false };
+        self.store_failed(fate.operation, abandoned);
+        self.report(fate, Err(error));
+        true
+    }
+
+    /// What needs no room in the output: the next message of the queue gets its packet identifier, if the window lets it,
+    /// or one that this connection does not take fails. Returns whether there was one.
+    pub(crate) fn admit_next(&mut self, now: Instant) -> bool {
+        if !matches!(self.phase, Phase::Connected | Phase::Draining) {
+            return false;
+        }
+        if self.fail_resend(now) {
+            return true;
+        }
+        let Some(outgoing) = self.outbound.pop_admissible(self.window()) else { return false };
+        if let Some(outgoing) = self.still_sendable(outgoing, now) {
+            self.admit(outgoing);
+        }
+        true
+    }
+
+    /// A message of the queue, unless this connection does not take it, or it is too late for it: then it fails.
+    fn still_sendable(&mut self, outgoing: Outgoing, now: Instant) -> Option<Outgoing> {
+        let version = self.output.version;
+        let has_properties = !outgoing.message.properties.is_empty();
+        let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
+            Err(PublishError::Expired)
+        } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x {
+            Err(PublishError::NotInVersion(version))
+        } else {
+            self.limits.check(&outgoing.message, version)
+        };
+        let Err(error) = sendable else { return Some(outgoing) };
+        self.forget_queued(&outgoing);
+        self.report(outgoing.fate(), Err(error));
+        self.outbound.spent.add(outgoing.message);
+        None
     }
 
     /// Handles the acknowledgements of the usual, short form at the front of `input`, without making packets of them.

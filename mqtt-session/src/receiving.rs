@@ -16,9 +16,16 @@ impl Session {
         self.inbound.untaken()
     }
 
-    /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge its token.
+    /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge its token. It does not
+    /// count for the bounds any more.
     pub fn is_superseded(&self, token: &AckToken) -> bool {
         self.inbound.is_superseded(token)
+    }
+
+    /// Whether any message was superseded since the last call: it is time to look for those in one's own queues.
+    #[must_use = "it is told once"]
+    pub fn poll_superseded(&mut self) -> bool {
+        self.inbound.take_superseded()
     }
 
     #[inline]

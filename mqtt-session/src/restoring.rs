@@ -256,7 +256,14 @@ impl Session {
         for (operation, flow) in core::mem::take(&mut sorted.flows) {
             let id = flow.packet_identifier;
             let message = sorted.messages.remove(&operation);
-            let message_is_bad = bad.contains(&RecordKey::message(operation));
+            // The end of a message deletes it before its flow.
+            let settled = message.is_none()
+                && flow.phase != FlowPhase::Abandoned
+                && !bad.contains(&RecordKey::message(operation));
+            if settled {
+                journal.delete(RecordKey::flow(operation));
+                continue;
+            }
             let fate = |reported| Fate { operation, key: None, reported, unmatched: false };
             if flow.incarnation == incarnation && !messages.identifiers.insert(id) {
                 let value = flow.encode(operation);
@@ -287,13 +294,8 @@ impl Session {
                     let flow = RestoredFlow::Published(outgoing(operation, message, true));
                     messages.published.push((id, flow));
                 }
-                (FlowPhase::Published, None) if message_is_bad => {
-                    messages.abandoned.push((id, RestoredFlow::Abandoned(fate(true))));
-                }
                 (FlowPhase::Published, None) => {
-                    // Settled: its message was deleted first.
-                    messages.identifiers.remove(&id);
-                    journal.delete(RecordKey::flow(operation));
+                    messages.abandoned.push((id, RestoredFlow::Abandoned(fate(true))));
                 }
                 (FlowPhase::Released { place, reported }, message) => {
                     let kept = message

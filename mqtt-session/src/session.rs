@@ -433,9 +433,12 @@ impl Session {
         self.arm_keep_alive();
         let again = self.established;
         self.established = true;
-        // The session may have begun with a CONNECT whose answer was lost: it is present, and empty.
+        // The session may have begun with a CONNECT whose answer was lost: it is present, and knows nothing of ours.
         let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
         if session_present {
+            if maybe_empty {
+                self.inbound.doubt();
+            }
             self.store_identity(Some(version));
             self.outbound.resume();
             self.resume_stored();
@@ -647,7 +650,9 @@ impl Session {
             return self.timers.stop(Timer::KeepAlive);
         }
         let keep_alive = Duration::from_secs(self.limits.keep_alive.into());
-        let margin = self.config.keep_alive_margin.unwrap_or(keep_alive / 4).min(keep_alive / 2);
+        // The server may have set a keep alive that is too short for the margin.
+        let fits = |margin: &Duration| *margin + Duration::from_secs(1) <= keep_alive;
+        let margin = self.config.keep_alive_margin.filter(fits).unwrap_or(keep_alive / 4);
         let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
         let asked = self.timers.get(Timer::PingResponse).is_some();
         let nothing_received = (!asked).then(|| self.last_received + keep_alive);

@@ -8,6 +8,7 @@
 //! | what leaves | waits for | otherwise, after a crash |
 //! |---|---|---|
 //! | PUBLISH, QoS > 0 | the message and its packet identifier | it is lost, or comes again with another identifier |
+//! | | the end of an earlier one that this connection does not take | the earlier one follows, on one that does |
 //! | PUBREL | *released* | PUBLISH follows PUBREL: a second copy |
 //! | PUBREC | the identifier | the resent PUBLISH is delivered again |
 //! | PUBCOMP | the identifier's deletion | a stale identifier swallows a new message |
@@ -127,6 +128,8 @@ pub(crate) struct Journal {
     pub(super) published: OperationId,
     /// A PUBREL that is sent again waits for this operation.
     resumed_at: u64,
+    /// A PUBLISH waits for this operation: the end of one that stood before it.
+    failed_at: u64,
     failure: Option<(u64, StoreError)>,
     /// As last put; `None` before the first.
     pub(super) identity: Option<Identity>,
@@ -166,6 +169,7 @@ impl Journal {
             waiting: VecDeque::new(),
             published: OperationId(0),
             resumed_at: 0,
+            failed_at: 0,
             failure: None,
             identity: None,
             next_place: 0,
@@ -224,7 +228,7 @@ impl Journal {
 
     /// Whether the PUBLISH of this message may leave.
     pub(crate) fn may_publish(&self, operation: OperationId) -> bool {
-        operation <= self.published
+        operation <= self.published && self.stored >= self.failed_at
     }
 
     /// Whether PUBRELs of an earlier connection may leave.
@@ -328,15 +332,18 @@ impl Session {
     #[must_use = "an operation is handed out once"]
     pub fn poll_store(&mut self, now: Instant) -> Option<(StoreSeq, StoreOp)> {
         self.output.journal.as_ref()?;
-        if self.outbound.has_backlog() {
-            // Messages get their packet identifiers, which are stored too.
-            self.pump(now);
-        }
         self.store_subscriptions();
-        let journal = self.output.journal.as_mut()?;
-        let operation = journal.operations.pop_front()?;
-        journal.handed_out += 1;
-        Some((StoreSeq(journal.handed_out), operation))
+        loop {
+            let journal = self.output.journal.as_mut()?;
+            if let Some(operation) = journal.operations.pop_front() {
+                journal.handed_out += 1;
+                return Some((StoreSeq(journal.handed_out), operation));
+            }
+            // Messages get their packet identifiers, which are stored too. They are encoded when bytes are asked for.
+            if !self.admit_next(now) {
+                return None;
+            }
+        }
     }
 
     // ---- getters
@@ -388,7 +395,7 @@ impl Session {
         let last = self.output.journal.as_ref()?.identity.as_ref();
         Some(Identity {
             established: self.established,
-            connecting: self.unanswered_connects > 0,
+            connecting: self.unanswered_connects > 0 || self.inbound.has_doubts(),
             version: version.or(last.and_then(|last| last.version)),
             session_expiry_interval: match version {
                 Some(_) => self.limits.session_expiry_interval,
@@ -459,6 +466,7 @@ impl Session {
             }
             None => journal.forget(operation),
         }
+        journal.failed_at = journal.last();
     }
 
     /// A message has come to its end.

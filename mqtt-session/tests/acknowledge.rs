@@ -3,7 +3,7 @@
 mod driver;
 
 use driver::*;
-use martlet_proto::{Packet, PubAckReasonCode, Version};
+use martlet_proto::{Ack, AckProperties, Packet, PubAckReasonCode, Version};
 use martlet_session::{Config, Details, Event};
 use std::num::NonZeroU32;
 
@@ -182,12 +182,17 @@ fn an_acknowledgement_can_say_more() {
 /// MQTT-3.5.2-2, MQTT-3.5.2-3]. In 3.x there are none.
 #[test]
 fn words_that_do_not_fit_are_left_out() {
-    let mut small = connack(false);
-    small.properties.maximum_packet_size = NonZeroU32::new(20);
-    for (version, connack) in [(Version::V5, small), (Version::V3_1_1, connack(false))] {
+    // Header 2, identifier 2, reason 1, property length 1, a reason string of 3 + 8, a user property of 1 + 6 + 7.
+    for (version, largest, fits) in
+        [(Version::V5, 31, true), (Version::V5, 30, false), (Version::V3_1_1, 31, false)]
+    {
         let mut peer = Peer::new(config());
         peer.open(version);
-        peer.send(connack);
+        let mut accepted = connack(false);
+        if version == Version::V5 {
+            accepted.properties.maximum_packet_size = NonZeroU32::new(largest);
+        }
+        peer.send(accepted);
         peer.forget();
         peer.send_all(&[publish(1, 1, "a", "x"), publish(2, 2, "a", "x")]);
         peer.told();
@@ -195,7 +200,13 @@ fn words_that_do_not_fit_are_left_out() {
             peer.session.acknowledge_with(message.token, PubAckReasonCode::Success, details("too long"));
         }
         peer.drain();
-        assert_eq!(peer.said(), ["PUBACK #1", "PUBREC #2"]);
+        let Details { reason_string, user_properties } = details("too long");
+        let properties = AckProperties { reason_string, user_properties };
+        let ack = |n| {
+            let ack = Ack::new(id(n), PubAckReasonCode::Success);
+            if fits { ack.with_properties(properties.clone()) } else { ack }
+        };
+        assert_eq!(peer.packets(), [Packet::PubAck(ack(1)), Packet::PubRec(ack(2))], "{version} {largest}");
     }
 }
 

@@ -5,7 +5,7 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, SubAckReasonCode, Version};
-use martlet_session::{Config, DisconnectOptions, LostSession, Publish};
+use martlet_session::{Config, DisconnectOptions, InboundLimits, LostSession, Publish};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// In 3.1.1 a clean session would be clean each time.
@@ -453,6 +453,42 @@ fn a_session_that_may_have_begun_unnoticed_gets_its_subscriptions_again() {
     }
 }
 
+/// The same: the new session uses the packet identifiers of the old one.
+#[test]
+fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
+    for version in [Version::V3_1_1, Version::V5] {
+        let config = Config { clean_start: false, ..named() };
+        let mut peer = Peer::connected(version, config);
+        peer.send_all(&[
+            publish(2, 1, "a", "taken"),
+            publish(2, 2, "a", "untaken"),
+            publish(2, 3, "a", "known"),
+        ]);
+        peer.told();
+        peer.take(0);
+        peer.cut();
+        // No answer to this CONNECT.
+        peer.open(version);
+        peer.cut();
+        peer.reconnect(version, true);
+        peer.forget();
+        peer.send_all(&[
+            publish(2, 1, "a", "new"),
+            publish(2, 2, "a", "newer"),
+            duplicate(2, 3, "a", "known"),
+        ]);
+        assert_eq!(peer.told(), ["message q2 a new", "message q2 a newer"]);
+        // The token of the message that had its identifier is inert, that of the one that came again is not.
+        peer.take(0);
+        assert!(peer.said().is_empty());
+        peer.take(0);
+        peer.take(0);
+        peer.take(0);
+        assert_eq!(peer.said(), ["PUBREC #1", "PUBREC #2", "PUBREC #3"]);
+        assert_eq!(peer.session.untaken(), 0);
+    }
+}
+
 /// Found by the simulated world: the application disconnected before the server had answered to the subscriptions that
 /// were made again; the session stayed, and they were forgotten.
 #[test]
@@ -471,5 +507,45 @@ fn subscriptions_that_are_being_made_again_outlive_a_disconnect() {
         peer.reconnect(version, true);
         let again = peer.packets().iter().any(|packet| matches!(packet, Packet::Subscribe(_)));
         assert!(again, "{version}");
+    }
+}
+
+/// Copies that had been replaced counted on: a server that sent again what nobody had taken yet passed the bound with it,
+/// and was cut off on each connection anew.
+#[test]
+fn a_copy_that_comes_again_counts_once() {
+    let inbound = InboundLimits { hard_messages: 10, hard_bytes: 1000, ..InboundLimits::default() };
+    for version in Version::ALL {
+        let mut peer = Peer::connected(version, Config { inbound, ..config() });
+        let payload = "x".repeat(80);
+        // 3.x knows no Receive Maximum; in MQTT 5, with all the room taken, it is 1.
+        let at_a_time = if version == Version::V5 { 1 } else { 10 };
+        for n in 1..=10 {
+            peer.send(publish(1, n, "a", &payload));
+        }
+        for connection in 0..5 {
+            assert_eq!((peer.close.take(), peer.session.untaken()), (None, 10), "{version} {connection}");
+            assert_eq!(peer.session.poll_superseded(), connection > 0);
+            peer.cut();
+            peer.reconnect(version, version != Version::V3_1);
+            for n in 1..=at_a_time {
+                peer.send(duplicate(1, n, "a", &payload));
+            }
+        }
+        // What is superseded is not counted a second time when it goes, not even after the session.
+        peer.cut();
+        peer.reconnect(version, false);
+        peer.forget();
+        let all = peer.messages.len();
+        assert_eq!(all, 10 + 5 * usize::from(at_a_time));
+        let superseded: Vec<_> =
+            (0..all).rev().filter(|&i| peer.session.is_superseded(&peer.messages[i].token)).collect();
+        assert_eq!(superseded.len(), all - 10);
+        superseded.into_iter().for_each(|i| peer.take(i));
+        assert_eq!(peer.session.untaken(), 10);
+        while !peer.messages.is_empty() {
+            peer.take(0);
+        }
+        assert_eq!(peer.session.untaken(), 0);
     }
 }

@@ -4,27 +4,32 @@
 use crate::scripted::{builder, client, connected, network, qos1, settle, soon};
 use bytes::Bytes;
 use martlet_tokio::{
-    Builder, Client, LostSession, PublishError, PublishMessage, PublishProperties, QoS, TopicName, WhenFull,
+    Attempt, Authentication, BinaryData, Builder, Client, Details, LostSession, Packet, PubAckReasonCode,
+    PublishError, PublishMessage, PublishProperties, QoS, TopicFilter, TopicName, UserProperties, Utf8String,
+    WhenFull, Will,
 };
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 /// Calls the client when it is dropped.
 struct Caller {
     client: Client,
+    publishes: bool,
     dropped: Arc<AtomicUsize>,
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
         self.client.queued();
-        // Accepted or refused, as it may be.
-        let message = PublishMessage::new(TopicName::from_static("dropped").unwrap(), "");
-        drop(self.client.try_publish(message));
+        if self.publishes {
+            // Accepted or refused, as it may be.
+            let message = PublishMessage::new(TopicName::from_static("dropped").unwrap(), "");
+            drop(self.client.try_publish(message));
+        }
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -44,24 +49,49 @@ impl Wake for Caller {
 /// Makes payloads, topics and wakers, and counts those that are gone.
 struct Calls {
     client: Client,
+    publishes: bool,
     made: usize,
     dropped: Arc<AtomicUsize>,
 }
 
 impl Calls {
     fn new(client: &Client) -> Self {
-        Self { client: client.clone(), made: 0, dropped: Arc::default() }
+        Self { client: client.clone(), publishes: true, made: 0, dropped: Arc::default() }
+    }
+
+    /// For servers that expect no messages.
+    fn quiet(client: &Client) -> Self {
+        Self { publishes: false, ..Self::new(client) }
     }
 
     fn caller(&mut self) -> Caller {
         self.made += 1;
-        Caller { client: self.client.clone(), dropped: self.dropped.clone() }
+        Caller { client: self.client.clone(), publishes: self.publishes, dropped: self.dropped.clone() }
     }
 
     fn message(&mut self, qos: QoS, size: usize) -> PublishMessage {
-        let mut owned = |bytes: Vec<u8>| Bytes::from_owner(Payload(bytes, self.caller()));
-        let topic = TopicName::from_bytes(owned(b"a".to_vec())).unwrap();
-        PublishMessage { qos, ..PublishMessage::new(topic, owned(vec![b'x'; size])) }
+        let topic = TopicName::from_bytes(self.bytes(b"a")).unwrap();
+        PublishMessage { qos, ..PublishMessage::new(topic, self.bytes(&vec![b'x'; size])) }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Bytes {
+        Bytes::from_owner(Payload(bytes.to_vec(), self.caller()))
+    }
+
+    fn text(&mut self) -> Utf8String {
+        Utf8String::from_bytes(self.bytes(b"text")).unwrap()
+    }
+
+    fn data(&mut self) -> BinaryData {
+        BinaryData::new(self.bytes(b"data")).unwrap()
+    }
+
+    fn properties(&mut self) -> UserProperties {
+        vec![(self.text(), self.text())]
+    }
+
+    fn filter(&mut self) -> TopicFilter {
+        TopicFilter::from_bytes(self.bytes(b"a/+")).unwrap()
     }
 
     fn waker(&mut self) -> Waker {
@@ -289,4 +319,68 @@ async fn a_stream_with_messages_in_it() {
     drop(stream);
     settle().await;
     assert_eq!(client.queued(), 0);
+}
+
+/// Filters and user properties were dropped where the session or the routes were done with them: under the lock.
+#[tokio::test(start_paused = true)]
+async fn filters_and_what_is_said_to_the_server() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut calls = Calls::quiet(&client);
+    let subscribe = client.subscribe(calls.filter()).and(calls.filter(), QoS::AtLeastOnce);
+    let subscribe = subscribe.user_properties(calls.properties());
+    let (stream, _) = tokio::join!(soon(subscribe), server.grant());
+    let mut stream = stream.unwrap().acknowledge_manually();
+    server.message("a/b", "1", qos1(1), &[]).await;
+    let message = soon(stream.next()).await.unwrap();
+    let details = Details { reason_string: Some(calls.text()), user_properties: calls.properties() };
+    message.acknowledge_with(PubAckReasonCode::QuotaExceeded, details);
+    assert!(matches!(soon(server.packet()).await, Packet::PubAck(_)));
+    let unsubscribe = stream.unsubscribe().user_properties(calls.properties());
+    soon(async { tokio::join!(unsubscribe, server.ungrant()) }).await.0.unwrap();
+    // By its filter, and not at all.
+    let unsubscribe = client.unsubscribe(calls.filter()).user_properties(calls.properties());
+    soon(async { tokio::join!(unsubscribe, server.ungrant()) }).await.0.unwrap();
+    drop(client.subscribe(calls.filter()).user_properties(calls.properties()));
+    let (stream, _) = tokio::join!(soon(client.subscribe(calls.filter())), server.grant());
+    drop(stream.unwrap());
+    server.ungrant().await;
+    let disconnect = client.disconnect().reason_string(calls.text()).user_properties(calls.properties());
+    let rest = tokio::spawn(server.rest());
+    soon(disconnect).await;
+    soon(rest).await.unwrap();
+    settle().await;
+    calls.are_gone();
+}
+
+/// What a hook and an authenticator say goes into the session, which is done with it under the lock.
+#[tokio::test(start_paused = true)]
+async fn what_a_hook_says() {
+    let (runtime, mut network) = network();
+    let calls = Arc::new(Mutex::new(None::<Calls>));
+    let hook = {
+        let calls = Arc::clone(&calls);
+        move |mut attempt: Attempt| {
+            let mut calls = calls.lock().unwrap();
+            let calls = calls.as_mut().unwrap();
+            let (method, data) = (calls.text(), Some(calls.data()));
+            let connect = attempt.connect();
+            connect.user_name = Some(calls.text());
+            connect.password = Some(calls.data());
+            connect.user_properties = calls.properties();
+            connect.authentication = Some(Box::new(Authentication { method, data }));
+            let topic = TopicName::from_bytes(calls.bytes(b"will")).unwrap();
+            connect.will = Some(Box::new(Will::new(topic, calls.data())));
+            ready(Ok(attempt))
+        }
+    };
+    let builder = builder().before_connect(hook).reconnect(|policy| policy.retry_first = true);
+    let (client, driver) = builder.build(runtime);
+    *calls.lock().unwrap() = Some(Calls::quiet(&client));
+    tokio::spawn(driver);
+    for _ in 0..2 {
+        drop(network.accept().await);
+    }
+    let _server = network.accept().await;
+    settle().await;
+    calls.lock().unwrap().take().unwrap().are_gone();
 }

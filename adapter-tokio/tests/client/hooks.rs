@@ -1,9 +1,10 @@
 //! The application's hook before each CONNECT.
 
 use crate::scripted::{builder, client, network, settle, soon};
-use martlet_proto::ConnectReasonCode;
+use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
-    Attempt, Awaited, ConnectError, ConnectionError, Endpoint, GivenUp, Publish, QoS, TopicName, Will,
+    Attempt, Awaited, Client, ConnectError, ConnectionError, Endpoint, GivenUp, Publish, QoS, Settings,
+    TopicName, Version, Will,
 };
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,7 +70,7 @@ async fn a_hook_may_change_where_it_goes_and_what_is_said() {
         connect.user_properties.push(("a".try_into().unwrap(), "b".try_into().unwrap()));
         ready(Ok(attempt))
     };
-    let builder = martlet_tokio::Client::builder("mqtt://first:secret@test").unwrap().before_connect(hook);
+    let builder = Client::builder("mqtt://first:secret@test").unwrap().before_connect(hook);
     let (_client, _, mut network) = client(builder);
     let dial = network.dial().await;
     assert_eq!(dial.endpoint.to_string(), "mqtt://127.0.0.1:1884");
@@ -143,7 +144,7 @@ async fn disconnecting_does_not_wait_for_a_hook() {
 #[tokio::test(start_paused = true)]
 async fn a_hook_may_use_the_client() {
     let (runtime, mut network) = network();
-    let handle = Arc::new(Mutex::new(None::<martlet_tokio::Client>));
+    let handle = Arc::new(Mutex::new(None::<Client>));
     let hook = {
         let handle = Arc::clone(&handle);
         move |attempt: Attempt| {
@@ -171,7 +172,7 @@ async fn a_hook_may_set_headers_of_the_websocket_request() {
         assert!(!shown.unwrap().contains("fresh"));
         ready(Ok(attempt))
     };
-    let builder = martlet_tokio::Client::builder("ws://test/mqtt").unwrap();
+    let builder = Client::builder("ws://test/mqtt").unwrap();
     let builder = builder.header("Authorization", "Bearer old").unwrap().header("X-Other", "kept").unwrap();
     let (_client, _, mut network) = client(builder.before_connect(hook));
     let mut server = network.dial().await.open();
@@ -182,4 +183,152 @@ async fn a_hook_may_set_headers_of_the_websocket_request() {
     let head = String::from_utf8(head).unwrap().to_lowercase();
     assert!(head.contains("authorization: bearer fresh\r\n") && head.contains("x-other: kept\r\n"), "{head}");
     assert!(!head.contains("bearer old"), "{head}");
+}
+
+/// A hook that sends the attempts of these numbers, counted from 0, elsewhere.
+fn elsewhere(
+    which: impl Fn(usize) -> Option<&'static str> + Send + 'static,
+) -> impl FnMut(Attempt) -> std::future::Ready<Result<Attempt, GivenUp>> + Send {
+    let mut attempts = 0..;
+    move |mut attempt: Attempt| {
+        if let Some(uri) = attempts.next().and_then(&which) {
+            attempt.set_endpoint(Endpoint::parse(uri).unwrap());
+        }
+        ready(Ok(attempt))
+    }
+}
+
+/// Its refusal was booked on the listed server, which nobody had asked: the client gave up.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_for_the_server_that_was_dialled() {
+    let builder = builder()
+        .before_connect(elsewhere(|n| (n < 2).then_some("mqtt://chosen")))
+        .reconnect(|policy| policy.retry_first = true);
+    let (client, _, mut network) = client(builder);
+    let dial = network.dial().await;
+    assert_eq!(dial.endpoint.host(), "chosen");
+    dial.refuse();
+    let dial = network.dial().await;
+    assert_eq!(dial.endpoint.host(), "chosen");
+    dial.open().refuse(ConnectReasonCode::Banned).await;
+    let dial = network.dial().await;
+    assert_eq!(dial.endpoint.host(), "test");
+    let mut server = dial.open();
+    server.accept(false).await;
+    soon(client.connected()).await.unwrap();
+}
+
+/// That it knows no MQTT 5 was remembered of the listed server, which was then asked for less than it could do.
+#[tokio::test(start_paused = true)]
+async fn the_version_is_remembered_of_the_server_that_was_dialled() {
+    let old = |n: usize| (n % 2 == 0).then_some("mqtt://old");
+    let builder = builder().before_connect(elsewhere(old)).reconnect(|policy| policy.retry_first = true);
+    let (client, _, mut network) = client(builder);
+    network.dial().await.open().refuse(ConnectReasonCode::UnsupportedProtocolVersion).await;
+    for (host, version) in
+        [("test", Version::V5), ("old", Version::V3_1_1), ("test", Version::V5), ("old", Version::V3_1_1)]
+    {
+        let dial = network.dial().await;
+        assert_eq!(dial.endpoint.host(), host);
+        let mut server = dial.open();
+        assert_eq!(server.accept(false).await.version, version, "{host}");
+        soon(client.connected()).await.unwrap();
+    }
+}
+
+/// A server that does not know the version is asked at once for another; a hook that goes to a new one each time made a
+/// busy loop of that.
+#[tokio::test(start_paused = true)]
+async fn going_from_server_to_server_for_the_version_takes_its_time() {
+    const URIS: [&str; 3] = ["mqtt://a", "mqtt://b", "mqtt://c"];
+    let builder = builder()
+        .before_connect(elsewhere(|n| Some(URIS[n % 3])))
+        .reconnect(|policy| policy.retry_first = true);
+    let (_client, _, mut network) = client(builder);
+    let start = tokio::time::Instant::now();
+    for _ in 0..3 {
+        network.dial().await.open().refuse(ConnectReasonCode::UnsupportedProtocolVersion).await;
+    }
+    network.dial().await.refuse();
+    assert!(start.elapsed() > Duration::ZERO);
+}
+
+/// It was resolved against the scheme of the listed server, which may be that of another protocol.
+#[tokio::test(start_paused = true)]
+async fn a_server_reference_is_resolved_against_the_server_that_was_dialled() {
+    let builder = Client::builder("ws://test/mqtt?token").unwrap();
+    let builder = builder.before_connect(elsewhere(|n| (n == 0).then_some("mqtt://chosen")));
+    let (_client, _, mut network) = client(builder.reconnect(|policy| policy.server_references = 1));
+    let mut server = network.dial().await.open();
+    server.connect().await;
+    let mut refusal = ConnAck::new(ConnectReasonCode::UseAnotherServer);
+    refusal.properties.server_reference = Some("other:1884".try_into().unwrap());
+    server.send(refusal).await;
+    assert_eq!(network.dial().await.endpoint.to_string(), "mqtt://other:1884");
+}
+
+/// A token that the server does not take any more ended the client, although the hook had fresh ones. It is asked for one,
+/// after the wait of the policy.
+#[tokio::test(start_paused = true)]
+async fn a_hook_may_do_better_after_a_refusal() {
+    let seen = Seen::default();
+    let hook = {
+        let seen = Arc::clone(&seen);
+        move |attempt: Attempt| {
+            note(&seen, &attempt);
+            ready(Ok(attempt))
+        }
+    };
+    let (client, driver, mut network) = client(builder().before_connect(hook));
+    for expired_while_connected in [false, true, false] {
+        let mut server = network.accept().await;
+        soon(client.connected()).await.unwrap();
+        // Long enough to count as a success.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        if expired_while_connected {
+            server.send(Disconnect::new(DisconnectReasonCode::NotAuthorized)).await;
+        } else {
+            drop(server);
+            network.dial().await.open().refuse(ConnectReasonCode::NotAuthorized).await;
+        }
+    }
+    let before = tokio::time::Instant::now();
+    network.dial().await.open().refuse(ConnectReasonCode::BadUserNameOrPassword).await;
+    assert!(before.elapsed() > Duration::ZERO, "not at once");
+    assert!(matches!(soon(driver).await.unwrap(), ConnectionError::Refused(_)), "twice is for good");
+    assert!(network.try_dial().await.is_none());
+    let refused = "the server refused the connection: not authorized (0x87)";
+    assert_eq!(seen.lock().unwrap().last().unwrap().1.as_deref(), Some(refused));
+}
+
+/// However often the hook goes back to it, a server that has refused for good is not asked for ever.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_the_hook_chose_is_not_hammered() {
+    let builder = Client::builder("mqtt://one").unwrap().server("mqtt://two").unwrap();
+    let builder = builder.before_connect(elsewhere(|_| Some("mqtt://chosen")));
+    let (_client, driver, mut network) = client(builder.reconnect(|policy| policy.retry_first = true));
+    for _ in 0..2 {
+        network.dial().await.open().refuse(ConnectReasonCode::NotAuthorized).await;
+    }
+    assert!(network.try_dial().await.is_none());
+    assert!(matches!(soon(driver).await.unwrap(), ConnectionError::Refused(_)));
+}
+
+/// Settings with plain servers only: what they say of TLS was not looked at, and a server that the hook chose was judged by
+/// the operating system's authorities.
+#[tokio::test(start_paused = true)]
+async fn the_settings_trust_holds_wherever_a_hook_goes() {
+    let mut settings = Settings { auto_reconnect: false, ..Settings::default() };
+    settings.connection.uri = "mqtt://test".into();
+    settings.connection.cafile = Some("/no/such/file".into());
+    let plain = settings.builder().unwrap();
+    let builder = settings.builder().unwrap().before_connect(elsewhere(|_| Some("mqtts://chosen")));
+    let (client, _, mut network) = client(builder);
+    let _server = network.dial().await.open();
+    let error = soon(client.connected()).await.unwrap_err().to_string();
+    assert!(error.contains("/no/such/file"), "{error}");
+    // Where no TLS is spoken nobody looks for it.
+    let (client, _, mut network) = crate::scripted::client(plain);
+    let _server = network.accept().await;
+    soon(client.connected()).await.unwrap();
 }

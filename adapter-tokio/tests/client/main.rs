@@ -23,3 +23,4 @@ mod store;
 mod streams;
 mod subscribe;
 mod system_calls;
+mod timeout;

@@ -4,7 +4,7 @@ use crate::scripted::{builder, client, connected, settle, soon};
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
     ConnectionError, ConnectionState, Packet, PublishError, QoS, RequestError, StateChanges, SubscribeError,
-    Unsettled, UnsubscribeError,
+    UnsubscribeError,
 };
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -118,7 +118,8 @@ async fn a_drain_waits_for_a_connection() {
     assert_eq!(soon(client.publish("a", "c").qos(QoS::AtLeastOnce)).await, Err(PublishError::Closed));
     let server = network.accept().await;
     assert_eq!(soon(tokio::spawn(server.serve())).await.unwrap().len(), 1);
-    assert_eq!(soon(leaving).await.unwrap(), Unsettled::default());
+    let left = soon(leaving).await.unwrap();
+    assert_eq!((left.in_flight, left.queued, left.stored), (0, 0, Ok(())));
     soon(receipt).await.unwrap();
     assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
 }

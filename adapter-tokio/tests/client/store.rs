@@ -1,6 +1,6 @@
 //! A session that outlives its client: kept in a store, against the embedded broker.
 
-use crate::scripted::soon;
+use crate::scripted::{is_pending, soon};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
 use martlet_broker::{Config, Memory};
@@ -11,9 +11,11 @@ use martlet_client::{
 use martlet_tokio::Tokio;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// A client with a store, its events from the first on, and its driver, which dies when it is aborted.
@@ -194,6 +196,75 @@ async fn what_was_received_once_is_not_delivered_again() {
     assert_eq!(came, (0..60).collect::<Vec<_>>());
 }
 
+// ---- the end
+
+/// Holds back the commit that has a deletion in it: of a message that is settled.
+struct Held {
+    store: MemoryStore,
+    /// Told when that commit is under way.
+    entered: mpsc::UnboundedSender<()>,
+    released: std::sync::mpsc::Receiver<()>,
+}
+
+impl Store for Held {
+    fn load(&mut self) -> Result<Vec<(RecordKey, Bytes)>, StoreError> {
+        self.store.load()
+    }
+
+    fn commit(&mut self, operations: &[StoreOp]) -> Result<(), StoreError> {
+        if operations.iter().any(|operation| matches!(operation, StoreOp::Delete { .. })) {
+            let _ = self.entered.send(());
+            let _ = self.released.recv();
+        }
+        self.store.commit(operations)
+    }
+}
+
+/// A client that has published a message, whose end is about to be stored, and what lets go of it.
+async fn held(server: &Server) -> (Process, MemoryStore, std::sync::mpsc::Sender<()>) {
+    let (entered, mut is_entered) = mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let store = MemoryStore::new();
+    let process = Process::start(builder(server), Held { store: store.clone(), entered, released });
+    soon(process.client.publish("t", "1").qos(QoS::AtLeastOnce)).await.unwrap();
+    soon(is_entered.recv()).await.unwrap();
+    (process, store, release)
+}
+
+/// `disconnect()` was ready before the store had its last operations: a program that ended then, as programs do, sent a
+/// settled message again when it was next started.
+#[tokio::test]
+async fn disconnecting_waits_for_the_store() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let (mut process, store, release) = held(&server).await;
+    let before = store.records().len();
+    let client = process.client.clone();
+    let mut disconnect = pin!(client.disconnect().into_future());
+    assert!(is_pending(&mut disconnect));
+    let is_end = |event| matches!(event, ClientEvent::Disconnected { retry_in: None, .. }).then_some(());
+    process.event(is_end).await;
+    assert!(is_pending(&mut disconnect), "the store has not done it yet");
+    release.send(()).unwrap();
+    assert_eq!(soon(disconnect).await.stored, Ok(()));
+    assert!(store.records().len() < before);
+    soon(process.driver).await.unwrap();
+}
+
+/// A store that hangs does not hang the program.
+#[tokio::test]
+async fn disconnecting_does_not_wait_for_the_store_for_ever() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let (process, _, release) = held(&server).await;
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    let left = soon(process.client.disconnect()).await;
+    assert_eq!(left.stored.unwrap_err().kind(), StoreErrorKind::Io);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    drop(release);
+    tokio::time::resume();
+    soon(process.driver).await.unwrap();
+}
+
 // ---- a store that fails
 
 #[derive(Clone, Default)]
@@ -244,6 +315,28 @@ async fn a_store_that_fails_fails_messages_or_holds_them() {
         }
         soon(process.client.publish("t", "4").qos(QoS::ExactlyOnce).into_future()).await.unwrap();
     }
+}
+
+/// The end was told as if all had been stored.
+#[tokio::test]
+async fn a_store_that_fails_at_the_end_is_told_of() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let store = Failing::default();
+    let policy = WhenStoreFails::Hold;
+    let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
+    soon(process.client.publish("t", "1").qos(QoS::AtLeastOnce)).await.unwrap();
+    store.fails.store(true, Ordering::SeqCst);
+    drop(soon(process.client.publish("t", "2").qos(QoS::AtLeastOnce).enqueue()).await.unwrap());
+    process.event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(())).await;
+    let left = soon(process.client.disconnect().at_once()).await;
+    assert_eq!((left.in_flight + left.queued, left.stored.unwrap_err().kind()), (1, StoreErrorKind::Full));
+    // As when the driver is dropped.
+    let store = Failing::default();
+    let process = Process::start(builder(&server), store.clone());
+    soon(process.client.publish("t", "1").qos(QoS::AtLeastOnce)).await.unwrap();
+    let client = process.client.clone();
+    process.kill().await;
+    assert_eq!(soon(client.disconnect()).await.stored, Ok(()));
 }
 
 struct Panicking;

@@ -2,10 +2,12 @@
 
 use crate::scripted::{builder, client, connected, is_pending, qos1, qos2, settle, soon, with_broker};
 use martlet_broker::Config;
-use martlet_proto::Delivery;
+use martlet_proto::{ConnAck, ConnectReasonCode, Delivery};
 use martlet_tokio::{
-    ClientEvent, NoMessage, Packet, QoS, RequestError, SubAckReasonCode, SubscribeError, TopicFilter, Version,
+    ClientEvent, NoMessage, Packet, QoS, RequestError, SubAckReasonCode, SubscribeError, TopicFilter,
+    UnsubscribeError, Version,
 };
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -396,7 +398,7 @@ async fn a_session_outlives_its_client() {
         // The process dies: nothing is unsubscribed.
         server.with_broker(|broker, now| {
             let connection = broker.connection_of("me").unwrap();
-            broker.configure(|config| config.refuse = Some(martlet_proto::ConnectReasonCode::NotAuthorized));
+            broker.configure(|config| config.refuse = Some(ConnectReasonCode::NotAuthorized));
             broker.drop_connection(now, connection);
         });
         let mut stream = stream;
@@ -415,4 +417,86 @@ async fn a_session_outlives_its_client() {
         }
         assert!(again.connection().unwrap().session_present);
     }
+}
+
+/// A stream on a filter of the builder's took the subscription with it when it was dropped; and as long as it lived, the
+/// messages came at its own QoS, and to it alone.
+#[tokio::test(start_paused = true)]
+async fn what_the_builder_subscribes_to_stays() {
+    let wanted = [(filter("a/+"), QoS::AtLeastOnce), (filter("b"), QoS::AtMostOnce)];
+    let (client, _, mut network) = client(builder().subscriptions(wanted));
+    let mut server = network.accept().await;
+    server.grant().await;
+    let (stream, asked) = tokio::join!(soon(client.subscribe("a/+")), server.grant());
+    let mut stream = stream.unwrap();
+    assert_eq!(asked.subscriptions[0].qos, QoS::AtLeastOnce, "the higher one of both");
+    let identifiers = asked.subscription_identifier;
+    // Nobody holds the catch-all: nothing waits for that.
+    server.message("a/b", "1", qos1(1), identifiers.as_slice()).await;
+    assert_eq!(soon(stream.next()).await.unwrap().text(), Some("1"));
+    assert!(matches!(soon(server.packet()).await, Packet::PubAck(ack) if ack.packet_identifier.get() == 1));
+    let mut rest = client.catch_all().unwrap();
+    server.message("a/b", "2", qos1(2), identifiers.as_slice()).await;
+    assert_eq!(soon(stream.next()).await.unwrap().text(), Some("2"));
+    assert_eq!(soon(rest.next()).await.unwrap().text(), Some("2"));
+    assert!(matches!(soon(server.packet()).await, Packet::PubAck(ack) if ack.packet_identifier.get() == 2));
+    drop(stream);
+    drop(client.publish("next", "").enqueue().await.unwrap());
+    assert_eq!(server.published().await.topic(), "next", "and no UNSUBSCRIBE");
+    server.message("a/b", "3", qos1(3), identifiers.as_slice()).await;
+    assert_eq!(soon(rest.next()).await.unwrap().text(), Some("3"));
+    // Who asks for its end has it.
+    assert!(matches!(soon(server.packet()).await, Packet::PubAck(_)));
+    let (unsubscribed, _) = tokio::join!(soon(client.unsubscribe("a/+")), server.ungrant());
+    unsubscribed.unwrap();
+}
+
+/// What the server has refused is nobody's but the stream's.
+#[tokio::test(start_paused = true)]
+async fn a_refused_subscription_of_the_builder_does_not_stay() {
+    let wanted = [(filter("a"), QoS::AtLeastOnce), (filter("b"), QoS::AtMostOnce)];
+    let (client, _, mut network) = client(builder().subscriptions(wanted));
+    let mut server = network.accept().await;
+    let asked = server.subscribe().await;
+    let reasons = vec![SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQos0];
+    server.suback(asked.packet_identifier, reasons).await;
+    settle().await;
+    let (stream, asked) = tokio::join!(soon(client.subscribe("a")), server.grant());
+    assert_eq!(asked.subscriptions[0].qos, QoS::AtMostOnce);
+    drop(stream.unwrap());
+    assert_eq!(server.ungrant().await.filters, [filter("a")]);
+}
+
+/// The stream had left its filter before it was known that the UNSUBSCRIBE could not be sent: the subscription stayed with
+/// the server, and nobody took its messages.
+#[tokio::test(start_paused = true)]
+async fn an_unsubscribe_that_cannot_be_sent_leaves_no_subscription_behind() {
+    let (client, _, mut network) = client(builder());
+    let mut server = network.dial().await.open();
+    server.connect().await;
+    let mut connack = ConnAck::new(ConnectReasonCode::Success);
+    connack.properties.maximum_packet_size = NonZeroU32::new(64);
+    server.send(connack).await;
+    let (stream, _) = tokio::join!(soon(client.subscribe("a")), server.grant());
+    let properties = vec![("name".try_into().unwrap(), "value".repeat(100).try_into().unwrap())];
+    let refused = soon(stream.unwrap().unsubscribe().user_properties(properties)).await;
+    assert!(matches!(refused, Err(UnsubscribeError::Request(RequestError::PacketTooLarge { .. }))));
+    // As when it is dropped.
+    let asked = soon(server.ungrant()).await;
+    assert_eq!((asked.filters, asked.user_properties.len()), (vec![filter("a")], 0));
+}
+
+/// A stream that named a filter twice had each message twice, and acknowledged it with the second.
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_is_named_twice_is_one() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let (stream, _) = tokio::join!(
+        soon(client.subscribe_all([("a", QoS::AtMostOnce), ("a", QoS::AtLeastOnce)])),
+        server.grant()
+    );
+    let mut stream = stream.unwrap();
+    server.message("a", "1", qos1(1), &[]).await;
+    assert_eq!(soon(stream.next()).await.unwrap().text(), Some("1"));
+    assert!(matches!(soon(server.packet()).await, Packet::PubAck(_)));
+    assert!(stream.try_next().is_none());
 }

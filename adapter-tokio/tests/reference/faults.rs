@@ -1,25 +1,18 @@
-//! What amqtt's client does wrong, done right; by the numbers of the list in `docs/migrating-from-amqtt.md`.
+//! What amqtt's client does wrong, done right; each named by the numbers of the list in `docs/migrating-from-amqtt.md`. The
+//! story at a test is the fault.
 
 use super::peer::Peer;
-use super::{broker, broker_with, connect, message, next, settings, try_connect};
+use super::{broker, broker_with, connect, lasting, message, next, settings, try_connect};
 use martlet_broker::{Config, Event};
 use martlet_proto::{Delivery, PacketIdentifier, PacketType};
 use martlet_tokio::{
     Awaited, ClientEvent, ConnectError, ConnectionError, Events, PublishError, QoS, RequestError, Settings,
-    Tokio, TopicFilter,
+    SubscribeError, Tokio, TopicDefaults, TopicFilter,
 };
 use std::future::IntoFuture;
 use std::time::Duration;
 
 const ONE: PacketIdentifier = PacketIdentifier::MIN;
-
-/// Tries again at once, and keeps its session.
-fn lasting(uri: String) -> Settings {
-    let mut settings = Settings { cleansession: false, ..settings(uri) };
-    settings.reconnect_max_interval = Duration::from_millis(1);
-    settings.martlet.client_id = Some("lasting".to_owned());
-    settings
-}
 
 async fn disconnected(events: &mut Events) -> ConnectionError {
     loop {
@@ -29,9 +22,9 @@ async fn disconnected(events: &mut Events) -> ConnectionError {
     }
 }
 
-/// 2: the connection breaks under a publish, which raises `AttributeError` there.
+/// The connection breaks under a publish, which raises `AttributeError` there.
 #[tokio::test]
-async fn a_publish_outlives_its_connection() {
+async fn f02_a_publish_outlives_its_connection() {
     let broker = broker().await;
     let client = connect(&lasting(broker.uri())).await;
     let mut messages = client.subscribe("a").qos(QoS::ExactlyOnce).await.unwrap();
@@ -56,9 +49,9 @@ async fn a_publish_outlives_its_connection() {
     assert_eq!(texts, ["1", "2", "end"]);
 }
 
-/// 4: the server repeats the PUBREL of a message that is settled here, for ever.
+/// The server repeats the PUBREL of a message that is settled here, for ever.
 #[tokio::test]
-async fn an_unknown_pubrel_is_answered() {
+async fn f04_an_unknown_pubrel_is_answered() {
     let peer = Peer::start().await;
     let settings = settings(peer.uri());
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
@@ -67,9 +60,9 @@ async fn an_unknown_pubrel_is_answered() {
     assert!(client.connection().is_some());
 }
 
-/// 5: a request hangs for ever when the connection breaks under it.
+/// A request hangs for ever when the connection breaks under it.
 #[tokio::test]
-async fn requests_do_not_hang_when_the_connection_breaks() {
+async fn f05_requests_do_not_hang_when_the_connection_breaks() {
     let peer = Peer::start().await;
     let settings = lasting(peer.uri());
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
@@ -92,9 +85,9 @@ async fn requests_do_not_hang_when_the_connection_breaks() {
     assert_eq!(pinged, Err(RequestError::NotConnected));
 }
 
-/// 6, 12: without a CONNACK it waits for ever, and a refused connection stays open.
+/// Without a CONNACK it waits for ever, and a refused connection stays open.
 #[tokio::test]
-async fn a_refused_connection_is_closed() {
+async fn f06_12_a_refused_connection_is_closed() {
     let peer = Peer::start().await;
     let settings = settings(peer.uri());
     let server = async {
@@ -107,9 +100,9 @@ async fn a_refused_connection_is_closed() {
     assert!(matches!(refused, Err(ConnectError::Connection(ConnectionError::Refused(_)))));
 }
 
-/// 7: the server is gone without a word, and the client believes itself connected for ever.
+/// The server is gone without a word, and the client believes itself connected for ever.
 #[tokio::test]
-async fn a_missing_pingresp_ends_the_connection() {
+async fn f07_a_missing_pingresp_ends_the_connection() {
     let peer = Peer::start().await;
     let mut settings = Settings { keep_alive: 1, auto_reconnect: false, ..settings(peer.uri()) };
     settings.martlet.ping_timeout = Some(Duration::from_millis(50));
@@ -120,9 +113,9 @@ async fn a_missing_pingresp_ends_the_connection() {
     assert_eq!(error, ConnectionError::Timeout(Awaited::PingResp));
 }
 
-/// 8: it connects again after `disconnect()`.
+/// It connects again after `disconnect()`.
 #[tokio::test]
-async fn disconnect_ends_reconnecting() {
+async fn f08_disconnect_ends_reconnecting() {
     let peer = Peer::start().await;
     let uri = peer.uri();
     let mut settings = lasting(uri);
@@ -140,10 +133,10 @@ async fn disconnect_ends_reconnecting() {
     assert_eq!(client.publish("a", "b").qos(QoS::AtLeastOnce).await, Err(PublishError::Closed));
 }
 
-/// 9, 10, 14: a client that gave up spoils the next one, two `connect()` spoil each other, and what one was told changes
+/// A client that gave up spoils the next one, two `connect()` spoil each other, and what one was told changes
 /// the configuration. Here clients of one configuration have nothing to do with each other.
 #[tokio::test]
-async fn clients_of_one_configuration_are_apart() {
+async fn f09_10_14_clients_of_one_configuration_are_apart() {
     let broker = broker().await;
     let settings = settings(broker.uri());
     let before = settings.clone();
@@ -158,9 +151,9 @@ async fn clients_of_one_configuration_are_apart() {
     assert_eq!(settings, before);
 }
 
-/// 11: one half-received QoS 2 message delays each reconnect by ten seconds.
+/// One half-received QoS 2 message delays each reconnect by ten seconds.
 #[tokio::test]
-async fn half_a_message_does_not_delay_the_next_connection() {
+async fn f11_half_a_message_does_not_delay_the_next_connection() {
     let peer = Peer::start().await;
     let settings = lasting(peer.uri());
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
@@ -197,18 +190,34 @@ async fn half_a_message_does_not_delay_the_next_connection() {
     assert_eq!(next(&mut messages).await, message("a", "next", 0), "the other one came once");
 }
 
-/// 15: a keep alive of 0 raises an error there.
+/// What the configuration says of a topic cannot be taken back for one message: `retain=False` counts as nothing said.
 #[tokio::test]
-async fn no_keep_alive() {
+async fn f13_what_is_said_of_one_message_counts() {
+    let peer = Peer::start().await;
+    let mut settings =
+        Settings { default_retain: true, default_qos: QoS::AtLeastOnce, ..settings(peer.uri()) };
+    let topic = TopicDefaults { qos: Some(QoS::ExactlyOnce), retain: Some(true) };
+    settings.topics.insert("a".into(), topic);
+    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+    for topic in ["a", "b"] {
+        client.publish(topic, "").qos(QoS::AtMostOnce).retain(false).await.unwrap();
+        let publish = server.publish().await;
+        assert_eq!((publish.delivery(), publish.retain()), (Delivery::AtMostOnce, false), "{topic}");
+    }
+}
+
+/// A keep alive of 0 raises an error there.
+#[tokio::test]
+async fn f15_no_keep_alive() {
     let peer = Peer::start().await;
     let settings = Settings { keep_alive: 0, ..settings(peer.uri()) };
     let (_, connect) = tokio::join!(try_connect(&settings), peer.refuse_with_connect());
     assert_eq!(connect.keep_alive, 0);
 }
 
-/// 16, 19: after bytes that are no MQTT it goes on, out of step.
+/// After bytes that are no MQTT it goes on, out of step.
 #[tokio::test]
-async fn malformed_bytes_end_the_connection() {
+async fn f16_malformed_bytes_end_the_connection() {
     let wrong: [&[u8]; 6] = [
         // A topic with a wildcard, a remaining length of five bytes, no UTF-8, QoS 3, packet identifier 0, type 15.
         &[0x30, 4, 0, 1, b'#', b'x'],
@@ -233,9 +242,9 @@ async fn malformed_bytes_end_the_connection() {
     }
 }
 
-/// 19: a packet that takes longer to come than the keep alive gets lost in part.
+/// A packet that takes longer to come than the keep alive gets lost in part.
 #[tokio::test]
-async fn bytes_that_come_one_at_a_time() {
+async fn f19_bytes_that_come_one_at_a_time() {
     let peer = Peer::start().await;
     let settings = settings(peer.uri());
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
@@ -248,9 +257,9 @@ async fn bytes_that_come_one_at_a_time() {
     assert_eq!(next(&mut messages).await, message("a", "b", 0));
 }
 
-/// 20: a message that cannot be sent stays in flight.
+/// A message that cannot be sent stays in flight.
 #[tokio::test]
-async fn a_refused_publish_leaves_nothing_behind() {
+async fn f20_a_refused_publish_leaves_nothing_behind() {
     let broker = broker().await;
     let client = connect(&settings(broker.uri())).await;
     for _ in 0..100 {
@@ -259,9 +268,9 @@ async fn a_refused_publish_leaves_nothing_behind() {
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
 }
 
-/// 21: giving up a `connect()` is told as an error. Here nobody is told, and the attempt ends.
+/// Giving up a `connect()` is told as an error. Here nobody is told, and the attempt ends.
 #[tokio::test]
-async fn a_connect_that_is_given_up_ends() {
+async fn f21_a_connect_that_is_given_up_ends() {
     let peer = Peer::start().await;
     let settings = settings(peer.uri());
     let mut server = tokio::select! {
@@ -275,9 +284,31 @@ async fn a_connect_that_is_given_up_ends() {
     while server.try_receive().await.is_some() {}
 }
 
-/// 24: what cannot become right is tried again and again.
+/// A publish that failed ends like one that did not, an empty message is none, and a refused subscription is waited on.
+/// Here a failure is an error, which a program's `main` can return, and an empty message is a message.
 #[tokio::test]
-async fn what_cannot_become_right_is_not_tried_again() {
+async fn f22_a_failure_is_an_error_and_an_empty_message_a_message() {
+    let peer = Peer::start().await;
+    let settings = settings(peer.uri());
+    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+    let (refused, ()) = tokio::join!(client.subscribe("a"), server.answer_subscribe(&[0x80]));
+    assert!(matches!(refused, Err(SubscribeError::Refused { .. })), "{refused:?}");
+
+    let (messages, ()) = tokio::join!(client.subscribe("a"), server.answer_subscribe(&[0]));
+    server.publish_to("", Delivery::AtMostOnce).await;
+    assert_eq!(next(&mut messages.unwrap()).await, message("a", "", 0));
+
+    assert!(matches!(client.publish("a/#", "b").await, Err(PublishError::Topic(_))));
+    let late = client.publish("a", "b").qos(QoS::AtLeastOnce).timeout(Duration::from_millis(20));
+    assert_eq!(late.await, Err(PublishError::Timeout));
+    let cut_off = client.publish("a", "b").qos(QoS::AtLeastOnce).into_future();
+    let (cut_off, _) = tokio::join!(cut_off, client.disconnect().at_once().into_future());
+    assert_eq!(cut_off, Err(PublishError::Closed));
+}
+
+/// What cannot become right is tried again and again.
+#[tokio::test]
+async fn f24_what_cannot_become_right_is_not_tried_again() {
     let broker = broker_with(Config::default().with_user("ann", "right").unwrap()).await;
     let mut settings = settings(broker.uri().replace("mqtt://", "mqtt://ann:wrong@"));
     settings.reconnect_retries = -1;
@@ -293,9 +324,9 @@ async fn what_cannot_become_right_is_not_tried_again() {
     assert!(matches!(try_connect(&settings).await, Err(ConnectError::Settings(_))));
 }
 
-/// 25: of several who wait for a message one is forgotten. Here each has a stream, and a stream can be taken turns on.
+/// Of several who wait for a message one is forgotten. Here each has a stream, and a stream can be taken turns on.
 #[tokio::test]
-async fn several_wait_for_messages() {
+async fn f25_several_wait_for_messages() {
     let broker = broker().await;
     let client = connect(&settings(broker.uri())).await;
     let mut waiting = Vec::new();
@@ -309,9 +340,9 @@ async fn several_wait_for_messages() {
     }
 }
 
-/// 26: a write on a socket that was reset is swallowed, and the publish fails by its timeout.
+/// A write on a socket that was reset is swallowed, and the publish fails by its timeout.
 #[tokio::test]
-async fn a_publish_on_a_reset_socket_is_sent_again() {
+async fn f26_a_publish_on_a_reset_socket_is_sent_again() {
     let peer = Peer::start().await;
     let settings = lasting(peer.uri());
     let (client, server) = tokio::join!(connect(&settings), peer.accept(false));
@@ -331,13 +362,20 @@ async fn a_publish_on_a_reset_socket_is_sent_again() {
 #[tokio::test]
 async fn the_acknowledgement_timeout_is_the_one_that_is_set() {
     let peer = Peer::start().await;
-    let mut settings = settings(peer.uri());
-    settings.martlet.ack_timeout = Some(Duration::from_millis(30));
-    let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let (published, _) = tokio::join!(client.publish("a", "b").qos(qos).into_future(), server.publish());
-        assert_eq!(published, Err(PublishError::Timeout));
+    let short = Duration::from_millis(30);
+    let mut for_all = settings(peer.uri());
+    for_all.martlet.ack_timeout = Some(short);
+    for (settings, for_one) in [(for_all, None), (settings(peer.uri()), Some(short))] {
+        let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut publish = client.publish("a", "b").qos(qos);
+            if let Some(time) = for_one {
+                publish = publish.timeout(time);
+            }
+            let (published, _) = tokio::join!(publish.into_future(), server.publish());
+            assert_eq!(published, Err(PublishError::Timeout));
+        }
+        // They stay in flight: the acknowledgements may still come.
+        assert_eq!(client.in_flight(), 2);
     }
-    // They stay in flight: the acknowledgements may still come.
-    assert_eq!(client.in_flight(), 2);
 }

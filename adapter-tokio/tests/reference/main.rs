@@ -3,24 +3,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
 
+mod any_broker;
+mod client;
 mod connect;
-mod deliver;
 mod faults;
 mod flows;
+mod keep_alive;
 mod peer;
 mod publish;
 mod settings;
 mod subscribe;
 mod transports;
-mod will;
 
+use client::{PATIENCE, connect, lasting, message, next, settings, try_connect};
 use martlet_broker::tokio::Server;
 use martlet_broker::{Config, Event};
-use martlet_tokio::{Client, ConnectError, Settings, Subscription, Version, connect_with};
-use std::time::Duration;
-
-/// Long enough for anything that should happen, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use std::collections::BTreeSet;
 
 /// A broker that tells what happens to it.
 async fn broker() -> Server {
@@ -35,28 +33,31 @@ fn events(broker: &Server) -> Vec<Event> {
     broker.with_broker(|broker, _| std::iter::from_fn(|| broker.poll_event()).collect())
 }
 
-/// The settings of a client that speaks the reference's version.
-fn settings(uri: impl Into<String>) -> Settings {
-    let mut settings = Settings::default();
-    settings.connection.uri = uri.into().into();
-    settings.martlet.protocol_version = Some(Version::V3_1_1);
-    settings
+/// Tests are named after the numbers that they are for: `t01_…` holds what amqtt's tests hold, `f01_…` is right where amqtt
+/// has a fault.
+#[test]
+fn each_number_has_a_test() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sources = files.map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>();
+    let numbers = |kind: char| {
+        let names = sources.lines().filter_map(|line| line.split_once("async fn ")?.1.strip_prefix(kind));
+        names.flat_map(|name| name.split('_').map_while(|part| part.parse().ok())).collect::<BTreeSet<u8>>()
+    };
+    // What is not here is of amqtt's handlers (49–56), codec (60–69), command line (72–75) and plugins.
+    assert_eq!(numbers('t'), (1..=48).chain([57, 58, 59, 70, 71, 76]).collect());
+    assert_eq!(numbers('f'), (1..=26).collect());
 }
 
-async fn try_connect(settings: &Settings) -> Result<Client, ConnectError> {
-    connect_with(settings.builder()?).await
+macro_rules! with_the_embedded_broker {
+    ($($name:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let broker = broker().await;
+                any_broker::$name(&broker.uri()).await;
+            }
+        )*
+    };
 }
-
-async fn connect(settings: &Settings) -> Client {
-    try_connect(settings).await.unwrap()
-}
-
-/// The topic, the text and the QoS of the next message.
-async fn next(messages: &mut Subscription) -> (String, String, u8) {
-    let message = messages.next_timeout(PATIENCE).await.expect("a message").expect("the client goes on");
-    (message.topic().to_owned(), message.text().unwrap().to_owned(), message.qos().as_u8())
-}
-
-fn message(topic: &str, text: &str, qos: u8) -> (String, String, u8) {
-    (topic.to_owned(), text.to_owned(), qos)
-}
+any_broker::with_any_broker!(with_the_embedded_broker);

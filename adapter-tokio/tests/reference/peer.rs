@@ -6,7 +6,7 @@ use martlet_proto::{
     SubAckReasonCode,
 };
 use martlet_tokio::{Packet, TopicName, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) struct Peer(TcpListener);
@@ -24,7 +24,7 @@ impl Peer {
     pub(crate) async fn socket(&self) -> Conversation {
         let (socket, _) = self.0.accept().await.unwrap();
         socket.set_nodelay(true).unwrap();
-        Conversation { socket, input: BytesMut::new() }
+        Conversation::over(socket)
     }
 
     /// The CONNECT of the next connection, which is refused.
@@ -38,18 +38,28 @@ impl Peer {
     /// The next connection, which is accepted.
     pub(crate) async fn accept(&self, session_present: bool) -> Conversation {
         let mut conversation = self.socket().await;
-        conversation.connect().await;
-        conversation.send(ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }).await;
+        conversation.accept(session_present).await;
         conversation
     }
 }
 
-pub(crate) struct Conversation {
-    socket: TcpStream,
+pub(crate) struct Conversation<S = TcpStream> {
+    socket: S,
     input: BytesMut,
 }
 
-impl Conversation {
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    pub(crate) fn over(socket: S) -> Self {
+        Self { socket, input: BytesMut::new() }
+    }
+
+    /// Accepts the client whose CONNECT is next.
+    pub(crate) async fn accept(&mut self, session_present: bool) -> Connect {
+        let connect = self.connect().await;
+        self.send(ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }).await;
+        connect
+    }
+
     /// The next packet; `None` at the end.
     pub(crate) async fn try_receive(&mut self) -> Option<Packet> {
         loop {
@@ -140,7 +150,9 @@ impl Conversation {
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
     }
+}
 
+impl Conversation {
     /// Cuts the connection so that the other side gets a reset.
     pub(crate) fn reset(self) {
         self.socket.set_zero_linger().unwrap();

@@ -1,45 +1,13 @@
-//! 37–44: publishing, and giving up.
+//! 39, 41–43: what cannot be published, and giving up.
 
 use super::peer::{Conversation, Peer};
-use super::{broker, broker_with, connect, message, next, settings};
-use martlet_broker::Config;
+use super::{broker, connect, settings};
 use martlet_proto::PacketType;
 use martlet_tokio::{Client, PublishError, QoS, SubAckReasonCode};
 use std::future::{IntoFuture, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
-use std::time::Duration;
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-
-#[tokio::test]
-async fn t37_each_qos_one_after_the_other_and_together() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    let mut messages = client.subscribe("a").qos(QoS::ExactlyOnce).await.unwrap();
-    for qos in ALL_QOS {
-        client.publish("a", "b").qos(qos).await.unwrap();
-    }
-    let [zero, one, two] = ALL_QOS.map(|qos| client.publish("a", "b").qos(qos).into_future());
-    let (zero, one, two) = tokio::join!(zero, one, two);
-    assert!(zero.is_ok() && one.is_ok() && two.is_ok());
-    let mut qos = Vec::new();
-    for _ in 0..6 {
-        qos.push(next(&mut messages).await.2);
-    }
-    assert_eq!(qos, [0, 1, 2, 0, 1, 2]);
-    assert_eq!((client.in_flight(), client.queued()), (0, 0));
-}
-
-#[tokio::test]
-async fn t38_a_large_message() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    let mut messages = client.subscribe("a").qos(QoS::ExactlyOnce).await.unwrap();
-    let payload: Vec<u8> = (0..256 * 1024).map(|n| n as u8).collect();
-    client.publish("a", payload.clone()).qos(QoS::ExactlyOnce).await.unwrap();
-    assert_eq!(messages.next().await.unwrap().payload(), payload);
-}
 
 #[tokio::test]
 async fn t39_no_wildcards_in_what_is_published_to() {
@@ -52,18 +20,6 @@ async fn t39_no_wildcards_in_what_is_published_to() {
         }
     }
     assert_eq!(client.in_flight(), 0);
-}
-
-#[tokio::test]
-async fn t40_retained_and_cleared() {
-    // Without topics of its own.
-    let broker = broker_with(Config { sys_interval: Duration::ZERO, ..Config::default() }).await;
-    let client = connect(&settings(broker.uri())).await;
-    let retained = || broker.with_broker(|broker, _| broker.statistics().retained);
-    client.publish("a", "b").qos(QoS::AtLeastOnce).retain(true).await.unwrap();
-    assert_eq!(retained(), 1);
-    client.publish("a", "").qos(QoS::AtLeastOnce).retain(true).await.unwrap();
-    assert_eq!(retained(), 0);
 }
 
 /// Polls a publish until the server has it, and drops it there.
@@ -136,22 +92,4 @@ async fn settled(client: &Client, server: &mut Conversation) {
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
     let (unsubscribed, ()) = tokio::join!(subscription.unsubscribe(), server.answer_unsubscribe());
     unsubscribed.unwrap();
-}
-
-/// Whatever was given up, the client goes on and disconnects as it should.
-#[tokio::test]
-async fn t44_disconnecting_after_giving_up() {
-    let broker = broker().await;
-    for qos in ALL_QOS {
-        let client = connect(&settings(broker.uri())).await;
-        let mut messages = client.subscribe("a").await.unwrap();
-        {
-            let mut publish = pin!(client.publish("a", "given up").qos(qos).into_future());
-            let _ = poll_fn(|cx| Poll::Ready(publish.as_mut().poll(cx))).await;
-        }
-        client.publish("a", "then").await.unwrap();
-        assert_eq!(next(&mut messages).await, message("a", "given up", 0));
-        assert_eq!(next(&mut messages).await, message("a", "then", 0));
-        client.disconnect().await;
-    }
 }

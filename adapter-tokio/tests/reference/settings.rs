@@ -186,9 +186,9 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// 23: a packet logger writes the password, too.
+/// Fault 23: a packet logger writes the password, too.
 #[tokio::test]
-async fn the_packet_logger_of_the_configuration() {
+async fn f23_the_packet_logger_of_the_configuration() {
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Debug);
     let broker = broker_with(Config::default().with_user("ann", "kanarienvogel").unwrap()).await;

@@ -1,72 +1,10 @@
-//! 20, 22–27: a ping, subscribing and unsubscribing.
+//! 27, and topics of the server.
 
 use super::peer::Peer;
-use super::{broker, connect, message, next, settings};
-use martlet_tokio::{QoS, SubAckReasonCode, SubscribeError, TopicFilter};
-
-#[tokio::test]
-async fn t20_a_ping_is_answered() {
-    let broker = broker().await;
-    connect(&settings(broker.uri())).await.ping().await.unwrap();
-}
-
-/// In one SUBSCRIBE; the last one counts.
-#[tokio::test]
-async fn t22_one_filter_at_each_qos() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    let filters = [("a", QoS::AtMostOnce), ("a", QoS::AtLeastOnce), ("a", QoS::ExactlyOnce)];
-    let mut messages = client.subscribe_all(filters).await.unwrap();
-    let codes: Vec<u8> = messages.reasons().iter().map(|reason| reason.as_u8()).collect();
-    assert_eq!(codes, [0, 1, 2]);
-    client.publish("a", "b").qos(QoS::ExactlyOnce).await.unwrap();
-    assert_eq!(next(&mut messages).await, message("a", "b", 2));
-}
-
-#[tokio::test]
-async fn t23_what_is_unsubscribed_from_does_not_come() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    let messages = client.subscribe("a").await.unwrap();
-    let mut others = client.subscribe("b").await.unwrap();
-    messages.unsubscribe().await.unwrap();
-    client.publish("a", "no").await.unwrap();
-    client.publish("b", "yes").await.unwrap();
-    assert_eq!(next(&mut others).await, message("b", "yes", 0));
-}
-
-#[tokio::test]
-async fn t24_unsubscribing_from_what_was_never_subscribed_to() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    client.unsubscribe(TopicFilter::new("never").unwrap()).await.unwrap();
-}
-
-/// A filter that MQTT does not have is refused here and not sent; the others are good.
-#[tokio::test]
-async fn t25_wildcards_in_the_wrong_places() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    let refused = client.subscribe("sport+").await.unwrap_err();
-    assert!(matches!(refused, SubscribeError::Filter(_)), "{refused}");
-    let good = ["+", "+/tennis/#", "sport/+/player1"].map(|filter| (filter, QoS::AtMostOnce));
-    let messages = client.subscribe_all(good).await.unwrap();
-    assert_eq!(messages.reasons(), [SubAckReasonCode::GrantedQos0; 3]);
-}
-
-#[tokio::test]
-async fn t26_subscribing_twice_to_one_filter() {
-    let broker = broker().await;
-    let client = connect(&settings(broker.uri())).await;
-    let mut first = client.subscribe("a").await.unwrap();
-    let mut second = client.subscribe("a").await.unwrap();
-    client.publish("a", "b").await.unwrap();
-    client.publish("a", "c").await.unwrap();
-    for messages in [&mut first, &mut second] {
-        assert_eq!(next(messages).await, message("a", "b", 0));
-        assert_eq!(next(messages).await, message("a", "c", 0));
-    }
-}
+use super::{broker_with, connect, message, next, settings};
+use martlet_broker::Config;
+use martlet_tokio::{QoS, SubAckReasonCode, SubscribeError};
+use std::time::Duration;
 
 #[tokio::test]
 async fn t27_some_are_refused() {
@@ -84,4 +22,24 @@ async fn t27_some_are_refused() {
     assert!(
         matches!(refused.unwrap_err(), SubscribeError::Refused { reasons, .. } if reasons == [SubAckReasonCode::UnspecifiedError])
     );
+}
+
+/// 35, with topics that the server has.
+#[tokio::test]
+async fn the_servers_own_topics_come_to_who_asks_for_them() {
+    let config = Config { sys_interval: Duration::from_millis(5), ..Config::default() };
+    let broker = broker_with(config).await;
+    let client = connect(&settings(broker.uri())).await;
+    let mut system = client.subscribe("$SYS/#").await.unwrap();
+    let all = [("#", QoS::AtMostOnce), ("+/broker/#", QoS::AtMostOnce)];
+    let mut all = client.subscribe_all(all).await.unwrap();
+    for _ in 0..10 {
+        assert!(next(&mut system).await.0.starts_with("$SYS/"));
+    }
+    client.publish("a", "b").await.unwrap();
+    assert_eq!(next(&mut all).await, message("a", "b", 0));
+    // What the server does with a client's own is its affair.
+    let mut own = client.subscribe("$my/#").await.unwrap();
+    client.publish("$my/own", "c").await.unwrap();
+    assert_eq!(next(&mut own).await, message("$my/own", "c", 0));
 }

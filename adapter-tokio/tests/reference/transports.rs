@@ -114,7 +114,7 @@ async fn t19_an_authority_that_did_not_sign() {
 
 /// Fault 1: `capath` and `cadata` do nothing there.
 #[tokio::test]
-async fn authorities_in_a_folder_and_in_the_configuration() {
+async fn f01_authorities_in_a_folder_and_in_the_configuration() {
     let directory = Directory::new();
     directory.write("ca.pem", &Certificates::shared().authority.pem);
     let server = TestServer::start(Setup::tls()).await;
@@ -141,7 +141,7 @@ async fn an_authority_that_is_not_there() {
 
 /// Fault 18: `ws://[::1]` loses its brackets there.
 #[tokio::test]
-async fn websocket_to_an_address_of_ipv6() {
+async fn f18_websocket_to_an_address_of_ipv6() {
     let setup = Setup::tcp().websocket();
     let server = TestServer::start_on(Ipv6Addr::LOCALHOST.into(), setup).await;
     assert!(server.uri().starts_with("ws://[::1]:"), "{}", server.uri());
@@ -150,7 +150,7 @@ async fn websocket_to_an_address_of_ipv6() {
 
 /// Fault 17: a WebSocket that is closed in the middle of a message delivers a message that nobody sent.
 #[tokio::test]
-async fn half_a_message_is_no_message() {
+async fn f17_half_a_message_is_no_message() {
     // CONNACK (4 bytes) and SUBACK (5) go through, and ten bytes of the message.
     let fault = Fault::Ends { at: Level::Packets, after: 4 + 5 + 10, end: End::Close };
     let server = TestServer::start(Setup::tcp().websocket().fault(fault)).await;

@@ -132,13 +132,14 @@ impl Settings {
             builder = builder.header(name, &looked_up_text(["martlet", "headers", name], value)?)?;
         }
         #[cfg(feature = "tls")]
-        if self.speaks_tls() {
-            builder = builder.trust(&self.trust()?)?;
+        {
+            let trust = self.trust()?;
+            builder = if self.speaks_tls() { builder.trust(&trust)? } else { builder.trust_if_needed(trust) };
         }
         Ok(builder)
     }
 
-    /// Whether any server is spoken to over TLS; otherwise the files of certificates are not looked for.
+    /// Whether any server is spoken to over TLS; otherwise the files of certificates are not looked for yet.
     #[cfg(feature = "tls")]
     fn speaks_tls(&self) -> bool {
         let mut uris = std::iter::once(&self.connection.uri).chain(&self.martlet.servers);

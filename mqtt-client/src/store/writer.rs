@@ -10,7 +10,7 @@ use super::Store;
 use crate::events::ClientEvent;
 use crate::shared::Shared;
 use martlet_session::{Instant, Session, StoreError, StoreErrorKind, StoreOp, StoreSeq};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,7 +51,6 @@ struct Desk {
     /// Handed over and not committed.
     operations: AtomicUsize,
     bytes: AtomicUsize,
-    failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +58,8 @@ struct Tray {
     batch: Batch,
     /// The driver has gone.
     closing: bool,
+    /// Why the last attempt to commit failed.
+    failure: Option<StoreError>,
 }
 
 impl Desk {
@@ -118,15 +119,16 @@ impl Writer {
         self.desk.bell.notify_one();
     }
 
-    /// Nothing is under way, or it cannot be helped.
-    pub(crate) fn is_done(&self) -> bool {
-        let idle = self.gathered.operations.is_empty() && self.desk.operations.load(Ordering::Acquire) == 0;
-        idle || self.desk.failing.load(Ordering::Acquire)
+    /// What has become of all that was handed over: it is stored, or the store fails. `None`: it is under way.
+    pub(crate) fn outcome(&self) -> Option<Result<(), StoreError>> {
+        if self.gathered.operations.is_empty() && self.desk.operations.load(Ordering::Acquire) == 0 {
+            return Some(Ok(()));
+        }
+        self.desk.lock().failure.clone().map(Err)
     }
-}
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+    /// Waits for the commit that is under way; there will be no more.
+    pub(crate) fn close(&mut self) {
         self.desk.lock().closing = true;
         self.desk.bell.notify_one();
         let Some(thread) = self.thread.take() else { return };
@@ -135,6 +137,12 @@ impl Drop for Writer {
             // A panic of the store's was told to the session.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -196,7 +204,7 @@ impl Clerk {
     fn commit(&mut self, operations: &[StoreOp], first: StoreSeq) -> bool {
         let mut pause = FIRST_PAUSE;
         while let Err(error) = self.store.commit(operations) {
-            self.desk.failing.store(true, Ordering::Release);
+            self.desk.lock().failure = Some(error.clone());
             self.shared.act(|state, _| state.session.handle_store_failed(first, &error));
             let tray = self.desk.lock();
             let waited = self
@@ -209,7 +217,7 @@ impl Clerk {
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
-        self.desk.failing.store(false, Ordering::Release);
+        self.desk.lock().failure = None;
         true
     }
 }
@@ -218,8 +226,8 @@ impl Drop for Clerk {
     fn drop(&mut self) {
         // The store has panicked.
         if let Some(first) = self.first.filter(|_| std::thread::panicking()) {
-            self.desk.failing.store(true, Ordering::Release);
             let error = StoreError::new(StoreErrorKind::Closed, "the store has panicked");
+            self.desk.lock().failure = Some(error.clone());
             self.shared.act(|state, _| state.session.handle_store_failed(first, &error));
         }
     }

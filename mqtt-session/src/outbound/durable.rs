@@ -6,7 +6,7 @@ use crate::OperationId;
 use crate::queue::{Fate, Outgoing};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use martlet_proto::PacketIdentifier;
+use martlet_proto::{PacketIdentifier, QoS};
 
 /// A flow as it was stored.
 #[derive(Debug)]
@@ -24,6 +24,14 @@ impl Outbound {
     /// Whether another message may take a packet identifier: within the window, whatever of it was sent.
     pub(super) fn may_admit(&self, window: usize) -> bool {
         self.unsettled < window && self.has_identifier()
+    }
+
+    /// The next message of the queue that may take a packet identifier.
+    pub(crate) fn pop_admissible(&mut self, window: usize) -> Option<Outgoing> {
+        if !self.may_admit(window) {
+            return None;
+        }
+        self.queue.pop_line(QoS::AtLeastOnce)
     }
 
     /// A message takes its packet identifier and its place in the order of sending; it is sent like one that this
@@ -114,7 +122,7 @@ impl Outbound {
         }
         kept.sort_by_key(|fate| fate.operation);
         let mut lost = Vec::new();
-        while let Some(outgoing) = self.queue.pop_line(martlet_proto::QoS::AtMostOnce) {
+        while let Some(outgoing) = self.queue.pop_line(QoS::AtMostOnce) {
             lost.push(self.spend(outgoing));
         }
         (kept, lost)

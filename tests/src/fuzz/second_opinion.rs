@@ -3,7 +3,7 @@
 use crate::linter::Rule;
 use crate::linter::decode::{self, Ack, Packet as Theirs, Party};
 use bytes::BytesMut;
-use martlet_proto::{MAX_PACKET_SIZE, Packet, Version};
+use martlet_proto::{DecodeErrorKind as Kind, MAX_PACKET_SIZE, Packet, TopicError, Version};
 
 /// Whether the linter's decoder and the codec agree on the packet at the front: the first byte chooses the version, the
 /// others are the wire's.
@@ -19,39 +19,32 @@ pub fn second_opinion(data: &[u8]) {
         [Party::Client, Party::Server].map(|party| decode::decode(wire, Some(version), party));
     match ours {
         Ok(None) => panic!("a whole packet is not enough: {client:?}, {server:?}"),
-        Ok(Some(packet)) => {
-            // A server takes what no client should send: any client identifier, and in 3.1 flags of what is not there.
-            let tolerated = match &client {
-                Err((Rule::ClientIdentifier, _)) => true,
-                Err(_) if matches!(&packet, Packet::Connect(it) if it.version == Version::V3_1) => true,
-                // The codec does not ask who says goodbye: what a client may not say it takes from either.
-                Err((Rule::DisconnectReason | Rule::PropertyPlace, _)) => {
-                    matches!(&packet, Packet::Disconnect(_))
-                }
-                _ => false,
-            };
-            if tolerated {
-                return;
+        Ok(Some(packet)) => match client.or_else(|of_client| server.map_err(|_| of_client)) {
+            Ok(Some((theirs, ..))) => {
+                assert_eq!(says(&packet, version), theirs_says(&theirs), "{version}: {packet:?}, {theirs:?}");
             }
-            let theirs = client.or(server);
-            let Ok(Some((theirs, ..))) = theirs else { panic!("{version}: {theirs:?}, but {packet:?}") };
-            assert_eq!(says(&packet, version), theirs_says(&theirs), "{version}: {packet:?}, {theirs:?}");
-        }
+            Err((rule, _)) if is_tolerated(&packet, rule) => {}
+            theirs => panic!("{version}: {theirs:?}, but {packet:?}"),
+        },
         Err(error) => {
-            // Of what only a server sends the linter looks at as much as it needs.
-            let is_servers = matches!(wire[0] >> 4, 2 | 9 | 11 | 13);
             // The codec holds a share to its rules in 3.x too.
-            let is_share = !version.has_properties() && wire.windows(6).any(|part| part == b"$share");
-            let refused = client.is_err() && (server.is_err() || is_lax(wire[0]));
-            let fine = is_servers || is_share || refused;
-            assert!(fine, "{version}: {error}, but {client:?}, {server:?}");
+            let is_share = !version.has_properties()
+                && matches!(error.kind(), Kind::TopicFilter(TopicError::ShareName | TopicError::ShareFilter));
+            let refused = client.is_err() && server.is_err();
+            assert!(is_share || refused, "{version}: {error}, but {client:?}, {server:?}");
         }
     }
 }
 
-/// The linter does not judge the server's DISCONNECT and AUTH whole.
-fn is_lax(first: u8) -> bool {
-    matches!(first >> 4, 14 | 15)
+/// What nobody should send, and the codec takes all the same.
+fn is_tolerated(packet: &Packet, rule: Rule) -> bool {
+    match packet {
+        // A server takes any client identifier, and in 3.1 flags of what is not there.
+        Packet::Connect(it) => rule == Rule::ClientIdentifier || it.version == Version::V3_1,
+        // It does not ask who says goodbye: one packet may have a reason of clients and a property of servers.
+        Packet::Disconnect(_) => matches!(rule, Rule::DisconnectReason | Rule::PropertyPlace),
+        _ => false,
+    }
 }
 
 /// The packet type and what identifies it.

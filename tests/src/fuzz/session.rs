@@ -8,14 +8,16 @@ use bytes::{Buf, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    PublishProperties, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UserProperties,
-    Utf8String, Version,
+    PubAckReasonCode, PublishProperties, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName,
+    UserProperties, Utf8String, Version,
 };
 use martlet_session::{
-    AckToken, AuthMessage, Authentication, Config, ConnectOptions, ConnectionError, DisconnectOptions,
-    DropQos0, Event, InboundLimits, Instant, LostSession, Publish, QueueLimits, SendBuffer, Session,
-    Subscribe, Unsubscribe, WhenFull,
+    Accepted, AckToken, AuthMessage, Authentication, Config, ConnectOptions, ConnectionError, Details,
+    DisconnectOptions, DropQos0, Durable, Event, GivenUp, InboundLimits, Instant, LostSession, OperationId,
+    Publish, PublishError, QueueLimits, SendBuffer, Session, StoreError, StoreErrorKind, StoreSeq, Subscribe,
+    TopicAliases, Unsubscribe, WhenFull, WhenStoreFails,
 };
+use std::collections::{BTreeSet, VecDeque};
 
 /// Small, so that they are met.
 const HARD_MESSAGES: usize = 12;
@@ -54,12 +56,25 @@ struct Driven {
     open: bool,
     blocked: bool,
     input: BytesMut,
+    /// The end of what has left on this connection.
+    sent: Vec<u8>,
     untaken: Vec<AckToken>,
+    /// Operations whose end was not told.
+    pending: BTreeSet<OperationId>,
+    /// Messages that the store has kept over a goodbye.
+    kept: BTreeSet<OperationId>,
+    /// What was handed out to be stored and is not.
+    unstored: VecDeque<StoreSeq>,
+    /// The store takes its time.
+    slow_store: bool,
 }
 
 impl Driven {
     fn new(choices: &mut Choices<'_>) -> Self {
-        let version = choices.one_of(&Version::ALL);
+        let first = choices.byte();
+        let version = Version::ALL[usize::from(first) % 3];
+        let when_store_fails = if first & 0x40 == 0 { WhenStoreFails::Fail } else { WhenStoreFails::Hold };
+        let durable = Durable { when_store_fails, ..Durable::default() };
         let bits = choices.byte();
         let lost = |bit| if bit == 0 { LostSession::Requeue } else { LostSession::InDoubt };
         let config = Config {
@@ -84,6 +99,9 @@ impl Driven {
             },
             maximum_packet_size: 2048,
             topic_alias_maximum: 3,
+            topic_aliases_out: if first & 0x20 == 0 { TopicAliases::Automatic } else { TopicAliases::Manual },
+            session_expiry_interval: (first & 0x10 != 0).then_some(0),
+            durable: (first & 0x80 != 0).then(|| Box::new(durable)),
             lost_qos1: lost(bits & 0x40),
             lost_qos2: lost(bits & 0x80),
             ..Config::default()
@@ -96,7 +114,12 @@ impl Driven {
             open: false,
             blocked: false,
             input: BytesMut::new(),
+            sent: Vec::new(),
             untaken: Vec::new(),
+            pending: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            unstored: VecDeque::new(),
+            slow_store: false,
         }
     }
 
@@ -108,6 +131,7 @@ impl Driven {
         self.open = true;
         self.blocked = false;
         self.input.clear();
+        self.sent.clear();
         self.linter.open(self.now);
         let authentication = with_method.then(|| {
             Box::new(Authentication { method: Utf8String::new("method").expect("short"), data: None })
@@ -144,17 +168,11 @@ impl Driven {
             let taken = before.len() - self.input.len();
             self.linter.received(self.now, &before[..taken]);
             self.input.unsplit(rest);
-            if let Some(nonsense) = self.linter.server_nonsense() {
-                assert!(
-                    self.session.poll_close().is_some(),
-                    "taken from a server: {nonsense}: {:02x?}",
-                    &before[..before.len().min(64)]
-                );
-                self.input.clear();
-                self.session.handle_close(self.instant(), ConnectionError::ClosedByPeer);
-                self.open = false;
-            }
             self.drain();
+            if let Some(nonsense) = self.linter.server_nonsense() {
+                let packet = &before[..before.len().min(64)];
+                assert!(!self.open, "taken from a server: {nonsense}: {packet:02x?}");
+            }
             if taken == 0 {
                 break;
             }
@@ -164,20 +182,20 @@ impl Driven {
     /// Drains the polls, and checks that a second drain brings nothing.
     fn drain(&mut self) {
         for _ in 0.. {
+            let stored = self.store();
             let sent = self.transmit();
             let mut told = 0;
             while let Some(event) = self.session.poll_event() {
                 told += 1;
-                if let Event::Message(message) = event {
-                    self.untaken.push(message.token);
-                }
+                self.take_note(event);
             }
-            if self.session.poll_close().is_some() {
+            if let Some(error) = self.session.poll_close() {
                 self.transmit();
+                self.check_farewell(&error);
                 self.open = false;
                 self.input.clear();
                 self.session.handle_close(self.instant(), ConnectionError::ClosedByPeer);
-            } else if (sent, told) == (0, 0) {
+            } else if (stored, sent, told) == (0, 0, 0) {
                 break;
             }
         }
@@ -192,9 +210,84 @@ impl Driven {
         assert_eq!(self.linter.findings().iter().find(|finding| !finding.rule.is_servers()), None);
         assert!(self.session.queued() <= QUEUED + usize::from(IN_FLIGHT), "{} queued", self.session.queued());
         assert!(self.session.in_flight() <= usize::from(IN_FLIGHT));
+        if self.session.poll_superseded() {
+            let tokens = std::mem::take(&mut self.untaken).into_iter();
+            let (superseded, rest): (Vec<_>, _) = tokens.partition(|token| self.session.is_superseded(token));
+            self.untaken = rest;
+            for token in superseded {
+                self.session.acknowledge(token, PubAckReasonCode::Success);
+            }
+        }
         assert_eq!(self.session.untaken(), self.untaken.len());
         // QoS 0 has bounds of its own beside those of QoS 1 and 2.
         assert!(self.untaken.len() <= 2 * HARD_MESSAGES, "{} untaken", self.untaken.len());
+    }
+
+    /// What was accepted ends once. That the store keeps it is not its end: whoever goes on with the store is told.
+    fn take_note(&mut self, event: Event) {
+        let is_kept = matches!(&event, Event::Published { result: Err(PublishError::Kept), .. });
+        let ended = match event {
+            Event::Message(message) => return self.untaken.push(message.token),
+            Event::Published { operation, .. }
+            | Event::Subscribed { operation, .. }
+            | Event::Unsubscribed { operation, .. }
+            | Event::Pong { operation, .. }
+            | Event::Reauthenticated { operation, .. } => operation,
+            _ => return,
+        };
+        let goes_on = self.pending.remove(&ended) || self.kept.remove(&ended);
+        assert!(goes_on, "{ended:?} has ended before, or has never begun");
+        if is_kept {
+            self.kept.insert(ended);
+        }
+    }
+
+    fn begun(&mut self, operation: OperationId) {
+        assert!(self.pending.insert(operation), "{operation:?} is used again");
+    }
+
+    /// Hands the store what it is to store. Returns how much there was, or became stored.
+    fn store(&mut self) -> usize {
+        let before = self.unstored.len();
+        while let Some((upto, _)) = self.session.poll_store(self.instant()) {
+            self.unstored.push_back(upto);
+        }
+        let new = self.unstored.len() - before;
+        if !self.slow_store { new + self.stored(usize::MAX) } else { new }
+    }
+
+    /// The store has done the first `n` operations. Returns how many that were.
+    fn stored(&mut self, n: usize) -> usize {
+        let n = n.min(self.unstored.len());
+        if let Some(upto) = self.unstored.drain(..n).last() {
+            self.session.handle_stored(upto);
+        }
+        n
+    }
+
+    fn let_store(&mut self, choices: &mut Choices<'_>) {
+        let bits = choices.byte();
+        match bits & 3 {
+            0 => self.slow_store = true,
+            1 => self.slow_store = false,
+            2 => drop(self.stored(usize::from(bits >> 2))),
+            _ => {
+                let error = StoreError::new(StoreErrorKind::Full, "full");
+                if let Some(&from) = self.unstored.get(usize::from(bits >> 2)) {
+                    self.session.handle_store_failed(from, &error);
+                }
+            }
+        }
+    }
+
+    /// The session has ended the connection: an MQTT 5 server that is at fault has been told so.
+    fn check_farewell(&self, error: &ConnectionError) {
+        let Some(reason) = error.disconnect_reason().filter(|_| self.version.has_properties()) else {
+            return;
+        };
+        let farewell = [0xe0, 1, reason.as_u8()];
+        let fits = self.linter.largest_packet() >= farewell.len();
+        assert!(self.blocked || !fits || self.sent.ends_with(&farewell), "{error}: {:02x?}", self.sent);
     }
 
     fn transmit(&mut self) -> usize {
@@ -208,8 +301,10 @@ impl Driven {
         while output.has_remaining() {
             let n = output.chunk().len();
             self.linter.sent(self.now, output.chunk());
+            self.sent.extend_from_slice(output.chunk());
             output.advance(n);
         }
+        self.sent.drain(..self.sent.len().saturating_sub(16));
         sent
     }
 
@@ -241,9 +336,15 @@ impl Driven {
             retain: bits & 0x80 != 0,
             properties,
             key: Some(bits.into()),
+            topic_alias: NonZeroU16::new(u16::from(bits >> 5)),
             ..Publish::new(TopicName::new(name).expect("a topic name"), payload)
         };
-        let _ = self.session.publish(self.instant(), publish);
+        if bits & 0x0c == 0x0c && self.session.publish_at_once(&publish) == Ok(true) {
+            return;
+        }
+        if let Ok(Accepted::Pending(operation)) = self.session.publish(self.instant(), publish) {
+            self.begun(operation);
+        }
     }
 
     fn subscribe(&mut self, choices: &mut Choices<'_>) {
@@ -251,16 +352,30 @@ impl Driven {
         let filter =
             TopicFilter::new(["a", "b/+", "#", "$share/s/a"][usize::from(bits & 3)]).expect("a filter");
         let user_properties = UserProperties::new();
-        if bits & 4 != 0 {
-            let unsubscribe = Unsubscribe { filters: vec![filter], user_properties };
-            let _ = self.session.unsubscribe(self.instant(), unsubscribe);
+        // Now and then there is none, which is refused.
+        let n = usize::from(bits & 0x70 != 0x70);
+        let asked = if bits & 4 != 0 {
+            let unsubscribe = Unsubscribe { filters: vec![filter; n], user_properties };
+            self.session.unsubscribe(self.instant(), unsubscribe)
         } else {
+            let subscription =
+                Subscription { no_local: bits & 0x80 != 0, ..Subscription::new(filter, QoS::ExactlyOnce) };
             let subscribe = Subscribe {
-                subscriptions: vec![Subscription::new(filter, QoS::ExactlyOnce)],
+                subscriptions: vec![subscription; n],
                 subscription_identifier: SubscriptionIdentifier::new(u32::from(bits & 8)),
                 user_properties,
             };
-            let _ = self.session.subscribe(self.instant(), subscribe);
+            self.session.subscribe(self.instant(), subscribe)
+        };
+        assert!(n > 0 || asked.is_err());
+        if let Ok(operation) = asked {
+            self.begun(operation);
+        }
+    }
+
+    fn ping(&mut self) {
+        if let Ok(operation) = self.session.ping() {
+            self.begun(operation);
         }
     }
 
@@ -269,20 +384,48 @@ impl Driven {
             return;
         }
         let token = self.untaken.remove(usize::from(choices.byte()) % self.untaken.len());
-        let reasons = martlet_proto::PubAckReasonCode::ALL;
-        let reason = if choices.byte() < 200 { reasons[0] } else { choices.one_of(reasons) };
-        self.session.acknowledge(token, reason);
+        let reasons = PubAckReasonCode::ALL;
+        let choice = choices.byte();
+        let reason = if choice < 200 { reasons[0] } else { choices.one_of(reasons) };
+        match choice {
+            250.. => self.session.abandon(token),
+            240.. => {
+                let reason_string = Utf8String::new("why").ok();
+                self.session.acknowledge_with(token, reason, Details { reason_string, ..Details::default() });
+            }
+            _ => self.session.acknowledge(token, reason),
+        }
         self.read();
     }
 
     fn authenticate(&mut self, choices: &mut Choices<'_>) {
-        let _ = match choices.byte() & 3 {
-            0 => self.session.authenticate(self.instant(), AuthMessage::default()),
-            1 => self.session.accept_server(),
-            2 => self.session.reauthenticate(self.instant(), AuthMessage::default()).map(drop),
-            _ => Ok(()),
-        };
+        match choices.byte() & 3 {
+            0 => drop(self.session.authenticate(self.instant(), AuthMessage::default())),
+            1 => drop(self.session.accept_server()),
+            2 => {
+                if let Ok(operation) = self.session.reauthenticate(self.instant(), AuthMessage::default()) {
+                    self.begun(operation);
+                }
+            }
+            _ => {}
+        }
         self.read();
+    }
+
+    fn disconnect(&mut self, drain: Duration) {
+        let session_expiry_interval = (drain.as_secs() & 1 != 0).then_some(7);
+        let options = DisconnectOptions { drain, session_expiry_interval, ..DisconnectOptions::default() };
+        self.session.disconnect(self.instant(), options);
+        self.drain();
+    }
+
+    /// In the end the connection goes, another brings no surprise, and with the goodbye everything has ended.
+    fn end(&mut self, pause: Duration) {
+        self.close();
+        self.open(false);
+        self.pass(pause);
+        self.disconnect(Duration::ZERO);
+        assert!(self.pending.is_empty(), "never told: {:?}", self.pending);
     }
 
     /// A packet that makes sense more often than bytes do.
@@ -373,24 +516,18 @@ pub fn session_bytes(data: &[u8]) {
     if phase & 0x20 != 0 {
         driven.subscribe(&mut Choices(&[0]));
         driven.subscribe(&mut Choices(&[4]));
-        let _ = driven.session.ping();
+        driven.ping();
     }
     driven.drain();
     if phase & 0x40 != 0 {
-        let drain = Duration::from_secs(9);
-        driven
-            .session
-            .disconnect(driven.instant(), DisconnectOptions { drain, ..DisconnectOptions::default() });
-        driven.drain();
+        driven.disconnect(Duration::from_secs(9));
     }
     let chunk = 1 + usize::from(choices.byte());
     for bytes in choices.0.chunks(chunk) {
         driven.receive(bytes);
     }
     driven.pass(Duration::from_secs(30));
-    driven.close();
-    driven.open(false);
-    driven.pass(Duration::from_secs(30));
+    driven.end(Duration::from_secs(30));
 }
 
 /// Arbitrary commands, packets, bytes and pauses.
@@ -402,21 +539,19 @@ pub fn session_operations(data: &[u8]) {
         let choice = choices.byte();
         match choice % 16 {
             0 => driven.open(choice & 0x80 != 0),
+            1 if choice & 0x80 != 0 => driven.session.give_up(GivenUp::for_now("enough")),
             1 => driven.close(),
             2..=4 => driven.publish(&mut choices),
             5 => driven.subscribe(&mut choices),
-            6 => drop(driven.session.ping()),
+            6 => driven.ping(),
             7 | 8 => driven.take(&mut choices),
+            9 if choice & 0x80 != 0 => driven.let_store(&mut choices),
             9 => driven.pass(Duration::from_millis(u64::from(choices.byte()) * 100)),
             10 => {
                 driven.blocked = driven.open && choice & 0x80 != 0;
                 driven.linter.was_blocked(driven.now);
             }
-            11 if choice & 0x80 != 0 => {
-                let drain = Duration::from_secs(u64::from(choice >> 5));
-                let options = DisconnectOptions { drain, ..DisconnectOptions::default() };
-                driven.session.disconnect(driven.instant(), options);
-            }
+            11 if choice & 0x80 != 0 => driven.disconnect(Duration::from_secs(u64::from(choice >> 4 & 7))),
             11 => {
                 let n = usize::from(choices.byte() % 16);
                 let bytes = choices.take(n);
@@ -427,8 +562,5 @@ pub fn session_operations(data: &[u8]) {
         }
         driven.drain();
     }
-    // In the end the connection goes, and another brings no surprise.
-    driven.close();
-    driven.open(false);
-    driven.pass(Duration::from_secs(100));
+    driven.end(Duration::from_secs(100));
 }

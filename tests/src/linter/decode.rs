@@ -163,17 +163,8 @@ fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> 
         6 => Packet::PubRel(ack(reader, v5, Rule::PubRelReason)?),
         7 => Packet::PubComp(ack(reader, v5, Rule::PubCompReason)?),
         8 => Packet::Subscribe(subscribe(reader, v5)?),
-        9 | 11 => {
-            let id = reader.identifier()?;
-            if v5 {
-                reader.properties(&[0x1f, 0x26])?;
-            }
-            let (codes, in_3x) = (core::mem::take(&mut reader.rest), kind == 9);
-            if codes.is_empty() == (v5 || in_3x) {
-                return wrong(Rule::Layout, format!("{} codes", codes.len()));
-            }
-            if kind == 9 { Packet::SubAck(id) } else { Packet::UnsubAck(id) }
-        }
+        9 => Packet::SubAck(answers(reader, v5, Rule::SubAckReason)?),
+        11 => Packet::UnsubAck(answers(reader, v5, Rule::UnsubAckReason)?),
         10 => {
             let id = reader.identifier()?;
             if v5 {
@@ -276,8 +267,17 @@ fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, 
 fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
     let v5 = version == Version::V5;
     let (flags, code) = (reader.byte()?, reader.byte()?);
+    // In 3.1 the byte means nothing.
+    if flags > 1 && version != Version::V3_1 {
+        return wrong(Rule::ConnAckFlags, format!("flags {flags:#04x}"));
+    }
     // A server without MQTT 5 says no in its own words.
-    let foreign = v5 && reader.rest.is_empty();
+    let foreign = v5 && reader.rest.is_empty() && code != 0;
+    let in_3x = code <= 5;
+    let in_5 = code == 0 || matches!(code, 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f);
+    if !(in_5 && v5 || in_3x && (foreign || !v5)) {
+        return wrong(Rule::ConnAckReason, format!("reason code {code:#04x}"));
+    }
     let mut properties = Properties::default();
     if v5 && !foreign {
         properties = reader.properties(&[
@@ -285,9 +285,12 @@ fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
             0x2a,
         ])?;
     }
+    if properties.has(0x16) && !properties.has(0x15) {
+        return wrong(Rule::PropertyPlace, "authentication data without a method");
+    }
     let available = |id| properties.number(id).is_none_or(|n| n != 0);
     Ok(ConnAck {
-        accepted: code == 0 && !foreign,
+        accepted: code == 0,
         // The flag is not there in 3.1, and means nothing in a refusal.
         session_present: flags & 1 != 0 && version != Version::V3_1 && code == 0,
         receive_maximum: properties.number(0x21).map_or(u16::MAX, |n| n as u16),
@@ -358,6 +361,32 @@ fn ack(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<Ack> {
     Ok(Ack { id, reason })
 }
 
+/// What SUBACK and UNSUBACK say of each filter.
+fn answers(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<u16> {
+    let id = reader.identifier()?;
+    if v5 {
+        reader.properties(&[0x1f, 0x26])?;
+    }
+    let known: &[u8] = match rule {
+        Rule::SubAckReason if v5 => &[0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2],
+        // 3.1 has no failure, but nothing else can be meant.
+        Rule::SubAckReason => &[0x00, 0x01, 0x02, 0x80],
+        _ if v5 => &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8f, 0x91],
+        // There are none in 3.x.
+        _ => return Ok(id),
+    };
+    if reader.rest.is_empty() {
+        return wrong(Rule::Layout, "no reason code");
+    }
+    while !reader.rest.is_empty() {
+        let code = reader.byte()?;
+        if !known.contains(&code) {
+            return wrong(rule, format!("reason code {code:#04x}"));
+        }
+    }
+    Ok(id)
+}
+
 fn subscribe(reader: &mut Reader<'_>, v5: bool) -> Decoded<Subscribe> {
     let id = reader.identifier()?;
     let mut properties = Properties::default();
@@ -404,7 +433,7 @@ fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet>
         }
         if !reader.rest.is_empty() {
             let allowed: &[u8] =
-                if from == Party::Client { &[0x11, 0x1f, 0x26] } else { &[0x11, 0x1c, 0x1f, 0x26] };
+                if from == Party::Client { &[0x11, 0x1f, 0x26] } else { &[0x1c, 0x1f, 0x26] };
             session_expiry = reader.properties(allowed)?.number(0x11);
         }
     }
@@ -422,6 +451,10 @@ fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
     let properties = reader.properties(&[0x15, 0x16, 0x1f, 0x26])?;
     if properties.has(0x16) && !properties.has(0x15) {
         return wrong(Rule::PropertyPlace, "authentication data without a method");
+    }
+    // Success may come without words, and then without a method (MQTT 5 §3.15.2.1).
+    if !properties.has(0x15) && (reason != 0 || !properties.0.is_empty()) {
+        return wrong(Rule::AuthMethod, "AUTH without a method");
     }
     Ok(Packet::Auth { reason, method: properties.text(0x15) })
 }

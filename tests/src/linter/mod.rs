@@ -129,6 +129,11 @@ impl Linter {
         self.connection.nonsense.as_ref()
     }
 
+    /// The largest packet that the server takes, as far as it has said so on this connection.
+    pub(crate) fn largest_packet(&self) -> usize {
+        self.connection.limits.as_ref().map_or(usize::MAX, |limits| limits.maximum_packet_size)
+    }
+
     /// The client identifier in use: of the CONNECT, or assigned to it.
     pub fn client_identifier(&self) -> Option<&str> {
         self.connection.client_identifier.as_deref().filter(|identifier| !identifier.is_empty())
@@ -247,7 +252,7 @@ impl Linter {
         if is_early && !is_farewell && !matches!(packet, Packet::Auth { .. }) {
             return self.find(Rule::BeforeConnAck, format!("{packet:?}"));
         }
-        let largest = connection.limits.as_ref().map_or(usize::MAX, |limits| limits.maximum_packet_size);
+        let largest = self.largest_packet();
         self.ensure(size <= largest, Rule::PacketSize, || format!("{size} bytes of {largest}: {packet:?}"));
         match packet {
             Packet::Connect(connect) => {

@@ -192,6 +192,14 @@ rules! {
     ShareName: "", "MQTT-4.8.2-2";
 
     // ---- what the server may not do to us: not the client's fault, told apart
+    /// Of the flags of CONNACK, only *session present* is there.
+    ConnAckFlags: "MQTT-3.2.2-1", "MQTT-3.2.2-1";
+    /// Of CONNACK.
+    ConnAckReason: "§3.2.2.3", "MQTT-3.2.2-8";
+    /// Of SUBACK.
+    SubAckReason: "MQTT-3.9.3-2", "MQTT-3.9.3-2";
+    /// Of UNSUBACK.
+    UnsubAckReason: "", "MQTT-3.11.3-2";
     /// The server keeps to our Receive Maximum.
     ServerReceiveMaximum: "", "MQTT-3.3.4-9";
     /// The server keeps to our Maximum Packet Size.
@@ -203,6 +211,15 @@ rules! {
 impl Rule {
     /// Whether it binds the server.
     pub const fn is_servers(self) -> bool {
-        matches!(self, Self::ServerReceiveMaximum | Self::ServerPacketSize | Self::ServerAlias)
+        matches!(
+            self,
+            Self::ConnAckFlags
+                | Self::ConnAckReason
+                | Self::SubAckReason
+                | Self::UnsubAckReason
+                | Self::ServerReceiveMaximum
+                | Self::ServerPacketSize
+                | Self::ServerAlias
+        )
     }
 }

@@ -370,6 +370,7 @@ fn each_rule_is_found_where_it_is_broken() {
     }
     assert_eq!(linter.findings()[0].rule, Rule::Window);
     found.insert(Rule::Window);
+    found.extend(nonsense().into_iter().map(|(rule, ..)| rule));
     let missing: Vec<_> = Rule::ALL.iter().filter(|rule| !found.contains(rule)).collect();
     assert!(missing.is_empty(), "nothing breaks {missing:?}");
 }
@@ -486,6 +487,55 @@ fn a_byte_at_a_time_is_the_same() {
         whole.findings.truncate(1);
         cut.findings.truncate(1);
         assert_eq!(whole.findings(), cut.findings());
+    }
+}
+
+/// Packets that no server sends to a client of this version.
+fn nonsense() -> Vec<(Rule, Version, Vec<u8>)> {
+    use Rule as R;
+    use Version::{V3_1, V3_1_1, V5};
+    vec![
+        (R::FirstByte, V3_1_1, vec![0xf0, 0]),
+        (R::Direction, V5, vec![0xc0, 0]),
+        (R::ConnAckFlags, V3_1_1, vec![0x20, 2, 2, 0]),
+        (R::ConnAckFlags, V5, vec![0x20, 2, 2, 5]),
+        (R::ConnAckReason, V3_1, vec![0x20, 2, 0, 6]),
+        (R::ConnAckReason, V3_1_1, vec![0x20, 2, 0, 0x80]),
+        (R::ConnAckReason, V5, vec![0x20, 3, 0, 1, 0]),
+        (R::ConnAckReason, V5, vec![0x20, 2, 0, 6]),
+        (R::ConnAckReason, V5, vec![0x20, 3, 0, 0x8b, 0]),
+        // Without properties a server can only refuse.
+        (R::Layout, V5, vec![0x20, 2, 0, 0]),
+        (R::PropertyPlace, V5, vec![0x20, 6, 0, 0, 3, 0x16, 0, 0]),
+        (R::SubAckReason, V3_1_1, vec![0x90, 3, 0, 1, 3]),
+        (R::SubAckReason, V5, vec![0x90, 4, 0, 1, 0, 3]),
+        (R::Layout, V5, vec![0x90, 3, 0, 1, 0]),
+        (R::UnsubAckReason, V5, vec![0xb0, 4, 0, 1, 0, 1]),
+        (R::Layout, V5, vec![0xb0, 3, 0, 1, 0]),
+        (R::Layout, V3_1_1, vec![0xb0, 3, 0, 1, 0]),
+        (R::DisconnectReason, V5, vec![0xe0, 1, 4]),
+        (R::PropertyPlace, V5, vec![0xe0, 7, 0, 5, 0x11, 0, 0, 0, 1]),
+        (R::AuthMethod, V5, vec![0xf0, 2, 0x18, 0]),
+        (R::AuthMethod, V5, vec![0xf0, 5, 0, 3, 0x1f, 0, 0]),
+    ]
+}
+
+#[test]
+fn what_no_server_sends_is_told() {
+    for (rule, version, bytes) in nonsense() {
+        let mut linter = lint(&[Open, connect(version, 2, 0, &[], &[])]);
+        linter.received(Duration::ZERO, &bytes);
+        let told = linter.server_nonsense().map(|finding| finding.rule);
+        assert_eq!(told, Some(rule), "{version}: {bytes:02x?}");
+        assert_eq!(linter.findings(), []);
+    }
+}
+
+#[test]
+fn a_refusal_without_mqtt_5_is_one() {
+    for code in [1, 5, 0x84] {
+        let refused = vec![Open, connect5(&[]), S(vec![0x20, 2, 0, code]), C(vec![0xe0, 0])];
+        assert_eq!(lint(&refused).findings()[0].rule, Rule::AfterRefusal);
     }
 }
 

@@ -1,7 +1,9 @@
-//! What a client says and hears, packet by packet.
+//! What a client says and hears, packet by packet, and byte by byte.
 
 use super::Adapter;
-use martlet_client::{Builder, Client, Instant, Observer, Packet};
+use bytes::BytesMut;
+use martlet_client::{Builder, Client, Instant, Observer, Packet, Version};
+use std::fmt::Write;
 use tokio::sync::mpsc;
 
 /// A client whose packets are written down.
@@ -11,7 +13,13 @@ pub(super) async fn transcribed<A: Adapter>(builder: Builder) -> (Client, Transc
     (A::connect_with(builder).await.unwrap(), Transcript { lines, seen: Vec::new() })
 }
 
-struct Lines(mpsc::UnboundedSender<String>);
+struct Lines(mpsc::UnboundedSender<Line>);
+
+/// A packet: its direction, type and identifier.
+struct Line {
+    packet: String,
+    bytes: BytesMut,
+}
 
 impl Lines {
     fn line(&self, direction: &str, packet: &Packet) {
@@ -26,8 +34,11 @@ impl Lines {
             _ => None,
         };
         let identifier = identifier.map_or_else(String::new, |identifier| format!(" {identifier}"));
+        let mut bytes = BytesMut::new();
+        packet.encode(Version::V5, &mut bytes).unwrap();
         // Nobody reads it any more when the test has ended.
-        let _ = self.0.send(format!("{direction} {}{identifier}", packet.packet_type()));
+        let packet = format!("{direction} {}{identifier}", packet.packet_type());
+        let _ = self.0.send(Line { packet, bytes });
     }
 }
 
@@ -41,10 +52,10 @@ impl Observer for Lines {
     }
 }
 
-/// The packets of a client, one a line.
+/// The packets of a client.
 pub(super) struct Transcript {
-    lines: mpsc::UnboundedReceiver<String>,
-    seen: Vec<String>,
+    lines: mpsc::UnboundedReceiver<Line>,
+    seen: Vec<Line>,
 }
 
 impl Transcript {
@@ -52,7 +63,7 @@ impl Transcript {
     pub(super) async fn until(&mut self, line: &str) {
         loop {
             let next = self.lines.recv().await.expect("the client goes on");
-            let is_it = next.starts_with(line);
+            let is_it = next.packet.starts_with(line);
             self.seen.push(next);
             if is_it {
                 return;
@@ -61,10 +72,28 @@ impl Transcript {
     }
 
     /// All that were seen so far.
-    pub(super) fn all(&mut self) -> &[String] {
+    pub(super) fn all(&mut self) -> Vec<&str> {
+        self.read().map(|line| &*line.packet).collect()
+    }
+
+    /// Likewise, one a line, with its bytes.
+    pub(super) fn bytes(&mut self) -> String {
+        let mut text = String::new();
+        for line in self.read() {
+            text += &line.packet;
+            text.push(':');
+            for byte in &line.bytes {
+                write!(text, " {byte:02x}").unwrap();
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn read(&mut self) -> impl Iterator<Item = &Line> {
         while let Ok(line) = self.lines.try_recv() {
             self.seen.push(line);
         }
-        &self.seen
+        self.seen.iter()
     }
 }

@@ -236,6 +236,8 @@ impl Model {
     /// gives no promise for what follows in it.
     pub(crate) fn loss_unnoticed(&mut self) {
         self.life.unnoticed = true;
+        self.life.required = 0;
+        self.life.lines.iter_mut().flatten().flatten().for_each(|copy| copy.required = false);
     }
 
     /// The broker has accepted a copy.

@@ -143,20 +143,13 @@ impl Options {
         }
     }
 
-    /// Drawn from this seed, with clients that store their sessions and whose processes die. Their applications are
-    /// simple ones.
+    /// Drawn from this seed, with clients that store their sessions and whose processes die.
     pub fn durable(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x6475_7261_626c_6500);
         let seeded = Self::from_seed(seed);
         let low = random.between(0, 20);
         Self {
             durable: Some((low, low + random.between(0, 300))),
-            queue: (10_000, WhenFull::Refuse),
-            inbound: (seeded.inbound.0, 10_000),
-            publish_timeout: None,
-            expiry: 0,
-            refuse: 0,
-            unsubscribe: 0,
             faults: Faults { crash: random.between(1, 20) as u32, ..seeded.faults },
             ..seeded
         }

@@ -1,27 +1,7 @@
 //! What YAML has in store for careless readers.
-#![cfg(feature = "yaml")]
 
+use crate::{assert_refused, load, refused};
 use martlet_client::settings::SettingsErrorKind as Kind;
-use martlet_client::{Settings, SettingsError};
-
-fn load(yaml: &str) -> Settings {
-    Settings::from_yaml(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
-}
-
-#[track_caller]
-fn refused(yaml: &str) -> SettingsError {
-    match Settings::from_yaml(yaml) {
-        Ok(settings) => panic!("{yaml} is taken for {settings:?}"),
-        Err(error) => error,
-    }
-}
-
-#[track_caller]
-fn assert_refused(table: &[(&str, &str)]) {
-    for (yaml, message) in table {
-        assert_eq!(refused(yaml).to_string(), *message, "{yaml}");
-    }
-}
 
 #[test]
 fn a_key_that_stands_there_twice() {

@@ -1,6 +1,8 @@
 //! Configuration files: those written for amqtt, our own section, and everything that can be wrong with one.
 #![cfg(feature = "yaml")]
 
+mod yaml;
+
 use martlet_client::settings::{
     Connection, Filter, Plugin, Position, Secret, SettingsErrorKind as Kind, Uri, Will,
 };

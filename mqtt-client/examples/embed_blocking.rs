@@ -1,0 +1,147 @@
+//! The client in a blocking loop: one thread, a socket of `std`, TLS. It waits in `read`, no longer than the client has
+//! time.
+//!
+//! ```text
+//! cargo run --example embed_blocking                            # with TLS, against the embedded broker
+//! cargo run --example embed_blocking -- mqtts://broker.example  # against yours; mqtt, ws and wss work too
+//! ```
+#![allow(clippy::print_stdout)]
+
+use martlet_client::proto::Subscription;
+use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
+use martlet_client::{Embedded, EmbeddedEvent, LinkConfig, Session, StdClock, Target, Trust};
+use martlet_client::{Instant, PubAckReasonCode, QoS};
+use martlet_tests::certificates::Certificates;
+use martlet_tests::server::{Setup, TestServer};
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// How long a write may wait for a socket that is full; then it is read in between.
+const WRITE: Duration = Duration::from_millis(50);
+/// How long one address may take to answer, and any wait.
+const LONGEST: Duration = Duration::from_secs(5);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(uri) = std::env::args().nth(1) {
+        return run(&uri, &Trust::new());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let server = runtime.block_on(TestServer::start(Setup::tls()));
+    let authority = Certificates::shared().authority.pem.as_str();
+    run(&server.uri_by_name(), &Trust::new().ca_pem(authority))
+}
+
+fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
+    let config = Config { client_identifier: "martlet-blocking".try_into()?, ..Config::default() };
+    let mut link = LinkConfig::new(uri.parse()?);
+    link.stack.tls = Some(trust.build());
+    let mut client = Embedded::new(Session::new(config), link);
+    begin(&mut client, StdClock::now())?;
+    let (mut arrived, mut settled) = (BTreeSet::new(), 0);
+    // So long all of it may take.
+    let end = StdClock::now() + Duration::from_secs(30);
+    let mut socket: Option<TcpStream> = None;
+    let mut scratch = vec![0; 16 * 1024];
+    loop {
+        let now = StdClock::now();
+        client.handle_timeout(now);
+        // Drain.
+        let (mut moved, mut is_full) = (false, false);
+        while let (Some(output), Some(open), false) = (client.poll_wire(now), &mut socket, is_full) {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let used = output.chunks_vectored(&mut slices);
+            match open.write_vectored(&slices[..used]) {
+                Ok(n) => client.handle_written(now, n),
+                Err(error) if is_timeout(&error) => is_full = true,
+                Err(error) => client.handle_eof(now, Some(error.into())),
+            }
+        }
+        if let Some(open) = socket.as_ref().filter(|_| client.poll_shutdown(now)) {
+            let _ = open.shutdown(Shutdown::Write);
+        }
+        if let Some(target) = client.poll_dial(now) {
+            moved = true;
+            match dial(&target) {
+                Ok(open) => {
+                    socket = Some(open);
+                    client.handle_dialed(StdClock::now());
+                }
+                Err(error) => client.handle_dial_failed(StdClock::now(), error.into()),
+            }
+        }
+        while let Some(event) = client.poll_event() {
+            moved = true;
+            match event {
+                EmbeddedEvent::Session(Event::Message(message)) => {
+                    let payload = message.publish.payload();
+                    println!("received: {} => {}", message.topic(), String::from_utf8_lossy(payload));
+                    arrived.insert(payload.to_vec());
+                    client.session_mut().acknowledge(message.token, PubAckReasonCode::Success);
+                }
+                EmbeddedEvent::Session(Event::Published { result, .. }) => {
+                    println!("published: {}", result?.reason);
+                    settled += 1;
+                }
+                EmbeddedEvent::Link(event) => println!("{event:?}"),
+                _ => {}
+            }
+        }
+        let is_done = arrived.len() == 3 && settled == 3;
+        if is_done || now > end {
+            client.session_mut().disconnect(now, DisconnectOptions::default());
+        }
+        if let Some(error) = client.stopped() {
+            println!("{error}");
+            return if is_done { Ok(()) } else { Err("something is missing".into()) };
+        }
+        if moved {
+            continue;
+        }
+        // Wait for the socket or the time. A socket cannot be told to wait for no time at all.
+        let wait = client.poll_timeout().map_or(LONGEST, |at| at.saturating_duration_since(StdClock::now()));
+        let wait = wait.clamp(Duration::from_millis(1), if is_full { WRITE } else { LONGEST });
+        socket = socket.filter(|_| client.wants_socket());
+        let Some(open) = socket.as_mut().filter(|_| client.wants_wire()) else {
+            std::thread::sleep(wait);
+            continue;
+        };
+        open.set_read_timeout(Some(wait))?;
+        match open.read(&mut scratch) {
+            Ok(0) => client.handle_eof(StdClock::now(), None),
+            Ok(n) => client.handle_wire(StdClock::now(), &scratch[..n]),
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => client.handle_eof(StdClock::now(), Some(error.into())),
+        }
+    }
+}
+
+fn dial(target: &Target) -> io::Result<TcpStream> {
+    let mut result = Err(ErrorKind::AddrNotAvailable.into());
+    for address in (target.host(), target.port()).to_socket_addrs()? {
+        result = TcpStream::connect_timeout(&address, LONGEST);
+        if let Ok(socket) = &result {
+            socket.set_nodelay(true)?;
+            socket.set_write_timeout(Some(WRITE))?;
+            break;
+        }
+    }
+    result
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.
+fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
+    let subscriptions = vec![Subscription::new("martlet/embedded".try_into()?, QoS::ExactlyOnce)];
+    client.session_mut().subscribe(now, Subscribe::new(subscriptions))?;
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let message = Publish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
+        client.session_mut().publish(now, Publish { qos, key: Some(0), ..message })?;
+    }
+    Ok(())
+}
