@@ -64,6 +64,7 @@ impl Broker {
         Self { user: Some((name, password)), ..self }
     }
 
+    #[expect(clippy::print_stdout, reason = "the harness keeps it, and shows it where a test fails")]
     fn builder(&self) -> Builder {
         let builder = Client::builder(&format!("mqtt://{}", self.relay.address())).expect("a URI");
         let builder = match self.user {
@@ -72,7 +73,6 @@ impl Broker {
         };
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
-        // Seen where a test fails.
         let builder = builder.observer(PacketLogger::new(name, |line| println!("{line}")));
         builder.reconnect(|policy| {
             policy.initial = Duration::from_millis(20);
@@ -93,15 +93,12 @@ pub(crate) async fn everything(broker: Broker, versions: &[Version]) {
             let what = format!("{version}: {name}");
             // One that has failed may have left some.
             broker.relay.cut_after([]);
-            let found = broker.relay.findings().len();
             let place = Place { broker: Arc::clone(&broker), version };
             let in_time = |what: String| async move { in_time(&what, scenario(place)).await };
             // A task of its own keeps a panic to itself.
             if tokio::spawn(in_time(what.clone())).await.is_err() {
                 failed.push(format!("{what}: failed, as told above"));
             }
-            let findings = broker.relay.findings().split_off(found);
-            failed.extend(findings.into_iter().map(|finding| format!("{what}: {finding}")));
         }
     }
     // Who says nothing speaks the best of them.
@@ -111,6 +108,7 @@ pub(crate) async fn everything(broker: Broker, versions: &[Version]) {
         failed.extend((version != versions[versions.len() - 1]).then(|| format!("{version} was negotiated")));
         disconnect(negotiated).await;
     }
+    failed.extend(broker.relay.findings().iter().map(ToString::to_string));
     assert!(broker.relay.connections() > 0, "nobody came through the linter");
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
