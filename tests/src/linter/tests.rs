@@ -202,6 +202,7 @@ fn broken() -> Vec<(Rule, Vec<Step>)> {
         ),
         (R::DupClaimed, v3(vec![C(publish3(0x3a, 1, 1))])),
         (R::TopicEmpty, v5(&[], vec![C(packet(0x30, &[&text(""), &[0]]))])),
+        (R::TopicEmpty, v5(&[], vec![publish5(&[0x08, 0, 0])])),
         (R::TopicWildcard, v5(&[], vec![C(packet(0x30, &[&text("a/+"), &[0]]))])),
         (
             R::AliasUnknown,
