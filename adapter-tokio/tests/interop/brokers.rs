@@ -14,7 +14,7 @@ async fn mosquitto() {
 #[tokio::test]
 async fn aedes() {
     if is_wanted() {
-        const FLAWS: &[Flaw] = &[Flaw::PublishAfterPubRel, Flaw::Overtaking, Flaw::NoSessionOfPublishers];
+        const FLAWS: &[Flaw] = &[Flaw::LosesDeliveries, Flaw::NoSessionOfPublishers];
         everything(Broker::new(Peer::aedes().await, 0, FLAWS), &[V3_1, V3_1_1]).await;
     }
 }

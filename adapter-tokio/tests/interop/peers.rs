@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -177,7 +178,7 @@ impl Peer {
 
     /// ejabberd: TCP, TLS, WebSocket, WebSocket over TLS, at `/mqtt`. It takes a user of `localhost` with any password.
     pub(crate) async fn ejabberd() -> Self {
-        Self::start(4, |directory, ports| {
+        let peer = Self::start(4, |directory, ports| {
             let [authority, chain, key] = identity(directory);
             let mut text = format!(
                 "hosts: [localhost]\nloglevel: warning\nlog_rotate_count: 0\ncertfiles: [{authority}, {chain}, {key}]\n\
@@ -200,7 +201,20 @@ impl Peer {
             command.args(["-noinput", "-mnesia", "dir", &format!("{database:?}"), "-s", "ejabberd"]);
             command
         })
-        .await
+        .await;
+        peer.has_answered().await;
+        peer
+    }
+
+    /// Waits until its first listener, which is one of MQTT, says something. ejabberd listens long before.
+    async fn has_answered(&self) {
+        let answer = async {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0])).await?;
+            stream.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a").await?;
+            stream.read_u8().await
+        };
+        let answer = timeout(START_PATIENCE, answer).await.expect("its answer takes too long");
+        answer.expect("a CONNACK");
     }
 
     /// RabbitMQ with its plugins for MQTT: TCP, TLS, WebSocket, WebSocket over TLS, at `/ws`; and two ports for itself.

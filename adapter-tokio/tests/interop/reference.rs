@@ -1,35 +1,31 @@
-//! What amqtt's own tests hold, with a broker that others have made for each of them.
+//! What amqtt's own tests hold, with brokers that are real.
 
 use crate::any_broker;
-use crate::peers::{Peer, in_time, is_wanted};
 
+/// Runs what amqtt's own tests hold with such a broker for each test.
 macro_rules! with_real_brokers {
     ($($name:ident)*) => {
         mod mosquitto {
-            use super::{Peer, any_broker, in_time, is_wanted};
-
             $(
                 #[tokio::test]
                 async fn $name() {
-                    if is_wanted() {
-                        let broker = Peer::mosquitto().await;
+                    if crate::peers::is_wanted() {
+                        let broker = crate::peers::Peer::mosquitto().await;
                         let uri = format!("mqtt://localhost:{}", broker.ports[0]);
-                        in_time(stringify!($name), any_broker::$name(&uri)).await;
+                        crate::peers::in_time(stringify!($name), crate::any_broker::$name(&uri)).await;
                     }
                 }
             )*
         }
 
         mod amqtt {
-            use super::{Peer, any_broker, in_time, is_wanted};
-
             $(
                 #[tokio::test]
                 async fn $name() {
-                    if is_wanted() {
-                        let broker = Peer::amqtt().await;
+                    if crate::peers::is_wanted() {
+                        let broker = crate::peers::Peer::amqtt().await;
                         let uri = format!("mqtt://anybody@localhost:{}", broker.ports[0]);
-                        in_time(stringify!($name), any_broker::$name(&uri)).await;
+                        crate::peers::in_time(stringify!($name), crate::any_broker::$name(&uri)).await;
                     }
                 }
             )*
