@@ -1,7 +1,5 @@
 //! What applications make and read: strings, topics, the parts of a message. Each is what it was made from.
 
-#![expect(clippy::unwrap_used, reason = "a value that is refused fails its test")]
-
 use bytes::{Bytes, BytesMut};
 use martlet_proto::*;
 use std::str::FromStr;

@@ -97,7 +97,7 @@ impl Aliases {
             return Choice::Name;
         }
         // As a part of 2³², the same part of the slots.
-        let index = (u64::from(hash(name)) * self.slots.len() as u64 >> 32) as usize;
+        let index = ((u64::from(hash(name)) * self.slots.len() as u64) >> 32) as usize;
         let alias = NonZeroU16::MIN.saturating_add(index as u16);
         let slot = &mut self.slots[index];
         match &slot.topic {

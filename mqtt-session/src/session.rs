@@ -6,7 +6,6 @@ use crate::event::{Connected, Counters};
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
-use crate::queue::Fate;
 use crate::requests::{Deadlines, Requests};
 use crate::timers::{Timer, Timers};
 use crate::{
@@ -282,7 +281,7 @@ impl Session {
             }
         } else {
             // 3.x has no word for it, and without it nobody knows who the other is: CONNECT is not made.
-            ConnectProperties { authentication_method, authentication_data, ..ConnectProperties::default() }
+            ConnectProperties { authentication_method, ..ConnectProperties::default() }
         };
         Connect {
             version: options.version,
@@ -510,7 +509,7 @@ impl Session {
                         self.publish_deadlines.as_mut().and_then(|deadlines| deadlines.expire(now))
                     {
                         if let Some(fate) = self.outbound.give_up(id, operation) {
-                            self.report(Fate { reported: false, ..fate }, Err(PublishError::Timeout));
+                            self.report(fate, Err(PublishError::Timeout));
                         }
                     }
                     let next = self.publish_deadlines.as_ref().and_then(|deadlines| deadlines.next());

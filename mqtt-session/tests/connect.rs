@@ -4,9 +4,12 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{
-    BinaryData, ConnAck, ConnectReasonCode, EncodeError, Packet, PublishProperties, Version, Will,
+    BinaryData, ConnAck, ConnectProperties, ConnectReasonCode, EncodeError, Packet, PublishProperties,
+    Version, Will,
 };
-use martlet_session::{Awaited, Config, ConnectOptions, ConnectionError, Event, Limits, Misbehaviour};
+use martlet_session::{
+    Awaited, Config, ConnectOptions, ConnectionError, Event, InboundLimits, Limits, Misbehaviour,
+};
 use std::num::{NonZeroU16, NonZeroU32};
 
 fn resuming() -> Config {
@@ -85,6 +88,40 @@ fn what_a_connect_says_is_decided_for_each_connection() {
     let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
     assert_eq!(connect.will.and_then(|will| will.delay_interval), None);
     assert_eq!(peer.session.counters().left_out_in_3x, 2);
+}
+
+#[test]
+fn a_connect_of_mqtt_5_says_what_is_configured() {
+    let said = |config| {
+        let mut peer = Peer::new(config);
+        peer.open(Version::V5);
+        let Some(Packet::Connect(connect)) = peer.packets().pop() else { panic!("a CONNECT") };
+        (connect.keep_alive, connect.properties)
+    };
+    let properties = ConnectProperties {
+        receive_maximum: NonZeroU16::new(1024),
+        maximum_packet_size: NonZeroU32::new(16 * 1024 * 1024),
+        topic_alias_maximum: Some(16),
+        ..ConnectProperties::default()
+    };
+    assert_eq!(said(Config { session_expiry_interval: Some(0), ..named() }), (60, properties));
+    let config = Config {
+        keep_alive: 9,
+        session_expiry_interval: Some(100),
+        inbound: InboundLimits { receive_maximum: NonZeroU16::MIN, ..InboundLimits::default() },
+        maximum_packet_size: 1000,
+        topic_alias_maximum: 0,
+        request_response_information: true,
+        ..named()
+    };
+    let properties = ConnectProperties {
+        session_expiry_interval: Some(100),
+        receive_maximum: NonZeroU16::new(1),
+        maximum_packet_size: NonZeroU32::new(1000),
+        request_response_information: Some(true),
+        ..ConnectProperties::default()
+    };
+    assert_eq!(said(config), (9, properties));
 }
 
 #[test]

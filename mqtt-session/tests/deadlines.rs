@@ -4,7 +4,7 @@ mod driver;
 
 use driver::*;
 use martlet_proto::{Packet, SubAckReasonCode, Version};
-use martlet_session::{Config, LostSession};
+use martlet_session::{Config, LostSession, RequestError};
 
 fn config() -> Config {
     Config { keep_alive: 0, request_timeout: seconds(10), publish_timeout: Some(seconds(10)), ..named() }
@@ -29,7 +29,7 @@ fn a_message_without_an_acknowledgement_beside_many_with_one() {
         peer.wait(seconds(8));
         assert_eq!(peer.told(), Vec::<String>::new());
         peer.wait(seconds(1));
-        assert_eq!(peer.told(), ["published 1: no acknowledgement in time"]);
+        assert_eq!(peer.told(), ["published 1: no acknowledgement in time; the message is not given up"]);
         // Nobody else waits.
         peer.wait(seconds(10));
         assert_eq!((peer.told(), peer.session.poll_timeout()), (vec![], None));
@@ -70,9 +70,25 @@ fn a_ping_without_an_answer_behind_many_with_one() {
     assert_eq!(peer.session.poll_timeout(), None);
 }
 
-/// Who was told that a message is given up does not expect it to arrive in another session, nor to hear of it again.
 #[test]
-fn what_was_given_up_ends_with_the_session() {
+fn pings_without_answers_are_bounded() {
+    let mut peer = connected(Version::V5, Config { request_timeout: seconds(100), ..config() });
+    let mut accepted = 0;
+    while peer.session.ping().is_ok() {
+        accepted += 1;
+    }
+    assert_eq!((accepted, peer.session.ping()), (65_535, Err(RequestError::TooMany)));
+    peer.drain();
+    peer.send(Packet::PingResp);
+    assert_eq!(peer.told(), ["pong 1: ok"]);
+    assert!(peer.session.ping().is_ok());
+    assert_eq!(peer.session.ping(), Err(RequestError::TooMany));
+}
+
+/// Who was told that the acknowledgement did not come in time does not expect the message in another session, nor to
+/// hear of it again.
+#[test]
+fn what_is_late_ends_with_the_session() {
     for (lost, quality, recorded) in [
         (LostSession::Requeue, 1, false),
         (LostSession::Requeue, 2, false),
@@ -86,7 +102,7 @@ fn what_was_given_up_ends_with_the_session() {
             peer.send(pubrec(1));
         }
         peer.wait(seconds(10));
-        assert_eq!(peer.told(), ["published 1: no acknowledgement in time"]);
+        assert_eq!(peer.told(), ["published 1: no acknowledgement in time; the message is not given up"]);
         peer.cut();
         peer.forget();
         peer.reconnect(Version::V5, false);

@@ -266,23 +266,38 @@ fn restoring_is_done_before_what_waits_and_again_if_the_connection_ends() {
     assert_eq!(peer.said().len(), 3);
 }
 
+/// Never more than the server takes, and no more round trips than that asks for.
 #[test]
 fn restoring_is_split_by_what_the_server_takes() {
-    let mut peer = Peer::connected(Version::V5, config());
-    peer.subscribe_to((0..10).map(|n| Subscription::new(filter(&format!("topic/{n}")), qos(0))).collect());
-    peer.send(suback(1, &[Code::GrantedQos0; 10]));
-    peer.cut();
-    peer.forget();
-    peer.open(Version::V5);
-    peer.said();
-    peer.send(limited(|connack| connack.properties.maximum_packet_size = NonZeroU32::new(50)));
-    let packets = peer.packets();
-    assert!(packets.iter().all(|packet| packet.encoded_len(Version::V5) <= 50));
-    let filters = packets.iter().map(|packet| match packet {
-        Packet::Subscribe(subscribe) => subscribe.subscriptions.len(),
-        other => panic!("{other:?}"),
-    });
-    assert_eq!(filters.sum::<usize>(), 10);
+    let name = |n: u64| format!("topic/{n:05}");
+    // Each filter takes 11 bytes, their length 2 and the options 1; 16 bytes are for all else.
+    let largest = |filters: u32| 14 * filters + 16;
+    for (largest, expected) in [
+        (largest(6), vec![6, 6]),
+        (largest(6) - 1, vec![5, 5, 2]),
+        (largest(12), vec![12]),
+        (largest(12) - 1, vec![11, 1]),
+        (largest(1) + 1, vec![1; 12]),
+    ] {
+        let mut peer = Peer::connected(Version::V5, config());
+        peer.subscribe_to((0..12).map(|n| Subscription::new(filter(&name(n)), qos(0))).collect());
+        peer.send(suback(1, &[Code::GrantedQos0; 12]));
+        peer.cut();
+        peer.forget();
+        peer.open(Version::V5);
+        peer.said();
+        peer.send(limited(|connack| connack.properties.maximum_packet_size = NonZeroU32::new(largest)));
+        let packets = peer.packets();
+        assert!(packets.iter().all(|packet| packet.encoded_len(Version::V5) <= largest as usize));
+        let filters: Vec<usize> = packets
+            .iter()
+            .map(|packet| match packet {
+                Packet::Subscribe(subscribe) => subscribe.subscriptions.len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(filters, expected, "{largest}");
+    }
 }
 
 /// One wildcard, on a server that has none, used to take all others of its SUBSCRIBE along, in silence.

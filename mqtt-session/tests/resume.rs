@@ -549,3 +549,25 @@ fn a_copy_that_comes_again_counts_once() {
         assert_eq!(peer.session.untaken(), 0);
     }
 }
+
+/// Who has a copy in a queue of its own hears that it was replaced, also when the session is lost before it asks.
+#[test]
+fn that_a_copy_was_replaced_is_told_once() {
+    for lost in [false, true] {
+        let mut peer = Peer::connected(Version::V5, config());
+        peer.send(publish(1, 1, "a", "1"));
+        peer.told();
+        peer.cut();
+        peer.reconnect(Version::V5, true);
+        assert!(!peer.session.poll_superseded(), "nothing has come again");
+        peer.send(duplicate(1, 1, "a", "1"));
+        peer.told();
+        if lost {
+            peer.cut();
+            peer.reconnect(Version::V5, false);
+        }
+        assert!(peer.session.poll_superseded(), "lost: {lost}");
+        assert!(!peer.session.poll_superseded(), "lost: {lost}");
+        assert!(peer.session.is_superseded(&peer.messages[0].token));
+    }
+}

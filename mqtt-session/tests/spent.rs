@@ -179,6 +179,29 @@ fn lost_with_the_connection() {
     world.all_is_spent();
 }
 
+/// The same, when the message has been given back and the output is the last to have its payload.
+#[test]
+fn lost_with_the_connection_after_it_was_given_back() {
+    let mut world = World::connected(named());
+    world.publish(0, 5000);
+    let mut spent = vec![Bytes::from_static(b"of another session")];
+    world.peer.session.poll_spent(&mut spent);
+    assert_eq!(spent.iter().map(Bytes::len).collect::<Vec<_>>(), [18, 3, 5000]);
+    drop(spent);
+    assert_eq!(
+        world.watch.dropped.load(Ordering::Relaxed),
+        1,
+        "only the topic: the payload is in the output"
+    );
+    world.peer.blocked = true;
+    world.call(Peer::cut);
+    let mut spent = Vec::new();
+    world.peer.session.poll_spent(&mut spent);
+    assert_eq!(world.watch.dropped.load(Ordering::Relaxed), 1);
+    drop(spent);
+    assert_eq!(world.watch.dropped.load(Ordering::Relaxed), 2);
+}
+
 #[test]
 fn lost_with_the_session() {
     let lost = Config { lost_qos1: LostSession::InDoubt, ..named() };
