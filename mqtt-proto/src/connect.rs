@@ -7,8 +7,9 @@ use crate::{BinaryData, PublishProperties, QoS, TopicName, Utf8String, Version};
 use bytes::Bytes;
 use core::num::{NonZeroU16, NonZeroU32};
 
-/// The first packet of a connection (MQTT 5 §3.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The first packet of a connection (MQTT 5 §3.1). `Debug` shows how long user name and password are: either may be a
+/// secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
     /// The version of the connection.
     pub version: Version,
@@ -66,6 +67,22 @@ pub struct Will {
     pub delay_interval: Option<u32>,
     /// The properties that the message will have (MQTT 5).
     pub properties: PublishProperties,
+}
+
+impl core::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let user_name = self.user_name.as_ref().and_then(|name| BinaryData::try_from(name.as_bytes()).ok());
+        f.debug_struct("Connect")
+            .field("version", &self.version)
+            .field("clean_start", &self.clean_start)
+            .field("keep_alive", &self.keep_alive)
+            .field("client_identifier", &self.client_identifier)
+            .field("will", &self.will)
+            .field("user_name", &user_name)
+            .field("password", &self.password)
+            .field("properties", &self.properties)
+            .finish()
+    }
 }
 
 impl Connect {

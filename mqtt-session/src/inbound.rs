@@ -177,26 +177,35 @@ impl Inbound {
         self.untaken() >= limits.hard_messages || self.untaken_bytes() >= limits.hard_bytes
     }
 
-    /// One more message of QoS 1 or 2 does not fit.
-    pub(crate) fn is_overrun(&self, limits: &InboundLimits) -> bool {
-        self.untaken.messages[1] as usize >= limits.hard_messages
-            || self.untaken.bytes[1] >= limits.hard_bytes
+    /// This message of QoS 1 or 2 does not fit.
+    pub(crate) fn is_overrun(&self, limits: &InboundLimits, delivery: Delivery) -> bool {
+        if self.knows(delivery) {
+            return false;
+        }
+        let Untaken { messages: [_, mut messages], bytes: [_, mut bytes] } = self.untaken;
+        if let (Delivery::AtLeastOnce { packet_identifier, duplicate: true }, Some(rare)) =
+            (delivery, &self.qos1.rare)
+        {
+            // A copy that it takes the place of makes room.
+            if let Some(stale) = rare.stale_ids.get(&packet_identifier).and_then(|it| rare.stale.get(it)) {
+                messages -= 1;
+                bytes -= stale.bytes as usize;
+            }
+        }
+        messages as usize >= limits.hard_messages
+            || bytes >= limits.hard_bytes
             || self.qos1.entries.len() >= MOST
             || self.qos2.entries.len() >= MOST
     }
 
-    /// Whether this is a copy of a message that is here already: it needs no more room.
-    pub(crate) fn knows(&self, delivery: Delivery) -> bool {
+    /// Whether this is a copy of a QoS 2 message that is here already.
+    fn knows(&self, delivery: Delivery) -> bool {
         match delivery {
             Delivery::ExactlyOnce { packet_identifier, duplicate } => {
                 self.received.contains(packet_identifier, RECEIVED)
                     && (duplicate || !self.received.contains(packet_identifier, DOUBTED))
             }
-            Delivery::AtLeastOnce { packet_identifier, .. } => {
-                let rare = self.qos1.rare.as_ref();
-                rare.is_some_and(|rare| rare.stale_ids.contains_key(&packet_identifier))
-            }
-            Delivery::AtMostOnce => false,
+            Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
         }
     }
 
@@ -248,9 +257,10 @@ impl Inbound {
                 self.qos0 += 1;
                 self.qos0
             }
-            Delivery::AtLeastOnce { packet_identifier, .. } => {
+            Delivery::AtLeastOnce { packet_identifier, duplicate } => {
                 self.unacknowledged += 1;
-                let superseded = self.qos1.rare.as_mut().and_then(|rare| rare.supersede(packet_identifier));
+                let rare = self.qos1.rare.as_mut();
+                let superseded = rare.and_then(|rare| rare.supersede(packet_identifier, duplicate));
                 if let Some(bytes) = superseded {
                     self.untaken.leave(QoS::AtLeastOnce, bytes);
                 }
@@ -647,9 +657,10 @@ impl Entry {
 }
 
 impl Rare {
-    /// A QoS 1 message has come again. Returns the size of the copy that it replaces, if there is one.
-    fn supersede(&mut self, packet_identifier: PacketIdentifier) -> Option<u32> {
-        let token = self.stale_ids.remove(&packet_identifier)?;
+    /// A QoS 1 message has come, again or not. Returns the size of the copy that it replaces, if there is one: what is
+    /// said for the first time is another message, of a session that began unnoticed.
+    fn supersede(&mut self, packet_identifier: PacketIdentifier, duplicate: bool) -> Option<u32> {
+        let token = self.stale_ids.remove(&packet_identifier).filter(|_| duplicate)?;
         let stale = self.stale.get_mut(&token)?;
         stale.superseded = true;
         self.superseded = true;

@@ -48,7 +48,7 @@ impl Session {
             }
         } else if self.output.version.has_properties() && self.inbound.is_window_full() {
             return Err(ConnectionError::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded));
-        } else if self.inbound.is_overrun(limits) && !self.inbound.knows(publish.delivery()) {
+        } else if self.inbound.is_overrun(limits, publish.delivery()) {
             return Err(ConnectionError::InboundOverrun);
         }
         if let Arrived::Deliver(message) = self.inbound.arrive(publish, aliased, &mut self.output) {

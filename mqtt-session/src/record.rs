@@ -17,7 +17,7 @@
 //!
 //! | body | bytes |
 //! |---|---|
-//! | identity | flags (1; bit 0: a server has accepted a connection, bit 1: the last CONNECT was not answered), protocol level spoken last (1; 0: none), session expiry interval (4), incarnation (8), next operation (8), client identifier (the rest) |
+//! | identity | flags (1; bit 0: a server has accepted a connection, bit 1: the last CONNECT was not answered, or what followed it was not made good), protocol level spoken last (1; 0: none), session expiry interval (4), incarnation (8), next operation (8), client identifier (the rest) |
 //! | message | flags (1; bits 0–1 QoS, 2 retain, 3 expires after, 4 expires at), expiry in milliseconds (8; after the record was made, or since the Unix epoch; else 0), length of the topic (2), topic, length of the properties (4), properties as in MQTT 5 without their length, payload (the rest) |
 //! | flow | incarnation (8), packet identifier (2), phase (1; 1 published, 2 released, 3 abandoned), flags (1; bit 0: its end was told), place among the released (8) |
 //! | received | incarnation (8) |

@@ -172,14 +172,6 @@ impl Session {
         }
     }
 
-    /// Makes the subscriptions again that the server has lost.
-    pub(crate) fn restore_subscriptions(&mut self) {
-        let refused = self.requests.restore(&self.limits);
-        if !refused.is_empty() {
-            self.events.push_back(Event::Resubscribed(refused));
-        }
-    }
-
     pub(crate) fn send_ping(&mut self, operation: Option<OperationId>) {
         if operation.is_none() && self.ping_queued {
             return;
@@ -219,6 +211,10 @@ impl Session {
         }
         if restore {
             self.events.push_back(Event::Resubscribed(restored));
+            self.requests.restoring = self.requests.restoring.saturating_sub(1);
+            if self.requests.restoring == 0 {
+                self.store_identity(None);
+            }
         }
         if let Some(operation) = request.operation {
             let details = Details::new(suback.reason_string, suback.user_properties);

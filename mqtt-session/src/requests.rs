@@ -151,6 +151,8 @@ pub(crate) struct Requests {
     pub(crate) deadlines: Deadlines<Waiting>,
     /// PINGREQs without their PINGRESP; those of the application have an operation.
     pub(crate) pings: VecDeque<Option<OperationId>>,
+    /// SUBSCRIBEs that make lost subscriptions again and are not answered.
+    pub(crate) restoring: u32,
     /// What the server has granted and should still have.
     registry: BTreeMap<TopicFilter, Registered>,
     /// Filters whose subscription has changed since it was stored, if it is.
@@ -266,6 +268,7 @@ impl Requests {
             }
             restores.push((identifier, packet));
         }
+        self.restoring = restores.len() as u32;
         for (subscription_identifier, subscriptions) in restores.into_iter().rev() {
             let subscribe = Subscribe {
                 packet_identifier: PacketIdentifier::MIN,
@@ -307,6 +310,7 @@ impl Requests {
         restore: Subscribe,
         reason: SubAckReasonCode,
     ) -> Vec<(TopicFilter, SubAckReasonCode)> {
+        self.restoring = self.restoring.saturating_sub(1);
         let filters = restore.subscriptions.into_iter().map(|subscription| subscription.filter);
         filters
             .inspect(|filter| {

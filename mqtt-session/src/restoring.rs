@@ -256,10 +256,11 @@ impl Session {
         for (operation, flow) in core::mem::take(&mut sorted.flows) {
             let id = flow.packet_identifier;
             let message = sorted.messages.remove(&operation);
-            // The end of a message deletes it before its flow.
-            let settled = message.is_none()
-                && flow.phase != FlowPhase::Abandoned
-                && !bad.contains(&RecordKey::message(operation));
+            // The end of a message deletes it before its flow. One that has failed has a flow for as long as the server
+            // may have its identifier.
+            let failed =
+                matches!(flow.phase, FlowPhase::Abandoned | FlowPhase::Released { reported: true, .. });
+            let settled = message.is_none() && !failed && !bad.contains(&RecordKey::message(operation));
             if settled {
                 journal.delete(RecordKey::flow(operation));
                 continue;

@@ -433,7 +433,14 @@ impl Session {
         let again = self.established;
         self.established = true;
         // The session may have begun with a CONNECT whose answer was lost: it is present, and knows nothing of ours.
-        let maybe_empty = core::mem::take(&mut self.unanswered_connects) > 1;
+        // 3.1 cannot say that it lost the session.
+        let maybe_empty =
+            core::mem::take(&mut self.unanswered_connects) > 1 || (again && version == Version::V3_1);
+        let refused = if again && (!session_present || maybe_empty) {
+            self.requests.restore(&self.limits)
+        } else {
+            Vec::new()
+        };
         if session_present {
             if maybe_empty {
                 self.inbound.doubt();
@@ -455,9 +462,8 @@ impl Session {
         let limits = self.limits.clone();
         let connected = Connected { version, session_present, limits, connack };
         self.events.push_back(Event::Connected(Box::new(connected)));
-        // 3.1 cannot say that it lost the session; asking again does no harm.
-        if again && (!session_present || maybe_empty || version == Version::V3_1) {
-            self.restore_subscriptions();
+        if !refused.is_empty() {
+            self.events.push_back(Event::Resubscribed(refused));
         }
         while !self.ended {
             let Some(request) = self.requests.pending.pop_front() else { break };
@@ -650,7 +656,7 @@ impl Session {
         }
         let keep_alive = Duration::from_secs(self.limits.keep_alive.into());
         // The server may have set a keep alive that is too short for the margin.
-        let fits = |margin: &Duration| *margin + Duration::from_secs(1) <= keep_alive;
+        let fits = |margin: &Duration| margin.saturating_add(Duration::from_secs(1)) <= keep_alive;
         let margin = self.config.keep_alive_margin.filter(fits).unwrap_or(keep_alive / 4);
         let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
         let asked = self.timers.get(Timer::PingResponse).is_some();

@@ -395,7 +395,10 @@ impl Session {
         let last = self.output.journal.as_ref()?.identity.as_ref();
         Some(Identity {
             established: self.established,
-            connecting: self.unanswered_connects > 0 || self.inbound.has_doubts(),
+            // Another process must ask for what this one has not seen granted, and doubt what it has doubted.
+            connecting: self.unanswered_connects > 0
+                || self.requests.restoring > 0
+                || self.inbound.has_doubts(),
             version: version.or(last.and_then(|last| last.version)),
             session_expiry_interval: match version {
                 Some(_) => self.limits.session_expiry_interval,

@@ -413,6 +413,35 @@ fn a_message_of_a_session_that_began_unnoticed_is_delivered_after_a_crash() {
     assert_eq!(peer.said(), ["PUBREC #1", "PUBCOMP #1"]);
 }
 
+/// A review found: a process died while it made the subscriptions again that the server had lost. The next one was told
+/// that the session was present, the empty one, and asked for nothing.
+#[test]
+fn subscriptions_that_were_being_made_again_are_made_again_after_a_crash() {
+    let mut peer = connected(Version::V5, durable());
+    peer.subscribe("a", 1);
+    peer.send(suback(1, &[SubAckReasonCode::GrantedQos1]));
+    peer.store_all();
+    peer.cut();
+    peer.reconnect(Version::V5, false);
+    peer.store_all();
+    peer.crash(durable());
+    for again in [true, false] {
+        peer.forget();
+        peer.reconnect(Version::V5, true);
+        let subscribes = peer.packets().into_iter().filter_map(|packet| match packet {
+            Packet::Subscribe(packet) => Some(packet.packet_identifier.get()),
+            _ => None,
+        });
+        let subscribes: Vec<_> = subscribes.collect();
+        assert_eq!(subscribes.len(), usize::from(again));
+        for id in subscribes {
+            peer.send(suback(id, &[SubAckReasonCode::GrantedQos1]));
+        }
+        peer.store_all();
+        peer.crash(durable());
+    }
+}
+
 // ---- the server's session is lost
 
 #[test]
@@ -679,6 +708,32 @@ fn nothing_overtakes_a_message_whose_failure_is_not_stored() {
     assert_eq!(peer.said(), nothing());
     peer.store_all();
     assert_eq!(peer.said(), ["PUBLISH q1 #2 dup a 2"]);
+}
+
+/// A review found: the message of such a flow is gone from the store, and so the flow was taken for a settled one. The
+/// server, which had sent its PUBREC all the same, kept the identifier and swallowed the next message with it.
+#[test]
+fn what_failed_and_was_received_all_the_same_is_released_after_a_crash() {
+    let mut peer = connected(Version::V5, durable());
+    peer.publish(message(2, "a", &"x".repeat(100)));
+    peer.store_all();
+    peer.cut();
+    peer.open(Version::V5);
+    let mut small = connack(true);
+    small.properties.maximum_packet_size = 50.try_into().ok();
+    peer.send(small);
+    peer.store_all();
+    peer.send(pubrec(1));
+    peer.store_all();
+    peer.crash(durable());
+    peer.reconnect(Version::V5, true);
+    peer.publish(message(2, "a", "2"));
+    peer.store_all();
+    assert_eq!(peer.said()[1..], ["PUBREL #1", "PUBLISH q2 #2 a 2"]);
+    assert_eq!(peer.session.unsettled().count(), 1);
+    peer.send(pubcomp(1));
+    peer.store_all();
+    assert!(!keys(&peer).contains(&"flow of message 1".to_owned()));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn a_ping_is_due_a_quarter_before_the_keep_alive_has_passed() {
 
 #[test]
 fn the_margin_can_be_chosen_up_to_the_last_second() {
-    for (margin, due) in [(10, 50), (0, 60), (59, 1), (60, 45), (u64::from(u32::MAX), 45)] {
+    for (margin, due) in [(10, 50), (0, 60), (59, 1), (60, 45), (u64::from(u32::MAX), 45), (u64::MAX, 45)] {
         let config = Config { keep_alive_margin: Some(seconds(margin)), ..Config::default() };
         let mut peer = Peer::connected(Version::V5, config);
         peer.wait(seconds(due) - millis(1));

@@ -489,6 +489,61 @@ fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
     }
 }
 
+/// A review found: 3.1 cannot say that the session is another one, and such a message was swallowed there.
+#[test]
+fn a_message_of_a_new_session_is_delivered_in_3_1() {
+    let mut peer = Peer::connected(Version::V3_1, Config { clean_start: false, ..named() });
+    peer.send_all(&[publish(2, 1, "a", "old"), publish(2, 2, "a", "known")]);
+    peer.told();
+    peer.take(0);
+    peer.take(0);
+    peer.cut();
+    peer.reconnect(Version::V3_1, false);
+    peer.forget();
+    peer.send_all(&[publish(2, 1, "a", "new"), duplicate(2, 2, "a", "known")]);
+    assert_eq!(peer.told(), ["message q2 a new"]);
+}
+
+/// A review found: a new message with the packet identifier of one that was not taken yet, of a session that had ended
+/// unnoticed, took its place, and no server had that any more.
+#[test]
+fn only_a_copy_takes_the_place_of_a_message() {
+    let mut peer = Peer::connected(Version::V5, Config { clean_start: false, ..named() });
+    peer.send_all(&[publish(1, 1, "a", "one"), publish(1, 2, "a", "two")]);
+    peer.told();
+    peer.cut();
+    peer.reconnect(Version::V5, true);
+    peer.forget();
+    peer.send_all(&[publish(1, 1, "b", "new"), duplicate(1, 2, "a", "two")]);
+    assert_eq!(peer.told(), ["message q1 b new", "message q1 a two"]);
+    let superseded: Vec<_> =
+        peer.messages.iter().map(|message| peer.session.is_superseded(&message.token)).collect();
+    assert_eq!(superseded, [false, true, false, false]);
+    assert_eq!(peer.session.untaken(), 3);
+    (0..4).for_each(|_| peer.take(0));
+    assert_eq!(peer.said(), ["PUBACK #1", "PUBACK #2"]);
+    assert_eq!(peer.session.untaken(), 0);
+}
+
+/// A review found: copies were let in whatever their size.
+#[test]
+fn copies_that_are_larger_do_not_pass_the_bounds() {
+    let inbound = InboundLimits { hard_bytes: 1000, ..InboundLimits::default() };
+    let mut peer = Peer::connected(Version::V3_1_1, Config { clean_start: false, inbound, ..named() });
+    for id in 1..=3 {
+        peer.send(publish(1, id, "a", "small"));
+    }
+    peer.cut();
+    peer.reconnect(Version::V3_1_1, true);
+    peer.forget();
+    let large = "x".repeat(2000);
+    peer.send(duplicate(1, 1, "a", &large));
+    assert_eq!(peer.told().len(), 1);
+    peer.send(duplicate(1, 2, "a", &large));
+    assert!(peer.told().is_empty());
+    assert_eq!(peer.end().0, martlet_session::ConnectionError::InboundOverrun.to_string());
+}
+
 /// Found by the simulated world: the application disconnected before the server had answered to the subscriptions that
 /// were made again; the session stayed, and they were forgotten.
 #[test]

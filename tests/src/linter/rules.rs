@@ -193,7 +193,7 @@ rules! {
 
     // ---- what the server may not do to us: not the client's fault, told apart
     /// Of the flags of CONNACK, only *session present* is there.
-    ConnAckFlags: "MQTT-3.2.2-1", "MQTT-3.2.2-1";
+    ConnAckFlags: "§3.2.2.1", "MQTT-3.2.2-1";
     /// Of CONNACK.
     ConnAckReason: "§3.2.2.3", "MQTT-3.2.2-8";
     /// Of SUBACK.

@@ -232,18 +232,23 @@ impl Model {
         }
     }
 
-    /// The session began with a CONNECT whose answer was lost, and the subscriber was told that it is present: MQTT
-    /// gives no promise for what follows in it.
+    /// The session began with a CONNECT whose answer was lost, and the subscriber was told that it is present: for what
+    /// follows in it at QoS 2, MQTT gives no promise.
     pub(crate) fn loss_unnoticed(&mut self) {
         self.life.unnoticed = true;
-        self.life.required = 0;
-        self.life.lines.iter_mut().flatten().flatten().for_each(|copy| copy.required = false);
+        for line in self.life.lines.iter_mut().map(|[_, qos2]| qos2) {
+            for copy in line.iter_mut().filter(|copy| copy.required) {
+                copy.required = false;
+                self.life.required -= 1;
+            }
+        }
     }
 
     /// The broker has accepted a copy.
     pub(crate) fn accepted(&mut self, number: u64) -> Verdict {
         let stray = !self.life.known;
-        let required = self.life.subscribed && !self.life.unsubscribing && !self.life.unnoticed;
+        let subscribed = self.life.subscribed && !self.life.unsubscribing;
+        let unnoticed = self.life.unnoticed;
         let Some(entry) = self.entry(number) else {
             return Err(format!("message {number} came to the broker after its end"));
         };
@@ -270,6 +275,7 @@ impl Model {
             *last = number + 1;
         }
         if qos > 0 {
+            let required = subscribed && !(unnoticed && qos == 2);
             self.life.lines[topic][qos - 1].push_back(Copy { number, required, stray });
             self.life.required += u64::from(required);
             self.life.unsubscribed += u64::from(stray);
