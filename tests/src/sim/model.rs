@@ -364,6 +364,11 @@ impl Model {
         }
     }
 
+    /// The broker has ended the subscription, also for an UNSUBSCRIBE that was sent again after another SUBSCRIBE.
+    pub(crate) fn unsubscribed(&mut self) {
+        self.life.subscribed = false;
+    }
+
     /// The application ends its subscription: what the broker accepts from now on may come or not.
     pub(crate) fn unsubscribing(&mut self) {
         self.life.unsubscribing = true;

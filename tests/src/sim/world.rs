@@ -562,12 +562,15 @@ impl World {
         let Some(&id) = self.by_connection.get(&connection) else { return Ok(()) };
         let subscriber = self.links.get(&id).filter(|link| self.clients[link.client].subscribes);
         let life = subscriber.and_then(|link| link.life);
-        if !self.model.is_subscribed() && life == Some(self.model.life()) {
+        let watched = !self.model.is_subscribed() || self.options.unsubscribe > 0;
+        if watched && life == Some(self.model.life()) {
             let mut frames = Frames::default();
             frames.push(&out);
             while let Some(frame) = frames.next(self.options.version)? {
-                if frame.packet.packet_type() == PacketType::SubAck {
-                    self.model.subscribed();
+                match frame.packet.packet_type() {
+                    PacketType::SubAck => self.model.subscribed(),
+                    PacketType::UnsubAck => self.model.unsubscribed(),
+                    _ => {}
                 }
             }
         }
