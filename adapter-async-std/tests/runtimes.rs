@@ -28,3 +28,4 @@ impl Adapter for OnAsyncStd {
 
 martlet_tests::runtime_tests!(OnAsyncStd);
 martlet_tests::transport_tests!(OnAsyncStd);
+martlet_tests::hostile_tests!(OnAsyncStd);

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     run(&server.uri_by_name(), &Trust::new().ca_pem(authority))
 }
 
-fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
     let config = Config { client_identifier: "martlet-blocking".try_into()?, ..Config::default() };
     let mut link = LinkConfig::new(uri.parse()?);
     link.stack.tls = Some(trust.build());

@@ -33,7 +33,7 @@ struct Socket {
     writable: bool,
 }
 
-fn run(uri: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     let config = Config { client_identifier: "martlet-mio".try_into()?, ..Config::default() };
     let mut client = Embedded::new(Session::new(config), LinkConfig::new(uri.parse()?));
     begin(&mut client, StdClock::now())?;
@@ -41,8 +41,7 @@ fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     // So long all of it may take.
     let end = StdClock::now() + Duration::from_secs(30);
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(16));
-    let mut socket: Option<Socket> = None;
-    let mut scratch = vec![0; 16 * 1024];
+    let (mut socket, mut scratch) = (None::<Socket>, vec![0; 16 * 1024]);
     loop {
         let now = StdClock::now();
         client.handle_timeout(now);
@@ -118,8 +117,7 @@ fn run(uri: &str) -> Result<(), Box<dyn Error>> {
         if is_done || now > end {
             client.session_mut().disconnect(now, DisconnectOptions::default());
         }
-        if let Some(error) = client.stopped() {
-            println!("{error}");
+        if client.stopped().is_some() {
             return if is_done { Ok(()) } else { Err("something is missing".into()) };
         }
         socket = socket.filter(|_| client.wants_socket());
@@ -128,10 +126,13 @@ fn run(uri: &str) -> Result<(), Box<dyn Error>> {
         }
         // Wait for the socket or the time.
         let wait = client.poll_timeout().unwrap_or(end).saturating_duration_since(StdClock::now());
-        poll.poll(&mut events, Some(wait))?;
+        match poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+            _ => {}
+        }
         if let Some(socket) = &mut socket {
             socket.readable |= events.iter().any(|event| event.is_readable() || event.is_read_closed());
-            socket.writable |= events.iter().any(|event| event.is_writable());
+            socket.writable |= events.iter().any(mio::event::Event::is_writable);
         }
     }
 }

@@ -43,8 +43,11 @@ use std::collections::VecDeque;
 ///     if let Some(target) = client.poll_dial(now) {
 ///         assert_eq!((target.host(), target.port()), ("localhost", 1883));
 ///         client.handle_dialed(now);                     // when it is open, or `handle_dial_failed`
+///         continue;                                      // a handler: drain again
 ///     }
+///     let mut told = false;
 ///     while let Some(event) = client.poll_event() {
+///         told = true;
 ///         match event {
 ///             EmbeddedEvent::Session(Event::Published { key: Some(7), result, .. }) => {
 ///                 println!("{}", result?.reason);
@@ -52,6 +55,9 @@ use std::collections::VecDeque;
 ///             }
 ///             other => println!("{other:?}"),
 ///         }
+///     }
+///     if told {
+///         continue;                                      // perhaps a command: drain again
 ///     }
 ///     if !client.wants_socket() {
 ///         server.clear();                                // drop the socket
@@ -68,9 +74,7 @@ use std::collections::VecDeque;
 ///     #     Some(Packet::Publish(publish)) => Packet::PubAck(Ack::new(publish.delivery().packet_identifier().unwrap(), PubAckReasonCode::Success)).encode(Version::V5, &mut input)?,
 ///     #     _ => {}
 ///     # }
-///     if !input.is_empty() {
-///         client.handle_wire(now, &input);               // bytes from the socket
-///     }
+///     client.handle_wire(now, &input);                   // bytes from the socket; here: what a server says
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

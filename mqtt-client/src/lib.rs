@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! **Without a runtime,** in an event loop of one's own, [`Embedded`] is the session and the link behind one surface.
+//!
 //! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its operation: see each.
 
 mod authenticator;
@@ -37,6 +39,7 @@ mod embedded;
 mod error;
 mod events;
 mod hooks;
+mod intake;
 mod link;
 mod message;
 mod observer;

@@ -15,17 +15,19 @@
 use crate::dial::Target;
 use crate::events::ClientEvent;
 use crate::hooks::Attempt;
+use crate::intake::Intake;
 use crate::observer::{Observer, Trace};
 use crate::reconnect::{Backoff, Reconnect, random_seed};
 use crate::servers::{End, Servers};
 use crate::stage::{self, StackConfig, Stage};
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use martlet_proto::Version;
 use martlet_session::{
     Awaited, Config, ConnectOptions, ConnectionError, GivenUp, Instant, SendBuffer, Session, TransportError,
     TransportErrorKind,
 };
 use martlet_transport::Endpoint;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long the last bytes of a connection, and the server's end of it, are waited for.
@@ -75,8 +77,7 @@ pub struct LinkConfig {
 
 impl LinkConfig {
     /// One server, and everything else at its default: the version is negotiated, nothing is prepared, dialling and
-    /// handshakes may take 10 s each, and the seed is a new one each time. For a server with TLS, set
-    /// [`stack.tls`](StackConfig::tls) too.
+    /// handshakes may take 10 s each, and the seed is a new one each time. For a server with TLS, set `stack.tls` too.
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoints: vec![endpoint],
@@ -111,7 +112,7 @@ pub struct Link {
     /// Proxy, TLS and WebSocket of the connection, where it has any.
     stage: Option<Box<Stage>>,
     /// Plain bytes for the session.
-    input: BytesMut,
+    input: Intake,
     /// Bytes have come since the last exchange.
     fresh: bool,
     /// Any byte of MQTT has come on this connection.
@@ -129,7 +130,7 @@ pub struct Link {
     write_timeout: Option<Duration>,
     connected: bool,
     trace: Option<Trace>,
-    events: std::collections::VecDeque<LinkEvent>,
+    events: VecDeque<LinkEvent>,
 }
 
 #[derive(Debug)]
@@ -171,16 +172,17 @@ impl Link {
     ///
     /// # Panics
     /// Without an endpoint.
-    pub fn new(config: LinkConfig) -> Self {
+    pub fn new(mut config: LinkConfig) -> Self {
+        let endpoints = std::mem::take(&mut config.endpoints);
         Self {
-            servers: Servers::new(config.endpoints.clone(), config.version, config.prepare_timeout.is_some()),
+            servers: Servers::new(endpoints, config.version, config.prepare_timeout.is_some()),
             backoff: Backoff::new(config.reconnect, config.seed),
             attempt: 1,
             last_error: None,
             prepared: None,
             phase: Phase::Dial,
             stage: None,
-            input: BytesMut::new(),
+            input: Intake::default(),
             fresh: false,
             heard: false,
             spoke: false,
@@ -191,7 +193,7 @@ impl Link {
             write_timeout: None,
             connected: false,
             trace: None,
-            events: std::collections::VecDeque::new(),
+            events: VecDeque::new(),
             config,
         }
     }
@@ -339,21 +341,21 @@ impl Link {
         match &mut self.stage {
             None => match stage::not_plain(bytes).filter(|_| !self.heard) {
                 Some(error) => self.phase = Phase::Lost(error),
-                None => self.input.extend_from_slice(bytes),
+                None => self.input.extend(bytes, self.servers.version(), self.config.maximum_packet_size),
             },
-            Some(stage) => match stage.open(bytes, &mut self.input) {
+            Some(stage) => match stage.open(bytes, self.input.opened()) {
                 Ok(()) if !matches!(self.phase, Phase::Handshaking(_)) => {}
                 Ok(()) if !stage.is_open() => {}
                 Ok(()) => self.phase = Phase::Opening,
                 Err(error) => self.phase = Phase::Lost(error),
             },
         }
-        let came = &self.input[before..];
-        if came.is_empty() {
+        if self.input.len() == before {
             return;
         }
         if let Some(trace) = &mut self.trace {
-            trace.received(now, came);
+            let opened = self.stage.as_ref().map(|_| &self.input.opened()[before..]);
+            trace.received(now, opened.unwrap_or(bytes));
         }
         self.fresh = true;
         self.heard = true;
@@ -447,7 +449,7 @@ impl Link {
         // Before time passes: what has arrived was not late, only looked at late.
         if self.fresh || (!self.input.is_empty() && session.wants_input()) {
             let before = self.input.len();
-            session.handle_input(now, &mut self.input);
+            self.input.give(now, session);
             moved |= self.fresh || self.input.len() != before;
             self.fresh = false;
         }
@@ -483,7 +485,7 @@ impl Link {
         let wanted = std::mem::replace(&mut self.session_wants_input, session.wants_input());
         moved |= self.session_wants_input && !wanted;
         if matches!(self.phase, Phase::Lost(_)) {
-            if !self.has_last_words() {
+            if !self.say_goodbye() {
                 self.lose(now, session);
             }
             moved = true;
@@ -519,20 +521,13 @@ impl Link {
         moved
     }
 
-    /// Whether TLS or WebSocket have a goodbye for the server, which [`poll_wire`](Self::poll_wire) then gives before the
-    /// connection is forgotten.
-    fn has_last_words(&mut self) -> bool {
-        let hears = matches!(
-            self.phase,
-            Phase::Lost(
-                ConnectionError::Refused(_)
-                    | ConnectionError::DisconnectedByPeer(_)
-                    | ConnectionError::ClosedByPeer
-                    | ConnectionError::ClosedHere
-            )
-        );
-        let stage = self.stage.as_mut().filter(|stage| hears && stage.is_open());
-        stage.is_some_and(|stage| stage.close())
+    /// TLS and WebSocket say goodbye to a server that may still hear it, once. Returns whether they have: then
+    /// [`poll_wire`](Self::poll_wire) has something before the connection is forgotten.
+    fn say_goodbye(&mut self) -> bool {
+        match (&self.phase, &mut self.stage) {
+            (Phase::Lost(error), Some(stage)) => stage.say_goodbye(error),
+            _ => false,
+        }
     }
 
     /// The connection, or the attempt, is over.
@@ -553,7 +548,7 @@ impl Link {
         self.prepared = None;
         // The next connection begins with nothing. What comes before its CONNECT has left is its own already.
         self.stage = None;
-        self.input = BytesMut::new();
+        self.input = Intake::default();
         self.unwritten = std::mem::take(&mut self.output);
         self.fresh = false;
         self.heard = false;
@@ -631,6 +626,7 @@ impl Link {
     #[must_use = "the server waits for it"]
     pub fn poll_wire(&mut self, now: Instant) -> Option<&dyn Buf> {
         let has_socket = self.has_socket();
+        self.say_goodbye();
         let Some(stage) = &mut self.stage else {
             let output: &dyn Buf = &self.output;
             return Some(output).filter(|output| has_socket && output.has_remaining());
@@ -656,7 +652,12 @@ impl Link {
     /// What happened to the connection.
     #[must_use = "an event is told once"]
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // A connection that lasts has none.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When to call [`exchange`](Self::exchange) even if nothing else happens; the session has a time of its own.

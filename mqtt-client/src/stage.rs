@@ -191,6 +191,18 @@ impl Stage {
         self.transport.poll_wire(&mut self.outgoing) > 0
     }
 
+    /// The same after the connection has ended, if the server may still hear it.
+    pub(crate) fn say_goodbye(&mut self, error: &ConnectionError) -> bool {
+        let hears = matches!(
+            error,
+            ConnectionError::Refused(_)
+                | ConnectionError::DisconnectedByPeer(_)
+                | ConnectionError::ClosedByPeer
+                | ConnectionError::ClosedHere
+        );
+        hears && self.is_open() && self.close()
+    }
+
     /// What the transport has to say to a server that it cannot go on with.
     pub(crate) fn last_words(&mut self) -> &BytesMut {
         let _ = self.transport.poll_wire(&mut self.outgoing);

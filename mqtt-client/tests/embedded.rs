@@ -7,11 +7,12 @@ use martlet_broker::{Broker, ConnectionId, Memory};
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet, Subscription, Version};
 use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
 use martlet_client::{
-    ConnectionError, Embedded, EmbeddedEvent, GivenUp, Instant, LinkConfig, LinkEvent, PubAckReasonCode,
-    PublishError, QoS, Session, TransportError, TransportErrorKind, VersionChoice,
+    ConnectionError, Embedded, EmbeddedEvent, GivenUp, Instant, LinkConfig, LinkEvent, Observer,
+    PubAckReasonCode, PublishError, QoS, Session, TransportError, TransportErrorKind, VersionChoice,
 };
 use martlet_tests::sim::Random;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A network between a client and a broker that carries what it is told to, when it is told to.
@@ -144,7 +145,7 @@ impl World {
     }
 
     /// What the broker has written; the network carries `most` bytes of it at a time.
-    fn from_broker(&mut self, most: usize) -> bool {
+    fn hear_broker(&mut self, most: usize) -> bool {
         let mut output = BytesMut::new();
         if let Some(id) = self.connection {
             while self.broker.poll_transmit(self.now, id, &mut output) > 0 {}
@@ -165,7 +166,7 @@ impl World {
     /// Until both have said what they have to say.
     fn settle(&mut self) {
         self.drain();
-        while self.from_broker(7) {}
+        while self.hear_broker(7) {}
     }
 
     /// To the next moment that anybody waits for, or this one if that is sooner.
@@ -259,6 +260,25 @@ fn a_whole_conversation() {
     assert_eq!(world.ended(), (&ConnectionError::ClosedHere, None));
     assert_eq!(world.client.poll_timeout(), None);
     assert!(!world.client.wants_socket() && !world.client.wants_wire());
+}
+
+#[test]
+fn an_observer_sees_every_packet() {
+    struct Seen(Arc<Mutex<Vec<String>>>);
+    impl Observer for Seen {
+        fn packet_sent(&mut self, _: Instant, packet: &Packet) {
+            self.0.lock().unwrap().push(format!("out {}", packet.packet_type()));
+        }
+        fn packet_received(&mut self, _: Instant, packet: &Packet) {
+            self.0.lock().unwrap().push(format!("in {}", packet.packet_type()));
+        }
+    }
+    let mut world = World::new(link());
+    let seen = Arc::default();
+    world.client.set_observer(Seen(Arc::clone(&seen)));
+    world.settle();
+    world.disconnect();
+    assert_eq!(*seen.lock().unwrap(), ["out CONNECT", "in CONNACK", "out DISCONNECT"]);
 }
 
 #[test]
@@ -569,7 +589,7 @@ fn run(seed: u64) -> usize {
                 world.blocked = false;
                 world.drain();
             }
-            8..11 => drop(world.from_broker(1 + random.below(64) as usize)),
+            8..11 => drop(world.hear_broker(1 + random.below(64) as usize)),
             11 => arrived.extend(world.take_messages()),
             12 => {
                 let far = world.now + Duration::from_secs(100);

@@ -13,6 +13,7 @@
 
 use crate::error::Details;
 use crate::event::{AckToken, DeliveryId};
+use crate::id_sets::{DOUBTED, IdSets, RECEIVED, RECORDED};
 use crate::output::Output;
 use crate::storing::Answer;
 use crate::{InboundLimits, Message, Misbehaviour};
@@ -310,11 +311,11 @@ impl Inbound {
     /// is here already may be another. A server that says the same again sets DUP [MQTT-3.3.1-1]: who does not, says
     /// something new.
     pub(crate) fn doubt(&mut self) {
-        self.received.0.iter_mut().for_each(|words| words[DOUBTED] = words[RECEIVED]);
+        self.received.copy(RECEIVED, DOUBTED);
     }
 
     pub(crate) fn has_doubts(&self) -> bool {
-        self.received.0.iter().any(|words| words[DOUBTED] != 0)
+        !self.received.is_empty(DOUBTED)
     }
 
     /// The server has used the identifier anew: the message that had it was one of a session that is gone.
@@ -672,58 +673,5 @@ impl Rare {
             self.stale_ids.remove(&packet_identifier);
         }
         Some(packet_identifier)
-    }
-}
-
-const RECEIVED: usize = 0;
-const RECORDED: usize = 1;
-const DOUBTED: usize = 2;
-
-/// Three sets of packet identifiers: one bit each, as many as were seen.
-#[derive(Debug, Default)]
-struct IdSets(Vec<[u64; 3]>);
-
-impl IdSets {
-    #[inline]
-    fn place(id: NonZeroU16) -> (usize, u64) {
-        (usize::from(id.get() >> 6), 1 << (id.get() & 63))
-    }
-
-    #[inline]
-    fn contains(&self, id: NonZeroU16, set: usize) -> bool {
-        let (word, bit) = Self::place(id);
-        self.0.get(word).is_some_and(|words| words[set] & bit != 0)
-    }
-
-    #[inline]
-    fn insert(&mut self, id: NonZeroU16, set: usize) {
-        let (word, bit) = Self::place(id);
-        if self.0.len() <= word {
-            self.0.resize(word + 1, [0; 3]);
-        }
-        self.0[word][set] |= bit;
-    }
-
-    fn iter(&self, set: usize) -> impl Iterator<Item = NonZeroU16> + '_ {
-        (1..=u16::MAX)
-            .take(self.0.len() * 64)
-            .filter_map(NonZeroU16::new)
-            .filter(move |&id| self.contains(id, set))
-    }
-
-    fn remove_from(&mut self, id: NonZeroU16, set: usize) {
-        let (word, bit) = Self::place(id);
-        if let Some(words) = self.0.get_mut(word) {
-            words[set] &= !bit;
-        }
-    }
-
-    /// From all.
-    #[inline]
-    fn remove(&mut self, id: NonZeroU16) {
-        let (word, bit) = Self::place(id);
-        if let Some(words) = self.0.get_mut(word) {
-            words.iter_mut().for_each(|word| *word &= !bit);
-        }
     }
 }

@@ -90,6 +90,7 @@ mod closing;
 mod config;
 mod error;
 mod event;
+mod id_sets;
 mod inbound;
 mod limits;
 mod outbound;

@@ -213,8 +213,12 @@ fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
     PrivatePkcs8KeyDer::from(key.serialize_der()).into()
 }
 
+/// Later than all tests, and not later than what Erlang sets a timer to.
+const LAST_YEAR: i32 = 2200;
+
 fn authority(name: &str) -> CertificateParams {
     let mut parameters = CertificateParams::default();
+    parameters.not_after = date_time_ymd(LAST_YEAR, 1, 1);
     parameters.distinguished_name.push(DnType::CommonName, name);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -223,6 +227,7 @@ fn authority(name: &str) -> CertificateParams {
 
 fn leaf(hosts: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut parameters = CertificateParams::new(hosts).unwrap();
+    parameters.not_after = date_time_ymd(LAST_YEAR, 1, 1);
     parameters.distinguished_name.push(DnType::CommonName, "a test");
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![purpose];

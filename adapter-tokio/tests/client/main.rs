@@ -12,6 +12,7 @@ mod connect;
 mod disconnect;
 mod drops;
 mod events;
+mod farewell;
 mod hooks;
 mod keep_alive;
 mod observer;

@@ -1,4 +1,4 @@
-//! What any broker serves: each is a test with the embedded one, and in `interop_transports` with brokers that others have
+//! What any broker serves: each is a test with the embedded one, and in `interop` with brokers that others have
 //! made.
 
 use crate::client::{connect, lasting, message, next, settings};

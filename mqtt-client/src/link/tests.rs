@@ -1,4 +1,5 @@
 use super::*;
+use bytes::BytesMut;
 use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
 use martlet_session::Config;
 

@@ -259,7 +259,7 @@ impl Driven {
     /// The store has done the first `n` operations. Returns how many that were.
     fn stored(&mut self, n: usize) -> usize {
         let n = n.min(self.unstored.len());
-        if let Some(upto) = self.unstored.drain(..n).last() {
+        if let Some(upto) = self.unstored.drain(..n).next_back() {
             self.session.handle_stored(upto);
         }
         n

@@ -467,7 +467,11 @@ fn topic_name(topic: &str, rule: Rule) -> Decoded<()> {
 }
 
 fn response_topic(properties: &Properties) -> Decoded<()> {
-    properties.text(0x08).map_or(Ok(()), |topic| topic_name(&topic, Rule::ResponseTopic))
+    let Some(topic) = properties.text(0x08) else { return Ok(()) };
+    if topic.is_empty() {
+        return wrong(Rule::TopicEmpty, "a response topic without a character");
+    }
+    topic_name(&topic, Rule::ResponseTopic)
 }
 
 /// Checks a filter; says whether it is of a shared subscription, which 3.x does not know.

@@ -34,6 +34,22 @@ struct Exchange {
     here: bool,
     /// The PUBREL has left on this connection.
     released_here: bool,
+    /// A PUBREC has come by that the client may not have got: where its PUBREL belongs is not known.
+    unordered: bool,
+}
+
+impl Exchange {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            stage: Stage::Asked,
+            content: 0,
+            number: 0,
+            here: false,
+            released_here: false,
+            unordered: false,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +101,10 @@ impl Session {
         }
         match exchange.stage {
             Stage::Asked => {}
-            Stage::Received(_) if lenient => exchange.stage = Stage::Asked,
+            Stage::Received(_) if lenient => {
+                exchange.stage = Stage::Asked;
+                exchange.unordered = true;
+            }
             Stage::Received(_) | Stage::Released(_) => return what(Rule::PublishReleased),
         }
         if exchange.here {
@@ -108,16 +127,12 @@ impl Session {
         self.numbers += 1;
         self.in_flight += 1;
         let number = self.numbers;
-        let exchange =
-            Exchange { kind, stage: Stage::Asked, content, number, here: true, released_here: false };
-        self.exchanges.insert(id, exchange);
+        self.exchanges.insert(id, Exchange { content, number, here: true, ..Exchange::new(kind) });
     }
 
     /// The client asks for something; whether the identifier was free.
     pub(crate) fn request(&mut self, id: u16, kind: Kind) -> bool {
-        let (stage, here, released_here) = (Stage::Asked, false, false);
-        let exchange = Exchange { kind, stage, content: 0, number: 0, here, released_here };
-        self.exchanges.insert(id, exchange).is_none()
+        self.exchanges.insert(id, Exchange::new(kind)).is_none()
     }
 
     /// Whether the PUBREL of this identifier has left before.
@@ -145,10 +160,18 @@ impl Session {
             }
             Stage::Released(number) => {
                 exchange.released_here = true;
+                if exchange.unordered {
+                    return Ok(());
+                }
                 let last = core::mem::replace(&mut self.last_released_again, number);
                 if number < last { Err((Rule::PubRelOrder, format!("PUBREL {id}"))) } else { Ok(()) }
             }
-            Stage::Asked if asked => Ok(()),
+            // The PUBLISH that was sent again came by after the PUBREC.
+            Stage::Asked if asked => {
+                exchange.stage = Stage::Released(self.numbers);
+                exchange.released_here = true;
+                Ok(())
+            }
             Stage::Asked => unasked,
         }
     }

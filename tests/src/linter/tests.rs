@@ -86,7 +86,11 @@ fn subscribe(filter: &str, options: u8) -> Step {
 }
 
 fn lint(steps: &[Step]) -> Linter {
-    let (mut linter, mut now) = (Linter::new(), Duration::from_secs(1000));
+    lint_with(Linter::new(), steps)
+}
+
+fn lint_with(mut linter: Linter, steps: &[Step]) -> Linter {
+    let mut now = Duration::from_secs(1000);
     for step in steps {
         match step {
             Open => linter.open(now),
@@ -198,6 +202,7 @@ fn broken() -> Vec<(Rule, Vec<Step>)> {
         ),
         (R::DupClaimed, v3(vec![C(publish3(0x3a, 1, 1))])),
         (R::TopicEmpty, v5(&[], vec![C(packet(0x30, &[&text(""), &[0]]))])),
+        (R::TopicEmpty, v5(&[], vec![publish5(&[0x08, 0, 0])])),
         (R::TopicWildcard, v5(&[], vec![C(packet(0x30, &[&text("a/+"), &[0]]))])),
         (
             R::AliasUnknown,
@@ -559,6 +564,17 @@ fn statements_are_known() {
             assert!(fine, "{rule:?}: {statement}");
         }
     }
+}
+
+/// A PUBREC of an old PUBLISH comes with the CONNACK, and crosses the PUBLISH that is sent again. The client answers it, is
+/// cut, and sends that PUBREL again. amqtt does so to its clients.
+#[test]
+fn a_pubrec_may_cross_the_publish_that_is_sent_again() {
+    let first = v5(&[], vec![C(publish(0x34, 1, 0))]);
+    let second = [S(ack(0x50, 1)), C(publish(0x3c, 1, 0)), C(ack(0x62, 1))];
+    let third = [C(ack(0x62, 1))];
+    let steps: Vec<_> = first.into_iter().chain(again()).chain(second).chain(again()).chain(third).collect();
+    assert_eq!(lint_with(Linter::on_the_way(), &steps).findings(), []);
 }
 
 /// Bytes come through a relay as they are, and what is wrong with them is found.

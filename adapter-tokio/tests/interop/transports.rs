@@ -1,20 +1,10 @@
-//! The client over every transport against brokers and through proxies that others have made.
-//!
-//! They run where `MARTLET_INTEROP` is set and the peers are installed; CI does both.
+//! Every transport that the peers have.
 
-#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
-#[path = "reference/any_broker.rs"]
-mod any_broker;
-#[expect(clippy::unwrap_used, reason = "likewise")]
-#[path = "reference/client.rs"]
-mod client;
-mod peers;
-
+use crate::peers::{Peer, USER, in_time, is_wanted, is_wanted_in_full};
 use martlet_tests::certificates::Certificates;
 use martlet_tokio::{
     Builder, Client, ConnectError, ConnectionError, QoS, TransportError, TransportErrorKind, Trust, Version,
 };
-use peers::{Peer, USER, in_time, is_wanted};
 
 /// Larger than what is sent at once.
 const LARGE: u32 = 300_000;
@@ -35,13 +25,18 @@ fn builder(uri: &str) -> Builder {
 
 /// Everything once, there and back, with a payload of so many bytes too.
 async fn talks(what: &str, builder: Builder, version: Version, large: u32) {
+    talks_at(&QOS, what, builder, version, large).await;
+}
+
+/// The same with a server that has less.
+async fn talks_at(all_qos: &[QoS], what: &str, builder: Builder, version: Version, large: u32) {
     let everything = async {
         let client = martlet_tokio::connect_with(builder).await;
         let client = client.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(client.connection().expect("connected").version, version, "{what}");
         // No byte of the large one is like the one that belongs elsewhere.
         let large: Vec<u8> = (0..large).map(|n| (n % 251) as u8).collect();
-        for qos in QOS {
+        for &qos in all_qos {
             // At the same QoS: amqtt delivers at that of the subscription.
             let mut messages = client.subscribe("a/+").qos(qos).await.expect("a subscription");
             for payload in [b"small".to_vec(), large.clone()] {
@@ -128,7 +123,7 @@ async fn mosquitto_on_the_wrong_port() {
     assert_eq!(failure("another authority", builder).await.kind(), TransportErrorKind::Certificate);
     // The path does not matter to it.
     let uri = format!("ws://localhost:{websocket}/some/where?a=b");
-    talks("mosquitto, a path", crate::builder(&uri), Version::V5, LARGE_FOR_SLOW).await;
+    talks("mosquitto, a path", self::builder(&uri), Version::V5, LARGE_FOR_SLOW).await;
 }
 
 #[tokio::test]
@@ -158,8 +153,58 @@ async fn amqtt_over_every_transport() {
     }
     let broker = Peer::amqtt().await;
     for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
-        let uri = format!("{scheme}://anybody@localhost:{port}");
-        talks(&format!("amqtt, {uri}"), builder(&uri).version(Version::V3_1_1), Version::V3_1_1, LARGE).await;
+        let uri = format!("{scheme}://localhost:{port}");
+        let builder = builder(&uri).version(Version::V3_1_1).credentials("martlet", "any").expect("short");
+        talks(&format!("amqtt, {uri}"), builder, Version::V3_1_1, LARGE).await;
+    }
+}
+
+#[tokio::test]
+async fn iotcore_over_every_transport() {
+    if !is_wanted() {
+        return;
+    }
+    let broker = Peer::iotcore().await;
+    for (version, scheme, port) in [
+        (Version::V3_1_1, "mqtt", 0),
+        (Version::V5, "mqtt", 1),
+        (Version::V3_1_1, "mqtts", 2),
+        (Version::V3_1_1, "ws", 3),
+    ] {
+        let uri = format!("{scheme}://localhost:{}", broker.ports[port]);
+        talks(&format!("iotcore, {version}, {uri}"), builder(&uri).version(version), version, LARGE).await;
+    }
+}
+
+#[tokio::test]
+async fn ejabberd_over_every_transport() {
+    if !is_wanted_in_full() {
+        return;
+    }
+    let broker = Peer::ejabberd().await;
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+        for version in [Version::V3_1_1, Version::V5] {
+            let path = if scheme.starts_with("ws") { "/mqtt" } else { "" };
+            let uri = format!("{scheme}://localhost:{port}{path}");
+            let builder =
+                builder(&uri).version(version).credentials("martlet@localhost", "any").expect("short");
+            talks(&format!("ejabberd, {version}, {uri}"), builder, version, LARGE).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rabbitmq_over_every_transport() {
+    if !is_wanted_in_full() {
+        return;
+    }
+    let broker = Peer::rabbitmq().await;
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+        let path = if scheme.starts_with("ws") { "/ws" } else { "" };
+        let uri = format!("{scheme}://localhost:{port}{path}");
+        let builder = builder(&uri).version(Version::V3_1_1);
+        // It has no QoS 2.
+        talks_at(&QOS[..2], &format!("rabbitmq, {uri}"), builder, Version::V3_1_1, LARGE).await;
     }
 }
 
@@ -213,35 +258,3 @@ async fn through_a_socks_proxy() {
     let error = failure("microsocks", builder(&uris[0]).proxy(&proxy(&open, "")).expect("a URI")).await;
     assert_eq!(error.kind(), TransportErrorKind::Proxy, "{error}");
 }
-
-/// Runs what amqtt's own tests hold with such a broker for each test.
-macro_rules! with_real_brokers {
-    ($($name:ident)*) => {
-        mod reference_mosquitto {
-            $(
-                #[tokio::test]
-                async fn $name() {
-                    if super::is_wanted() {
-                        let broker = super::Peer::mosquitto().await;
-                        let uri = format!("mqtt://localhost:{}", broker.ports[0]);
-                        super::in_time(stringify!($name), super::any_broker::$name(&uri)).await;
-                    }
-                }
-            )*
-        }
-
-        mod reference_amqtt {
-            $(
-                #[tokio::test]
-                async fn $name() {
-                    if super::is_wanted() {
-                        let broker = super::Peer::amqtt().await;
-                        let uri = format!("mqtt://anybody@localhost:{}", broker.ports[0]);
-                        super::in_time(stringify!($name), super::any_broker::$name(&uri)).await;
-                    }
-                }
-            )*
-        }
-    };
-}
-any_broker::with_any_broker!(with_real_brokers);
