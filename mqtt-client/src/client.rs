@@ -268,8 +268,9 @@ pub struct LeftBehind {
     pub in_flight: usize,
     /// Messages that were queued: they were not sent, or were to be sent again after the server had lost the session.
     pub queued: usize,
-    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails, or is still at it when time
-    /// is up. A later client may then find an earlier state in it, and send again what is settled.
+    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails until time is up, or is still
+    /// at it. A later client may then find an earlier state in it, send again what is settled, and not find the messages
+    /// that were told as [`PublishError::Store`].
     pub stored: Result<(), StoreError>,
 }
 

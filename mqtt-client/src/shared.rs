@@ -14,7 +14,7 @@ use martlet_proto::PubAckReasonCode;
 use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode, UserProperties};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session, StoreError, Subscribe, Unsettled,
+    PublishError, RequestError, Session, StoreError, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +51,10 @@ pub(crate) struct State {
     unsettled: Unsettled,
     /// Whether the store has all that the session wants stored; `None`: it is at work, or will be.
     stored: Option<Result<(), StoreError>>,
+    /// The newest message that the store has.
+    last_stored: Option<OperationId>,
+    /// Who waits for messages that were not settled, which the store keeps if it gets them in the end.
+    kept: Vec<(u32, OperationId)>,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: std::time::Duration,
     /// Everything that was published has been written to the socket.
@@ -130,6 +134,8 @@ impl Shared {
             terminated: None,
             unsettled: Unsettled::default(),
             stored: Some(Ok(())),
+            last_stored: None,
+            kept: Vec::new(),
             drain,
             flushed: true,
             requests: BTreeMap::new(),
@@ -282,6 +288,12 @@ impl State {
                         self.events.push(&ClientEvent::AcknowledgementsHeld { topic, taken, held }, wakers);
                     }
                 }
+                Event::Published { operation, key: Some(key), result: Err(PublishError::Kept) }
+                    if self.stored.is_none() =>
+                {
+                    // Told when that is known.
+                    self.kept.push((key, operation));
+                }
                 Event::Published { key: Some(key), result, .. } => {
                     self.completions.complete(key, result, wakers);
                 }
@@ -392,7 +404,9 @@ impl State {
         self.terminated = Some(error.clone());
         self.forget_authentication(RequestError::Closed, wakers);
         self.spent.extend(self.driver.take());
-        self.completions.fail_all(wakers);
+        if self.stored.is_some() {
+            self.completions.fail_all(wakers);
+        }
         self.routes.end(wakers);
         self.events.end(wakers);
         let waiting: Vec<_> = self.requests.keys().copied().collect();
@@ -415,10 +429,26 @@ impl State {
 
     /// The store holds all that it ever will.
     pub(crate) fn set_stored(&mut self, stored: Result<(), StoreError>, wakers: &mut Wakers) {
-        if self.stored.is_none() {
-            self.stored = Some(stored);
-            self.notify_watchers(wakers);
+        if self.stored.is_some() {
+            return;
         }
+        for (key, operation) in std::mem::take(&mut self.kept) {
+            let end = match &stored {
+                Err(error) if self.last_stored.is_none_or(|last| last < operation) => {
+                    PublishError::Store(error.clone())
+                }
+                _ => PublishError::Kept,
+            };
+            self.completions.complete(key, Err(end), wakers);
+        }
+        self.completions.fail_all(wakers);
+        self.stored = Some(stored);
+        self.notify_watchers(wakers);
+    }
+
+    /// The store has the messages up to this one, if there were any among what it has got.
+    pub(crate) fn set_last_stored(&mut self, newest: Option<OperationId>) {
+        self.last_stored = self.last_stored.max(newest);
     }
 
     /// What the client has left behind, once it has disconnected for good.
