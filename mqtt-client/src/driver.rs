@@ -257,7 +257,9 @@ impl<R: Runtime> Driver<R> {
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);
         let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
-        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks];
+        let taker = state.routes.poll_timeout();
+        let timeouts =
+            [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks, taker];
         if let Some(error) = self.link.stopped().filter(|_| state.terminated.is_none()) {
             state.terminate(error.clone(), &mut self.wakers);
         }

@@ -248,7 +248,7 @@ impl State {
     }
 
     /// Tells the session of messages that were dropped or that nobody has.
-    fn conclude_dropped(&mut self) {
+    pub(crate) fn conclude_dropped(&mut self) {
         while let Some((token, verdict)) = self.routes.poll_concluded() {
             self.conclude(token, verdict);
         }
@@ -267,18 +267,26 @@ impl State {
         if self.asked_at_start.is_some() {
             return;
         }
-        let Some(request) = &self.at_start else { return };
+        let Some(request) = &mut self.at_start else { return };
+        // Since it was last asked for, somebody may have subscribed to the same at another QoS, or unsubscribed.
+        self.routes.renew_catch_all(&mut request.subscriptions);
+        if request.subscriptions.is_empty() {
+            self.at_start = None;
+            return;
+        }
         self.asked_at_start = self.session.subscribe(self.now, request.clone()).ok();
     }
 
     /// Hands the session's events to those who wait for them. Returns whether there were any.
     pub(crate) fn dispatch(&mut self, wakers: &mut Wakers) -> bool {
         let mut any = false;
+        let mut deliveries = 0;
         while let Some(event) = self.session.poll_event() {
             any = true;
             match event {
                 Event::Message(delivery) => {
-                    let routed = self.routes.deliver(delivery, self.may_have_resumed(), wakers);
+                    deliveries += 1;
+                    let routed = self.routes.deliver(delivery, self.now, self.may_have_resumed(), wakers);
                     self.discarded += u64::from(!routed);
                     self.give_up_unheld();
                     self.conclude_dropped();
@@ -363,9 +371,10 @@ impl State {
         }
         if self.session.poll_superseded() {
             let session = &self.session;
-            self.routes.drop_superseded(|token| session.is_superseded(token));
+            self.routes.supersede(deliveries.max(1), |token| session.is_superseded(token));
             self.conclude_dropped();
         }
+        any |= self.stop_waiting_for_a_taker();
         match self.routes.take_dropped() {
             0 => {}
             messages => self.events.push(&ClientEvent::InboundDropped(messages), wakers),
@@ -392,6 +401,25 @@ impl State {
             self.discarded += 1;
             self.conclude_dropped();
         }
+    }
+
+    /// However few the server sends unacknowledged, what waits for somebody to take the catch-all does not stop it for
+    /// ever. Returns whether anything was given up.
+    fn stop_waiting_for_a_taker(&mut self) -> bool {
+        if self.routes.poll_timeout().is_none_or(|until| self.now < until) {
+            return false;
+        }
+        self.drop_superseded();
+        self.discarded += self.routes.handle_timeout(self.now);
+        self.conclude_dropped();
+        true
+    }
+
+    /// What waits is what was not taken, and nothing twice.
+    pub(crate) fn drop_superseded(&mut self) {
+        let session = &self.session;
+        self.routes.drop_superseded(|token| session.is_superseded(token));
+        self.conclude_dropped();
     }
 
     /// There will be no connection any more: everyone who waits is told.
