@@ -47,8 +47,7 @@ struct Resending(Session);
 
 impl Resending {
     fn new() -> Self {
-        let mut config = Config::default();
-        config.clean_start = false;
+        let mut config = Config { clean_start: false, ..Config::default() };
         config.inbound.receive_maximum = NonZeroU16::MAX;
         Self(Session::new(config))
     }
