@@ -8,7 +8,6 @@
 //! `martlet` is the adapter of your runtime: `use martlet_tokio as martlet;`.
 #![allow(clippy::print_stdout)]
 
-use crate::martlet::settings::Secret;
 use crate::martlet::{self, Settings};
 use martlet_tests::server::{Setup, TestServer};
 use std::error::Error;
@@ -19,8 +18,8 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1) {
         Some(uri) => {
             settings.connection.uri = uri.into();
-            // Looked up when the client is made.
-            settings.martlet.headers = vec![("Authorization".to_owned(), Secret::Env("TOKEN".to_owned()))];
+            let bearer = format!("Bearer {}", std::env::var("TOKEN")?);
+            settings.martlet.headers = vec![("Authorization".to_owned(), bearer.into())];
         }
         None => {
             let embedded = TestServer::start(Setup::tcp().websocket()).await;

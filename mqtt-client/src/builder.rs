@@ -19,7 +19,7 @@ use martlet_proto::{BinaryData, QoS, Subscription, TopicFilter, Utf8String, Vers
 use martlet_session::{Config, ConnectOptions, GivenUp, Session};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport};
 #[cfg(feature = "tls")]
-use martlet_transport::{TlsConfig, Trust};
+use martlet_transport::{TlsConfig, Trust, TrustError};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ pub struct Builder {
     reconnect: Reconnect,
     socket: SocketOptions,
     stack: StackConfig,
-    /// Whom TLS trusts if it comes to be spoken and nothing else was said; its files are not read before.
+    /// Whom TLS trusts if it comes to be spoken and nothing else was said; nothing is read before.
     #[cfg(feature = "tls")]
-    trust: Trust,
+    trust: Box<dyn FnOnce() -> Result<TlsConfig, TrustError> + Send>,
     dial_timeout: Duration,
     handshake_timeout: Duration,
     drain: Duration,
@@ -69,7 +69,7 @@ impl Client {
             socket: SocketOptions::default(),
             stack: StackConfig::default(),
             #[cfg(feature = "tls")]
-            trust: Trust::new(),
+            trust: Box::new(|| Trust::new().build()),
             dial_timeout: PATIENCE,
             handshake_timeout: PATIENCE,
             drain: Duration::from_secs(5),
@@ -188,8 +188,11 @@ impl Builder {
 
     /// Sets what [`trust`](Self::trust) does, where a server that is spoken to over TLS may come up only later.
     #[cfg(feature = "tls")]
-    pub(crate) fn trust_if_needed(mut self, trust: Trust) -> Self {
-        self.trust = trust;
+    pub(crate) fn trust_if_needed(
+        mut self,
+        read: impl FnOnce() -> Result<TlsConfig, TrustError> + Send + 'static,
+    ) -> Self {
+        self.trust = Box::new(read);
         self
     }
 
@@ -323,7 +326,8 @@ impl Builder {
         let is_needed =
             self.before_connect.is_some() || self.endpoints.iter().any(|endpoint| endpoint.scheme().is_tls());
         if self.stack.tls.is_none() && is_needed {
-            self.stack.tls = Some(self.trust.build());
+            let read = std::mem::replace(&mut self.trust, Box::new(|| Trust::new().build()));
+            self.stack.tls = Some(read());
         }
     }
 

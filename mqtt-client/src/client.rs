@@ -136,8 +136,9 @@ impl Client {
     ///
     /// While nobody has it, its messages wait for somebody if the client was built without
     /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a subscription was
-    /// [detached](Subscription::detach); not so long that they would hold up others. All else is acknowledged and
-    /// reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
+    /// [detached](Subscription::detach); for 10 s at most, and not so long that they would hold up others. All else is
+    /// acknowledged and reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)): also what comes after those
+    /// 10 s, until somebody has taken it, or left another subscription with the server.
     pub fn catch_all(&self) -> Option<Subscription> {
         Subscription::catch_all(&self.handle)
     }
@@ -268,8 +269,9 @@ pub struct LeftBehind {
     pub in_flight: usize,
     /// Messages that were queued: they were not sent, or were to be sent again after the server had lost the session.
     pub queued: usize,
-    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails, or is still at it when time
-    /// is up. A later client may then find an earlier state in it, and send again what is settled.
+    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails until time is up, or is still
+    /// at it. A later client may then find an earlier state in it, send again what is settled, and not find the messages
+    /// that were told as [`PublishError::Store`].
     pub stored: Result<(), StoreError>,
 }
 

@@ -94,16 +94,21 @@ impl<R: Runtime> Driver<R> {
         self
     }
 
-    /// The client has disconnected: `Ok` when the store holds all, or fails. Where it takes too long, the application is
-    /// told so, and the driver goes on to wait. `Err` has the time to look again at the latest.
+    /// The client has disconnected: `Ok` when the store holds all, or has failed until time was up. Where it does not
+    /// answer by then, the application is told so, and the driver goes on to wait. `Err` has the time to look again at the
+    /// latest.
     fn poll_stored(&mut self, now: Instant) -> Result<(), Option<Instant>> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        let outcome = writer.outcome();
-        let deadline = *self.store_deadline.get_or_insert(now + FAREWELL);
-        let is_late = deadline <= now;
+        let deadline = *self.store_deadline.get_or_insert_with(|| {
+            writer.hurry();
+            now + FAREWELL
+        });
+        let outcome = writer.outcome().or_else(|| writer.failure().filter(|_| deadline <= now).map(Err));
         let stored = match &outcome {
             Some(outcome) => outcome.clone(),
-            None if is_late => Err(StoreError::new(StoreErrorKind::Io, "the store does not answer in time")),
+            None if deadline <= now => {
+                Err(StoreError::new(StoreErrorKind::Io, "the store does not answer in time"))
+            }
             None => return Err(Some(deadline)),
         };
         let mut state = self.shared.lock();
@@ -252,7 +257,9 @@ impl<R: Runtime> Driver<R> {
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);
         let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
-        let timeouts = [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks];
+        let taker = state.routes.poll_timeout();
+        let timeouts =
+            [self.link.poll_timeout(), state.session.poll_timeout(), state.next_sleeper(), hooks, taker];
         if let Some(error) = self.link.stopped().filter(|_| state.terminated.is_none()) {
             state.terminate(error.clone(), &mut self.wakers);
         }
@@ -372,7 +379,10 @@ impl<R: Runtime> Drop for Driver<R> {
         if let Some(writer) = &mut self.writer {
             writer.close();
             let outcome = writer.outcome().unwrap_or_else(|| {
-                Err(StoreError::new(StoreErrorKind::Closed, "the driver was dropped before all was stored"))
+                let dropped = || {
+                    StoreError::new(StoreErrorKind::Closed, "the driver was dropped before all was stored")
+                };
+                Err(writer.failure().unwrap_or_else(dropped))
             });
             self.shared.lock().set_stored(outcome, &mut self.wakers);
             self.wakers.wake();

@@ -80,12 +80,19 @@ use std::collections::VecDeque;
 /// ```
 ///
 /// **With a store**, make the session of it with [`Session::restore`]. Then drain
-/// [`Session::poll_store`] before each [`poll_wire`](Self::poll_wire), and tell the end with
-/// [`Session::handle_stored`] or [`Session::handle_store_failed`], all by [`session_mut`](Self::session_mut): what must
-/// be stored first leaves when that is told.
+/// [`Session::poll_store`] before [`poll_wire`](Self::poll_wire), also when the socket is full, and once more after
+/// [`stopped`](Self::stopped); and tell the end with [`Session::handle_stored`] or [`Session::handle_store_failed`], all
+/// by [`session_mut`](Self::session_mut): what must be stored first leaves when that is told.
+///
+/// **Who keeps messages** of QoS 1 in a queue, with their tokens, looks at [`Session::poll_superseded`] after each drain:
+/// on a resumed session the server sends them again. Those in the queue that
+/// [`is_superseded`](Session::is_superseded) then tells are to be dropped, and their tokens acknowledged.
 ///
 /// **Fresh credentials** are asked for before each attempt where
-/// [`LinkConfig::prepare_timeout`] is set: see [`poll_prepare`](Self::poll_prepare).
+/// [`LinkConfig::prepare_timeout`] is set: see [`poll_prepare`](Self::poll_prepare). **Enhanced authentication** begins
+/// there too, with [`ConnectOptions::authentication`](martlet_session::ConnectOptions::authentication). Then answer each
+/// [`Event::AuthChallenge`] with [`Session::authenticate`], and [`Event::Authenticated`] with
+/// [`Session::accept_server`]: without that there is no connection.
 pub struct Embedded {
     session: Session,
     link: Link,

@@ -570,6 +570,8 @@ impl Link {
         let is_ending = matches!(self.phase, Phase::Closing { .. } | Phase::Lost(_) | Phase::Stopped(_));
         if !is_ending && !matches!(self.phase, Phase::Opening | Phase::Up) {
             self.phase = Phase::Stopped(ConnectionError::ClosedHere);
+            // The socket of a handshake is to be dropped, with what was to be written to it.
+            self.stage = None;
             self.events
                 .push_back(LinkEvent::Disconnected { error: ConnectionError::ClosedHere, retry_in: None });
         }

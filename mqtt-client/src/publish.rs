@@ -164,6 +164,9 @@ impl Future for Enqueue<'_> {
             // There may be room since it was looked for.
             polled = this.poll_room(cx);
             if polled.is_pending() {
+                // It does not keep its place before those who go on to wait.
+                this.message = None;
+                this.leave_room();
                 return Poll::Ready(Err(PublishError::QueueFull));
             }
         }
@@ -181,6 +184,15 @@ fn is_over(sleeper: &mut Option<Box<Sleeper>>, cx: &Context<'_>) -> bool {
 }
 
 impl Enqueue<'_> {
+    /// It does not wait any more.
+    fn leave_room(&mut self) {
+        if let Some(id) = self.waiting.take() {
+            let mut wakers = Wakers::default();
+            self.client.shared().lock().leave_room(id, &mut wakers);
+            wakers.wake();
+        }
+    }
+
     fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<Receipt, PublishError>> {
         if let Some(Ok(message)) = self.message.as_ref().filter(|message| is_qos0(message)) {
             let mut state = self.client.shared().lock();
@@ -243,11 +255,7 @@ fn is_qos0(message: &Result<Outgoing, TopicError>) -> bool {
 
 impl Drop for Enqueue<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.waiting.take() {
-            let mut wakers = Wakers::default();
-            self.client.shared().lock().leave_room(id, &mut wakers);
-            wakers.wake();
-        }
+        self.leave_room();
     }
 }
 

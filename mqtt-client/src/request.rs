@@ -100,9 +100,16 @@ impl<'a> Request<'a> {
         let message = message.map_err(PublishError::Topic)?;
         let mut sleeper = Sleeper::new(client.shared(), timeout);
         let mut exchange = pin!(exchange(client, message, properties));
-        poll_fn(|cx| match exchange.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => sleeper.poll(cx).map(|()| Err(ResponseError::Timeout)),
+        poll_fn(|cx| {
+            let mut polled = exchange.as_mut().poll(cx);
+            if polled.is_pending() && sleeper.poll(cx).is_ready() {
+                // It may have ended since it was looked at.
+                polled = exchange.as_mut().poll(cx);
+                if polled.is_pending() {
+                    return Poll::Ready(Err(ResponseError::Timeout));
+                }
+            }
+            polled
         })
         .await
     }

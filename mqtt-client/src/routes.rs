@@ -5,16 +5,21 @@
 //! subscriptions do not multiply; one without, or of an earlier process, to every stream with a filter that matches;
 //! with none, to the catch-all.
 
+pub(crate) use self::verdict::Verdict;
+use self::verdict::{Shared, conclude, token};
 use crate::message::Message;
 use crate::request::Responses;
 use crate::route::{Queued, Route, StreamOptions, Ticket};
 use crate::spent::set_waker;
 use crate::wakers::Wakers;
-use martlet_proto::{PubAckReasonCode, QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName};
-use martlet_session::{AckToken, DeliveryId, Details, Message as Delivery};
+use martlet_proto::{QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicName};
+use martlet_session::{AckToken, DeliveryId, Instant, Message as Delivery};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+mod verdict;
 
 /// Names a route.
 pub(crate) type RouteKey = usize;
@@ -26,12 +31,18 @@ pub(crate) const CATCH_ALL: RouteKey = usize::MAX;
 /// them. With one that is forgotten, a message goes by its topic.
 const IDENTIFIERS: usize = 4;
 
+/// How long messages wait for somebody to take the catch-all. As long as they do, the server may wait for us, however few
+/// it sends unacknowledged.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// So many superseded messages wait at least before all queues are looked through for them.
+const FEW: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct Routes {
     routes: Slab<Route>,
     catch_all: Route,
-    /// Somebody holds the catch-all.
-    catch_all_held: bool,
+    taker: Taker,
     /// When the messages of the catch-all came that nobody holds, in `delivered`.
     unheld: VecDeque<u64>,
     /// A subscription was left with the server: what comes for it is kept.
@@ -43,6 +54,10 @@ pub(crate) struct Routes {
     next_identifier: u32,
     /// Deliveries that went to several streams, until each has concluded its copy.
     shared: Slab<Shared>,
+    /// At most so many of the messages that wait are superseded …
+    superseded: usize,
+    /// … and at so many they are looked for: a part of what waits, so that looking costs each message little.
+    sweep_at: usize,
     /// Messages that the application has taken and not acknowledged.
     taken: BTreeMap<(DeliveryId, RouteKey), TopicName>,
     /// Messages of streams that were dropped because the stream was full, since somebody last asked.
@@ -56,39 +71,23 @@ pub(crate) struct Routes {
     concluded: Vec<(AckToken, Verdict)>,
 }
 
+/// Who takes what comes to the catch-all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taker {
+    /// Somebody holds it.
+    Held,
+    /// Perhaps somebody will. What waits is given up at this time; `None`: nothing waits.
+    Awaited(Option<Instant>),
+    /// Nobody has come in time.
+    Nobody,
+}
+
 /// The streams of one topic filter; they share its subscription.
 #[derive(Debug, Default)]
 struct Subscribers {
     /// Those of its SUBSCRIBEs, the latest last.
     identifiers: Vec<SubscriptionIdentifier>,
     routes: Vec<(RouteKey, Subscription)>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    token: AckToken,
-    left: usize,
-    verdict: Verdict,
-}
-
-/// What is to become of a message that a stream is done with.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    Acknowledged,
-    Answered(PubAckReasonCode, Details),
-    /// It was dropped without an answer.
-    Abandoned,
-}
-
-impl Verdict {
-    /// Of two streams that had the same message: who has not answered counts most, then who has answered first.
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Abandoned, _) | (_, Self::Abandoned) => Self::Abandoned,
-            (Self::Acknowledged, other) => other,
-            (answered, _) => answered,
-        }
-    }
 }
 
 /// What ends with a stream.
@@ -105,7 +104,7 @@ impl Default for Routes {
         Self {
             routes: Slab::new(),
             catch_all: Route::default(),
-            catch_all_held: false,
+            taker: Taker::Awaited(None),
             unheld: VecDeque::new(),
             detached: false,
             delivered: 0,
@@ -113,6 +112,8 @@ impl Default for Routes {
             identifiers: BTreeMap::new(),
             next_identifier: 1,
             shared: Slab::new(),
+            superseded: 0,
+            sweep_at: 0,
             taken: BTreeMap::new(),
             dropped: 0,
             ended: false,
@@ -159,6 +160,15 @@ impl Routes {
         identifier
     }
 
+    /// Of what the catch-all was to get, what it still is, as it is to be asked for now.
+    pub(crate) fn renew_catch_all(&self, subscriptions: &mut Vec<Subscription>) {
+        subscriptions.retain_mut(|subscription| {
+            let subscribers = self.filters.get(&subscription.filter);
+            let subscribers = subscribers.filter(|it| it.routes.iter().any(|(key, _)| *key == CATCH_ALL));
+            subscribers.inspect(|it| it.combine(subscription)).is_some()
+        });
+    }
+
     /// A route among the subscribers of its filters.
     fn enter(
         &mut self,
@@ -167,18 +177,14 @@ impl Routes {
         subscriptions: &mut [Subscription],
     ) {
         for subscription in subscriptions {
-            let filter = &subscription.filter;
-            let subscribers = self.filters.entry(filter.clone()).or_default();
+            let subscribers = self.filters.entry(subscription.filter.clone()).or_default();
             // Of one that is named twice the last counts, as with the server.
             subscribers.routes.retain(|(other, _)| *other != key);
             subscribers.routes.push((key, subscription.clone()));
-            let each = || subscribers.routes.iter().map(|(_, wanted)| wanted);
-            subscription.qos = each().map(|wanted| wanted.qos).max().unwrap_or_default();
-            subscription.no_local = each().all(|wanted| wanted.no_local);
-            subscription.retain_as_published = each().any(|wanted| wanted.retain_as_published);
+            subscribers.combine(subscription);
             if !subscribers.identifiers.contains(&identifier) {
                 subscribers.identifiers.push(identifier);
-                self.identifiers.entry(identifier).or_default().push(filter.clone());
+                self.identifiers.entry(identifier).or_default().push(subscription.filter.clone());
             }
             if subscribers.identifiers.len() > IDENTIFIERS {
                 let oldest = subscribers.identifiers.remove(0);
@@ -290,7 +296,7 @@ impl Routes {
     /// A stream was dropped. What it had not taken is to be concluded ([`poll_concluded`](Self::poll_concluded)).
     pub(crate) fn remove(&mut self, key: RouteKey, spent: &mut Vec<Waker>) -> Ended {
         if key == CATCH_ALL {
-            self.catch_all_held = false;
+            self.taker = Taker::Awaited(None);
             spent.extend(self.catch_all.waker.take());
             let queue = self.catch_all.take_queue();
             return Ended { untaken: self.conclude_all(queue), ..Ended::default() };
@@ -302,20 +308,35 @@ impl Routes {
     }
 
     /// A stream is gone, but its subscriptions stay with the server: what it had not taken waits in the catch-all.
-    pub(crate) fn detach(&mut self, key: RouteKey, wakers: &mut Wakers, spent: &mut Vec<Waker>) {
+    pub(crate) fn detach(
+        &mut self,
+        key: RouteKey,
+        now: Instant,
+        wakers: &mut Wakers,
+        spent: &mut Vec<Waker>,
+    ) {
         self.detached = true;
         if key == CATCH_ALL {
-            self.catch_all_held = false;
             spent.extend(self.catch_all.waker.take());
             self.unheld.extend(self.catch_all.queue.iter().map(|_| self.delivered));
+            self.await_taker(now);
             return;
         }
         self.leave(key);
         let Some(mut route) = self.routes.try_remove(key) else { return };
         spent.extend(route.waker.take());
         for queued in route.take_queue() {
-            self.push_to_catch_all(queued, wakers);
+            self.push_to_catch_all(queued, now, wakers);
         }
+        if self.taker != Taker::Held {
+            self.await_taker(now);
+        }
+    }
+
+    /// From now on somebody may come for what waits.
+    fn await_taker(&mut self, now: Instant) {
+        let until = Some(now + GRACE).filter(|_| !self.catch_all.queue.is_empty());
+        self.taker = Taker::Awaited(until);
     }
 
     fn conclude_all(&mut self, queue: impl IntoIterator<Item = Queued>) -> u64 {
@@ -333,7 +354,27 @@ impl Routes {
     /// Gives the catch-all to somebody, if nobody has it.
     pub(crate) fn hold_catch_all(&mut self) -> bool {
         self.unheld.clear();
-        !std::mem::replace(&mut self.catch_all_held, true)
+        std::mem::replace(&mut self.taker, Taker::Held) != Taker::Held
+    }
+
+    /// When nobody will have taken the catch-all in time, if messages wait for that.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match self.taker {
+            Taker::Awaited(until) => until,
+            Taker::Held | Taker::Nobody => None,
+        }
+    }
+
+    /// If that time has come, what waits is to be concluded, and from then on nothing waits until somebody has taken the
+    /// catch-all or left a subscription with the server again. Returns how many messages it was.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> u64 {
+        if self.poll_timeout().is_none_or(|until| now < until) {
+            return 0;
+        }
+        self.taker = Taker::Nobody;
+        self.unheld.clear();
+        let queue = self.catch_all.take_queue();
+        self.conclude_all(queue)
     }
 
     /// Concludes the oldest message that waits for somebody to take the catch-all, if so many have come after it that
@@ -350,10 +391,13 @@ impl Routes {
         true
     }
 
-    fn push_to_catch_all(&mut self, queued: Queued, wakers: &mut Wakers) {
+    fn push_to_catch_all(&mut self, queued: Queued, now: Instant, wakers: &mut Wakers) {
         let before = self.catch_all.dropped;
         self.push(CATCH_ALL, queued, wakers);
-        if !self.catch_all_held {
+        if self.taker == Taker::Awaited(None) {
+            self.await_taker(now);
+        }
+        if self.taker != Taker::Held {
             self.unheld.push_back(self.delivered);
             // Each that was dropped was one of them; which one matters little.
             for _ in before..self.catch_all.dropped {
@@ -367,19 +411,30 @@ impl Routes {
     /// Puts a message into the queues of its streams. `keep` says whether what no stream explains waits for somebody
     /// to take the catch-all. Returns whether anybody has it; otherwise, as always, look at
     /// [`poll_concluded`](Self::poll_concluded).
-    pub(crate) fn deliver(&mut self, delivery: Delivery, keep: bool, wakers: &mut Wakers) -> bool {
+    pub(crate) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        now: Instant,
+        keep: bool,
+        wakers: &mut Wakers,
+    ) -> bool {
         let mut targets = std::mem::take(&mut self.targets);
         self.find(&delivery, &mut targets);
-        if self.catch_all.identifier.is_some() && !self.catch_all_held {
+        if self.catch_all.identifier.is_some() && self.taker != Taker::Held {
             // What a stream has does not wait for somebody to take the catch-all.
             targets.retain(|key| *key != CATCH_ALL);
         }
         self.delivered += 1;
+        let waits = match self.taker {
+            Taker::Held => true,
+            Taker::Awaited(_) => keep || self.detached,
+            Taker::Nobody => false,
+        };
         let (message, token) = Message::new(delivery);
         let mut routed = true;
         match targets[..] {
-            [] if self.catch_all_held || keep || self.detached => {
-                self.push_to_catch_all(Queued { message, ticket: Ticket::Own(token) }, wakers);
+            [] if waits => {
+                self.push_to_catch_all(Queued { message, ticket: Ticket::Own(token) }, now, wakers);
             }
             [] => {
                 self.concluded.push((token, Verdict::Acknowledged));
@@ -466,9 +521,20 @@ impl Routes {
         wakers.take(&mut route.waker);
     }
 
-    /// Messages have come again: the copies that they take the place of are dropped, and to be concluded
-    /// ([`poll_concluded`](Self::poll_concluded)).
+    /// Of the last `deliveries`, some have come again. The copies that they take the place of are dropped once they are
+    /// a part of what waits that is worth looking for, and to be concluded ([`poll_concluded`](Self::poll_concluded)).
+    pub(crate) fn supersede(&mut self, deliveries: u64, is_superseded: impl Fn(&AckToken) -> bool) {
+        self.superseded = self.superseded.saturating_add(usize::try_from(deliveries).unwrap_or(usize::MAX));
+        if self.superseded >= self.sweep_at {
+            self.drop_superseded(is_superseded);
+        }
+    }
+
+    /// All copies that others have taken the place of are dropped, and to be concluded.
     pub(crate) fn drop_superseded(&mut self, is_superseded: impl Fn(&AckToken) -> bool) {
+        if std::mem::take(&mut self.superseded) == 0 {
+            return;
+        }
         let mut superseded = Vec::new();
         let shared = &self.shared;
         let is_gone = |ticket: &Ticket| token(shared, ticket).is_some_and(&is_superseded);
@@ -481,25 +547,32 @@ impl Routes {
             superseded.push(queued);
         }
         self.conclude_all(superseded);
+        let queues = self.routes.iter().map(|(_, route)| route).chain([&self.catch_all]);
+        self.sweep_at = FEW.max(queues.map(|route| 1 + route.queue.len()).sum::<usize>() / 4);
     }
 
-    /// The next message of a stream. `Ready(None)` at the end.
+    /// The next message of a stream. `Ready(None)` at the end. Those before it that are superseded are to be concluded
+    /// ([`poll_concluded`](Self::poll_concluded)).
     pub(crate) fn poll_next(
         &mut self,
         key: RouteKey,
+        is_superseded: impl Fn(&AckToken) -> bool,
         cx: &mut Context<'_>,
         spent: &mut Vec<Waker>,
     ) -> Poll<Option<Queued>> {
         let ended = self.ended;
-        let Some(route) = self.route(key) else { return Poll::Ready(None) };
-        match route.pop() {
-            Some(queued) => Poll::Ready(Some(queued)),
-            None if ended || (key != CATCH_ALL && route.filters.is_empty()) => Poll::Ready(None),
-            None => {
-                set_waker(&mut route.waker, cx, spent);
-                Poll::Pending
+        while let Some(queued) = self.route(key).and_then(Route::pop) {
+            if self.superseded == 0 || !self.token(&queued.ticket).is_some_and(&is_superseded) {
+                return Poll::Ready(Some(queued));
             }
+            self.conclude_all([queued]);
         }
+        let Some(route) = self.route(key) else { return Poll::Ready(None) };
+        if ended || (key != CATCH_ALL && route.filters.is_empty()) {
+            return Poll::Ready(None);
+        }
+        set_waker(&mut route.waker, cx, spent);
+        Poll::Pending
     }
 
     /// The next message of a stream, if it is of QoS 0.
@@ -590,70 +663,15 @@ impl Routes {
     }
 }
 
-fn token<'a>(shared: &'a Slab<Shared>, ticket: &'a Ticket) -> Option<&'a AckToken> {
-    match ticket {
-        Ticket::Own(token) => Some(token),
-        Ticket::Shared(key) => Some(&shared[*key].token),
-        Ticket::Acknowledged => None,
-    }
-}
-
-fn conclude(shared: &mut Slab<Shared>, ticket: Ticket, verdict: Verdict) -> Option<(AckToken, Verdict)> {
-    match ticket {
-        Ticket::Own(token) => Some((token, verdict)),
-        Ticket::Acknowledged => None,
-        Ticket::Shared(key) => {
-            let delivery = &mut shared[key];
-            delivery.left -= 1;
-            let before = std::mem::replace(&mut delivery.verdict, Verdict::Acknowledged);
-            delivery.verdict = before.and(verdict);
-            if delivery.left > 0 {
-                return None;
-            }
-            let Shared { token, verdict, .. } = shared.remove(key);
-            Some((token, verdict))
-        }
+impl Subscribers {
+    /// What is asked for serves all of them.
+    fn combine(&self, subscription: &mut Subscription) {
+        let each = || self.routes.iter().map(|(_, wanted)| wanted);
+        subscription.qos = each().map(|wanted| wanted.qos).max().unwrap_or_default();
+        subscription.no_local = each().all(|wanted| wanted.no_local);
+        subscription.retain_as_published = each().any(|wanted| wanted.retain_as_published);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subscription(filter: &str) -> Subscription {
-        Subscription::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)
-    }
-
-    /// A second stream's `no_local` used to take the first stream's own publishes from it.
-    #[test]
-    fn what_is_asked_for_serves_every_stream_of_a_filter() {
-        let mut routes = Routes::default();
-        let mut first = [Subscription { qos: QoS::ExactlyOnce, ..subscription("a/+") }];
-        routes.add(&mut first, StreamOptions::default());
-        let wanted = Subscription { no_local: true, retain_as_published: true, ..subscription("a/+") };
-        let mut second = [wanted.clone()];
-        routes.add(&mut second, StreamOptions::default());
-        let expected = Subscription { no_local: false, qos: QoS::ExactlyOnce, ..wanted };
-        assert_eq!(second, [expected]);
-    }
-
-    /// Streams that come and go beside one that stays use no identifiers up, and leave none behind.
-    #[test]
-    fn identifiers_are_bounded() {
-        let mut routes = Routes::default();
-        let (first, identifier) = routes.add(&mut [subscription("a")], StreamOptions::default());
-        let (second, again) = routes.add(&mut [subscription("a")], StreamOptions::default());
-        assert_eq!(again, identifier, "one filter, one identifier");
-        routes.remove(second, &mut Vec::new());
-        for n in 0..100 {
-            let (key, _) = routes.add(&mut [subscription("a")], StreamOptions::default());
-            routes.remove(key, &mut Vec::new());
-            let both = &mut [subscription("a"), subscription(&format!("b{n}"))];
-            let (key, _) = routes.add(both, StreamOptions::default());
-            routes.remove(key, &mut Vec::new());
-        }
-        assert!(routes.identifiers.len() <= IDENTIFIERS, "{:?}", routes.identifiers);
-        routes.remove(first, &mut Vec::new());
-        assert!(routes.identifiers.is_empty() && routes.filters.is_empty());
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use martlet_proto::PubAckReasonCode;
 use martlet_proto::{SubAckReasonCode, Subscription, UnsubAckReasonCode, UserProperties};
 use martlet_session::{
     AckToken, Answer, Connected, ConnectionError, DisconnectOptions, Event, Instant, OperationId,
-    RequestError, Session, StoreError, Subscribe, Unsettled,
+    PublishError, RequestError, Session, StoreError, Subscribe, Unsettled,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +51,10 @@ pub(crate) struct State {
     unsettled: Unsettled,
     /// Whether the store has all that the session wants stored; `None`: it is at work, or will be.
     stored: Option<Result<(), StoreError>>,
+    /// The newest message that the store has.
+    last_stored: Option<OperationId>,
+    /// Who waits for messages that were not settled, which the store keeps if it gets them in the end.
+    kept: Vec<(u32, OperationId)>,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: std::time::Duration,
     /// Everything that was published has been written to the socket.
@@ -130,6 +134,8 @@ impl Shared {
             terminated: None,
             unsettled: Unsettled::default(),
             stored: Some(Ok(())),
+            last_stored: None,
+            kept: Vec::new(),
             drain,
             flushed: true,
             requests: BTreeMap::new(),
@@ -242,7 +248,7 @@ impl State {
     }
 
     /// Tells the session of messages that were dropped or that nobody has.
-    fn conclude_dropped(&mut self) {
+    pub(crate) fn conclude_dropped(&mut self) {
         while let Some((token, verdict)) = self.routes.poll_concluded() {
             self.conclude(token, verdict);
         }
@@ -261,18 +267,26 @@ impl State {
         if self.asked_at_start.is_some() {
             return;
         }
-        let Some(request) = &self.at_start else { return };
+        let Some(request) = &mut self.at_start else { return };
+        // Since it was last asked for, somebody may have subscribed to the same at another QoS, or unsubscribed.
+        self.routes.renew_catch_all(&mut request.subscriptions);
+        if request.subscriptions.is_empty() {
+            self.at_start = None;
+            return;
+        }
         self.asked_at_start = self.session.subscribe(self.now, request.clone()).ok();
     }
 
     /// Hands the session's events to those who wait for them. Returns whether there were any.
     pub(crate) fn dispatch(&mut self, wakers: &mut Wakers) -> bool {
         let mut any = false;
+        let mut deliveries = 0;
         while let Some(event) = self.session.poll_event() {
             any = true;
             match event {
                 Event::Message(delivery) => {
-                    let routed = self.routes.deliver(delivery, self.may_have_resumed(), wakers);
+                    deliveries += 1;
+                    let routed = self.routes.deliver(delivery, self.now, self.may_have_resumed(), wakers);
                     self.discarded += u64::from(!routed);
                     self.give_up_unheld();
                     self.conclude_dropped();
@@ -281,6 +295,12 @@ impl State {
                     if let Some((topic, taken)) = self.routes.whereabouts(by) {
                         self.events.push(&ClientEvent::AcknowledgementsHeld { topic, taken, held }, wakers);
                     }
+                }
+                Event::Published { operation, key: Some(key), result: Err(PublishError::Kept) }
+                    if self.stored.is_none() =>
+                {
+                    // Told when that is known.
+                    self.kept.push((key, operation));
                 }
                 Event::Published { key: Some(key), result, .. } => {
                     self.completions.complete(key, result, wakers);
@@ -351,9 +371,10 @@ impl State {
         }
         if self.session.poll_superseded() {
             let session = &self.session;
-            self.routes.drop_superseded(|token| session.is_superseded(token));
+            self.routes.supersede(deliveries.max(1), |token| session.is_superseded(token));
             self.conclude_dropped();
         }
+        any |= self.stop_waiting_for_a_taker();
         match self.routes.take_dropped() {
             0 => {}
             messages => self.events.push(&ClientEvent::InboundDropped(messages), wakers),
@@ -382,6 +403,25 @@ impl State {
         }
     }
 
+    /// However few the server sends unacknowledged, what waits for somebody to take the catch-all does not stop it for
+    /// ever. Returns whether anything was given up.
+    fn stop_waiting_for_a_taker(&mut self) -> bool {
+        if self.routes.poll_timeout().is_none_or(|until| self.now < until) {
+            return false;
+        }
+        self.drop_superseded();
+        self.discarded += self.routes.handle_timeout(self.now);
+        self.conclude_dropped();
+        true
+    }
+
+    /// What waits is what was not taken, and nothing twice.
+    pub(crate) fn drop_superseded(&mut self) {
+        let session = &self.session;
+        self.routes.drop_superseded(|token| session.is_superseded(token));
+        self.conclude_dropped();
+    }
+
     /// There will be no connection any more: everyone who waits is told.
     pub(crate) fn terminate(&mut self, error: ConnectionError, wakers: &mut Wakers) {
         // From here on the session refuses everything.
@@ -392,7 +432,9 @@ impl State {
         self.terminated = Some(error.clone());
         self.forget_authentication(RequestError::Closed, wakers);
         self.spent.extend(self.driver.take());
-        self.completions.fail_all(wakers);
+        if self.stored.is_some() {
+            self.completions.fail_all(wakers);
+        }
         self.routes.end(wakers);
         self.events.end(wakers);
         let waiting: Vec<_> = self.requests.keys().copied().collect();
@@ -415,10 +457,26 @@ impl State {
 
     /// The store holds all that it ever will.
     pub(crate) fn set_stored(&mut self, stored: Result<(), StoreError>, wakers: &mut Wakers) {
-        if self.stored.is_none() {
-            self.stored = Some(stored);
-            self.notify_watchers(wakers);
+        if self.stored.is_some() {
+            return;
         }
+        for (key, operation) in std::mem::take(&mut self.kept) {
+            let end = match &stored {
+                Err(error) if self.last_stored.is_none_or(|last| last < operation) => {
+                    PublishError::Store(error.clone())
+                }
+                _ => PublishError::Kept,
+            };
+            self.completions.complete(key, Err(end), wakers);
+        }
+        self.completions.fail_all(wakers);
+        self.stored = Some(stored);
+        self.notify_watchers(wakers);
+    }
+
+    /// The store has the messages up to this one, if there were any among what it has got.
+    pub(crate) fn set_last_stored(&mut self, newest: Option<OperationId>) {
+        self.last_stored = self.last_stored.max(newest);
     }
 
     /// What the client has left behind, once it has disconnected for good.

@@ -15,7 +15,7 @@ use martlet_proto::{
     UnsubAckReasonCode, UserProperties,
 };
 use martlet_session::{
-    Answer, Details, Instant, OperationId, RequestError, Subscribe as SubscribeRequest,
+    AckToken, Answer, Details, Instant, OperationId, RequestError, Subscribe as SubscribeRequest,
     Unsubscribe as UnsubscribeRequest,
 };
 use std::collections::VecDeque;
@@ -332,9 +332,16 @@ impl<M: Item> Subscription<M> {
     /// [`NoMessage`] after `timeout`.
     pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<M>, NoMessage> {
         let mut sleeper = Sleeper::new(&self.route.handle.shared, timeout);
-        poll_fn(|cx| match self.poll(cx) {
-            Poll::Ready(message) => Poll::Ready(Ok(message)),
-            Poll::Pending => sleeper.poll(cx).map(|()| Err(NoMessage)),
+        poll_fn(|cx| {
+            let mut next = self.poll(cx);
+            if next.is_pending() && sleeper.poll(cx).is_ready() {
+                // There may be one, or the end, since it was looked for.
+                next = self.poll(cx);
+                if next.is_pending() {
+                    return Poll::Ready(Err(NoMessage));
+                }
+            }
+            next.map(Ok)
         })
         .await
     }
@@ -356,7 +363,11 @@ impl<M: Item> Subscription<M> {
         let mut look = false;
         let next = {
             let state: &mut State = &mut state;
-            state.routes.poll_next(*key, cx, &mut state.spent).map(|queued| {
+            let session = &state.session;
+            let is_superseded = |token: &AckToken| session.is_superseded(token);
+            let next = state.routes.poll_next(*key, is_superseded, cx, &mut state.spent);
+            state.conclude_dropped();
+            next.map(|queued| {
                 let taken = Taken { queued: queued?, key: *key, state: &mut *state, shared: &handle.shared };
                 let (item, asks) = M::take(taken);
                 look |= asks;
@@ -387,7 +398,8 @@ impl<M: Item> Subscription<M> {
     /// in the meantime; see [`Client::catch_all`].
     ///
     /// Until the client disconnects, what comes for the subscription goes to the catch-all, and so does what was not
-    /// taken. Somebody should take it if the client goes on: what would hold up other messages there is given up.
+    /// taken. Somebody should take it if the client goes on: what would hold up other messages there, or waits for longer
+    /// than 10 s, is acknowledged and dropped ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
     pub fn detach(mut self) {
         self.route.keep_on_server = true;
     }
@@ -404,8 +416,9 @@ impl Drop for Route {
     fn drop(&mut self) {
         let mut wakers = Wakers::default();
         self.handle.shared.act(|state: &mut State, now| {
+            state.drop_superseded();
             if self.keep_on_server {
-                return state.routes.detach(self.key, &mut wakers, &mut state.spent);
+                return state.routes.detach(self.key, now, &mut wakers, &mut state.spent);
             }
             let ended = state.routes.remove(self.key, &mut state.spent);
             state.discard(ended.untaken);
@@ -469,7 +482,9 @@ impl<'a> Unsubscribe<'a> {
                 wakers.wake();
                 Ok(Some(pending?))
             }
-            Target::Stream(route) => {
+            Target::Stream(mut route) => {
+                // Who unsubscribes does not leave it with the server.
+                route.keep_on_server = false;
                 route.handle.shared.act(|state, now| {
                     let filters = state.routes.filters_of_only(route.key);
                     let request = UnsubscribeRequest { filters, user_properties };

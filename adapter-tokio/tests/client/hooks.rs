@@ -1,6 +1,7 @@
 //! The application's hook before each CONNECT.
 
 use crate::scripted::{builder, client, network, settle, soon};
+use martlet_client::settings::Secret;
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tokio::{
     Attempt, Awaited, Client, ConnectError, ConnectionError, Endpoint, GivenUp, Publish, QoS, Settings,
@@ -331,4 +332,29 @@ async fn the_settings_trust_holds_wherever_a_hook_goes() {
     let (client, _, mut network) = crate::scripted::client(plain);
     let _server = network.accept().await;
     soon(client.connected()).await.unwrap();
+}
+
+/// The password of a client's key was looked up although no server was spoken to over TLS. What is wrong with it is told
+/// when the hook goes to one that is.
+#[tokio::test(start_paused = true)]
+async fn the_password_of_a_key_is_looked_up_where_tls_is_spoken() {
+    let mut settings = Settings { auto_reconnect: false, ..Settings::default() };
+    settings.connection.uri = "mqtt://test".into();
+    settings.connection.certfile = Some("cert.pem".into());
+    settings.connection.keyfile = Some("key.pem".into());
+    settings.martlet.key_password = Some(Secret::Env("MARTLET_NOT_SET".into()));
+    let (plain, _, mut network) = client(settings.builder().unwrap());
+    let _server = network.accept().await;
+    soon(plain.connected()).await.unwrap();
+    let hook = |mut attempt: Attempt| {
+        attempt.set_endpoint(Endpoint::parse("mqtts://test").unwrap());
+        ready(Ok(attempt))
+    };
+    let (other, _, mut network) = client(settings.builder().unwrap().before_connect(hook));
+    let _server = network.dial().await.open();
+    let error = soon(other.connected()).await.unwrap_err().to_string();
+    assert!(error.contains("martlet.key_password") && error.contains("MARTLET_NOT_SET"), "{error}");
+    settings.connection.uri = "mqtts://test".into();
+    let error = settings.builder().unwrap_err().to_string();
+    assert!(error.contains("martlet.key_password"), "{error}");
 }

@@ -326,10 +326,12 @@ async fn a_store_that_fails_at_the_end_is_told_of() {
     let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
     soon(process.client.publish("t", "1").qos(QoS::AtLeastOnce)).await.unwrap();
     store.fails.store(true, Ordering::SeqCst);
-    drop(soon(process.client.publish("t", "2").qos(QoS::AtLeastOnce).enqueue()).await.unwrap());
+    let receipt = soon(process.client.publish("t", "2").qos(QoS::AtLeastOnce).enqueue()).await.unwrap();
     process.event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(())).await;
     let left = soon(process.client.disconnect().at_once()).await;
     assert_eq!((left.in_flight + left.queued, left.stored.unwrap_err().kind()), (1, StoreErrorKind::Full));
+    let end = soon(receipt).await.unwrap_err();
+    assert!(matches!(end, PublishError::Store(_)), "what was never stored is not kept: {end}");
     // As when the driver is dropped.
     let store = Failing::default();
     let process = Process::start(builder(&server), store.clone());
@@ -337,6 +339,27 @@ async fn a_store_that_fails_at_the_end_is_told_of() {
     let client = process.client.clone();
     process.kill().await;
     assert_eq!(soon(client.disconnect()).await.stored, Ok(()));
+}
+
+/// A store that had failed was not tried again: a message that it could have taken by then was told as kept, and was lost.
+#[tokio::test]
+async fn a_store_that_has_failed_is_tried_again_at_the_end() {
+    let server = Server::start(Config::default()).await.unwrap();
+    let store = Failing::default();
+    let policy = WhenStoreFails::Hold;
+    let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
+    soon(process.client.connected()).await.unwrap();
+    store.fails.store(true, Ordering::SeqCst);
+    let receipt = soon(process.client.publish("t", "1").qos(QoS::AtLeastOnce).enqueue()).await.unwrap();
+    process.event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(())).await;
+    let mut disconnect = pin!(process.client.disconnect().at_once().into_future());
+    assert!(is_pending(&mut disconnect));
+    store.fails.store(false, Ordering::SeqCst);
+    let left = soon(disconnect).await;
+    assert_eq!((left.in_flight + left.queued, left.stored), (1, Ok(())));
+    assert_eq!(soon(receipt).await, Err(PublishError::Kept));
+    let mut process = Process::start(builder(&server), store);
+    assert_eq!(process.restored().await.0.len(), 1);
 }
 
 struct Panicking;

@@ -1,12 +1,15 @@
 //! Subscriptions: each a stream of its own.
 
-use crate::scripted::{builder, client, connected, is_pending, qos1, qos2, settle, soon, with_broker};
-use martlet_broker::Config;
-use martlet_proto::{ConnAck, ConnectReasonCode, Delivery};
-use martlet_tokio::{
-    ClientEvent, NoMessage, Packet, QoS, RequestError, SubAckReasonCode, SubscribeError, TopicFilter,
-    UnsubscribeError, Version,
+use crate::scripted::{
+    builder, client, connected, identifier, is_pending, qos1, qos2, settle, soon, with_broker,
 };
+use martlet_broker::Config;
+use martlet_proto::{Ack, ConnAck, ConnectReasonCode, Delivery};
+use martlet_tokio::{
+    ClientEvent, NoMessage, Packet, PubAckReasonCode, QoS, RequestError, SubAckReasonCode, SubscribeError,
+    TopicFilter, UnsubscribeError, Version,
+};
+use std::future::IntoFuture;
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::time::Duration;
@@ -321,6 +324,49 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
     assert_eq!(soon(events.next()).await, Some(ClientEvent::Discarded(1)));
 }
 
+/// A server that sends few messages unacknowledged, as many of 3.x do, had sent them all for subscriptions that nobody here
+/// knows: it waited for us, we waited for somebody to take the catch-all, and nothing above QoS 0 came any more.
+#[tokio::test(start_paused = true)]
+async fn somebody_who_takes_the_catch_all_is_not_waited_for_for_ever() {
+    let (client, _, mut network) = client(builder().version(Version::V3_1_1).clean_start(false));
+    let mut server = network.dial().await.open();
+    server.accept(true).await;
+    soon(client.connected()).await.unwrap();
+    let mut events = client.events();
+    let start = Instant::now();
+    for id in 1..=20 {
+        server.message("old", "x", qos1(id), &[]).await;
+    }
+    settle().await;
+    assert!(is_pending(&mut pin!(server.packet())));
+    for id in 1..=20 {
+        assert_eq!(soon(server.packet()).await, acknowledgement(id));
+    }
+    let given_up = start.elapsed();
+    assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&given_up), "{given_up:?}");
+    assert_eq!(soon(events.next()).await, Some(ClientEvent::Discarded(20)));
+    // Nobody has come: what comes now waits no more.
+    server.message("old", "x", qos1(1), &[]).await;
+    assert_eq!(soon(server.packet()).await, acknowledgement(1));
+    assert_eq!(start.elapsed(), given_up);
+    assert_eq!(soon(events.next()).await, Some(ClientEvent::Discarded(1)));
+    // Who leaves a subscription with the server may want to come back for it.
+    let (stream, _) = tokio::join!(soon(client.subscribe("new").qos(QoS::AtLeastOnce)), server.grant());
+    stream.unwrap().detach();
+    server.message("new", "y", qos1(2), &[]).await;
+    settle().await;
+    assert!(is_pending(&mut pin!(server.packet())));
+    assert_eq!(client.catch_all().unwrap().try_next().unwrap().text(), Some("y"));
+    assert_eq!(soon(server.packet()).await, acknowledgement(2));
+    server.message("new", "z", qos1(3), &[]).await;
+    assert_eq!(soon(server.packet()).await, acknowledgement(3));
+    assert_eq!(soon(events.next()).await, Some(ClientEvent::Discarded(1)));
+}
+
+fn acknowledgement(id: u16) -> Packet {
+    Packet::PubAck(Ack::new(identifier(id), PubAckReasonCode::Success))
+}
+
 /// More messages wait than the soft bound allows, and the socket is not read. When the application takes them reading
 /// must begin again, although no byte is left over from before: the driver used to fall asleep.
 #[tokio::test(start_paused = true)]
@@ -499,4 +545,55 @@ async fn a_filter_that_is_named_twice_is_one() {
     assert_eq!(soon(stream.next()).await.unwrap().text(), Some("1"));
     assert!(matches!(soon(server.packet()).await, Packet::PubAck(_)));
     assert!(stream.try_next().is_none());
+}
+
+/// A stream that was made to leave its subscription with the server did so too when it was unsubscribed: its messages went
+/// to the catch-all, unacknowledged.
+#[tokio::test(start_paused = true)]
+async fn who_unsubscribes_leaves_nothing_with_the_server() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let subscribe = client.subscribe("a").qos(QoS::AtLeastOnce).keep_on_server();
+    let (stream, _) = tokio::join!(soon(subscribe), server.grant());
+    server.message("a", "1", qos1(1), &[]).await;
+    settle().await;
+    let unsubscribe = stream.unwrap().unsubscribe();
+    let (unsubscribed, packets) = tokio::join!(soon(unsubscribe), async {
+        let asked = server.ungrant().await;
+        (asked.filters, soon(server.packet()).await)
+    });
+    unsubscribed.unwrap();
+    assert_eq!(packets, (vec![filter("a")], acknowledgement(1)));
+    assert!(client.catch_all().unwrap().try_next().is_none());
+}
+
+/// What the builder subscribes to was asked for as it was at the start, however long ago that was: a stream's messages came
+/// at the lower QoS from then on, and what was unsubscribed came back.
+#[tokio::test(start_paused = true)]
+async fn what_the_builder_subscribes_to_is_asked_for_as_it_is() {
+    let wanted = ["a", "b", "c"].map(|name| (filter(name), QoS::AtMostOnce));
+    let builder = builder().subscriptions(wanted).reconnect(|it| {
+        it.retry_first = true;
+        it.max = Duration::from_secs(5);
+    });
+    let (client, _, mut network) = client(builder);
+    let start = Instant::now();
+    // Longer than a request waits for a connection.
+    while start.elapsed() < Duration::from_secs(70) {
+        network.dial().await.refuse();
+    }
+    let (mut subscribe, mut unsubscribe) = (
+        pin!(client.subscribe("a").qos(QoS::AtLeastOnce).into_future()),
+        pin!(client.unsubscribe("b").into_future()),
+    );
+    assert!(is_pending(&mut subscribe) && is_pending(&mut unsubscribe));
+    let (stream, unsubscribed, last) = tokio::join!(soon(subscribe), soon(unsubscribe), async {
+        let mut server = network.accept().await;
+        assert_eq!(server.grant().await.subscriptions.len(), 1);
+        server.ungrant().await;
+        server.grant().await
+    });
+    unsubscribed.unwrap();
+    assert!(stream.is_ok());
+    let asked: Vec<_> = last.subscriptions.iter().map(|it| (it.filter.as_str(), it.qos)).collect();
+    assert_eq!(asked, [("a", QoS::AtLeastOnce), ("c", QoS::AtMostOnce)]);
 }

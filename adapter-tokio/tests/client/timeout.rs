@@ -3,6 +3,7 @@
 use crate::scripted::{builder, client, connected, identifier, is_pending, settle, soon};
 use martlet_tokio::{ConnectionError, Packet, PublishError, QoS};
 use std::future::IntoFuture;
+use std::num::NonZeroU16;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -99,6 +100,30 @@ async fn without_room_nothing_is_published() {
     soon(first).await.unwrap();
     settle().await;
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
+}
+
+/// One that had given up kept its place before those who waited on, for room that they did not need.
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_keeps_no_place() {
+    let builder = builder().session(|config| {
+        config.queue.bytes = 1000;
+        config.max_in_flight = NonZeroU16::MIN;
+    });
+    let (client, _driver, mut network) = client(builder);
+    let publish = |bytes| client.publish("a", vec![0; bytes]).qos(QoS::AtLeastOnce);
+    let first = publish(500).enqueue().await.unwrap();
+    drop(publish(300).enqueue().await.unwrap());
+    // It lives on after its end.
+    let mut large = pin!(publish(900).timeout(LIMIT).enqueue());
+    let small = publish(400).enqueue();
+    let mut small = pin!(small);
+    assert!(is_pending(&mut large) && is_pending(&mut small));
+    assert_eq!(large.as_mut().await.map(drop), Err(PublishError::QueueFull));
+    let mut server = network.accept().await;
+    assert!(matches!(soon(server.packet()).await, Packet::Publish(_)));
+    drop(soon(small).await.unwrap());
+    assert_eq!((client.in_flight(), client.queued()), (1, 2));
+    drop(first);
 }
 
 /// A message that waits for a connection is accepted: it goes when there is one.

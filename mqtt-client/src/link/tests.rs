@@ -260,3 +260,17 @@ fn what_is_sealed_ahead_is_bounded() {
     assert!(published > 10 && sent > published * 100_000, "{published} messages in {sent} bytes");
     assert!(link.is_flushed());
 }
+
+/// The socket of a handshake that `disconnect()` had ended was to be dropped, and there was still something to write to it.
+#[test]
+fn nothing_is_written_to_a_socket_that_is_not_wanted() {
+    let (mut link, mut session) = (through_proxy(|_| {}), Session::new(Config::default()));
+    link.exchange(at(0), &mut session);
+    assert!(link.poll_dial(at(0)).is_some());
+    link.handle_dialed(at(0));
+    assert!(link.poll_wire(at(0)).is_some(), "what the proxy is asked");
+    session.disconnect(at(0), martlet_session::DisconnectOptions::default());
+    link.exchange(at(0), &mut session);
+    assert!(link.stopped().is_some() && !link.has_socket());
+    assert!(link.poll_wire(at(0)).is_none() && link.is_flushed());
+}

@@ -10,7 +10,7 @@ use crate::packet_logger::PacketLogger;
 use crate::store::{DurableBuilder, RedbStore};
 use martlet_proto::{PublishProperties, Will};
 #[cfg(feature = "tls")]
-use martlet_transport::{Endpoint, Trust};
+use martlet_transport::{Endpoint, PemSource, Trust, TrustError};
 use std::time::Duration;
 
 /// The ping delay that is not given, unless a quarter of the keep alive is less.
@@ -133,21 +133,33 @@ impl Settings {
         }
         #[cfg(feature = "tls")]
         {
-            let trust = self.trust()?;
-            builder = if self.speaks_tls() { builder.trust(&trust)? } else { builder.trust_if_needed(trust) };
+            let (trust, password) = (self.trust(), self.martlet.key_password.clone());
+            builder = if self.speaks_tls() {
+                builder.trust(&unlocking(trust, password.as_ref())?)?
+            } else {
+                let source_name = PemSource::Path(self.connection.keyfile.clone().unwrap_or_default());
+                builder.trust_if_needed(move || {
+                    let unlocking = unlocking(trust, password.as_ref());
+                    let bad =
+                        |error: SettingsError| TrustError::BadKey { source_name, reason: error.to_string() };
+                    unlocking.map_err(bad)?.build()
+                })
+            };
         }
         Ok(builder)
     }
 
-    /// Whether any server is spoken to over TLS; otherwise the files of certificates are not looked for yet.
+    /// Whether any server is spoken to over TLS; otherwise neither the files of certificates nor the password of the key
+    /// are looked for yet.
     #[cfg(feature = "tls")]
     fn speaks_tls(&self) -> bool {
         let mut uris = std::iter::once(&self.connection.uri).chain(&self.martlet.servers);
         uris.any(|uri| Endpoint::parse(uri.as_str()).is_ok_and(|endpoint| endpoint.scheme().is_tls()))
     }
 
+    /// Without the password of the key, which is a secret to be looked up.
     #[cfg(feature = "tls")]
-    fn trust(&self) -> Result<Trust, SettingsError> {
+    fn trust(&self) -> Trust {
         let (connection, martlet) = (&self.connection, &self.martlet);
         let mut trust = Trust::new().alpn(martlet.alpn.iter().map(String::as_str));
         if let Some(file) = &connection.cafile {
@@ -162,9 +174,6 @@ impl Settings {
         if let (Some(certificate), Some(key)) = (&connection.certfile, &connection.keyfile) {
             trust = trust.certificate_file(certificate).key_file(key);
         }
-        if let Some(password) = &martlet.key_password {
-            trust = trust.key_password(password.look_up(["martlet", "key_password"])?);
-        }
         if let Some(name) = &martlet.server_name {
             trust = trust.server_name(name);
         }
@@ -174,7 +183,7 @@ impl Settings {
         if !self.verify_cert {
             trust = trust.danger_skip_certificate_check();
         }
-        Ok(trust)
+        trust
     }
 
     fn looked_up_will(&self) -> Result<Option<Will>, SettingsError> {
@@ -188,6 +197,12 @@ impl Settings {
             properties: PublishProperties::default(),
         }))
     }
+}
+
+#[cfg(feature = "tls")]
+fn unlocking(trust: Trust, password: Option<&Secret>) -> Result<Trust, SettingsError> {
+    let Some(password) = password else { return Ok(trust) };
+    Ok(trust.key_password(password.look_up(["martlet", "key_password"])?))
 }
 
 fn looked_up_text<const N: usize>(path: [&str; N], secret: &Secret) -> Result<String, SettingsError> {

@@ -58,8 +58,12 @@ struct Tray {
     batch: Batch,
     /// The driver has gone.
     closing: bool,
+    /// The client has disconnected: what is tried again is so without long pauses.
+    hurry: bool,
     /// Why the last attempt to commit failed.
     failure: Option<StoreError>,
+    /// There will be no more attempts.
+    over: bool,
 }
 
 impl Desk {
@@ -119,15 +123,32 @@ impl Writer {
         self.desk.bell.notify_one();
     }
 
-    /// What has become of all that was handed over: it is stored, or the store fails. `None`: it is under way.
+    /// The client has disconnected: what failed before is tried again now, and from now on without long pauses.
+    pub(crate) fn hurry(&self) {
+        let mut tray = self.desk.lock();
+        tray.hurry = true;
+        if !tray.over {
+            tray.failure = None;
+        }
+        drop(tray);
+        self.desk.bell.notify_one();
+    }
+
+    /// What has become of all that was handed over: it is stored, or never will be. `None`: it is under way.
     pub(crate) fn outcome(&self) -> Option<Result<(), StoreError>> {
         if self.gathered.operations.is_empty() && self.desk.operations.load(Ordering::Acquire) == 0 {
             return Some(Ok(()));
         }
-        self.desk.lock().failure.clone().map(Err)
+        let tray = self.desk.lock();
+        tray.failure.clone().filter(|_| tray.over).map(Err)
     }
 
-    /// Waits for the commit that is under way; there will be no more.
+    /// Why the last attempt to commit failed, if it did.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.desk.lock().failure.clone()
+    }
+
+    /// Waits for the commit that is under way. What has failed is tried once more, and then there will be no more.
     pub(crate) fn close(&mut self) {
         self.desk.lock().closing = true;
         self.desk.bell.notify_one();
@@ -182,9 +203,19 @@ impl Clerk {
                 return;
             }
             self.first = None;
+            // Messages are put in the order of their numbers.
+            let newest = batch.operations.iter().filter_map(|operation| match operation {
+                StoreOp::Put { key, .. } => key.operation(),
+                StoreOp::Delete { .. } => None,
+            });
+            let newest = newest.max();
             self.desk.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
-            self.desk.operations.fetch_sub(batch.operations.len(), Ordering::Release);
-            self.shared.act(|state, _| state.session.handle_stored(last));
+            self.shared.act(|state, _| {
+                state.set_last_stored(newest);
+                // Not before it is known what was stored.
+                self.desk.operations.fetch_sub(batch.operations.len(), Ordering::Release);
+                state.session.handle_stored(last);
+            });
         }
     }
 
@@ -203,6 +234,8 @@ impl Clerk {
     /// Until it works; false when the driver has gone before it did.
     fn commit(&mut self, operations: &[StoreOp], first: StoreSeq) -> bool {
         let mut pause = FIRST_PAUSE;
+        // What this attempt was made for: the last ones are for the end.
+        let (mut hurried, mut closing) = (false, false);
         while let Err(error) = self.store.commit(operations) {
             self.desk.lock().failure = Some(error.clone());
             self.shared.act(|state, _| state.session.handle_store_failed(first, &error));
@@ -210,12 +243,14 @@ impl Clerk {
             let waited = self
                 .desk
                 .bell
-                .wait_timeout_while(tray, pause, |tray| !tray.closing)
+                .wait_timeout_while(tray, pause, |tray| !tray.closing && (hurried || !tray.hurry))
                 .unwrap_or_else(PoisonError::into_inner);
-            if waited.0.closing {
+            let tray = waited.0;
+            if closing {
                 return false;
             }
-            pause = (pause * 2).min(LAST_PAUSE);
+            (hurried, closing) = (tray.hurry, tray.closing);
+            pause = if hurried { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
         }
         self.desk.lock().failure = None;
         true
@@ -227,7 +262,10 @@ impl Drop for Clerk {
         // The store has panicked.
         if let Some(first) = self.first.filter(|_| std::thread::panicking()) {
             let error = StoreError::new(StoreErrorKind::Closed, "the store has panicked");
-            self.desk.lock().failure = Some(error.clone());
+            let mut tray = self.desk.lock();
+            tray.failure = Some(error.clone());
+            tray.over = true;
+            drop(tray);
             self.shared.act(|state, _| state.session.handle_store_failed(first, &error));
         }
     }
