@@ -138,7 +138,7 @@ impl Client {
     /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a subscription was
     /// [detached](Subscription::detach); for 10 s at most, and not so long that they would hold up others. All else is
     /// acknowledged and reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)): also what comes after those
-    /// 10 s, until somebody has taken it, or left another subscription with the server.
+    /// 10 s on the same connection, until somebody has taken it, or left another subscription with the server.
     pub fn catch_all(&self) -> Option<Subscription> {
         Subscription::catch_all(&self.handle)
     }

@@ -357,6 +357,13 @@ impl Routes {
         std::mem::replace(&mut self.taker, Taker::Held) != Taker::Held
     }
 
+    /// There is a new connection: somebody may come for what the server then sends.
+    pub(crate) fn handle_connected(&mut self) {
+        if self.taker == Taker::Nobody {
+            self.taker = Taker::Awaited(None);
+        }
+    }
+
     /// When nobody will have taken the catch-all in time, if messages wait for that.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.taker {
@@ -365,8 +372,8 @@ impl Routes {
         }
     }
 
-    /// If that time has come, what waits is to be concluded, and from then on nothing waits until somebody has taken the
-    /// catch-all or left a subscription with the server again. Returns how many messages it was.
+    /// If that time has come, what waits is to be concluded, and on this connection nothing waits any more, unless somebody
+    /// has taken the catch-all or left a subscription with the server again. Returns how many messages it was.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> u64 {
         if self.poll_timeout().is_none_or(|until| now < until) {
             return 0;

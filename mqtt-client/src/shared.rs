@@ -338,6 +338,7 @@ impl State {
                 Event::Connected(connected) => {
                     let connected: Arc<Connected> = Arc::from(connected);
                     self.connected = Some(Arc::clone(&connected));
+                    self.routes.handle_connected();
                     self.ask_at_start();
                     self.events.push(&ClientEvent::Connected(Arc::clone(&connected)), wakers);
                     self.set_connection(ConnectionState::Connected(connected), wakers);

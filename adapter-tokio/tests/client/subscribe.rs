@@ -361,6 +361,15 @@ async fn somebody_who_takes_the_catch_all_is_not_waited_for_for_ever() {
     server.message("new", "z", qos1(3), &[]).await;
     assert_eq!(soon(server.packet()).await, acknowledgement(3));
     assert_eq!(soon(events.next()).await, Some(ClientEvent::Discarded(1)));
+    // On a new connection there is time again.
+    drop(server);
+    let mut server = network.dial().await.open();
+    server.accept(true).await;
+    server.message("old", "x", qos1(4), &[]).await;
+    settle().await;
+    assert!(is_pending(&mut pin!(server.packet())));
+    assert_eq!(client.catch_all().unwrap().try_next().unwrap().text(), Some("x"));
+    assert_eq!(soon(server.packet()).await, acknowledgement(4));
 }
 
 fn acknowledgement(id: u16) -> Packet {
