@@ -21,6 +21,9 @@ use std::task::{Context, Poll, ready};
 /// How many turns the driver takes before it lets others run; it wakes itself then.
 const TURNS: usize = 32;
 
+/// So many turns are left to a reader: more than tokio's current-thread runtime takes to poll what `block_on` was given.
+const MOST_LEFT: u8 = 100;
+
 /// How much is read at a time.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -53,6 +56,9 @@ pub struct Driver<R: Runtime> {
     /// The key of the observer among those who read events.
     observes: Option<usize>,
     wakers: Wakers,
+    /// A stream fills whose reader has had no turn yet, and so many turns were left to it.
+    pressed: bool,
+    left: u8,
 }
 
 enum Io<R: Runtime> {
@@ -85,6 +91,8 @@ impl<R: Runtime> Driver<R> {
             store_deadline: None,
             observes,
             wakers: Wakers::default(),
+            pressed: false,
+            left: 0,
         }
     }
 
@@ -136,6 +144,17 @@ impl<R: Runtime> Driver<R> {
             }
         }
         true
+    }
+
+    /// Whether nothing is read in this turn, so that a reader that was woken gets one before its stream is full. A runtime
+    /// may have its reasons to poll the driver some dozens of times before it; who does not come then is slow.
+    fn leave_turn(&mut self) -> bool {
+        if !self.pressed {
+            self.left = 0;
+        }
+        let leaves = self.pressed && self.left < MOST_LEFT;
+        self.left += u8::from(leaves);
+        leaves
     }
 
     /// Reads once. Returns how much came; 0 at the end.
@@ -256,6 +275,7 @@ impl<R: Runtime> Driver<R> {
         }
         state.wake_sleepers(now, &mut self.wakers);
         state.set_flushed(self.link.is_flushed(), &mut self.wakers);
+        self.pressed = state.routes.is_pressed();
         let hooks = self.hooks.as_ref().and_then(|hooks| hooks.poll_timeout());
         let taker = state.routes.poll_timeout();
         let timeouts =
@@ -323,7 +343,8 @@ where
         for _ in 0..TURNS {
             let mut any = this.hooks.as_mut().is_some_and(|hooks| hooks.poll(cx, now, &mut this.link));
             any |= this.poll_dial(cx, now);
-            let read = this.poll_read(cx, now);
+            let leaves = this.leave_turn();
+            let read = if leaves { None } else { this.poll_read(cx, now) };
             any |= read.is_some();
             let (moved, timeout) = this.exchange(now);
             if let Some(error) = this.link.stopped() {
@@ -337,7 +358,7 @@ where
             }
             any |= moved;
             any |= this.poll_write(cx, now);
-            if read.is_some_and(|n| n >= READ_SIZE / 2) {
+            if leaves || read.is_some_and(|n| n >= READ_SIZE / 2) {
                 // Much has come, and more is likely: those it is for have their turn first, while it is in the cache.
                 break;
             }

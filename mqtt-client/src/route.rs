@@ -1,6 +1,7 @@
 //! One stream: what has come for it and was not taken, within its bounds.
 
 use crate::message::Message;
+use crate::wakers::Wakers;
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0};
 use std::collections::VecDeque;
@@ -57,6 +58,8 @@ pub(crate) struct Route {
     /// How many were dropped.
     pub(crate) dropped: u64,
     pub(crate) waker: Option<Waker>,
+    /// Its reader was woken and has not come yet.
+    called: bool,
     pub(crate) filters: Vec<TopicFilter>,
     /// What its SUBSCRIBE had.
     pub(crate) identifier: Option<SubscriptionIdentifier>,
@@ -124,6 +127,20 @@ impl Route {
         self.queue.push_back(queued);
     }
 
+    /// The reader is to be woken.
+    #[inline]
+    pub(crate) fn call(&mut self, wakers: &mut Wakers) {
+        self.called |= self.waker.is_some();
+        wakers.take(&mut self.waker);
+    }
+
+    /// Whether half of the room is taken, and the reader was woken and has not come yet.
+    #[inline]
+    pub(crate) fn is_pressed(&self) -> bool {
+        let limits = &self.options.limits;
+        self.called && (self.queue.len() >= limits.messages / 2 || self.bytes >= limits.bytes / 2)
+    }
+
     fn is_full(&self, size: usize) -> bool {
         let limits = &self.options.limits;
         self.queue.len() >= limits.messages || self.bytes + size > limits.bytes
@@ -142,6 +159,7 @@ impl Route {
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Queued> {
+        self.called = false;
         let queued = self.queue.pop_front()?;
         self.bytes -= queued.message.size();
         self.droppable -= usize::from(queued.is_droppable());

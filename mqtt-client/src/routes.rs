@@ -62,6 +62,8 @@ pub(crate) struct Routes {
     taken: BTreeMap<(DeliveryId, RouteKey), TopicName>,
     /// Messages of streams that were dropped because the stream was full, since somebody last asked.
     dropped: u64,
+    /// The last stream that was seen to fill before its reader had a turn.
+    pressed: Option<RouteKey>,
     ended: bool,
     /// Requests that wait for their responses.
     pub(crate) responses: Responses,
@@ -116,6 +118,7 @@ impl Default for Routes {
             sweep_at: 0,
             taken: BTreeMap::new(),
             dropped: 0,
+            pressed: None,
             ended: false,
             responses: Responses::default(),
             targets: Vec::new(),
@@ -525,7 +528,18 @@ impl Routes {
             *dropped += 1;
             concluded.extend(conclude(shared, ticket, Verdict::Acknowledged));
         });
-        wakers.take(&mut route.waker);
+        route.call(wakers);
+        if route.is_pressed() {
+            self.pressed = Some(key);
+        }
+    }
+
+    /// Whether a stream fills whose reader was woken and has had no turn yet: what comes now would be dropped for want of
+    /// one.
+    pub(crate) fn is_pressed(&mut self) -> bool {
+        let pressed = self.pressed.filter(|&key| self.route(key).is_some_and(|route| route.is_pressed()));
+        self.pressed = pressed;
+        pressed.is_some()
     }
 
     /// Of the last `deliveries`, some have come again. The copies that they take the place of are dropped once they are

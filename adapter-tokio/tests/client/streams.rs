@@ -205,3 +205,42 @@ async fn many_threads_lose_no_wake_up() {
     }
     soon(client.disconnect()).await;
 }
+
+/// A server sent faster than the application was polled: tokio's current-thread runtime polls what `block_on` was given
+/// after some dozens of tasks, the driver was a task and was polled again and again, and the stream dropped what it had no
+/// room for, though its reader did nothing but read.
+#[tokio::test]
+async fn a_reader_that_only_reads_misses_nothing() {
+    const MESSAGES: usize = 100_000;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("mqtt://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut packet = [0; 1024];
+        let _ = socket.read(&mut packet).unwrap();
+        socket.write_all(b"\x20\x02\x00\x00").unwrap();
+        let _ = socket.read(&mut packet).unwrap();
+        socket.write_all(&[0x90, 3, packet[2], packet[3], 0]).unwrap();
+        let mut message = vec![0x30, 0x84, 0x02, 0, 2, b'a', b'b'];
+        message.resize(message.len() + 256, b'x');
+        let block = message.repeat(100);
+        (0..MESSAGES / 100).for_each(|_| socket.write_all(&block).unwrap());
+        let _ = socket.read(&mut packet);
+    });
+    let builder = Client::builder(&uri).unwrap().version(Version::V3_1_1);
+    let client = martlet_tokio::connect_with(builder).await.unwrap();
+    let mut events = client.events();
+    let mut messages = client.subscribe("ab").await.unwrap();
+    for n in 0..MESSAGES {
+        tokio::select! {
+            biased;
+            message = messages.next() => assert!(message.is_some(), "{n}"),
+            event = events.next() => {
+                assert!(!matches!(event, Some(ClientEvent::InboundDropped(_))), "at {n}: {event:?}");
+            }
+        }
+    }
+    client.disconnect().await;
+    server.join().unwrap();
+}

@@ -413,8 +413,12 @@ async fn a_resent_message_takes_the_place_of_the_untaken_one() {
     drop(server);
     let mut server = network.dial().await.open();
     server.accept(true).await;
-    server.message("a", "1", qos1(1), &[]).await;
-    server.message("a", "2", qos2(2), &[]).await;
+    let again = |qos, packet_identifier| match qos {
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier, duplicate: true },
+        _ => Delivery::AtLeastOnce { packet_identifier, duplicate: true },
+    };
+    server.message("a", "1", again(QoS::AtLeastOnce, identifier(1)), &[]).await;
+    server.message("a", "2", again(QoS::ExactlyOnce, identifier(2)), &[]).await;
     settle().await;
     let mut texts = Vec::new();
     while let Some(message) = stream.try_next() {
