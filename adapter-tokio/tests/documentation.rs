@@ -1,8 +1,6 @@
 //! What the pages in `docs` say in code is code that is compiled and run here; and the README's example is the one of the
 //! crate's documentation, which is compiled too.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
-
 use martlet_broker::tokio::Server;
 use martlet_tests::certificates::Directory;
 use martlet_tokio::{
