@@ -64,11 +64,11 @@ impl Resending {
         assert!(session.is_connected());
     }
 
-    fn message(&mut self, id: u16) -> Delivery {
+    fn message(&mut self, id: u16, duplicate: bool) -> Delivery {
         let packet_identifier = PacketIdentifier::new(id).unwrap();
         let (topic, mut bytes) = (TopicName::new("a").unwrap(), BytesMut::new());
         PublishRef::new(&topic, &id.to_be_bytes())
-            .with_delivery(Way::AtLeastOnce { packet_identifier, duplicate: false })
+            .with_delivery(Way::AtLeastOnce { packet_identifier, duplicate })
             .encode(Version::V5, &mut bytes)
             .unwrap();
         self.0.handle_input(Instant::EPOCH, &mut bytes);
@@ -91,7 +91,7 @@ fn messages_that_come_again_cost_little_and_take_little_room() {
     for round in 0..3 {
         server.connect();
         for id in 1..=MESSAGES {
-            let delivery = server.message(id);
+            let delivery = server.message(id, round > 0);
             routes.deliver(delivery, Instant::EPOCH, false, &mut wakers);
             if server.0.poll_superseded() {
                 assert!(round > 0);
