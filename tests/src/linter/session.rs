@@ -167,11 +167,13 @@ impl Session {
                 if number < last { Err((Rule::PubRelOrder, format!("PUBREL {id}"))) } else { Ok(()) }
             }
             // The PUBLISH that was sent again came by after the PUBREC.
-            Stage::Asked if asked => {
+            Stage::Asked if asked && exchange.kind == Kind::Qos2 => {
                 exchange.stage = Stage::Released(self.numbers);
                 exchange.released_here = true;
                 Ok(())
             }
+            // A PUBREC to something else is answered too, and changes nothing.
+            Stage::Asked if asked => Ok(()),
             Stage::Asked => unasked,
         }
     }
