@@ -188,8 +188,8 @@ impl Inbound {
         {
             // A copy that it takes the place of makes room.
             if let Some(stale) = rare.stale_ids.get(&packet_identifier).and_then(|it| rare.stale.get(it)) {
-                messages -= 1;
-                bytes -= stale.bytes as usize;
+                messages = messages.saturating_sub(1);
+                bytes = bytes.saturating_sub(stale.bytes as usize);
             }
         }
         messages as usize >= limits.hard_messages

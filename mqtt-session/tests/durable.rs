@@ -5,7 +5,9 @@
 mod driver;
 
 use driver::*;
-use martlet_proto::{Ack, Packet, PubAckReasonCode, SubAckReasonCode, TopicFilter, Utf8String, Version};
+use martlet_proto::{
+    Ack, ConnAck, Packet, PubAckReasonCode, SubAckReasonCode, TopicFilter, Utf8String, Version,
+};
 use martlet_session::{
     Config, DisconnectOptions, Durable, Event, LostSession, OperationId, PublishError, QueueLimits,
     RestoreErrorKind, Session, StoreError, StoreErrorKind, StoreOp, WhenFull, WhenStoreFails,
@@ -661,6 +663,13 @@ fn a_store_that_fails_may_hold_messages_until_it_works_again() {
 
 // ---- limits and time
 
+/// The server has the session, and takes packets of 50 bytes at most.
+fn small_packets_only() -> ConnAck {
+    let mut connack = connack(true);
+    connack.properties.maximum_packet_size = 50.try_into().ok();
+    connack
+}
+
 #[test]
 fn what_may_not_be_sent_keeps_its_identifier_over_a_crash() {
     let mut peer = connected(Version::V5, durable());
@@ -668,10 +677,8 @@ fn what_may_not_be_sent_keeps_its_identifier_over_a_crash() {
     peer.store_all();
     peer.cut();
     peer.open(Version::V5);
-    let mut small = connack(true);
-    small.properties.maximum_packet_size = 50.try_into().ok();
     peer.forget();
-    peer.send(small);
+    peer.send(small_packets_only());
     assert_eq!(peer.told()[1..], ["published 1: the packet has 108 bytes; the limit is 50"]);
     peer.store_all();
     assert_eq!(keys(&peer), ["identity", "flow of message 1"]);
@@ -701,9 +708,7 @@ fn nothing_overtakes_a_message_whose_failure_is_not_stored() {
     peer.open(Version::V5);
     peer.store_all();
     peer.forget();
-    let mut small = connack(true);
-    small.properties.maximum_packet_size = 50.try_into().ok();
-    peer.send(small);
+    peer.send(small_packets_only());
     assert_eq!(peer.told()[1..], ["published 1: the packet has 108 bytes; the limit is 50"]);
     assert_eq!(peer.said(), nothing());
     peer.store_all();
@@ -719,9 +724,7 @@ fn what_failed_and_was_received_all_the_same_is_released_after_a_crash() {
     peer.store_all();
     peer.cut();
     peer.open(Version::V5);
-    let mut small = connack(true);
-    small.properties.maximum_packet_size = 50.try_into().ok();
-    peer.send(small);
+    peer.send(small_packets_only());
     peer.store_all();
     peer.send(pubrec(1));
     peer.store_all();
