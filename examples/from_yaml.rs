@@ -22,7 +22,10 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         settings.connection.uri = embedded.uri().into();
         broker = Some(embedded);
     }
-    println!("the configuration, without its secrets:\n{}", settings.to_yaml());
+    println!(
+        "the configuration, without its secrets:\n{}",
+        settings.to_yaml()
+    );
 
     let client = martlet::connect_with(settings.builder()?).await?;
     // QoS and retain are those that the file has for this topic.
@@ -33,7 +36,11 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         let mut messages = client.catch_all().ok_or("nobody else has it")?;
         client.publish("commands/sensor-1/led", "on").await?;
         if let Some(message) = messages.next().await {
-            println!("received: {} => {}", message.topic(), message.text().unwrap_or("(binary)"));
+            println!(
+                "received: {} => {}",
+                message.topic(),
+                message.text().unwrap_or("(binary)")
+            );
         }
     }
     client.disconnect().await;

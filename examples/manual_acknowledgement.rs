@@ -1,5 +1,5 @@
-//! Messages that are acknowledged when the work is done. One job fails: it stays unacknowledged, and the server sends it
-//! again on the next connection.
+//! Messages that are acknowledged when the work is done. One job fails: it stays unacknowledged,
+//! and the server sends it again on the next connection.
 //!
 //! ```text
 //! cargo run --example manual_acknowledgement                            # against the embedded broker
@@ -25,9 +25,16 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         }
     };
     let client = martlet::connect(&uri).await?;
-    let mut jobs = client.subscribe("jobs/+").qos(QoS::AtLeastOnce).await?.acknowledge_manually();
+    let mut jobs = client
+        .subscribe("jobs/+")
+        .qos(QoS::AtLeastOnce)
+        .await?
+        .acknowledge_manually();
     for n in 1..=JOBS {
-        client.publish(format!("jobs/{n}"), "do it").qos(QoS::AtLeastOnce).await?;
+        client
+            .publish(format!("jobs/{n}"), "do it")
+            .qos(QoS::AtLeastOnce)
+            .await?;
     }
     // By topic: a job may come again after it was done, if its acknowledgement was lost.
     let mut done = BTreeSet::new();
@@ -36,14 +43,18 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         let again = if job.duplicate() { ", again" } else { "" };
         match &broker {
             Some(broker) if job.topic() == "jobs/2" && !job.duplicate() => {
-                println!("{}{again}: it fails, and the connection is lost", job.topic());
+                println!(
+                    "{}{again}: it fails, and the connection is lost",
+                    job.topic()
+                );
                 // Without an acknowledgement.
                 drop(job);
                 broker.cut().await;
             }
             _ => {
                 println!("{}{again}: done", job.topic());
-                // The next job is taken meanwhile: acknowledgements leave in the order in which messages came.
+                // The next job is taken meanwhile: acknowledgements leave in the order in which
+                // messages came.
                 done.insert(job.acknowledge().topic().to_owned());
             }
         }

@@ -1,4 +1,5 @@
-//! A server that asks for our certificate, with an authority of its own: TLS by files, as a configuration names them.
+//! A server that asks for our certificate, with an authority of its own: TLS by files, as a
+//! configuration names them.
 //!
 //! ```text
 //! cargo run --example mutual_tls                                            # against the embedded broker
@@ -23,7 +24,10 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         settings.connection.keyfile = Some(key.into());
         return hello(&settings).await;
     }
-    let (server, files) = (TestServer::start(Setup::mutual_tls()).await, Directory::new());
+    let (server, files) = (
+        TestServer::start(Setup::mutual_tls()).await,
+        Directory::new(),
+    );
     let certificates = Certificates::shared();
     settings.connection.uri = server.uri_by_name().into();
     settings.connection.cafile = Some(files.write("ca.pem", &certificates.authority.pem));
@@ -38,7 +42,11 @@ async fn hello(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let mut messages = client.subscribe("martlet/hello").await?;
     client.publish("martlet/hello", "hello over TLS").await?;
     if let Some(message) = messages.next().await {
-        println!("received: {} => {}", message.topic(), message.text().unwrap_or("(binary)"));
+        println!(
+            "received: {} => {}",
+            message.topic(),
+            message.text().unwrap_or("(binary)")
+        );
     }
     client.disconnect().await;
     Ok(())

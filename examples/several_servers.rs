@@ -8,7 +8,7 @@
 //! `martlet` is the adapter of your runtime: `use martlet_tokio as martlet;`.
 #![allow(clippy::print_stdout)]
 
-use crate::martlet::{self, Attempt, ClientEvent, Settings};
+use crate::martlet::{self, ClientEvent, Settings, hooks::Attempt};
 use martlet_broker::Memory;
 use martlet_tests::server::{Setup, TestServer};
 use std::error::Error;
@@ -27,13 +27,15 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     settings.connection.uri = uris.remove(0).into();
     settings.martlet.servers = uris.into_iter().map(Into::into).collect();
 
-    let builder = settings.builder()?.before_connect(|attempt: Attempt| async move {
-        if let Some(error) = attempt.last_error() {
-            println!("{error}");
-        }
-        println!("attempt at {}", attempt.endpoint());
-        Ok(attempt)
-    });
+    let builder = settings
+        .builder()?
+        .before_connect(|attempt: Attempt| async move {
+            if let Some(error) = attempt.last_error() {
+                println!("{error}");
+            }
+            println!("attempt at {}", attempt.endpoint());
+            Ok(attempt)
+        });
     let client = martlet::connect_with(builder).await?;
     println!("connected");
     if let [_, second, _] = embedded.as_slice() {

@@ -24,7 +24,8 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         None => {
             let embedded = TestServer::start(Setup::tcp().websocket()).await;
             settings.connection.uri = format!("{}/mqtt", embedded.uri()).into();
-            settings.martlet.headers = vec![("Authorization".to_owned(), "Bearer an-example".into())];
+            settings.martlet.headers =
+                vec![("Authorization".to_owned(), "Bearer an-example".into())];
             server = Some(embedded);
         }
     }
@@ -34,7 +35,10 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     client.ping().await?;
     client.disconnect().await;
     if let Some(server) = server {
-        println!("the server got: {:?}", server.seen()[0].header("authorization"));
+        println!(
+            "the server got: {:?}",
+            server.seen()[0].header("authorization")
+        );
     }
     Ok(())
 }

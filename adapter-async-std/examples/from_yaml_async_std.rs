@@ -1,4 +1,5 @@
-//! A client configured by YAML, on async-std: `cargo run --example from_yaml_async_std` runs `examples/from_yaml.rs`.
+//! A client configured by YAML, on async-std: `cargo run --example from_yaml_async_std` runs
+//! `examples/from_yaml.rs`.
 
 #[path = "../../examples/from_yaml.rs"]
 mod from_yaml;

@@ -1,4 +1,6 @@
-//! Acknowledging when the work is done, on async-std: `cargo run --example manual_acknowledgement_async_std` runs `examples/manual_acknowledgement.rs`.
+//! Acknowledging when the work is done, on async-std:
+//! `cargo run --example manual_acknowledgement_async_std` runs
+//! `examples/manual_acknowledgement.rs`.
 
 #[path = "../../examples/manual_acknowledgement.rs"]
 mod manual_acknowledgement;

@@ -1,4 +1,5 @@
-//! TLS both ways, on async-std: `cargo run --example mutual_tls_async_std` runs `examples/mutual_tls.rs`.
+//! TLS both ways, on async-std: `cargo run --example mutual_tls_async_std` runs
+//! `examples/mutual_tls.rs`.
 
 #[path = "../../examples/mutual_tls.rs"]
 mod mutual_tls;

@@ -1,4 +1,5 @@
-//! Several servers, on async-std: `cargo run --example several_servers_async_std` runs `examples/several_servers.rs`.
+//! Several servers, on async-std: `cargo run --example several_servers_async_std` runs
+//! `examples/several_servers.rs`.
 
 #[path = "../../examples/several_servers.rs"]
 mod several_servers;

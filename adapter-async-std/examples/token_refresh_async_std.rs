@@ -1,4 +1,5 @@
-//! A fresh token for each connection, on async-std: `cargo run --example token_refresh_async_std` runs `examples/token_refresh.rs`.
+//! A fresh token for each connection, on async-std: `cargo run --example token_refresh_async_std`
+//! runs `examples/token_refresh.rs`.
 
 #[path = "../../examples/token_refresh.rs"]
 mod token_refresh;

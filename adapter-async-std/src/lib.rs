@@ -7,67 +7,86 @@
 //! async_std::task::block_on(async {
 //!     let client = martlet_async_std::connect("mqtt://user:secret@broker.example").await?;
 //!     let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
-//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
-//!     while let Some(message) = readings.next().await {
+//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // acknowledged by the server
+//!     if let Some(message) = readings.next().await {
 //!         println!("{}: {:?}", message.topic(), message.text());
 //!     }
+//!     client.disconnect().await; // last: what was published leaves before the program ends
 //!     Ok(())
 //! })
 //! # }
 //! ```
 //!
-//! **What it does.** [`connect`] spawns a driver on async-std's executor and waits for the connection. For more say,
-//! `Client::builder(uri)?.build(AsyncStd)` gives the client and its driver: spawn the driver yourself, or poll it where
-//! you like. **What it does not touch.** Everything but sockets, time and the spawn is `martlet-client`'s, whose types
-//! are exported here.
+//! **What it does.** [`connect`] spawns a driver on async-std's executor and waits for the
+//! connection. For more say, `Client::builder(uri).build(AsyncStd)` gives the client and its
+//! driver: spawn the driver yourself, or poll it where you like. **What it does not touch.**
+//! Everything but sockets, time and the spawn is `martlet-client`'s, whose types are exported here.
 //!
-//! Streams of your own, anything that is `Read` and `Write` as `async_std::io` has them, take the place of the runtime's
-//! sockets with [`Streams`]:
+//! Streams of your own, anything that is `Read` and `Write` as `async_std::io` has them, take the
+//! place of the runtime's sockets with [`Streams`](runtime::Streams):
 //!
 //! ```
-//! use martlet_async_std::{AsyncStd, Client, Endpoint, Streams};
+//! use martlet_async_std::{AsyncStd, Client, Endpoint, runtime::Streams};
 //! use async_std::net::TcpStream;
 //!
 //! # async fn example() -> Result<(), martlet_async_std::ConnectError> {
 //! let tunnel = Streams(AsyncStd, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
-//! let (client, driver) = Client::builder("mqtt://broker.example")?.build(tunnel);
+//! let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 //! async_std::task::spawn(driver);
 //! client.connected().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! **async-std is no longer developed**; its authors point to smol. This crate is for programs that still run on it, and
-//! the only one of Martlet's that depends on it. A program that moves to smol takes `martlet-smol`, which differs in
-//! names alone.
+//! **async-std is no longer developed**; its authors point to smol. This crate is for programs that
+//! still run on it, and the only one of Martlet's that depends on it. A program that moves to smol
+//! takes `martlet-smol`, which differs in names alone.
 
-mod runtime;
+pub mod runtime;
 mod socket;
 
-pub use martlet_client::*;
-pub use runtime::{AsyncStd, Sleep};
-pub use socket::Socket;
+pub use martlet_client::{
+    AuthenticateError, Builder, Client, ClientEvent, ConnectError, ConnectionError,
+    ConnectionState, Driver, DurableBuilder, Endpoint, Events, Message, OpenError, PacketLogger,
+    PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError, ResponseError,
+    SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription, TopicFilter,
+    TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will, client, embedded,
+    hooks, proto, reconnect, session, store, transport,
+};
+#[cfg(feature = "tls")]
+pub use martlet_client::{TlsConfig, Trust};
+#[cfg(feature = "settings")]
+pub use martlet_config::{self as settings, Settings};
+pub use runtime::AsyncStd;
 
-/// Connects with everything at its default: spawns the driver on async-std's executor and waits for the server's
-/// answer.
+/// Connects with everything at its default: spawns the driver on async-std's executor and waits for
+/// the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
-/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it; with its code.
-pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
-    connect_with(Client::builder(uri)?).await
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it;
+/// with its code.
+pub async fn connect(
+    server: impl TryInto<Endpoint, Error: Into<transport::UriError>>,
+) -> Result<Client, ConnectError> {
+    connect_with(Client::builder(server)).await
 }
 
-/// Connects with what the builder says: spawns the driver on async-std's executor and waits for the server's answer.
+/// Connects with what the builder says: spawns the driver on async-std's executor and waits for the
+/// server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
 pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(AsyncStd);
+    let (client, driver) = builder.build(AsyncStd)?;
     async_std::task::spawn(driver);
     client.connected().await?;
     Ok(client)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,11 +1,12 @@
 //! async-std's sockets and names, and the timer beneath its own.
 
-use crate::socket::Socket;
+pub use crate::socket::Socket;
 use async_io::Async;
 use async_std::net::ToSocketAddrs;
-use martlet_client::{
-    Address, Dial, Instant, Network, Runtime, SocketOptions, StdClock, Stream, Target, Timer,
+pub use martlet_client::runtime::{
+    Address, Dial, Network, Opening, Runtime, Stream, Streams, Timer,
 };
+use martlet_client::{SocketOptions, embedded::Target, runtime::StdClock, session::Instant};
 use std::future::Future;
 use std::io;
 #[cfg(not(unix))]
@@ -16,7 +17,8 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// async-std's reactor, which any executor can be used with. It has a thread of its own and needs no set-up.
+/// async-std's reactor, which any executor can be used with. It has a thread of its own and needs
+/// no set-up.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AsyncStd;
 
@@ -54,19 +56,27 @@ impl Network for AsyncStd {
                 Box::pin(async move {
                     let socket = Async::new_nonblocking(socket?)?;
                     socket.writable().await?;
-                    socket.get_ref().take_error()?.map_or_else(|| Ok(Stream::Tcp(Socket(socket))), Err)
+                    socket
+                        .get_ref()
+                        .take_error()?
+                        .map_or_else(|| Ok(Stream::Tcp(Socket(socket))), Err)
                 })
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 let path = path.clone();
-                Box::pin(async move { Ok(Stream::Unix(Socket(Async::<UnixStream>::connect(path).await?))) })
+                Box::pin(async move {
+                    Ok(Stream::Unix(Socket(
+                        Async::<UnixStream>::connect(path).await?,
+                    )))
+                })
             }
         }
     }
 }
 
-/// A timer that can be set again, as async-std's cannot: the one that they are made of, on the same reactor.
+/// A timer that can be set again, as async-std's cannot: the one that they are made of, on the same
+/// reactor.
 #[derive(Debug)]
 pub struct Sleep(async_io::Timer);
 

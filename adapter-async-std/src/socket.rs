@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A socket on async-std's reactor. Closing it tells the peer that nothing more comes, which closing async-std's own
-/// does not.
+/// A socket on async-std's reactor. Closing it tells the peer that nothing more comes, which
+/// closing async-std's own does not.
 #[derive(Debug)]
 pub struct Socket<T>(pub(crate) Async<T>);
 
@@ -18,7 +18,11 @@ impl<T> AsyncRead for Socket<T>
 where
     Async<T>: AsyncRead + Unpin,
 {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
@@ -27,7 +31,11 @@ impl<T: sealed::Shutdown> AsyncWrite for Socket<T>
 where
     Async<T>: AsyncWrite + Unpin,
 {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

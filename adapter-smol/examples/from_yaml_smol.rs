@@ -1,4 +1,5 @@
-//! A client configured by YAML, on smol: `cargo run --example from_yaml_smol` runs `examples/from_yaml.rs`.
+//! A client configured by YAML, on smol: `cargo run --example from_yaml_smol` runs
+//! `examples/from_yaml.rs`.
 
 #[path = "../../examples/from_yaml.rs"]
 mod from_yaml;

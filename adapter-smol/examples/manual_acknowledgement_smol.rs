@@ -1,4 +1,5 @@
-//! Acknowledging when the work is done, on smol: `cargo run --example manual_acknowledgement_smol` runs `examples/manual_acknowledgement.rs`.
+//! Acknowledging when the work is done, on smol: `cargo run --example manual_acknowledgement_smol`
+//! runs `examples/manual_acknowledgement.rs`.
 
 #[path = "../../examples/manual_acknowledgement.rs"]
 mod manual_acknowledgement;

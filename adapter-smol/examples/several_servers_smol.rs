@@ -1,4 +1,5 @@
-//! Several servers, on smol: `cargo run --example several_servers_smol` runs `examples/several_servers.rs`.
+//! Several servers, on smol: `cargo run --example several_servers_smol` runs
+//! `examples/several_servers.rs`.
 
 #[path = "../../examples/several_servers.rs"]
 mod several_servers;

@@ -1,4 +1,5 @@
-//! WebSocket with a bearer token, on smol: `cargo run --example websocket_bearer_smol` runs `examples/websocket_bearer.rs`.
+//! WebSocket with a bearer token, on smol: `cargo run --example websocket_bearer_smol` runs
+//! `examples/websocket_bearer.rs`.
 
 #[path = "../../examples/websocket_bearer.rs"]
 mod websocket_bearer;

@@ -7,61 +7,82 @@
 //! smol::block_on(async {
 //!     let client = martlet_smol::connect("mqtt://user:secret@broker.example").await?;
 //!     let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
-//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
-//!     while let Some(message) = readings.next().await {
+//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // acknowledged by the server
+//!     if let Some(message) = readings.next().await {
 //!         println!("{}: {:?}", message.topic(), message.text());
 //!     }
+//!     client.disconnect().await; // last: what was published leaves before the program ends
 //!     Ok(())
 //! })
 //! # }
 //! ```
 //!
-//! **What it does.** [`connect`] spawns a driver on smol's global executor and waits for the connection. For more say,
-//! `Client::builder(uri)?.build(Smol)` gives the client and its driver: spawn the driver on an executor of your own (a
-//! `LocalExecutor` will do), or poll it where you like. **What it does not touch.** Everything but sockets, time and
-//! the spawn is `martlet-client`'s, whose types are exported here.
+//! **What it does.** [`connect`] spawns a driver on smol's global executor and waits for the
+//! connection. For more say, `Client::builder(uri).build(Smol)` gives the client and its driver:
+//! spawn the driver on an executor of your own (a `LocalExecutor` will do), or poll it where you
+//! like. **What it does not touch.** Everything but sockets, time and the spawn is
+//! `martlet-client`'s, whose types are exported here.
 //!
-//! Streams of your own, anything that is `AsyncRead` and `AsyncWrite` as `smol::io` has it, take the place of the runtime's
-//! sockets with [`Streams`]:
+//! Streams of your own, anything that is `AsyncRead` and `AsyncWrite` as `smol::io` has it, take
+//! the place of the runtime's sockets with [`Streams`](runtime::Streams):
 //!
 //! ```
-//! use martlet_smol::{Client, Endpoint, Smol, Streams};
+//! use martlet_smol::{Client, Endpoint, Smol, runtime::Streams};
 //! use smol::net::TcpStream;
 //!
 //! # async fn example() -> Result<(), martlet_smol::ConnectError> {
 //! let tunnel = Streams(Smol, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
-//! let (client, driver) = Client::builder("mqtt://broker.example")?.build(tunnel);
+//! let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 //! smol::spawn(driver).detach();
 //! client.connected().await?;
 //! # Ok(())
 //! # }
 //! ```
 
-mod runtime;
+pub mod runtime;
 
-pub use martlet_client::*;
-pub use runtime::{Sleep, Smol};
+pub use martlet_client::{
+    AuthenticateError, Builder, Client, ClientEvent, ConnectError, ConnectionError,
+    ConnectionState, Driver, DurableBuilder, Endpoint, Events, Message, OpenError, PacketLogger,
+    PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError, ResponseError,
+    SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription, TopicFilter,
+    TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will, client, embedded,
+    hooks, proto, reconnect, session, store, transport,
+};
+#[cfg(feature = "tls")]
+pub use martlet_client::{TlsConfig, Trust};
+#[cfg(feature = "settings")]
+pub use martlet_config::{self as settings, Settings};
+pub use runtime::Smol;
 
-/// Connects with everything at its default: spawns the driver on smol's global executor and waits for the server's
-/// answer.
+/// Connects with everything at its default: spawns the driver on smol's global executor and waits
+/// for the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
-/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it; with its code.
-pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
-    connect_with(Client::builder(uri)?).await
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it;
+/// with its code.
+pub async fn connect(
+    server: impl TryInto<Endpoint, Error: Into<transport::UriError>>,
+) -> Result<Client, ConnectError> {
+    connect_with(Client::builder(server)).await
 }
 
-/// Connects with what the builder says: spawns the driver on smol's global executor and waits for the server's answer.
+/// Connects with what the builder says: spawns the driver on smol's global executor and waits for
+/// the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
 pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(Smol);
+    let (client, driver) = builder.build(Smol)?;
     smol::spawn(driver).detach();
     client.connected().await?;
     Ok(client)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

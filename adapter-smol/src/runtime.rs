@@ -1,8 +1,9 @@
 //! smol's sockets, timer and names.
 
-use martlet_client::{
-    Address, Dial, Instant, Network, Runtime, SocketOptions, StdClock, Stream, Target, Timer,
+pub use martlet_client::runtime::{
+    Address, Dial, Network, Opening, Runtime, Stream, Streams, Timer,
 };
+use martlet_client::{SocketOptions, embedded::Target, runtime::StdClock, session::Instant};
 use smol::Async;
 #[cfg(not(unix))]
 use smol::net::TcpStream as UnixStream;
@@ -15,7 +16,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// smol's reactor, which any executor can be used with. It has a thread of its own and needs no set-up.
+/// smol's reactor, which any executor can be used with. It has a thread of its own and needs no
+/// set-up.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Smol;
 
@@ -54,7 +56,10 @@ impl Network for Smol {
                     let socket = Async::new_nonblocking(socket?)?;
                     socket.writable().await?;
                     // Unlike `Async`, smol's own socket tells the peer when it is closed.
-                    socket.get_ref().take_error()?.map_or_else(|| Ok(Stream::Tcp(socket.into())), Err)
+                    socket
+                        .get_ref()
+                        .take_error()?
+                        .map_or_else(|| Ok(Stream::Tcp(socket.into())), Err)
                 })
             }
             #[cfg(unix)]

@@ -1,6 +1,8 @@
 //! What every adapter must do, on smol; and an executor of one thread.
 
-use martlet_smol::{Builder, Client, ConnectError, ConnectionError, Driver, Endpoint, QoS, Smol, Streams};
+use martlet_smol::{
+    Builder, Client, ConnectError, ConnectionError, Driver, Endpoint, QoS, Smol, runtime::Streams,
+};
 use martlet_tests::runtimes::Adapter;
 use martlet_tests::server::{Setup, TestServer};
 use smol::LocalExecutor;
@@ -47,10 +49,14 @@ fn a_local_executor_drives_it() {
             let address = format!("{}:{}", endpoint.host(), endpoint.port());
             TcpStream::connect(address)
         });
-        let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
+        let (client, driver) = Client::builder(broker.uri()).build(streams).unwrap();
         let driver = executor.spawn(driver);
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
-        client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();
+        client
+            .publish("a", "b")
+            .qos(QoS::AtLeastOnce)
+            .await
+            .unwrap();
         assert_eq!(messages.next().await.unwrap().text(), Some("b"));
         drop((client, messages));
         assert_eq!(driver.await, ConnectionError::ClosedHere);

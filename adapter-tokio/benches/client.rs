@@ -1,8 +1,9 @@
 //! What a client costs, beside a hand-written floor against the same sink in the same run.
 //!
-//! `cargo bench -p martlet-tokio` prints CPU time of the client's thread for a message (kernel included), the ratio to
-//! the floor, and messages for each write. The sink is a thread that parses as little as it can and acknowledges in
-//! batches; where it were the bottleneck, the client's thread would sleep, which costs no CPU time.
+//! `cargo bench -p martlet-tokio` prints CPU time of the client's thread for a message (kernel
+//! included), the ratio to the floor, and messages for each write. The sink is a thread that parses
+//! as little as it can and acknowledges in batches; where it were the bottleneck, the client's
+//! thread would sleep, which costs no CPU time.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -12,7 +13,7 @@
 
 use bytes::Bytes;
 use cpu_time::ThreadTime;
-use martlet_tokio::{Client, PublishMessage, QoS, TopicName, Version};
+use martlet_tokio::{Client, QoS, TopicName, Version, session::Publish as PublishMessage};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -31,7 +32,7 @@ const TOPIC: &str = "sensors/building-7/t/001";
 const WINDOW: usize = 100;
 const ROUNDS: usize = 11;
 
-/// Nanoseconds a message, for so many messages.
+/// Measures nanoseconds per message, given the number of messages.
 type Measure = fn(usize) -> f64;
 
 fn main() {
@@ -45,12 +46,21 @@ fn main() {
     let rows: [(&str, Measure, Measure); 4] = [
         ("publish QoS 0", ours_qos0, floor_qos0),
         ("publish QoS 1, window 100", ours_qos1, floor_qos1),
-        ("publish QoS 1, each awaited, 100 tasks", ours_awaited, floor_awaited),
+        (
+            "publish QoS 1, each awaited, 100 tasks",
+            ours_awaited,
+            floor_awaited,
+        ),
         ("receive QoS 0", ours_receive, floor_receive),
     ];
     // `cargo bench -p martlet-tokio -- only receive` runs ours of that row alone, for a profiler.
-    if let Some(only) = std::env::args().skip_while(|argument| argument != "only").nth(1) {
-        let Some((_, ours, _)) = rows.iter().find(|(name, ..)| name.contains(&only)) else { return };
+    if let Some(only) = std::env::args()
+        .skip_while(|argument| argument != "only")
+        .nth(1)
+    {
+        let Some((_, ours, _)) = rows.iter().find(|(name, ..)| name.contains(&only)) else {
+            return;
+        };
         (0..4 * rounds).for_each(|_| println!("{:.1}", ours(n)));
         return;
     }
@@ -70,7 +80,8 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs a client on a current-thread runtime; `work` gives the nanoseconds of this thread for `n` messages.
+/// Runs a client on a current-thread runtime; `work` gives the nanoseconds of this thread for `n`
+/// messages.
 fn run<F: Future<Output = ThreadTime>>(
     n: usize,
     work: impl FnOnce(u16) -> F,
@@ -83,7 +94,10 @@ fn run<F: Future<Output = ThreadTime>>(
         socket.set_nodelay(true).unwrap();
         sink(socket);
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let start = runtime.block_on(work(port));
     let nanos = start.elapsed().as_nanos() as f64 / n as f64;
     drop(runtime);
@@ -106,7 +120,8 @@ fn sink(mut socket: TcpStream) {
             match packet[0] >> 4 {
                 1 => replies.extend_from_slice(b"\x20\x02\x00\x00"),
                 3 if packet[0] & 6 != 0 => {
-                    let topic = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+                    let topic =
+                        usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
                     let id = &packet[header + 2 + topic..][..2];
                     replies.extend_from_slice(&[0x40, 2, id[0], id[1]]);
                 }
@@ -141,8 +156,7 @@ fn source(mut socket: TcpStream, n: usize) {
 }
 
 async fn connect(port: u16) -> Client {
-    let builder = Client::builder(&format!("mqtt://127.0.0.1:{port}"))
-        .unwrap()
+    let builder = Client::builder(format!("mqtt://127.0.0.1:{port}"))
         .version(Version::V3_1_1)
         .session(|session| {
             session.max_in_flight = NonZeroU16::new(WINDOW as u16).unwrap();
@@ -153,7 +167,10 @@ async fn connect(port: u16) -> Client {
 
 fn message(qos: QoS) -> PublishMessage {
     let topic = TopicName::from_static(TOPIC).unwrap();
-    PublishMessage { qos, ..PublishMessage::new(topic, Bytes::from_static(&[b'x'; 16])) }
+    PublishMessage {
+        qos,
+        ..PublishMessage::new(topic, Bytes::from_static(&[b'x'; 16]))
+    }
 }
 
 fn ours_qos0(n: usize) -> f64 {
@@ -162,7 +179,10 @@ fn ours_qos0(n: usize) -> f64 {
         let message = message(QoS::AtMostOnce);
         let start = ThreadTime::now();
         for _ in 0..n {
-            client.publish(&message.topic, message.payload.clone()).await.unwrap();
+            client
+                .publish(&message.topic, message.payload.clone())
+                .await
+                .unwrap();
         }
         client.flush().await.unwrap();
         start
@@ -173,7 +193,10 @@ fn ours_qos0(n: usize) -> f64 {
 fn floor_qos0(n: usize) -> f64 {
     let work = |port| async move {
         let client = floor::Client::connect(port, WINDOW, false).await.unwrap();
-        let (topic, payload) = (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+        let (topic, payload) = (
+            Bytes::from_static(TOPIC.as_bytes()),
+            Bytes::from_static(&[b'x'; 16]),
+        );
         let start = ThreadTime::now();
         for _ in 0..n {
             client.publish(&topic, 0, &payload).await;
@@ -198,7 +221,11 @@ fn ours_qos1(n: usize) -> f64 {
                     .unwrap(),
             );
         }
-        client.publish(&message.topic, message.payload.clone()).qos(message.qos).await.unwrap();
+        client
+            .publish(&message.topic, message.payload.clone())
+            .qos(message.qos)
+            .await
+            .unwrap();
         start
     };
     run(n, work, sink)
@@ -207,7 +234,10 @@ fn ours_qos1(n: usize) -> f64 {
 fn floor_qos1(n: usize) -> f64 {
     let work = |port| async move {
         let client = floor::Client::connect(port, WINDOW, false).await.unwrap();
-        let (topic, payload) = (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+        let (topic, payload) = (
+            Bytes::from_static(TOPIC.as_bytes()),
+            Bytes::from_static(&[b'x'; 16]),
+        );
         let start = ThreadTime::now();
         for _ in 0..n {
             client.publish(&topic, 1, &payload).await;
@@ -253,8 +283,10 @@ fn floor_awaited(n: usize) -> f64 {
             .map(|_| {
                 let client = client.clone();
                 tokio::spawn(async move {
-                    let (topic, payload) =
-                        (Bytes::from_static(TOPIC.as_bytes()), Bytes::from_static(&[b'x'; 16]));
+                    let (topic, payload) = (
+                        Bytes::from_static(TOPIC.as_bytes()),
+                        Bytes::from_static(&[b'x'; 16]),
+                    );
                     for _ in 0..n / WINDOW {
                         client.publish_acked(&topic, 1, &payload).await;
                     }

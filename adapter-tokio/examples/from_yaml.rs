@@ -1,4 +1,5 @@
-//! A client configured by YAML, on tokio: `cargo run --example from_yaml` runs `examples/from_yaml.rs`.
+//! A client configured by YAML, on tokio: `cargo run --example from_yaml` runs
+//! `examples/from_yaml.rs`.
 
 #[path = "../../examples/from_yaml.rs"]
 mod from_yaml;

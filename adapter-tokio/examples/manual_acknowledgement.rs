@@ -1,4 +1,5 @@
-//! Acknowledging when the work is done, on tokio: `cargo run --example manual_acknowledgement` runs `examples/manual_acknowledgement.rs`.
+//! Acknowledging when the work is done, on tokio: `cargo run --example manual_acknowledgement` runs
+//! `examples/manual_acknowledgement.rs`.
 
 #[path = "../../examples/manual_acknowledgement.rs"]
 mod manual_acknowledgement;

@@ -1,4 +1,5 @@
-//! Several servers, on tokio: `cargo run --example several_servers` runs `examples/several_servers.rs`.
+//! Several servers, on tokio: `cargo run --example several_servers` runs
+//! `examples/several_servers.rs`.
 
 #[path = "../../examples/several_servers.rs"]
 mod several_servers;

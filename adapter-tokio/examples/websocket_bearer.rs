@@ -1,4 +1,5 @@
-//! WebSocket with a bearer token, on tokio: `cargo run --example websocket_bearer` runs `examples/websocket_bearer.rs`.
+//! WebSocket with a bearer token, on tokio: `cargo run --example websocket_bearer` runs
+//! `examples/websocket_bearer.rs`.
 
 #[path = "../../examples/websocket_bearer.rs"]
 mod websocket_bearer;

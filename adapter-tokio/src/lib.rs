@@ -3,43 +3,61 @@
 //! ```no_run
 //! use martlet_tokio::QoS;
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = martlet_tokio::connect("mqtt://user:secret@broker.example").await?;
-//! let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
-//! client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
-//! while let Some(message) = readings.next().await {
-//!     println!("{}: {:?}", message.topic(), message.text());
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let client = martlet_tokio::connect("mqtt://user:secret@broker.example").await?;
+//!     let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
+//!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // acknowledged by the server
+//!     if let Some(message) = readings.next().await {
+//!         println!("{}: {:?}", message.topic(), message.text());
+//!     }
+//!     client.disconnect().await; // last: what was published leaves before the program ends
+//!     Ok(())
 //! }
-//! # Ok(())
-//! # }
 //! ```
 //!
 //! **What it does.** [`connect`] spawns a driver and waits for the connection. For more say,
-//! `Client::builder(uri)?.build(Tokio)` gives the client and its driver: spawn the driver yourself, or poll it in a
-//! `select!`. **What it does not touch.** Everything but sockets, time and the spawn is `martlet-client`'s, whose
-//! types are exported here.
+//! `Client::builder(uri).build(Tokio)` gives the client and its driver: spawn the driver yourself,
+//! or poll it in a `select!`. **What it does not touch.** Everything but sockets, time and the
+//! spawn is `martlet-client`'s, whose types are exported here.
 //!
 //! `tokio::time::pause()` drives all of the client's time: keep alive, deadlines, reconnects.
 
-mod runtime;
+pub mod runtime;
 
-pub use martlet_client::*;
-pub use runtime::{Opening, Sleep, Socket, Streams, Tokio};
+pub use martlet_client::{
+    AuthenticateError, Builder, Client, ClientEvent, ConnectError, ConnectionError,
+    ConnectionState, Driver, DurableBuilder, Endpoint, Events, Message, OpenError, PacketLogger,
+    PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError, ResponseError,
+    SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription, TopicFilter,
+    TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will, client, embedded,
+    hooks, proto, reconnect, session, store, transport,
+};
+#[cfg(feature = "tls")]
+pub use martlet_client::{TlsConfig, Trust};
+#[cfg(feature = "settings")]
+pub use martlet_config::{self as settings, Settings};
+pub use runtime::Tokio;
 
-/// Connects with everything at its default: spawns the driver on the current runtime and waits for the server's answer.
+/// Connects with everything at its default: spawns the driver on the current runtime and waits for
+/// the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
-/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it; with its code.
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it;
+/// with its code.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
-    connect_with(Client::builder(uri)?).await
+pub async fn connect(
+    server: impl TryInto<Endpoint, Error: Into<transport::UriError>>,
+) -> Result<Client, ConnectError> {
+    connect_with(Client::builder(server)).await
 }
 
-/// Connects with what the builder says: spawns the driver on the current runtime and waits for the server's answer.
+/// Connects with what the builder says: spawns the driver on the current runtime and waits for the
+/// server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -49,8 +67,12 @@ pub async fn connect(uri: &str) -> Result<Client, ConnectError> {
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(Tokio);
+    let (client, driver) = builder.build(Tokio)?;
     tokio::spawn(driver);
     client.connected().await?;
     Ok(client)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

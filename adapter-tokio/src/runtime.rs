@@ -1,8 +1,11 @@
 //! tokio's sockets, timer and names.
 
 use futures_io::{AsyncRead, AsyncWrite};
+pub use martlet_client::runtime::{Address, Dial, Network, Runtime, Stream, Timer};
 use martlet_client::{
-    Address, Dial, Endpoint, Instant, Network, Runtime, SocketOptions, Stream, Target, Timer, TransportError,
+    Endpoint, SocketOptions,
+    embedded::Target,
+    session::{Instant, TransportError},
 };
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -23,8 +26,8 @@ use tokio::time;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tokio;
 
-/// The moment that the client's time counts from: an hour before it was first asked for, by the real clock. Each paused
-/// runtime has a time of its own, none of them is before that.
+/// The moment that the client's time counts from: an hour before it was first asked for, by the
+/// real clock. Each paused runtime has a time of its own, none of them is before that.
 fn epoch() -> time::Instant {
     static EPOCH: OnceLock<time::Instant> = OnceLock::new();
     *EPOCH.get_or_init(|| {
@@ -68,7 +71,9 @@ impl Network for Tokio {
                 Box::pin(async move {
                     let socket = TcpStream::from_std(socket?)?;
                     socket.writable().await?;
-                    socket.take_error()?.map_or(Ok(Stream::Tcp(Socket(socket))), Err)
+                    socket
+                        .take_error()?
+                        .map_or(Ok(Stream::Tcp(Socket(socket))), Err)
                 })
             }
             #[cfg(unix)]
@@ -87,7 +92,9 @@ pub struct Sleep(Option<Pin<Box<time::Sleep>>>);
 impl Timer for Sleep {
     fn reset(&mut self, at: Instant) {
         // What lies beyond the clock's range never comes; a day is long enough to look again.
-        let deadline = epoch().checked_add(at.since_epoch()).unwrap_or_else(|| time::Instant::now() + DAY);
+        let deadline = epoch()
+            .checked_add(at.since_epoch())
+            .unwrap_or_else(|| time::Instant::now() + DAY);
         match &mut self.0 {
             Some(sleep) => sleep.as_mut().reset(deadline),
             None => self.0 = Some(Box::pin(time::sleep_until(deadline))),
@@ -104,21 +111,23 @@ impl Timer for Sleep {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Streams that a function opens: anything that reads and writes, such as an end of [`tokio::io::duplex`]. It need not be
-/// `Send`; the driver is then polled where it was made.
+/// Streams that a function opens: anything that reads and writes, such as an end of
+/// `tokio::io::duplex`. It need not be `Send`; the driver is then polled where it was made.
 ///
-/// The function gets the server's [`Endpoint`]; what it opens is taken for a connection to it, or to the proxy if one is
-/// set. TLS and WebSocket, where the URI's scheme has them, are spoken over the stream.
+/// The function gets the server's [`Endpoint`]; what it opens is taken for a connection to it, or
+/// to the proxy if one is set. TLS and WebSocket, where the URI's scheme has them, are spoken over
+/// the stream.
 ///
-/// A stream of `futures_io` instead of tokio's can be had with [`martlet_client::Streams`].
+/// A stream of `futures_io` instead of tokio's can be had with
+/// [`martlet_client::runtime::Streams`].
 ///
 /// ```
 /// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
-/// use martlet_tokio::{Client, Endpoint, Streams, Tokio};
+/// use martlet_tokio::{Client, Endpoint, Tokio, runtime::Streams};
 /// use tokio::net::TcpStream;
 ///
 /// let tunnel = Streams(Tokio, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
-/// let (client, driver) = Client::builder("mqtt://broker.example")?.build(tunnel);
+/// let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 /// tokio::spawn(driver);
 /// client.connected().await?;
 /// # Ok(())
@@ -142,7 +151,9 @@ where
     }
 
     fn dial(&self, target: &Target, _options: &SocketOptions) -> Opening<O> {
-        Opening(martlet_client::Opening::new((self.1)(target.endpoint().clone())))
+        Opening(martlet_client::runtime::Opening::new((self.1)(
+            target.endpoint().clone(),
+        )))
     }
 
     fn timer(&self) -> Sleep {
@@ -152,7 +163,7 @@ where
 
 /// A stream of [`Streams`] that is being opened.
 #[derive(Debug)]
-pub struct Opening<O>(martlet_client::Opening<O>);
+pub struct Opening<O>(martlet_client::runtime::Opening<O>);
 
 impl<O: Future<Output = io::Result<S>>, S> Future for Opening<O> {
     type Output = Result<Socket<S>, TransportError>;
@@ -167,7 +178,11 @@ impl<O: Future<Output = io::Result<S>>, S> Future for Opening<O> {
 pub struct Socket<S>(pub S);
 
 impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for Socket<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
         std::task::ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
@@ -175,7 +190,11 @@ impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for Socket<S> {
 }
 
 impl<S: tokio::io::AsyncWrite + Unpin> AsyncWrite for Socket<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

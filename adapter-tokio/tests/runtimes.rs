@@ -10,7 +10,11 @@ impl Adapter for OnTokio {
     type Runtime = Tokio;
 
     fn block_on<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(future)
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+            .block_on(future)
     }
 
     async fn connect(uri: &str) -> Result<Client, ConnectError> {

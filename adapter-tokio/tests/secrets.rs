@@ -1,6 +1,10 @@
-//! A secret that goes every way that secrets go, and is looked for in all that is logged, at every level, and shown.
+//! A secret that goes every way that secrets go, and is looked for in all that is logged, at every
+//! level, and shown.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing, its parts too"
+)]
 
 use log::{LevelFilter, Log, Metadata, Record};
 use martlet_broker::{Authentication, Config};
@@ -8,8 +12,9 @@ use martlet_tests::certificates::{Certificates, Directory};
 use martlet_tests::server::{HttpProxy, Proxy, Setup, TestServer};
 use martlet_tokio::settings::Will;
 use martlet_tokio::{
-    Attempt, AuthMessage, Authenticator, BinaryData, Builder, Client, ConnectError, GivenUp, HookFuture,
-    PacketLogger, QoS, Settings, Tokio, Utf8String,
+    Builder, Client, ConnectError, PacketLogger, QoS, Settings, Tokio,
+    hooks::{Attempt, AuthMessage, Authenticator, GivenUp, HookFuture},
+    proto::{BinaryData, Utf8String},
 };
 use std::cell::Cell;
 use std::fmt::{Debug, Write};
@@ -21,7 +26,8 @@ const CANARY: &str = "kanarienvogel";
 static SHOWN: Mutex<String> = Mutex::new(String::new());
 
 thread_local! {
-    /// The servers of these tests log what they are sent. They have threads of their own, which are not the client's.
+    /// The servers of these tests log what they are sent. They have threads of their own, which are
+    /// not the client's.
     static IS_CLIENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -46,7 +52,8 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// In letters, as bytes in decimal and in hexadecimal, in Base64 and behind a percent sign: also where it is only a part.
+/// In letters, as bytes in decimal and in hexadecimal, in Base64 and behind a percent sign: also
+/// where it is only a part.
 fn assert_hidden(shown: &str) {
     let part = &CANARY[3..9];
     let decimal: Vec<_> = part.bytes().map(|byte| byte.to_string()).collect();
@@ -74,13 +81,17 @@ fn assert_hidden(shown: &str) {
 async fn live(builder: Builder, payload: &'static str) {
     show(&builder);
     let observer = PacketLogger::new("it", |line| log::trace!("{line}"));
-    let (client, driver) = builder.observer(observer).build(Tokio);
+    let (client, driver) = builder.observer(observer).build(Tokio).unwrap();
     show(&driver);
     let mut events = client.events();
     let driver = tokio::spawn(driver);
     show(&client.connected().await.unwrap());
     let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
-    client.publish("a", payload).qos(QoS::AtLeastOnce).await.unwrap();
+    client
+        .publish("a", payload)
+        .qos(QoS::AtLeastOnce)
+        .await
+        .unwrap();
     let message = messages.next().await.unwrap();
     assert_eq!(message.text(), Some(payload));
     show(&client);
@@ -93,10 +104,13 @@ async fn live(builder: Builder, payload: &'static str) {
 
 /// The same of what does not get a connection.
 async fn fail(settings: &Settings) -> ConnectError {
-    let settings = Settings { auto_reconnect: false, ..settings.clone() };
+    let settings = Settings {
+        auto_reconnect: false,
+        ..settings.clone()
+    };
     show(&settings);
     let builder = settings.builder().unwrap();
-    let (client, driver) = builder.build(Tokio);
+    let (client, driver) = builder.build(Tokio).unwrap();
     let mut events = client.events();
     tokio::spawn(driver);
     let error = client.connected().await.unwrap_err();
@@ -136,8 +150,12 @@ fn settings(uri: &str) -> Settings {
     settings.connection.uri = uri.into();
     settings.martlet.user_name = Some(CANARY.into());
     settings.martlet.password = Some(CANARY.into());
-    settings.will =
-        Some(Will { topic: "t".into(), message: CANARY.into(), qos: QoS::AtMostOnce, retain: false });
+    settings.will = Some(Will {
+        topic: "t".into(),
+        message: CANARY.into(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+    });
     settings
 }
 
@@ -146,49 +164,74 @@ async fn no_secret_is_shown() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(LevelFilter::Trace);
     IS_CLIENT.set(true);
-    let broker = || Config::default().with_user(CANARY, CANARY).unwrap().with_user("ann", CANARY).unwrap();
+    let broker = || {
+        Config::default()
+            .with_user(CANARY, CANARY)
+            .unwrap()
+            .with_user("ann", CANARY)
+            .unwrap()
+    };
 
-    // Everywhere at once: the settings, the URI's query, a header, the password of a key and of a proxy.
+    // Everywhere at once: the settings, the URI's query, a header, the password of a key and of a
+    // proxy.
     let (certificates, files) = (Certificates::shared(), Directory::new());
     let server = TestServer::start(Setup::mutual_tls().websocket().broker(broker())).await;
-    let proxy = Proxy::http(HttpProxy { user: Some(("ann", CANARY)), ..HttpProxy::default() }).await;
+    let proxy = Proxy::http(HttpProxy {
+        user: Some(("ann", CANARY)),
+        ..HttpProxy::default()
+    })
+    .await;
     let mut everywhere = settings(&format!("{}/mqtt?token={CANARY}", server.uri_by_name()));
     everywhere.martlet.headers = vec![("Authorization".into(), format!("Bearer {CANARY}").into())];
     everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", proxy.address()).into());
     everywhere.martlet.key_password = Some(CANARY.into());
     everywhere.connection.cafile = Some(files.write("ca.pem", &certificates.authority.pem));
-    everywhere.connection.certfile = Some(files.write("client.pem", &certificates.client.chain_pem));
+    everywhere.connection.certfile =
+        Some(files.write("client.pem", &certificates.client.chain_pem));
     everywhere.connection.keyfile = Some(files.write("key.pem", &certificates.client.key_pem));
     show(&everywhere);
     log::trace!("{}", everywhere.to_yaml());
     // tungstenite logs what comes, messages among it.
     live(everywhere.builder().unwrap(), "no secret").await;
-    assert_eq!(server.seen()[0].header("authorization"), Some(&*format!("Bearer {CANARY}")));
+    assert_eq!(
+        server.seen()[0].header("authorization"),
+        Some(&*format!("Bearer {CANARY}"))
+    );
     assert_eq!(proxy.targets().len(), 1);
 
     // In the URI, and from a hook.
     let server = TestServer::start(Setup::tcp().broker(broker())).await;
     let in_uri = server.uri().replace("://", &format!("://ann:{CANARY}@"));
-    live(Client::builder(&in_uri).unwrap(), CANARY).await;
+    live(Client::builder(&in_uri), CANARY).await;
     let hook = |mut attempt: Attempt| async move {
         attempt.set_credentials(CANARY, CANARY)?;
         attempt.set_header("Authorization", CANARY)?;
         show(&attempt);
         Ok(attempt)
     };
-    live(Client::builder(&server.uri()).unwrap().before_connect(hook), CANARY).await;
+    live(Client::builder(server.uri()).before_connect(hook), CANARY).await;
 
     // Proven by enhanced authentication.
     let secret = bytes::Bytes::from_static(CANARY.as_bytes());
     let steps = vec![(secret.clone(), secret.clone()), (secret.clone(), secret)];
-    let authentication =
-        Authentication { method: "QUIZ".try_into().unwrap(), steps, success: Some(self::secret()) };
-    let config = Config { authentication: Some(authentication), ..Config::default() };
+    let authentication = Authentication {
+        method: "QUIZ".try_into().unwrap(),
+        steps,
+        success: Some(self::secret()),
+    };
+    let config = Config {
+        authentication: Some(authentication),
+        ..Config::default()
+    };
     let quiz = TestServer::start(Setup::tcp().broker(config)).await;
-    live(Client::builder(&quiz.uri()).unwrap().authenticator(Prover), CANARY).await;
+    live(Client::builder(quiz.uri()).authenticator(Prover), CANARY).await;
 
     // Refused: by the proxy, by the broker, by nobody who is there, by the hook itself.
-    let locked = Proxy::http(HttpProxy { user: Some(("ann", "another")), ..HttpProxy::default() }).await;
+    let locked = Proxy::http(HttpProxy {
+        user: Some(("ann", "another")),
+        ..HttpProxy::default()
+    })
+    .await;
     everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", locked.address()).into());
     fail(&everywhere).await;
     let strict = Config::default().with_user("ann", "another").unwrap();
@@ -200,12 +243,18 @@ async fn no_secret_is_shown() {
     nobody_there.connection.uri = in_uri.into();
     fail(&nobody_there).await;
     let no_token = |_: Attempt| async { Err(GivenUp::for_good(std::io::Error::other("no token"))) };
-    let builder = Client::builder(&refusing.uri()).unwrap().before_connect(no_token);
+    let builder = Client::builder(refusing.uri()).before_connect(no_token);
     show(&martlet_tokio::connect_with(builder).await.unwrap_err());
 
     let shown = SHOWN.lock().unwrap();
     // This is how it would look.
-    for seen in ["TRACE tungstenite", "-out-> CONNECT", "<-in-- PUBLISH", "no token", "***"] {
+    for seen in [
+        "TRACE tungstenite",
+        "-out-> CONNECT",
+        "<-in-- PUBLISH",
+        "no token",
+        "***",
+    ] {
         assert!(shown.contains(seen), "{seen}: {shown}");
     }
     assert_hidden(&shown);

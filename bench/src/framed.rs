@@ -1,4 +1,5 @@
-//! A WebSocket of tokio-tungstenite as a stream of bytes, as those who want MQTT over it write it: a frame for each write.
+//! A WebSocket of tokio-tungstenite as a stream of bytes, as those who want MQTT over it write it:
+//! a frame for each write.
 
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
@@ -19,9 +20,16 @@ pub struct Frames<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     pub async fn connect(stream: S) -> io::Result<Self> {
         let mut request = "ws://localhost/".into_client_request().map_err(into_io)?;
-        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
-        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.map_err(into_io)?;
-        Ok(Self { socket, left: Bytes::new() })
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+        let (socket, _) = tokio_tungstenite::client_async(request, stream)
+            .await
+            .map_err(into_io)?;
+        Ok(Self {
+            socket,
+            left: Bytes::new(),
+        })
     }
 }
 
@@ -55,10 +63,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Frames<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Frames<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
         let message = Message::Binary(Bytes::copy_from_slice(bytes));
-        Pin::new(&mut self.socket).start_send(message).map_err(into_io)?;
+        Pin::new(&mut self.socket)
+            .start_send(message)
+            .map_err(into_io)?;
         // What the socket does not take now, it takes at the next flush.
         match Pin::new(&mut self.socket).poll_flush(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(into_io(error))),

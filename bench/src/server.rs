@@ -59,7 +59,10 @@ impl Server {
 fn secure(socket: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
     let certificates = Certificates::shared();
     let config = certificates.server_config(&certificates.server, ClientAuthentication::None);
-    StreamOwned::new(ServerConnection::new(config).expect("a configuration"), socket)
+    StreamOwned::new(
+        ServerConnection::new(config).expect("a configuration"),
+        socket,
+    )
 }
 
 /// MQTT 3.1.1, as much of it as is needed here.
@@ -77,7 +80,8 @@ fn serve(stream: &mut Box<dyn Stream>, work: Work, n: usize) -> io::Result<()> {
             match packet[0] >> 4 {
                 1 => replies.extend_from_slice(b"\x20\x02\x00\x00"),
                 3 if packet[0] & 6 != 0 => {
-                    let topic = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+                    let topic =
+                        usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
                     let id = &packet[header + 2 + topic..][..2];
                     replies.extend_from_slice(&[0x40, 2, id[0], id[1]]);
                 }
@@ -106,7 +110,13 @@ fn serve(stream: &mut Box<dyn Stream>, work: Work, n: usize) -> io::Result<()> {
 fn send(stream: &mut Box<dyn Stream>, n: usize) -> io::Result<()> {
     let topic = super::TOPIC.as_bytes();
     let len = 2 + topic.len() + super::PAYLOAD.len();
-    let mut one = vec![0x30, (len & 127 | 128) as u8, (len >> 7) as u8, 0, topic.len() as u8];
+    let mut one = vec![
+        0x30,
+        (len & 127 | 128) as u8,
+        (len >> 7) as u8,
+        0,
+        topic.len() as u8,
+    ];
     one.extend_from_slice(topic);
     one.extend_from_slice(super::PAYLOAD);
     // As a broker with much to send does: as many in a write as make about 16 KiB.
@@ -140,11 +150,18 @@ impl<S: Read + Write> Frames<S> {
     fn accept(stream: S) -> Self {
         #[expect(clippy::result_large_err, reason = "tungstenite wants it so")]
         let answer = |_: &Request, mut response: Response| {
-            response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+            response
+                .headers_mut()
+                .insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
             Ok(response)
         };
-        let Ok(socket) = tungstenite::accept_hdr(stream, answer) else { panic!("a handshake") };
-        Self { socket, left: Bytes::new() }
+        let Ok(socket) = tungstenite::accept_hdr(stream, answer) else {
+            panic!("a handshake")
+        };
+        Self {
+            socket,
+            left: Bytes::new(),
+        }
     }
 }
 
@@ -167,7 +184,9 @@ impl<S: Read + Write> Read for Frames<S> {
 
 impl<S: Read + Write> Write for Frames<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.send(Message::Binary(Bytes::copy_from_slice(bytes))).map_err(io::Error::other)?;
+        self.socket
+            .send(Message::Binary(Bytes::copy_from_slice(bytes)))
+            .map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 

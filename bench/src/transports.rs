@@ -1,9 +1,11 @@
 //! What the byte stack costs, beside the same client over tokio-rustls and tokio-tungstenite.
 //!
-//! Both sides are this client with its driver, on a current-thread runtime. Ours is given a URI (`mqtts://`, `wss://`); the
-//! other is given a stream on which those crates have made TLS and WebSocket (`Streams`), and a URI without. Printed is
-//! CPU time of the client's thread for a message of 256 B (kernel included), and the ratio. The server is a thread of its
-//! own, on blocking sockets; where it were the bottleneck, the client's thread would sleep, which costs no CPU time.
+//! Both sides are this client with its driver, on a current-thread runtime. Ours is given a URI
+//! (`mqtts://`, `wss://`); the other is given a stream on which those crates have made TLS and
+//! WebSocket (`Streams`), and a URI without. Printed is CPU time of the client's thread for a
+//! message of 256 B (kernel included), and the ratio. The server is a thread of its own, on
+//! blocking sockets; where it were the bottleneck, the client's thread would sleep, which costs no
+//! CPU time.
 //!
 //! `cargo run --release --manifest-path bench/Cargo.toml [-- --test]`
 #![forbid(unsafe_code)]
@@ -15,7 +17,9 @@ use bytes::Bytes;
 use cpu_time::ThreadTime;
 use framed::Frames;
 use martlet_tests::certificates::Certificates;
-use martlet_tokio::{Builder, Client, QoS, Streams, TlsConfig, Tokio, TopicName, Trust, Version};
+use martlet_tokio::{
+    Builder, Client, QoS, TlsConfig, Tokio, TopicName, Trust, Version, runtime::Streams,
+};
 use rustls::pki_types::ServerName;
 use server::{Server, Work};
 use std::future::Future;
@@ -61,7 +65,7 @@ impl Transport {
     }
 }
 
-/// Who makes TLS and WebSocket.
+/// The implementation of TLS and WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stack {
     Ours,
@@ -84,7 +88,10 @@ fn main() {
             }
             let (ours, theirs) = (median(&mut ours), median(&mut theirs));
             let name = format!("{}, {}", transport.scheme(), work.name());
-            println!("{name:<36} {ours:>8.0} {theirs:>8.0} {:>7.2}", ours / theirs);
+            println!(
+                "{name:<36} {ours:>8.0} {theirs:>8.0} {:>7.2}",
+                ours / theirs
+            );
         }
     }
 }
@@ -98,7 +105,10 @@ fn median(values: &mut [f64]) -> f64 {
 fn measure(transport: Transport, stack: Stack, work: Work, n: usize) -> f64 {
     let server = Server::start(transport.has_tls(), transport.has_websocket(), work, n);
     let port = server.port();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let nanos = runtime.block_on(async {
         let client = match stack {
             Stack::Ours => connect(transport, port).await,
@@ -120,9 +130,20 @@ async fn run(client: &Client, work: Work, n: usize) -> std::time::Duration {
         Work::Publish(qos) => {
             let start = ThreadTime::now();
             for _ in 1..n {
-                drop(client.publish(&topic, payload.clone()).qos(qos).enqueue().await.expect("a publish"));
+                drop(
+                    client
+                        .publish(&topic, payload.clone())
+                        .qos(qos)
+                        .enqueue()
+                        .await
+                        .expect("a publish"),
+                );
             }
-            client.publish(&topic, payload).qos(qos).await.expect("the last publish");
+            client
+                .publish(&topic, payload)
+                .qos(qos)
+                .await
+                .expect("the last publish");
             client.flush().await.expect("a flush");
             start.elapsed()
         }
@@ -139,7 +160,7 @@ async fn run(client: &Client, work: Work, n: usize) -> std::time::Duration {
 }
 
 fn builder(scheme: &str, port: u16) -> Builder {
-    let builder = Client::builder(&format!("{scheme}://localhost:{port}")).expect("a URI");
+    let builder = Client::builder(format!("{scheme}://localhost:{port}"));
     builder.version(Version::V3_1_1).session(|session| {
         session.max_in_flight = WINDOW;
         session.max_in_flight_3x = WINDOW;
@@ -148,7 +169,9 @@ fn builder(scheme: &str, port: u16) -> Builder {
 
 async fn connect(transport: Transport, port: u16) -> Client {
     let builder = builder(transport.scheme(), port).tls_config(trust());
-    martlet_tokio::connect_with(builder).await.expect("a connection")
+    martlet_tokio::connect_with(builder)
+        .await
+        .expect("a connection")
 }
 
 fn trust() -> TlsConfig {
@@ -159,7 +182,7 @@ fn trust() -> TlsConfig {
 async fn connect_over_theirs(transport: Transport, port: u16) -> Client {
     let config = Certificates::shared().client_config(None);
     let streams = Streams(Tokio, move |_| open(transport, port, config.clone()));
-    let (client, driver) = builder("mqtt", port).build(streams);
+    let (client, driver) = builder("mqtt", port).build(streams).expect("a client");
     tokio::spawn(driver);
     client.connected().await.expect("a connection");
     client
@@ -183,16 +206,20 @@ fn open(
             Transport::Tcp => Box::new(socket),
             Transport::Tls => Box::new(TlsConnector::from(config).connect(name, socket).await?),
             Transport::WebSocket => Box::new(Frames::connect(socket).await?),
-            Transport::WebSocketTls => {
-                Box::new(Frames::connect(TlsConnector::from(config).connect(name, socket).await?).await?)
-            }
+            Transport::WebSocketTls => Box::new(
+                Frames::connect(TlsConnector::from(config).connect(name, socket).await?).await?,
+            ),
         };
         Ok(stream)
     })
 }
 
 impl Work {
-    const ALL: [Self; 3] = [Self::Publish(QoS::AtMostOnce), Self::Publish(QoS::AtLeastOnce), Self::Receive];
+    const ALL: [Self; 3] = [
+        Self::Publish(QoS::AtMostOnce),
+        Self::Publish(QoS::AtLeastOnce),
+        Self::Receive,
+    ];
 
     fn name(self) -> &'static str {
         match self {

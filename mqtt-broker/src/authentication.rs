@@ -2,8 +2,8 @@
 
 use crate::broker::Broker;
 use crate::config::Authentication;
-use crate::connection::{ConnectionId, State};
-use crate::lifecycle::Gone;
+use crate::connection::{Gone, LifecycleState};
+use crate::ids::ConnectionId;
 use core::time::Duration;
 use martlet_proto::{
     Auth, AuthReasonCode, BinaryData, Connect, ConnectReasonCode, DisconnectReasonCode, Utf8String,
@@ -11,16 +11,24 @@ use martlet_proto::{
 
 impl Broker {
     /// Sends the challenge of this step, or lets the client in behind the last.
-    pub(crate) fn challenge(&mut self, now: Duration, id: ConnectionId, connect: Box<Connect>, step: usize) {
+    pub(crate) fn challenge(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        connect: Box<Connect>,
+        step: usize,
+    ) {
         let challenge = self.script().and_then(|script| script.challenge(step));
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match challenge {
             None => {
                 connection.authenticated = true;
                 self.welcome(now, id, &connect);
             }
             Some(auth) => {
-                connection.state = State::Authenticating { connect, step };
+                connection.state = LifecycleState::Authenticating { connect, step };
                 self.send(now, id, &auth.into());
             }
         }
@@ -37,7 +45,10 @@ impl Broker {
     ) {
         if auth.reason != AuthReasonCode::ContinueAuthentication {
             self.refuse(now, id, ConnectReasonCode::ProtocolError);
-        } else if self.script().is_some_and(|script| script.is_answered(step, auth)) {
+        } else if self
+            .script()
+            .is_some_and(|script| script.is_answered(step, auth))
+        {
             self.challenge(now, id, connect, step + 1);
         } else {
             self.refuse(now, id, ConnectReasonCode::NotAuthorized);
@@ -46,7 +57,9 @@ impl Broker {
 
     /// AUTH came on a connection: re-authentication begins or goes on.
     pub(crate) fn reauthenticate(&mut self, now: Duration, id: ConnectionId, auth: &Auth) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let step = match (auth.reason, connection.reauthenticating.take()) {
             // [MQTT-4.12.0-7]: without enhanced authentication in CONNECT there is none later.
             _ if !connection.authenticated => None,
@@ -58,7 +71,11 @@ impl Broker {
             return self.close(now, id, Gone::Ended(DisconnectReasonCode::ProtocolError));
         };
         if auth.authentication_method.as_ref() != Some(&script.method) {
-            return self.close(now, id, Gone::Ended(DisconnectReasonCode::BadAuthenticationMethod));
+            return self.close(
+                now,
+                id,
+                Gone::Ended(DisconnectReasonCode::BadAuthenticationMethod),
+            );
         }
         if step > 0 && !script.is_answered(step - 1, auth) {
             return self.close(now, id, Gone::Ended(DisconnectReasonCode::NotAuthorized));
@@ -91,8 +108,14 @@ impl Authentication {
     }
 
     fn is_answered(&self, step: usize, auth: &Auth) -> bool {
-        let data = auth.authentication_data.as_ref().map_or(&[][..], BinaryData::as_bytes);
+        let data = auth
+            .authentication_data
+            .as_ref()
+            .map_or(&[][..], BinaryData::as_bytes);
         auth.authentication_method.as_ref() == Some(&self.method)
-            && self.steps.get(step).is_some_and(|(_, answer)| answer == data)
+            && self
+                .steps
+                .get(step)
+                .is_some_and(|(_, answer)| answer == data)
     }
 }

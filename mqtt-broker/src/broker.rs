@@ -1,22 +1,23 @@
-//! The machine's surface: what comes in, what can be asked for, what goes out. What happens to connections and
-//! sessions in between is in `lifecycle.rs`, what a connected client says in `exchange.rs`, and who gets a message in
+//! The public methods of the broker. Connections and sessions begin and end in `lifecycle.rs`,
+//! packets of connected clients are handled in `exchange.rs`, and messages are distributed in
 //! `routing.rs`.
 
 use crate::config::{Config, reached};
-use crate::connection::{Connection, ConnectionId, State};
-use crate::deadlines::{Deadlines, Timer};
+use crate::connection::{BrokerConnection, Gone, LifecycleState};
+use crate::deadlines::{BrokerDeadlines, BrokerTimer};
 use crate::event::{Ending, Event};
-use crate::lifecycle::{Gone, protocol_level};
-use crate::routing::Retained;
-use crate::session::{Session, SessionId};
+use crate::ids::{ConnectionId, SessionId};
+use crate::message::Retained;
+use crate::session::BrokerSession;
+use crate::subscriptions::{Match, Subscriptions};
 use crate::sys::{Statistics, Sys};
-use crate::tree::{Match, Tree};
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use martlet_proto::{DisconnectReasonCode, Packet, PublishRef, Utf8String};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How much [`Broker::poll_transmit`] makes at once: enough to keep a socket busy, little enough to be fair.
+/// How much [`Broker::poll_transmit`] makes at once: enough to keep a socket busy, little enough to
+/// be fair.
 const TRANSMIT_LIMIT: usize = 64 * 1024;
 
 /// What a broker remembers when it [restarts](Broker::restart).
@@ -30,27 +31,29 @@ pub enum Memory {
 
 /// A broker without I/O: bytes in, bytes out, time as an argument.
 ///
-/// Its methods are of four kinds. **Getters** only look. **Handlers** `handle_*` say what happened outside.
-/// **Commands** make the broker do something of its own accord. **Polls** `poll_*` say what is to be done next.
+/// Its methods are of four kinds. **Getters** only look. **Handlers** `handle_*` report what
+/// happened outside. **Commands** make the broker do something of its own accord. **Polls**
+/// `poll_*` return what is to be done next.
 ///
-/// **Drain the polls after every handler and command**: [`poll_transmit`](Self::poll_transmit) for each connection
-/// (or for those that [`poll_ready`](Self::poll_ready) names), [`poll_event`](Self::poll_event) when events are
-/// recorded, [`poll_close`](Self::poll_close), and [`poll_timeout`](Self::poll_timeout), which is then, besides the
-/// sockets, the only thing to wait for. Spurious calls, and calls for connections that are gone, do nothing.
+/// **Drain the polls after every handler and command**: [`poll_transmit`](Self::poll_transmit) for
+/// each connection (or for those that [`poll_ready`](Self::poll_ready) names),
+/// [`poll_event`](Self::poll_event) when events are recorded, [`poll_close`](Self::poll_close), and
+/// [`poll_timeout`](Self::poll_timeout), which is then, besides the sockets, the only thing to wait
+/// for. Spurious calls, and calls for connections that are gone, do nothing.
 ///
-/// Time is a [`Duration`] since an epoch of the caller's choosing, the same for all calls. It should not run
-/// backwards; if it does, things are late.
+/// Time is a [`Duration`] since an epoch of the caller's choosing, the same for all calls. It
+/// should not run backwards; if it does, things are late.
 #[derive(Debug)]
 pub struct Broker {
     pub(crate) config: Config,
-    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
-    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) connections: BTreeMap<ConnectionId, BrokerConnection>,
+    pub(crate) sessions: BTreeMap<SessionId, BrokerSession>,
     /// By client identifier.
     pub(crate) clients: BTreeMap<Utf8String, SessionId>,
-    pub(crate) subscriptions: Tree,
+    pub(crate) subscriptions: Subscriptions,
     /// By topic name.
     pub(crate) retained: BTreeMap<Bytes, Retained>,
-    pub(crate) deadlines: Deadlines,
+    pub(crate) deadlines: BrokerDeadlines,
     pub(crate) sys: Sys,
     pub(crate) statistics: Statistics,
     ready: BTreeSet<ConnectionId>,
@@ -71,9 +74,9 @@ impl Broker {
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             clients: BTreeMap::new(),
-            subscriptions: Tree::default(),
+            subscriptions: Subscriptions::default(),
             retained: BTreeMap::new(),
-            deadlines: Deadlines::default(),
+            deadlines: BrokerDeadlines::default(),
             sys: Sys::default(),
             statistics: Statistics::default(),
             ready: BTreeSet::new(),
@@ -95,13 +98,22 @@ impl Broker {
 
     /// Counts.
     pub fn statistics(&self) -> Statistics {
-        let output: usize = self.connections.values().map(|connection| connection.output.len()).sum();
+        let output: usize = self
+            .connections
+            .values()
+            .map(|connection| connection.output.len())
+            .sum();
         Statistics {
             connections: self.connections.len(),
             sessions: self.sessions.len(),
             retained: self.retained.len(),
-            pending: self.sessions.values().map(Session::pending).sum(),
-            held_bytes: output + self.sessions.values().map(Session::queued_bytes).sum::<usize>(),
+            pending: self.sessions.values().map(BrokerSession::pending).sum(),
+            held_bytes: output
+                + self
+                    .sessions
+                    .values()
+                    .map(BrokerSession::queued_bytes)
+                    .sum::<usize>(),
             ..self.statistics
         }
     }
@@ -116,7 +128,7 @@ impl Broker {
         self.session_of(client_identifier).is_some()
     }
 
-    fn session_of(&self, client_identifier: &str) -> Option<&Session> {
+    fn session_of(&self, client_identifier: &str) -> Option<&BrokerSession> {
         let client_identifier = Utf8String::try_from(client_identifier).ok()?;
         self.sessions.get(self.clients.get(&client_identifier)?)
     }
@@ -128,13 +140,17 @@ impl Broker {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let full = reached(self.connections.len(), self.config.max_connections);
-        self.connections.insert(id, Connection::new(now, self.config.limits));
+        self.connections
+            .insert(id, BrokerConnection::new(now, self.config.limits));
         if full {
             self.close(now, id, Gone::Dropped);
             return id;
         }
         if self.config.connect_timeout > Duration::ZERO {
-            self.deadlines.set(Timer::Connect(id), now.saturating_add(self.config.connect_timeout));
+            self.deadlines.set(
+                BrokerTimer::Connect(id),
+                now.saturating_add(self.config.connect_timeout),
+            );
         }
         if self.sys.started.is_none() {
             self.publish_sys(now);
@@ -142,22 +158,31 @@ impl Broker {
         id
     }
 
-    /// Bytes came from a client: takes the whole packets at the front of `input`, and leaves what is not a whole
-    /// packet yet. Of a connection that the broker has ended, all are taken and ignored.
+    /// Bytes came from a client: takes the whole packets at the front of `input`, and leaves what
+    /// is not a whole packet yet. Of a connection that the broker has ended, all are taken and
+    /// ignored.
     pub fn handle_input(&mut self, now: Duration, id: ConnectionId, input: &mut BytesMut) {
         let (before, mut packets) = (input.len(), 0);
         loop {
-            let Some(connection) = self.connections.get_mut(&id) else { break input.clear() };
-            if matches!(connection.state, State::Closing) {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                break input.clear();
+            };
+            if matches!(connection.state, LifecycleState::Closing) {
                 break input.clear();
             }
-            if connection.output.len() > self.config.max_output_bytes && self.config.max_output_bytes > 0 {
+            if connection.output.len() > self.config.max_output_bytes
+                && self.config.max_output_bytes > 0
+            {
                 self.close(now, id, Gone::Dropped);
                 continue;
             }
-            let waiting = matches!(connection.state, State::Waiting);
+            let waiting = matches!(connection.state, LifecycleState::Waiting);
             let level = if waiting { protocol_level(input) } else { None };
-            match Packet::decode(input, connection.version, connection.limits.maximum_packet_size) {
+            match Packet::decode(
+                input,
+                connection.version,
+                connection.limits.maximum_packet_size,
+            ) {
                 Ok(None) => break,
                 Ok(Some(packet)) => {
                     packets += 1;
@@ -172,8 +197,8 @@ impl Broker {
         self.statistics.bytes_received += (before - input.len()) as u64;
     }
 
-    /// The network connection is gone: the other side has closed it, or it failed, or what [`poll_close`](Self::poll_close)
-    /// asked for is done. What was not transmitted is dropped.
+    /// The network connection is gone: the other side has closed it, or it failed, or what
+    /// [`poll_close`](Self::poll_close) asked for is done. What was not transmitted is dropped.
     pub fn handle_close(&mut self, now: Duration, id: ConnectionId) {
         self.close(now, id, Gone::Network);
     }
@@ -182,19 +207,19 @@ impl Broker {
     pub fn handle_timeout(&mut self, now: Duration) {
         while let Some(timer) = self.deadlines.take_due(now) {
             match timer {
-                Timer::Connect(id) => self.close(now, id, Gone::Dropped),
-                Timer::KeepAlive(id) => self.check_keep_alive(now, id),
-                Timer::Will(session) => self.publish_will(now, session),
-                Timer::SessionExpiry(session) => self.end_session(now, session),
-                Timer::Sys => self.publish_sys(now),
+                BrokerTimer::Connect(id) => self.close(now, id, Gone::Dropped),
+                BrokerTimer::KeepAlive(id) => self.check_keep_alive(now, id),
+                BrokerTimer::Will(session) => self.publish_will(now, session),
+                BrokerTimer::SessionExpiry(session) => self.end_session(now, session),
+                BrokerTimer::Sys => self.publish_sys(now),
             }
         }
     }
 
     // ---- commands
 
-    /// Publishes a message as the broker itself. `publish` says the QoS and the RETAIN flag; its packet identifier
-    /// is not used. Returns whether anybody has subscribed to it.
+    /// Publishes a message as the broker itself, with the QoS and the RETAIN flag of `publish`; its
+    /// packet identifier is not used. Returns whether anybody has subscribed to it.
     pub fn publish(&mut self, now: Duration, publish: PublishRef<'_>) -> bool {
         self.route(now, publish, None).matched
     }
@@ -207,12 +232,13 @@ impl Broker {
         self.close(now, id, Gone::Dropped);
     }
 
-    /// Ends a connection; a client of MQTT 5 is told the reason. Its will is published.
+    /// Ends a connection; a client of MQTT 5 is sent the reason. Its will is published.
     pub fn disconnect(&mut self, now: Duration, id: ConnectionId, reason: DisconnectReasonCode) {
         self.close(now, id, Gone::Ended(reason));
     }
 
-    /// Forgets the sessions of all clients that are not connected, and of the others as soon as they disconnect.
+    /// Forgets the sessions of all clients that are not connected, and of the others as soon as
+    /// they disconnect.
     pub fn forget_sessions(&mut self, now: Duration) {
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
@@ -223,7 +249,8 @@ impl Broker {
         }
     }
 
-    /// Changes how the broker behaves from now on. What clients were told in CONNACK holds until they connect again.
+    /// Changes how the broker behaves from now on. The limits that a client got in its CONNACK hold
+    /// until it connects again.
     pub fn configure(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.config);
     }
@@ -232,12 +259,18 @@ impl Broker {
     pub fn shutdown(&mut self, now: Duration) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
-            self.close(now, id, Gone::Ended(DisconnectReasonCode::ServerShuttingDown));
+            self.close(
+                now,
+                id,
+                Gone::Ended(DisconnectReasonCode::ServerShuttingDown),
+            );
         }
     }
 
-    /// What a crash and a new start of the broker's process are: all connections are gone without a word, and what is
-    /// remembered of the rest is up to `memory`. With [`Memory::Kept`] the wills go where they are to go. Identifiers of connections go on, so that those of before do nothing.
+    /// What a crash and a new start of the broker's process are: all connections are gone without a
+    /// word, and what is remembered of the rest is up to `memory`. With [`Memory::Kept`] the wills
+    /// go where they are to go. Identifiers of connections go on, so that those of before do
+    /// nothing.
     pub fn restart(&mut self, now: Duration, memory: Memory) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         if memory == Memory::Kept {
@@ -252,8 +285,8 @@ impl Broker {
         fresh.assigned = self.assigned;
         fresh.closes = core::mem::take(&mut self.closes);
         for id in ids {
-            let mut connection = Connection::new(now, self.config.limits);
-            connection.state = State::Closing;
+            let mut connection = BrokerConnection::new(now, self.config.limits);
+            connection.state = LifecycleState::Closing;
             fresh.connections.insert(id, connection);
             fresh.closes.insert(id);
         }
@@ -263,35 +296,40 @@ impl Broker {
 
     // ---- polls
 
-    /// Appends what is to be written to a connection: at most about 64 KiB, answers and one last packet not counted.
-    /// Returns how many bytes there were; call it again until there are none.
+    /// Appends what is to be written to a connection: at most about 64 KiB, answers and one last
+    /// packet not counted. Returns how many bytes there were; call it again until there are none.
     #[must_use = "what was appended is to be written"]
     pub fn poll_transmit(&mut self, now: Duration, id: ConnectionId, out: &mut BytesMut) -> usize {
-        let Some(connection) = self.connections.get_mut(&id) else { return 0 };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return 0;
+        };
         let before = out.len();
         connection.hand_out(out);
         if connection.ready {
             connection.ready = false;
             self.ready.remove(&id);
         }
-        if let State::Connected(session) = connection.state {
+        if let LifecycleState::Connected(session) = connection.state {
             if let Some(session) = self.sessions.get_mut(&session) {
-                let (config, statistics, events) = (&self.config, &mut self.statistics, &mut self.events);
+                let (config, statistics, events) =
+                    (&self.config, &mut self.statistics, &mut self.events);
                 let limit = before + TRANSMIT_LIMIT;
-                let packets = session.fill(now, connection, out, limit, |session, message, reason| {
-                    statistics.dropped += 1;
-                    if config.record_events {
-                        events.push_back(Event::Dropped {
-                            client_identifier: session.client_identifier.clone(),
-                            reason,
-                            publish: message.content.publish.clone(),
-                        });
-                    }
-                });
+                let packets =
+                    session.fill(now, connection, out, limit, |session, message, reason| {
+                        statistics.dropped += 1;
+                        if config.record_events {
+                            events.push_back(Event::Dropped {
+                                client_identifier: session.client_identifier.clone(),
+                                reason,
+                                publish: message.content.publish.clone(),
+                            });
+                        }
+                    });
                 statistics.packets_sent += packets;
             }
-        } else if matches!(connection.state, State::Closing) && !self.closes.contains(&id) {
-            // Its last bytes are out, and its end was told: nothing is left to know.
+        } else if matches!(connection.state, LifecycleState::Closing) && !self.closes.contains(&id)
+        {
+            // Its last bytes are out, and `poll_close` has returned it: nothing is left to do.
             self.forget_connection(id);
         }
         let handed_out = out.len() - before;
@@ -299,8 +337,9 @@ impl Broker {
         handed_out
     }
 
-    /// The next connection that may have something to transmit since [`poll_transmit`](Self::poll_transmit) was last
-    /// called for it. It saves who serves many connections from asking all of them.
+    /// The next connection that may have something to transmit since
+    /// [`poll_transmit`](Self::poll_transmit) was last called for it. A server of many connections
+    /// need not poll all of them.
     #[must_use]
     pub fn poll_ready(&mut self) -> Option<ConnectionId> {
         let id = self.ready.pop_first()?;
@@ -316,19 +355,24 @@ impl Broker {
         self.events.pop_front()
     }
 
-    /// The next connection that is to be closed, once what [`poll_transmit`](Self::poll_transmit) gives for it is
-    /// written (or cannot be, in a time of the caller's choosing); then [`handle_close`](Self::handle_close).
+    /// The next connection that is to be closed, once what [`poll_transmit`](Self::poll_transmit)
+    /// gives for it is written (or cannot be, in a time of the caller's choosing); then
+    /// [`handle_close`](Self::handle_close).
     #[must_use]
     pub fn poll_close(&mut self) -> Option<ConnectionId> {
         let id = self.closes.pop_first()?;
-        if self.connections.get(&id).is_some_and(|connection| connection.output.is_empty()) {
+        if self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| connection.output.is_empty())
+        {
             self.forget_connection(id);
         }
         Some(id)
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); it may turn out that nothing was due. `None`: never, as
-    /// things are.
+    /// When to call [`handle_timeout`](Self::handle_timeout); it may turn out that nothing was due.
+    /// `None`: never, as things are.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.deadlines.next()
@@ -365,9 +409,12 @@ impl Broker {
         }
     }
 
-    /// Appends an answer to the output of a connection. A client that takes no packets of that size is cut off.
+    /// Appends an answer to the output of a connection. A client that takes no packets of that size
+    /// is cut off.
     pub(crate) fn send(&mut self, now: Duration, id: ConnectionId, packet: &Packet) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.send(packet) {
             self.statistics.packets_sent += 1;
             self.mark_ready(id);
@@ -377,14 +424,18 @@ impl Broker {
     }
 
     fn check_keep_alive(&mut self, now: Duration, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let Some(patience) = connection.patience else { return };
-        let due = connection.last_packet.saturating_add(patience);
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let Some(timeout) = connection.keep_alive_timeout else {
+            return;
+        };
+        let due = connection.last_packet.saturating_add(timeout);
         if due <= now {
             self.close(now, id, Gone::Ended(DisconnectReasonCode::KeepAliveTimeout));
         } else {
             // There were packets since; the deadline is moved here rather than with each of them.
-            self.deadlines.set(Timer::KeepAlive(id), due);
+            self.deadlines.set(BrokerTimer::KeepAlive(id), due);
         }
     }
 }
@@ -398,4 +449,16 @@ impl From<Gone> for Ending {
             Gone::Left(reason) => Self::Client(reason),
         }
     }
+}
+
+/// The protocol level that a CONNECT claims, read from a packet that may be malformed further on:
+/// the fixed header, two bytes of length, `MQTT`, the level.
+fn protocol_level(input: &[u8]) -> Option<u8> {
+    let end = input
+        .iter()
+        .skip(1)
+        .take(4)
+        .position(|byte| byte & 0x80 == 0)?;
+    let rest = input.get(end + 2..)?.strip_prefix(b"\x00\x04MQTT")?;
+    (input[0] == 0x10).then_some(*rest.first()?)
 }

@@ -1,9 +1,12 @@
 //! What a broker allows, and where its memory ends.
 
+use crate::moods::Moods;
 use bytes::Bytes;
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_proto::{BinaryData, ConnectReasonCode, MAX_PACKET_SIZE, QoS, TextError, Utf8String, Version};
+use martlet_proto::{
+    BinaryData, ConnectReasonCode, MAX_PACKET_SIZE, QoS, TextError, Utf8String, Version,
+};
 use std::collections::BTreeMap;
 
 /// How a [`Broker`](crate::Broker) behaves. Take [`Config::default`] and change what matters:
@@ -25,7 +28,7 @@ use std::collections::BTreeMap;
 pub struct Config {
     /// The versions that are spoken; a CONNECT of another one is refused. Default: all.
     pub versions: Vec<Version>,
-    /// What clients are told in CONNACK and held to.
+    /// The limits that clients get in CONNACK and are held to.
     pub limits: Limits,
     /// Refuses every CONNECT with this reason. Default: `None`.
     pub refuse: Option<ConnectReasonCode>,
@@ -33,21 +36,24 @@ pub struct Config {
     pub server_reference: Option<Utf8String>,
     /// Given to clients that ask for response information (MQTT 5).
     pub response_information: Option<Utf8String>,
-    /// User names and passwords. `None` (the default): everybody is welcome. A CONNECT without a user name is then
-    /// *not authorized*; a wrong one is a *bad user name or password*.
+    /// User names and passwords. `None` (the default): everybody is welcome. A CONNECT without a
+    /// user name is then *not authorized*; a wrong one is a *bad user name or password*.
     pub users: Option<BTreeMap<Utf8String, BinaryData>>,
-    /// Enhanced authentication that follows a script (MQTT 5). Default: `None`, every method is refused.
+    /// Enhanced authentication that follows a script (MQTT 5). Default: `None`, every method is
+    /// refused.
     pub authentication: Option<Authentication>,
-    /// How long an open connection may take to send its CONNECT. Zero: for ever. Default: 10 seconds.
+    /// How long an open connection may take to send its CONNECT. Zero: for ever. Default: 10
+    /// seconds.
     pub connect_timeout: Duration,
-    /// How often the topics under `$SYS` are published. Zero: never, and there are none. Default: 10 seconds.
+    /// How often the topics under `$SYS` are published. Zero: never, and there are none. Default:
+    /// 10 seconds.
     pub sys_interval: Duration,
     /// Client identifiers for clients that have none are drawn from this seed.
     pub seed: u64,
     /// How many topic aliases are used towards a client that allows them (MQTT 5). Default: 16.
     pub outbound_topic_aliases: u16,
-    /// How many QoS 1 and 2 messages may be unacknowledged by one client; a lower Receive Maximum of its own wins.
-    /// Default: 1,000.
+    /// How many QoS 1 and 2 messages may be unacknowledged by one client; a lower Receive Maximum
+    /// of its own wins. Default: 1,000.
     pub max_in_flight: NonZeroU16,
     /// Open connections. Default: 10,000.
     pub max_connections: usize,
@@ -61,16 +67,19 @@ pub struct Config {
     pub max_queued: usize,
     /// Bytes of messages that wait for one session; further ones are dropped. Default: 64 MiB.
     pub max_queued_bytes: usize,
-    /// Bytes of acknowledgements and other answers that a client has not taken; beyond it the client is cut off.
-    /// Default: 16 MiB.
+    /// Bytes of acknowledgements and other answers that a client has not taken; beyond it the
+    /// client is cut off. Default: 16 MiB.
     pub max_output_bytes: usize,
-    /// Whether [`Broker::poll_event`](crate::Broker::poll_event) has anything to tell. Who turns it on must poll.
-    /// Default: false.
+    /// What it does wrong on purpose. Default: nothing.
+    pub moods: Moods,
+    /// Whether [`Broker::poll_event`](crate::Broker::poll_event) returns events. It must be polled
+    /// then. Default: false.
     pub record_events: bool,
 }
 
-/// What one client is told in CONNACK and held to (MQTT 5 §3.2.2.3). A client of 3.x cannot be told; it is held to
-/// the packet size and the subscription limits, and granted no more than the maximum QoS.
+/// The limits that a client gets in CONNACK and is held to (MQTT 5 §3.2.2.3). 3.x has no fields for
+/// them: such a client is held to the packet size and the subscription limits, and granted no more
+/// than the maximum QoS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// QoS 1 and 2 messages that a client may have unacknowledged. Default: 65,535.
@@ -79,8 +88,8 @@ pub struct Limits {
     pub maximum_qos: QoS,
     /// Whether messages are retained. Default: true.
     pub retain_available: bool,
-    /// The largest packet that is taken, in bytes. Default: all that MQTT can say, 256 MiB; set it where clients are
-    /// not trusted.
+    /// The largest packet that is taken, in bytes. Default: all that MQTT allows, 256 MiB; set it
+    /// where clients are not trusted.
     pub maximum_packet_size: u32,
     /// The highest topic alias that is taken. Default: 16.
     pub topic_alias_maximum: u16,
@@ -92,18 +101,19 @@ pub struct Limits {
     pub shared_subscription_available: bool,
     /// Seconds; replaces what a client of MQTT 5 asks for. Default: `None`.
     pub server_keep_alive: Option<u16>,
-    /// Seconds that a session is kept at most; `u32::MAX` (the default): for ever, if the client wants. It holds for
-    /// the persistent sessions of 3.x too.
+    /// Seconds that a session is kept at most; `u32::MAX` (the default): for ever, if the client
+    /// wants. It holds for the persistent sessions of 3.x too.
     pub maximum_session_expiry: u32,
 }
 
-/// A scripted enhanced authentication (MQTT 5 §4.12), for CONNECT and for re-authentication alike: each step sends a
-/// challenge and waits for an answer.
+/// A scripted enhanced authentication (MQTT 5 §4.12), for CONNECT and for re-authentication alike:
+/// each step sends a challenge and waits for an answer.
 #[derive(Debug, Clone, Default)]
 pub struct Authentication {
     /// The only method that is known.
     pub method: Utf8String,
-    /// Each challenge and the answer that is expected to it. Without a step the client is let in at once.
+    /// Each challenge and the answer that is expected to it. Without a step the client is let in at
+    /// once.
     pub steps: Vec<(Bytes, Bytes)>,
     /// The data that comes with success.
     pub success: Option<BinaryData>,
@@ -113,9 +123,12 @@ impl Config {
     /// Adds a user; from then on only users that were added may connect.
     ///
     /// # Errors
-    /// [`TextError`] when the name or the password is longer than MQTT can carry, or the name holds U+0000.
+    /// [`TextError`] when the name or the password is longer than MQTT can carry, or the name holds
+    /// U+0000.
     pub fn with_user(mut self, name: &str, password: &str) -> Result<Self, TextError> {
-        self.users.get_or_insert_default().insert(name.try_into()?, password.try_into()?);
+        self.users
+            .get_or_insert_default()
+            .insert(name.try_into()?, password.try_into()?);
         Ok(self)
     }
 }
@@ -142,6 +155,7 @@ impl Default for Config {
             max_queued: 100_000,
             max_queued_bytes: 64 << 20,
             max_output_bytes: 16 << 20,
+            moods: Moods::new(),
             record_events: false,
         }
     }

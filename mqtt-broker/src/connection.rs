@@ -1,26 +1,30 @@
-//! One connection: what was agreed on it, and what is to be written to it. It knows nothing of sessions.
+//! One connection: what was agreed on it, and what is to be written to it. It knows nothing of
+//! sessions.
 
-use crate::Limits;
-use crate::session::SessionId;
+use crate::config::Limits;
+use crate::ids::SessionId;
 use bytes::{Bytes, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_proto::{Connect, Packet, TopicName, Version};
+use martlet_proto::{Connect, DisconnectReasonCode, Packet, Publish, TopicName, Version};
 use std::collections::BTreeMap;
 
-/// Names a connection; never used again for another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub(crate) u64);
-
-impl core::fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "connection {}", self.0)
-    }
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The network connection is gone.
+    Network,
+    /// The broker ends it without a word.
+    Dropped,
+    /// The broker ends it; a client of MQTT 5 is sent the reason.
+    Ended(DisconnectReasonCode),
+    /// The client sent DISCONNECT.
+    Left(DisconnectReasonCode),
 }
 
 /// Where a connection is in its life; the diagram is in `lifecycle.rs`.
 #[derive(Debug)]
-pub(crate) enum State {
+pub(crate) enum LifecycleState {
     /// Nothing came yet.
     Waiting,
     /// CONNECT came; a challenge of this step is out.
@@ -32,29 +36,31 @@ pub(crate) enum State {
 }
 
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) state: State,
+pub(crate) struct BrokerConnection {
+    pub(crate) state: LifecycleState,
     pub(crate) version: Version,
     /// What this client is held to; those of the configuration at its CONNECT.
     pub(crate) limits: Limits,
     /// How long the client may be silent: one and a half times its keep alive [MQTT-3.1.2-22].
-    pub(crate) patience: Option<Duration>,
+    pub(crate) keep_alive_timeout: Option<Duration>,
     pub(crate) last_packet: Duration,
     /// Acknowledgements and answers, encoded.
     pub(crate) output: BytesMut,
-    /// Told by `poll_ready` that there is something to write.
+    /// It is among those that `poll_ready` will return.
     pub(crate) ready: bool,
-    /// The method of enhanced authentication, when there was one, and the step of a re-authentication.
+    /// The method of enhanced authentication, when there was one, and the step of a
+    /// re-authentication.
     pub(crate) authenticated: bool,
     pub(crate) reauthenticating: Option<usize>,
-    pub(crate) inbound: Inbound,
-    pub(crate) outbound: Outbound,
+    pub(crate) inbound: FromClient,
+    pub(crate) outbound: ToClient,
 }
 
 /// What the client sends (MQTT 5).
 #[derive(Debug)]
-pub(crate) struct Inbound {
-    /// How many QoS 1 and 2 messages it may still send: a mirror of its own send quota (MQTT 5 §4.9).
+pub(crate) struct FromClient {
+    /// How many QoS 1 and 2 messages it may still send: a mirror of its own send quota (MQTT 5
+    /// §4.9).
     pub(crate) quota: u16,
     /// Acknowledgements in the output that will raise the quota as soon as they are handed out.
     pub(crate) unsent_acks: u16,
@@ -63,28 +69,32 @@ pub(crate) struct Inbound {
 
 /// What the client takes.
 #[derive(Debug)]
-pub(crate) struct Outbound {
+pub(crate) struct ToClient {
     pub(crate) max_in_flight: usize,
     pub(crate) maximum_packet_size: usize,
     pub(crate) topic_alias_maximum: u16,
     pub(crate) aliases: BTreeMap<Bytes, NonZeroU16>,
 }
 
-impl Connection {
+impl BrokerConnection {
     pub(crate) fn new(now: Duration, limits: Limits) -> Self {
         Self {
-            state: State::Waiting,
-            // What comes first is a CONNECT, which says its own version.
+            state: LifecycleState::Waiting,
+            // The first packet is a CONNECT, which has its own version.
             version: Version::V5,
             limits,
-            patience: None,
+            keep_alive_timeout: None,
             last_packet: now,
             output: BytesMut::new(),
             ready: false,
             authenticated: false,
             reauthenticating: None,
-            inbound: Inbound { quota: 0, unsent_acks: 0, aliases: BTreeMap::new() },
-            outbound: Outbound {
+            inbound: FromClient {
+                quota: 0,
+                unsent_acks: 0,
+                aliases: BTreeMap::new(),
+            },
+            outbound: ToClient {
                 max_in_flight: 0,
                 maximum_packet_size: usize::MAX,
                 topic_alias_maximum: 0,
@@ -93,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// Takes over what a CONNECT says of the client, and what the client is held to from now on.
+    /// Takes over the parameters of a CONNECT, and the limits that the client is held to.
     pub(crate) fn agree(
         &mut self,
         connect: &Connect,
@@ -107,20 +117,23 @@ impl Connection {
             Some(seconds) if self.version.has_properties() => seconds,
             _ => connect.keep_alive,
         };
-        self.patience = (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500));
+        self.keep_alive_timeout =
+            (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500));
         self.inbound.quota = limits.receive_maximum.get();
         let properties = &connect.properties;
         let receive_maximum = properties.receive_maximum.unwrap_or(NonZeroU16::MAX);
-        self.outbound = Outbound {
+        self.outbound = ToClient {
             max_in_flight: usize::from(receive_maximum.min(max_in_flight).get()),
-            maximum_packet_size: properties.maximum_packet_size.map_or(usize::MAX, |max| max.get() as usize),
+            maximum_packet_size: properties
+                .maximum_packet_size
+                .map_or(usize::MAX, |max| max.get() as usize),
             topic_alias_maximum: properties.topic_alias_maximum.unwrap_or(0).min(aliases),
             aliases: BTreeMap::new(),
         };
     }
 
-    /// Appends a packet to the output. False when it has no spelling in this version or is larger than the client
-    /// takes; nothing is appended then.
+    /// Appends a packet to the output. False when this version cannot express it or it is larger
+    /// than the client takes; nothing is appended then.
     #[must_use]
     pub(crate) fn send(&mut self, packet: &Packet) -> bool {
         if self.outbound.maximum_packet_size != usize::MAX
@@ -129,6 +142,55 @@ impl Connection {
             return false;
         }
         packet.encode(self.version, &mut self.output).is_ok()
+    }
+
+    /// Checks a PUBLISH against the limits that CONNACK announced, and returns its topic alias.
+    pub(crate) fn check_publish(
+        &self,
+        publish: &Publish,
+    ) -> Result<Option<NonZeroU16>, DisconnectReasonCode> {
+        if !self.version.has_properties() {
+            return Ok(None);
+        }
+        if publish.delivery().qos() > self.limits.maximum_qos {
+            return Err(DisconnectReasonCode::QosNotSupported);
+        }
+        if publish.retain() && !self.limits.retain_available {
+            return Err(DisconnectReasonCode::RetainNotSupported);
+        }
+        let properties = publish.properties();
+        // Walking the properties is left out where there are none.
+        if properties.is_empty() {
+            return Ok(None);
+        }
+        if properties.subscription_identifiers().next().is_some() {
+            return Err(DisconnectReasonCode::ProtocolError);
+        }
+        Ok(properties.topic_alias())
+    }
+
+    /// Returns the topic that the alias of a PUBLISH stands for, and keeps one that it sets.
+    pub(crate) fn resolve_alias(
+        &mut self,
+        alias: NonZeroU16,
+        publish: &Publish,
+    ) -> Result<TopicName, DisconnectReasonCode> {
+        if alias.get() > self.limits.topic_alias_maximum {
+            return Err(DisconnectReasonCode::TopicAliasInvalid);
+        }
+        let aliases = &mut self.inbound.aliases;
+        if !publish.topic().is_empty() {
+            let topic =
+                TopicName::from_bytes(Bytes::copy_from_slice(publish.as_ref().topic_bytes()));
+            aliases.insert(
+                alias,
+                topic.map_err(|_| DisconnectReasonCode::TopicNameInvalid)?,
+            );
+        }
+        aliases
+            .get(&alias)
+            .cloned()
+            .ok_or(DisconnectReasonCode::ProtocolError)
     }
 
     /// Counts a QoS 1 or 2 message; false when the client had no quota for it.

@@ -1,13 +1,12 @@
 //! When something is due: one table for all of the broker's timers.
 
-use crate::ConnectionId;
-use crate::session::SessionId;
+use crate::ids::{ConnectionId, SessionId};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a deadline is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
+pub(crate) enum BrokerTimer {
     /// When to close a connection that has not sent its CONNECT.
     Connect(ConnectionId),
     /// When to look whether a client was silent for one and a half times its keep alive.
@@ -22,19 +21,19 @@ pub(crate) enum Timer {
 
 /// Each timer has at most one deadline.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines {
-    by_time: BTreeSet<(Duration, Timer)>,
-    by_timer: BTreeMap<Timer, Duration>,
+pub(crate) struct BrokerDeadlines {
+    by_time: BTreeSet<(Duration, BrokerTimer)>,
+    by_timer: BTreeMap<BrokerTimer, Duration>,
 }
 
-impl Deadlines {
-    pub(crate) fn set(&mut self, timer: Timer, at: Duration) {
+impl BrokerDeadlines {
+    pub(crate) fn set(&mut self, timer: BrokerTimer, at: Duration) {
         self.stop(timer);
         self.by_timer.insert(timer, at);
         self.by_time.insert((at, timer));
     }
 
-    pub(crate) fn stop(&mut self, timer: Timer) {
+    pub(crate) fn stop(&mut self, timer: BrokerTimer) {
         if let Some(at) = self.by_timer.remove(&timer) {
             self.by_time.remove(&(at, timer));
         }
@@ -45,7 +44,7 @@ impl Deadlines {
     }
 
     /// Takes the earliest timer that is due.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Option<Timer> {
+    pub(crate) fn take_due(&mut self, now: Duration) -> Option<BrokerTimer> {
         let &(at, timer) = self.by_time.first()?;
         if at > now {
             return None;

@@ -1,11 +1,13 @@
 //! What a test may want to know of a broker besides the bytes.
 
-use crate::connection::ConnectionId;
+use crate::ids::ConnectionId;
 use martlet_proto::{
-    ConnectReasonCode, DisconnectReasonCode, PacketIdentifier, PacketType, Publish, Utf8String, Version,
+    ConnectReasonCode, DisconnectReasonCode, PacketIdentifier, PacketType, Publish, Utf8String,
+    Version,
 };
 
-/// Something that happened in the broker; recorded when [`Config::record_events`](crate::Config::record_events) is set.
+/// Something that happened in the broker; recorded when
+/// [`Config::record_events`](crate::Config::record_events) is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -24,7 +26,7 @@ pub enum Event {
     Refused {
         /// Its connection.
         connection: ConnectionId,
-        /// Why. 3.x may have been told less.
+        /// The reason; a client of 3.x may have got a less precise one.
         reason: ConnectReasonCode,
     },
     /// A client that had been let in is gone.
@@ -36,7 +38,7 @@ pub enum Event {
         /// How it ended.
         ending: Ending,
     },
-    /// A session is over, and what was in it is forgotten.
+    /// A session has ended, and its state is discarded.
     SessionEnded {
         /// Whose it was.
         client_identifier: Utf8String,
@@ -52,10 +54,19 @@ pub enum Event {
     Dropped {
         /// The client.
         client_identifier: Utf8String,
-        /// Why.
+        /// The reason.
         reason: DropReason,
         /// The message.
         publish: Publish,
+    },
+    /// The broker did something wrong, as one of its [`Moods`](crate::Moods) demands.
+    Misbehaved {
+        /// The connection of the client that was affected.
+        connection: ConnectionId,
+        /// The packet that it was about.
+        at: PacketType,
+        /// The message, if there is one.
+        publish: Option<Publish>,
     },
     /// A client acknowledged what was not there to be acknowledged.
     UnexpectedAck {
@@ -74,7 +85,7 @@ pub enum Event {
 pub enum Ending {
     /// The client sent DISCONNECT with this reason.
     Client(DisconnectReasonCode),
-    /// The broker ended it for this reason; a client of MQTT 5 was told.
+    /// The broker ended it for this reason; a client of MQTT 5 was sent it.
     Broker(DisconnectReasonCode),
     /// The broker ended it without a word.
     Dropped,

@@ -1,41 +1,45 @@
-//! What a client says, packet by packet, and what it is answered (MQTT 5 §3, §4).
+//! The packets of a client and the answers to them (MQTT 5 §3, §4).
 
 use crate::broker::Broker;
 use crate::config::reached;
-use crate::connection::{ConnectionId, State};
+use crate::connection::{Gone, LifecycleState};
 use crate::event::Event;
-use crate::lifecycle::Gone;
-use crate::session::SessionId;
-use crate::tree::{Grant, MAX_LEVELS};
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::BrokerSession;
+use crate::subscriptions::{Grant, MAX_LEVELS};
 use bytes::Bytes;
 use core::time::Duration;
 use martlet_proto::{
     Delivery, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, PacketType, PubAck,
-    PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, Publish, PublishRef, QoS, RetainHandling,
-    SubAck, SubAckReasonCode, Subscribe, Subscription, TopicFilter, TopicName, UnsubAck, UnsubAckReasonCode,
-    Unsubscribe, UserProperties, Version,
+    PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, Publish, PublishRef, QoS,
+    RetainHandling, SubAck, SubAckReasonCode, Subscribe, Subscription, TopicFilter, UnsubAck,
+    UnsubAckReasonCode, Unsubscribe, UserProperties, Version,
 };
 
 impl Broker {
     /// A whole packet came.
     pub(crate) fn packet(&mut self, now: Duration, id: ConnectionId, packet: Packet) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match &mut connection.state {
-            State::Closing => {}
-            State::Waiting => match packet {
+            LifecycleState::Closing => {}
+            LifecycleState::Waiting => match packet {
                 Packet::Connect(connect) => self.connect(now, id, connect),
                 // [MQTT-3.1.0-1]
                 _ => self.close(now, id, Gone::Dropped),
             },
-            State::Authenticating { .. } => {
-                let Packet::Auth(auth) = packet else { return self.close(now, id, Gone::Dropped) };
-                if let State::Authenticating { connect, step } =
-                    core::mem::replace(&mut connection.state, State::Waiting)
+            LifecycleState::Authenticating { .. } => {
+                let Packet::Auth(auth) = packet else {
+                    return self.close(now, id, Gone::Dropped);
+                };
+                if let LifecycleState::Authenticating { connect, step } =
+                    core::mem::replace(&mut connection.state, LifecycleState::Waiting)
                 {
                     self.answer_challenge(now, id, connect, step, &auth);
                 }
             }
-            &mut State::Connected(session) => self.connected(now, id, session, packet),
+            &mut LifecycleState::Connected(session) => self.connected(now, id, session, packet),
         }
     }
 
@@ -46,32 +50,42 @@ impl Broker {
                     self.close(now, id, Gone::Ended(reason));
                 }
             }
-            Packet::PubAck(ack) => {
-                let found = self.with_session(session, |session| session.acknowledge(ack.packet_identifier));
-                self.after_ack(id, session, PacketType::PubAck, ack.packet_identifier, found);
+            Packet::PubAck(PubAck {
+                packet_identifier, ..
+            }) => {
+                let act = BrokerSession::acknowledge;
+                self.acknowledged(id, session, PacketType::PubAck, packet_identifier, act);
             }
-            Packet::PubRec(ack) if ack.reason.is_error() => {
-                let found = self.with_session(session, |session| session.reject(ack.packet_identifier));
-                self.after_ack(id, session, PacketType::PubRec, ack.packet_identifier, found);
+            Packet::PubRec(PubRec {
+                packet_identifier,
+                reason,
+                ..
+            }) if reason.is_error() => {
+                let act = BrokerSession::reject;
+                self.acknowledged(id, session, PacketType::PubRec, packet_identifier, act);
             }
-            Packet::PubRec(ack) => {
-                let found = self.with_session(session, |session| session.release(ack.packet_identifier));
-                self.after_ack(id, session, PacketType::PubRec, ack.packet_identifier, found);
-                let release = PubRel::new(ack.packet_identifier, self.release_reason(id, found));
+            Packet::PubRec(PubRec {
+                packet_identifier, ..
+            }) => {
+                let act = BrokerSession::release;
+                let found =
+                    self.acknowledged(id, session, PacketType::PubRec, packet_identifier, act);
+                let release = PubRel::new(packet_identifier, self.release_reason(id, found));
                 self.send(now, id, &Packet::PubRel(release));
             }
             Packet::PubRel(release) => {
                 let received = &release.packet_identifier;
                 let found = self.with_session(session, |session| session.received.remove(received));
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.settled();
-                }
-                let complete = PubComp::new(release.packet_identifier, self.release_reason(id, found));
+                self.settled(id);
+                let complete =
+                    PubComp::new(release.packet_identifier, self.release_reason(id, found));
                 self.send(now, id, &Packet::PubComp(complete));
             }
-            Packet::PubComp(ack) => {
-                let found = self.with_session(session, |session| session.complete(ack.packet_identifier));
-                self.after_ack(id, session, PacketType::PubComp, ack.packet_identifier, found);
+            Packet::PubComp(PubComp {
+                packet_identifier, ..
+            }) => {
+                let act = BrokerSession::complete;
+                self.acknowledged(id, session, PacketType::PubComp, packet_identifier, act);
             }
             Packet::Subscribe(subscribe) => self.subscribe(now, id, session, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(now, id, session, &unsubscribe),
@@ -83,39 +97,26 @@ impl Broker {
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
-            | Packet::PingResp => self.close(now, id, Gone::Ended(DisconnectReasonCode::ProtocolError)),
+            | Packet::PingResp => {
+                self.close(now, id, Gone::Ended(DisconnectReasonCode::ProtocolError));
+            }
         }
     }
 
-    /// PUBLISH came: resolves its topic alias, routes it once, answers it. `Err`: the client broke a rule.
+    /// PUBLISH came: resolves its topic alias, routes it once, answers it. `Err`: the client broke
+    /// a rule.
     fn publish_from(
         &mut self,
         now: Duration,
         id: ConnectionId,
-        session_id: SessionId,
+        session: SessionId,
         publish: &Publish,
     ) -> Result<(), DisconnectReasonCode> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-        let limits = connection.limits;
-        let properties = publish.properties();
-        let mut retain = publish.retain();
-        let mut alias = None;
-        if connection.version.has_properties() {
-            if publish.delivery().qos() > limits.maximum_qos {
-                return Err(DisconnectReasonCode::QosNotSupported);
-            }
-            if retain && !limits.retain_available {
-                return Err(DisconnectReasonCode::RetainNotSupported);
-            }
-            // Walking the properties is left out where there are none.
-            if !properties.is_empty() {
-                if properties.subscription_identifiers().next().is_some() {
-                    return Err(DisconnectReasonCode::ProtocolError);
-                }
-                alias = properties.topic_alias();
-            }
-        }
-        retain &= limits.retain_available;
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
+        let alias = connection.check_publish(publish)?;
+        let retain = publish.retain() && connection.limits.retain_available;
         let delivery = publish.delivery();
         if delivery.qos() != QoS::AtMostOnce && !connection.take_quota() {
             return Err(DisconnectReasonCode::ReceiveMaximumExceeded);
@@ -125,93 +126,137 @@ impl Broker {
         let message_properties;
         let mut message = publish.as_ref().with_retain(retain);
         if let Some(alias) = alias {
-            if alias.get() > limits.topic_alias_maximum {
-                return Err(DisconnectReasonCode::TopicAliasInvalid);
-            }
-            let aliases = &mut connection.inbound.aliases;
-            if !publish.topic().is_empty() {
-                let topic = TopicName::from_bytes(Bytes::copy_from_slice(publish.as_ref().topic_bytes()));
-                aliases.insert(alias, topic.map_err(|_| DisconnectReasonCode::TopicNameInvalid)?);
-            }
-            aliased = aliases.get(&alias).cloned().ok_or(DisconnectReasonCode::ProtocolError)?;
+            aliased = connection.resolve_alias(alias, publish)?;
             message_properties = publish.message_properties();
             message = PublishRef::new(&aliased, publish.payload())
                 .with_delivery(delivery)
                 .with_retain(retain)
                 .with_properties(&message_properties);
         }
-        let reason_of = |routed: crate::routing::Routed, version: Version| match routed {
-            _ if !version.has_properties() => PubAckReasonCode::Success,
-            routed if routed.over_quota => PubAckReasonCode::QuotaExceeded,
-            routed if !routed.matched => PubAckReasonCode::NoMatchingSubscribers,
-            _ => PubAckReasonCode::Success,
-        };
+        if delivery.qos() != QoS::AtMostOnce && self.config.moods.forbids_topic(message.topic()) {
+            self.misbehave(id, PacketType::Publish, Some(publish.clone()));
+            self.close(now, id, Gone::Dropped);
+            return Ok(());
+        }
         let version = connection.version;
         match delivery {
             Delivery::AtMostOnce => {
-                self.route(now, message, Some(session_id));
+                self.route(now, message, Some(session));
             }
-            Delivery::AtLeastOnce { packet_identifier, .. } => {
-                connection.settled();
-                let routed = self.route(now, message, Some(session_id));
-                let ack = PubAck::new(packet_identifier, reason_of(routed, version));
+            Delivery::AtLeastOnce {
+                packet_identifier, ..
+            } => {
+                self.settled(id);
+                let routed = self.route(now, message, Some(session));
+                let ack = PubAck::new(packet_identifier, routed.reason(version));
                 self.send(now, id, &Packet::PubAck(ack));
             }
-            Delivery::ExactlyOnce { packet_identifier, .. } => {
-                // What is routed here and now is not routed again until PUBREL came [MQTT-4.3.3-10].
-                let is_new =
-                    self.with_session(session_id, |session| session.received.insert(packet_identifier));
-                let reason = match is_new {
-                    true => reason_of(self.route(now, message, Some(session_id)), version),
-                    false => PubAckReasonCode::Success,
-                };
-                if reason.is_error() {
-                    // The exchange ends with this PUBREC (MQTT 5 §4.3.3).
-                    self.with_session(session_id, |session| session.received.remove(&packet_identifier));
-                    if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.settled();
-                    }
-                }
-                self.send(now, id, &Packet::PubRec(PubRec::new(packet_identifier, reason)));
+            Delivery::ExactlyOnce {
+                packet_identifier, ..
+            } if self.config.moods.wrong_flow => {
+                self.settled(id);
+                // It holds nothing of it, also if it had taken it before.
+                self.with_session(session, |session| {
+                    session.received.remove(&packet_identifier)
+                });
+                self.misbehave(id, PacketType::Publish, Some(publish.clone()));
+                let ack = PubAck::new(packet_identifier, PubAckReasonCode::Success);
+                self.send(now, id, &Packet::PubAck(ack));
             }
+            Delivery::ExactlyOnce {
+                packet_identifier, ..
+            } => self.receive_exactly_once(now, id, version, session, packet_identifier, message),
         }
         Ok(())
     }
 
-    fn subscribe(&mut self, now: Duration, id: ConnectionId, session_id: SessionId, packet: &Subscribe) {
-        let Some(connection) = self.connections.get(&id) else { return };
+    /// Routes a QoS 2 message, unless it did before, and sends the PUBREC.
+    fn receive_exactly_once(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        version: Version,
+        session: SessionId,
+        packet_identifier: PacketIdentifier,
+        message: PublishRef<'_>,
+    ) {
+        // What is routed here and now is not routed again until PUBREL came [MQTT-4.3.3-10].
+        let is_new = self.with_session(session, |session| {
+            session.received.insert(packet_identifier)
+        });
+        let reason = match is_new {
+            true => self.route(now, message, Some(session)).reason(version),
+            false => PubAckReasonCode::Success,
+        };
+        if reason.is_error() {
+            // The exchange ends with this PUBREC (MQTT 5 §4.3.3).
+            self.with_session(session, |session| {
+                session.received.remove(&packet_identifier)
+            });
+            self.settled(id);
+        }
+        self.send(
+            now,
+            id,
+            &Packet::PubRec(PubRec::new(packet_identifier, reason)),
+        );
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        session_id: SessionId,
+        packet: &Subscribe,
+    ) {
+        if self.dislikes(now, id, packet) {
+            return;
+        }
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let (version, limits) = (connection.version, connection.limits);
         let mut reasons = Vec::with_capacity(packet.subscriptions.len());
         let mut granted = Vec::new();
         for subscription in &packet.subscriptions {
             let filter = &subscription.filter;
-            let unavailable = if filter.share_name().is_some() && !limits.shared_subscription_available {
-                Some(DisconnectReasonCode::SharedSubscriptionsNotSupported)
-            } else if filter.has_wildcards() && !limits.wildcard_subscription_available {
-                Some(DisconnectReasonCode::WildcardSubscriptionsNotSupported)
-            } else if packet.subscription_identifier.is_some() && !limits.subscription_identifier_available {
-                Some(DisconnectReasonCode::SubscriptionIdentifiersNotSupported)
-            } else {
-                None
-            };
+            let unavailable =
+                if filter.share_name().is_some() && !limits.shared_subscription_available {
+                    Some(DisconnectReasonCode::SharedSubscriptionsNotSupported)
+                } else if filter.has_wildcards() && !limits.wildcard_subscription_available {
+                    Some(DisconnectReasonCode::WildcardSubscriptionsNotSupported)
+                } else if packet.subscription_identifier.is_some()
+                    && !limits.subscription_identifier_available
+                {
+                    Some(DisconnectReasonCode::SubscriptionIdentifiersNotSupported)
+                } else {
+                    None
+                };
             let reason = match unavailable {
-                // It was told in CONNACK (MQTT 5 §3.2.2.3.11 to §3.2.2.3.13); 3.x was not.
-                Some(reason) if version.has_properties() => return self.close(now, id, Gone::Ended(reason)),
+                // CONNACK announced it (MQTT 5 §3.2.2.3.11 to §3.2.2.3.13); in 3.x it cannot.
+                Some(reason) if version.has_properties() => {
+                    return self.close(now, id, Gone::Ended(reason));
+                }
                 Some(_) => SubAckReasonCode::UnspecifiedError,
-                None => match self.subscribe_one(session_id, packet, subscription, limits.maximum_qos) {
-                    Ok((grant, is_new)) => {
-                        granted.push((filter, grant, is_new, subscription.retain_handling));
-                        SubAckReasonCode::granted(grant.qos)
+                None => {
+                    match self.subscribe_one(session_id, packet, subscription, limits.maximum_qos) {
+                        Ok((grant, is_new)) => {
+                            granted.push((filter, grant, is_new, subscription.retain_handling));
+                            SubAckReasonCode::granted(grant.qos)
+                        }
+                        Err(reason) if version.has_properties() => reason,
+                        Err(_) => SubAckReasonCode::UnspecifiedError,
                     }
-                    Err(reason) if version.has_properties() => reason,
-                    Err(_) => SubAckReasonCode::UnspecifiedError,
-                },
+                }
             };
             if version == Version::V3_1 && reason.is_error() {
                 // 3.1 has no way to say no.
                 return self.close(now, id, Gone::Dropped);
             }
             reasons.push(reason);
+        }
+        if self.config.moods.miscount(&mut reasons) {
+            self.misbehave(id, PacketType::Subscribe, None);
         }
         let answer = SubAck {
             packet_identifier: packet.packet_identifier,
@@ -254,7 +299,9 @@ impl Broker {
             }
             // A copy that does not hold on to the buffer that the packet arrived in.
             let copy = TopicFilter::from_bytes(Bytes::copy_from_slice(filter.as_bytes()));
-            session.filters.insert(copy.map_err(|_| SubAckReasonCode::TopicFilterInvalid)?);
+            session
+                .filters
+                .insert(copy.map_err(|_| SubAckReasonCode::TopicFilterInvalid)?);
         }
         let grant = Grant {
             qos: subscription.qos.min(maximum_qos),
@@ -266,9 +313,19 @@ impl Broker {
         Ok((grant, is_new))
     }
 
-    fn unsubscribe(&mut self, now: Duration, id: ConnectionId, session_id: SessionId, packet: &Unsubscribe) {
-        let Some(session) = self.sessions.get_mut(&session_id) else { return };
-        let Some(connection) = self.connections.get(&id) else { return };
+    fn unsubscribe(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        session_id: SessionId,
+        packet: &Unsubscribe,
+    ) {
+        let Some(session) = self.sessions.get_mut(&session_id) else {
+            return;
+        };
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let mut reasons = Vec::new();
         for filter in &packet.filters {
             let existed = session.filters.remove(filter);
@@ -282,6 +339,9 @@ impl Broker {
                 });
             }
         }
+        if self.config.moods.miscount(&mut reasons) {
+            self.misbehave(id, PacketType::Unsubscribe, None);
+        }
         let answer = UnsubAck {
             packet_identifier: packet.packet_identifier,
             reason_string: None,
@@ -291,7 +351,13 @@ impl Broker {
         self.send(now, id, &answer.into());
     }
 
-    fn disconnect_from(&mut self, now: Duration, id: ConnectionId, session: SessionId, packet: &Disconnect) {
+    fn disconnect_from(
+        &mut self,
+        now: Duration,
+        id: ConnectionId,
+        session: SessionId,
+        packet: &Disconnect,
+    ) {
         if let Some(expiry) = packet.session_expiry_interval {
             let maximum = self.config.limits.maximum_session_expiry;
             let allowed = self.with_session(session, |session| {
@@ -309,26 +375,40 @@ impl Broker {
         self.close(now, id, Gone::Left(packet.reason));
     }
 
-    /// An acknowledgement was taken, which may have made room for the next message; or there was nothing it is for.
-    fn after_ack(
+    /// Gives an acknowledgement to the session, which may make room for the next message; returns
+    /// whether there is something that it is for.
+    fn acknowledged(
         &mut self,
         id: ConnectionId,
         session: SessionId,
         packet_type: PacketType,
         packet_identifier: PacketIdentifier,
-        found: bool,
-    ) {
+        act: fn(&mut BrokerSession, PacketIdentifier) -> bool,
+    ) -> bool {
+        let found = self.with_session(session, |session| act(session, packet_identifier));
         if found {
-            let (Some(connection), Some(session)) = (self.connections.get(&id), self.sessions.get(&session))
-            else {
-                return;
-            };
-            if session.has_output(connection) {
+            let connection = self.connections.get(&id);
+            let session = self.sessions.get(&session);
+            if connection.is_some_and(|connection| {
+                session.is_some_and(|session| session.has_output(connection))
+            }) {
                 self.mark_ready(id);
             }
         } else if let Some(session) = self.sessions.get(&session) {
             let client_identifier = session.client_identifier.clone();
-            self.record(|_| Event::UnexpectedAck { client_identifier, packet_type, packet_identifier });
+            self.record(|_| Event::UnexpectedAck {
+                client_identifier,
+                packet_type,
+                packet_identifier,
+            });
+        }
+        found
+    }
+
+    /// The exchange of a QoS 1 or 2 message ended.
+    fn settled(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.settled();
         }
     }
 
@@ -345,7 +425,7 @@ impl Broker {
     fn with_session(
         &mut self,
         id: SessionId,
-        act: impl FnOnce(&mut crate::session::Session) -> bool,
+        act: impl FnOnce(&mut BrokerSession) -> bool,
     ) -> bool {
         self.sessions.get_mut(&id).is_some_and(act)
     }

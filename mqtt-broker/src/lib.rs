@@ -1,12 +1,13 @@
 //! A small in-memory MQTT broker for tests, demos and simulation: MQTT 3.1, 3.1.1 and 5.
 //!
-//! **Not for production.** It keeps everything in memory, serves all clients one after the other, has no access
-//! control beyond a list of passwords, and knows nothing of TLS. What it is good for is to be the other side of a
-//! client under test: it follows the specifications, each of its limits can be set, it can be made to misbehave on
-//! purpose (refuse, cut off, forget, restart), and the same input gives the same output.
+//! **Not for production.** It keeps everything in memory, serves all clients one after the other,
+//! has no access control beyond a list of passwords, and knows nothing of TLS. What it is good for
+//! is to be the other side of a client under test: it follows the specifications, each of its
+//! limits can be set, it can be made to misbehave on purpose (refuse, cut off, forget, restart, and
+//! what [`Moods`] has), and the same input gives the same output.
 //!
-//! **What it does not touch.** [`Broker`] opens no socket, reads no clock, draws no randomness and starts nothing.
-//! Bytes go in and come out, and time is an argument:
+//! **What it does not touch.** [`Broker`] opens no socket, reads no clock, draws no randomness and
+//! starts nothing. Bytes go in and come out, and time is an argument:
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -47,10 +48,12 @@
 //!
 //! Where the specifications leave a choice:
 //!
-//! * Overlapping subscriptions of a client bring one copy, with the highest QoS and all subscription identifiers.
-//! * QoS 0 is not kept for clients that are away. A full queue drops what comes, and says so in [`Event::Dropped`].
-//! * Shared subscriptions take turns among those who are connected; a message that was given to a client stays with
-//!   its session. They work in 3.x too.
+//! * Overlapping subscriptions of a client bring one copy, with the highest QoS and all
+//!   subscription identifiers.
+//! * QoS 0 is not kept for clients that are not connected. A full queue drops new messages and
+//!   emits [`Event::Dropped`].
+//! * Shared subscriptions take turns among those who are connected; a message that was given to a
+//!   client stays with its session. They work in 3.x too.
 //! * A QoS 2 message is passed on when its PUBLISH comes; its PUBREL only frees the identifier.
 //! * A filter has at most 128 levels.
 
@@ -61,16 +64,25 @@ mod connection;
 mod deadlines;
 mod event;
 mod exchange;
+mod ids;
 mod lifecycle;
+mod message;
+mod misbehaving;
+mod moods;
 mod routing;
 mod session;
+mod subscriptions;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod tree;
 
 pub use broker::{Broker, Memory};
 pub use config::{Authentication, Config, Limits};
-pub use connection::ConnectionId;
 pub use event::{DropReason, Ending, Event};
+pub use ids::ConnectionId;
+pub use moods::Moods;
 pub use sys::Statistics;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

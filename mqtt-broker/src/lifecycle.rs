@@ -28,31 +28,19 @@
 
 use crate::broker::Broker;
 use crate::config::reached;
-use crate::connection::{ConnectionId, State};
-use crate::deadlines::Timer;
+use crate::connection::{Gone, LifecycleState};
+use crate::deadlines::BrokerTimer;
 use crate::event::Event;
-use crate::session::{Session, SessionId};
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::BrokerSession;
 use bytes::Bytes;
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use martlet_proto::{
-    BinaryData, ConnAck, ConnAckProperties, Connect, ConnectReasonCode, DecodeError, DecodeErrorKind,
-    Delivery, Disconnect, DisconnectReasonCode, MAX_PACKET_SIZE, PacketIdentifier, PublishRef, QoS,
-    TopicName, Utf8String, Version, Will,
+    BinaryData, ConnAck, ConnAckProperties, Connect, ConnectReasonCode, DecodeError,
+    DecodeErrorKind, Delivery, Disconnect, DisconnectReasonCode, MAX_PACKET_SIZE, PacketIdentifier,
+    PublishRef, QoS, TopicName, Utf8String, Version, Will,
 };
-
-/// Why a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gone {
-    /// The network connection is gone.
-    Network,
-    /// The broker ends it without a word.
-    Dropped,
-    /// The broker ends it; a client of MQTT 5 is told the reason.
-    Ended(DisconnectReasonCode),
-    /// The client sent DISCONNECT.
-    Left(DisconnectReasonCode),
-}
 
 impl Broker {
     /// The first packet came, and it is a CONNECT.
@@ -62,7 +50,15 @@ impl Broker {
         }
         let config = &self.config;
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.agree(&connect, config.limits, config.max_in_flight, config.outbound_topic_aliases);
+            connection.agree(
+                &connect,
+                config.limits,
+                config.max_in_flight,
+                config.outbound_topic_aliases,
+            );
+            let most = usize::from(config.max_in_flight.get());
+            let allowed = &mut connection.outbound.max_in_flight;
+            *allowed = (*allowed + usize::from(config.moods.overshoot)).min(most);
         }
         match self.admit(&connect) {
             Err(reason) => self.refuse(now, id, reason),
@@ -73,7 +69,7 @@ impl Broker {
         }
     }
 
-    /// Whether a client may come in, as far as its CONNECT tells (MQTT 5 §3.1.4, 3.1.1 §3.1.4).
+    /// Whether a client is accepted, judged by its CONNECT alone (MQTT 5 §3.1.4, 3.1.1 §3.1.4).
     fn admit(&self, connect: &Connect) -> Result<(), ConnectReasonCode> {
         let config = &self.config;
         let is_v5 = connect.version.has_properties();
@@ -90,13 +86,22 @@ impl Broker {
             return Err(ConnectReasonCode::ClientIdentifierNotValid);
         }
         if let Some(method) = &connect.properties.authentication_method {
-            if config.authentication.as_ref().is_none_or(|script| script.method != *method) {
+            if config
+                .authentication
+                .as_ref()
+                .is_none_or(|script| script.method != *method)
+            {
                 return Err(ConnectReasonCode::BadAuthenticationMethod);
             }
         }
         if let Some(users) = &config.users {
-            let Some(name) = &connect.user_name else { return Err(ConnectReasonCode::NotAuthorized) };
-            if users.get(name).is_none_or(|password| connect.password.as_ref() != Some(password)) {
+            let Some(name) = &connect.user_name else {
+                return Err(ConnectReasonCode::NotAuthorized);
+            };
+            if users
+                .get(name)
+                .is_none_or(|password| connect.password.as_ref() != Some(password))
+            {
                 return Err(ConnectReasonCode::BadUserNameOrPassword);
             }
         }
@@ -108,21 +113,32 @@ impl Broker {
                 return Err(ConnectReasonCode::RetainNotSupported);
             }
         }
-        if !self.clients.contains_key(identifier) && reached(self.sessions.len(), config.max_sessions) {
+        if !self.clients.contains_key(identifier)
+            && reached(self.sessions.len(), config.max_sessions)
+        {
             return Err(ConnectReasonCode::QuotaExceeded);
         }
         Ok(())
     }
 
-    /// Lets a client in: finds or makes its session, and says so.
+    /// Accepts a client: finds or creates its session, and sends CONNACK.
     pub(crate) fn welcome(&mut self, now: Duration, id: ConnectionId, connect: &Connect) {
         let identifier = match connect.client_identifier.is_empty() {
             true => self.assign_identifier(),
             false => detached(&connect.client_identifier),
         };
-        // The session may have a connection, which is taken over [MQTT-3.1.4-3]; that may be the end of it.
-        if let Some(old) = self.clients.get(&identifier).and_then(|id| self.sessions.get(id)?.connection) {
-            self.close(now, old, Gone::Ended(DisconnectReasonCode::SessionTakenOver));
+        // The session may have a connection, which is taken over [MQTT-3.1.4-3]; that may be the
+        // end of it.
+        if let Some(old) = self
+            .clients
+            .get(&identifier)
+            .and_then(|id| self.sessions.get(id)?.connection)
+        {
+            self.close(
+                now,
+                old,
+                Gone::Ended(DisconnectReasonCode::SessionTakenOver),
+            );
         }
         let mut present = self.clients.get(&identifier).copied();
         if connect.clean_start {
@@ -131,9 +147,9 @@ impl Broker {
             }
         }
         let session_id = present.unwrap_or_else(|| self.create_session(&identifier));
-        self.deadlines.stop(Timer::Will(session_id));
-        self.deadlines.stop(Timer::SessionExpiry(session_id));
-        self.deadlines.stop(Timer::Connect(id));
+        self.deadlines.stop(BrokerTimer::Will(session_id));
+        self.deadlines.stop(BrokerTimer::SessionExpiry(session_id));
+        self.deadlines.stop(BrokerTimer::Connect(id));
 
         let asked = match connect.version {
             Version::V5 => connect.properties.session_expiry_interval.unwrap_or(0),
@@ -148,9 +164,10 @@ impl Broker {
             session.resume(id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.state = State::Connected(session_id);
-            if let Some(patience) = connection.patience {
-                self.deadlines.set(Timer::KeepAlive(id), now.saturating_add(patience));
+            connection.state = LifecycleState::Connected(session_id);
+            if let Some(timeout) = connection.keep_alive_timeout {
+                self.deadlines
+                    .set(BrokerTimer::KeepAlive(id), now.saturating_add(timeout));
             }
         }
         self.record(|_| Event::Connected {
@@ -184,10 +201,15 @@ impl Broker {
             retain_available: unless_true(limits.retain_available),
             maximum_packet_size: NonZeroU32::new(limits.maximum_packet_size)
                 .filter(|max| max.get() < MAX_PACKET_SIZE),
-            assigned_client_identifier: connect.client_identifier.is_empty().then_some(identifier),
+            assigned_client_identifier: match &self.config.moods.renames {
+                Some(other) if !connect.client_identifier.is_empty() => Some(other.clone()),
+                _ => connect.client_identifier.is_empty().then_some(identifier),
+            },
             topic_alias_maximum: Some(limits.topic_alias_maximum).filter(|&max| max > 0),
             wildcard_subscription_available: unless_true(limits.wildcard_subscription_available),
-            subscription_identifier_available: unless_true(limits.subscription_identifier_available),
+            subscription_identifier_available: unless_true(
+                limits.subscription_identifier_available,
+            ),
             shared_subscription_available: unless_true(limits.shared_subscription_available),
             server_keep_alive: limits.server_keep_alive,
             response_information: (self.config.response_information.clone())
@@ -202,11 +224,23 @@ impl Broker {
 
     /// Refuses a CONNECT, in the form of its version.
     pub(crate) fn refuse(&mut self, now: Duration, id: ConnectionId, reason: ConnectReasonCode) {
-        let Some(version) = self.connections.get(&id).map(|connection| connection.version) else { return };
-        self.record(|_| Event::Refused { connection: id, reason });
+        let Some(version) = self
+            .connections
+            .get(&id)
+            .map(|connection| connection.version)
+        else {
+            return;
+        };
+        self.record(|_| Event::Refused {
+            connection: id,
+            reason,
+        });
         let mut answer = ConnAck::new(reason);
         if version.has_properties() {
-            if matches!(reason, ConnectReasonCode::UseAnotherServer | ConnectReasonCode::ServerMoved) {
+            if matches!(
+                reason,
+                ConnectReasonCode::UseAnotherServer | ConnectReasonCode::ServerMoved
+            ) {
                 answer.properties.server_reference = self.config.server_reference.clone();
             }
         } else if reason.return_code().is_none() {
@@ -217,17 +251,21 @@ impl Broker {
         self.close(now, id, Gone::Dropped);
     }
 
-    /// Refuses a version: in the form of 3.1.1, which every client understands, unless the client asks for one that
-    /// came after MQTT 5 [MQTT-3.1.2-2].
+    /// Refuses a version: in the form of 3.1.1, which every client understands, unless the client
+    /// asks for one that came after MQTT 5 [MQTT-3.1.2-2].
     fn refuse_version(&mut self, now: Duration, id: ConnectionId, level: u8) {
         let after_v5 = level > Version::V5.level() && self.config.versions.contains(&Version::V5);
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.version = if after_v5 { Version::V5 } else { Version::V3_1_1 };
+            connection.version = if after_v5 {
+                Version::V5
+            } else {
+                Version::V3_1_1
+            };
         }
         self.refuse(now, id, ConnectReasonCode::UnsupportedProtocolVersion);
     }
 
-    /// What came first is no packet. Only MQTT 5 has words for it, and only for a CONNECT.
+    /// The first bytes are malformed. Only MQTT 5 has a reason code for it, and only for a CONNECT.
     pub(crate) fn refuse_malformed(
         &mut self,
         now: Duration,
@@ -240,57 +278,79 @@ impl Broker {
         }
         if level == Some(Version::V5.level()) && self.config.versions.contains(&Version::V5) {
             let reason = ConnectReasonCode::from_u8(error.reason().as_u8());
-            return self.refuse(now, id, reason.unwrap_or(ConnectReasonCode::MalformedPacket));
+            return self.refuse(
+                now,
+                id,
+                reason.unwrap_or(ConnectReasonCode::MalformedPacket),
+            );
         }
         self.close(now, id, Gone::Dropped);
     }
 
-    /// Ends a connection in whatever state it is; nothing is left to do for one that is ending already.
+    /// Ends a connection in whatever state it is; nothing is left to do for one that is ending
+    /// already.
     pub(crate) fn close(&mut self, now: Duration, id: ConnectionId, gone: Gone) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let state = core::mem::replace(&mut connection.state, State::Closing);
-        self.deadlines.stop(Timer::Connect(id));
-        self.deadlines.stop(Timer::KeepAlive(id));
-        if matches!(state, State::Closing) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let state = core::mem::replace(&mut connection.state, LifecycleState::Closing);
+        self.deadlines.stop(BrokerTimer::Connect(id));
+        self.deadlines.stop(BrokerTimer::KeepAlive(id));
+        if matches!(state, LifecycleState::Closing) {
             if gone == Gone::Network {
                 self.forget_connection(id);
             }
             return;
         }
-        if let (State::Connected(_), Gone::Ended(reason), Version::V5) = (&state, gone, connection.version) {
-            // A client that takes no packet that large is not told.
-            let told = connection.send(&Disconnect::new(reason).into());
-            self.statistics.packets_sent += u64::from(told);
+        if let (LifecycleState::Connected(_), Gone::Ended(reason), Version::V5) =
+            (&state, gone, connection.version)
+        {
+            // It is not sent to a client that accepts no packet that large.
+            let sent = connection.send(&Disconnect::new(reason).into());
+            self.statistics.packets_sent += u64::from(sent);
         }
         match gone {
             Gone::Network => self.forget_connection(id),
             Gone::Dropped | Gone::Ended(_) | Gone::Left(_) => self.ask_to_close(id),
         }
-        if let State::Connected(session) = state {
+        if let LifecycleState::Connected(session) = state {
             self.leave(now, id, session, gone);
         }
     }
 
     /// A session has lost its connection.
     fn leave(&mut self, now: Duration, id: ConnectionId, session_id: SessionId, gone: Gone) {
-        let Some(session) = self.sessions.get_mut(&session_id) else { return };
+        let Some(session) = self.sessions.get_mut(&session_id) else {
+            return;
+        };
         session.suspend();
         if gone == Gone::Left(DisconnectReasonCode::NormalDisconnection) {
             session.will = None;
         }
         let expiry = if session.forgotten { 0 } else { session.expiry };
-        let delay = session.will.as_ref().map(|will| will.delay_interval.unwrap_or(0).min(expiry));
+        let delay = session
+            .will
+            .as_ref()
+            .map(|will| will.delay_interval.unwrap_or(0).min(expiry));
         let client_identifier = session.client_identifier.clone();
-        self.record(|_| Event::Disconnected { connection: id, client_identifier, ending: gone.into() });
+        self.record(|_| Event::Disconnected {
+            connection: id,
+            client_identifier,
+            ending: gone.into(),
+        });
         match delay {
             None => {}
             Some(0) => self.publish_will(now, session_id),
-            Some(delay) => self.deadlines.set(Timer::Will(session_id), after(now, delay)),
+            Some(delay) => self
+                .deadlines
+                .set(BrokerTimer::Will(session_id), after(now, delay)),
         }
         match expiry {
             0 => self.end_session(now, session_id),
             u32::MAX => {}
-            expiry => self.deadlines.set(Timer::SessionExpiry(session_id), after(now, expiry)),
+            expiry => self
+                .deadlines
+                .set(BrokerTimer::SessionExpiry(session_id), after(now, expiry)),
         }
     }
 
@@ -298,31 +358,48 @@ impl Broker {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         self.clients.insert(identifier.clone(), id);
-        self.sessions.insert(id, Session::new(identifier.clone()));
+        self.sessions
+            .insert(id, BrokerSession::new(identifier.clone()));
         id
     }
 
     /// Ends a session that has no connection; its will is not left behind [MQTT-3.1.2-8].
     pub(crate) fn end_session(&mut self, now: Duration, id: SessionId) {
         self.publish_will(now, id);
-        self.deadlines.stop(Timer::SessionExpiry(id));
-        let Some(session) = self.sessions.remove(&id) else { return };
+        self.deadlines.stop(BrokerTimer::SessionExpiry(id));
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
         self.clients.remove(&session.client_identifier);
         for filter in &session.filters {
             self.subscriptions.unsubscribe(filter, id);
         }
-        self.record(|_| Event::SessionEnded { client_identifier: session.client_identifier });
+        self.record(|_| Event::SessionEnded {
+            client_identifier: session.client_identifier,
+        });
     }
 
     /// Publishes the will of a session, if there is one.
     pub(crate) fn publish_will(&mut self, now: Duration, id: SessionId) {
-        self.deadlines.stop(Timer::Will(id));
-        let Some(will) = self.sessions.get_mut(&id).and_then(|session| session.will.take()) else { return };
+        self.deadlines.stop(BrokerTimer::Will(id));
+        let Some(will) = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|session| session.will.take())
+        else {
+            return;
+        };
         let packet_identifier = PacketIdentifier::MIN;
         let delivery = match will.qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
-            QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier, duplicate: false },
-            QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier, duplicate: false },
+            QoS::AtLeastOnce => Delivery::AtLeastOnce {
+                packet_identifier,
+                duplicate: false,
+            },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce {
+                packet_identifier,
+                duplicate: false,
+            },
         };
         let publish = PublishRef::new(&will.topic, will.payload.as_bytes())
             .with_delivery(delivery)
@@ -336,7 +413,10 @@ impl Broker {
         loop {
             self.assigned += 1;
             // SplitMix64: each seed and count give another number.
-            let mut z = self.config.seed.wrapping_add(self.assigned.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut z = self
+                .config
+                .seed
+                .wrapping_add(self.assigned.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             let identifier = format!("auto-{:016x}", z ^ (z >> 31));
@@ -346,14 +426,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// The protocol level that a CONNECT claims, read from a packet that may be malformed further on: the fixed header,
-/// two bytes of length, `MQTT`, the level.
-pub(crate) fn protocol_level(input: &[u8]) -> Option<u8> {
-    let end = input.iter().skip(1).take(4).position(|byte| byte & 0x80 == 0)?;
-    let rest = input.get(end + 2..)?.strip_prefix(b"\x00\x04MQTT")?;
-    (input[0] == 0x10).then_some(*rest.first()?)
 }
 
 fn unless_true(available: bool) -> Option<bool> {
@@ -366,7 +438,8 @@ fn after(now: Duration, seconds: u32) -> Duration {
 
 /// A copy that does not hold on to the buffer that the packet arrived in.
 fn detached(text: &Utf8String) -> Utf8String {
-    Utf8String::from_bytes(Bytes::copy_from_slice(text.as_bytes())).expect("checked when it was decoded")
+    Utf8String::from_bytes(Bytes::copy_from_slice(text.as_bytes()))
+        .expect("checked when it was decoded")
 }
 
 fn detached_will(will: &Will) -> Will {

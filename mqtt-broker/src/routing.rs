@@ -1,22 +1,18 @@
-//! Who gets a message, now and later: subscriptions and retained messages.
+//! Distributes messages to subscribers, and retains them for later ones.
 
 use crate::broker::Broker;
 use crate::config::reached;
-use crate::deadlines::Timer;
+use crate::deadlines::BrokerTimer;
 use crate::event::Event;
-use crate::session::{Content, Outgoing, SessionId};
-use crate::tree::{Grant, Match};
+use crate::ids::SessionId;
+use crate::message::{Content, OutgoingMessage, Retained};
+use crate::subscriptions::{Grant, Match};
 use core::ops::Bound;
 use core::time::Duration;
-use martlet_proto::{Publish, PublishRef, SubscriptionIdentifier, TopicFilter, TopicName};
+use martlet_proto::{
+    PubAckReasonCode, Publish, PublishRef, SubscriptionIdentifier, TopicFilter, TopicName, Version,
+};
 use std::sync::Arc;
-
-/// The retained message of a topic.
-#[derive(Debug)]
-pub(crate) struct Retained {
-    content: Arc<Content>,
-    sender: Option<SessionId>,
-}
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy)]
@@ -27,16 +23,28 @@ pub(crate) struct Routed {
     pub(crate) over_quota: bool,
 }
 
+impl Routed {
+    /// What the sender is answered, as far as its version can say it.
+    pub(crate) fn reason(self, version: Version) -> PubAckReasonCode {
+        match self {
+            _ if !version.has_properties() => PubAckReasonCode::Success,
+            routed if routed.over_quota => PubAckReasonCode::QuotaExceeded,
+            routed if !routed.matched => PubAckReasonCode::NoMatchingSubscribers,
+            _ => PubAckReasonCode::Success,
+        }
+    }
+}
+
 /// A message that is copied into memory of its own when the first needs to keep it.
-struct Message<'a> {
+struct RoutedMessage<'a> {
     publish: PublishRef<'a>,
     expires: Option<Duration>,
     content: Option<Arc<Content>>,
 }
 
 impl Broker {
-    /// Gives a message to all who have subscribed to it, and retains it if it says so. Its topic name is there, and it
-    /// has no properties of a single sending.
+    /// Gives a message to all its subscribers, and retains it if RETAIN is set. Its topic
+    /// name is there, and it has no properties of a single sending.
     pub(crate) fn route(
         &mut self,
         now: Duration,
@@ -48,27 +56,43 @@ impl Broker {
                 .and_then(|id| Some(broker.sessions.get(&id)?.client_identifier.clone())),
             publish: publish.into(),
         });
-        let mut message = Message::new(now, publish);
+        let mut message = RoutedMessage::new(now, publish);
         let over_quota = publish.retain() && !self.retain(&mut message, sender);
         let mut matches = core::mem::take(&mut self.matches);
         matches.clear();
         let sessions = &self.sessions;
-        let online = |id| sessions.get(&id).is_some_and(|session| session.connection.is_some());
-        self.subscriptions.find(publish.topic(), online, &mut matches);
-        // One copy for each session and, apart from that, one for each of its shared subscriptions (MQTT 5 §4.8.2).
+        let online = |id| {
+            sessions
+                .get(&id)
+                .is_some_and(|session| session.connection.is_some())
+        };
+        self.subscriptions
+            .find(publish.topic(), online, &mut matches);
+        // One copy for each session and, apart from that, one for each of its shared subscriptions
+        // (MQTT 5 §4.8.2).
         matches.sort_by_key(|found| (found.session, found.shared));
         for copy in matches.chunk_by(|a, b| a.session == b.session && !b.shared) {
             self.deliver(&mut message, copy, sender);
         }
         let matched = !matches.is_empty();
         self.matches = matches;
-        Routed { matched, over_quota }
+        Routed {
+            matched,
+            over_quota,
+        }
     }
 
-    /// Gives one copy to one session, for all of its subscriptions that match: with the highest QoS of them, and all
-    /// of their identifiers (MQTT 5 §3.3.4).
-    fn deliver(&mut self, message: &mut Message<'_>, matches: &[Match], sender: Option<SessionId>) {
-        let Some(session) = matches.first().map(|found| found.session) else { return };
+    /// Gives one copy to one session, for all of its subscriptions that match: with the highest QoS
+    /// of them, and all of their identifiers (MQTT 5 §3.3.4).
+    fn deliver(
+        &mut self,
+        message: &mut RoutedMessage<'_>,
+        matches: &[Match],
+        sender: Option<SessionId>,
+    ) {
+        let Some(session) = matches.first().map(|found| found.session) else {
+            return;
+        };
         let mut granted = None;
         let mut retain = false;
         let mut identifiers = Vec::new();
@@ -83,15 +107,30 @@ impl Broker {
         if let Some(qos) = granted {
             let content = message.content();
             let qos = qos.min(message.publish.delivery().qos());
-            self.enqueue(session, Outgoing { content, qos, retain, identifiers, sequence: 0 });
+            self.enqueue(
+                session,
+                OutgoingMessage {
+                    content,
+                    qos,
+                    retain,
+                    identifiers,
+                    sequence: 0,
+                },
+            );
         }
     }
 
-    fn enqueue(&mut self, id: SessionId, message: Outgoing) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    fn enqueue(&mut self, id: SessionId, message: OutgoingMessage) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let connection = session.connection;
         let content = message.content.clone();
-        match session.enqueue(message, self.config.max_queued, self.config.max_queued_bytes) {
+        match session.enqueue(
+            message,
+            self.config.max_queued,
+            self.config.max_queued_bytes,
+        ) {
             Ok(()) => {
                 if let Some(connection) = connection {
                     self.mark_ready(connection);
@@ -111,20 +150,23 @@ impl Broker {
 
     /// Keeps a message as the retained one of its topic, or removes that when the payload is empty
     /// [MQTT-3.3.1-5, MQTT-3.3.1-6]. False when there is no room for another topic.
-    fn retain(&mut self, message: &mut Message<'_>, sender: Option<SessionId>) -> bool {
+    fn retain(&mut self, message: &mut RoutedMessage<'_>, sender: Option<SessionId>) -> bool {
         let topic = message.publish.topic_bytes();
         if message.publish.payload().is_empty() {
             self.retained.remove(topic);
             return true;
         }
-        if !self.retained.contains_key(topic) && reached(self.retained.len(), self.config.max_retained) {
+        if !self.retained.contains_key(topic)
+            && reached(self.retained.len(), self.config.max_retained)
+        {
             return false;
         }
         let content = message.content();
         // The key shares the message's memory, so the entry is replaced whole.
         self.retained.remove(topic);
         if let Some(topic) = content.publish.topic_name() {
-            self.retained.insert(topic.into_bytes(), Retained { content, sender });
+            self.retained
+                .insert(topic.into_bytes(), Retained { content, sender });
         }
         true
     }
@@ -140,7 +182,11 @@ impl Broker {
         let pattern = filter.pattern();
         let prefix = pattern.split(['+', '#']).next().unwrap_or(pattern);
         // "a/#" matches "a" too.
-        let prefix = if prefix.len() < pattern.len() { prefix.trim_end_matches('/') } else { prefix };
+        let prefix = if prefix.len() < pattern.len() {
+            prefix.trim_end_matches('/')
+        } else {
+            prefix
+        };
         let mut found = Vec::new();
         let mut expired = Vec::new();
         let range = (Bound::Included(prefix.as_bytes()), Bound::Unbounded);
@@ -150,7 +196,9 @@ impl Broker {
             }
             if content.expires.is_some_and(|at| at <= now) {
                 expired.push(topic.clone());
-            } else if filter.matches(content.publish.topic()) && !(grant.no_local && *sender == Some(id)) {
+            } else if filter.matches(content.publish.topic())
+                && !(grant.no_local && *sender == Some(id))
+            {
                 found.push(content.clone());
             }
         }
@@ -160,7 +208,16 @@ impl Broker {
         for content in found {
             let qos = grant.qos.min(content.publish.delivery().qos());
             let identifiers: Vec<SubscriptionIdentifier> = grant.identifier.into_iter().collect();
-            self.enqueue(id, Outgoing { content, qos, retain: true, identifiers, sequence: 0 });
+            self.enqueue(
+                id,
+                OutgoingMessage {
+                    content,
+                    qos,
+                    retain: true,
+                    identifiers,
+                    sequence: 0,
+                },
+            );
         }
     }
 
@@ -173,24 +230,41 @@ impl Broker {
         let statistics = self.statistics();
         for (topic, payload) in self.sys.report(now, &statistics) {
             let topic = TopicName::from_static(topic).expect("a topic name");
-            self.route(now, PublishRef::new(&topic, payload.as_bytes()).with_retain(true), None);
+            self.route(
+                now,
+                PublishRef::new(&topic, payload.as_bytes()).with_retain(true),
+                None,
+            );
         }
-        self.deadlines.set(Timer::Sys, now.saturating_add(interval));
+        self.deadlines
+            .set(BrokerTimer::Sys, now.saturating_add(interval));
     }
 }
 
-impl<'a> Message<'a> {
+impl<'a> RoutedMessage<'a> {
     fn new(now: Duration, publish: PublishRef<'a>) -> Self {
-        let expires = publish.properties().message_expiry_interval().map(|seconds| {
-            // One of 0 seconds is worth delivering at this moment only.
-            now.saturating_add(Duration::from_secs(seconds.into()).max(Duration::from_nanos(1)))
-        });
-        Self { publish, expires, content: None }
+        let expires = publish
+            .properties()
+            .message_expiry_interval()
+            .map(|seconds| {
+                // One of 0 seconds is worth delivering at this moment only.
+                now.saturating_add(Duration::from_secs(seconds.into()).max(Duration::from_nanos(1)))
+            });
+        Self {
+            publish,
+            expires,
+            content: None,
+        }
     }
 
     fn content(&mut self) -> Arc<Content> {
         let (publish, expires) = (self.publish, self.expires);
-        let make = || Arc::new(Content { publish: Publish::from(publish), expires });
+        let make = || {
+            Arc::new(Content {
+                publish: Publish::from(publish),
+                expires,
+            })
+        };
         self.content.get_or_insert_with(make).clone()
     }
 }

@@ -1,62 +1,37 @@
-//! One session: what outlives connections (MQTT 5 §4.1), and the making of PUBLISH packets from what waits in it.
+//! One session: what outlives connections (MQTT 5 §4.1), and the making of PUBLISH packets from
+//! what waits in it.
 
-use crate::connection::{Connection, ConnectionId};
+use crate::connection::BrokerConnection;
 use crate::event::DropReason;
+use crate::ids::ConnectionId;
+use crate::message::OutgoingMessage;
 use bytes::{BufMut, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    Delivery, Packet, PacketIdentifier, PubRel, PubRelReasonCode, Publish, PublishProperties, QoS,
-    SubscriptionIdentifier, TopicFilter, Utf8String, Will,
+    Delivery, Packet, PacketIdentifier, PubRel, PubRelReasonCode, PublishProperties, QoS,
+    TopicFilter, Utf8String, Will,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
-
-/// Names a session inside the broker; never used again for another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SessionId(pub(crate) u64);
-
-impl SessionId {
-    pub(crate) const FIRST: Self = Self(0);
-}
-
-/// A message that the broker keeps; shared by all who wait for it.
-#[derive(Debug)]
-pub(crate) struct Content {
-    /// Its topic, properties and payload, in memory of their own.
-    pub(crate) publish: Publish,
-    pub(crate) expires: Option<Duration>,
-}
-
-/// A message on its way to one client.
-#[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
-    pub(crate) content: Arc<Content>,
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) identifiers: Vec<SubscriptionIdentifier>,
-    /// Its place among all that was ever queued for the session.
-    pub(crate) sequence: u64,
-}
 
 /// What was sent and not acknowledged.
 #[derive(Debug)]
-struct InFlight {
+struct SentExchange {
     /// Its place among all packets that were sent and wait for an answer.
     sequence: u64,
-    stage: Stage,
+    stage: ExchangeStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum ExchangeStage {
     /// PUBLISH was sent: PUBACK is due, or PUBREC.
-    Published(Outgoing),
+    Published(OutgoingMessage),
     /// PUBREL was sent: PUBCOMP is due.
     Released,
 }
 
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct BrokerSession {
     pub(crate) client_identifier: Utf8String,
     pub(crate) connection: Option<ConnectionId>,
     /// Seconds that it outlives its connection; `u32::MAX` for ever.
@@ -69,28 +44,19 @@ pub(crate) struct Session {
     /// QoS 2 messages of the client that wait for its PUBREL.
     pub(crate) received: BTreeSet<PacketIdentifier>,
     /// QoS 0 that waits for room in the output.
-    at_most_once: VecDeque<Outgoing>,
+    at_most_once: VecDeque<OutgoingMessage>,
     /// QoS 1 and 2 that wait for room, for the client's quota, or for the client.
-    acknowledged: VecDeque<Outgoing>,
+    acknowledged: VecDeque<OutgoingMessage>,
     queued_bytes: usize,
-    in_flight: BTreeMap<PacketIdentifier, InFlight>,
-    /// Of the exchanges in flight those that are yet to be resumed on this connection, in their order.
+    in_flight: BTreeMap<PacketIdentifier, SentExchange>,
+    /// Of the exchanges in flight those that are yet to be resumed on this connection, in their
+    /// order.
     resend: VecDeque<PacketIdentifier>,
     next_identifier: PacketIdentifier,
     next_sequence: u64,
 }
 
-impl Outgoing {
-    /// What it costs to keep it, in bytes. What others share of it is counted for each of them.
-    fn size(&self) -> usize {
-        size_of::<Self>()
-            + size_of::<Content>()
-            + size_of_val(self.identifiers.as_slice())
-            + self.content.publish.len()
-    }
-}
-
-impl Session {
+impl BrokerSession {
     pub(crate) fn new(client_identifier: Utf8String) -> Self {
         Self {
             client_identifier,
@@ -123,7 +89,7 @@ impl Session {
     /// Puts a message at the end of the queue of its kind.
     pub(crate) fn enqueue(
         &mut self,
-        mut message: Outgoing,
+        mut message: OutgoingMessage,
         max_queued: usize,
         max_bytes: usize,
     ) -> Result<(), DropReason> {
@@ -147,7 +113,7 @@ impl Session {
         Ok(())
     }
 
-    /// The connection is gone; what is only worth it while connected goes with it.
+    /// The connection has ended; state that belongs to it is discarded.
     pub(crate) fn suspend(&mut self) {
         self.connection = None;
         self.resend.clear();
@@ -160,8 +126,11 @@ impl Session {
     /// [MQTT-4.4.0-1, MQTT-4.6.0-1].
     pub(crate) fn resume(&mut self, connection: ConnectionId) {
         self.connection = Some(connection);
-        let mut order: Vec<_> =
-            self.in_flight.iter().map(|(&id, exchange)| (exchange.sequence, id)).collect();
+        let mut order: Vec<_> = self
+            .in_flight
+            .iter()
+            .map(|(&id, exchange)| (exchange.sequence, id))
+            .collect();
         order.sort_unstable();
         self.resend = order.into_iter().map(|(_, id)| id).collect();
     }
@@ -170,17 +139,25 @@ impl Session {
     pub(crate) fn acknowledge(&mut self, id: PacketIdentifier) -> bool {
         self.end_exchange(
             id,
-            |stage| matches!(stage, Stage::Published(message) if message.qos == QoS::AtLeastOnce),
+            |stage| matches!(stage, ExchangeStage::Published(message) if message.qos == QoS::AtLeastOnce),
         )
     }
 
-    /// PUBREC of success came: PUBREL is the answer, also to one that came twice. False when there was nothing.
+    /// PUBREC of success came: PUBREL is the answer, also to one that came twice. False when there
+    /// was nothing.
     pub(crate) fn release(&mut self, id: PacketIdentifier) -> bool {
         let sequence = self.next_sequence;
         match self.in_flight.get_mut(&id) {
-            Some(InFlight { stage: Stage::Released, .. }) => true,
-            Some(exchange) if matches!(&exchange.stage, Stage::Published(m) if m.qos == QoS::ExactlyOnce) => {
-                *exchange = InFlight { sequence, stage: Stage::Released };
+            Some(SentExchange {
+                stage: ExchangeStage::Released,
+                ..
+            }) => true,
+            Some(exchange) if matches!(&exchange.stage, ExchangeStage::Published(m) if m.qos == QoS::ExactlyOnce) =>
+            {
+                *exchange = SentExchange {
+                    sequence,
+                    stage: ExchangeStage::Released,
+                };
                 self.next_sequence += 1;
                 true
             }
@@ -188,20 +165,24 @@ impl Session {
         }
     }
 
-    /// PUBREC of failure came: the exchange is over. False when there was none.
+    /// A PUBREC with a failure came: the exchange has ended. False when there was none.
     pub(crate) fn reject(&mut self, id: PacketIdentifier) -> bool {
         self.end_exchange(
             id,
-            |stage| matches!(stage, Stage::Published(message) if message.qos == QoS::ExactlyOnce),
+            |stage| matches!(stage, ExchangeStage::Published(message) if message.qos == QoS::ExactlyOnce),
         )
     }
 
     /// PUBCOMP came. False when nothing had been released.
     pub(crate) fn complete(&mut self, id: PacketIdentifier) -> bool {
-        self.end_exchange(id, |stage| matches!(stage, Stage::Released))
+        self.end_exchange(id, |stage| matches!(stage, ExchangeStage::Released))
     }
 
-    fn end_exchange(&mut self, id: PacketIdentifier, fits: impl Fn(&Stage) -> bool) -> bool {
+    fn end_exchange(
+        &mut self,
+        id: PacketIdentifier,
+        fits: impl Fn(&ExchangeStage) -> bool,
+    ) -> bool {
         match self.in_flight.get(&id) {
             Some(exchange) if fits(&exchange.stage) => {
                 self.in_flight.remove(&id);
@@ -212,24 +193,27 @@ impl Session {
     }
 
     /// Whether [`fill`](Self::fill) would make a packet.
-    pub(crate) fn has_output(&self, connection: &Connection) -> bool {
+    pub(crate) fn has_output(&self, connection: &BrokerConnection) -> bool {
         let waiting = match self.resend.front().map(|id| self.in_flight.get(id)) {
-            Some(Some(InFlight { stage: Stage::Published(_), .. })) => self.has_room(connection),
+            Some(Some(SentExchange {
+                stage: ExchangeStage::Published(_),
+                ..
+            })) => self.has_room(connection),
             Some(_) => true,
             None => !self.acknowledged.is_empty() && self.has_room(connection),
         };
         waiting || !self.at_most_once.is_empty()
     }
 
-    /// Makes packets until `out` holds `limit` bytes, or one packet more. Messages that cannot be sent are given to
-    /// `dropped`. Returns how many packets there were.
+    /// Makes packets until `out` holds `limit` bytes, or one packet more. Messages that cannot be
+    /// sent are given to `dropped`. Returns how many packets there were.
     pub(crate) fn fill(
         &mut self,
         now: Duration,
-        connection: &mut Connection,
+        connection: &mut BrokerConnection,
         out: &mut BytesMut,
         limit: usize,
-        mut dropped: impl FnMut(&Self, Outgoing, DropReason),
+        mut dropped: impl FnMut(&Self, OutgoingMessage, DropReason),
     ) -> u64 {
         let mut packets = 0;
         while out.len() < limit {
@@ -260,7 +244,13 @@ impl Session {
                 continue;
             }
             let identifier = self.free_identifier();
-            if !encode(now, connection, out, &message, delivery(message.qos, identifier, false)) {
+            if !encode(
+                now,
+                connection,
+                out,
+                &message,
+                delivery(message.qos, identifier, false),
+            ) {
                 dropped(self, message, DropReason::TooLarge);
                 continue;
             }
@@ -269,35 +259,57 @@ impl Session {
                 let sequence = self.next_sequence;
                 self.next_sequence += 1;
                 self.next_identifier = after(identifier);
-                self.in_flight.insert(identifier, InFlight { sequence, stage: Stage::Published(message) });
+                self.in_flight.insert(
+                    identifier,
+                    SentExchange {
+                        sequence,
+                        stage: ExchangeStage::Published(message),
+                    },
+                );
             }
         }
         packets
     }
 
-    /// Goes on with the exchange at the front of `resend`. False when the client's quota does not allow it.
+    /// Goes on with the exchange at the front of `resend`. False when the client's quota does not
+    /// allow it.
     fn resend_one(
         &mut self,
         now: Duration,
-        connection: &mut Connection,
+        connection: &mut BrokerConnection,
         out: &mut BytesMut,
         id: PacketIdentifier,
-        dropped: &mut impl FnMut(&Self, Outgoing, DropReason),
+        dropped: &mut impl FnMut(&Self, OutgoingMessage, DropReason),
     ) -> bool {
         match self.in_flight.get(&id).map(|exchange| &exchange.stage) {
             None => {}
-            Some(Stage::Released) => {
+            Some(ExchangeStage::Released) => {
                 let release = Packet::PubRel(PubRel::new(id, PubRelReasonCode::Success));
                 release
                     .encode(connection.version, out)
                     .expect("PUBREL of success has a spelling in each version");
             }
-            Some(Stage::Published(_)) if !self.has_room(connection) => return false,
-            Some(Stage::Published(message)) => {
-                let sent = encode(now, connection, out, message, delivery(message.qos, id, true));
-                // What is too large is treated as if it had been sent and acknowledged (MQTT 5 §3.1.2.11.4).
-                let unsent = if sent { None } else { self.in_flight.remove(&id) };
-                if let Some(InFlight { stage: Stage::Published(message), .. }) = unsent {
+            Some(ExchangeStage::Published(_)) if !self.has_room(connection) => return false,
+            Some(ExchangeStage::Published(message)) => {
+                let sent = encode(
+                    now,
+                    connection,
+                    out,
+                    message,
+                    delivery(message.qos, id, true),
+                );
+                // What is too large is treated as if it had been sent and acknowledged (MQTT 5
+                // §3.1.2.11.4).
+                let unsent = if sent {
+                    None
+                } else {
+                    self.in_flight.remove(&id)
+                };
+                if let Some(SentExchange {
+                    stage: ExchangeStage::Published(message),
+                    ..
+                }) = unsent
+                {
                     dropped(self, message, DropReason::TooLarge);
                 }
             }
@@ -306,15 +318,19 @@ impl Session {
         true
     }
 
-    /// Whether the client may have one more exchange in flight. What is yet to be resumed does not count yet.
-    fn has_room(&self, connection: &Connection) -> bool {
+    /// Whether the client may have one more exchange in flight. What is yet to be resumed does not
+    /// count yet.
+    fn has_room(&self, connection: &BrokerConnection) -> bool {
         self.in_flight.len().saturating_sub(self.resend.len()) < connection.outbound.max_in_flight
     }
 
-    /// There is one: a client has at most 65,535 exchanges in flight, and one is about to begin only with room.
+    /// There is one: a client has at most 65,535 exchanges in flight, and one is about to begin
+    /// only with room.
     fn free_identifier(&self) -> PacketIdentifier {
         let mut identifier = self.next_identifier;
-        while self.in_flight.contains_key(&identifier) && self.in_flight.len() < usize::from(u16::MAX) {
+        while self.in_flight.contains_key(&identifier)
+            && self.in_flight.len() < usize::from(u16::MAX)
+        {
             identifier = after(identifier);
         }
         identifier
@@ -328,21 +344,31 @@ fn after(identifier: PacketIdentifier) -> PacketIdentifier {
 fn delivery(qos: QoS, packet_identifier: PacketIdentifier, duplicate: bool) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier, duplicate },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier, duplicate },
+        QoS::AtLeastOnce => Delivery::AtLeastOnce {
+            packet_identifier,
+            duplicate,
+        },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce {
+            packet_identifier,
+            duplicate,
+        },
     }
 }
 
 /// Appends the PUBLISH. False when it is larger than the client takes; nothing is appended then.
 fn encode(
     now: Duration,
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     out: &mut impl BufMut,
-    message: &Outgoing,
+    message: &OutgoingMessage,
     delivery: Delivery,
 ) -> bool {
     let content = &message.content;
-    let publish = content.publish.as_ref().with_delivery(delivery).with_retain(message.retain);
+    let publish = content
+        .publish
+        .as_ref()
+        .with_delivery(delivery)
+        .with_retain(message.retain);
     if !connection.version.has_properties() {
         return publish
             .with_properties(&PublishProperties::default())
@@ -379,8 +405,8 @@ fn encode(
     true
 }
 
-/// Seconds that are left of a message, a started one counting as whole; the nanosecond that one of 0 seconds is given
-/// does not count.
+/// Seconds that are left of a message, a started one counting as whole; the nanosecond that one of
+/// 0 seconds is given does not count.
 fn remaining(now: Duration, at: Duration) -> u32 {
     let seconds = at.saturating_sub(now).as_micros().div_ceil(1_000_000);
     u32::try_from(seconds).unwrap_or(u32::MAX)

@@ -1,4 +1,4 @@
-//! What the broker tells of itself under `$SYS/broker`, in the words of mosquitto and amqtt.
+//! The topics under `$SYS/broker`, with the names that mosquitto and amqtt use.
 
 use core::time::Duration;
 
@@ -41,7 +41,11 @@ pub(crate) struct Sys {
 
 impl Sys {
     /// Topics and payloads as of now.
-    pub(crate) fn report(&mut self, now: Duration, statistics: &Statistics) -> [(&'static str, String); 6] {
+    pub(crate) fn report(
+        &mut self,
+        now: Duration,
+        statistics: &Statistics,
+    ) -> [(&'static str, String); 6] {
         let started = *self.started.get_or_insert(now);
         let counts = [
             statistics.packets_received,
@@ -51,7 +55,8 @@ impl Sys {
         ];
         let passed = now.saturating_sub(self.last).as_secs_f64();
         if passed > 0.0 {
-            // The moving average that an operating system's load is: what is a minute old weighs 1/e.
+            // The moving average that an operating system's load is: what is a minute old weighs
+            // 1/e.
             let weight = (-passed / 60.0).exp();
             for ((load, counted), count) in self.loads.iter_mut().zip(self.counted).zip(counts) {
                 let per_minute = (count - counted) as f64 * 60.0 / passed;
@@ -62,8 +67,14 @@ impl Sys {
         self.last = now;
         let load = |i: usize| format!("{:.2}", self.loads[i]);
         [
-            ("$SYS/broker/uptime", format!("{} seconds", now.saturating_sub(started).as_secs())),
-            ("$SYS/broker/clients/connected", statistics.connections.to_string()),
+            (
+                "$SYS/broker/uptime",
+                format!("{} seconds", now.saturating_sub(started).as_secs()),
+            ),
+            (
+                "$SYS/broker/clients/connected",
+                statistics.connections.to_string(),
+            ),
             ("$SYS/broker/load/messages/received/1min", load(0)),
             ("$SYS/broker/load/messages/sent/1min", load(1)),
             ("$SYS/broker/load/bytes/received/1min", load(2)),

@@ -41,7 +41,7 @@ const BUFFER: usize = 64 * 1024;
 /// A [`Broker`] that listens. Dropping it closes the listener and all connections, soon.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    shared: Arc<SharedServer>,
     local_addr: SocketAddr,
     /// The task that accepts connections, while there is one.
     listening: Option<Listening>,
@@ -54,14 +54,14 @@ struct Listening {
     streams: mpsc::UnboundedSender<BoxedStream>,
 }
 
-type BoxedStream = Pin<Box<dyn Stream>>;
+type BoxedStream = Pin<Box<dyn ByteStream>>;
 
 /// What a client's bytes come and go by.
-trait Stream: AsyncRead + AsyncWrite + Send {}
+trait ByteStream: AsyncRead + AsyncWrite + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send> ByteStream for S {}
 
-impl core::fmt::Debug for dyn Stream {
+impl core::fmt::Debug for dyn ByteStream {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Stream")
     }
@@ -75,15 +75,15 @@ enum Order {
 }
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedServer {
+    state: Mutex<ServerState>,
     epoch: Instant,
     /// The earliest deadline may have changed.
     rescheduled: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct ServerState {
     broker: Broker,
     /// Wakes the task of a connection.
     wakers: BTreeMap<ConnectionId, Arc<Notify>>,
@@ -96,7 +96,7 @@ impl Server {
     /// Listens on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub async fn start(config: Config) -> Result<Self> {
         Self::bind((Ipv4Addr::LOCALHOST, 0).into(), config).await
     }
@@ -104,17 +104,25 @@ impl Server {
     /// Listens on this address.
     ///
     /// # Errors
-    /// What the operating system says; most likely that the address is in use.
+    /// The operating system's error; most likely that the address is in use.
     pub async fn bind(address: SocketAddr, config: Config) -> Result<Self> {
-        let state = State {
+        let state = ServerState {
             broker: Broker::new(config),
             wakers: BTreeMap::new(),
             closing: BTreeSet::new(),
             deadline: None,
         };
         let (epoch, rescheduled) = (Instant::now(), Notify::new());
-        let shared = Arc::new(Shared { state: Mutex::new(state), epoch, rescheduled });
-        let mut server = Self { shared, local_addr: address, listening: None };
+        let shared = Arc::new(SharedServer {
+            state: Mutex::new(state),
+            epoch,
+            rescheduled,
+        });
+        let mut server = Self {
+            shared,
+            local_addr: address,
+            listening: None,
+        };
         server.revive().await?;
         Ok(server)
     }
@@ -131,60 +139,68 @@ impl Server {
 
     /// Serves a client on a stream that was opened elsewhere, until one of both ends it: an end of
     /// [`::tokio::io::duplex`], or what is left when TLS was taken off a socket. It ends with the
-    /// server's own connections, and is dropped at once when the server [is killed](Self::kill) already.
+    /// server's own connections, and is dropped at once when the server [is killed](Self::kill)
+    /// already.
     pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
         if let Some(listening) = &self.listening {
-            // The task is there until it is told to end.
+            // The task runs until it gets an order to end.
             let _ = listening.streams.send(Box::pin(stream));
         }
     }
 
-    /// Looks at the broker or gives it a command; `now` is the time it is to be told. Do not block in here: everything
-    /// waits. Recorded events are taken here too.
+    /// Looks at the broker or gives it a command; `now` is the time to pass to it. Do not block
+    /// in here: everything waits. Recorded events are taken here too.
     pub fn with_broker<R>(&self, act: impl FnOnce(&mut Broker, Duration) -> R) -> R {
         self.shared.run(|state, now| act(&mut state.broker, now))
     }
 
-    /// Ends the listener and all connections without a word, as a crash does, and forgets or keeps the rest. When it
-    /// returns all sockets are closed.
+    /// Ends the listener and all connections without a word, as a crash does, and forgets or keeps
+    /// the rest. When it returns all sockets are closed.
     pub async fn kill(&mut self, memory: Memory) {
         self.end(Order::Kill).await;
-        self.shared.run(|state, now| state.broker.restart(now, memory));
+        self.shared
+            .run(|state, now| state.broker.restart(now, memory));
     }
 
-    /// Listens again after [`kill`](Self::kill), on the same address. Does nothing when it listens already.
+    /// Listens again after [`kill`](Self::kill), on the same address. Does nothing when it listens
+    /// already.
     ///
     /// # Errors
-    /// What the operating system says; most likely that the address is in use by now.
+    /// The operating system's error; most likely that the address is in use by now.
     pub async fn revive(&mut self) -> Result<()> {
         if self.listening.is_none() {
             let listener = TcpListener::bind(self.local_addr).await?;
             self.local_addr = listener.local_addr()?;
-            let (orders, told) = watch::channel(Order::Listen);
+            let (orders, received) = watch::channel(Order::Listen);
             let (streams, served) = mpsc::unbounded_channel();
-            let task = ::tokio::spawn(listen(self.shared.clone(), listener, served, told));
-            self.listening = Some(Listening { task, orders, streams });
+            let task = ::tokio::spawn(listen(self.shared.clone(), listener, served, received));
+            self.listening = Some(Listening {
+                task,
+                orders,
+                streams,
+            });
         }
         Ok(())
     }
 
-    /// Tells all clients that the server is shutting down, and closes everything when they have been told.
+    /// Sends a DISCONNECT to all clients (*server shutting down*), and closes everything when it
+    /// is sent.
     pub async fn shutdown(mut self) {
         self.end(Order::Shutdown).await;
     }
 
     async fn end(&mut self, order: Order) {
         if let Some(listening) = self.listening.take() {
-            // The task is there until it is told to end, and ends by itself.
+            // The task runs until it gets this order, and then ends by itself.
             let _ = listening.orders.send(order);
             let _ = listening.task.await;
         }
     }
 }
 
-impl Shared {
+impl SharedServer {
     /// Runs `act` with the broker, then wakes the connections that have something to do.
-    fn run<R>(&self, act: impl FnOnce(&mut State, Duration) -> R) -> R {
+    fn run<R>(&self, act: impl FnOnce(&mut ServerState, Duration) -> R) -> R {
         let now = self.epoch.elapsed();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
@@ -205,7 +221,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl ServerState {
     fn wake(&self, id: ConnectionId) {
         if let Some(waker) = self.wakers.get(&id) {
             waker.notify_one();
@@ -213,9 +229,9 @@ impl State {
     }
 }
 
-/// Accepts connections and keeps time until it is told otherwise.
+/// Accepts connections and keeps time until there is another order.
 async fn listen(
-    shared: Arc<Shared>,
+    shared: Arc<SharedServer>,
     listener: TcpListener,
     mut streams: mpsc::UnboundedReceiver<BoxedStream>,
     mut orders: watch::Receiver<Order>,
@@ -245,7 +261,7 @@ async fn listen(
             () = due => shared.run(|state, now| state.broker.handle_timeout(now)),
             () = shared.rescheduled.notified() => {}
             Some(_) = connections.join_next() => {}
-            told = orders.changed() => match told {
+            changed = orders.changed() => match changed {
                 Ok(()) => break *orders.borrow(),
                 Err(_) => break Order::Kill,
             },
@@ -264,7 +280,7 @@ async fn listen(
 }
 
 /// Serves one connection until one of both sides ends it.
-async fn serve(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Send) {
+async fn serve(shared: Arc<SharedServer>, stream: impl AsyncRead + AsyncWrite + Send) {
     let waker = Arc::new(Notify::new());
     let id = shared.run(|state, now| {
         let id = state.broker.handle_open(now);
@@ -280,7 +296,7 @@ async fn serve(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Send) 
 }
 
 async fn exchange<S: AsyncRead + AsyncWrite>(
-    shared: &Shared,
+    shared: &SharedServer,
     mut stream: Pin<&mut S>,
     id: ConnectionId,
     waker: &Notify,
@@ -316,8 +332,8 @@ async fn exchange<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// Reads what there is, up to a bound, and says whether that was anything. The other side's end of the stream is an
-/// error here.
+/// Reads what there is, up to a bound, and returns whether that was anything. The other side's end
+/// of the stream is an error here.
 fn poll_read(
     mut stream: Pin<&mut impl AsyncRead>,
     cx: &mut Context<'_>,
@@ -331,7 +347,7 @@ fn poll_read(
     }
 }
 
-/// Writes what the stream takes now, and says whether that was anything.
+/// Writes what the stream takes now, and returns whether that was anything.
 fn poll_write(
     mut stream: Pin<&mut impl AsyncWrite>,
     cx: &mut Context<'_>,

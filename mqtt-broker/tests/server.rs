@@ -67,7 +67,10 @@ async fn clients_talk() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed() {
-    let config = Config { connect_timeout: Duration::from_millis(20), ..Config::default() };
+    let config = Config {
+        connect_timeout: Duration::from_millis(20),
+        ..Config::default()
+    };
     let server = Server::start(config).await.unwrap();
     let mut client = Client(TcpStream::connect(server.local_addr()).await.unwrap());
     assert!(client.rest().await.is_empty());
@@ -80,7 +83,10 @@ async fn killed_and_revived_at_the_same_address() {
     let mut client = Client::connect(&server, LASTING, b"\x20\x02\x00\x00").await;
     client.say(b"\x82\x06\x00\x01\x00\x01t\x01").await;
     client.hears(b"\x90\x03\x00\x01\x01").await;
-    for (memory, connack) in [(Memory::Kept, b"\x20\x02\x01\x00"), (Memory::Lost, b"\x20\x02\x00\x00")] {
+    for (memory, connack) in [
+        (Memory::Kept, b"\x20\x02\x01\x00"),
+        (Memory::Lost, b"\x20\x02\x00\x00"),
+    ] {
         server.kill(memory).await;
         assert!(client.rest().await.is_empty());
         assert!(TcpStream::connect(address).await.is_err());
@@ -107,7 +113,9 @@ async fn large_and_many_messages_arrive_in_order() {
         let mut payload = vec![i as u8; SIZE];
         payload[..4].copy_from_slice(&i.to_be_bytes());
         let mut bytes = Vec::new();
-        PublishRef::new(&topic, &payload).encode(version, &mut bytes).unwrap();
+        PublishRef::new(&topic, &payload)
+            .encode(version, &mut bytes)
+            .unwrap();
         bytes
     };
     for i in 0..COUNT {
@@ -116,9 +124,14 @@ async fn large_and_many_messages_arrive_in_order() {
     writer.say(b"\xc0\x00").await;
     writer.hears(b"\xd0\x00").await;
     for i in 0..COUNT {
-        reader.hears(&packet(i, martlet_proto::Version::V3_1_1)).await;
+        reader
+            .hears(&packet(i, martlet_proto::Version::V3_1_1))
+            .await;
     }
-    assert_eq!(server.with_broker(|broker, _| broker.statistics()).dropped, 0);
+    assert_eq!(
+        server.with_broker(|broker, _| broker.statistics()).dropped,
+        0
+    );
 }
 
 #[tokio::test]

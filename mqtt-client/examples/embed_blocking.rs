@@ -1,5 +1,5 @@
-//! The client in a blocking loop: one thread, a socket of `std`, TLS. It waits in `read`, no longer than the client has
-//! time.
+//! The client in a blocking loop: one thread, a socket of `std`, TLS. It waits in `read`, no longer
+//! than the client has time.
 //!
 //! ```text
 //! cargo run --example embed_blocking                            # with TLS, against the embedded broker
@@ -9,8 +9,13 @@
 
 use martlet_client::proto::Subscription;
 use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
-use martlet_client::{Embedded, EmbeddedEvent, LinkConfig, Session, StdClock, Target, Trust};
-use martlet_client::{Instant, PubAckReasonCode, QoS};
+use martlet_client::{QoS, proto::PubAckReasonCode, session::Instant};
+use martlet_client::{
+    Trust,
+    embedded::{Embedded, EmbeddedEvent, LinkConfig, Target},
+    runtime::StdClock,
+    session::Session,
+};
 use martlet_tests::certificates::Certificates;
 use martlet_tests::server::{Setup, TestServer};
 use std::collections::BTreeSet;
@@ -35,7 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
-    let config = Config { client_identifier: "martlet-blocking".try_into()?, ..Config::default() };
+    let config = Config {
+        client_identifier: "martlet-blocking".try_into()?,
+        ..Config::default()
+    };
     let mut link = LinkConfig::new(uri.parse()?);
     link.stack.tls = Some(trust.build());
     let mut client = Embedded::new(Session::new(config), link);
@@ -50,7 +58,8 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
         client.handle_timeout(now);
         // Drain.
         let (mut moved, mut is_full) = (false, false);
-        while let (Some(output), Some(open), false) = (client.poll_wire(now), &mut socket, is_full) {
+        while let (Some(output), Some(open), false) = (client.poll_wire(now), &mut socket, is_full)
+        {
             let mut slices = [IoSlice::new(&[]); 8];
             let used = output.chunks_vectored(&mut slices);
             match open.write_vectored(&slices[..used]) {
@@ -77,9 +86,15 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
             match event {
                 EmbeddedEvent::Session(Event::Message(message)) => {
                     let payload = message.publish.payload();
-                    println!("received: {} => {}", message.topic(), String::from_utf8_lossy(payload));
+                    println!(
+                        "received: {} => {}",
+                        message.topic(),
+                        String::from_utf8_lossy(payload)
+                    );
                     arrived.insert(payload.to_vec());
-                    client.session_mut().acknowledge(message.token, PubAckReasonCode::Success);
+                    client
+                        .session_mut()
+                        .acknowledge(message.token, PubAckReasonCode::Success);
                 }
                 EmbeddedEvent::Session(Event::Published { result, .. }) => {
                     println!("published: {}", result?.reason);
@@ -91,18 +106,29 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
         }
         let is_done = arrived.len() == 3 && settled == 3;
         if is_done || now > end {
-            client.session_mut().disconnect(now, DisconnectOptions::default());
+            client
+                .session_mut()
+                .disconnect(now, DisconnectOptions::default());
         }
         if let Some(error) = client.stopped() {
             println!("{error}");
-            return if is_done { Ok(()) } else { Err("something is missing".into()) };
+            return if is_done {
+                Ok(())
+            } else {
+                Err("something is missing".into())
+            };
         }
         if moved {
             continue;
         }
-        // Wait for the socket or the time. A socket cannot be told to wait for no time at all.
-        let wait = client.poll_timeout().map_or(LONGEST, |at| at.saturating_duration_since(StdClock::now()));
-        let wait = wait.clamp(Duration::from_millis(1), if is_full { WRITE } else { LONGEST });
+        // Wait for the socket or the time. A socket's timeout cannot be zero.
+        let wait = client
+            .poll_timeout()
+            .map_or(LONGEST, |at| at.saturating_duration_since(StdClock::now()));
+        let wait = wait.clamp(
+            Duration::from_millis(1),
+            if is_full { WRITE } else { LONGEST },
+        );
         socket = socket.filter(|_| client.wants_socket());
         let Some(open) = socket.as_mut().filter(|_| client.wants_wire()) else {
             std::thread::sleep(wait);
@@ -132,16 +158,31 @@ fn dial(target: &Target) -> io::Result<TcpStream> {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
 }
 
 /// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.
 fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
-    let subscriptions = vec![Subscription::new("martlet/embedded".try_into()?, QoS::ExactlyOnce)];
-    client.session_mut().subscribe(now, Subscribe::new(subscriptions))?;
+    let subscriptions = vec![Subscription::new(
+        "martlet/embedded".try_into()?,
+        QoS::ExactlyOnce,
+    )];
+    client
+        .session_mut()
+        .subscribe(now, Subscribe::new(subscriptions))?;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message = Publish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
-        client.session_mut().publish(now, Publish { qos, key: Some(0), ..message })?;
+        client.session_mut().publish(
+            now,
+            Publish {
+                qos,
+                key: Some(0),
+                ..message
+            },
+        )?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The client in an event loop of mio: one thread, a non-blocking socket, and room for what else the loop does.
+//! The client in an event loop of mio: one thread, a non-blocking socket, and room for what else
+//! the loop does.
 //!
 //! ```text
 //! cargo run --example embed_mio                            # against the embedded broker
@@ -8,8 +9,12 @@
 
 use martlet_client::proto::Subscription;
 use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
-use martlet_client::{Embedded, EmbeddedEvent, LinkConfig, Session, StdClock};
-use martlet_client::{Instant, PubAckReasonCode, QoS};
+use martlet_client::{QoS, proto::PubAckReasonCode, session::Instant};
+use martlet_client::{
+    embedded::{Embedded, EmbeddedEvent, LinkConfig},
+    runtime::StdClock,
+    session::Session,
+};
 use martlet_tests::server::{Setup, TestServer};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -34,7 +39,10 @@ struct Socket {
 }
 
 pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
-    let config = Config { client_identifier: "martlet-mio".try_into()?, ..Config::default() };
+    let config = Config {
+        client_identifier: "martlet-mio".try_into()?,
+        ..Config::default()
+    };
     let mut client = Embedded::new(Session::new(config), LinkConfig::new(uri.parse()?));
     begin(&mut client, StdClock::now())?;
     let (mut arrived, mut settled) = (BTreeSet::new(), 0);
@@ -83,15 +91,23 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
         }
         if let Some(target) = client.poll_dial(now) {
             moved = true;
-            // Looking up a name blocks: a loop with more to do leaves that to a thread, and tries more than one address.
-            let address = (target.host(), target.port()).to_socket_addrs().map(|mut all| all.next());
+            // Looking up a name blocks: a loop with more to do leaves that to a thread, and tries
+            // more than one address.
+            let address = (target.host(), target.port())
+                .to_socket_addrs()
+                .map(|mut all| all.next());
             let address = address.and_then(|first| first.ok_or(ErrorKind::AddrNotAvailable.into()));
             match address.and_then(TcpStream::connect) {
                 Ok(mut stream) => {
                     let both = Interest::READABLE | Interest::WRITABLE;
                     poll.registry().register(&mut stream, Token(0), both)?;
                     stream.set_nodelay(true)?;
-                    socket = Some(Socket { stream, is_open: false, readable: false, writable: false });
+                    socket = Some(Socket {
+                        stream,
+                        is_open: false,
+                        readable: false,
+                        writable: false,
+                    });
                 }
                 Err(error) => client.handle_dial_failed(now, error.into()),
             }
@@ -101,9 +117,15 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
             match event {
                 EmbeddedEvent::Session(Event::Message(message)) => {
                     let payload = message.publish.payload();
-                    println!("received: {} => {}", message.topic(), String::from_utf8_lossy(payload));
+                    println!(
+                        "received: {} => {}",
+                        message.topic(),
+                        String::from_utf8_lossy(payload)
+                    );
                     arrived.insert(payload.to_vec());
-                    client.session_mut().acknowledge(message.token, PubAckReasonCode::Success);
+                    client
+                        .session_mut()
+                        .acknowledge(message.token, PubAckReasonCode::Success);
                 }
                 EmbeddedEvent::Session(Event::Published { result, .. }) => {
                     println!("published: {}", result?.reason);
@@ -115,23 +137,34 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
         }
         let is_done = arrived.len() == 3 && settled == 3;
         if is_done || now > end {
-            client.session_mut().disconnect(now, DisconnectOptions::default());
+            client
+                .session_mut()
+                .disconnect(now, DisconnectOptions::default());
         }
         if client.stopped().is_some() {
-            return if is_done { Ok(()) } else { Err("something is missing".into()) };
+            return if is_done {
+                Ok(())
+            } else {
+                Err("something is missing".into())
+            };
         }
         socket = socket.filter(|_| client.wants_socket());
         if moved {
             continue;
         }
         // Wait for the socket or the time.
-        let wait = client.poll_timeout().unwrap_or(end).saturating_duration_since(StdClock::now());
+        let wait = client
+            .poll_timeout()
+            .unwrap_or(end)
+            .saturating_duration_since(StdClock::now());
         match poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
         }
         if let Some(socket) = &mut socket {
-            socket.readable |= events.iter().any(|event| event.is_readable() || event.is_read_closed());
+            socket.readable |= events
+                .iter()
+                .any(|event| event.is_readable() || event.is_read_closed());
             socket.writable |= events.iter().any(mio::event::Event::is_writable);
         }
     }
@@ -139,11 +172,23 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
 
 /// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.
 fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
-    let subscriptions = vec![Subscription::new("martlet/embedded".try_into()?, QoS::ExactlyOnce)];
-    client.session_mut().subscribe(now, Subscribe::new(subscriptions))?;
+    let subscriptions = vec![Subscription::new(
+        "martlet/embedded".try_into()?,
+        QoS::ExactlyOnce,
+    )];
+    client
+        .session_mut()
+        .subscribe(now, Subscribe::new(subscriptions))?;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message = Publish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
-        client.session_mut().publish(now, Publish { qos, key: Some(0), ..message })?;
+        client.session_mut().publish(
+            now,
+            Publish {
+                qos,
+                key: Some(0),
+                ..message
+            },
+        )?;
     }
     Ok(())
 }

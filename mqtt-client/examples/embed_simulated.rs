@@ -1,5 +1,6 @@
-//! The client in a loop without any socket: the embedded broker and simulated time in one thread, the same each time.
-//! The network carries a few bytes at a time, and breaks once; the client comes back, and nothing is lost.
+//! The client in a loop without any socket: the embedded broker and simulated time in one thread,
+//! the same each time. The network carries a few bytes at a time, and breaks once; the client comes
+//! back, and nothing is lost.
 //!
 //! ```text
 //! cargo run --example embed_simulated
@@ -10,7 +11,12 @@ use bytes::BytesMut;
 use martlet_broker::Broker;
 use martlet_client::proto::Subscription;
 use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
-use martlet_client::{Embedded, EmbeddedEvent, Instant, LinkConfig, PubAckReasonCode, QoS, Session};
+use martlet_client::{
+    QoS,
+    embedded::{Embedded, EmbeddedEvent, LinkConfig},
+    proto::PubAckReasonCode,
+    session::{Instant, Session},
+};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
@@ -23,9 +29,15 @@ const BREAKS_AFTER: usize = 157;
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let config = Config { client_identifier: "simulated".try_into()?, ..Config::default() };
+    let config = Config {
+        client_identifier: "simulated".try_into()?,
+        ..Config::default()
+    };
     // The waits between attempts are random, and with this seed the same each time.
-    let link = LinkConfig { seed: 7, ..LinkConfig::new("mqtt://broker.example".parse()?) };
+    let link = LinkConfig {
+        seed: 7,
+        ..LinkConfig::new("mqtt://broker.example".parse()?)
+    };
     let mut client = Embedded::new(Session::new(config), link);
     let mut broker = Broker::new(martlet_broker::Config::default());
     begin(&mut client, Instant::EPOCH)?;
@@ -53,7 +65,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             carried += n;
         }
         if client.poll_shutdown(time) {
-            connection.take().into_iter().for_each(|id| broker.handle_close(now, id));
+            connection
+                .take()
+                .into_iter()
+                .for_each(|id| broker.handle_close(now, id));
             client.handle_eof(time, None);
         }
         if let Some(target) = client.poll_dial(time) {
@@ -68,9 +83,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             match event {
                 EmbeddedEvent::Session(Event::Message(message)) => {
                     let payload = message.publish.payload();
-                    println!("received: {} => {}", message.topic(), String::from_utf8_lossy(payload));
+                    println!(
+                        "received: {} => {}",
+                        message.topic(),
+                        String::from_utf8_lossy(payload)
+                    );
                     arrived.insert(payload.to_vec());
-                    client.session_mut().acknowledge(message.token, PubAckReasonCode::Success);
+                    client
+                        .session_mut()
+                        .acknowledge(message.token, PubAckReasonCode::Success);
                 }
                 EmbeddedEvent::Session(Event::Published { result, .. }) => {
                     println!("published: {}", result?.reason);
@@ -82,11 +103,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let is_done = arrived.len() == 3 && settled == 3;
         if is_done || now > LONGEST {
-            client.session_mut().disconnect(time, DisconnectOptions::default());
+            client
+                .session_mut()
+                .disconnect(time, DisconnectOptions::default());
         }
         if let Some(error) = client.stopped() {
             println!("{now:?}: {error}");
-            return if is_done { Ok(()) } else { Err("something is missing".into()) };
+            return if is_done {
+                Ok(())
+            } else {
+                Err("something is missing".into())
+            };
         }
         // What the broker writes goes to the client.
         let mut output = BytesMut::new();
@@ -105,8 +132,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         // When nothing moves any more, time does.
         if !moved {
-            let next = [client.poll_timeout().map(Instant::since_epoch), broker.poll_timeout()];
-            now = now.max(next.into_iter().flatten().min().ok_or("nothing will happen any more")?);
+            let next = [
+                client.poll_timeout().map(Instant::since_epoch),
+                broker.poll_timeout(),
+            ];
+            now = now.max(
+                next.into_iter()
+                    .flatten()
+                    .min()
+                    .ok_or("nothing will happen any more")?,
+            );
             client.handle_timeout(Instant::from_epoch(now));
             broker.handle_timeout(now);
         }
@@ -115,11 +150,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.
 fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
-    let subscriptions = vec![Subscription::new("martlet/embedded".try_into()?, QoS::ExactlyOnce)];
-    client.session_mut().subscribe(now, Subscribe::new(subscriptions))?;
+    let subscriptions = vec![Subscription::new(
+        "martlet/embedded".try_into()?,
+        QoS::ExactlyOnce,
+    )];
+    client
+        .session_mut()
+        .subscribe(now, Subscribe::new(subscriptions))?;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message = Publish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
-        client.session_mut().publish(now, Publish { qos, key: Some(0), ..message })?;
+        client.session_mut().publish(
+            now,
+            Publish {
+                qos,
+                key: Some(0),
+                ..message
+            },
+        )?;
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use martlet_proto::{QoS, TopicName};
 use martlet_session::Publish;
 use std::collections::HashMap;
 
-/// What a [`publish`](crate::Client::publish) uses when it does not say: what its topic has here, or else what all have.
-/// Set with [`Builder::publish_defaults`](crate::Builder::publish_defaults).
+/// What a [`publish`](crate::Client::publish) uses when it does not say: what its topic has here,
+/// or else what all have. Set with [`Builder::publish_defaults`](crate::Builder::publish_defaults).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PublishDefaults {
@@ -19,20 +19,10 @@ pub struct PublishDefaults {
 
 /// What a publish to one topic uses when it does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(default, deny_unknown_fields)
-)]
 pub struct TopicDefaults {
     /// `None`: that of all topics.
-    #[cfg_attr(
-        feature = "serde",
-        serde(with = "crate::settings::formats::optional_qos", skip_serializing_if = "Option::is_none")
-    )]
     pub qos: Option<QoS>,
     /// `None`: that of all topics.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub retain: Option<bool>,
 }
 

@@ -1,9 +1,11 @@
 //! Errors of the client as a whole. Those of one operation are the session's.
 
-use crate::settings::SettingsError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
 use martlet_session::{ConnectionError, Details, GivenUp, RequestError};
 use martlet_transport::UriError;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,29 +24,71 @@ pub enum ConnectError {
     /// A setting that MQTT cannot carry.
     #[error("{what}: {error}")]
     Setting {
-        /// Which.
+        /// The setting.
         what: &'static str,
         /// What is wrong with it.
         error: TextError,
     },
-    /// A setting of the configuration.
+    /// The configuration that the builder was to be made of is wrong; see
+    /// [`settings`](Self::settings).
     #[error("configuration: {0}")]
-    Settings(Box<SettingsError>),
+    Settings(SharedError),
     /// The connection could not be made, or the server refused it.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
 }
 
-impl From<SettingsError> for ConnectError {
-    fn from(error: SettingsError) -> Self {
-        Self::Settings(Box::new(error))
+impl ConnectError {
+    /// Wraps the error of a configuration, for code that makes a [`Builder`](crate::Builder) of
+    /// one. `martlet-config` does so with its `SettingsError`.
+    pub fn settings(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Settings(SharedError(Arc::new(error)))
     }
 }
 
-/// A hook that cannot set what it wants gives up.
+/// An error of any type that can be cloned.
+///
+/// `Debug` and `Display` are those of the error inside. Two are equal if they are clones of one
+/// error, or have the same text.
+#[derive(Clone)]
+pub struct SharedError(Arc<dyn Error + Send + Sync>);
+
+impl SharedError {
+    /// Returns the error inside.
+    pub fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+
+    /// Returns the error inside if it has this type.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+}
+
+impl PartialEq for SharedError {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for SharedError {}
+
+impl fmt::Debug for SharedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for SharedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A hook that cannot set what it wants gives up for now: the next token may be another.
 impl From<ConnectError> for GivenUp {
     fn from(error: ConnectError) -> Self {
-        Self::for_good(error)
+        Self::for_now(error)
     }
 }
 

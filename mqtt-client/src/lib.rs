@@ -1,116 +1,137 @@
 //! The MQTT client for every Rust runtime.
 //!
-//! **What it does.** A [`Client`] is a handle: it publishes, subscribes and disconnects. A [`Driver`] is one future that
-//! moves bytes between the session and a socket of some [`Runtime`]. Between them is a [`Link`], which decides when to
-//! dial, and the session of `martlet-session`, under one mutex that is never held across a system call or user code.
+//! **What it does.** A [`Client`] is a handle: it publishes, subscribes and disconnects. A
+//! [`Driver`] is one future that moves bytes between the session and a socket of some
+//! [`Runtime`](runtime::Runtime). Between them is a [`Link`](embedded::Link), which decides when to
+//! dial, and the session of `martlet-session`, under one mutex that is never held across a system
+//! call or user code.
 //!
-//! **What it does not touch.** It knows no async runtime. An adapter (`martlet-tokio`, `martlet-smol`,
-//! `martlet-async-std`) provides sockets, a timer and a spawn; most programs use its `connect` function and need
-//! nothing from here but the types.
+//! **What it does not touch.** It knows no async runtime. An adapter (`martlet-tokio`,
+//! `martlet-smol`, `martlet-async-std`) provides sockets, a timer and a spawn; most programs use
+//! its `connect` function and need nothing from here but the types.
 //!
 //! ```no_run
-//! # use martlet_client::{Client, QoS, Runtime};
+//! # use martlet_client::{Client, QoS, runtime::Runtime};
 //! # async fn example<R: Runtime + Unpin>(runtime: R, spawn: impl FnOnce(martlet_client::Driver<R>)) -> Result<(), Box<dyn std::error::Error>> {
-//! let (client, driver) = Client::builder("mqtt://localhost")?.keep_alive(30).build(runtime);
+//! let (client, driver) = Client::builder("mqtt://localhost").keep_alive(30).build(runtime)?;
 //! spawn(driver); // on any executor
 //!
 //! let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
-//! client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // settled by the server
+//! client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // acknowledged by the server
 //! while let Some(message) = readings.next().await {
 //!     println!("{}: {:?}", message.topic(), message.text());
 //! }
+//! client.disconnect().await; // last: what was published leaves before the program ends
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! **Without a runtime,** in an event loop of one's own, [`Embedded`] is the session and the link behind one surface.
+//! **Without a runtime,** in your own event loop, [`Embedded`](embedded::Embedded) is the session
+//! and the link behind one surface.
 //!
-//! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its operation: see each.
+//! **Waiting** is an `.await`; nothing blocks a thread. Dropping a future says what happens to its
+//! operation: see each.
+//!
+//! # Where is what
+//! At the root is what applications name. [`client`] has what the methods of [`Client`] return,
+//! [`hooks`] what an application may have called by the client, [`reconnect`] the policy's parts,
+//! [`store`] sessions that outlive the process, [`embedded`] the client for a loop of your own,
+//! [`runtime`] what an adapter provides. [`proto`], [`session`] and [`transport`] are the crates
+//! below, whole.
+//!
+//! # Features
+//! | feature | default | |
+//! |---|---|---|
+//! | `ring` | yes | `mqtts` and `wss`, with ring, which needs a C compiler |
+//! | `aws-lc-rs` | | the same with aws-lc-rs, which needs a C compiler and cmake |
+//! | `tls` | with either | the same with what the process has installed in rustls |
+//! | `websocket` | yes | `ws`, and `wss` with TLS |
+//! | `encrypted-keys` | | private keys that are encrypted |
+//! | `international-names` | | names of hosts in other alphabets than ASCII |
+//! | `redb` | | [`store`]: `RedbStore`, a file |
 
-mod authenticator;
+mod api;
 mod builder;
-mod client;
-mod clock;
-mod completions;
 mod defaults;
-mod dial;
 mod driver;
-mod embedded;
+pub mod embedded;
 mod error;
-mod events;
-mod hooks;
-mod intake;
+mod event;
+mod hub;
 mod link;
-mod message;
-mod observer;
-mod own;
-mod packet_logger;
-mod publish;
-mod reconnect;
-mod request;
-mod route;
-mod routes;
-mod runtime;
-mod servers;
-pub mod settings;
-mod shared;
-mod socket;
-mod spent;
-mod stage;
-mod state;
-mod store;
-mod streams;
-mod subscription;
-mod wakers;
+pub mod store;
 
-pub use authenticator::Authenticator;
+pub use {martlet_proto as proto, martlet_session as session, martlet_transport as transport};
+
+pub use api::client::Client;
+pub use api::events::Events;
+pub use api::message::Unacknowledged;
+pub use api::receipt::Receipt;
+pub use api::request::ResponseError;
+pub use api::state_changes::StateChanges;
+pub use api::subscription::Subscription;
 pub use builder::Builder;
-pub use client::{Client, Disconnect, LeftBehind};
-pub use clock::StdClock;
-pub use defaults::{PublishDefaults, TopicDefaults};
-pub use dial::{Dial, Target};
+pub use builder::durable::{DurableBuilder, OpenError};
 pub use driver::Driver;
-pub use embedded::{Embedded, EmbeddedEvent};
+pub use driver::socket::SocketOptions;
 pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
-pub use events::{ClientEvent, Events};
-pub use hooks::{Attempt, HookFuture};
-pub use link::{Link, LinkConfig, LinkEvent, VersionChoice};
-pub use message::{Item, Message, Unacknowledged};
-pub use observer::Observer;
-pub use packet_logger::PacketLogger;
-pub use publish::{Enqueue, Publish, PublishFuture, Receipt};
-pub use reconnect::Reconnect;
-pub use request::{Request, ResponseError};
-pub use route::StreamLimits;
-pub use runtime::{Network, Runtime, Timer};
-pub use settings::{Settings, SettingsError};
-pub use socket::{Address, SocketOptions, Stream};
-pub use stage::StackConfig;
-pub use state::{ConnectionState, StateChanges};
-#[cfg(feature = "redb")]
-pub use store::RedbStore;
-pub use store::{DurableBuilder, MemoryStore, OpenError, Store};
-pub use streams::{Opening, Streams};
-pub use subscription::{NoMessage, Subscribe, SubscribeFuture, Subscription, Unsubscribe};
-
-pub use {martlet_proto as proto, martlet_session as session};
-
+pub use event::ClientEvent;
+pub use hub::connection::ConnectionState;
+pub use hub::message::Message;
+pub use hub::route::StreamLimits;
+pub use link::packet_logger::PacketLogger;
+pub use link::reconnect::Reconnect;
 pub use martlet_proto::{
-    BinaryData, ConnAck, ConnectReasonCode, DisconnectReasonCode, Packet, PubAckReasonCode,
-    PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef, QoS, RetainHandling, SubAckReasonCode,
-    SubscriptionIdentifier, TextError, TopicError, TopicFilter, TopicName, UnsubAckReasonCode,
-    UserProperties, Utf8String, Version, Will,
+    PublishProperties, QoS, TopicFilter, TopicName, UserProperties, Version, Will,
 };
-pub use martlet_session::{
-    Answer, AuthMessage, Authentication, Awaited, BadRecord, Config, ConnectOptions, Connected,
-    ConnectionError, Details, DropQos0, Durable, Farewell, GivenUp, InboundLimits, Instant, Limits,
-    LostSession, Misbehaviour, OperationId, Publish as PublishMessage, PublishError, Quarantined,
-    QueueLimits, RecordKey, Refusal, RequestError, RestoreError, RestoreErrorKind, SendBuffer, Session,
-    Settled, StoreError, StoreErrorKind, StoreOp, TopicAliases, TransportError, TransportErrorKind, WhenFull,
-    WhenStoreFails,
-};
+pub use martlet_session::{ConnectionError, PublishError, RequestError};
+pub use martlet_transport::Endpoint;
 #[cfg(feature = "tls")]
-pub use martlet_transport::{Crypto, PemSource, TlsConfig, Trust, TrustError, rustls};
-pub use martlet_transport::{
-    Endpoint, Error as StackError, ErrorKind as StackErrorKind, ProxyUri, Scheme, UriError,
-};
+pub use martlet_transport::{TlsConfig, Trust};
+
+/// What the methods of [`Client`] return: operations that wait to be awaited, and their parts.
+pub mod client {
+    pub use crate::api::client::{Disconnect, Reconnecting};
+    pub use crate::api::message::Item;
+    pub use crate::api::publish::{Enqueue, Publish, PublishFuture};
+    pub use crate::api::receipt::Withdrawn;
+    pub use crate::api::request::Request;
+    pub use crate::api::subscribe::{Subscribe, SubscribeFuture};
+    pub use crate::api::subscription::NoMessage;
+    pub use crate::api::unsubscribe::Unsubscribe;
+    pub use crate::defaults::{PublishDefaults, TopicDefaults};
+    pub use crate::error::SharedError;
+    pub use crate::event::Callback;
+    pub use crate::hub::connection::LeftBehind;
+}
+
+/// What an application may have called by the client: before each attempt to connect, in an
+/// authentication of several steps, and for each packet.
+pub mod hooks {
+    pub use crate::driver::authenticator::Authenticator;
+    pub use crate::driver::guard::HookFuture;
+    pub use crate::link::attempt::Attempt;
+    pub use crate::link::observer::Observer;
+    pub use martlet_session::{AuthMessage, Authentication, GivenUp};
+}
+
+/// The parts of the policy of [`Reconnect`].
+pub mod reconnect {
+    pub use crate::link::error_class::ErrorClass;
+    pub use crate::link::reconnect::Reaction;
+}
+
+/// What an adapter provides: sockets, a timer, a clock.
+pub mod runtime {
+    pub use crate::driver::clock::StdClock;
+    pub use crate::driver::dial::Dial;
+    pub use crate::driver::runtime::{Network, Runtime, Timer};
+    pub use crate::driver::socket::{Address, Stream};
+    pub use crate::driver::streams::{Opening, Streams};
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../docs/migrating-from-paho.md")]
+#[doc = include_str!("../../docs/migrating-from-rumqttc.md")]
+mod pages {}

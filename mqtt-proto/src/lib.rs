@@ -1,12 +1,12 @@
 //! MQTT packets to bytes and back: one set of types for MQTT 3.1, 3.1.1 and 5.
 //!
-//! **What it does.** [`Packet::decode`] takes bytes from the front of a buffer and gives one whole, checked packet;
-//! [`Packet::encode`] appends one. Everything that a specification calls malformed is refused with an error that
-//! names the packet, the place and the reason code to answer with. Topic names and filters are checked when they are
-//! made, so what can be constructed can be sent.
+//! **What it does.** [`Packet::decode`] takes bytes from the front of a buffer and gives one whole,
+//! checked packet; [`Packet::encode`] appends one. Everything that a specification calls malformed
+//! is refused with an error that names the packet, the place and the reason code to answer with.
+//! Topic names and filters are checked when they are made, so what can be constructed can be sent.
 //!
-//! **What it does not touch.** No sockets, no clock, no state between packets: keep alive, identifiers in use,
-//! topic aliases and acknowledgements are `martlet-session`'s.
+//! **What it does not touch.** No sockets, no clock, no state between packets: keep alive,
+//! identifiers in use, topic aliases and acknowledgements are `martlet-session`'s.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -29,53 +29,54 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] with the packet as it arrived, and eight bytes that say where its
-//! parts are; nothing is allocated and nothing copied.
-//! [`Packet::decode`] checks a packet's size against the caller's limit as soon as its length is known, before the
-//! caller has buffered it.
+//! Memory: a decoded PUBLISH is one [`bytes::Bytes`] with the packet as it arrived, and eight bytes
+//! that say where its parts are; nothing is allocated and nothing copied. [`Packet::decode`] checks
+//! a packet's size against the caller's limit as soon as its length is known, before the caller has
+//! buffered it.
 //!
-//! Features: `std` (on by default) implements `std::error::Error` through `bytes` and `thiserror` with `std`. Without
-//! it the crate needs `alloc` only.
+//! Features: `std` (on by default) implements `std::error::Error` through `bytes` and `thiserror`
+//! with `std`. Without it the crate needs `alloc` only.
 #![no_std]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-mod ack;
-mod connack;
-mod connect;
-mod error;
-mod farewell;
+// From the ground up: each may use those above it.
+mod ground;
 mod packet;
-mod property;
-mod publish;
-mod reason;
-mod subscribe;
-mod text;
-mod topic;
-mod version;
-mod wire;
+mod packets;
+mod properties;
+mod topic_tree;
 
-pub use ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
-pub use connack::{ConnAck, ConnAckProperties};
-pub use connect::{Connect, ConnectProperties, Will};
-pub use error::{DecodeError, DecodeErrorKind, EncodeError, Field};
-pub use farewell::{Auth, Disconnect};
-pub use packet::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType};
-pub use property::{PropertyId, SubscriptionIdentifier, UserProperties};
-pub use publish::{
-    Delivery, Publish, PublishProperties, PublishPropertiesBuilder, PublishPropertiesRef, PublishRef,
-};
-pub use reason::{
+pub use ground::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
+pub use ground::fixed_header::FixedHeader;
+pub use ground::packet_type::{MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, PacketType};
+pub use ground::property_table::{PropertyId, SubscriptionIdentifier};
+pub use ground::reason::{
     AuthReasonCode, ConnectReasonCode, DisconnectReasonCode, PubAckReasonCode, PubRelReasonCode,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-pub use subscribe::{RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe};
-pub use text::{BinaryData, TextError, Utf8String};
-pub use topic::{TopicError, TopicFilter, TopicName};
-pub use version::{QoS, Version};
+pub use ground::text::{BinaryData, TextError, Utf8String};
+pub use ground::topic::{TopicError, TopicFilter, TopicName};
+pub use ground::version::{QoS, Version};
+pub use ground::wire::PacketIdentifier;
+pub use packet::Packet;
+pub use packets::ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
+pub use packets::auth::Auth;
+pub use packets::connack::{ConnAck, ConnAckProperties};
+pub use packets::connect::{Connect, ConnectProperties, Will};
+pub use packets::disconnect::Disconnect;
+pub use packets::publish::{
+    Delivery, PropertyScan, Publish, PublishHead, PublishProperties, PublishPropertiesBuilder,
+    PublishPropertiesRef, PublishRef,
+};
+pub use packets::subscribe::{
+    RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
+};
+pub use properties::user_properties::UserProperties;
+pub use topic_tree::{Matches, TopicTree};
 
-/// A packet identifier: never 0, and unique among the packets in flight in one direction
-/// (MQTT 5 §2.2.1, 3.1.1 §2.3.1).
-pub type PacketIdentifier = core::num::NonZeroU16;
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

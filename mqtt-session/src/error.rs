@@ -2,14 +2,18 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+#[cfg(not(feature = "portable-atomic"))]
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use martlet_proto::{
-    ConnectReasonCode, DecodeError, DisconnectReasonCode, PacketType, PubAckReasonCode, QoS, UserProperties,
-    Utf8String, Version,
+    ConnectReasonCode, DecodeError, DisconnectReasonCode, PacketType, PubAckReasonCode, QoS,
+    UserProperties, Utf8String, Version,
 };
+#[cfg(feature = "portable-atomic")]
+use portable_atomic_util::Arc;
 
-/// Why a connection ended. It goes to everyone who waits on the connection, and, where MQTT 5 has a word for it, to
-/// the server in a DISCONNECT.
+/// Why a connection ended. It goes to everyone who waits on the connection, and, where MQTT 5 has a
+/// word for it, to the server in a DISCONNECT.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
@@ -37,13 +41,34 @@ pub enum ConnectionError {
     /// The server, or the application in its place, did not answer in time.
     #[error("no {0} in time")]
     Timeout(Awaited),
-    /// The server sent more of QoS 1 and 2 than the limits of what waits here allow; all of it is resent after a
-    /// reconnect.
-    #[error("more messages than the limits allow wait to be taken; take them faster or raise the limits")]
+    /// The server did not answer the CONNECT with a CONNACK of its version: perhaps it speaks
+    /// another.
+    #[error(
+        "{instead} to the CONNECT of {version}; if the server speaks another version, set that: \
+         `Builder::version`, or `martlet.protocol_version` in a configuration"
+    )]
+    NoConnAck {
+        /// The version that was spoken.
+        version: Version,
+        /// What came instead.
+        instead: Instead,
+    },
+    /// The application wanted another connection in place of this one.
+    #[error("another connection takes its place, as asked")]
+    Replaced,
+    /// The server sent more of QoS 1 and 2 than the limits of what waits here allow; all of it is
+    /// resent after a reconnect.
+    #[error(
+        "more messages than the limits allow wait to be taken; take them faster or raise the limits"
+    )]
     InboundOverrun,
-    /// The application would not go on: its own code that prepares connections or authenticates said so.
+    /// The application would not go on: its own code that prepares connections or authenticates
+    /// said so.
     #[error("{0}")]
     GivenUp(GivenUp),
+    /// No connection can work with the configuration; nothing was sent.
+    #[error("the configuration cannot work: {0}")]
+    Configuration(crate::ConfigError),
     /// What the CONNECT should say has no spelling in the version of the connection.
     #[error("cannot connect with {version}: {what}")]
     CannotConnect {
@@ -54,7 +79,7 @@ pub enum ConnectionError {
     },
 }
 
-/// How the network failed, in the words of whoever drives the session.
+/// How the network failed, as described by the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct TransportError {
@@ -96,13 +121,21 @@ pub enum TransportErrorKind {
 impl TransportError {
     /// With this text for people: lower case, without a full stop, without secrets.
     pub fn new(kind: TransportErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, permanent: false, text: Arc::from(text.into()) }
+        Self {
+            kind,
+            permanent: false,
+            text: Arc::from(text.into()),
+        }
     }
 
-    /// The same, of an error that stays until somebody changes something: trying again would be for nothing.
+    /// The same, of an error that stays until somebody changes something: trying again would be for
+    /// nothing.
     #[must_use]
     pub fn permanent(self) -> Self {
-        Self { permanent: true, ..self }
+        Self {
+            permanent: true,
+            ..self
+        }
     }
 
     /// Whether trying again would be for nothing.
@@ -135,12 +168,18 @@ pub struct GivenUp {
 impl GivenUp {
     /// This time only: a later attempt may do better. The words come without secrets.
     pub fn for_now(why: impl core::fmt::Display) -> Self {
-        Self { text: Arc::from(alloc::format!("{why}")), is_final: false }
+        Self {
+            text: Arc::from(alloc::format!("{why}")),
+            is_final: false,
+        }
     }
 
     /// For good: trying again would not help. The words come without secrets.
     pub fn for_good(why: impl core::fmt::Display) -> Self {
-        Self { text: Arc::from(alloc::format!("{why}")), is_final: true }
+        Self {
+            text: Arc::from(alloc::format!("{why}")),
+            is_final: true,
+        }
     }
 
     /// Whether trying again would not help.
@@ -152,7 +191,7 @@ impl GivenUp {
 /// A CONNACK that refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// The reason of the CONNACK.
     pub reason: ConnectReasonCode,
     /// The server's words.
     pub reason_string: Option<Utf8String>,
@@ -171,7 +210,7 @@ impl core::fmt::Display for Refusal {
 /// A DISCONNECT of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Farewell {
-    /// Why.
+    /// The reason of the DISCONNECT.
     pub reason: DisconnectReasonCode,
     /// The server's words.
     pub reason_string: Option<Utf8String>,
@@ -234,11 +273,12 @@ pub enum Misbehaviour {
     /// A session expiry interval in the server's DISCONNECT [MQTT-3.14.2-2].
     #[error("a session expiry interval in a server's DISCONNECT")]
     SessionExpiryInDisconnect,
-    /// AUTH without an authentication method in the CONNECT [MQTT-4.12.0-6], or when it was not the server's turn.
+    /// AUTH without an authentication method in the CONNECT [MQTT-4.12.0-6], or when it was not the
+    /// server's turn.
     #[error("AUTH out of turn, or without enhanced authentication")]
     UnexpectedAuth,
-    /// AUTH or CONNACK with another authentication method than the CONNECT, or CONNACK without it [MQTT-4.12.0-5]
-    /// [MQTT-4.12.0-6].
+    /// AUTH or CONNACK with another authentication method than the CONNECT, or CONNACK without it
+    /// [MQTT-4.12.0-5] [MQTT-4.12.0-6].
     #[error("the authentication method is not that of the CONNECT")]
     AuthenticationMethod,
     /// A CONNACK of success while the server's own challenge waits for its answer.
@@ -262,6 +302,21 @@ pub enum Awaited {
     Preparation,
 }
 
+/// What came instead of a CONNACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Instead {
+    /// Nothing, in the time that there was.
+    #[error("no answer in time")]
+    Silence,
+    /// The end of the connection.
+    #[error("the server closed the connection without an answer")]
+    Close,
+    /// A CONNACK that cannot be read in this version.
+    #[error("an answer that cannot be read ({0})")]
+    Unreadable(DecodeError),
+}
+
 impl core::fmt::Display for Awaited {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
@@ -275,13 +330,15 @@ impl core::fmt::Display for Awaited {
 }
 
 impl ConnectionError {
-    /// What a DISCONNECT of MQTT 5 tells the server about it; `None` when there is nothing to tell or nobody to tell
-    /// it to.
+    /// What a DISCONNECT of MQTT 5 tells the server about it; `None` when there is nothing to tell
+    /// or nobody to tell it to.
     pub fn disconnect_reason(&self) -> Option<DisconnectReasonCode> {
         use DisconnectReasonCode as Code;
         match self {
             Self::Malformed(error) => Some(error.reason()),
-            Self::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded) => Some(Code::ReceiveMaximumExceeded),
+            Self::PeerMisbehaved(Misbehaviour::ReceiveMaximumExceeded) => {
+                Some(Code::ReceiveMaximumExceeded)
+            }
             Self::PeerMisbehaved(Misbehaviour::TopicAlias(_)) => Some(Code::TopicAliasInvalid),
             Self::PeerMisbehaved(_) => Some(Code::ProtocolError),
             Self::InboundOverrun => Some(Code::QuotaExceeded),
@@ -291,6 +348,9 @@ impl ConnectionError {
             | Self::Transport(_)
             | Self::Refused(_)
             | Self::DisconnectedByPeer(_)
+            | Self::Configuration(_)
+            | Self::NoConnAck { .. }
+            | Self::Replaced
             | Self::CannotConnect { .. } => None,
         }
     }
@@ -299,13 +359,18 @@ impl ConnectionError {
 /// The server's words about one operation (MQTT 5); there are none in most acknowledgements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Details {
-    /// For people.
+    /// A diagnostic text for humans.
     pub reason_string: Option<Utf8String>,
     /// Name-value pairs of the server's own.
     pub user_properties: UserProperties,
 }
 
 impl Details {
+    /// The number of bytes of the reason string and of the user properties.
+    pub fn size(&self) -> usize {
+        self.reason_string.as_ref().map_or(0, Utf8String::len) + self.user_properties.size()
+    }
+
     pub(crate) fn new(
         reason_string: Option<Utf8String>,
         user_properties: UserProperties,
@@ -313,7 +378,10 @@ impl Details {
         if reason_string.is_none() && user_properties.is_empty() {
             return None;
         }
-        Some(Box::new(Self { reason_string, user_properties }))
+        Some(Box::new(Self {
+            reason_string,
+            user_properties,
+        }))
     }
 }
 
@@ -327,12 +395,27 @@ pub enum PublishError {
     /// The queue is full. Wait for completions, or choose a policy that drops.
     #[error("the queue of unsent messages is full")]
     QueueFull,
+    /// Larger than the whole queue, which it would have to pass: there is no connection that takes
+    /// it at once, or it is stored. Raise [`QueueLimits::bytes`](crate::QueueLimits::bytes), or, if
+    /// it is not stored, publish it on a connection with nothing before it.
+    #[error("the message has {size} bytes, and the queue of unsent messages takes {limit} in all")]
+    LargerThanQueue {
+        /// Its topic, properties and payload, in bytes.
+        size: usize,
+        /// The bound of the queue.
+        limit: usize,
+    },
     /// There is no connection, and the configuration says to refuse then.
     #[error("not connected")]
     NotConnected,
-    /// The client is disconnecting or has disconnected.
-    #[error("the client has disconnected")]
-    Closed,
+    /// The client has stopped or is disconnecting, for this reason: the message was not accepted,
+    /// or will not be sent any more.
+    #[error("the client has stopped")]
+    Closed(#[source] ConnectionError),
+    /// The client has stopped for this reason before the message was acknowledged. It keeps the
+    /// message, and sends it once it is revived; disconnecting drops it.
+    #[error("the client has stopped; it keeps the message until it is revived")]
+    OnHold(#[source] ConnectionError),
     /// Larger than the server's Maximum Packet Size, or than MQTT allows [MQTT-3.2.2-15].
     #[error("the packet has {size} bytes; the limit is {limit}")]
     PacketTooLarge {
@@ -350,17 +433,43 @@ pub enum PublishError {
     /// The server keeps no retained messages [MQTT-3.2.2-14].
     #[error("the server does not support retained messages")]
     RetainNotSupported,
-    /// The message has properties, the connection's version has none, and the configuration says to refuse then.
+    /// The message has properties, the connection's version has none, and the configuration says to
+    /// refuse then.
     #[error("the message has properties, which {0} cannot carry")]
     NotInVersion(Version),
     /// The server refused the message (MQTT 5 §3.4.2.1).
     #[error("the server refused the message: {reason}")]
     Refused {
-        /// Why.
+        /// The reason.
         reason: PubAckReasonCode,
         /// The server's words.
         details: Option<Box<Details>>,
     },
+    /// The server answered with a packet of another flow, such as a PUBACK for a message of QoS 2:
+    /// it has the message or not, and the right answer will not come. Publish to this server with
+    /// another QoS.
+    #[error(
+        "the server answered with {received} where {expected} was due: the message may have arrived; this server may not support its QoS"
+    )]
+    WrongAcknowledgement {
+        /// The answer that was due.
+        expected: PacketType,
+        /// The answer that came.
+        received: PacketType,
+    },
+    /// The server ended the connection each time it got this message, with nothing else in flight.
+    /// It may be too large for the server, or the client may not publish to its topic: the server's
+    /// log says. It may have arrived.
+    #[error(
+        "the server ended {connections} connections in a row when it got this message: it may forbid its topic, size or QoS"
+    )]
+    ServerHungUp {
+        /// How many.
+        connections: u32,
+    },
+    /// The application has withdrawn it.
+    #[error("the message was withdrawn")]
+    Withdrawn,
     /// The server lost the session after the message was written: it may have arrived or not.
     #[error("in doubt: the server lost the session after the message was sent")]
     InDoubt,
@@ -370,15 +479,19 @@ pub enum PublishError {
     /// The queue's policy dropped it for another.
     #[error("dropped from the full queue")]
     Dropped,
-    /// The store could not take it, and it was not sent. No message above QoS 0 is accepted until the store works again.
+    /// The store could not take it, and it was not sent. No message above QoS 0 is accepted until
+    /// the store works again.
     #[error("the message could not be stored: {0}")]
-    Store(crate::StoreError),
-    /// The client has disconnected before it was settled, and the store keeps it: its end is told by the session that
-    /// goes on with the store.
+    Store(StoreError),
+    /// The client has disconnected before it was settled, and the store keeps it: its end is
+    /// reported by the next session on that store.
     #[error("not settled yet, and kept in the store")]
     Kept,
-    /// No acknowledgement within the time set for it. The message stays queued or in flight: it may have arrived, and
-    /// goes on to be sent again where MQTT asks for it.
+    /// Nothing stores the message: it has QoS 0, or the client has no store.
+    #[error("not stored: the message has QoS 0, or the client has no store")]
+    NotStored,
+    /// No acknowledgement within the time set for it. The message stays queued or in flight: it may
+    /// have arrived, and goes on to be sent again where MQTT asks for it.
     #[error("no acknowledgement in time; the message is not given up")]
     Timeout,
 }
@@ -393,9 +506,9 @@ pub enum RequestError {
     /// No Local on a shared subscription [MQTT-3.8.3-4].
     #[error("no local cannot be set on a shared subscription")]
     NoLocalShared,
-    /// The client is disconnecting or has disconnected.
-    #[error("the client has disconnected")]
-    Closed,
+    /// The client has stopped or is disconnecting, for this reason.
+    #[error("the client has stopped")]
+    Closed(#[source] ConnectionError),
     /// There is no connection to ask on, none came in time, or it ended before the answer.
     #[error("not connected")]
     NotConnected,
@@ -416,7 +529,127 @@ pub enum RequestError {
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
+    /// The connection was lost between the packet and its answer, so often that it is not sent
+    /// again ([`max_request_losses`](crate::Config::max_request_losses)). Some servers close the
+    /// connection instead of refusing: look whether the client may use this filter.
+    #[error(
+        "{connections} connections were lost before the answer; the server may close them because of this request, \
+         which is not sent again"
+    )]
+    ConnectionsLost {
+        /// How many.
+        connections: u32,
+    },
+    /// The server's answers do not fit the request, twice in a row. It is not sent again.
+    #[error("the server's answer does not fit the request: {0}")]
+    InvalidAnswer(Box<InvalidAnswer>),
+    /// It was not sent, and a later request for the same filter, of the opposite kind, has taken
+    /// its place.
+    #[error("a later request for the same filter has taken its place")]
+    Superseded,
     /// There is no challenge of the server to answer; the connection may be gone.
     #[error("there is no challenge to answer")]
     NoChallenge,
+}
+
+/// A SUBACK or UNSUBACK that does not fit its request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; it sent {}", Hex(.bytes))]
+pub struct InvalidAnswer {
+    problem: AnswerProblem,
+    bytes: Vec<u8>,
+}
+
+/// What is wrong with a SUBACK or UNSUBACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerProblem {
+    /// Another number of reason codes than filters [MQTT-3.8.4-6].
+    #[error("{given} reason codes for {asked} filters")]
+    ReasonCodes {
+        /// How many filters were asked for.
+        asked: usize,
+        /// How many codes came.
+        given: usize,
+    },
+    /// It is not a packet of this version; perhaps it is one of another.
+    #[error("{0}")]
+    Malformed(DecodeError),
+}
+
+impl InvalidAnswer {
+    /// How much of an answer is kept.
+    const MOST: usize = 64;
+
+    pub(crate) fn new(problem: AnswerProblem, answer: &[u8]) -> Self {
+        Self {
+            problem,
+            bytes: answer[..answer.len().min(Self::MOST)].to_vec(),
+        }
+    }
+
+    /// What is wrong with it.
+    pub fn problem(&self) -> AnswerProblem {
+        self.problem
+    }
+
+    /// The packet as it came, from its first byte; no more than 64 bytes of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Bytes as two digits each.
+struct Hex<'a>(&'a [u8]);
+
+impl core::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if i == 0 { "" } else { " " })?;
+        }
+        if self.0.len() == InvalidAnswer::MOST {
+            f.write_str(" …")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// How a store failed, as described by the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    text: Arc<str>,
+}
+
+/// Why a store failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// Reading or writing failed.
+    Io,
+    /// The disk, or what is granted of it, is full.
+    Full,
+    /// Somebody else has it open.
+    Locked,
+    /// It is not a store, or damaged beyond single records.
+    Corrupt,
+    /// It is closed.
+    Closed,
+}
+
+impl StoreError {
+    /// With this text for people: lower case, without a full stop, without secrets.
+    pub fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: Arc::from(text.into()),
+        }
+    }
+
+    /// Why it failed.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
 }

@@ -5,13 +5,11 @@ use crate::error::{ConnectionError, Details, PublishError, RequestError};
 use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bytes::Bytes;
-use core::num::NonZeroU16;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
-    BinaryData, ConnAck, Publish as PublishPacket, PublishProperties, PublishPropertiesRef, QoS,
-    SubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode,
-    UserProperties, Utf8String, Version,
+    BinaryData, ConnAck, DecodeError, Publish as PublishPacket, PublishPropertiesRef, QoS,
+    SubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName,
+    UnsubAckReasonCode, UserProperties, Utf8String, Version,
 };
 
 /// Names one publish, subscribe, unsubscribe or ping of a session. Never reused.
@@ -22,49 +20,6 @@ impl OperationId {
     /// The number: larger for later operations.
     pub const fn get(self) -> u64 {
         self.0
-    }
-}
-
-/// A message to publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    /// Where to.
-    pub topic: TopicName,
-    /// What.
-    pub payload: Bytes,
-    /// Quality of service. Default: 0.
-    pub qos: QoS,
-    /// Whether the server keeps it as the retained message of its topic. Default: false.
-    pub retain: bool,
-    /// The properties that travel with it (MQTT 5). Default: none.
-    pub properties: PublishProperties,
-    /// The topic alias that stands for its topic on this connection from now on, in place of an earlier one (MQTT 5
-    /// §3.3.2.3.4). It counts where the configuration leaves aliases to the application
-    /// ([`TopicAliases::Manual`](crate::TopicAliases::Manual)); one that the server does not take, above its Topic Alias
-    /// Maximum, is left out. Default: `None`.
-    pub topic_alias: Option<NonZeroU16>,
-    /// When set, [`Event::Published`] tells of success too, with this key; failures of accepted messages are always
-    /// told. It lets the caller find who waits without a search. Default: `None`.
-    pub key: Option<u32>,
-}
-
-impl Publish {
-    /// A message of QoS 0, not retained, without properties.
-    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
-        Self {
-            topic,
-            payload: payload.into(),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            properties: PublishProperties::default(),
-            topic_alias: None,
-            key: None,
-        }
-    }
-
-    /// Bytes that it holds on to.
-    pub(crate) fn size(&self) -> usize {
-        self.topic.as_bytes().len() + self.payload.len() + self.properties.as_bytes().len()
     }
 }
 
@@ -86,12 +41,15 @@ impl Accepted {
     }
 }
 
-/// Topic filters to subscribe to, in one SUBSCRIBE (MQTT 5 §3.8).
+/// Topic filters to subscribe to (MQTT 5 §3.8). They have one answer; at most
+/// [`Config::max_filters_per_packet`](crate::Config::max_filters_per_packet) of them are sent in
+/// one SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
     /// At least one.
     pub subscriptions: Vec<Subscription>,
-    /// Comes back in each message that these subscriptions bring (MQTT 5; left out where the server has none).
+    /// Comes back in each message that these subscriptions bring (MQTT 5; left out where the server
+    /// has none).
     pub subscription_identifier: Option<SubscriptionIdentifier>,
     /// Name-value pairs of the users' own (MQTT 5).
     pub user_properties: UserProperties,
@@ -100,11 +58,17 @@ pub struct Subscribe {
 impl Subscribe {
     /// Without a subscription identifier and user properties.
     pub fn new(subscriptions: Vec<Subscription>) -> Self {
-        Self { subscriptions, subscription_identifier: None, user_properties: Vec::new() }
+        Self {
+            subscriptions,
+            subscription_identifier: None,
+            user_properties: UserProperties::new(),
+        }
     }
 }
 
-/// Topic filters to unsubscribe from, in one UNSUBSCRIBE (MQTT 5 §3.10).
+/// Topic filters to unsubscribe from (MQTT 5 §3.10). They have one answer; at most
+/// [`Config::max_filters_per_packet`](crate::Config::max_filters_per_packet) of them are sent in
+/// one UNSUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsubscribe {
     /// At least one.
@@ -120,15 +84,17 @@ pub struct Message {
     pub publish: PublishPacket,
     /// The topic that a topic alias stood for.
     pub(crate) aliased: Option<TopicName>,
-    /// Give it back with [`Session::acknowledge`](crate::Session::acknowledge) when the application has taken the
-    /// message, whatever its QoS.
+    /// Give it back with [`Session::acknowledge`](crate::Session::acknowledge) when the application
+    /// has taken the message, whatever its QoS.
     pub token: AckToken,
 }
 
 impl Message {
     /// The topic name, a topic alias resolved.
     pub fn topic(&self) -> &str {
-        self.aliased.as_ref().map_or_else(|| self.publish.topic(), TopicName::as_str)
+        self.aliased
+            .as_ref()
+            .map_or_else(|| self.publish.topic(), TopicName::as_str)
     }
 
     /// The topic name, sharing its memory.
@@ -136,7 +102,10 @@ impl Message {
     /// # Panics
     /// Never: the session delivers no message without a topic.
     pub fn topic_name(&self) -> TopicName {
-        self.aliased.clone().or_else(|| self.publish.topic_name()).expect("a delivered message has a topic")
+        self.aliased
+            .clone()
+            .or_else(|| self.publish.topic_name())
+            .expect("a delivered message has a topic")
     }
 
     /// The properties.
@@ -145,8 +114,8 @@ impl Message {
     }
 }
 
-/// Stands for one delivery. It belongs to the session, not to the connection, and does nothing once the server has
-/// lost the session. Not `Clone`: a delivery is taken once.
+/// Stands for one delivery. It belongs to the session, not to the connection, and does nothing once
+/// the server has lost the session. Not `Clone`: a delivery is taken once.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the server waits for the acknowledgement, and the limits count what was not taken"]
 pub struct AckToken {
@@ -164,7 +133,10 @@ impl AckToken {
 
     /// Names the delivery.
     pub const fn delivery(&self) -> DeliveryId {
-        DeliveryId { qos: self.qos, sequence: self.sequence }
+        DeliveryId {
+            qos: self.qos,
+            sequence: self.sequence,
+        }
     }
 }
 
@@ -175,6 +147,13 @@ pub struct DeliveryId {
     pub(crate) sequence: u64,
 }
 
+impl DeliveryId {
+    /// The quality of service of the message.
+    pub const fn qos(self) -> QoS {
+        self.qos
+    }
+}
+
 /// What a session tells the application, in order.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -183,9 +162,9 @@ pub enum Event {
     Connected(Box<Connected>),
     /// A message arrived.
     Message(Message),
-    /// A message of ours has come to its end.
+    /// A published message is completed.
     Published {
-        /// Which.
+        /// The operation.
         operation: OperationId,
         /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
@@ -194,75 +173,163 @@ pub enum Event {
     },
     /// A subscribe has been answered, or will not be.
     Subscribed {
-        /// Which.
+        /// The operation.
         operation: OperationId,
         /// A code for each filter, in their order: look at each.
         result: Result<Answer<SubAckReasonCode>, RequestError>,
     },
     /// An unsubscribe has been answered, or will not be.
     Unsubscribed {
-        /// Which.
+        /// The operation.
         operation: OperationId,
         /// A code for each filter, in their order; in 3.x all are success.
         result: Result<Answer<UnsubAckReasonCode>, RequestError>,
     },
     /// A ping has been answered, or will not be.
     Pong {
-        /// Which.
+        /// The operation.
         operation: OperationId,
-        /// Whether.
+        /// Whether the server answered.
         result: Result<(), RequestError>,
     },
     /// The server asks for the next step of enhanced authentication (MQTT 5 §4.12): answer it with
     /// [`authenticate`](crate::Session::authenticate).
     AuthChallenge(Box<AuthMessage>),
-    /// The server accepts the connection after enhanced authentication, with these last words. Nothing else is sent or
-    /// read before [`accept_server`](crate::Session::accept_server), or
+    /// The server accepts the connection after enhanced authentication, with these last words.
+    /// Nothing else is sent or read before [`accept_server`](crate::Session::accept_server), or
     /// [`give_up`](crate::Session::give_up) where the server's proof is wrong.
     Authenticated(Box<AuthMessage>),
-    /// A re-authentication has ended. When the server's proof is wrong, [`give_up`](crate::Session::give_up).
+    /// A re-authentication has ended. When the server's proof is wrong,
+    /// [`give_up`](crate::Session::give_up).
     Reauthenticated {
-        /// Which.
+        /// The operation.
         operation: OperationId,
         /// The server's last words. It fails with the connection only.
         result: Result<Box<AuthMessage>, RequestError>,
     },
-    /// Subscriptions were made again because the server had lost the session; the codes are the server's, or follow
-    /// from what its CONNACK allows. What was not granted is over.
+    /// Subscriptions were made again because the server had lost the session; the codes are the
+    /// server's, or follow from what its CONNACK allows. What was not granted is over.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
-    /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be taken.
+    /// A subscribe or unsubscribe of one filter has failed and is not sent again. It is emitted
+    /// where no answer carries the error: for subscriptions that were made again
+    /// ([`Resubscribed`](Self::Resubscribed) has a code for them as well), for one filter among
+    /// several whose answer has codes, and where nobody waits for an answer.
+    RequestFailed {
+        /// The filter.
+        filter: TopicFilter,
+        /// The reason.
+        error: RequestError,
+    },
+    /// So many QoS 0 messages were dropped, since the last such event, because too many wait to be
+    /// taken.
     InboundDropped(u64),
-    /// `disconnect()` has come to its end, and so many messages were not settled; each was told as
-    /// [`Published`](Self::Published). Without such messages it is not told.
+    /// The server has more messages of QoS 1 and 2 unacknowledged than this connection's Receive
+    /// Maximum allows [MQTT-3.3.4-9]. They are taken within the hard bounds
+    /// ([`Excess`](crate::Excess)); reported once for a connection.
+    ReceiveMaximumExceeded {
+        /// What the CONNECT allowed.
+        receive_maximum: u16,
+    },
+    /// A message above [`maximum_packet_size`](crate::Config::maximum_packet_size) was not taken:
+    /// its bytes were skipped, and at QoS 1 and 2 it is acknowledged
+    /// ([`Oversized`](crate::Oversized)).
+    MessageSkipped {
+        /// Its topic.
+        topic: TopicName,
+        /// The size of its packet, in bytes.
+        size: u32,
+        /// Its quality of service.
+        qos: QoS,
+    },
+    /// A message that cannot be taken has ended the connection, as others ended those before it:
+    /// the third in a row and all that follow are named. It is likely a retained message, or one
+    /// that the server sends again.
+    MessageRefused(Box<RefusedMessage>),
+    /// `disconnect()` is complete, and this number of messages was not settled; each was reported
+    /// as [`Published`](Self::Published). It is only emitted if there are any.
     Unsettled(Unsettled),
-    /// The store could not take what is to be stored. What waits for it waits until it works again, or fails.
+    /// The store could not take what is to be stored. What waits for it waits until it works again,
+    /// or fails.
     StoreFailed(StoreError),
     /// The store has taken what it could not.
     StoreRecovered,
-    /// A message of QoS 1 or 2 that was not acknowledged has held back the acknowledgements of later ones for longer
-    /// than [`held_acknowledgements_after`](crate::Config::held_acknowledgements_after); told again each such time.
-    /// When all that [`receive_maximum`](crate::InboundLimits::receive_maximum) allows is held, the server sends no
-    /// more.
+    /// A message of QoS 1 or 2 that was not acknowledged has held back the acknowledgements of
+    /// later ones for longer than
+    /// [`held_acknowledgements_after`](crate::Config::held_acknowledgements_after); reported again
+    /// each such time. When all that [`receive_maximum`](crate::InboundLimits::receive_maximum)
+    /// allows is held, the server sends no more.
     AcknowledgementsHeld {
-        /// Which.
+        /// The message.
         by: DeliveryId,
         /// How many acknowledgements wait for it.
         held: usize,
+    },
+    /// The server has ended one connection after the other when it got this message, with nothing
+    /// else in flight: [`when_server_hangs_up`](crate::Config::when_server_hangs_up) says what
+    /// becomes of it.
+    ServerHangsUp {
+        /// The operation.
+        operation: OperationId,
+        /// The key it was given.
+        key: Option<u32>,
+        /// How many connections have ended so since the last such event.
+        connections: u32,
+        /// Whether it was given up; [`Published`](Self::Published) follows. Otherwise it is sent
+        /// again, until it is [withdrawn](crate::Session::withdraw).
+        given_up: bool,
     },
     /// The connection is gone; the session lives on.
     Disconnected(ConnectionError),
 }
 
-/// What one side says in a step of enhanced authentication (MQTT 5 §3.15.2.2), besides the method. `Debug` shows the
-/// length of the data only.
+/// What one side says in a step of enhanced authentication (MQTT 5 §3.15.2.2), besides the method.
+/// `Debug` shows the length of the data only.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuthMessage {
     /// Data of the method.
     pub data: Option<BinaryData>,
-    /// For people.
+    /// A diagnostic text for humans.
     pub reason_string: Option<Utf8String>,
     /// Name-value pairs of the users' own.
     pub user_properties: UserProperties,
+}
+
+/// A message that cannot be taken, and that ended the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusedMessage {
+    /// What is wrong with it.
+    pub error: DecodeError,
+    /// Its topic, as far as it can be read. It may hold wildcards.
+    pub topic: Option<Utf8String>,
+    /// Its quality of service, as far as it can be read.
+    pub qos: Option<QoS>,
+    /// The size of its packet, in bytes; 0 when that cannot be read.
+    pub size: u32,
+    /// How many connections in a row have ended like this.
+    pub connections: u32,
+}
+
+impl core::fmt::Display for RefusedMessage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a message")?;
+        if let Some(qos) = self.qos {
+            write!(f, " of {qos}")?;
+        }
+        if let Some(topic) = &self.topic {
+            write!(f, " on {:?}", topic.as_str())?;
+        }
+        let Self {
+            error,
+            size,
+            connections,
+            ..
+        } = self;
+        write!(
+            f,
+            " ({size} bytes) ended {connections} connections in a row: {error}"
+        )
+    }
 }
 
 /// Messages that were accepted and not settled.
@@ -285,7 +352,10 @@ pub struct Settled {
 }
 
 impl Settled {
-    pub(crate) const SUCCESS: Self = Self { reason: PubAckReasonCode::Success, details: None };
+    pub(crate) const SUCCESS: Self = Self {
+        reason: PubAckReasonCode::Success,
+        details: None,
+    };
 }
 
 /// The answer to a subscribe or unsubscribe.
@@ -321,4 +391,32 @@ pub struct Counters {
     pub left_out_in_3x: u64,
     /// QoS 0 messages dropped because too many waited to be taken.
     pub inbound_dropped: u64,
+    /// Reason strings and sets of user properties for which there was no room
+    /// ([`Config::diagnostics`](crate::Config::diagnostics)).
+    pub diagnostics_left_out: u64,
+    /// Properties of a CONNACK or DISCONNECT that answer nothing that the CONNECT asked, or do not
+    /// belong to the reason code: an assigned client identifier, response information, a server
+    /// reference. They are ignored; errors still report a server reference.
+    pub unasked_answers: u64,
+    /// Messages of QoS 1 and 2 that came although the server had as many unacknowledged as our
+    /// Receive Maximum allows.
+    pub receive_maximum_exceeded: u64,
+    /// Messages with an empty response topic, which is not allowed and counts as none.
+    pub empty_response_topics: u64,
+    /// Messages above our maximum packet size whose bytes were skipped.
+    pub oversized_skipped: u64,
+}
+
+impl Counters {
+    /// Nothing was counted.
+    pub(crate) const NOTHING: Self = Self {
+        unexpected_acknowledgements: 0,
+        left_out_in_3x: 0,
+        inbound_dropped: 0,
+        diagnostics_left_out: 0,
+        unasked_answers: 0,
+        receive_maximum_exceeded: 0,
+        empty_response_topics: 0,
+        oversized_skipped: 0,
+    };
 }

@@ -1,11 +1,12 @@
 //! The client's half of an MQTT session: a state machine for MQTT 3.1, 3.1.1 and 5.
 //!
-//! **What it does.** Bytes and the time come in; bytes, deliveries and completions come out. It connects, keeps alive,
-//! subscribes, publishes and receives at QoS 0, 1 and 2, acknowledges in order, obeys every limit of the server, and
-//! resumes across connections: QoS 1 and 2 survive everything that MQTT lets them survive.
+//! **What it does.** Bytes and the time come in; bytes, deliveries and completions come out. It
+//! connects, keeps alive, subscribes, publishes and receives at QoS 0, 1 and 2, acknowledges in
+//! order, obeys every limit of the server, and resumes across connections: QoS 1 and 2 survive
+//! everything that MQTT lets them survive.
 //!
-//! **What it does not touch.** No sockets, no clock, no randomness, no threads, no `async`. The caller moves the bytes
-//! and says what time it is.
+//! **What it does not touch.** No sockets, no clock, no randomness, no threads, no `async`. The
+//! caller moves the bytes and says what time it is.
 //!
 //! ```
 //! use bytes::{Buf, BytesMut};
@@ -67,64 +68,67 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **The rule to drain.** After every handler or command, drain the polls in this order: `poll_store`,
-//! `poll_transmit`, these two in turns until there is nothing to write, `poll_event`, `poll_close`, `poll_timeout`; the
-//! last is then the only thing to wait for besides the socket and the store. When the socket is full, leave
-//! `poll_transmit` out and go on with the others. Early and spurious calls do nothing.
+//! **The rule to drain.** After every handler or command, drain the polls in this order:
+//! `poll_store`, `poll_transmit`, these two in turns until there is nothing to write, `poll_event`,
+//! `poll_close`, `poll_timeout`; the last is then the only thing to wait for besides the socket and
+//! the store. When the socket is full, leave `poll_transmit` out and go on with the others. Early
+//! and spurious calls do nothing.
 //!
-//! **Durable** sessions outlive the process, if [`Config::durable`] says so. Otherwise leave `poll_store` out.
+//! **Durable** sessions outlive the process, if [`Config::durable`] says so. Otherwise leave
+//! `poll_store` out.
 //!
-//! **Memory** is bounded by [`Config`]: the queue of unsent messages, the messages that wait to be taken, the size of
-//! a packet.
+//! **Memory** is bounded by [`Config`]: the queue of unsent messages, the messages that wait to be
+//! taken, the size of a packet.
 //!
-//! Features: `std` (on by default) gives [`SendBuffer`] real vectored chunks. Without it the crate needs `alloc` only.
+//! Features: `std` (on by default) gives [`SendBuffer`] real vectored chunks. Without it the crate
+//! needs `alloc` only.
 #![no_std]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
-mod aliases;
-mod authenticating;
-mod closing;
 mod config;
+#[doc(hidden)]
+pub mod drain;
 mod error;
 mod event;
-mod id_sets;
+mod event_handler;
 mod inbound;
 mod limits;
 mod outbound;
 mod output;
-mod publishing;
-mod queue;
-mod receiving;
-mod record;
-mod requesting;
+mod publish;
 mod requests;
-mod restoring;
-mod send_buffer;
 mod session;
-mod spent;
-mod storing;
+mod store;
 mod time;
-mod timers;
 
 pub use config::{
-    Authentication, Config, ConnectOptions, DisconnectOptions, DropQos0, Durable, InboundLimits, LostSession,
-    QueueLimits, TopicAliases, WhenFull, WhenStoreFails,
+    Authentication, Config, ConfigError, ConnectOptions, DisconnectOptions, DropQos0, Durable,
+    Excess, InboundLimits, LostSession, Oversized, QueueLimits, TopicAliases, WhenFull,
+    WhenServerHangsUp, WhenStoreFails,
 };
 pub use error::{
-    Awaited, ConnectionError, Details, Farewell, GivenUp, Misbehaviour, PublishError, Refusal, RequestError,
-    TransportError, TransportErrorKind,
+    AnswerProblem, Awaited, ConnectionError, Details, Farewell, GivenUp, Instead, InvalidAnswer,
+    Misbehaviour, PublishError, Refusal, RequestError, StoreError, StoreErrorKind, TransportError,
+    TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, Message, OperationId,
-    Publish, Settled, Subscribe, Unsettled, Unsubscribe,
+    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, Message,
+    OperationId, RefusedMessage, Settled, Subscribe, Unsettled, Unsubscribe,
 };
+#[doc(hidden)]
+pub use event_handler::EventHandler;
 pub use limits::Limits;
-pub use record::{BadRecord, RecordKey};
-pub use restoring::{Quarantined, RestoreError, RestoreErrorKind, Restored};
-pub use send_buffer::SendBuffer;
-pub use session::Session;
-pub use storing::{StoreError, StoreErrorKind, StoreOp, StoreSeq};
+pub use output::SendBuffer;
+pub use publish::Publish;
+pub use session::{Restored, Session, Withdrawn};
+pub use store::journal::{StoreOp, StoreSeq};
+pub use store::record::{BadRecord, RecordKey};
+pub use store::restore::{Quarantined, RestoreError, RestoreErrorKind};
 pub use time::Instant;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,21 +1,20 @@
 //! What the server of the current connection allows.
 
-use crate::output::{MAX_HEADERS, reference};
-use crate::{Publish, PublishError, RequestError};
-use alloc::vec::Vec;
+use crate::PublishError;
+use crate::publish::{MAX_HEADERS, Publish, reference};
 use core::num::NonZeroU16;
 use martlet_proto::{
-    ConnAck, Delivery, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, PacketIdentifier, QoS, RetainHandling,
+    ConnAck, Delivery, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, PacketIdentifier, QoS,
     SubAckReasonCode, Subscription, SubscriptionIdentifier, Version,
 };
 
-/// What the server of the current connection allows: its CONNACK, with the specification's defaults filled in
-/// (MQTT 5 §3.2.2.3). In 3.x there are no others but MQTT's own.
+/// What the server of the current connection allows: its CONNACK, with the specification's defaults
+/// filled in (MQTT 5 §3.2.2.3). In 3.x there are no others but MQTT's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How many QoS 1 and 2 messages it takes unacknowledged; in 3.x, where it cannot tell, what the configuration
-    /// assumes.
+    /// How many QoS 1 and 2 messages it takes unacknowledged; in 3.x, where it cannot tell, what
+    /// the configuration assumes.
     pub receive_maximum: u16,
     /// The largest packet that it takes, in bytes.
     pub maximum_packet_size: u32,
@@ -82,7 +81,9 @@ impl Limits {
     #[inline]
     pub(crate) fn check(&self, message: &Publish, version: Version) -> Result<(), PublishError> {
         if message.qos > self.maximum_qos {
-            return Err(PublishError::QosNotSupported { maximum: self.maximum_qos });
+            return Err(PublishError::QosNotSupported {
+                maximum: self.maximum_qos,
+            });
         }
         if message.retain && !self.retain_available {
             return Err(PublishError::RetainNotSupported);
@@ -98,55 +99,67 @@ impl Limits {
         let (packet_identifier, duplicate) = (PacketIdentifier::MIN, false);
         let delivery = match message.qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
-            QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier, duplicate },
-            QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier, duplicate },
+            QoS::AtLeastOnce => Delivery::AtLeastOnce {
+                packet_identifier,
+                duplicate,
+            },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce {
+                packet_identifier,
+                duplicate,
+            },
         };
         let size = reference(message, version, delivery, None).encoded_len(version);
         let limit = (self.maximum_packet_size as usize).min(MAX_REMAINING_LENGTH as usize + 5);
-        if size <= limit { Ok(()) } else { Err(PublishError::PacketTooLarge { size, limit }) }
+        if size <= limit {
+            Ok(())
+        } else {
+            Err(PublishError::PacketTooLarge { size, limit })
+        }
     }
 
     /// Why the server does not take this subscription.
-    pub(crate) fn refusal(&self, subscription: &Subscription) -> Option<(SubAckReasonCode, &'static str)> {
+    pub(crate) fn refusal(
+        &self,
+        subscription: &Subscription,
+    ) -> Option<(SubAckReasonCode, &'static str)> {
         if !self.wildcard_subscription_available && subscription.filter.has_wildcards() {
-            return Some((SubAckReasonCode::WildcardSubscriptionsNotSupported, "wildcard subscriptions are"));
+            return Some((
+                SubAckReasonCode::WildcardSubscriptionsNotSupported,
+                "wildcard subscriptions are",
+            ));
         }
         if !self.shared_subscription_available && subscription.filter.share_name().is_some() {
-            return Some((SubAckReasonCode::SharedSubscriptionsNotSupported, "shared subscriptions are"));
+            return Some((
+                SubAckReasonCode::SharedSubscriptionsNotSupported,
+                "shared subscriptions are",
+            ));
         }
         None
     }
 
-    /// Whether the server takes these subscriptions; what it has no word for, and can do without, is left out.
-    /// Returns how many things were.
+    /// Fits subscriptions that the server takes to it: what it has no word for, and can do without,
+    /// is left out. Returns how many things were.
     pub(crate) fn adapt(
         &self,
-        subscriptions: &mut Vec<Subscription>,
+        subscriptions: &mut [Subscription],
         identifier: &mut Option<SubscriptionIdentifier>,
         version: Version,
-    ) -> Result<u64, RequestError> {
+    ) -> u64 {
         let mut left_out = 0;
         if identifier.is_some() && !self.subscription_identifier_available {
-            // Messages are then told apart by their topics.
+            // Messages are then assigned to subscriptions by their topics.
             *identifier = None;
         }
+        if version.has_properties() {
+            return 0;
+        }
         for subscription in subscriptions {
-            if let Some((_, what)) = self.refusal(subscription) {
-                return Err(RequestError::NotSupported(what));
-            }
-            if !version.has_properties() {
-                let plain = Subscription::new(subscription.filter.clone(), subscription.qos);
-                if *subscription != plain {
-                    debug_assert!(
-                        subscription.no_local
-                            || subscription.retain_as_published
-                            || subscription.retain_handling != RetainHandling::default()
-                    );
-                    *subscription = plain;
-                    left_out += 1;
-                }
+            let plain = Subscription::new(subscription.filter.clone(), subscription.qos);
+            if *subscription != plain {
+                *subscription = plain;
+                left_out += 1;
             }
         }
-        Ok(left_out)
+        left_out
     }
 }

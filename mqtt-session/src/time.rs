@@ -1,10 +1,10 @@
 //! Time as an argument.
 
-use core::ops::{Add, AddAssign};
+use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
-/// A moment: time since an epoch of the caller's choosing, to the nanosecond, for 584 years. It works without `std`,
-/// and a test can write any moment down.
+/// A moment: time since an epoch of the caller's choosing, to the nanosecond, for 584 years. It
+/// works without `std`, and a test can write any moment down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 
@@ -18,7 +18,11 @@ impl Instant {
     /// This long after the epoch; saturates after 584 years.
     pub const fn from_epoch(since: Duration) -> Self {
         let nanos = since.as_nanos();
-        Self(if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 })
+        Self(if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        })
     }
 
     /// Time since the epoch.
@@ -37,6 +41,14 @@ impl Add<Duration> for Instant {
     /// Saturates.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(Self::from_epoch(duration).0))
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+    /// Saturates at the epoch.
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(Self::from_epoch(duration).0))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What stands in for the stages that a build leaves out. None of these can be made.
+//! Placeholders for the stages that a build leaves out. None of these can be made.
 
 #[cfg(not(feature = "tls"))]
 pub(crate) mod tls {
@@ -53,7 +53,7 @@ pub(crate) mod web_socket {
     pub(crate) enum WebSocket {}
 
     impl WebSocket {
-        pub(crate) fn new(_: &WebSocketRequest, _: usize) -> Result<Self, Error> {
+        pub(crate) fn new(_: &WebSocketRequest) -> Result<Self, Error> {
             let text = "this build is without the feature `websocket`, which ws:// and wss:// need";
             Err(Error::permanent(ErrorKind::Configuration, text))
         }
@@ -90,9 +90,15 @@ mod tests {
 
     #[test]
     fn a_stage_that_is_left_out_is_named() {
-        let stack = Stack { web_socket: Some(WebSocketRequest::ws("h", 80, "/")), ..Stack::default() };
-        let error = Transport::new(&stack, 100).expect_err("there is none");
+        let stack = Stack {
+            web_socket: Some(WebSocketRequest::ws("h", 80, "/")),
+            ..Stack::default()
+        };
+        let error = Transport::new(&stack).expect_err("there is none");
         assert!(error.kind() == ErrorKind::Configuration && error.is_permanent());
-        assert!(error.to_string().contains("the feature `websocket`"), "{error}");
+        assert!(
+            error.to_string().contains("the feature `websocket`"),
+            "{error}"
+        );
     }
 }

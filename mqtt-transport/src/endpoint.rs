@@ -1,142 +1,84 @@
 //! Where a server is, from a URI.
 
+use crate::scheme::Scheme;
 use crate::uri::{self, UriError};
+use crate::zone;
 use percent_encoding::percent_decode_str;
 use std::fmt;
 
-/// How bytes reach the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Scheme {
-    /// `mqtt`, also `tcp`: plain TCP, port 1883.
-    Mqtt,
-    /// `mqtts`, also `ssl`, `tls`, `mqtt+ssl` and `mqtt+tls`: TLS, port 8883.
-    Mqtts,
-    /// `ws`: WebSocket, port 80.
-    Ws,
-    /// `wss`: WebSocket over TLS, port 443.
-    Wss,
-    /// `mqtt+unix`: a Unix socket.
-    Unix,
-}
-
-impl Scheme {
-    /// As it stands in a URI, without an alias.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mqtt => "mqtt",
-            Self::Mqtts => "mqtts",
-            Self::Ws => "ws",
-            Self::Wss => "wss",
-            Self::Unix => "mqtt+unix",
-        }
-    }
-
-    /// The port when the URI names none; 0 where there are no ports.
-    pub const fn default_port(self) -> u16 {
-        match self {
-            Self::Mqtt => 1883,
-            Self::Mqtts => 8883,
-            Self::Ws => 80,
-            Self::Wss => 443,
-            Self::Unix => 0,
-        }
-    }
-
-    /// Whether bytes are encrypted.
-    pub const fn is_tls(self) -> bool {
-        matches!(self, Self::Mqtts | Self::Wss)
-    }
-
-    /// Whether packets travel in WebSocket messages.
-    pub const fn is_web_socket(self) -> bool {
-        matches!(self, Self::Ws | Self::Wss)
-    }
-
-    fn parse(scheme: &str) -> Result<Self, UriError> {
-        let scheme = match scheme {
-            "mqtt" | "tcp" => Self::Mqtt,
-            "mqtts" | "ssl" | "tls" | "mqtt+ssl" | "mqtt+tls" => Self::Mqtts,
-            "ws" => Self::Ws,
-            "wss" => Self::Wss,
-            "mqtt+unix" => Self::Unix,
-            other => return Err(UriError::Scheme(other.to_owned())),
-        };
-        if scheme.is_tls() && !cfg!(feature = "tls") {
-            return Err(UriError::FeatureOff { scheme, feature: "tls" });
-        }
-        if scheme.is_web_socket() && !cfg!(feature = "websocket") {
-            return Err(UriError::FeatureOff { scheme, feature: "websocket" });
-        }
-        Ok(scheme)
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A server and who we are to it, from a URI. `Debug` and `Display` leave out user name, password and query.
+/// A server and the credentials for it, from a URI. `Debug` and `Display` leave out user name,
+/// password and query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,
     host: String,
     port: u16,
+    /// Of an IPv6 address; only this machine knows it.
+    zone: Option<String>,
     path: String,
     user_name: Option<String>,
     password: Option<Vec<u8>>,
 }
 
 impl Endpoint {
-    /// Reads a URI: `mqtt`, `mqtts`, `ws` or `wss`, `://`, perhaps `user:password@`, a host, perhaps `:port`, and for
-    /// WebSocket a path and a query; or `mqtt+unix://` and the path of a socket, credentials before the host
-    /// `localhost`. What has a meaning of its own in a URI is percent-encoded.
+    /// Reads a URI: `mqtt`, `mqtts`, `ws` or `wss`, `://`, perhaps `user:password@`, a host,
+    /// perhaps `:port`, and for WebSocket a path and a query; or `mqtt+unix://` and the path of a
+    /// socket, credentials before the host `localhost`. What has a meaning of its own in a URI is
+    /// percent-encoded: in a user name or a password `/` is written `%2F`, `?` `%3F` and `#` `%23`,
+    /// and `@` in a path `%40`. An `@` behind the host is refused, as the host is then likely a
+    /// user name. An IPv6 address may have a zone, the name or number of a network interface:
+    /// `[fe80::1%25eth0]`, also written `[fe80::1%eth0]`.
     ///
     /// # Errors
     /// [`UriError`] names the part that is wrong. It never holds the password.
     pub fn parse(uri: &str) -> Result<Self, UriError> {
-        let url = uri::read(uri)?;
-        let scheme = Scheme::parse(url.scheme())?;
-        if url.fragment().is_some() {
+        let (uri, zone) = zone::split(uri.trim())?;
+        let uri = uri::read(&uri)?;
+        let scheme = uri::scheme(&uri)?;
+        if uri.has_fragment {
             return Err(UriError::Fragment);
         }
-        if url.query().is_some() && !scheme.is_web_socket() {
+        if uri.query.is_some() && !scheme.is_web_socket() {
             return Err(UriError::Query(scheme));
         }
-        let (user_name, password) = uri::credentials(&url, usize::from(u16::MAX))?;
+        let (user_name, password) = uri::credentials(&uri, usize::from(u16::MAX))?;
         let (host, port) = match scheme {
-            Scheme::Unix => match (url.host_str(), url.port()) {
-                (None | Some("" | "localhost"), None) => ("localhost".to_owned(), 0),
-                _ => return Err(UriError::UnixHost),
-            },
-            _ => (uri::host(&url)?, uri::port(&url, scheme.default_port())?),
+            Scheme::Unix if uri::is_local(&uri) => ("localhost".to_owned(), 0),
+            Scheme::Unix => return Err(UriError::UnixHost),
+            _ => (uri::host(&uri)?, uri::port(&uri, scheme.default_port())?),
         };
         let path = match scheme {
-            Scheme::Mqtt | Scheme::Mqtts if matches!(url.path(), "" | "/") => String::new(),
+            Scheme::Mqtt | Scheme::Mqtts if matches!(uri.path, "" | "/") => String::new(),
             Scheme::Mqtt | Scheme::Mqtts => return Err(UriError::Path(scheme)),
-            Scheme::Ws | Scheme::Wss => match url.query() {
-                Some(query) => format!("{}?{query}", url.path()),
-                None => url.path().to_owned(),
-            },
-            Scheme::Unix => match percent_decode_str(url.path()).decode_utf8() {
+            Scheme::Ws | Scheme::Wss => uri::path_and_query(&uri),
+            Scheme::Unix => match percent_decode_str(uri.path).decode_utf8() {
                 Ok(path) if path.len() > 1 && path.starts_with('/') && !path.contains('\0') => {
                     path.into_owned()
                 }
                 _ => return Err(UriError::UnixPath),
             },
         };
-        Ok(Self { scheme, host, port, path, user_name, password })
+        Ok(Self {
+            scheme,
+            host,
+            port,
+            zone,
+            path,
+            user_name,
+            password,
+        })
     }
 
-    /// The server that this one refers to in a Server Reference (MQTT 5 §4.11), which is a list of hosts with or without
-    /// a port: the first of them, reached like this one, without credentials.
+    /// The server that this one refers to in a Server Reference (MQTT 5 §4.11), which is a list of
+    /// hosts with or without a port: the first of them, reached like this one, without credentials.
     ///
     /// # Errors
-    /// [`UriError`] when the reference cannot be read, or is a URI with another scheme than ours.
+    /// [`UriError`] when the reference cannot be read, or is a URI with another scheme than this.
     pub fn referred(&self, reference: &str) -> Result<Self, UriError> {
-        let first = reference.split_ascii_whitespace().next().unwrap_or_default();
+        let first = reference
+            .split_ascii_whitespace()
+            .next()
+            .unwrap_or_default();
         let Self { scheme, path, .. } = self;
         if *scheme == Scheme::Unix {
             return Err(UriError::UnixHost);
@@ -144,8 +86,11 @@ impl Endpoint {
         let mut endpoint = if first.contains("://") {
             Self::parse(first)?
         } else {
-            // Host and port only: whoever can write a path can write a user name.
-            Self::parse(&format!("{scheme}://{}", first.replace(['/', '@', '?', '#', '\\'], "%")))?
+            // Host and port only: a path could smuggle in a user name.
+            Self::parse(&format!(
+                "{scheme}://{}",
+                first.replace(['/', '@', '?', '#', '\\'], "%")
+            ))?
         };
         if endpoint.scheme != *scheme {
             return Err(UriError::OtherScheme(endpoint.scheme));
@@ -168,9 +113,17 @@ impl Endpoint {
         self.scheme
     }
 
-    /// A name in lower case and ASCII, or an address; an IPv6 address without brackets. `localhost` for a Unix socket.
+    /// A name in lower case and ASCII, or an address; an IPv6 address without brackets. `localhost`
+    /// for a Unix socket.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The zone of an IPv6 address: the name or number of the network interface by which a
+    /// link-local address is reached. It is for the socket alone: servers and certificates know
+    /// nothing of it.
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
     }
 
     /// The port; 0 for a Unix socket.
@@ -178,7 +131,8 @@ impl Endpoint {
         self.port
     }
 
-    /// For WebSocket the path and the query, as they are sent; the path of a Unix socket, percent-decoded; else empty.
+    /// For WebSocket the path and the query, as they are sent; the path of a Unix socket,
+    /// percent-decoded; else empty.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -196,10 +150,17 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme, host, port, path, .. } = self;
+        let Self {
+            scheme,
+            host,
+            port,
+            zone,
+            path,
+            ..
+        } = self;
         write!(f, "{scheme}://")?;
         if *scheme != Scheme::Unix {
-            uri::authority(f, host, *port)?;
+            uri::authority(f, host, zone.as_deref(), *port)?;
         }
         // A query may hold a token.
         match path.split_once('?').filter(|_| scheme.is_web_socket()) {
@@ -215,6 +176,27 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+impl TryFrom<&str> for Endpoint {
+    type Error = UriError;
+    fn try_from(uri: &str) -> Result<Self, UriError> {
+        Self::parse(uri)
+    }
+}
+
+impl TryFrom<&String> for Endpoint {
+    type Error = UriError;
+    fn try_from(uri: &String) -> Result<Self, UriError> {
+        Self::parse(uri)
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = UriError;
+    fn try_from(uri: String) -> Result<Self, UriError> {
+        Self::parse(&uri)
+    }
+}
+
 impl std::str::FromStr for Endpoint {
     type Err = UriError;
     fn from_str(uri: &str) -> Result<Self, UriError> {
@@ -226,6 +208,18 @@ impl std::str::FromStr for Endpoint {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn assert_parts(uri: &str, expected: (Scheme, &str, u16, &str)) {
+        let endpoint = Endpoint::parse(uri).unwrap();
+        let parts = (
+            endpoint.scheme(),
+            endpoint.host(),
+            endpoint.port(),
+            endpoint.path(),
+        );
+        assert_eq!(parts, expected, "{uri}");
+    }
+
     #[test]
     fn reads_the_parts() {
         use Scheme::{Mqtt, Unix};
@@ -233,19 +227,32 @@ mod tests {
             ("mqtt://localhost", Mqtt, "localhost", 1883, ""),
             ("MQTT://LocalHost:1884/", Mqtt, "localhost", 1884, ""),
             ("tcp://127.0.0.1", Mqtt, "127.0.0.1", 1883, ""),
-            ("mqtt://127.1", Mqtt, "127.0.0.1", 1883, ""),
             ("mqtt://[::1]:9", Mqtt, "::1", 9, ""),
-            ("mqtt://b%C3%BCcher.example", Mqtt, "xn--bcher-kva.example", 1883, ""),
-            ("mqtt://bücher.example", Mqtt, "xn--bcher-kva.example", 1883, ""),
             (" mqtt://a ", Mqtt, "a", 1883, ""),
-            ("mqtt+unix:///run/mqtt.sock", Unix, "localhost", 0, "/run/mqtt.sock"),
-            ("mqtt+unix:/run/mqtt.sock", Unix, "localhost", 0, "/run/mqtt.sock"),
-            ("mqtt+unix://me:secret@localhost/run/a%20b", Unix, "localhost", 0, "/run/a b"),
+            (
+                "mqtt+unix:///run/mqtt.sock",
+                Unix,
+                "localhost",
+                0,
+                "/run/mqtt.sock",
+            ),
+            (
+                "mqtt+unix:/run/mqtt.sock",
+                Unix,
+                "localhost",
+                0,
+                "/run/mqtt.sock",
+            ),
+            (
+                "mqtt+unix://me:secret@localhost/run/a%20b",
+                Unix,
+                "localhost",
+                0,
+                "/run/a b",
+            ),
         ];
         for (uri, scheme, host, port, path) in table {
-            let endpoint = Endpoint::parse(uri).unwrap();
-            let parts = (endpoint.scheme(), endpoint.host(), endpoint.port(), endpoint.path());
-            assert_eq!(parts, (scheme, host, port, path), "{uri}");
+            assert_parts(uri, (scheme, host, port, path));
         }
     }
 
@@ -261,14 +268,40 @@ mod tests {
             ("mqtt+tls://h:1", Mqtts, "h", 1, ""),
             ("ws://h", Ws, "h", 80, "/"),
             ("ws://[::1]:80/mqtt", Ws, "::1", 80, "/mqtt"),
-            ("wss://BÜCHER.example/a%2Fb/?x=%20&y", Wss, "xn--bcher-kva.example", 443, "/a%2Fb/?x=%20&y"),
+            (
+                "wss://h.example/a%2Fb/?x=%20&y",
+                Wss,
+                "h.example",
+                443,
+                "/a%2Fb/?x=%20&y",
+            ),
+            (
+                "wss://h/ä b?ö \"",
+                Wss,
+                "h",
+                443,
+                "/%C3%A4%20b?%C3%B6%20%22",
+            ),
             ("wss://h:444?q", Wss, "h", 444, "/?q"),
         ];
         for (uri, scheme, host, port, path) in table {
-            let endpoint = Endpoint::parse(uri).unwrap();
-            let parts = (endpoint.scheme(), endpoint.host(), endpoint.port(), endpoint.path());
-            assert_eq!(parts, (scheme, host, port, path), "{uri}");
+            assert_parts(uri, (scheme, host, port, path));
         }
+    }
+
+    #[test]
+    fn international_names_are_a_feature() {
+        for uri in ["mqtt://b%C3%BCcher.example", "mqtt://BÜCHER.example"] {
+            let endpoint = Endpoint::parse(uri);
+            if cfg!(feature = "international-names") {
+                assert_eq!(endpoint.unwrap().host(), "xn--bcher-kva.example");
+            } else {
+                let error = endpoint.unwrap_err().to_string();
+                assert!(error.contains("international-names"), "{error}");
+            }
+        }
+        let endpoint = Endpoint::parse("mqtt://XN--bcher-kva.example").unwrap();
+        assert_eq!(endpoint.host(), "xn--bcher-kva.example");
     }
 
     #[test]
@@ -291,9 +324,15 @@ mod tests {
         assert_eq!(endpoint.password(), Some(&b"p//|\\:$$"[..]));
         assert!(!format!("{endpoint:?} {endpoint}").contains("p//"));
         let only_user = Endpoint::parse("mqtt://u:@h").unwrap();
-        assert_eq!((only_user.user_name(), only_user.password()), (Some("u"), None));
+        assert_eq!(
+            (only_user.user_name(), only_user.password()),
+            (Some("u"), None)
+        );
         let only_password = Endpoint::parse("mqtt://:p@h").unwrap();
-        assert_eq!((only_password.user_name(), only_password.password()), (None, Some(&b"p"[..])));
+        assert_eq!(
+            (only_password.user_name(), only_password.password()),
+            (None, Some(&b"p"[..]))
+        );
     }
 
     #[test]
@@ -317,40 +356,206 @@ mod tests {
         }
     }
 
+    /// A broker on the link, found by its link-local address, could not be written down.
     #[test]
-    fn says_which_part_is_wrong() {
-        assert!(matches!(Endpoint::parse("localhost"), Err(UriError::NotAUri(_))));
-        assert!(matches!(Endpoint::parse("\"mqtt://x"), Err(UriError::NotAUri(_))));
-        assert_eq!(Endpoint::parse("mq://h"), Err(UriError::Scheme("mq".into())));
-        assert_eq!(Endpoint::parse("localhost:1883"), Err(UriError::Scheme("localhost".into())));
-        assert_eq!(Endpoint::parse("mqtt://"), Err(UriError::NoHost));
-        assert_eq!(Endpoint::parse("mqtt://u:p@"), Err(UriError::NoHost));
-        assert_eq!(Endpoint::parse("mqtt:h"), Err(UriError::NoHost));
-        assert_eq!(Endpoint::parse("mqtt://:1883"), Err(UriError::NoHost));
-        assert!(matches!(Endpoint::parse("mqtt://a b"), Err(UriError::NotAUri(_))));
-        assert_eq!(Endpoint::parse("mqtt://%FF"), Err(UriError::Host("it is not UTF-8")));
-        assert!(matches!(Endpoint::parse("mqtt://a%20b"), Err(UriError::Host(_))));
-        assert!(matches!(Endpoint::parse("mqtt://1.2.3.999"), Err(UriError::Host(_))));
-        assert_eq!(Endpoint::parse("mqtt://h:0"), Err(UriError::PortZero));
-        assert!(matches!(Endpoint::parse("mqtt://h:65536"), Err(UriError::NotAUri(_))));
-        assert_eq!(Endpoint::parse("mqtt://h/mqtt"), Err(UriError::Path(Scheme::Mqtt)));
-        assert_eq!(Endpoint::parse("mqtt://h//"), Err(UriError::Path(Scheme::Mqtt)));
-        assert_eq!(Endpoint::parse("mqtt://h?a=b"), Err(UriError::Query(Scheme::Mqtt)));
-        assert_eq!(Endpoint::parse("mqtt://h#a"), Err(UriError::Fragment));
-        assert_eq!(Endpoint::parse("mqtt://%00@h"), Err(UriError::UserName));
-        assert_eq!(Endpoint::parse("mqtt://%FF@h"), Err(UriError::UserName));
-        let long = "x".repeat(65_536);
-        assert_eq!(Endpoint::parse(&format!("mqtt://{long}@h")), Err(UriError::CredentialsTooLong(65_535)));
-        assert_eq!(Endpoint::parse("mqtt+unix://h/x"), Err(UriError::UnixHost));
-        assert_eq!(Endpoint::parse("mqtt+unix://localhost:1/x"), Err(UriError::UnixHost));
-        for uri in ["mqtt+unix:", "mqtt+unix:x", "mqtt+unix:///", "mqtt+unix:///a%00", "mqtt+unix:///%FF"] {
-            assert_eq!(Endpoint::parse(uri), Err(UriError::UnixPath), "{uri}");
+    fn an_ipv6_address_may_have_a_zone() {
+        for (uri, zone, shown) in [
+            (
+                "mqtt://[fe80::1%25eth0]",
+                "eth0",
+                "mqtt://[fe80::1%25eth0]:1883",
+            ),
+            (
+                "mqtt://[fe80::1%eth0]:9",
+                "eth0",
+                "mqtt://[fe80::1%25eth0]:9",
+            ),
+            ("mqtt://[FE80::1%253]/", "3", "mqtt://[fe80::1%253]:1883"),
+            ("mqtt://[fe80::1%25]", "25", "mqtt://[fe80::1%2525]:1883"),
+            (
+                "mqtt://[fe80::1%25wlan%2D0.1]",
+                "wlan-0.1",
+                "mqtt://[fe80::1%25wlan-0.1]:1883",
+            ),
+            (
+                " mqtt://me:a%5Bb%25c@[fe80::1%25eth0]:9 ",
+                "eth0",
+                "mqtt://[fe80::1%25eth0]:9",
+            ),
+        ] {
+            let endpoint = Endpoint::parse(uri).unwrap();
+            assert_eq!(
+                (endpoint.host(), endpoint.zone()),
+                ("fe80::1", Some(zone)),
+                "{uri}"
+            );
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(
+                Endpoint::parse(shown).unwrap().zone(),
+                Some(zone),
+                "{shown}"
+            );
         }
-        assert_eq!(Endpoint::parse("mqtt+unix:///x?y"), Err(UriError::Query(Scheme::Unix)));
+        assert_eq!(Endpoint::parse("mqtt://[fe80::1]").unwrap().zone(), None);
+        for uri in [
+            "mqtt://[fe80::1%]",
+            "mqtt://[fe80::1%25a%2Fb]",
+            "mqtt://[fe80::1%a b]",
+            "mqtt://[fe80::1%%]",
+        ] {
+            assert!(
+                matches!(Endpoint::parse(uri), Err(UriError::Host(_))),
+                "{uri}"
+            );
+        }
+        assert!(Endpoint::parse("mqtt://[1.2.3.4%25eth0]").is_err());
+        assert!(Endpoint::parse("mqtt://1.2.3.4%25eth0").is_err());
+    }
+
+    /// Asserts what is wrong with a URI.
+    #[track_caller]
+    fn assert_wrong(uri: &str, expected: UriError) {
+        assert_eq!(Endpoint::parse(uri), Err(expected), "{uri}");
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for uri in [
+            "localhost",
+            "\"mqtt://x",
+            "mqtt:h",
+            "mqtt://a\tb",
+            "mqtt://a\nb",
+            "mqtt://h:+1",
+            "mqtt://h:65536",
+            "1mqtt://h",
+        ] {
+            let error = Endpoint::parse(uri).unwrap_err();
+            assert!(matches!(error, UriError::NotAUri(_)), "{uri}: {error}");
+        }
+        assert_wrong("mq://h", UriError::Scheme("mq".into()));
+        assert_wrong("localhost:1883", UriError::Scheme("localhost".into()));
+    }
+
+    #[test]
+    fn wrong_hosts_and_ports_are_refused() {
+        for uri in ["mqtt://", "mqtt://u:p@", "mqtt://:1883"] {
+            assert_wrong(uri, UriError::NoHost);
+        }
+        for host in [
+            "a b",
+            "a%20b",
+            "a\\b",
+            "a^b",
+            "127.1",
+            "1.2.3.4.5",
+            "1.2.3.999",
+            "0x7f.1",
+            "a.1",
+            "[::1",
+            "[1.2.3.4]",
+            "[::1]x",
+        ] {
+            let uri = format!("mqtt://{host}");
+            let error = Endpoint::parse(&uri).unwrap_err();
+            assert!(matches!(error, UriError::Host(_)), "{uri}: {error}");
+        }
+        assert_wrong("mqtt://%FF", UriError::Host("it is not UTF-8"));
+        assert_wrong("mqtt://h:0", UriError::PortZero);
         if cfg!(feature = "websocket") {
-            assert_eq!(Endpoint::parse("ws://h:0"), Err(UriError::PortZero));
-            assert_eq!(Endpoint::parse("ws://"), Err(UriError::NoHost));
-            assert_eq!(Endpoint::parse("ws://h/#a"), Err(UriError::Fragment));
+            assert_wrong("ws://", UriError::NoHost);
+            assert_wrong("ws://h:0", UriError::PortZero);
+        }
+    }
+
+    #[test]
+    fn wrong_paths_queries_and_fragments_are_refused() {
+        assert_wrong("mqtt://h/mqtt", UriError::Path(Scheme::Mqtt));
+        assert_wrong("mqtt://h//", UriError::Path(Scheme::Mqtt));
+        assert_wrong("mqtt://h?a=b", UriError::Query(Scheme::Mqtt));
+        assert_wrong("mqtt://h#a", UriError::Fragment);
+        if cfg!(feature = "websocket") {
+            assert_wrong("ws://h/#a", UriError::Fragment);
+        }
+    }
+
+    #[test]
+    fn wrong_credentials_are_refused() {
+        assert_wrong("mqtt://%00@h", UriError::UserName);
+        assert_wrong("mqtt://%FF@h", UriError::UserName);
+        let long = "x".repeat(65_536);
+        assert_wrong(
+            &format!("mqtt://{long}@h"),
+            UriError::CredentialsTooLong(65_535),
+        );
+    }
+
+    #[test]
+    fn wrong_paths_of_unix_sockets_are_refused() {
+        assert_wrong("mqtt+unix://h/x", UriError::UnixHost);
+        assert_wrong("mqtt+unix://localhost:1/x", UriError::UnixHost);
+        for uri in [
+            "mqtt+unix:",
+            "mqtt+unix:x",
+            "mqtt+unix:///",
+            "mqtt+unix:///a%00",
+            "mqtt+unix:///%FF",
+        ] {
+            assert_wrong(uri, UriError::UnixPath);
+        }
+        assert_wrong("mqtt+unix:///x?y", UriError::Query(Scheme::Unix));
+    }
+
+    /// Browsers take these for URIs with a host; what was shown of them led elsewhere, and a part
+    /// of a password could be a path.
+    #[cfg(all(feature = "tls", feature = "websocket"))]
+    #[test]
+    fn a_scheme_without_slashes_is_refused() {
+        for uri in [
+            "wss:host/mqtt",
+            "ws:/host",
+            "ws:\\\\host",
+            "ws:/\t/host",
+            "wss:u:12/ss@host",
+            "ws:/a://[fe80::1%25eth0]:1",
+        ] {
+            let error = Endpoint::parse(uri).unwrap_err();
+            assert!(matches!(error, UriError::NotAUri(_)), "{uri:?}: {error}");
+            assert!(error.to_string().contains("://"), "{error}");
+        }
+    }
+
+    /// `ws://u:12/ss@host` was dialled as host `u`, port 12, and the rest of the password sent
+    /// there as the path; others were "invalid port number".
+    #[test]
+    fn a_password_that_is_not_escaped_is_recognised() {
+        for scheme in ["mqtt", "mqtts", "ws", "wss", "WS", "tcp", "mqtt+unix"] {
+            for mark in ["/", "?", "#"] {
+                for uri in [
+                    format!("{scheme}://u:12{mark}ss@host"),
+                    format!("{scheme}://u:p{mark}ss@host:1883/mqtt"),
+                    format!("{scheme}://us{mark}er:pw@host"),
+                    format!("{scheme}://u:a@b{mark}c@host"),
+                ] {
+                    assert_eq!(Endpoint::parse(&uri), Err(UriError::Unescaped), "{uri}");
+                }
+            }
+        }
+        assert!(UriError::Unescaped.to_string().contains("write / as %2F"));
+        let proxy = crate::ProxyUri::parse("http://u:p/ss@proxy:3128");
+        assert_eq!(proxy, Err(UriError::Unescaped));
+        // What is none of it.
+        Endpoint::parse("mqtt+unix:///run/mqtt@1.sock").unwrap();
+        Endpoint::parse("mqtt+unix://u:p@localhost/run/mqtt@1.sock").unwrap();
+        Endpoint::parse("mqtt://u:p@ss@host").unwrap();
+        if cfg!(feature = "websocket") {
+            for uri in [
+                "ws://h:8080/mqtt?user=ann@example.com",
+                "ws://u:p@h/mqtt?a=b&c=@",
+                "ws://h/%40x?%40",
+            ] {
+                Endpoint::parse(uri).unwrap();
+            }
         }
     }
 
@@ -373,7 +578,10 @@ mod tests {
             "mqtt+unix:u:canary@h/x",
         ] {
             let error = Endpoint::parse(uri).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("canary"), "{uri}: {error}");
+            assert!(
+                !format!("{error} {error:?}").contains("canary"),
+                "{uri}: {error}"
+            );
         }
     }
 
@@ -383,21 +591,42 @@ mod tests {
         let table = [
             ("other.example", "mqtt://other.example:1883"),
             ("10.10.151.22:8883", "mqtt://10.10.151.22:8883"),
-            ("[fe80::9610:3eff:fe1c]:1884 second.example", "mqtt://[fe80::9610:3eff:fe1c]:1884"),
+            (
+                "[fe80::9610:3eff:fe1c]:1884 second.example",
+                "mqtt://[fe80::9610:3eff:fe1c]:1884",
+            ),
             ("tcp://other.example:2", "mqtt://other.example:2"),
+            // A reference does not choose the credentials.
+            (
+                "mqtt://eve:secret@other.example:3",
+                "mqtt://other.example:3",
+            ),
         ];
         for (reference, shown) in table {
             let referred = endpoint.referred(reference).unwrap();
             assert_eq!(referred.to_string(), shown);
             assert_eq!((referred.user_name(), referred.password()), (None, None));
         }
-        for reference in ["", "u:p@x", "x/y", "x?y", "x#y", "x\\y", "[::1", "ftp://x", "mqtt+unix:///x"] {
+        for reference in [
+            "",
+            "u:p@x",
+            "x/y",
+            "x?y",
+            "x#y",
+            "x\\y",
+            "[::1",
+            "ftp://x",
+            "mqtt+unix:///x",
+        ] {
             assert!(endpoint.referred(reference).is_err(), "{reference}");
         }
         if cfg!(all(feature = "tls", feature = "websocket")) {
             let endpoint = Endpoint::parse("wss://h/mqtt?x").unwrap();
             assert_eq!(endpoint.referred("other").unwrap().path(), "/mqtt?x");
-            assert_eq!(endpoint.referred("mqtt://other"), Err(UriError::OtherScheme(Scheme::Mqtt)));
+            assert_eq!(
+                endpoint.referred("mqtt://other"),
+                Err(UriError::OtherScheme(Scheme::Mqtt))
+            );
         }
     }
 }

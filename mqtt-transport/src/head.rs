@@ -3,7 +3,8 @@
 use crate::error::{CONNACK, TLS_ALERT, shown};
 use bytes::{Buf, BytesMut};
 
-/// The most that a head may be. Proxies and servers send a few hundred bytes; cookies make it some thousand.
+/// The most that a head may be. Proxies and servers send a few hundred bytes; cookies make it some
+/// thousand.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// As much of an answer as an error shows.
 pub(crate) const SHOWN: usize = 400;
@@ -20,12 +21,15 @@ pub(crate) struct Head {
 pub(crate) type NotHttp = String;
 
 impl Head {
-    /// Takes what belongs to the head from the front of `input`, and returns the head with its empty line once it is
-    /// whole. What lies behind stays in `input`.
+    /// Takes what belongs to the head from the front of `input`, and returns the head with its
+    /// empty line once it is whole. What lies behind stays in `input`.
     pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, NotHttp> {
         for (at, &byte) in input.iter().enumerate() {
             let position = self.bytes.len() + at;
-            if b"HTTP/".get(position).is_some_and(|&expected| byte != expected) {
+            if b"HTTP/"
+                .get(position)
+                .is_some_and(|&expected| byte != expected)
+            {
                 return Err(not_http(if position == 0 { byte } else { b'H' }));
             }
             if position == MAX_HEAD {
@@ -70,12 +74,19 @@ pub(crate) fn status(head: &[u8]) -> Option<u16> {
     if code.len() != 3 {
         return None;
     }
-    std::str::from_utf8(code).ok()?.parse().ok().filter(|code| (100..1000).contains(code))
+    std::str::from_utf8(code)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|code| (100..1000).contains(code))
 }
 
 /// The first line, fit to be shown.
 pub(crate) fn status_line(head: &[u8]) -> String {
-    shown(head.split(|&b| b == b'\n').next().unwrap_or_default(), SHOWN)
+    shown(
+        head.split(|&b| b == b'\n').next().unwrap_or_default(),
+        SHOWN,
+    )
 }
 
 #[cfg(test)]
@@ -87,7 +98,10 @@ mod tests {
         for end in ["\r\n", "\n"] {
             let head = format!("HTTP/1.1 200 OK{end}A: b{end}{end}");
             let mut input = BytesMut::from(format!("{head}behind").as_bytes());
-            assert_eq!(Head::default().take(&mut input).unwrap().unwrap(), head.as_bytes());
+            assert_eq!(
+                Head::default().take(&mut input).unwrap().unwrap(),
+                head.as_bytes()
+            );
             assert_eq!(input, &b"behind"[..]);
 
             let mut parts = Head::default();
@@ -101,7 +115,10 @@ mod tests {
     #[test]
     fn a_head_is_bounded() {
         let mut head = Head::default();
-        assert_eq!(head.take(&mut BytesMut::from("HTTP/1.1 200 OK\r\n")), Ok(None));
+        assert_eq!(
+            head.take(&mut BytesMut::from("HTTP/1.1 200 OK\r\n")),
+            Ok(None)
+        );
         let mut taken = 17;
         while head.take(&mut BytesMut::from("A: b\r\n")).is_ok() {
             taken += 6;

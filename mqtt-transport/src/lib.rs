@@ -1,13 +1,15 @@
-//! The way to an MQTT server: where it is, from a URI, and the byte stack between its socket and MQTT.
+//! The way to an MQTT server: where it is, from a URI, and the byte stack between its socket and
+//! MQTT.
 //!
-//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883`, or `mqtts`, `ws`, `wss` or `mqtt+unix`,
-//! and says what each part is, or which part is wrong and what to do about it. A [`Transport`] turns the bytes of a
-//! socket into those of MQTT and back,
-//! through a proxy (HTTP CONNECT, SOCKS5), TLS and WebSocket, each where the [`Stack`] has it.
+//! **What it does.** [`Endpoint::parse`] reads `mqtt://user:secret@host:1883`, or `mqtts`, `ws`,
+//! `wss` or `mqtt+unix`, and returns its parts, or names the wrong part and what to do about
+//! it. A [`Transport`] turns the bytes of a socket into those of MQTT and back, through a proxy
+//! (HTTP CONNECT, SOCKS5), TLS and WebSocket, each where the [`Stack`] has it.
 //!
-//! **What it does not touch.** It opens nothing, resolves nothing and waits for nothing: bytes are handed to it and
-//! taken from it. It reads no clock, except that TLS holds certificates against the system's time. It knows nothing of
-//! MQTT but WebSocket's subprotocol. Passwords and keys never appear in its errors or in `Debug`.
+//! **What it does not touch.** It opens nothing, resolves nothing and waits for nothing: bytes are
+//! handed to it and taken from it. It reads no clock, except that TLS holds certificates against
+//! the system's time. It knows nothing of MQTT but WebSocket's subprotocol. Passwords and keys
+//! never appear in its errors or in `Debug`.
 //!
 //! ```
 //! use martlet_transport::Endpoint;
@@ -32,7 +34,7 @@
 //! let stack = Stack { proxy: Some(proxy), ..Stack::default() };
 //! let mut socket = TcpStream::connect("proxy.example:1080")?;
 //!
-//! let mut transport = Transport::new(&stack, 1 << 20)?;
+//! let mut transport = Transport::new(&stack)?;
 //! let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
 //! let mut connect = &b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0"[..];
 //! loop {
@@ -53,7 +55,7 @@
 //!     println!("{plain:?} came from the server");
 //!     plain.clear();
 //!     if let Err(error) = result {
-//!         // The server is told why.
+//!         // The server is sent the reason.
 //!         let _ = transport.poll_wire(&mut wire);
 //!         socket.write_all(&wire)?;
 //!         return Err(error.into());
@@ -63,18 +65,25 @@
 //! ```
 //!
 //! # Features
-//! None but `std` is on by default. `tls` is TLS by rustls with ring, `aws-lc-rs` adds `Crypto::AwsLcRs` to it,
-//! `websocket` is WebSocket by tungstenite.
+//! None but `std` is on by default. `ring` and `aws-lc-rs` are TLS by rustls with either
+//! cryptography, `tls` is TLS with what the process has installed in rustls; `encrypted-keys` reads
+//! private keys that are encrypted; `international-names` takes names of hosts in other alphabets
+//! than ASCII; `websocket` is WebSocket by tungstenite.
 
 #[cfg(not(all(feature = "tls", feature = "websocket")))]
 mod absent;
+#[cfg(feature = "tls")]
+mod der;
 mod endpoint;
 mod error;
 #[cfg(feature = "tls")]
 mod explain;
 mod head;
 mod proxy;
+#[cfg(feature = "tls")]
+mod reload;
 mod request;
+mod scheme;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -86,6 +95,8 @@ mod uri_proxy;
 mod verify;
 #[cfg(feature = "websocket")]
 mod web_socket;
+mod wire;
+mod zone;
 
 #[cfg(feature = "tls")]
 #[path = "own_rustls.rs"]
@@ -96,13 +107,20 @@ use absent::tls;
 #[cfg(not(feature = "websocket"))]
 use absent::web_socket;
 
-pub use endpoint::{Endpoint, Scheme};
+pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind};
 pub use proxy::ProxyTunnel;
+#[cfg(feature = "tls")]
+pub use reload::TrustFiles;
 pub use request::WebSocketRequest;
+pub use scheme::Scheme;
 pub use tls::TlsClient;
 pub use transport::{Handshake, Stack, Transport};
 #[cfg(feature = "tls")]
 pub use trust::{Crypto, PemSource, TlsConfig, Trust, TrustError};
 pub use uri::UriError;
 pub use uri_proxy::ProxyUri;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

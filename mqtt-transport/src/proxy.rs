@@ -13,18 +13,19 @@ use data_encoding::BASE64;
 use std::fmt;
 use std::net::IpAddr;
 
-/// The way to a server through a proxy. The socket is opened to the proxy; the name of the server goes to the proxy as
-/// it is, and is resolved there.
+/// The way to a server through a proxy. The socket is opened to the proxy; the name of the server
+/// goes to the proxy as it is, and is resolved there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyTunnel {
-    kind: Kind,
+    kind: ProxyKind,
     host: String,
     port: u16,
     credentials: Option<(String, String)>,
 }
 
+/// What a proxy speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum ProxyKind {
     HttpConnect,
     Socks5,
 }
@@ -32,15 +33,24 @@ enum Kind {
 impl ProxyTunnel {
     /// Through an HTTP proxy, to this server. An IPv6 address is written without brackets.
     pub fn http_connect(host: impl Into<String>, port: u16) -> Self {
-        Self { kind: Kind::HttpConnect, host: host.into(), port, credentials: None }
+        Self {
+            kind: ProxyKind::HttpConnect,
+            host: host.into(),
+            port,
+            credentials: None,
+        }
     }
 
     /// Through a SOCKS5 proxy, to this server. An IPv6 address is written without brackets.
     pub fn socks5(host: impl Into<String>, port: u16) -> Self {
-        Self { kind: Kind::Socks5, ..Self::http_connect(host, port) }
+        Self {
+            kind: ProxyKind::Socks5,
+            ..Self::http_connect(host, port)
+        }
     }
 
-    /// Who we are to the proxy: HTTP's Basic scheme (no colon in the user name), or RFC 1929 (up to 255 bytes each).
+    /// Who we are to the proxy: HTTP's Basic scheme (no colon in the user name), or RFC 1929 (up to
+    /// 255 bytes each).
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.into(), password.into()));
@@ -53,17 +63,26 @@ impl ProxyTunnel {
         if self.host.is_empty() || self.host.len() > 255 {
             return wrong("the name of a server behind a proxy has 1 to 255 bytes");
         }
-        if !self.host.bytes().all(|b| b.is_ascii_graphic() && !b"/@?#[]\\".contains(&b)) {
-            return wrong("the name of a server behind a proxy has a character that no host name has");
+        if !self
+            .host
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"/@?#[]\\".contains(&b))
+        {
+            return wrong(
+                "the name of a server behind a proxy has a character that no host name has",
+            );
         }
         match (&self.credentials, self.kind) {
-            (Some((user, password)), Kind::Socks5)
+            (Some((user, password)), ProxyKind::Socks5)
                 if user.is_empty() || user.len() > 255 || password.len() > 255 =>
             {
-                wrong("SOCKS5 has room for a user name of 1 to 255 bytes and a password of up to 255")
+                wrong(
+                    "SOCKS5 has room for a user name of 1 to 255 bytes and a password of up to 255",
+                )
             }
-            (Some((user, password)), Kind::HttpConnect)
-                if user.contains(':') || user.chars().chain(password.chars()).any(char::is_control) =>
+            (Some((user, password)), ProxyKind::HttpConnect)
+                if user.contains(':')
+                    || user.chars().chain(password.chars()).any(char::is_control) =>
             {
                 wrong(
                     "an HTTP proxy's user name has no colon, and neither it nor the password a control character",
@@ -88,13 +107,13 @@ impl fmt::Debug for ProxyTunnel {
 /// The conversation with the proxy.
 pub(crate) struct Conversation {
     tunnel: ProxyTunnel,
-    state: State,
+    state: ConversationState,
     /// An answer of SOCKS5 that is not all there yet.
     input: BytesMut,
     output: BytesMut,
 }
 
-enum State {
+enum ConversationState {
     Head(Head),
     Method,
     Authentication,
@@ -107,26 +126,32 @@ impl Conversation {
         let tunnel = tunnel.clone();
         let mut output = BytesMut::new();
         let state = match tunnel.kind {
-            Kind::HttpConnect => {
+            ProxyKind::HttpConnect => {
                 output.extend_from_slice(connect_request(&tunnel).as_bytes());
-                State::Head(Head::default())
+                ConversationState::Head(Head::default())
             }
-            Kind::Socks5 => {
+            ProxyKind::Socks5 => {
                 // No authentication, and the user name if there is one.
                 output.extend_from_slice(if tunnel.credentials.is_some() {
                     &[5, 2, 0, 2]
                 } else {
                     &[5, 1, 0]
                 });
-                State::Method
+                ConversationState::Method
             }
         };
-        Ok(Self { tunnel, state, input: BytesMut::new(), output })
+        Ok(Self {
+            tunnel,
+            state,
+            input: BytesMut::new(),
+            output,
+        })
     }
 
-    /// Takes what the proxy said from the front; `true` once the way is open, and what remains is the server's.
+    /// Takes what the proxy said from the front; `true` once the way is open, and what remains is
+    /// the server's.
     pub(crate) fn handle(&mut self, wire: &mut BytesMut) -> Result<bool, Error> {
-        if let State::Head(head) = &mut self.state {
+        if let ConversationState::Head(head) = &mut self.state {
             while let Some(head) = head.take(wire).map_err(not_a_proxy)? {
                 match head::status(&head) {
                     Some(200..=299) => return Ok(true),
@@ -144,31 +169,42 @@ impl Conversation {
                 if wire.is_empty() {
                     return Ok(false);
                 }
-                self.input.extend_from_slice(&wire.split_to(missing.min(wire.len())));
+                self.input
+                    .extend_from_slice(&wire.split_to(missing.min(wire.len())));
                 self.check_version()?;
                 continue;
             }
             let second = self.input[1];
             self.input.clear();
             self.state = match (&self.state, second) {
-                (State::Method, 0) => self.ask(),
-                (State::Method, 2) if self.tunnel.credentials.is_some() => self.authenticate(),
-                (State::Method, 0xff) if self.tunnel.credentials.is_some() => {
-                    return Err(denied("the SOCKS5 proxy takes neither a user name and password nor none"));
+                (ConversationState::Method, 0) => self.ask(),
+                (ConversationState::Method, 2) if self.tunnel.credentials.is_some() => {
+                    self.authenticate()
                 }
-                (State::Method, 0xff) => {
-                    return Err(denied("the SOCKS5 proxy wants authentication, and no user name was given"));
+                (ConversationState::Method, 0xff) if self.tunnel.credentials.is_some() => {
+                    return Err(denied(
+                        "the SOCKS5 proxy takes neither a user name and password nor none",
+                    ));
                 }
-                (State::Method, method) => {
-                    return Err(not_a_proxy(format!("chose SOCKS5 method {method}, which was not offered")));
+                (ConversationState::Method, 0xff) => {
+                    return Err(denied(
+                        "the SOCKS5 proxy wants authentication, and no user name was given",
+                    ));
                 }
-                (State::Authentication, 0) => self.ask(),
-                (State::Authentication, _) => {
-                    return Err(denied("the SOCKS5 proxy does not accept the user name and password"));
+                (ConversationState::Method, method) => {
+                    return Err(not_a_proxy(format!(
+                        "chose SOCKS5 method {method}, which was not offered"
+                    )));
                 }
-                (State::Reply, 0) => return Ok(true),
-                (State::Reply, code) => return Err(refused_by_socks(code)),
-                (State::Head(_), _) => unreachable!("an HTTP proxy is spoken to above"),
+                (ConversationState::Authentication, 0) => self.ask(),
+                (ConversationState::Authentication, _) => {
+                    return Err(denied(
+                        "the SOCKS5 proxy does not accept the user name and password",
+                    ));
+                }
+                (ConversationState::Reply, 0) => return Ok(true),
+                (ConversationState::Reply, code) => return Err(refused_by_socks(code)),
+                (ConversationState::Head(_), _) => unreachable!("an HTTP proxy is spoken to above"),
             };
         }
     }
@@ -181,13 +217,13 @@ impl Conversation {
     /// The proxy hung up.
     pub(crate) fn end(&self) -> Error {
         let silent = match &self.state {
-            State::Head(head) => head.is_empty(),
-            State::Method => self.input.is_empty(),
-            State::Authentication | State::Reply => false,
+            ConversationState::Head(head) => head.is_empty(),
+            ConversationState::Method => self.input.is_empty(),
+            ConversationState::Authentication | ConversationState::Reply => false,
         };
         let kind = match self.tunnel.kind {
-            Kind::HttpConnect => "an HTTP",
-            Kind::Socks5 => "a SOCKS5",
+            ProxyKind::HttpConnect => "an HTTP",
+            ProxyKind::Socks5 => "a SOCKS5",
         };
         Error::new(
             ErrorKind::Proxy,
@@ -202,15 +238,15 @@ impl Conversation {
     /// How long the answer is, as far as its beginning says.
     fn answer_len(&self) -> Result<usize, Error> {
         match (&self.state, &self.input[..]) {
-            (State::Reply, [_, _, _, kind, length, ..]) => match kind {
+            (ConversationState::Reply, [_, _, _, kind, length, ..]) => match kind {
                 1 => Ok(4 + 4 + 2),
                 3 => Ok(4 + 1 + usize::from(*length) + 2),
                 4 => Ok(4 + 16 + 2),
-                kind => {
-                    Err(not_a_proxy(format!("answered with address type {kind}, which SOCKS5 does not have")))
-                }
+                kind => Err(not_a_proxy(format!(
+                    "answered with address type {kind}, which SOCKS5 does not have"
+                ))),
             },
-            (State::Reply, _) => Ok(5),
+            (ConversationState::Reply, _) => Ok(5),
             _ => Ok(2),
         }
     }
@@ -218,25 +254,28 @@ impl Conversation {
     fn check_version(&self) -> Result<(), Error> {
         // The version of RFC 1929 is 1; some proxies repeat that of SOCKS.
         match (&self.state, self.input[0]) {
-            (State::Authentication, 1 | 5) | (_, 5) => Ok(()),
+            (ConversationState::Authentication, 1 | 5) | (_, 5) => Ok(()),
             (_, b'H') => Err(not_a_proxy("answered with HTTP; is it an HTTP proxy?")),
             (_, TLS_ALERT) => Err(not_a_proxy("speaks TLS, and is not a SOCKS5 proxy")),
-            (_, first) => Err(not_a_proxy(format!("is not a SOCKS5 proxy (it answered with {first:#04x})"))),
+            (_, first) => Err(not_a_proxy(format!(
+                "is not a SOCKS5 proxy (it answered with {first:#04x})"
+            ))),
         }
     }
 
-    fn authenticate(&mut self) -> State {
+    fn authenticate(&mut self) -> ConversationState {
         if let Some((user, password)) = &self.tunnel.credentials {
             self.output.put_u8(1);
             for part in [user, password] {
-                self.output.put_u8(u8::try_from(part.len()).expect("`check` has seen it"));
+                self.output
+                    .put_u8(u8::try_from(part.len()).expect("`check` has seen it"));
                 self.output.put_slice(part.as_bytes());
             }
         }
-        State::Authentication
+        ConversationState::Authentication
     }
 
-    fn ask(&mut self) -> State {
+    fn ask(&mut self) -> ConversationState {
         self.output.put_slice(&[5, 1, 0]);
         match self.tunnel.host.parse() {
             Ok(IpAddr::V4(address)) => {
@@ -249,18 +288,23 @@ impl Conversation {
             }
             Err(_) => {
                 self.output.put_u8(3);
-                self.output.put_u8(u8::try_from(self.tunnel.host.len()).expect("`check` has seen it"));
+                self.output
+                    .put_u8(u8::try_from(self.tunnel.host.len()).expect("`check` has seen it"));
                 self.output.put_slice(self.tunnel.host.as_bytes());
             }
         }
         self.output.put_u16(self.tunnel.port);
-        State::Reply
+        ConversationState::Reply
     }
 }
 
 fn connect_request(tunnel: &ProxyTunnel) -> String {
     let ProxyTunnel { host, port, .. } = tunnel;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
     let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     if let Some((user, password)) = &tunnel.credentials {
         let encoded = BASE64.encode(format!("{user}:{password}").as_bytes());
@@ -286,9 +330,16 @@ fn refused_by_http(head: &[u8], status: Option<u16>) -> Error {
         Some(401 | 407) => denied(&format!(
             "the proxy answered \"{line}\": it wants a user name and password, or others than those given"
         )),
-        Some(403) => denied(&format!("the proxy answered \"{line}\": it does not allow this server or port")),
-        Some(405) => denied(&format!("the proxy answered \"{line}\": it does not allow CONNECT")),
-        Some(_) => Error::new(ErrorKind::ProxyRefused, format!("the proxy answered \"{line}\"")),
+        Some(403) => denied(&format!(
+            "the proxy answered \"{line}\": it does not allow this server or port"
+        )),
+        Some(405) => denied(&format!(
+            "the proxy answered \"{line}\": it does not allow CONNECT"
+        )),
+        Some(_) => Error::new(
+            ErrorKind::ProxyRefused,
+            format!("the proxy answered \"{line}\""),
+        ),
     }
 }
 
@@ -305,5 +356,8 @@ fn refused_by_socks(code: u8) -> Error {
         8 => "it does not support this type of address",
         _ => "a reason that SOCKS5 does not name",
     };
-    Error::new(ErrorKind::ProxyRefused, format!("the SOCKS5 proxy refused: {reason} (code {code})"))
+    Error::new(
+        ErrorKind::ProxyRefused,
+        format!("the SOCKS5 proxy refused: {reason} (code {code})"),
+    )
 }

@@ -1,11 +1,13 @@
 //! TLS by rustls, driven in memory. The one file that knows rustls' buffered connection:
 //!
 //! * `read_tls` with nothing to read means the end of the stream, so it is never called then;
-//! * it takes 4 KiB at once and fails while plaintext waits, so records are processed and plaintext is taken each time;
-//! * after a close_notify it takes nothing, and says so with 0;
-//! * `write` is short above a limit, so there is none, and [`Transport`](crate::Transport) has the bound.
+//! * it takes 4 KiB at once and fails while plaintext waits, so records are processed and plaintext
+//!   is taken each time;
+//! * after a close_notify it takes nothing, and returns 0;
+//! * `write` is short above a limit, so there is none, and [`Transport`](crate::Transport) has the
+//!   bound.
 
-use crate::error::{Error, ErrorKind, TLS_ALERT, TLS_HANDSHAKE};
+use crate::error::{Error, ErrorKind, Speaks, TLS_ALERT, TLS_HANDSHAKE};
 use crate::explain::{self, Moment};
 use crate::trust::TlsConfig;
 use bytes::{Buf, BytesMut};
@@ -22,8 +24,9 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// With the server of this name or address, which its certificate must have. An IPv6 address is written without
-    /// brackets. A [server name of the configuration](crate::Trust::server_name) goes before it.
+    /// With the server of this name or address, which its certificate must have. An IPv6 address is
+    /// written without brackets. A [server name of the configuration](crate::Trust::server_name)
+    /// goes before it.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`]: it is neither a name nor an address.
@@ -31,18 +34,24 @@ impl TlsClient {
         let server_name = match &config.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| {
-                let text =
-                    format!("{host:?} is neither a host name nor an address, so no certificate can have it");
+                let text = format!(
+                    "{host:?} is neither a host name nor an address, so no certificate can have it"
+                );
                 Error::permanent(ErrorKind::Configuration, text)
             })?,
         };
-        Ok(Self { config: config.clone(), server_name })
+        Ok(Self {
+            config: config.clone(),
+            server_name,
+        })
     }
 }
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient").field("server_name", &self.server_name.to_str()).finish_non_exhaustive()
+        f.debug_struct("TlsClient")
+            .field("server_name", &self.server_name.to_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,14 +67,19 @@ impl Tls {
     pub(crate) fn new(client: &TlsClient) -> Result<Self, Error> {
         let config = client.config.config.clone();
         let has_certificate = config.client_auth_cert_resolver.has_certs();
-        let mut connection = ClientConnection::new(config, client.server_name.clone()).map_err(|error| {
-            Error::permanent(
-                ErrorKind::Configuration,
-                format!("TLS cannot begin with this configuration: {error}"),
-            )
-        })?;
+        let mut connection =
+            ClientConnection::new(config, client.server_name.clone()).map_err(|error| {
+                Error::permanent(
+                    ErrorKind::Configuration,
+                    format!("TLS cannot begin with this configuration: {error}"),
+                )
+            })?;
         connection.set_buffer_limit(None);
-        Ok(Self { connection: Box::new(connection), answered: false, has_certificate })
+        Ok(Self {
+            connection: Box::new(connection),
+            answered: false,
+            has_certificate,
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -87,7 +101,8 @@ impl Tls {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) => {
-                    let text = format!("the server sent more of a TLS message than there may be: {error}");
+                    let text =
+                        format!("the server sent more of a TLS message than there may be: {error}");
                     return Err(Error::new(ErrorKind::Tls, text));
                 }
             }
@@ -100,7 +115,10 @@ impl Tls {
                     return Err(Error::new(ErrorKind::Tls, text));
                 }
                 Ok(state) if state.peer_has_closed() => {
-                    return Err(Error::new(ErrorKind::Closed, "the server closed the TLS connection"));
+                    return Err(Error::new(
+                        ErrorKind::Closed,
+                        "the server closed the TLS connection",
+                    ));
                 }
                 Ok(_) => {}
                 Err(error) => return Err(explain::failure(&error, self.moment())),
@@ -116,11 +134,11 @@ impl Tls {
                 ErrorKind::NotTls,
                 "the server closed the connection in the TLS handshake without an answer; it may not speak TLS on \
                  this port",
-            ));
+            )
+            .speaking(Speaks::PerhapsPlain));
         }
         if self.connection.is_handshaking() {
-            let text =
-                "the server closed the connection in the middle of the TLS handshake, and did not say why";
+            let text = "the server closed the connection in the middle of the TLS handshake, and did not say why";
             return Err(Error::new(ErrorKind::Tls, text));
         }
         Err(Error::new(
@@ -152,7 +170,9 @@ impl Tls {
     /// What is to be sent is moved to `wire`.
     pub(crate) fn poll(&mut self, wire: &mut BytesMut) {
         while self.connection.wants_write() {
-            self.connection.write_tls(&mut Append(wire)).expect("memory takes it all");
+            self.connection
+                .write_tls(&mut Append(wire))
+                .expect("memory takes it all");
         }
     }
 
@@ -169,7 +189,10 @@ impl Tls {
     }
 
     fn moment(&self) -> Moment {
-        Moment { is_handshaking: self.connection.is_handshaking(), has_certificate: self.has_certificate }
+        Moment {
+            is_handshaking: self.connection.is_handshaking(),
+            has_certificate: self.has_certificate,
+        }
     }
 }
 

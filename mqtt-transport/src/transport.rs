@@ -1,4 +1,5 @@
-//! The pipe: what comes from the socket goes up through the stages, what the client writes goes down.
+//! The pipe: what comes from the socket goes up through the stages, what the client writes goes
+//! down.
 //!
 //! ```text
 //!            handle_wire ──►                                      ──► plain
@@ -6,22 +7,20 @@
 //!            ◄── poll_wire                                        ◄── write
 //! ```
 //!
-//! Each stage is optional. The proxy goes away once it has opened the way; the others stay. A stage begins to speak when
-//! the one before it is open.
+//! Each stage is optional. The proxy goes away once it has opened the way; the others stay. A stage
+//! begins to speak when the one before it is open.
 
 use crate::error::{Error, ErrorKind};
 use crate::proxy::{Conversation, ProxyTunnel};
 use crate::request::WebSocketRequest;
 use crate::tls::{Tls, TlsClient};
 use crate::web_socket::{self, WebSocket};
+use crate::wire::{WRITE_LIMIT, move_bytes};
 use bytes::{Buf, BufMut, BytesMut};
 use std::fmt;
 
-/// The most that [`Transport::write`] takes before [`Transport::poll_wire`] is called, in bytes of the wire.
-pub(crate) const WRITE_LIMIT: usize = 64 * 1024;
-
-/// What stands between the socket and MQTT for one server, in order from the wire. The default is plain TCP, for which
-/// no [`Transport`] is needed.
+/// The proxy, TLS and WebSocket layers for one server, in order from the wire. The default is
+/// plain TCP, for which no [`Transport`] is needed.
 #[derive(Clone, Debug, Default)]
 pub struct Stack {
     /// The proxy that the socket is opened to.
@@ -43,15 +42,15 @@ pub enum Handshake {
     WebSocket,
 }
 
-/// One connection's stages. It holds no socket and reads no clock (but for the time that certificates are held
-/// against): bytes are handed to it, and taken from it.
+/// One connection's stages. It holds no socket and reads no clock (but for the time that
+/// certificates are held against): bytes are handed to it, and taken from it.
 ///
-/// **Getters:** [`is_open`](Self::is_open), [`handshake`](Self::handshake).
-/// **Handlers:** [`handle_wire`](Self::handle_wire), [`handle_eof`](Self::handle_eof).
-/// **Commands:** [`write`](Self::write), [`close`](Self::close).
-/// **Polls:** [`poll_wire`](Self::poll_wire), after [`new`](Self::new) and after every handler and command, also one
-/// that returned an error: the peer is told why. While the socket takes nothing the poll may wait; what gathers
-/// inside meanwhile is bounded.
+/// **Getters:** [`is_open`](Self::is_open), [`handshake`](Self::handshake). **Handlers:**
+/// [`handle_wire`](Self::handle_wire), [`handle_eof`](Self::handle_eof). **Commands:**
+/// [`write`](Self::write), [`close`](Self::close). **Polls:** [`poll_wire`](Self::poll_wire), after
+/// [`new`](Self::new) and after every handler and command, also one that returned an error: the
+/// peer is sent the reason. While the socket takes nothing the poll may wait; what gathers inside
+/// meanwhile is bounded.
 ///
 /// The first error ends it. Every later call of a handler returns that error again.
 pub struct Transport {
@@ -69,20 +68,22 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A connection whose socket is open, to the proxy if there is one, else to the server. The first bytes are ready
-    /// for [`poll_wire`](Self::poll_wire).
-    ///
-    /// A message that the server sends over WebSocket may have `max_message` bytes. It may hold several MQTT packets,
-    /// so this is at least the maximum packet size, and better some more.
+    /// A connection whose socket is open, to the proxy if there is one, else to the server. The
+    /// first bytes are ready for [`poll_wire`](Self::poll_wire).
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the stack has something that cannot be said on
-    /// the wire, or that this build leaves out.
-    pub fn new(stack: &Stack, max_message: usize) -> Result<Self, Error> {
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the stack has something that
+    /// cannot be said on the wire, or that this build leaves out.
+    pub fn new(stack: &Stack) -> Result<Self, Error> {
         Ok(Self {
-            proxy: stack.proxy.as_ref().map(Conversation::new).transpose()?.map(Box::new),
+            proxy: stack
+                .proxy
+                .as_ref()
+                .map(Conversation::new)
+                .transpose()?
+                .map(Box::new),
             tls: stack.tls.as_ref().map(Tls::new).transpose()?,
-            web_socket: stack.web_socket.as_ref().map(|r| WebSocket::new(r, max_message)).transpose()?,
+            web_socket: stack.web_socket.as_ref().map(WebSocket::new).transpose()?,
             between: BytesMut::new(),
             output: BytesMut::new(),
             unpolled: 0,
@@ -96,25 +97,30 @@ impl Transport {
         self.handshake().is_none()
     }
 
-    /// The handshake that is under way, `None` once all are done. It is for deadlines and for what is said when one
-    /// passes.
+    /// The handshake that is under way, `None` once all are done. It is for deadlines and for what
+    /// is said when one passes.
     pub fn handshake(&self) -> Option<Handshake> {
         if self.proxy.is_some() {
             Some(Handshake::Proxy)
         } else if self.tls.as_ref().is_some_and(|tls| !tls.is_open()) {
             Some(Handshake::Tls)
-        } else if self.web_socket.as_ref().is_some_and(|web_socket| !web_socket.is_open()) {
+        } else if self
+            .web_socket
+            .as_ref()
+            .is_some_and(|web_socket| !web_socket.is_open())
+        {
             Some(Handshake::WebSocket)
         } else {
             None
         }
     }
 
-    /// Takes what came from the socket, all of it, and appends what it holds of MQTT to `plain`: no more than there was
-    /// in `wire`, and what a message of WebSocket was waiting for.
+    /// Takes what came from the socket, all of it, and appends what it holds of MQTT to `plain`:
+    /// no more than there was in `wire`, and with TLS what a record was waiting for.
     ///
     /// # Errors
-    /// A stage failed, or the server closed it before we did. What came before is in `plain`, and counts.
+    /// A stage failed, or the server closed it before we did. What came before is in `plain`, and
+    /// counts.
     pub fn handle_wire(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
         let result = match &self.failed {
             Some(error) => Err(error.clone()),
@@ -132,8 +138,8 @@ impl Transport {
     /// The socket will give no more bytes.
     ///
     /// # Errors
-    /// The connection should not have ended here: in a handshake, or before the peer said so. The error tells what that
-    /// means. After [`close`](Self::close) every end will do.
+    /// The connection should not have ended here: in a handshake, or before the peer said so. The
+    /// error explains it. After [`close`](Self::close) every end will do.
     pub fn handle_eof(&mut self) -> Result<(), Error> {
         let result = match (&self.failed, &self.proxy) {
             (Some(error), _) => Err(error.clone()),
@@ -141,8 +147,11 @@ impl Transport {
             (None, Some(proxy)) => Err(proxy.end()),
             (None, None) => {
                 let tls = self.tls.as_ref().map_or(Ok(()), Tls::handle_end);
-                let web_socket = self.web_socket.as_ref().map_or(Ok(()), WebSocket::handle_end);
-                // A WebSocket handshake tells more, once TLS is there.
+                let web_socket = self
+                    .web_socket
+                    .as_ref()
+                    .map_or(Ok(()), WebSocket::handle_end);
+                // The error of the WebSocket handshake is more precise, once TLS is established.
                 match self.handshake() {
                     Some(Handshake::WebSocket) => web_socket,
                     _ => tls.and(web_socket),
@@ -152,9 +161,9 @@ impl Transport {
         self.fail(result)
     }
 
-    /// Takes MQTT bytes from the front of `plain`, and returns how many: up to about 64 KiB between two calls of
-    /// [`poll_wire`](Self::poll_wire), none before the connection is open and after [`close`](Self::close). The caller
-    /// keeps the rest.
+    /// Takes MQTT bytes from the front of `plain`, and returns how many: up to about 64 KiB between
+    /// two calls of [`poll_wire`](Self::poll_wire), none before the connection is open and after
+    /// [`close`](Self::close). The caller keeps the rest.
     ///
     /// # Errors
     /// The connection has failed; the error is the one that a handler returned.
@@ -165,7 +174,9 @@ impl Transport {
         if self.closing || !self.is_open() {
             return Ok(0);
         }
-        let length = plain.remaining().min(WRITE_LIMIT.saturating_sub(self.unpolled));
+        let length = plain
+            .remaining()
+            .min(WRITE_LIMIT.saturating_sub(self.unpolled));
         if length == 0 {
             return Ok(0);
         }
@@ -178,8 +189,9 @@ impl Transport {
         Ok(length)
     }
 
-    /// Says to the peer that nothing more will be sent: a WebSocket close frame, a TLS close_notify. What was written
-    /// is sent before. The socket is the caller's to close, once the last [`poll_wire`](Self::poll_wire) is written.
+    /// Announces to the peer that nothing more will be sent: a WebSocket close frame, a TLS
+    /// close_notify. What was written is sent before. The socket is the caller's to close, once the
+    /// last [`poll_wire`](Self::poll_wire) is written.
     pub fn close(&mut self) {
         if std::mem::replace(&mut self.closing, true) {
             return;
@@ -193,8 +205,8 @@ impl Transport {
         }
     }
 
-    /// Appends what is for the socket to `wire`, and returns how many bytes that is: handshakes, replies, data, a
-    /// farewell.
+    /// Appends what is for the socket to `wire`, and returns how many bytes that is: handshakes,
+    /// replies, data, a close.
     #[must_use]
     pub fn poll_wire(&mut self, wire: &mut BytesMut) -> usize {
         let before = wire.len();
@@ -245,7 +257,9 @@ impl Transport {
 
     /// What WebSocket has for the server goes into TLS, where there are both.
     fn seal_frames(&mut self) {
-        if let (Some(tls), Some(web_socket), None) = (&mut self.tls, &mut self.web_socket, &self.proxy) {
+        if let (Some(tls), Some(web_socket), None) =
+            (&mut self.tls, &mut self.web_socket, &self.proxy)
+        {
             if tls.is_open() {
                 web_socket.poll(&mut self.between);
                 let length = self.between.len();
@@ -265,16 +279,6 @@ impl Transport {
 
 /// More than a frame's and a record's header and tag, so that many small writes are bounded too.
 const MAX_OVERHEAD: usize = web_socket::MAX_HEADER + 50;
-
-/// Appends all of `from` to `to`, without a copy where `to` is empty.
-pub(crate) fn move_bytes(from: &mut BytesMut, to: &mut BytesMut) {
-    if to.is_empty() {
-        std::mem::swap(from, to);
-    } else {
-        to.extend_from_slice(from);
-    }
-    from.clear();
-}
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

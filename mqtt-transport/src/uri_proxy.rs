@@ -1,56 +1,67 @@
 //! Where a proxy is, from a URI.
 
+use crate::proxy::ProxyKind;
 use crate::uri::{self, UriError};
+use crate::zone;
 use crate::{Endpoint, ProxyTunnel};
 use std::fmt;
 
-/// A proxy and who we are to it, from a URI. `Debug` and `Display` leave out user name and password.
+/// A proxy and who we are to it, from a URI. `Debug` and `Display` leave out user name and
+/// password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyUri {
-    kind: Kind,
+    kind: ProxyKind,
     host: String,
     port: u16,
+    zone: Option<String>,
     credentials: Option<(String, String)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Http,
-    Socks5,
 }
 
 /// What SOCKS5 has room for (RFC 1929); HTTP has no limit that matters.
 const CREDENTIALS_LIMIT: usize = 255;
 
 impl ProxyUri {
-    /// Reads `http://host:port` (HTTP CONNECT; port 80 when there is none) or `socks5://host:port` (also `socks5h`; port
-    /// 1080), perhaps with `user:password@` before the host.
+    /// Reads `http://host:port` (HTTP CONNECT; port 80 when there is none) or `socks5://host:port`
+    /// (also `socks5h`; port 1080), perhaps with `user:password@` before the host.
     ///
     /// # Errors
     /// [`UriError`] names the part that is wrong. It never holds the password.
     pub fn parse(uri: &str) -> Result<Self, UriError> {
-        let url = uri::read(uri)?;
-        let (kind, default_port) = match url.scheme() {
-            "http" => (Kind::Http, 80),
-            "socks5" | "socks5h" => (Kind::Socks5, 1080),
+        let (uri, zone) = zone::split(uri.trim())?;
+        let uri = uri::read(&uri)?;
+        let (kind, default_port) = match &*uri.scheme {
+            "http" => (ProxyKind::HttpConnect, 80),
+            "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
             other => return Err(UriError::ProxyScheme(other.to_owned())),
         };
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        if !matches!(uri.path, "" | "/") || uri.query.is_some() || uri.has_fragment {
             return Err(UriError::ProxyPath);
         }
-        let credentials = match uri::credentials(&url, CREDENTIALS_LIMIT)? {
+        let credentials = match uri::credentials(&uri, CREDENTIALS_LIMIT)? {
             (None, None) => None,
-            (Some(user), Some(password)) => {
-                Some((user, String::from_utf8(password).map_err(|_| UriError::ProxyCredentials)?))
-            }
+            (Some(user), Some(password)) => Some((
+                user,
+                String::from_utf8(password).map_err(|_| UriError::ProxyCredentials)?,
+            )),
             _ => return Err(UriError::ProxyCredentials),
         };
-        Ok(Self { kind, host: uri::host(&url)?, port: uri::port(&url, default_port)?, credentials })
+        Ok(Self {
+            kind,
+            host: uri::host(&uri)?,
+            port: uri::port(&uri, default_port)?,
+            zone,
+            credentials,
+        })
     }
 
     /// A name or an address; an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The zone of an IPv6 address: see [`Endpoint::zone`].
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
     }
 
     /// The port.
@@ -61,8 +72,8 @@ impl ProxyUri {
     /// The way through it to this server.
     pub fn tunnel(&self, to: &Endpoint) -> ProxyTunnel {
         let tunnel = match self.kind {
-            Kind::Http => ProxyTunnel::http_connect(to.host(), to.port()),
-            Kind::Socks5 => ProxyTunnel::socks5(to.host(), to.port()),
+            ProxyKind::HttpConnect => ProxyTunnel::http_connect(to.host(), to.port()),
+            ProxyKind::Socks5 => ProxyTunnel::socks5(to.host(), to.port()),
         };
         match &self.credentials {
             Some((user, password)) => tunnel.credentials(user, password),
@@ -74,10 +85,10 @@ impl ProxyUri {
 impl fmt::Display for ProxyUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Http => "http://",
-            Kind::Socks5 => "socks5://",
+            ProxyKind::HttpConnect => "http://",
+            ProxyKind::Socks5 => "socks5://",
         })?;
-        uri::authority(f, &self.host, self.port)
+        uri::authority(f, &self.host, self.zone.as_deref(), self.port)
     }
 }
 
@@ -101,20 +112,33 @@ mod tests {
     #[test]
     fn reads_the_parts_and_keeps_secrets() {
         let table = [
-            ("http://Proxy.example:3128", "proxy.example", 3128, "http://proxy.example:3128"),
-            ("http://u:canary@h/", "h", 80, "http://h:80"),
-            ("socks5://u:c%61nary@[::1]", "::1", 1080, "socks5://[::1]:1080"),
             (
-                "socks5h://B%C3%9CCHER.example:9",
-                "xn--bcher-kva.example",
+                "http://Proxy.example:3128",
+                "proxy.example",
+                3128,
+                "http://proxy.example:3128",
+            ),
+            ("http://u:canary@h/", "h", 80, "http://h:80"),
+            (
+                "socks5://u:c%61nary@[::1]",
+                "::1",
+                1080,
+                "socks5://[::1]:1080",
+            ),
+            (
+                "socks5h://Proxy.example:9",
+                "proxy.example",
                 9,
-                "socks5://xn--bcher-kva.example:9",
+                "socks5://proxy.example:9",
             ),
         ];
         for (uri, host, port, shown) in table {
             let proxy = ProxyUri::parse(uri).unwrap();
             assert_eq!((proxy.host(), proxy.port()), (host, port), "{uri}");
-            assert_eq!((proxy.to_string(), format!("{proxy:?}")), (shown.to_owned(), shown.to_owned()));
+            assert_eq!(
+                (proxy.to_string(), format!("{proxy:?}")),
+                (shown.to_owned(), shown.to_owned())
+            );
             let tunnel = proxy.tunnel(&Endpoint::parse("mqtt://s").unwrap());
             assert!(!format!("{tunnel:?}").contains("canary"));
         }
@@ -134,12 +158,18 @@ mod tests {
             ("http://u@h", UriError::ProxyCredentials),
             ("http://:canary@h", UriError::ProxyCredentials),
             ("http://u:%FFcanary@h", UriError::ProxyCredentials),
-            (&format!("socks5://u:{long}@h"), UriError::CredentialsTooLong(255)),
+            (
+                &format!("socks5://u:{long}@h"),
+                UriError::CredentialsTooLong(255),
+            ),
         ];
         for (uri, wrong) in table {
             assert_eq!(ProxyUri::parse(uri), Err(wrong.clone()), "{uri}");
             assert!(!format!("{wrong} {wrong:?}").contains("canary"));
         }
-        assert!(matches!(ProxyUri::parse("proxy:3128"), Err(UriError::ProxyScheme(_))));
+        assert!(matches!(
+            ProxyUri::parse("proxy:3128"),
+            Err(UriError::ProxyScheme(_))
+        ));
     }
 }

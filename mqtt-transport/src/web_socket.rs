@@ -1,18 +1,21 @@
-//! MQTT over WebSocket (MQTT 5, section 6; RFC 6455), in memory: tungstenite reads frames, answers pings and closes.
+//! MQTT over WebSocket (MQTT 5, section 6; RFC 6455), in memory. The payload of data frames is
+//! passed on as it arrives, see [`Frames`]; tungstenite gets the control frames, answers pings and
+//! closes.
 //!
-//! What is sent is made here. tungstenite would write the request's headers and each frame's payload to the log at
-//! level *trace*, and an `Authorization` and MQTT's CONNECT are among them; a payload would be copied thrice.
+//! What is sent is made here. tungstenite would write the request's headers and each frame's
+//! payload to the log at level *trace*, and an `Authorization` and MQTT's CONNECT are among them; a
+//! payload would be copied thrice.
 //!
-//! The head of the answer is collected and then looked at whole. What lies behind it stays with the caller, so no byte
-//! of a frame is ever inside the handshake.
+//! The head of the answer is collected and then looked at whole. What lies behind it stays with the
+//! caller, so no byte of a frame is ever inside the handshake.
 
-use crate::error::{Error, ErrorKind, TLS_ALERT, shown};
+use crate::error::{CONNACK, Error, ErrorKind, Speaks, TLS_ALERT, shown};
 use crate::head::{self, Head};
 use crate::request::{WebSocketRequest, shown_path};
-use crate::transport::{WRITE_LIMIT, move_bytes};
+use crate::wire::{WRITE_LIMIT, move_bytes};
 use bytes::{Buf, BufMut, BytesMut};
+use frames::{FrameFault, Frames};
 use std::io;
-use tungstenite::error::CapacityError;
 use tungstenite::handshake::client::{Response, generate_key};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
@@ -22,27 +25,33 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error as FrameError, Message};
 
-/// What tungstenite reads at once, and all that an idle connection holds. Larger frames get their size when their
-/// header is there.
-const READ_BUFFER: usize = 4 * 1024;
+mod frames;
+
+/// What tungstenite reads at once: a control frame.
+const READ_BUFFER: usize = 256;
 /// The longest header of a frame.
 pub(crate) const MAX_HEADER: usize = 14;
-/// The most that waits to be sent before pings are no longer answered one by one: the data that may wait, and some
-/// answers.
+/// The most that waits to be sent before pings are no longer answered one by one: the data that may
+/// wait, and some answers.
 const MAX_OUTPUT: usize = WRITE_LIMIT + 16 * 1024;
 /// What tungstenite holds beyond that: some answers, of which none is longer than 139 bytes.
 const MAX_REPLIES: usize = 1024;
 
 pub(crate) struct WebSocket {
-    state: State,
+    state: WebSocketState,
     output: BytesMut,
-    max_message: usize,
-    /// The close frame of the server is here, or the connection has failed: what follows is not looked at.
+    frames: Frames,
+    /// The close frame of the server is here, or the connection has failed: what follows is not
+    /// looked at.
     ended: bool,
 }
 
-enum State {
-    Handshake { head: Head, key: String, path: String },
+enum WebSocketState {
+    Handshake {
+        head: Head,
+        key: String,
+        path: String,
+    },
     Open(Box<WebSocketContext>),
 }
 
@@ -55,7 +64,7 @@ struct Wire<'a> {
 }
 
 impl WebSocket {
-    pub(crate) fn new(request: &WebSocketRequest, max_message: usize) -> Result<Self, Error> {
+    pub(crate) fn new(request: &WebSocketRequest) -> Result<Self, Error> {
         check(request)?;
         let key = generate_key();
         let mut output = format!(
@@ -69,20 +78,28 @@ impl WebSocket {
         output.push_str("\r\n");
         let path = shown_path(&request.path).to_owned();
         Ok(Self {
-            state: State::Handshake { head: Head::default(), key, path },
+            state: WebSocketState::Handshake {
+                head: Head::default(),
+                key,
+                path,
+            },
             output: BytesMut::from(output.as_bytes()),
-            max_message,
+            frames: Frames::default(),
             ended: false,
         })
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(self.state, State::Handshake { .. })
+        !matches!(self.state, WebSocketState::Handshake { .. })
     }
 
     /// Takes all of `input`, and appends what the frames hold to `plain`.
-    pub(crate) fn handle(&mut self, input: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
-        if let State::Handshake { head, key, path } = &mut self.state {
+    pub(crate) fn handle(
+        &mut self,
+        input: &mut BytesMut,
+        plain: &mut BytesMut,
+    ) -> Result<(), Error> {
+        if let WebSocketState::Handshake { head, key, path } = &mut self.state {
             let whole = match head.take(input) {
                 Ok(None) => return Ok(()),
                 Ok(Some(whole)) => whole,
@@ -90,43 +107,43 @@ impl WebSocket {
                     return Err(Error::permanent(
                         ErrorKind::UnexpectedTls,
                         format!("the server {what}; use wss:// or its port for plain connections"),
-                    ));
+                    )
+                    .speaking(Speaks::Tls));
                 }
                 Err(what) => {
-                    let text = format!("the server {what}; is there WebSocket on this port?");
-                    return Err(Error::new(ErrorKind::WebSocket, text));
+                    let text = format!("the server {what}; does this port serve WebSocket?");
+                    let is_mqtt = head.is_empty() && input.first() == Some(&CONNACK);
+                    let speaks = if is_mqtt { Speaks::Mqtt } else { Speaks::Other };
+                    return Err(Error::new(ErrorKind::WebSocket, text).speaking(speaks));
                 }
             };
             accept(&whole, key, path)?;
-            self.state = State::Open(Box::new(WebSocketContext::new(Role::Client, Some(self.config()))));
+            self.state = WebSocketState::Open(Box::new(WebSocketContext::new(
+                Role::Client,
+                Some(config()),
+            )));
         }
-        let State::Open(context) = &mut self.state else { return Ok(()) };
+        let WebSocketState::Open(context) = &mut self.state else {
+            return Ok(());
+        };
         if self.ended {
             return Ok(());
         }
-        let mut wire = Wire { input, output: &mut self.output, max_output: MAX_OUTPUT };
         let (error, code) = loop {
-            match context.read(&mut wire) {
-                Ok(Message::Binary(data)) => plain.extend_from_slice(&data),
-                // Pings are answered in there.
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(Message::Close(frame)) => break (closed(frame.as_ref()), None),
-                Ok(Message::Text(_)) | Err(FrameError::Utf8(_)) => {
-                    break (text(), Some(CloseCode::Unsupported));
+            match self.frames.read(input, plain) {
+                Ok(None) => return Ok(()),
+                Ok(Some(mut frame)) => {
+                    if let Err(end) = handle_control(context, &mut frame, &mut self.output) {
+                        break end;
+                    }
                 }
-                Ok(Message::Frame(_)) => unreachable!("tungstenite never reads one"),
-                Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => {
-                    let (error, code) = broken(&error);
-                    break (error, Some(code));
-                }
+                Err(FrameFault::Text) => break (text(), Some(CloseCode::Unsupported)),
+                Err(FrameFault::Broken(what)) => break (broken(&what), Some(CloseCode::Protocol)),
             }
         };
         self.ended = true;
-        match code {
-            // The reply to it is in there.
-            None => drop(context.flush(&mut wire)),
-            Some(code) => say_close(context, &mut self.output, code),
+        if let Some(code) = code {
+            say_close(context, &mut self.output, code);
         }
         Err(error)
     }
@@ -134,20 +151,19 @@ impl WebSocket {
     /// The connection has ended under it.
     pub(crate) fn handle_end(&self) -> Result<(), Error> {
         match &self.state {
-            State::Handshake { head, path, .. } => Err(Error::new(
+            WebSocketState::Handshake { head, path, .. } if head.is_empty() => {
+                let text = format!(
+                    "the server closed the connection without an answer to the WebSocket request for {path:?}; does \
+                     this port serve WebSocket?"
+                );
+                Err(Error::new(ErrorKind::WebSocket, text).speaking(Speaks::PerhapsMqtt))
+            }
+            WebSocketState::Handshake { .. } => Err(Error::new(
                 ErrorKind::WebSocket,
-                if head.is_empty() {
-                    format!(
-                        "the server closed the connection without an answer to the WebSocket request for {path:?}; \
-                         is there WebSocket on this port?"
-                    )
-                } else {
-                    "the server closed the connection in the middle of its answer to the WebSocket request"
-                        .into()
-                },
+                "the server closed the connection in the middle of its answer to the WebSocket request",
             )),
-            State::Open(_) if self.ended => Ok(()),
-            State::Open(_) => Err(Error::new(
+            WebSocketState::Open(_) if self.ended => Ok(()),
+            WebSocketState::Open(_) => Err(Error::new(
                 ErrorKind::Truncated,
                 "the connection ended without a WebSocket close frame: it broke, or the server skips that",
             )),
@@ -157,10 +173,15 @@ impl WebSocket {
     /// Makes a frame of the first `length` bytes of `plain`.
     pub(crate) fn seal(&mut self, plain: &mut impl Buf, length: usize) {
         let mask: [u8; 4] = rand::random();
-        let header =
-            FrameHeader { opcode: OpCode::Data(Data::Binary), mask: Some(mask), ..FrameHeader::default() };
+        let header = FrameHeader {
+            opcode: OpCode::Data(Data::Binary),
+            mask: Some(mask),
+            ..FrameHeader::default()
+        };
         self.output.reserve(MAX_HEADER + length);
-        header.format(length as u64, &mut (&mut self.output).writer()).expect("memory takes it all");
+        header
+            .format(length as u64, &mut (&mut self.output).writer())
+            .expect("memory takes it all");
         let payload = self.output.len();
         self.output.put(plain.take(length));
         apply_mask(&mut self.output[payload..], mask);
@@ -168,7 +189,7 @@ impl WebSocket {
 
     /// Says that nothing more will be sent.
     pub(crate) fn close(&mut self) {
-        if let State::Open(context) = &mut self.state {
+        if let WebSocketState::Open(context) = &mut self.state {
             say_close(context, &mut self.output, CloseCode::Normal);
         }
     }
@@ -176,27 +197,71 @@ impl WebSocket {
     /// What is to be sent is moved to `wire`.
     pub(crate) fn poll(&mut self, wire: &mut BytesMut) {
         move_bytes(&mut self.output, wire);
-        let State::Open(context) = &mut self.state else { return };
+        let WebSocketState::Open(context) = &mut self.state else {
+            return;
+        };
         // Answers that found no room: those that it holds, and then the last one.
         loop {
             let input = &mut BytesMut::new();
-            let _ = context.flush(&mut Wire { input, output: &mut self.output, max_output: MAX_OUTPUT });
+            let _ = context.flush(&mut Wire {
+                input,
+                output: &mut self.output,
+                max_output: MAX_OUTPUT,
+            });
             if self.output.is_empty() {
                 return;
             }
             move_bytes(&mut self.output, wire);
         }
     }
+}
 
-    fn config(&self) -> WebSocketConfig {
-        WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            // A reply goes out at once.
-            .write_buffer_size(0)
-            // Beyond it a pong replaces the one before (RFC 6455, section 5.5.3).
-            .max_write_buffer_size(MAX_REPLIES)
-            .max_message_size(Some(self.max_message))
-            .max_frame_size(Some(self.max_message))
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        // A reply goes out at once.
+        .write_buffer_size(0)
+        // Beyond it a pong replaces the one before (RFC 6455, section 5.5.3).
+        .max_write_buffer_size(MAX_REPLIES)
+}
+
+/// Answers a whole control frame.
+///
+/// # Errors
+/// The error that ends the connection, and the close code that is still to be sent to the server.
+fn handle_control(
+    context: &mut WebSocketContext,
+    frame: &mut BytesMut,
+    output: &mut BytesMut,
+) -> Result<(), (Error, Option<CloseCode>)> {
+    let mut wire = Wire {
+        input: frame,
+        output,
+        max_output: MAX_OUTPUT,
+    };
+    loop {
+        match context.read(&mut wire) {
+            // Pings are answered in there.
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(Message::Close(frame)) => {
+                // The reply to it is in there.
+                let _ = context.flush(&mut wire);
+                return Err((closed(frame.as_ref()), None));
+            }
+            Ok(Message::Binary(_) | Message::Text(_) | Message::Frame(_)) => {
+                unreachable!("it is a control frame")
+            }
+            Err(FrameError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(());
+            }
+            Err(error) => {
+                let what = match error {
+                    FrameError::Protocol(error) => error.to_string(),
+                    other => other.to_string(),
+                };
+                return Err((broken(&what), Some(CloseCode::Protocol)));
+            }
+        }
     }
 }
 
@@ -212,7 +277,7 @@ impl io::Read for Wire<'_> {
 }
 
 impl io::Write for Wire<'_> {
-    /// All of it or nothing, so that frames of ours can come between those of tungstenite.
+    /// All of it or nothing, so that our frames can come between those of tungstenite.
     fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
         if self.output.len() >= self.max_output {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -231,18 +296,35 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     let wide: [u8; 16] = std::array::from_fn(|at| mask[at % 4]);
     let mut blocks = payload.chunks_exact_mut(wide.len());
     for block in &mut blocks {
-        block.iter_mut().zip(&wide).for_each(|(byte, mask)| *byte ^= mask);
+        block
+            .iter_mut()
+            .zip(&wide)
+            .for_each(|(byte, mask)| *byte ^= mask);
     }
-    blocks.into_remainder().iter_mut().zip(&wide).for_each(|(byte, mask)| *byte ^= mask);
+    blocks
+        .into_remainder()
+        .iter_mut()
+        .zip(&wide)
+        .for_each(|(byte, mask)| *byte ^= mask);
 }
 
-/// Says that nothing more will be sent, after the answers that still wait, and whether or not there is room: it happens
-/// once.
+/// Says that nothing more will be sent, after the answers that still wait, and whether or not there
+/// is room: it happens once.
 fn say_close(context: &mut WebSocketContext, output: &mut BytesMut, code: CloseCode) {
-    let mut wire = Wire { input: &mut BytesMut::new(), output, max_output: usize::MAX };
+    let mut wire = Wire {
+        input: &mut BytesMut::new(),
+        output,
+        max_output: usize::MAX,
+    };
     // Neither can fail: memory takes it all.
     let _ = context.flush(&mut wire);
-    let _ = context.close(&mut wire, Some(CloseFrame { code, reason: "".into() }));
+    let _ = context.close(
+        &mut wire,
+        Some(CloseFrame {
+            code,
+            reason: "".into(),
+        }),
+    );
 }
 
 /// Whether the request can be sent. Nothing in it may begin a line of its own.
@@ -250,27 +332,46 @@ fn check(request: &WebSocketRequest) -> Result<(), Error> {
     let wrong = |text: String| Err(Error::permanent(ErrorKind::Configuration, text));
     if !request.path.bytes().all(|b| b.is_ascii_graphic()) || request.path.contains('#') {
         return wrong(
-            "the path or query of a WebSocket URI has a character that must be percent-encoded".into(),
+            "the path or query of a WebSocket URI has a character that must be percent-encoded"
+                .into(),
         );
     }
     if request.authority.starts_with(':')
-        || !request.authority.bytes().all(|b| b.is_ascii_graphic() && !b"/@?#\\".contains(&b))
+        || !request
+            .authority
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"/@?#\\".contains(&b))
     {
         return wrong("the host of a WebSocket URI has a character that no host name has".into());
     }
     for (name, value) in &request.headers {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || !name.bytes().all(token) {
-            return wrong(format!("\"{}\" is not the name of an HTTP header", shown(name.as_bytes(), 80)));
+            return wrong(format!(
+                "\"{}\" is not the name of an HTTP header",
+                shown(name.as_bytes(), 80)
+            ));
         }
-        let reserved = ["Host", "Connection", "Upgrade", "Content-Length", "Transfer-Encoding"];
-        if reserved.iter().any(|other| name.eq_ignore_ascii_case(other))
+        let reserved = [
+            "Host",
+            "Connection",
+            "Upgrade",
+            "Content-Length",
+            "Transfer-Encoding",
+        ];
+        if reserved
+            .iter()
+            .any(|other| name.eq_ignore_ascii_case(other))
             || name.to_ascii_lowercase().starts_with("sec-websocket-")
         {
-            return wrong(format!("the header {name} belongs to the WebSocket handshake and cannot be set"));
+            return wrong(format!(
+                "the header {name} belongs to the WebSocket handshake and cannot be set"
+            ));
         }
         if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
-            return wrong(format!("the value of the header {name} has a control character"));
+            return wrong(format!(
+                "the value of the header {name} has a control character"
+            ));
         }
     }
     Ok(())
@@ -283,12 +384,16 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
     }
     let Ok(Some((_, response))) = Response::try_parse(head) else {
         let line = head::status_line(head);
-        let text = format!("the server's answer to the WebSocket request cannot be read: \"{line}\"");
+        let text =
+            format!("the server's answer to the WebSocket request cannot be read: \"{line}\"");
         return Err(Error::new(ErrorKind::WebSocket, text));
     };
     let headers = response.headers();
     let broken = |what: &str| {
-        Err(Error::new(ErrorKind::WebSocket, format!("the server's answer to the WebSocket request {what}")))
+        Err(Error::new(
+            ErrorKind::WebSocket,
+            format!("the server's answer to the WebSocket request {what}"),
+        ))
     };
     if !has_token(headers, "Upgrade", "websocket") {
         return broken("has no header \"Upgrade: websocket\"");
@@ -297,14 +402,22 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
         return broken("has no header \"Connection: Upgrade\"");
     }
     let expected = derive_accept_key(key.as_bytes());
-    if headers.get("Sec-WebSocket-Accept").is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
-        return broken("is not the one to our key (Sec-WebSocket-Accept); a cache may have made it");
+    if headers
+        .get("Sec-WebSocket-Accept")
+        .is_none_or(|value| value.as_bytes() != expected.as_bytes())
+    {
+        return broken(
+            "is not the one to our key (Sec-WebSocket-Accept); a cache may have made it",
+        );
     }
     if headers.contains_key("Sec-WebSocket-Extensions") {
         return broken("names an extension, and none was asked for");
     }
     let mut protocols = headers.get_all("Sec-WebSocket-Protocol").iter();
-    match (protocols.next().map(HeaderValue::as_bytes), protocols.next()) {
+    match (
+        protocols.next().map(HeaderValue::as_bytes),
+        protocols.next(),
+    ) {
         (Some(b"mqtt"), None) => Ok(()),
         (None, _) => Err(Error::permanent(
             ErrorKind::WebSocketRefused,
@@ -315,7 +428,10 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
         )),
         (Some(other), _) => Err(Error::permanent(
             ErrorKind::WebSocketRefused,
-            format!("the server chose the WebSocket subprotocol \"{}\", not mqtt", shown(other, 80)),
+            format!(
+                "the server chose the WebSocket subprotocol \"{}\", not mqtt",
+                shown(other, 80)
+            ),
         )),
     }
 }
@@ -331,7 +447,9 @@ fn has_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
 fn refused(head: &[u8], status: u16, path: &str) -> Error {
     let line = head::status_line(head);
     let hint = match status {
-        401 | 403 | 407 => "; it wants credentials, or others than those given (see the request's headers)",
+        401 | 403 | 407 => {
+            "; it wants credentials, or others than those given (see the request's headers)"
+        }
         404 | 405 | 410 => "; is the path right?",
         200..=299 => "; there is a web page but no WebSocket: is the path right?",
         300..=399 => "; it is elsewhere, see Location",
@@ -340,25 +458,60 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
         _ => "",
     };
     let fields = fields(head);
-    let fields = if fields.is_empty() { fields } else { format!(" ({fields})") };
-    let text = format!("the server answered \"{line}\" to the WebSocket request for {path:?}{hint}{fields}");
+    let fields = if fields.is_empty() {
+        fields
+    } else {
+        format!(" ({fields})")
+    };
+    let text = format!(
+        "the server answered \"{line}\" to the WebSocket request for {path:?}{hint}{fields}"
+    );
     let passes = matches!(status, 408 | 425 | 429 | 500..);
     if passes {
         Error::new(ErrorKind::WebSocketRefused, text)
+    } else if status == 400 {
+        // What servers of HTTPS answer to HTTP; why stands only in what follows the head.
+        Error::permanent(ErrorKind::WebSocketRefused, text).speaking(Speaks::PerhapsTls)
     } else {
         Error::permanent(ErrorKind::WebSocketRefused, text)
     }
 }
 
-/// What follows the first line, cut and fit to be shown: header lines, with `; ` between them. Cookies may be secrets.
+/// What follows the first line, cut and fit to be shown: header lines without secrets, with `; `
+/// between them.
 fn fields(head: &[u8]) -> String {
     let lines: Vec<_> = head
         .split(|&b| b == b'\n')
         .skip(1)
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with(b"set-cookie"))
+        .map(without_secrets)
         .collect();
     shown(&lines.join(&b"; "[..]), head::SHOWN)
+}
+
+/// A header line up to where it may have a secret. A redirect repeats the query of the request, in
+/// which tokens travel, as its own or escaped; the parameters of a challenge may quote credentials.
+fn without_secrets(line: &[u8]) -> Vec<u8> {
+    let lower = line.to_ascii_lowercase();
+    let query = (0..line.len()).find(|&at| lower[at] == b'?' || lower[at..].starts_with(b"%3f"));
+    let colon = lower.iter().position(|&b| b == b':').unwrap_or_default();
+    let parameters = if lower[..colon].trim_ascii().ends_with(b"-authenticate") {
+        let value = colon
+            + 1
+            + lower[colon + 1..]
+                .iter()
+                .take_while(|b| b.is_ascii_whitespace())
+                .count();
+        let scheme = lower[value..].iter().position(u8::is_ascii_whitespace);
+        scheme.map(|length| value + length)
+    } else {
+        None
+    };
+    match query.into_iter().chain(parameters).min() {
+        None => line.to_vec(),
+        Some(end) => [&line[..end], "…".as_bytes()].concat(),
+    }
 }
 
 fn text() -> Error {
@@ -368,25 +521,11 @@ fn text() -> Error {
     )
 }
 
-/// What a broken rule is called here, and to the server.
-fn broken(error: &FrameError) -> (Error, CloseCode) {
-    match error {
-        FrameError::Capacity(CapacityError::MessageTooLong { size, max_size }) => (
-            Error::new(
-                ErrorKind::WebSocket,
-                format!("the server sent a WebSocket message of {size} bytes; {max_size} are allowed"),
-            ),
-            CloseCode::Size,
-        ),
-        other => {
-            let what = match other {
-                FrameError::Protocol(error) => error.to_string(),
-                other => other.to_string(),
-            };
-            let text = format!("the server broke the WebSocket protocol: {what}");
-            (Error::new(ErrorKind::WebSocket, text), CloseCode::Protocol)
-        }
-    }
+fn broken(what: &str) -> Error {
+    Error::new(
+        ErrorKind::WebSocket,
+        format!("the server broke the WebSocket protocol: {what}"),
+    )
 }
 
 fn closed(frame: Option<&CloseFrame>) -> Error {

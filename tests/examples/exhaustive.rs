@@ -1,10 +1,14 @@
-//! Tries all that can happen in small worlds: three messages from either side at each QoS, two cuts between packets, in
-//! MQTT 3.1.1 and 5:
+//! Tries all that can happen in small worlds: three messages from either side at each QoS, two cuts
+//! between packets, in MQTT 3.1.1 and 5:
 //!
 //! ```text
 //! cargo run --release -p martlet-tests --example exhaustive -- --messages 3 --cuts 2 --jobs 2
 //! ```
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a program"
+)]
 
 use martlet_tests::small_world::{Small, Walked, explore};
 use std::process::ExitCode;
@@ -28,7 +32,11 @@ fn main() -> ExitCode {
         }
     }
     let all = Small::all(messages, cuts);
-    let (next, sum, began) = (AtomicUsize::new(0), Mutex::new((Walked::default(), 0)), Instant::now());
+    let (next, sum, began) = (
+        AtomicUsize::new(0),
+        Mutex::new((Walked::default(), 0)),
+        Instant::now(),
+    );
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -57,5 +65,9 @@ fn main() -> ExitCode {
         walked.states,
         began.elapsed()
     );
-    if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -1,18 +1,21 @@
-//! Certificates for tests, made when they are asked for: good ones, and one of each kind that must be refused.
+//! Certificates for tests, made when they are asked for: good ones, and one of each kind that must
+//! be refused.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing, its parts too"
+)]
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
+
+pub use crate::directory::Directory;
 
 /// What signs certificates.
 type Issuer = CertifiedIssuer<'static, KeyPair>;
@@ -20,9 +23,10 @@ type Issuer = CertifiedIssuer<'static, KeyPair>;
 /// An authority, an intermediate of it, and what they have signed.
 #[derive(Debug)]
 pub struct Certificates {
-    /// Who is to be trusted.
+    /// The certificate authority to trust.
     pub authority: Authority,
-    /// Who is not: nothing that is in use here is of this one but [`unknown_authority`](Self::unknown_authority).
+    /// An authority that is not trusted. Of the certificates here it has signed only
+    /// [`unknown_authority`](Self::unknown_authority).
     pub other_authority: Authority,
     /// A server at `localhost`, 127.0.0.1 and ::1. The chain holds the intermediate.
     pub server: Identity,
@@ -40,6 +44,10 @@ pub struct Certificates {
     pub unknown_authority: Identity,
     /// Signed by its own key.
     pub self_signed: Identity,
+    /// As tutorials and amqtt's tests make it, with
+    /// `openssl req -x509 -nodes -newkey … -subj /CN=localhost`: signed by its own key, a CA, and
+    /// without names but its subject.
+    pub by_tutorial: Identity,
     /// A server at `localhost` that does not name its addresses.
     pub name_only: Identity,
     /// As [`server`](Self::server), but the chain has a hole where the intermediate should be.
@@ -75,7 +83,7 @@ pub struct Identity {
 pub enum ClientAuthentication {
     /// Everybody.
     None,
-    /// Who has a certificate of the authority.
+    /// A client needs a certificate of the authority.
     Required,
 }
 
@@ -91,70 +99,56 @@ impl Certificates {
     pub fn new() -> Self {
         let root = Issuer::self_signed(authority("Martlet test authority"), key()).unwrap();
         let other = Issuer::self_signed(authority("Another test authority"), key()).unwrap();
-        let intermediate = Issuer::signed_by(authority("Martlet test intermediate"), key(), &root).unwrap();
+        let intermediate =
+            Issuer::signed_by(authority("Martlet test intermediate"), key(), &root).unwrap();
 
-        let name = || vec!["localhost".to_owned()];
-        let everywhere = || {
-            let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-            name().into_iter().chain(addresses.map(|address| address.to_string())).collect()
-        };
-        let elsewhere = || vec!["elsewhere.example".to_owned(), "192.0.2.1".to_owned()];
-        let server = |hosts| leaf(hosts, ExtendedKeyUsagePurpose::ServerAuth);
-        let client = |name: &str| {
-            let mut parameters = leaf(Vec::new(), ExtendedKeyUsagePurpose::ClientAuth);
-            parameters.distinguished_name.push(DnType::CommonName, name);
-            parameters
-        };
-        let expired = {
-            let mut parameters = server(everywhere());
-            (parameters.not_before, parameters.not_after) =
-                (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 12, 31));
-            parameters
-        };
-        let not_yet_valid = {
-            let mut parameters = server(everywhere());
-            (parameters.not_before, parameters.not_after) =
-                (date_time_ymd(2900, 1, 1), date_time_ymd(2901, 1, 1));
-            parameters
-        };
-        let own_key = key();
-        let self_signed = server(everywhere()).self_signed(&own_key).unwrap();
+        let by_intermediate =
+            |parameters| Identity::new(&parameters, &intermediate, &[&intermediate]);
 
         Self {
-            server: Identity::new(&server(everywhere()), &intermediate, &[&intermediate]),
+            server: by_intermediate(server(&EVERYWHERE)),
             client: Identity::new(&client("a client"), &root, &[]),
             unknown_client: Identity::new(&client("a client of others"), &other, &[]),
-            wrong_host: Identity::new(&server(elsewhere()), &intermediate, &[&intermediate]),
-            expired: Identity::new(&expired, &intermediate, &[&intermediate]),
-            not_yet_valid: Identity::new(&not_yet_valid, &intermediate, &[&intermediate]),
-            unknown_authority: Identity::new(&server(everywhere()), &other, &[]),
-            self_signed: Identity {
-                chain_pem: self_signed.pem(),
-                key_pem: own_key.serialize_pem(),
-                chain: vec![self_signed.der().clone()],
-                key: der(&own_key),
+            wrong_host: by_intermediate(server(&["elsewhere.example", "192.0.2.1"])),
+            expired: by_intermediate(server_in(2000, 2001)),
+            not_yet_valid: by_intermediate(server_in(2900, 2901)),
+            unknown_authority: Identity::new(&server(&EVERYWHERE), &other, &[]),
+            self_signed: Identity::self_signed(&server(&EVERYWHERE)),
+            by_tutorial: Identity::self_signed(&by_tutorial()),
+            name_only: by_intermediate(server(&["localhost"])),
+            without_intermediate: Identity::new(&server(&EVERYWHERE), &intermediate, &[]),
+            for_clients_only: by_intermediate(leaf(
+                &EVERYWHERE,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            )),
+            authority: Authority {
+                pem: root.pem(),
+                certificate: root.der().clone(),
             },
-            name_only: Identity::new(&server(name()), &intermediate, &[&intermediate]),
-            without_intermediate: Identity::new(&server(everywhere()), &intermediate, &[]),
-            for_clients_only: Identity::new(
-                &leaf(everywhere(), ExtendedKeyUsagePurpose::ClientAuth),
-                &intermediate,
-                &[&intermediate],
-            ),
-            authority: Authority { pem: root.pem(), certificate: root.der().clone() },
-            other_authority: Authority { pem: other.pem(), certificate: other.der().clone() },
+            other_authority: Authority {
+                pem: other.pem(),
+                certificate: other.der().clone(),
+            },
         }
     }
 
     /// A server that shows this identity.
-    pub fn server_config(&self, identity: &Identity, clients: ClientAuthentication) -> Arc<ServerConfig> {
-        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    pub fn server_config(
+        &self,
+        identity: &Identity,
+        clients: ClientAuthentication,
+    ) -> Arc<ServerConfig> {
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = match clients {
             ClientAuthentication::None => builder.unwrap().with_no_client_auth(),
             ClientAuthentication::Required => {
                 let roots = Arc::new(self.authority.roots());
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-                builder.unwrap().with_client_cert_verifier(verifier.unwrap())
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+                builder
+                    .unwrap()
+                    .with_client_cert_verifier(verifier.unwrap())
             }
         };
         let config = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key());
@@ -163,13 +157,16 @@ impl Certificates {
 
     /// A client that trusts the authority and shows this identity, if any.
     pub fn client_config(&self, identity: Option<&Identity>) -> Arc<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = builder.unwrap().with_root_certificates(self.authority.roots());
+        let builder =
+            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder
+            .unwrap()
+            .with_root_certificates(self.authority.roots());
         Arc::new(match identity {
             None => builder.with_no_client_auth(),
-            Some(identity) => {
-                builder.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key()).unwrap()
-            }
+            Some(identity) => builder
+                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+                .unwrap(),
         })
     }
 }
@@ -186,17 +183,26 @@ impl Identity {
     fn new(parameters: &CertificateParams, issuer: &Issuer, between: &[&Issuer]) -> Self {
         let key = key();
         let certificate = parameters.signed_by(&key, issuer).unwrap();
-        let mut chain = Self {
+        let mut identity = Self::of(&certificate, &key);
+        for issuer in between {
+            identity.chain_pem.push_str(&issuer.pem());
+            identity.chain.push(issuer.der().clone());
+        }
+        identity
+    }
+
+    fn self_signed(parameters: &CertificateParams) -> Self {
+        let key = key();
+        Self::of(&parameters.self_signed(&key).unwrap(), &key)
+    }
+
+    fn of(certificate: &Certificate, key: &KeyPair) -> Self {
+        Self {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             chain: vec![certificate.der().clone()],
-            key: der(&key),
-        };
-        for issuer in between {
-            chain.chain_pem.push_str(&issuer.pem());
-            chain.chain.push(issuer.der().clone());
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         }
-        chain
     }
 }
 
@@ -209,10 +215,6 @@ fn key() -> KeyPair {
     KeyPair::generate().unwrap()
 }
 
-fn der(key: &KeyPair) -> PrivateKeyDer<'static> {
-    PrivatePkcs8KeyDer::from(key.serialize_der()).into()
-}
-
 /// Later than all tests, and not later than what Erlang sets a timer to.
 const LAST_YEAR: i32 = 2200;
 
@@ -221,52 +223,56 @@ fn authority(name: &str) -> CertificateParams {
     parameters.not_after = date_time_ymd(LAST_YEAR, 1, 1);
     parameters.distinguished_name.push(DnType::CommonName, name);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    parameters.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     parameters
 }
 
-fn leaf(hosts: Vec<String>, purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+/// The names and addresses of a server on this machine.
+const EVERYWHERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+fn server(hosts: &[&str]) -> CertificateParams {
+    leaf(hosts, ExtendedKeyUsagePurpose::ServerAuth)
+}
+
+/// A server whose certificate is valid in these years.
+fn server_in(first: i32, last: i32) -> CertificateParams {
+    let mut parameters = server(&EVERYWHERE);
+    parameters.not_before = date_time_ymd(first, 1, 1);
+    parameters.not_after = date_time_ymd(last, 12, 31);
+    parameters
+}
+
+fn client(name: &str) -> CertificateParams {
+    let mut parameters = leaf(&[], ExtendedKeyUsagePurpose::ClientAuth);
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters
+}
+
+/// See [`Certificates::by_tutorial`].
+fn by_tutorial() -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    parameters.not_after = date_time_ymd(LAST_YEAR, 1, 1);
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "localhost");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters
+}
+
+fn leaf(hosts: &[&str], purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
     let mut parameters = CertificateParams::new(hosts).unwrap();
     parameters.not_after = date_time_ymd(LAST_YEAR, 1, 1);
-    parameters.distinguished_name.push(DnType::CommonName, "a test");
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "a test");
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![purpose];
     // Without it OpenSSL takes nothing that an intermediate has signed.
     parameters.use_authority_key_identifier_extension = true;
     parameters
-}
-
-/// A new directory, which is removed with what is in it when this is dropped.
-#[derive(Debug)]
-pub struct Directory(PathBuf);
-
-impl Directory {
-    /// Makes it where the system keeps what is temporary.
-    #[expect(clippy::new_without_default, reason = "it is another one each time")]
-    pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let process = std::process::id();
-        let name = format!("martlet-tests-{process}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes a file in it.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,10 +1,10 @@
 //! The lists of what a client has to do, and the tests that prove it.
 //!
-//! `conformance/mqtt-3.1.1.tsv` and `conformance/mqtt-5.tsv` have a row for each normative statement that binds a
-//! client, in words of this project: the statement of the specification is what counts. `conformance/lessons.tsv` has
-//! one for each situation in which clients are known to fail. `conformance/server-3.1.1.tsv` and
-//! `conformance/server-5.tsv` have one for each statement that binds a server: what a client does when it is broken. The
-//! last column names the tests as
+//! `conformance/mqtt-3.1.1.tsv` and `conformance/mqtt-5.tsv` have a row for each normative
+//! statement that binds a client, in words of this project: the statement of the specification is
+//! what counts. `conformance/lessons.tsv` has one for each situation in which clients are known to
+//! fail. `conformance/server-3.1.1.tsv` and `conformance/server-5.tsv` have one for each statement
+//! that binds a server: what a client does when it is broken. The last column names the tests as
 //! `path/to/file.rs::test`, or gives a reason why there is none.
 
 use std::collections::BTreeMap;
@@ -63,7 +63,8 @@ pub fn root() -> PathBuf {
 /// # Errors
 /// What is wrong with the file, and in which line.
 pub fn read(path: &'static str) -> Result<List, String> {
-    let text = std::fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))?;
+    let text =
+        std::fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))?;
     let mut rows = Vec::new();
     // The first line has the names of the columns.
     for (i, line) in text.lines().enumerate().skip(1) {
@@ -83,7 +84,11 @@ fn row(line: &str) -> Result<Row, String> {
     }
     let reason = |reason: &str| {
         let reason = reason.trim();
-        if reason.is_empty() { Err("a reason is missing".to_owned()) } else { Ok(reason.to_owned()) }
+        if reason.is_empty() {
+            Err("a reason is missing".to_owned())
+        } else {
+            Ok(reason.to_owned())
+        }
     };
     let proof = if let Some(why) = proof.strip_prefix("not yet:") {
         Proof::NotYet(reason(why)?)
@@ -101,15 +106,20 @@ fn row(line: &str) -> Result<Row, String> {
         }
         Proof::Tests(tests)
     };
-    Ok(Row { id: id.to_owned(), statement: statement.to_owned(), proof })
+    Ok(Row {
+        id: id.to_owned(),
+        statement: statement.to_owned(),
+        proof,
+    })
 }
 
-/// The tests of a source file, and the statements named at each: `[MQTT-3.1.0-1]` in the comments above it or in it.
-/// Tests that are ignored do not count.
+/// The tests of a source file, and the statements named at each: `[MQTT-3.1.0-1]` in the comments
+/// above it or in it. Ignored tests do not count, except those that `.ci/run` runs with the broker
+/// that they need.
 #[must_use]
 pub fn tests_of(source: &str) -> BTreeMap<String, Vec<String>> {
     let mut tests = BTreeMap::new();
-    // What stands above the next item.
+    // The comments and attributes above the next item.
     let (mut is_test, mut is_ignored, mut above) = (false, false, Vec::new());
     let mut current: Option<String> = None;
     for line in source.lines() {
@@ -120,7 +130,7 @@ pub fn tests_of(source: &str) -> BTreeMap<String, Vec<String>> {
         } else if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
         } else if line.starts_with("#[ignore") {
-            is_ignored = true;
+            is_ignored = !line.contains("see .ci/run");
         } else if let Some(name) = function(line) {
             current = (is_test && !is_ignored).then(|| name.to_owned());
             if let Some(test) = &current {
@@ -150,7 +160,9 @@ fn function(line: &str) -> Option<&str> {
 pub fn statements_in(text: &str) -> Vec<String> {
     let ids = text.match_indices("MQTT-").map(|(at, _)| {
         let rest = &text[at + 5..];
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-')).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'))
+            .unwrap_or(rest.len());
         format!("MQTT-{}", rest[..end].trim_end_matches(['.', '-']))
     });
     // `MQTT-5` is a version, and `MQTT-3.14.2` a section.
@@ -184,8 +196,19 @@ mod tests {
             fn ignored() {}
         "#;
         let tests = tests_of(source);
-        assert_eq!(tests.keys().collect::<Vec<_>>(), ["on_tokio", "plain", "random"]);
-        assert_eq!(tests["plain"], ["MQTT-1.1.1-1", "MQTT-1.1.1-2", "MQTT-3-8.3-4", "MQTT-4.3.3-4"]);
+        assert_eq!(
+            tests.keys().collect::<Vec<_>>(),
+            ["on_tokio", "plain", "random"]
+        );
+        assert_eq!(
+            tests["plain"],
+            [
+                "MQTT-1.1.1-1",
+                "MQTT-1.1.1-2",
+                "MQTT-3-8.3-4",
+                "MQTT-4.3.3-4"
+            ]
+        );
         assert!(tests["on_tokio"].is_empty() && tests["random"].is_empty());
     }
 
@@ -193,11 +216,25 @@ mod tests {
     fn a_row_has_a_proof_or_a_reason() {
         let proof = |line: &str| row(line).map(|row| row.proof);
         let tests = ["a.rs::b", "c/d.rs::e"].map(str::to_owned).to_vec();
-        assert_eq!(proof("id\tit is so\ta.rs::b c/d.rs::e"), Ok(Proof::Tests(tests)));
-        assert_eq!(proof("id\tit is so\tnot yet: next year"), Ok(Proof::NotYet("next year".into())));
-        for wrong in ["id\tit is so", "\tit is so\ta.rs::b", "id\tit is so\t", "id\tit is so\tnot yet:"] {
+        assert_eq!(
+            proof("id\tit is so\ta.rs::b c/d.rs::e"),
+            Ok(Proof::Tests(tests))
+        );
+        assert_eq!(
+            proof("id\tit is so\tnot yet: next year"),
+            Ok(Proof::NotYet("next year".into()))
+        );
+        for wrong in [
+            "id\tit is so",
+            "\tit is so\ta.rs::b",
+            "id\tit is so\t",
+            "id\tit is so\tnot yet:",
+        ] {
             assert!(row(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(proof("id\tit is so\tthe tests"), Err("the is not `path/to/file.rs::test`".into()));
+        assert_eq!(
+            proof("id\tit is so\tthe tests"),
+            Err("the is not `path/to/file.rs::test`".into())
+        );
     }
 }

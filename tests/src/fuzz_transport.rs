@@ -2,19 +2,22 @@
 
 use bytes::BytesMut;
 use martlet_transport::{
-    Error, ErrorKind, Handshake, ProxyTunnel, Stack, TlsClient, TlsConfig, Transport, Trust, WebSocketRequest,
+    Error, ErrorKind, Handshake, ProxyTunnel, Stack, TlsClient, TlsConfig, Transport, Trust,
+    WebSocketRequest,
 };
 use std::sync::OnceLock;
 use tungstenite::handshake::derive_accept_key;
 
-const MAX_MESSAGE: usize = 1000;
 /// More than a client of this says in any handshake or holds back.
 const MAX_OUTPUT: usize = 100 * 1024;
 
-/// Any bytes of a server are data, a part of something, or an error: nothing panics, what is held is bounded, and how
-/// the bytes are cut makes no difference. The first byte chooses the stack, the second how the bytes come.
+/// Any bytes of a server are data, a part of something, or an error: nothing panics, what is held
+/// is bounded, and how the bytes are cut makes no difference. The first byte chooses the stack, the
+/// second how the bytes come.
 pub fn transport(data: &[u8]) {
-    let [choice, cut, wire @ ..] = data else { return };
+    let [choice, cut, wire @ ..] = data else {
+        return;
+    };
     let stack = stack(*choice);
     // What a real server says first, where the fuzzer cannot: the answer to a random key.
     let is_answered = choice & 0x20 != 0;
@@ -27,7 +30,9 @@ pub fn transport(data: &[u8]) {
 fn stack(choice: u8) -> Stack {
     static CONFIG: OnceLock<TlsConfig> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
-        let trust = Trust::new().danger_skip_certificate_check().danger_skip_host_name_check();
+        let trust = Trust::new()
+            .danger_skip_certificate_check()
+            .danger_skip_host_name_check();
         trust.build().expect("there is nothing to read")
     });
     Stack {
@@ -43,8 +48,12 @@ fn stack(choice: u8) -> Stack {
 }
 
 /// What MQTT gets of it, and how it ends.
-fn conversation(stack: &Stack, is_answered: bool, pieces: &[&[u8]]) -> (BytesMut, Result<(), Error>) {
-    let mut transport = Transport::new(stack, MAX_MESSAGE).expect("it can be said");
+fn conversation(
+    stack: &Stack,
+    is_answered: bool,
+    pieces: &[&[u8]],
+) -> (BytesMut, Result<(), Error>) {
+    let mut transport = Transport::new(stack).expect("it can be said");
     let (mut plain, mut given, mut unsent) = (BytesMut::new(), 0, 0);
     let mut result = Ok(());
     if is_answered && transport.handshake() == Some(Handshake::WebSocket) {
@@ -61,7 +70,11 @@ fn conversation(stack: &Stack, is_answered: bool, pieces: &[&[u8]]) -> (BytesMut
         assert!(wire.is_empty(), "all of it is taken");
         assert!(plain.len() <= given, "there is no more in it than came");
         if let Err(error) = &result {
-            assert_eq!((Err(error), plain.len()), (now.as_ref(), before), "the first error is the last word");
+            assert_eq!(
+                (Err(error), plain.len()),
+                (now.as_ref(), before),
+                "the first error is the last word"
+            );
         }
         result = now;
         unsent += 1;
@@ -80,7 +93,11 @@ fn conversation(stack: &Stack, is_answered: bool, pieces: &[&[u8]]) -> (BytesMut
     assert!(poll(&mut transport) <= MAX_OUTPUT);
     if let Err(error) = &end {
         assert!(!error.to_string().is_empty() && error.to_string().len() < 4000);
-        assert_ne!(error.kind(), ErrorKind::Configuration, "that is known before");
+        assert_ne!(
+            error.kind(),
+            ErrorKind::Configuration,
+            "that is known before"
+        );
     }
     (plain, end)
 }
@@ -97,8 +114,10 @@ fn answer(transport: &mut Transport) -> BytesMut {
     let mut request = BytesMut::new();
     let _ = transport.poll_wire(&mut request);
     let request = std::str::from_utf8(&request).expect("a head");
-    let key =
-        request.split_once("Sec-WebSocket-Key: ").and_then(|(_, rest)| rest.lines().next()).expect("a key");
+    let key = request
+        .split_once("Sec-WebSocket-Key: ")
+        .and_then(|(_, rest)| rest.lines().next())
+        .expect("a key");
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n",

@@ -1,11 +1,13 @@
-//! What the tests of Martlet share: arbitrary inputs and the properties that hold for them, what every
-//! adapter must do, and servers that do what servers must not.
+//! What the tests of Martlet share: arbitrary inputs and the properties that hold for them, what
+//! every adapter must do, and servers that do what servers must not.
 //!
 //! Nothing here is published, and nothing that is published depends on it.
 
+pub mod canary;
 #[cfg(feature = "server")]
 pub mod certificates;
 pub mod conformance;
+pub mod directory;
 pub mod fuzz;
 pub mod fuzz_transport;
 pub mod linter;

@@ -1,4 +1,5 @@
-//! Arbitrary packets of a version, as proptest strategies: whatever can be constructed and spelt in it.
+//! Arbitrary packets of a version, as proptest strategies: whatever can be constructed and spelt in
+//! it.
 
 use martlet_proto::*;
 use proptest::collection::vec;
@@ -35,7 +36,11 @@ fn only_v5<T: Clone + Default + core::fmt::Debug + 'static>(
     version: Version,
     strategy: impl Strategy<Value = T> + 'static,
 ) -> BoxedStrategy<T> {
-    if version == Version::V5 { strategy.boxed() } else { Just(T::default()).boxed() }
+    if version == Version::V5 {
+        strategy.boxed()
+    } else {
+        Just(T::default()).boxed()
+    }
 }
 
 fn character() -> impl Strategy<Value = char> {
@@ -60,11 +65,12 @@ fn data() -> impl Strategy<Value = BinaryData> {
 }
 
 fn identifier() -> impl Strategy<Value = PacketIdentifier> {
-    prop_oneof![1..=3u16, any::<u16>()].prop_filter_map("0 is not an identifier", PacketIdentifier::new)
+    prop_oneof![1..=3u16, any::<u16>()]
+        .prop_filter_map("0 is not an identifier", PacketIdentifier::new)
 }
 
 fn user_properties() -> impl Strategy<Value = UserProperties> {
-    vec((text(), text()), 0..3)
+    vec((text(), text()), 0..3).prop_map(UserProperties::from)
 }
 
 /// A topic name, wildcards left out.
@@ -80,28 +86,36 @@ pub fn topic_filter() -> impl Strategy<Value = TopicFilter> {
         4 => select(vec!["a", "b", "+", "", "$SYS"]).prop_map(String::from),
         1 => string(1..5).prop_map(|text| text.replace(['+', '#', '/'], "x")),
     ];
-    (vec(level, 1..5), any::<bool>(), option::weighted(0.2, "[a-z]{1,3}")).prop_map(
-        |(mut levels, all, share)| {
+    (
+        vec(level, 1..5),
+        any::<bool>(),
+        option::weighted(0.2, "[a-z]{1,3}"),
+    )
+        .prop_map(|(mut levels, all, share)| {
             if all {
                 levels.push("#".into());
             }
             let pattern = levels.join("/");
-            let pattern = if pattern.is_empty() { "a".into() } else { pattern };
+            let pattern = if pattern.is_empty() {
+                "a".into()
+            } else {
+                pattern
+            };
             let text = match share {
                 Some(name) => format!("$share/{name}/{pattern}"),
                 None => pattern,
             };
             // A first level "$share" would make it a shared one; there is none.
             TopicFilter::new(text).expect("wildcards are whole levels, '#' the last")
-        },
-    )
+        })
 }
 
 /// A name made of the levels that filters are made of.
 pub fn likely_topic_name() -> impl Strategy<Value = TopicName> {
     vec(select(vec!["a", "b", "", "$SYS", "c"]), 1..5).prop_map(|levels| {
         let name = levels.join("/");
-        TopicName::new(if name.is_empty() { "a".into() } else { name }).expect("levels without wildcards")
+        TopicName::new(if name.is_empty() { "a".into() } else { name })
+            .expect("levels without wildcards")
     })
 }
 
@@ -112,13 +126,17 @@ fn qos() -> impl Strategy<Value = QoS> {
 fn delivery() -> impl Strategy<Value = Delivery> {
     prop_oneof![
         Just(Delivery::AtMostOnce),
-        (identifier(), any::<bool>()).prop_map(|(packet_identifier, duplicate)| Delivery::AtLeastOnce {
-            packet_identifier,
-            duplicate
+        (identifier(), any::<bool>()).prop_map(|(packet_identifier, duplicate)| {
+            Delivery::AtLeastOnce {
+                packet_identifier,
+                duplicate,
+            }
         }),
-        (identifier(), any::<bool>()).prop_map(|(packet_identifier, duplicate)| Delivery::ExactlyOnce {
-            packet_identifier,
-            duplicate
+        (identifier(), any::<bool>()).prop_map(|(packet_identifier, duplicate)| {
+            Delivery::ExactlyOnce {
+                packet_identifier,
+                duplicate,
+            }
         }),
     ]
 }
@@ -150,8 +168,10 @@ pub fn properties() -> impl Strategy<Value = PublishProperties> {
             if let Some(content_type) = content {
                 builder = builder.content_type(content_type);
             }
-            user.into_iter()
-                .fold(builder, |builder, (name, value)| builder.user_property(name, value))
+            user.iter()
+                .fold(builder, |builder, (name, value)| {
+                    builder.try_user_property(name, value).expect("it was one")
+                })
                 .build()
         })
 }
@@ -173,22 +193,24 @@ pub fn publish(version: Version) -> impl Strategy<Value = Publish> {
         only_v5(version, properties()),
         only_v5(version, sending),
     )
-        .prop_map(|(topic, payload, delivery, retain, properties, (expiry, alias, identifiers))| {
-            let mut publish = PublishRef::new(&topic, &payload)
-                .with_delivery(delivery)
-                .with_retain(retain)
-                .with_properties(&properties)
-                .with_subscription_identifiers(&identifiers);
-            if let Some(seconds) = expiry {
-                publish = publish.with_message_expiry_interval(seconds);
-            }
-            publish = match alias {
-                Some((alias, true)) => publish.with_topic_alias_only(alias),
-                Some((alias, false)) => publish.with_topic_alias(alias),
-                None => publish,
-            };
-            Publish::from(publish)
-        })
+        .prop_map(
+            |(topic, payload, delivery, retain, properties, (expiry, alias, identifiers))| {
+                let mut publish = PublishRef::new(&topic, &payload)
+                    .with_delivery(delivery)
+                    .with_retain(retain)
+                    .with_properties(&properties)
+                    .with_subscription_identifiers(&identifiers);
+                if let Some(seconds) = expiry {
+                    publish = publish.with_message_expiry_interval(seconds);
+                }
+                publish = match alias {
+                    Some((alias, true)) => publish.with_topic_alias_only(alias),
+                    Some((alias, false)) => publish.with_topic_alias(alias),
+                    None => publish,
+                };
+                Publish::from(publish)
+            },
+        )
 }
 
 fn connect(version: Version) -> impl Strategy<Value = Packet> {
@@ -200,14 +222,16 @@ fn connect(version: Version) -> impl Strategy<Value = Packet> {
         only_v5(version, option::of(any::<u32>())),
         only_v5(version, properties()),
     )
-        .prop_map(|(topic, payload, qos, retain, delay_interval, properties)| Will {
-            topic,
-            payload,
-            qos,
-            retain,
-            delay_interval,
-            properties,
-        });
+        .prop_map(
+            |(topic, payload, qos, retain, delay_interval, properties)| Will {
+                topic,
+                payload,
+                qos,
+                retain,
+                delay_interval,
+                properties,
+            },
+        );
     let limits = (
         option::of(any::<u32>()),
         option::of(identifier()),
@@ -230,24 +254,36 @@ fn connect(version: Version) -> impl Strategy<Value = Packet> {
         },
     );
     let head = (any::<bool>(), any::<u16>(), string(0..12));
-    (head, option::of(will), option::of(text()), option::of(data()), only_v5(version, properties)).prop_map(
-        move |((clean_start, keep_alive, name), will, user_name, password, properties)| {
-            // Only MQTT 5 knows a nameless client that is to be remembered, and a password without a name.
-            let name = if name.is_empty() && version != Version::V5 { "c".into() } else { name };
-            let password = password.filter(|_| version == Version::V5 || user_name.is_some());
-            Connect {
-                version,
-                clean_start,
-                keep_alive,
-                client_identifier: Utf8String::new(name).expect("short, and without U+0000"),
-                will,
-                user_name,
-                password,
-                properties,
-            }
-            .into()
-        },
+    (
+        head,
+        option::of(will),
+        option::of(text()),
+        option::of(data()),
+        only_v5(version, properties),
     )
+        .prop_map(
+            move |((clean_start, keep_alive, name), will, user_name, password, properties)| {
+                // Only MQTT 5 knows a nameless client that is to be remembered, and a password
+                // without a name.
+                let name = if name.is_empty() && version != Version::V5 {
+                    "c".into()
+                } else {
+                    name
+                };
+                let password = password.filter(|_| version == Version::V5 || user_name.is_some());
+                Connect {
+                    version,
+                    clean_start,
+                    keep_alive,
+                    client_identifier: Utf8String::new(name).expect("short, and without U+0000"),
+                    will,
+                    user_name,
+                    password,
+                    properties,
+                }
+                .into()
+            },
+        )
 }
 
 /// A method, and data only with it.
@@ -281,7 +317,13 @@ fn connack(version: Version) -> impl Strategy<Value = Packet> {
             topic_alias_maximum: numbers.3,
             server_keep_alive: numbers.4,
             // QoS 2 is spelt by leaving it out.
-            maximum_qos: flags[0].map(|once| if once { QoS::AtLeastOnce } else { QoS::AtMostOnce }),
+            maximum_qos: flags[0].map(|once| {
+                if once {
+                    QoS::AtLeastOnce
+                } else {
+                    QoS::AtMostOnce
+                }
+            }),
             retain_available: flags[1],
             wildcard_subscription_available: flags[2],
             subscription_identifier_available: flags[3],
@@ -298,7 +340,12 @@ fn connack(version: Version) -> impl Strategy<Value = Packet> {
     (any::<bool>(), select(reasons), only_v5(version, properties)).prop_map(
         move |(present, reason, properties)| {
             let session_present = present && !reason.is_error() && version != Version::V3_1;
-            ConnAck { session_present, reason, properties }.into()
+            ConnAck {
+                session_present,
+                reason,
+                properties,
+            }
+            .into()
         },
     )
 }
@@ -312,17 +359,27 @@ fn ack<R: Copy + core::fmt::Debug + 'static>(
     reasons: &'static [R],
 ) -> impl Strategy<Value = Ack<R>> {
     // The first of each list is success, which is all that 3.x knows.
-    let reasons = if version == Version::V5 { reasons } else { &reasons[..1] };
+    let reasons = if version == Version::V5 {
+        reasons
+    } else {
+        &reasons[..1]
+    };
     (identifier(), select(reasons), explanation(version)).prop_map(
         |(packet_identifier, reason, (reason_string, user_properties))| {
-            Ack::new(packet_identifier, reason)
-                .with_properties(AckProperties { reason_string, user_properties })
+            Ack::new(packet_identifier, reason).with_properties(AckProperties {
+                reason_string,
+                user_properties,
+            })
         },
     )
 }
 
 fn subscribe(version: Version) -> impl Strategy<Value = Packet> {
-    let handling = select(vec![RetainHandling::Send, RetainHandling::SendIfNew, RetainHandling::DoNotSend]);
+    let handling = select(vec![
+        RetainHandling::Send,
+        RetainHandling::SendIfNew,
+        RetainHandling::DoNotSend,
+    ]);
     let options = only_v5(version, (any::<bool>(), any::<bool>(), handling));
     let subscription = (topic_filter(), qos(), options).prop_map(
         |(filter, qos, (no_local, retain_as_published, retain_handling))| Subscription {
@@ -343,9 +400,17 @@ fn subscribe(version: Version) -> impl Strategy<Value = Packet> {
         only_v5(version, user_properties()),
         vec(subscription, 1..4),
     )
-        .prop_map(|(packet_identifier, subscription_identifier, user_properties, subscriptions)| {
-            Subscribe { packet_identifier, subscription_identifier, user_properties, subscriptions }.into()
-        })
+        .prop_map(
+            |(packet_identifier, subscription_identifier, user_properties, subscriptions)| {
+                Subscribe {
+                    packet_identifier,
+                    subscription_identifier,
+                    user_properties,
+                    subscriptions,
+                }
+                .into()
+            },
+        )
 }
 
 fn suback(version: Version) -> impl Strategy<Value = Packet> {
@@ -354,50 +419,100 @@ fn suback(version: Version) -> impl Strategy<Value = Packet> {
         Version::V3_1_1 => 4,
         Version::V5 => SubAckReasonCode::ALL.len(),
     };
-    (identifier(), explanation(version), vec(select(&SubAckReasonCode::ALL[..known]), 1..4)).prop_map(
-        |(packet_identifier, (reason_string, user_properties), reasons)| {
-            SubAck { packet_identifier, reason_string, user_properties, reasons }.into()
-        },
+    (
+        identifier(),
+        explanation(version),
+        vec(select(&SubAckReasonCode::ALL[..known]), 1..4),
     )
+        .prop_map(
+            |(packet_identifier, (reason_string, user_properties), reasons)| {
+                SubAck {
+                    packet_identifier,
+                    reason_string,
+                    user_properties,
+                    reasons,
+                }
+                .into()
+            },
+        )
 }
 
 fn unsubscribe(version: Version) -> impl Strategy<Value = Packet> {
-    (identifier(), only_v5(version, user_properties()), vec(topic_filter(), 1..4)).prop_map(
-        |(packet_identifier, user_properties, filters)| {
-            Unsubscribe { packet_identifier, user_properties, filters }.into()
-        },
+    (
+        identifier(),
+        only_v5(version, user_properties()),
+        vec(topic_filter(), 1..4),
     )
+        .prop_map(|(packet_identifier, user_properties, filters)| {
+            Unsubscribe {
+                packet_identifier,
+                user_properties,
+                filters,
+            }
+            .into()
+        })
 }
 
 fn unsuback(version: Version) -> impl Strategy<Value = Packet> {
     let reasons = only_v5(version, vec(select(UnsubAckReasonCode::ALL), 1..4));
     (identifier(), explanation(version), reasons).prop_map(
         |(packet_identifier, (reason_string, user_properties), reasons)| {
-            UnsubAck { packet_identifier, reason_string, user_properties, reasons }.into()
+            UnsubAck {
+                packet_identifier,
+                reason_string,
+                user_properties,
+                reasons,
+            }
+            .into()
         },
     )
 }
 
 fn disconnect(version: Version) -> impl Strategy<Value = Packet> {
-    let known = if version == Version::V5 { DisconnectReasonCode::ALL.len() } else { 1 };
+    let known = if version == Version::V5 {
+        DisconnectReasonCode::ALL.len()
+    } else {
+        1
+    };
     let rest = only_v5(version, (option::of(any::<u32>()), option::of(text())));
-    (select(&DisconnectReasonCode::ALL[..known]), explanation(version), rest).prop_map(
-        |(reason, (reason_string, user_properties), (session_expiry_interval, server_reference))| {
-            Disconnect { reason, session_expiry_interval, reason_string, user_properties, server_reference }
-                .into()
-        },
+    (
+        select(&DisconnectReasonCode::ALL[..known]),
+        explanation(version),
+        rest,
     )
+        .prop_map(
+            |(
+                reason,
+                (reason_string, user_properties),
+                (session_expiry_interval, server_reference),
+            )| {
+                Disconnect {
+                    reason,
+                    session_expiry_interval,
+                    reason_string,
+                    user_properties,
+                    server_reference,
+                }
+                .into()
+            },
+        )
 }
 
 fn auth() -> impl Strategy<Value = Packet> {
-    let full = (select(AuthReasonCode::ALL), text(), option::of(data()), explanation(Version::V5)).prop_map(
-        |(reason, method, authentication_data, (reason_string, user_properties))| Auth {
-            reason,
-            authentication_method: Some(method),
-            authentication_data,
-            reason_string,
-            user_properties,
-        },
-    );
+    let full = (
+        select(AuthReasonCode::ALL),
+        text(),
+        option::of(data()),
+        explanation(Version::V5),
+    )
+        .prop_map(
+            |(reason, method, authentication_data, (reason_string, user_properties))| Auth {
+                reason,
+                authentication_method: Some(method),
+                authentication_data,
+                reason_string,
+                user_properties,
+            },
+        );
     prop_oneof![4 => full, 1 => Just(Auth::new(AuthReasonCode::Success))].prop_map(Packet::from)
 }

@@ -1,21 +1,23 @@
-//! Small worlds, tried whole: a few messages, a few cuts, and every order in which packets can arrive, the application
-//! can act and the connection can break between packets.
+//! Small worlds, tried whole: a few messages, a few cuts, and every order in which packets can
+//! arrive, the application can act and the connection can break between packets.
 //!
-//! A world is a session, a literal server and two lanes of packets; [`explore`] walks depth first over what can happen
-//! next. A session cannot be copied, so a branch is reached by replaying its choices from the start, and what was seen
-//! before, by its fingerprint, is not walked again. At each step nothing may come twice that must come once, out of
-//! order, or against the [linter](crate::linter); when nothing more can happen everything must be settled.
+//! A world is a session, a literal server and two lanes of packets; [`explore`] walks depth first
+//! over what can happen next. A session cannot be copied, so a branch is reached by replaying its
+//! choices from the start, and what was seen before, by its fingerprint, is not walked again. At
+//! each step nothing may come twice that must come once, out of order, or against the
+//! [linter](crate::linter); when nothing more can happen everything must be settled.
 
 use crate::linter::Linter;
-use crate::sim::{Frames, Sabotage, Saboteur, Told};
-use bytes::{Buf, BytesMut};
+use crate::sim::{Frames, Reported, Sabotage, Saboteur};
+use bytes::{BufMut, BytesMut};
 use core::fmt::{self, Write};
 use core::hash::Hasher;
 use core::time::Duration;
 use martlet_proto::{
-    Ack, ConnAck, ConnectReasonCode, Delivery, MAX_PACKET_SIZE, Packet, PacketIdentifier, PubAckReasonCode,
-    PublishRef, QoS, TopicName, Utf8String, Version,
+    Ack, ConnAck, ConnectReasonCode, Delivery, MAX_PACKET_SIZE, Packet, PacketIdentifier,
+    PubAckReasonCode, PublishRef, QoS, TopicName, Utf8String, Version,
 };
+use martlet_session::drain::Drain;
 use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Publish, SendBuffer, Session,
 };
@@ -40,7 +42,7 @@ pub struct Small {
     pub sabotage: Option<Sabotage>,
 }
 
-/// Who publishes a message.
+/// The publisher of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum From {
     /// The client.
@@ -50,8 +52,8 @@ pub enum From {
 }
 
 impl Small {
-    /// All worlds of so many messages and cuts: in 3.1.1 and 5, each message from either side at each QoS, with a
-    /// window of one message and of all.
+    /// All worlds with this number of messages and cuts: in 3.1.1 and 5, each message from either
+    /// side at each QoS, with a window of one message and of all.
     pub fn all(messages: u32, cuts: usize) -> Vec<Self> {
         let mut all = Vec::new();
         for version in [Version::V3_1_1, Version::V5] {
@@ -59,15 +61,29 @@ impl Small {
                 for number in 0..6usize.pow(messages) {
                     let digits = (0..messages).map(|i| number / 6usize.pow(i) % 6);
                     let messages = digits.map(|digit| {
-                        let from = if digit < 3 { From::Client } else { From::Server };
-                        (from, [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][digit % 3])
+                        let from = if digit < 3 {
+                            From::Client
+                        } else {
+                            From::Server
+                        };
+                        (
+                            from,
+                            [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][digit % 3],
+                        )
                     });
                     let messages: Vec<_> = messages.collect();
-                    let from_client =
-                        |&&(from, qos): &&(From, QoS)| from == From::Client && qos > QoS::AtMostOnce;
+                    let from_client = |&&(from, qos): &&(From, QoS)| {
+                        from == From::Client && qos > QoS::AtMostOnce
+                    };
                     // With one message the window makes no difference.
                     if window == 1 || messages.iter().filter(from_client).count() > 1 {
-                        all.push(Self { version, messages, cuts, window, sabotage: None });
+                        all.push(Self {
+                            version,
+                            messages,
+                            cuts,
+                            window,
+                            sabotage: None,
+                        });
                     }
                 }
             }
@@ -113,7 +129,11 @@ pub struct Wrong {
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  after {:?}\n  in {:?}", self.what, self.path, self.small)
+        write!(
+            f,
+            "{}\n  after {:?}\n  in {:?}",
+            self.what, self.path, self.small
+        )
     }
 }
 
@@ -124,10 +144,17 @@ impl std::error::Error for Wrong {}
 /// # Errors
 /// [`Wrong`], with the way to what was wrong.
 pub fn explore(small: &Small) -> Result<Walked, Box<Wrong>> {
-    let mut walk = Walk { small, path: Vec::new(), seen: HashMap::new() };
+    let mut walk = Walk {
+        small,
+        path: Vec::new(),
+        seen: HashMap::new(),
+    };
     let world = World::new(small).map_err(|what| walk.wrong(what))?;
     let worlds = walk.walk(world)?;
-    Ok(Walked { worlds, states: walk.seen.len() as u64 })
+    Ok(Walked {
+        worlds,
+        states: walk.seen.len() as u64,
+    })
 }
 
 struct Walk<'a> {
@@ -174,7 +201,11 @@ impl Walk<'_> {
     }
 
     fn wrong(&self, what: String) -> Box<Wrong> {
-        Box::new(Wrong { small: self.small.clone(), path: self.path.clone(), what })
+        Box::new(Wrong {
+            small: self.small.clone(),
+            path: self.path.clone(),
+            what,
+        })
     }
 }
 
@@ -192,7 +223,7 @@ struct World {
     cuts: usize,
     /// What the application has and has not taken.
     held: Vec<AckToken>,
-    /// Per message: how often it arrived at the other side, and whether its end was told.
+    /// Per message: how often it arrived at the other side, and whether its end was reported.
     books: Vec<(u32, bool)>,
     /// Per sender and QoS: the last message that has arrived for the first time, plus one.
     last: BTreeMap<(From, u8), usize>,
@@ -206,7 +237,8 @@ impl World {
             client_identifier: Utf8String::new("small").expect("a short name"),
             clean_start: false,
             keep_alive: 0,
-            max_in_flight: core::num::NonZeroU16::new(small.window).unwrap_or(core::num::NonZeroU16::MIN),
+            max_in_flight: core::num::NonZeroU16::new(small.window)
+                .unwrap_or(core::num::NonZeroU16::MIN),
             ..Config::default()
         };
         let mut world = Self {
@@ -269,7 +301,8 @@ impl World {
                 self.to_server.clear();
                 self.to_client.clear();
                 self.server.connected = false;
-                self.session.handle_close(NOW, ConnectionError::ClosedByPeer);
+                self.session
+                    .handle_close(NOW, ConnectionError::ClosedByPeer);
                 self.drain()?;
                 return self.open();
             }
@@ -282,7 +315,8 @@ impl World {
         if let Some(saboteur) = &mut self.saboteur {
             saboteur.open();
         }
-        self.session.handle_open(NOW, ConnectOptions::new(self.small.version));
+        self.session
+            .handle_open(NOW, ConnectOptions::new(self.small.version));
         self.drain()
     }
 
@@ -295,7 +329,11 @@ impl World {
             return Ok(());
         }
         let topic = TopicName::new("t").expect("a topic name");
-        let publish = Publish { qos, key: Some(payload[0].into()), ..Publish::new(topic, payload) };
+        let publish = Publish {
+            qos,
+            key: Some(payload[0].into()),
+            ..Publish::new(topic, payload)
+        };
         match self.session.publish(NOW, publish) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!("publish was refused: {error}")),
@@ -304,37 +342,46 @@ impl World {
 
     fn receive(&mut self, packet: &Packet) -> Verdict {
         let mut input = BytesMut::new();
-        packet.encode(self.small.version, &mut input).map_err(|error| error.to_string())?;
+        packet
+            .encode(self.small.version, &mut input)
+            .map_err(|error| error.to_string())?;
         self.linter.received(NOW.since_epoch(), &input);
         if let Some(saboteur) = &mut self.saboteur {
             input = BytesMut::from(&saboteur.takes(&input)?[..]);
         }
         self.session.handle_input(NOW, &mut input);
-        if input.is_empty() { Ok(()) } else { Err("a packet was left unread".to_owned()) }
+        if input.is_empty() {
+            Ok(())
+        } else {
+            Err("a packet was left unread".to_owned())
+        }
     }
 
-    /// Drains the polls of the session; a second drain brings nothing.
     fn drain(&mut self) -> Verdict {
-        self.drain_once()?;
-        let (bytes, told) =
-            (self.session.poll_transmit(NOW, &mut SendBuffer::new()), self.session.poll_event());
-        if bytes > 0 || told.is_some() {
-            return Err(format!("a second drain yields {bytes} bytes and {told:?}"));
-        }
-        if let Some(error) = self.session.poll_close() {
+        let drained = Drain::default().run(&mut self.session, NOW)?;
+        if let Some(error) = drained.close {
             return Err(format!("the session closes: {error}"));
         }
-        self.linter.findings().first().map_or(Ok(()), |finding| Err(finding.to_string()))
+        self.transmit(drained.output)?;
+        let mut reported = Vec::new();
+        for event in drained.events {
+            match &mut self.saboteur {
+                Some(saboteur) => saboteur.report(event, &mut reported),
+                None => reported.push(Reported { event, times: 1 }),
+            }
+        }
+        for Reported { event, times } in reported {
+            self.deliver_event(event, times)?;
+        }
+        self.linter
+            .findings()
+            .first()
+            .map_or(Ok(()), |finding| Err(finding.to_string()))
     }
 
-    fn drain_once(&mut self) -> Verdict {
-        let mut output = SendBuffer::new();
-        while self.session.poll_transmit(NOW, &mut output) > 0 {}
+    fn transmit(&mut self, output: SendBuffer) -> Verdict {
         let mut bytes = Vec::new();
-        while output.has_remaining() {
-            bytes.extend_from_slice(output.chunk());
-            output.advance(output.chunk().len());
-        }
+        bytes.put(output);
         if let Some(saboteur) = &mut self.saboteur {
             bytes = saboteur.sends(&bytes)?;
         }
@@ -344,23 +391,18 @@ impl World {
         while let Some(frame) = frames.next(self.small.version)? {
             self.to_server.push_back(frame.packet);
         }
-        let mut told = Vec::new();
-        while let Some(event) = self.session.poll_event() {
-            match &mut self.saboteur {
-                Some(saboteur) => saboteur.tells(event, &mut told),
-                None => told.push(Told { event, times: 1 }),
-            }
-        }
-        for Told { event, times } in told {
-            self.tell(event, times)?;
-        }
         Ok(())
     }
 
-    fn tell(&mut self, event: Event, times: u8) -> Verdict {
+    fn deliver_event(&mut self, event: Event, times: u8) -> Verdict {
         match event {
             Event::Message(message) => {
-                let number = message.publish.payload().first().copied().unwrap_or(u8::MAX);
+                let number = message
+                    .publish
+                    .payload()
+                    .first()
+                    .copied()
+                    .unwrap_or(u8::MAX);
                 for _ in 0..times {
                     self.arrived(number)?;
                 }
@@ -395,12 +437,18 @@ impl World {
         if self.books[number].0 > 1 {
             return match qos {
                 QoS::AtLeastOnce => Ok(()),
-                _ => Err(format!("message {number} of QoS {} arrived twice", qos.as_u8())),
+                _ => Err(format!(
+                    "message {number} of QoS {} arrived twice",
+                    qos.as_u8()
+                )),
             };
         }
         let last = self.last.entry((from, qos.as_u8())).or_default();
         if number < *last {
-            return Err(format!("message {number} arrived after message {}", *last - 1));
+            return Err(format!(
+                "message {number} arrived after message {}",
+                *last - 1
+            ));
         }
         *last = number + 1;
         Ok(())
@@ -420,12 +468,15 @@ impl World {
         }
         let left = self.session.in_flight() + self.session.queued() + self.session.untaken();
         if left > 0 || !self.server.is_idle() {
-            return Err(format!("{left} messages are left in the session; the server: {:?}", self.server));
+            return Err(format!(
+                "{left} messages are left in the session; the server: {:?}",
+                self.server
+            ));
         }
         Ok(())
     }
 
-    /// The same for the same state: what is told in full by `Debug`.
+    /// The same for the same state: a hash of its complete `Debug` text.
     fn fingerprint(&self) -> u64 {
         struct Print(DefaultHasher);
         impl Write for Print {
@@ -475,8 +526,14 @@ impl Server {
             return;
         }
         self.next_id += 1;
-        let id = PacketIdentifier::new(self.next_id).expect("not so many");
-        let mut outgoing = Outgoing { id, qos, number, sent: false, released: false };
+        let id = PacketIdentifier::new(self.next_id).expect("fewer than 65,535");
+        let mut outgoing = Outgoing {
+            id,
+            qos,
+            number,
+            sent: false,
+            released: false,
+        };
         if self.connected {
             out.push_back(outgoing.send());
         }
@@ -491,7 +548,11 @@ impl Server {
                 let present = self.has_session && !connect.clean_start;
                 (self.has_session, self.connected) = (true, true);
                 out.push_back(
-                    ConnAck { session_present: present, ..ConnAck::new(ConnectReasonCode::Success) }.into(),
+                    ConnAck {
+                        session_present: present,
+                        ..ConnAck::new(ConnectReasonCode::Success)
+                    }
+                    .into(),
                 );
                 for outgoing in &mut self.outgoing {
                     out.push_back(outgoing.send());
@@ -501,15 +562,25 @@ impl Server {
                 let number = publish.payload()[0];
                 match publish.delivery() {
                     Delivery::AtMostOnce => accepted.push(number),
-                    Delivery::AtLeastOnce { packet_identifier, .. } => {
+                    Delivery::AtLeastOnce {
+                        packet_identifier, ..
+                    } => {
                         accepted.push(number);
-                        out.push_back(Packet::PubAck(Ack::new(packet_identifier, PubAckReasonCode::Success)));
+                        out.push_back(Packet::PubAck(Ack::new(
+                            packet_identifier,
+                            PubAckReasonCode::Success,
+                        )));
                     }
-                    Delivery::ExactlyOnce { packet_identifier, .. } => {
+                    Delivery::ExactlyOnce {
+                        packet_identifier, ..
+                    } => {
                         if self.received.insert(packet_identifier) {
                             accepted.push(number);
                         }
-                        out.push_back(Packet::PubRec(Ack::new(packet_identifier, PubAckReasonCode::Success)));
+                        out.push_back(Packet::PubRec(Ack::new(
+                            packet_identifier,
+                            PubAckReasonCode::Success,
+                        )));
                     }
                 }
             }
@@ -518,13 +589,22 @@ impl Server {
                 out.push_back(Packet::PubComp(Ack::new(ack.packet_identifier, ack.reason)));
             }
             Packet::PubRec(ack) => {
-                let outgoing = self.outgoing.iter_mut().find(|it| it.id == ack.packet_identifier);
-                let Some(outgoing) = outgoing else { return Err("PUBREC of what was never sent".to_owned()) };
+                let outgoing = self
+                    .outgoing
+                    .iter_mut()
+                    .find(|outgoing| outgoing.id == ack.packet_identifier);
+                let Some(outgoing) = outgoing else {
+                    return Err("PUBREC of what was never sent".to_owned());
+                };
                 outgoing.released = true;
                 out.push_back(outgoing.send());
             }
-            Packet::PubAck(ack) => self.outgoing.retain(|it| it.id != ack.packet_identifier),
-            Packet::PubComp(ack) => self.outgoing.retain(|it| it.id != ack.packet_identifier),
+            Packet::PubAck(ack) => self
+                .outgoing
+                .retain(|outgoing| outgoing.id != ack.packet_identifier),
+            Packet::PubComp(ack) => self
+                .outgoing
+                .retain(|outgoing| outgoing.id != ack.packet_identifier),
             other => return Err(format!("the server has no use for {other:?}")),
         }
         Ok(accepted)
@@ -536,11 +616,20 @@ impl Outgoing {
     fn send(&mut self) -> Packet {
         let (packet_identifier, duplicate) = (self.id, core::mem::replace(&mut self.sent, true));
         if self.released {
-            return Packet::PubRel(Ack::new(packet_identifier, martlet_proto::PubRelReasonCode::Success));
+            return Packet::PubRel(Ack::new(
+                packet_identifier,
+                martlet_proto::PubRelReasonCode::Success,
+            ));
         }
         let delivery = match self.qos {
-            QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier, duplicate },
-            _ => Delivery::ExactlyOnce { packet_identifier, duplicate },
+            QoS::AtLeastOnce => Delivery::AtLeastOnce {
+                packet_identifier,
+                duplicate,
+            },
+            _ => Delivery::ExactlyOnce {
+                packet_identifier,
+                duplicate,
+            },
         };
         message(delivery, self.number)
     }
@@ -551,7 +640,9 @@ fn message(delivery: Delivery, number: u8) -> Packet {
     let payload = [number];
     let publish = PublishRef::new(&topic, &payload).with_delivery(delivery);
     let mut wire = BytesMut::new();
-    publish.encode_head(Version::V3_1_1, &mut wire).expect("a small message");
+    publish
+        .encode_head(Version::V3_1_1, &mut wire)
+        .expect("a small message");
     wire.extend_from_slice(&payload);
     let packet = Packet::decode(&mut wire, Version::V3_1_1, MAX_PACKET_SIZE);
     packet.expect("it was encoded").expect("all of it")

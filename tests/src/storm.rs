@@ -1,13 +1,19 @@
-//! A reconnect storm: many clients lose one server at once, and nobody tells them when it is back. The links are real,
-//! with their policy and its jitter; time, sockets and the server are simulated.
+//! A reconnect storm: many clients lose one server at once, and nobody tells them when it is back.
+//! The links are real, with their policy and its jitter; time, sockets and the server are
+//! simulated.
 
 use bytes::Buf;
 use core::cmp::Reverse;
 use core::fmt;
 use core::time::Duration;
-use martlet_client::{Link, LinkConfig, Reconnect, StackConfig, VersionChoice};
+use martlet_client::{
+    Reconnect,
+    embedded::{Link, LinkConfig, StackConfig, VersionChoice},
+};
 use martlet_proto::{Utf8String, Version};
-use martlet_session::{Config, ConnectOptions, Instant, Session, TransportError, TransportErrorKind};
+use martlet_session::{
+    Config, ConnectOptions, Instant, Session, TransportError, TransportErrorKind,
+};
 use martlet_transport::Endpoint;
 use std::collections::BinaryHeap;
 
@@ -44,14 +50,23 @@ pub struct Seen {
 impl Seen {
     /// The most attempts in one second from this one on.
     pub fn peak_from(&self, second: usize) -> u32 {
-        self.attempts.iter().skip(second).copied().max().unwrap_or(0)
+        self.attempts
+            .iter()
+            .skip(second)
+            .copied()
+            .max()
+            .unwrap_or(0)
     }
 }
 
 /// The table: the first seconds, then in steps that double.
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:>12}  {:>12}  {:>12}  {:>12}", "seconds", "attempts/s", "peak/s", "connected")?;
+        writeln!(
+            f,
+            "{:>12}  {:>12}  {:>12}  {:>12}",
+            "seconds", "attempts/s", "peak/s", "connected"
+        )?;
         let (mut from, mut step, mut connected) = (0, 1, 0);
         while from < self.attempts.len() {
             let to = (from + step).min(self.attempts.len());
@@ -60,7 +75,11 @@ impl fmt::Display for Seen {
             connected += self.connected[from..to].iter().sum::<u32>();
             let peak = attempts.iter().max().copied().unwrap_or(0);
             let mean = sum / (to - from) as u32;
-            writeln!(f, "{:>12}  {mean:>12}  {peak:>12}  {connected:>12}", format!("{from}..{to}"))?;
+            writeln!(
+                f,
+                "{:>12}  {mean:>12}  {peak:>12}  {connected:>12}",
+                format!("{from}..{to}")
+            )?;
             from = to;
             step = if from < 4 { 1 } else { from };
         }
@@ -89,7 +108,9 @@ impl Storm {
         for (i, client) in clients.iter_mut().enumerate() {
             client.connect(Instant::EPOCH);
             client.link.handle_eof(None);
-            client.link.exchange(Instant::from_epoch(LOST_AT), &mut client.session);
+            client
+                .link
+                .exchange(Instant::from_epoch(LOST_AT), &mut client.session);
             self.wait(client, i, LOST_AT, &mut agenda);
         }
         let back = LOST_AT + self.outage;
@@ -119,7 +140,8 @@ impl Storm {
                     seen.connected[second] += 1;
                 }
                 Due::Dialed => {
-                    let refused = TransportError::new(TransportErrorKind::Connect, "connection refused");
+                    let refused =
+                        TransportError::new(TransportErrorKind::Connect, "connection refused");
                     client.link.handle_dial_failed(refused);
                     client.link.exchange(at, &mut client.session);
                     self.wait(client, i, now, &mut agenda);
@@ -147,7 +169,11 @@ impl Storm {
         });
         let client_identifier = Utf8String::new(format!("client-{n}")).expect("short");
         // Nothing is said in the long time before the storm.
-        let session = Session::new(Config { client_identifier, keep_alive: 0, ..Config::default() });
+        let session = Session::new(Config {
+            client_identifier,
+            keep_alive: 0,
+            ..Config::default()
+        });
         Client { link, session }
     }
 

@@ -1,17 +1,18 @@
-//! A receiver that awaits its own QoS 1 publish while it is flooded never wedges: it takes no message until the server
-//! has acknowledged what it published for the one before, its bounds are small, its socket is full of what it has not
-//! taken, and yet each acknowledgement gets through.
+//! A receiver that awaits its own QoS 1 publish while it is flooded never wedges: it takes no
+//! message until the server has acknowledged what it published for the one before, its bounds are
+//! small, its socket is full of what it has not taken, and yet each acknowledgement gets through.
 
 use bytes::{Buf, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_broker::Broker;
 use martlet_proto::{
-    Delivery, PubAckReasonCode, PublishRef, QoS, Subscription, TopicFilter, TopicName, UserProperties,
-    Utf8String, Version,
+    Delivery, PubAckReasonCode, PublishRef, QoS, Subscription, TopicFilter, TopicName,
+    UserProperties, Utf8String, Version,
 };
+use martlet_session::drain::Drain;
 use martlet_session::{
-    Config, ConnectOptions, Event, InboundLimits, Instant, Message, Publish, SendBuffer, Session, Subscribe,
+    Config, ConnectOptions, Event, InboundLimits, Instant, Message, Publish, Session, Subscribe,
 };
 use martlet_tests::linter::Linter;
 use std::collections::VecDeque;
@@ -51,43 +52,81 @@ impl Receiver {
         session.handle_open(Instant::from_epoch(NOW), ConnectOptions::new(version));
         let mut linter = Linter::new();
         linter.open(NOW);
-        Self { session, linter, messages: VecDeque::new(), awaiting: false, handled: 0, ready: false }
+        Self {
+            session,
+            linter,
+            messages: VecDeque::new(),
+            awaiting: false,
+            handled: 0,
+            ready: false,
+        }
     }
 
-    /// The application: it takes a message, publishes for it, and waits.
-    fn work(&mut self) {
+    /// Drains the session for its network and its application, until neither does anything.
+    fn work(&mut self, to_broker: &mut BytesMut) {
         let now = Instant::from_epoch(NOW);
-        while let Some(event) = self.session.poll_event() {
-            match event {
-                Event::Connected(_) => {
-                    let filter = TopicFilter::new("flood").expect("a filter");
-                    let subscribe = Subscribe {
-                        subscriptions: vec![Subscription::new(filter, QoS::ExactlyOnce)],
-                        subscription_identifier: None,
-                        user_properties: UserProperties::new(),
-                    };
-                    self.session.subscribe(now, subscribe).expect("connected");
-                }
-                Event::Subscribed { .. } => self.ready = true,
-                Event::Message(message) => self.messages.push_back(message),
-                Event::Published { result, .. } => {
-                    result.expect("the server takes it");
-                    self.awaiting = false;
-                    self.handled += 1;
-                }
-                Event::InboundDropped(_) => {}
-                other => panic!("{other:?}"),
+        loop {
+            let drained = Drain::default()
+                .run(&mut self.session, now)
+                .expect("it is drained");
+            assert_eq!(drained.close, None);
+            let is_idle = drained.is_empty();
+            let mut output = drained.output;
+            while output.has_remaining() {
+                self.linter.sent(NOW, output.chunk());
+                to_broker.extend_from_slice(output.chunk());
+                output.advance(output.chunk().len());
+            }
+            for event in drained.events {
+                self.hear(event);
+            }
+            if is_idle && (self.awaiting || !self.answer()) {
+                break;
             }
         }
-        if !self.awaiting {
-            if let Some(message) = self.messages.pop_front() {
-                self.session.acknowledge(message.token, PubAckReasonCode::Success);
-                let topic = TopicName::new("answer").expect("a topic name");
-                let answer = Publish { qos: QoS::AtLeastOnce, key: Some(0), ..Publish::new(topic, "answer") };
-                self.session.publish(now, answer).expect("room for one");
-                self.awaiting = true;
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected(_) => {
+                let filter = TopicFilter::new("flood").expect("a filter");
+                let subscribe = Subscribe {
+                    subscriptions: vec![Subscription::new(filter, QoS::ExactlyOnce)],
+                    subscription_identifier: None,
+                    user_properties: UserProperties::new(),
+                };
+                let now = Instant::from_epoch(NOW);
+                self.session.subscribe(now, subscribe).expect("connected");
             }
+            Event::Subscribed { .. } => self.ready = true,
+            Event::Message(message) => self.messages.push_back(message),
+            Event::Published { result, .. } => {
+                result.expect("the server takes it");
+                self.awaiting = false;
+                self.handled += 1;
+            }
+            Event::InboundDropped(_) => {}
+            other => panic!("{other:?}"),
         }
+    }
+
+    /// The application takes a message, publishes for it, and waits. Returns whether there was one.
+    fn answer(&mut self) -> bool {
+        let Some(message) = self.messages.pop_front() else {
+            return false;
+        };
+        self.session
+            .acknowledge(message.token, PubAckReasonCode::Success);
+        let topic = TopicName::new("answer").expect("a topic name");
+        let answer = Publish {
+            qos: QoS::AtLeastOnce,
+            key: Some(0),
+            ..Publish::new(topic, "answer")
+        };
+        let now = Instant::from_epoch(NOW);
+        self.session.publish(now, answer).expect("room for one");
+        self.awaiting = true;
+        true
     }
 }
 
@@ -110,30 +149,38 @@ fn flood(version: Version) {
             sent += 1;
             let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][sent as usize % 3];
             let text = sent.to_string();
-            broker.publish(NOW, PublishRef::new(&topic, text.as_bytes()).with_delivery(delivery(qos)));
-            while to_client.len() < 4096 && broker.poll_transmit(NOW, connection, &mut to_client) > 0 {}
+            broker.publish(
+                NOW,
+                PublishRef::new(&topic, text.as_bytes()).with_delivery(delivery(qos)),
+            );
+            while to_client.len() < 4096
+                && broker.poll_transmit(NOW, connection, &mut to_client) > 0
+            {}
         }
         while broker.poll_transmit(NOW, connection, &mut to_client) > 0 {}
         // The client reads a little, if it reads.
         if receiver.session.wants_input() && !to_client.is_empty() {
             let taken = to_client.clone();
-            receiver.session.handle_input(Instant::from_epoch(NOW), &mut to_client);
-            receiver.linter.received(NOW, &taken[..taken.len() - to_client.len()]);
+            receiver
+                .session
+                .handle_input(Instant::from_epoch(NOW), &mut to_client);
+            receiver
+                .linter
+                .received(NOW, &taken[..taken.len() - to_client.len()]);
         }
-        receiver.work();
-        assert_eq!(receiver.session.poll_close(), None, "{version}");
-        let mut output = SendBuffer::new();
-        while receiver.session.poll_transmit(Instant::from_epoch(NOW), &mut output) > 0 {}
-        while output.has_remaining() {
-            receiver.linter.sent(NOW, output.chunk());
-            to_broker.extend_from_slice(output.chunk());
-            output.advance(output.chunk().len());
-        }
-        assert!(receiver.session.untaken() <= 16, "{version}: the bounds hold");
+        receiver.work(&mut to_broker);
+        assert!(
+            receiver.session.untaken() <= 16,
+            "{version}: the bounds hold"
+        );
         broker.handle_input(NOW, connection, &mut to_broker);
         let after = (receiver.handled, to_broker.len(), to_client.len());
         idle = if before == after { idle + 1 } else { 0 };
-        assert!(idle < 10, "{version}: wedged after {} messages, {before:?}", receiver.handled);
+        assert!(
+            idle < 10,
+            "{version}: wedged after {} messages, {before:?}",
+            receiver.handled
+        );
     }
     assert_eq!(receiver.linter.findings(), [], "{version}");
 }
@@ -142,8 +189,14 @@ fn delivery(qos: QoS) -> Delivery {
     let (packet_identifier, duplicate) = (NonZeroU16::MIN, false);
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier, duplicate },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier, duplicate },
+        QoS::AtLeastOnce => Delivery::AtLeastOnce {
+            packet_identifier,
+            duplicate,
+        },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce {
+            packet_identifier,
+            duplicate,
+        },
     }
 }
 

@@ -17,13 +17,22 @@ fn choice(version: Version) -> u8 {
 fn encoded(version: Version, packets: &[martlet_proto::Packet]) -> BytesMut {
     let mut wire = BytesMut::from(&[choice(version)][..]);
     for packet in packets {
-        packet.encode(version, &mut wire).expect("a packet of this version");
+        packet
+            .encode(version, &mut wire)
+            .expect("a packet of this version");
     }
     wire
 }
 
-fn packets(len: std::ops::Range<usize>) -> impl Strategy<Value = (Version, Vec<martlet_proto::Packet>)> {
-    version().prop_flat_map(move |v| (Just(v), proptest::collection::vec(packets::packet(v), len.clone())))
+fn packets(
+    len: std::ops::Range<usize>,
+) -> impl Strategy<Value = (Version, Vec<martlet_proto::Packet>)> {
+    version().prop_flat_map(move |v| {
+        (
+            Just(v),
+            proptest::collection::vec(packets::packet(v), len.clone()),
+        )
+    })
 }
 
 /// All bodies.

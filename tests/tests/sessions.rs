@@ -16,3 +16,21 @@ proptest! {
         fuzz::session_operations(&data);
     }
 }
+
+/// What random operations have found: a PUBREL ahead of one that waited for the store, and servers
+/// that send PUBREC after an answer of another flow.
+#[test]
+fn operations_that_were_wrong_once() {
+    for data in [
+        &[
+            129, 56, 128, 53, 0, 86, 45, 0, 0, 50, 246, 16, 96, 249, 4, 38, 13, 0, 0, 2, 0, 205,
+            75, 182, 43, 0, 114, 0, 45, 255, 1,
+        ][..],
+        &[
+            0, 0, 2, 2, 15, 0, 0, 14, 122, 1, 3, 10, 2, 14, 3, 1, 2, 9, 4, 13, 15, 3, 25,
+        ],
+        &[0, 0, 3, 6, 13, 0, 0, 13, 161, 13, 14, 15, 13, 0, 14],
+    ] {
+        fuzz::session_operations(data);
+    }
+}

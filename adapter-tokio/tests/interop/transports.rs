@@ -1,9 +1,10 @@
 //! Every transport that the peers have.
 
-use crate::peers::{Peer, USER, in_time, is_wanted, is_wanted_in_full};
+use crate::peers::{Peer, USER, in_time};
 use martlet_tests::certificates::Certificates;
 use martlet_tokio::{
-    Builder, Client, ConnectError, ConnectionError, QoS, TransportError, TransportErrorKind, Trust, Version,
+    Builder, Client, ConnectError, ConnectionError, QoS, Trust, Version,
+    session::{TransportError, TransportErrorKind},
 };
 
 /// Larger than what is sent at once.
@@ -19,11 +20,13 @@ fn builder(uri: &str) -> Builder {
     let certificates = Certificates::shared();
     let client = &certificates.client;
     let trust = Trust::new().ca_pem(&*certificates.authority.pem);
-    let trust = trust.certificate_pem(&*client.chain_pem).key_pem(&*client.key_pem);
-    Client::builder(uri).expect("a URI").trust(&trust).expect("certificates")
+    let trust = trust
+        .certificate_pem(&*client.chain_pem)
+        .key_pem(&*client.key_pem);
+    Client::builder(uri).trust(&trust)
 }
 
-/// Everything once, there and back, with a payload of so many bytes too.
+/// Everything once, there and back, and with a payload of `large` bytes.
 async fn talks(what: &str, builder: Builder, version: Version, large: u32) {
     talks_at(&QOS, what, builder, version, large).await;
 }
@@ -33,17 +36,36 @@ async fn talks_at(all_qos: &[QoS], what: &str, builder: Builder, version: Versio
     let everything = async {
         let client = martlet_tokio::connect_with(builder).await;
         let client = client.unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(client.connection().expect("connected").version, version, "{what}");
+        assert_eq!(
+            client.connection().expect("connected").version,
+            version,
+            "{what}"
+        );
         // No byte of the large one is like the one that belongs elsewhere.
         let large: Vec<u8> = (0..large).map(|n| (n % 251) as u8).collect();
         for &qos in all_qos {
             // At the same QoS: amqtt delivers at that of the subscription.
-            let mut messages = client.subscribe("a/+").qos(qos).await.expect("a subscription");
+            let mut messages = client
+                .subscribe("a/+")
+                .qos(qos)
+                .await
+                .expect("a subscription");
             for payload in [b"small".to_vec(), large.clone()] {
-                client.publish("a/b", payload.clone()).qos(qos).await.expect("settled");
-                let message = messages.next().await.unwrap_or_else(|| panic!("{what}: no more messages"));
+                client
+                    .publish("a/b", payload.clone())
+                    .qos(qos)
+                    .await
+                    .expect("settled");
+                let message = messages
+                    .next()
+                    .await
+                    .unwrap_or_else(|| panic!("{what}: no more messages"));
                 assert_eq!((message.topic(), message.qos()), ("a/b", qos), "{what}");
-                assert!(message.payload() == payload, "{what}: {} bytes", message.payload().len());
+                assert!(
+                    message.payload() == payload,
+                    "{what}: {} bytes",
+                    message.payload().len()
+                );
             }
             messages.unsubscribe().await.expect("an answer");
         }
@@ -55,7 +77,11 @@ async fn talks_at(all_qos: &[QoS], what: &str, builder: Builder, version: Versio
 
 /// How large a payload this listener of mosquitto's gets.
 fn large(uri: &str) -> u32 {
-    if uri.starts_with("ws") { LARGE_FOR_SLOW } else { LARGE }
+    if uri.starts_with("ws") {
+        LARGE_FOR_SLOW
+    } else {
+        LARGE
+    }
 }
 
 /// Why it does not get a connection.
@@ -68,10 +94,8 @@ async fn failure(what: &str, builder: Builder) -> TransportError {
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn mosquitto_over_every_transport() {
-    if !is_wanted() {
-        return;
-    }
     let broker = Peer::mosquitto().await;
     let schemes = ["mqtt", "mqtts", "mqtts", "ws", "wss"];
     let mut uris: Vec<_> = schemes
@@ -89,25 +113,36 @@ async fn mosquitto_over_every_transport() {
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn mosquitto_on_the_wrong_port() {
-    if !is_wanted() {
-        return;
-    }
     let broker = Peer::mosquitto().await;
-    let [tcp, tls, mutual_tls, websocket, _] = broker.ports[..] else { unreachable!() };
+    let [tcp, tls, mutual_tls, websocket, _] = broker.ports[..] else {
+        unreachable!()
+    };
     let nobody = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
-    let builder_of_nobody =
-        |uri: &str| Client::builder(uri).expect("a URI").trust(&nobody).expect("certificates");
+    let builder_of_nobody = |uri: &str| Client::builder(uri).trust(&nobody);
     for (what, builder, kind) in [
         (
             "no client certificate",
             builder_of_nobody(&format!("mqtts://localhost:{mutual_tls}")),
             TransportErrorKind::ClientCertificate,
         ),
-        ("TLS on a plain port", builder(&format!("mqtts://localhost:{tcp}")), TransportErrorKind::Tls),
-        ("TLS on a WebSocket port", builder(&format!("wss://localhost:{tcp}")), TransportErrorKind::Tls),
+        (
+            "TLS on a plain port",
+            builder(&format!("mqtts://localhost:{tcp}")),
+            TransportErrorKind::Tls,
+        ),
+        (
+            "TLS on a WebSocket port",
+            builder(&format!("wss://localhost:{tcp}")),
+            TransportErrorKind::Tls,
+        ),
         // It hangs up without an alert.
-        ("WebSocket on a TLS port", builder(&format!("ws://localhost:{tls}")), TransportErrorKind::WebSocket),
+        (
+            "WebSocket on a TLS port",
+            builder(&format!("ws://localhost:{tls}")),
+            TransportErrorKind::WebSocket,
+        ),
         (
             "WebSocket on MQTT's port",
             builder(&format!("ws://localhost:{tcp}")),
@@ -119,20 +154,30 @@ async fn mosquitto_on_the_wrong_port() {
     }
     let strangers = Trust::new().ca_pem(&*Certificates::shared().other_authority.pem);
     let uri = format!("mqtts://localhost:{tls}");
-    let builder = Client::builder(&uri).expect("a URI").trust(&strangers).expect("certificates");
-    assert_eq!(failure("another authority", builder).await.kind(), TransportErrorKind::Certificate);
+    let builder = Client::builder(&uri).trust(&strangers);
+    assert_eq!(
+        failure("another authority", builder).await.kind(),
+        TransportErrorKind::Certificate
+    );
     // The path does not matter to it.
     let uri = format!("ws://localhost:{websocket}/some/where?a=b");
-    talks("mosquitto, a path", self::builder(&uri), Version::V5, LARGE_FOR_SLOW).await;
+    talks(
+        "mosquitto, a path",
+        self::builder(&uri),
+        Version::V5,
+        LARGE_FOR_SLOW,
+    )
+    .await;
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn aedes_over_every_transport() {
-    if !is_wanted() {
-        return;
-    }
     let broker = Peer::aedes().await;
-    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"]
+        .into_iter()
+        .zip(&broker.ports)
+    {
         let uri = format!("{scheme}://localhost:{port}");
         talks(
             &format!("aedes, fixed, {uri}"),
@@ -142,28 +187,35 @@ async fn aedes_over_every_transport() {
         )
         .await;
         // It does not know MQTT 5.
-        talks(&format!("aedes, negotiated, {uri}"), builder(&uri), Version::V3_1_1, LARGE).await;
+        talks(
+            &format!("aedes, negotiated, {uri}"),
+            builder(&uri),
+            Version::V3_1_1,
+            LARGE,
+        )
+        .await;
     }
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn amqtt_over_every_transport() {
-    if !is_wanted() {
-        return;
-    }
     let broker = Peer::amqtt().await;
-    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"]
+        .into_iter()
+        .zip(&broker.ports)
+    {
         let uri = format!("{scheme}://localhost:{port}");
-        let builder = builder(&uri).version(Version::V3_1_1).credentials("martlet", "any").expect("short");
+        let builder = builder(&uri)
+            .version(Version::V3_1_1)
+            .credentials("martlet", "any");
         talks(&format!("amqtt, {uri}"), builder, Version::V3_1_1, LARGE).await;
     }
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn iotcore_over_every_transport() {
-    if !is_wanted() {
-        return;
-    }
     let broker = Peer::iotcore().await;
     for (version, scheme, port) in [
         (Version::V3_1_1, "mqtt", 0),
@@ -172,67 +224,98 @@ async fn iotcore_over_every_transport() {
         (Version::V3_1_1, "ws", 3),
     ] {
         let uri = format!("{scheme}://localhost:{}", broker.ports[port]);
-        talks(&format!("iotcore, {version}, {uri}"), builder(&uri).version(version), version, LARGE).await;
+        talks(
+            &format!("iotcore, {version}, {uri}"),
+            builder(&uri).version(version),
+            version,
+            LARGE,
+        )
+        .await;
     }
 }
 
 #[tokio::test]
+#[ignore = "needs brokers that are heavy: see .ci/run"]
 async fn ejabberd_over_every_transport() {
-    if !is_wanted_in_full() {
-        return;
-    }
     let broker = Peer::ejabberd().await;
-    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"]
+        .into_iter()
+        .zip(&broker.ports)
+    {
         for version in [Version::V3_1_1, Version::V5] {
-            let path = if scheme.starts_with("ws") { "/mqtt" } else { "" };
+            let path = if scheme.starts_with("ws") {
+                "/mqtt"
+            } else {
+                ""
+            };
             let uri = format!("{scheme}://localhost:{port}{path}");
-            let builder =
-                builder(&uri).version(version).credentials("martlet@localhost", "any").expect("short");
-            talks(&format!("ejabberd, {version}, {uri}"), builder, version, LARGE).await;
+            let builder = builder(&uri)
+                .version(version)
+                .credentials("martlet@localhost", "any");
+            talks(
+                &format!("ejabberd, {version}, {uri}"),
+                builder,
+                version,
+                LARGE,
+            )
+            .await;
         }
     }
 }
 
 #[tokio::test]
+#[ignore = "needs brokers that are heavy: see .ci/run"]
 async fn rabbitmq_over_every_transport() {
-    if !is_wanted_in_full() {
-        return;
-    }
     let broker = Peer::rabbitmq().await;
-    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+    for (scheme, port) in ["mqtt", "mqtts", "ws", "wss"]
+        .into_iter()
+        .zip(&broker.ports)
+    {
         let path = if scheme.starts_with("ws") { "/ws" } else { "" };
         let uri = format!("{scheme}://localhost:{port}{path}");
         let builder = builder(&uri).version(Version::V3_1_1);
         // It has no QoS 2.
-        talks_at(&QOS[..2], &format!("rabbitmq, {uri}"), builder, Version::V3_1_1, LARGE).await;
+        talks_at(
+            &QOS[..2],
+            &format!("rabbitmq, {uri}"),
+            builder,
+            Version::V3_1_1,
+            LARGE,
+        )
+        .await;
     }
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn through_an_http_proxy() {
-    if !is_wanted() {
-        return;
-    }
     let (broker, proxy) = (Peer::mosquitto().await, Peer::tinyproxy().await);
     let proxy = |user: &str| format!("http://{user}127.0.0.1:{}", proxy.ports[0]);
-    for (scheme, port) in ["mqtt", "mqtts", "mqtts", "ws", "wss"].into_iter().zip(&broker.ports) {
+    for (scheme, port) in ["mqtt", "mqtts", "mqtts", "ws", "wss"]
+        .into_iter()
+        .zip(&broker.ports)
+    {
         let uri = format!("{scheme}://localhost:{port}");
-        let builder = builder(&uri).proxy(&proxy(&format!("{USER}@"))).expect("a URI");
-        talks(&format!("tinyproxy, {uri}"), builder, Version::V5, large(&uri)).await;
+        let builder = builder(&uri).proxy(&proxy(&format!("{USER}@")));
+        talks(
+            &format!("tinyproxy, {uri}"),
+            builder,
+            Version::V5,
+            large(&uri),
+        )
+        .await;
     }
     let uri = format!("mqtts://localhost:{}", broker.ports[1]);
     for user in ["", "user:wrong@"] {
-        let error = failure("tinyproxy", builder(&uri).proxy(&proxy(user)).expect("a URI")).await;
+        let error = failure("tinyproxy", builder(&uri).proxy(&proxy(user))).await;
         assert_eq!(error.kind(), TransportErrorKind::Proxy, "{error}");
         assert!(error.is_permanent(), "{error}");
     }
 }
 
 #[tokio::test]
+#[ignore = "needs real brokers: see .ci/run"]
 async fn through_a_socks_proxy() {
-    if !is_wanted() {
-        return;
-    }
     let broker = Peer::mosquitto().await;
     let uris: Vec<_> = ["mqtt", "mqtts", "mqtts", "ws", "wss"]
         .into_iter()
@@ -244,17 +327,22 @@ async fn through_a_socks_proxy() {
     let proxy = |peer: &Peer, user: &str| format!("socks5://{user}127.0.0.1:{}", peer.ports[0]);
     for uri in &uris {
         for proxy in [proxy(&open, ""), proxy(&locked, &format!("{USER}@"))] {
-            let builder = builder(uri).proxy(&proxy).expect("a URI");
-            talks(&format!("microsocks, {uri}"), builder, Version::V5, large(uri)).await;
+            let builder = builder(uri).proxy(&proxy);
+            talks(
+                &format!("microsocks, {uri}"),
+                builder,
+                Version::V5,
+                large(uri),
+            )
+            .await;
         }
     }
     for user in ["", "user:wrong@"] {
-        let error =
-            failure("microsocks", builder(&uris[1]).proxy(&proxy(&locked, user)).expect("a URI")).await;
+        let error = failure("microsocks", builder(&uris[1]).proxy(&proxy(&locked, user))).await;
         assert_eq!(error.kind(), TransportErrorKind::Proxy, "{error}");
     }
     // Nobody listens there any more.
     drop(broker);
-    let error = failure("microsocks", builder(&uris[0]).proxy(&proxy(&open, "")).expect("a URI")).await;
+    let error = failure("microsocks", builder(&uris[0]).proxy(&proxy(&open, ""))).await;
     assert_eq!(error.kind(), TransportErrorKind::Proxy, "{error}");
 }

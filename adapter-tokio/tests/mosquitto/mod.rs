@@ -3,7 +3,6 @@
 use martlet_tests::linter::Relay;
 use martlet_tokio::{QoS, Version};
 use std::future::Future;
-use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -16,9 +15,6 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Set to run these tests; without it they are skipped, with it a missing mosquitto is a failure.
-pub(crate) const SWITCH: &str = "MARTLET_INTEROP";
-
 /// How long anything here may take: far more than it does, so that it only ends what hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,25 +24,15 @@ const READY_POLL: Duration = Duration::from_millis(10);
 /// Another process may take the free port before the broker does.
 const START_ATTEMPTS: usize = 5;
 
-/// Whether these tests are to run; says so if not.
-pub(crate) fn is_wanted() -> bool {
-    let wanted = std::env::var_os(SWITCH).is_some();
-    if !wanted {
-        // Not through `eprintln!`, which the test harness keeps to itself when a test passes.
-        let name = std::thread::current().name().unwrap_or("test").to_owned();
-        let _ =
-            io::Write::write_all(&mut io::stderr(), format!("skipped: {name}: set {SWITCH}\n").as_bytes());
-    }
-    wanted
-}
-
 /// Ends what hangs.
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} takes too long"))
+    timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} takes too long"))
 }
 
-/// A running mosquitto with a directory of its own, where its persistence is kept. Dropping it kills it and removes
-/// the directory.
+/// A running mosquitto with a directory of its own, where its persistence is kept. Dropping it
+/// kills it and removes the directory.
 ///
 /// Our clients reach it through a linter; dropping it fails the test if that has found anything.
 #[derive(Debug)]
@@ -70,7 +56,12 @@ impl Mosquitto {
         let directory = new_directory();
         let file = directory.join("passwords");
         let mut command = Command::new(find("mosquitto_passwd"));
-        let output = run(command.arg("-c").arg("-b").arg(&file).args([name, password])).await;
+        let output = run(command
+            .arg("-c")
+            .arg("-b")
+            .arg(&file)
+            .args([name, password]))
+        .await;
         assert!(output.status.success(), "mosquitto_passwd: {output:?}");
         let settings = format!("allow_anonymous false\npassword_file {}\n", file.display());
         Self::start_in(directory, settings).await
@@ -81,7 +72,14 @@ impl Mosquitto {
             let port = free_port();
             if let Some((process, log)) = launch(&directory, &settings, port).await {
                 let relay = Relay::start((Ipv4Addr::LOCALHOST, port).into()).expect("a free port");
-                return Self { relay, port, directory, settings, process, log };
+                return Self {
+                    relay,
+                    port,
+                    directory,
+                    settings,
+                    process,
+                    log,
+                };
             }
         }
         panic!("mosquitto does not start on any of {START_ATTEMPTS} free ports");
@@ -96,11 +94,18 @@ impl Mosquitto {
         format!("mqtt://{name}:{password}@{}", self.relay.address())
     }
 
-    /// Asks it to end, as a system that shuts down does, and waits until it has saved its state and is gone.
+    /// Asks it to end, as a system that shuts down does, and waits until it has saved its state and
+    /// is gone.
     pub(crate) async fn stop(&mut self) {
         self.signal("TERM").await;
-        let status = in_time("the broker's end", self.process.wait()).await.expect("a child");
-        assert!(status.success(), "mosquitto ended with {status}: {:?}", self.log.lines());
+        let status = in_time("the broker's end", self.process.wait())
+            .await
+            .expect("a child");
+        assert!(
+            status.success(),
+            "mosquitto ended with {status}: {:?}",
+            self.log.lines()
+        );
     }
 
     /// Starts it again on the same port with what it has saved.
@@ -128,9 +133,14 @@ impl Mosquitto {
     /// `mosquitto_pub`, which ends when its messages are settled.
     pub(crate) async fn publish(&self, version: Version, topic: &str, qos: QoS, more: &[&str]) {
         let mut command = self.client("mosquitto_pub", version);
-        command.args(["-t", topic, "-q", &(qos as u8).to_string()]).args(more);
+        command
+            .args(["-t", topic, "-q", &(qos as u8).to_string()])
+            .args(more);
         let output = run(&mut command).await;
-        assert!(output.status.success() && output.stderr.is_empty(), "mosquitto_pub: {output:?}");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "mosquitto_pub: {output:?}"
+        );
     }
 
     /// `mosquitto_sub`, once it has subscribed.
@@ -144,8 +154,21 @@ impl Mosquitto {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let client_identifier = &format!("theirs-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut command = self.client("mosquitto_sub", version);
-        command.args(["-i", client_identifier, "-t", filter, "-q", &(qos as u8).to_string()]).args(more);
-        let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mosquitto_sub");
+        command
+            .args([
+                "-i",
+                client_identifier,
+                "-t",
+                filter,
+                "-q",
+                &(qos as u8).to_string(),
+            ])
+            .args(more);
+        let process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mosquitto_sub");
         let is_it = |line: &str| line.contains(&format!(" {client_identifier} "));
         in_time("a subscription", self.log.wait_for(is_it)).await;
         Subscriber { process }
@@ -158,7 +181,14 @@ impl Mosquitto {
             Version::V5 => "mqttv5",
         };
         let mut command = Command::new(find(program));
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-V", version]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port.to_string(),
+            "-V",
+            version,
+        ]);
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
@@ -169,7 +199,10 @@ impl Drop for Mosquitto {
         let _ = self.process.start_kill();
         let _ = std::fs::remove_dir_all(&self.directory);
         if !std::thread::panicking() {
-            assert!(self.relay.connections() > 0, "nobody came through the linter");
+            assert!(
+                self.relay.connections() > 0,
+                "nobody came through the linter"
+            );
             assert_eq!(self.relay.findings(), [], "what the linter has found");
         }
     }
@@ -182,10 +215,15 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    /// Waits until it has got as many messages as it was told to, and gives what it printed.
+    /// Waits until it has got the requested number of messages, and returns what it printed.
     pub(crate) async fn output(self) -> Vec<u8> {
-        let output = in_time("mosquitto_sub", self.process.wait_with_output()).await.expect("a child");
-        assert!(output.status.success() && output.stderr.is_empty(), "mosquitto_sub: {output:?}");
+        let output = in_time("mosquitto_sub", self.process.wait_with_output())
+            .await
+            .expect("a child");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "mosquitto_sub: {output:?}"
+        );
         output.stdout
     }
 
@@ -215,7 +253,11 @@ impl Log {
         tokio::spawn(async move {
             let mut lines = BufReader::new(from).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                reader.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                reader
+                    .lines
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
                 reader.more.notify_waiters();
             }
         });
@@ -223,7 +265,10 @@ impl Log {
     }
 
     fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     async fn wait_for(&self, is_it: impl Fn(&str) -> bool) {
@@ -259,11 +304,22 @@ async fn launch(directory: &Path, settings: &str, port: u16) -> Option<(Child, L
     );
     std::fs::write(&configuration, text).expect("a file in a directory of our own");
     let mut command = Command::new(find("mosquitto"));
-    command.arg("-c").arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut process = command.kill_on_drop(true).spawn().expect("mosquitto starts");
+    command
+        .arg("-c")
+        .arg(&configuration)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut process = command
+        .kill_on_drop(true)
+        .spawn()
+        .expect("mosquitto starts");
     let log = Log::read(process.stderr.take().expect("piped"));
     loop {
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .is_ok()
+        {
             break;
         }
         if timeout(READY_POLL, process.wait()).await.is_ok() {
@@ -271,12 +327,21 @@ async fn launch(directory: &Path, settings: &str, port: u16) -> Option<(Child, L
         }
     }
     // Somebody else may have answered.
-    process.try_wait().expect("a child").is_none().then_some((process, log))
+    process
+        .try_wait()
+        .expect("a child")
+        .is_none()
+        .then_some((process, log))
 }
 
 async fn run(command: &mut Command) -> Output {
     let what = format!("{command:?}");
-    in_time(&what, command.stdin(Stdio::null()).kill_on_drop(true).output()).await.expect("the program runs")
+    in_time(
+        &what,
+        command.stdin(Stdio::null()).kill_on_drop(true).output(),
+    )
+    .await
+    .expect("the program runs")
 }
 
 fn free_port() -> u16 {
@@ -286,7 +351,11 @@ fn free_port() -> u16 {
 
 fn new_directory() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("martlet-interop-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "martlet-interop-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
     let directory = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&directory).expect("a directory for temporary files");
     directory
@@ -296,8 +365,9 @@ fn new_directory() -> PathBuf {
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let found = places.map(|place| place.join(program)).find(|file| file.is_file());
-    found.unwrap_or_else(|| {
-        panic!("{SWITCH} is set, but there is no {program}: install mosquitto and mosquitto-clients")
-    })
+    let found = places
+        .map(|place| place.join(program))
+        .find(|file| file.is_file());
+    found
+        .unwrap_or_else(|| panic!("there is no {program}: install mosquitto and mosquitto-clients"))
 }

@@ -11,14 +11,20 @@ async fn settles(qos: QoS, server: impl AsyncFnOnce(&Peer, Conversation) -> Conv
     let peer = Peer::start().await;
     let settings = lasting(peer.uri());
     let (client, first) = tokio::join!(connect(&settings), peer.accept(false));
-    let (published, _last) =
-        tokio::join!(client.publish("a", "b").qos(qos).into_future(), server(&peer, first));
+    let (published, _last) = tokio::join!(
+        client.publish("a", "b").qos(qos).into_future(),
+        server(&peer, first)
+    );
     published.unwrap();
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
 }
 
-/// Gets the message, breaks the connection, and gets it again on the next, where the session is still known.
-async fn breaks_after_publish(peer: &Peer, mut first: Conversation) -> (Conversation, PacketIdentifier) {
+/// Gets the message, breaks the connection, and gets it again on the next, where the session is
+/// still known.
+async fn breaks_after_publish(
+    peer: &Peer,
+    mut first: Conversation,
+) -> (Conversation, PacketIdentifier) {
     let identifier = first.published().await;
     drop(first);
     let mut second = peer.accept(true).await;

@@ -2,10 +2,10 @@
 
 use bytes::{Buf, BytesMut};
 use martlet_proto::{
-    ConnAck, Connect, ConnectReasonCode, Delivery, PacketIdentifier, PacketType, Publish, PublishRef, SubAck,
-    SubAckReasonCode,
+    ConnAck, Connect, ConnectReasonCode, Delivery, PacketIdentifier, PacketType, Publish,
+    PublishRef, SubAck, SubAckReasonCode,
 };
-use martlet_tokio::{Packet, TopicName, Version};
+use martlet_tokio::{TopicName, Version, proto::Packet};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -31,7 +31,9 @@ impl Peer {
     pub(crate) async fn refuse_with_connect(&self) -> Connect {
         let mut conversation = self.socket().await;
         let connect = conversation.connect().await;
-        conversation.send(ConnAck::new(ConnectReasonCode::NotAuthorized)).await;
+        conversation
+            .send(ConnAck::new(ConnectReasonCode::NotAuthorized))
+            .await;
         connect
     }
 
@@ -50,20 +52,28 @@ pub(crate) struct Conversation<S = TcpStream> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     pub(crate) fn over(socket: S) -> Self {
-        Self { socket, input: BytesMut::new() }
+        Self {
+            socket,
+            input: BytesMut::new(),
+        }
     }
 
     /// Accepts the client whose CONNECT is next.
     pub(crate) async fn accept(&mut self, session_present: bool) -> Connect {
         let connect = self.connect().await;
-        self.send(ConnAck { session_present, ..ConnAck::new(ConnectReasonCode::Success) }).await;
+        self.send(ConnAck {
+            session_present,
+            ..ConnAck::new(ConnectReasonCode::Success)
+        })
+        .await;
         connect
     }
 
     /// The next packet; `None` at the end.
     pub(crate) async fn try_receive(&mut self) -> Option<Packet> {
         loop {
-            if let Some(packet) = Packet::decode(&mut self.input, Version::V3_1_1, 1 << 20).unwrap() {
+            if let Some(packet) = Packet::decode(&mut self.input, Version::V3_1_1, 1 << 20).unwrap()
+            {
                 return Some(packet);
             }
             match self.socket.read_buf(&mut self.input).await {
@@ -93,7 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// The packet identifier of the next packet, which is a PUBLISH of QoS 1 or 2.
     pub(crate) async fn published(&mut self) -> PacketIdentifier {
-        self.publish().await.delivery().packet_identifier().expect("QoS 1 or 2")
+        self.publish()
+            .await
+            .delivery()
+            .packet_identifier()
+            .expect("QoS 1 or 2")
     }
 
     /// The packet identifier of the next packet, which is this acknowledgement.
@@ -111,13 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     pub(crate) async fn acknowledge(&mut self, kind: PacketType, identifier: PacketIdentifier) {
         let flags = if kind == PacketType::PubRel { 2 } else { 0 };
         let [high, low] = identifier.get().to_be_bytes();
-        self.send_bytes(&[kind.as_u8() << 4 | flags, 2, high, low]).await;
+        self.send_bytes(&[kind.as_u8() << 4 | flags, 2, high, low])
+            .await;
     }
 
     /// Answers the next packet, an UNSUBSCRIBE.
     pub(crate) async fn answer_unsubscribe(&mut self) {
-        let Packet::Unsubscribe(unsubscribe) = self.receive().await else { panic!("no UNSUBSCRIBE") };
-        self.acknowledge(PacketType::UnsubAck, unsubscribe.packet_identifier).await;
+        let Packet::Unsubscribe(unsubscribe) = self.receive().await else {
+            panic!("no UNSUBSCRIBE")
+        };
+        self.acknowledge(PacketType::UnsubAck, unsubscribe.packet_identifier)
+            .await;
     }
 
     /// Sends a message to the topic `a`.
@@ -131,12 +149,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Answers the next packet, a SUBSCRIBE, with these codes.
     pub(crate) async fn answer_subscribe(&mut self, codes: &[u8]) {
-        let Packet::Subscribe(subscribe) = self.receive().await else { panic!("no SUBSCRIBE") };
+        let Packet::Subscribe(subscribe) = self.receive().await else {
+            panic!("no SUBSCRIBE")
+        };
         let suback = SubAck {
             packet_identifier: subscribe.packet_identifier,
             reason_string: None,
             user_properties: Default::default(),
-            reasons: codes.iter().map(|code| SubAckReasonCode::from_u8(*code).unwrap()).collect(),
+            reasons: codes
+                .iter()
+                .map(|code| SubAckReasonCode::from_u8(*code).unwrap())
+                .collect(),
         };
         self.send(suback).await;
     }

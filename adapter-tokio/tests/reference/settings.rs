@@ -4,10 +4,87 @@ use super::peer::Peer;
 use super::{broker, broker_with, connect, message, next, settings, try_connect};
 use martlet_broker::Config;
 use martlet_tokio::settings::Will;
-use martlet_tokio::{ClientEvent, QoS, Settings, SubAckReasonCode, TopicDefaults, TopicFilter};
+use martlet_tokio::{
+    ClientEvent, QoS, Settings, TopicFilter, Version, client::TopicDefaults,
+    proto::SubAckReasonCode,
+};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
+
+/// Users of amqtt rely on `cleansession: false`: what comes while they are away waits for them. In
+/// MQTT 5 the session ended with `disconnect()`, and the message was gone.
+#[tokio::test]
+async fn a_session_without_cleansession_outlives_the_client_in_every_version() {
+    for version in ["3.1", "3.1.1", "5", "auto"] {
+        let broker = broker().await;
+        let yaml = format!(
+            "connection: {{uri: '{}'}}\ncleansession: false\n\
+             martlet: {{client_id: lasting, protocol_version: '{version}'}}",
+            broker.uri()
+        );
+        let lasting = Settings::from_yaml(&yaml).unwrap();
+        let client = connect(&lasting).await;
+        let messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
+        client.disconnect().await;
+        drop(messages);
+        let other = connect(&settings(broker.uri())).await;
+        other
+            .publish("a", "meanwhile")
+            .qos(QoS::AtLeastOnce)
+            .await
+            .unwrap();
+
+        let client = connect(&lasting).await;
+        assert!(
+            client.connected().await.unwrap().session_present,
+            "{version}"
+        );
+        let mut messages = client.catch_all().unwrap();
+        assert_eq!(
+            next(&mut messages).await,
+            message("a", "meanwhile", 1),
+            "{version}"
+        );
+    }
+}
+
+/// How long the session outlives the last connection of MQTT 5 is what the file says, or for ever.
+#[tokio::test]
+async fn the_session_expiry_of_a_file() {
+    let table = [
+        ("cleansession: false", 100 * 365 * 24 * 3600, true),
+        (
+            "cleansession: false\nmartlet: {session_expiry: 60}",
+            59,
+            true,
+        ),
+        (
+            "cleansession: false\nmartlet: {session_expiry: 60}",
+            61,
+            false,
+        ),
+        ("cleansession: true", 0, false),
+    ];
+    for (yaml, seconds, is_there) in table {
+        let broker = broker().await;
+        let mut settings =
+            Settings::from_yaml(&yaml.replace('{', "{protocol_version: 5, ")).unwrap();
+        settings.connection.uri = broker.uri().into();
+        settings.martlet.protocol_version = Some(Version::V5);
+        settings.martlet.client_id = Some("lasting".into());
+        connect(&settings).await.disconnect().await;
+        let later = broker.with_broker(|_, now| now) + Duration::from_secs(seconds);
+        while broker.with_broker(|broker, _| broker.connection_of("lasting").is_some()) {
+            tokio::task::yield_now().await;
+        }
+        let found = broker.with_broker(|broker, _| {
+            broker.handle_timeout(later);
+            broker.has_session("lasting")
+        });
+        assert_eq!(found, is_there, "{yaml}, after {seconds} s");
+    }
+}
 
 /// amqtt begins it with `amqtt/`, which not every server must take (3.1.1 §3.1.3.1).
 #[tokio::test]
@@ -22,7 +99,10 @@ async fn t70_a_client_identifier_of_our_own() {
         };
         let identifier = connect.client_identifier.as_str().to_owned();
         assert_eq!(identifier.len(), 23);
-        assert!(identifier.chars().all(|c| c.is_ascii_alphanumeric()), "{identifier}");
+        assert!(
+            identifier.chars().all(|c| c.is_ascii_alphanumeric()),
+            "{identifier}"
+        );
         seen.insert(identifier);
     }
     assert_eq!(seen.len(), 3, "another one each time");
@@ -31,13 +111,23 @@ async fn t70_a_client_identifier_of_our_own() {
 #[tokio::test]
 async fn t71_a_file_of_yaml() {
     let path = std::env::temp_dir().join(format!("martlet-reference-{}.yaml", std::process::id()));
-    let yaml = "keep_alive: 7\ntopics:\n  a/b: {qos: 1}\nconnection:\n  uri: mqtt://broker.example\n";
+    let yaml =
+        "keep_alive: 7\ntopics:\n  a/b: {qos: 1}\nconnection:\n  uri: mqtt://broker.example\n";
     std::fs::write(&path, yaml).unwrap();
     let loaded = Settings::load(&path);
     std::fs::remove_file(&path).unwrap();
-    let mut expected = Settings { keep_alive: 7, ..Settings::default() };
+    let mut expected = Settings {
+        keep_alive: 7,
+        ..Settings::amqtt()
+    };
     expected.connection.uri = "mqtt://broker.example".into();
-    expected.topics.insert("a/b".into(), TopicDefaults { qos: Some(QoS::AtLeastOnce), retain: None });
+    expected.topics.insert(
+        "a/b".into(),
+        TopicDefaults {
+            qos: Some(QoS::AtLeastOnce),
+            retain: None,
+        },
+    );
     assert_eq!(loaded, Ok(expected));
 }
 
@@ -47,19 +137,29 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
     let yaml = format!(
         "connection: {{uri: '{}'}}\nkeep_alive: 20\ncleansession: false\n\
          will: {{topic: will/t, message: gone, qos: 2, retain: true}}\n\
-         martlet: {{client_id: it, protocol_version: 3.1.1, user_name: ann, password: secret}}",
+         martlet: {{client_id: it, user_name: ann, password: secret}}",
         peer.uri()
     );
     let from_yaml = Settings::from_yaml(&yaml).unwrap();
-    let will = Will { topic: "will/t".into(), message: "gone".into(), qos: QoS::ExactlyOnce, retain: true };
-    let mut in_code =
-        Settings { keep_alive: 20, cleansession: false, will: Some(will), ..settings(peer.uri()) };
+    let will = Will {
+        topic: "will/t".into(),
+        message: "gone".into(),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+    };
+    let mut in_code = Settings {
+        keep_alive: 20,
+        cleansession: false,
+        will: Some(will),
+        ..settings(peer.uri())
+    };
     in_code.martlet.client_id = Some("it".into());
     in_code.martlet.user_name = Some("ann".into());
     in_code.martlet.password = Some("secret".into());
     for settings in [from_yaml, in_code] {
-        let (_client, connect) =
-            tokio::join!(try_connect(&settings), async { peer.refuse_with_connect().await });
+        let (_client, connect) = tokio::join!(try_connect(&settings), async {
+            peer.refuse_with_connect().await
+        });
         // What amqtt sends is less by its `ping_delay`.
         assert_eq!(connect.keep_alive, 20);
         assert!(!connect.clean_start);
@@ -67,7 +167,10 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
         assert_eq!(connect.user_name.unwrap().as_str(), "ann");
         assert_eq!(connect.password.unwrap().as_bytes(), b"secret");
         let will = connect.will.unwrap();
-        assert_eq!((will.topic.as_str(), will.payload.as_bytes()), ("will/t", &b"gone"[..]));
+        assert_eq!(
+            (will.topic.as_str(), will.payload.as_bytes()),
+            ("will/t", &b"gone"[..])
+        );
         assert_eq!((will.qos, will.retain), (QoS::ExactlyOnce, true));
     }
 }
@@ -78,13 +181,12 @@ async fn a_publish_uses_what_its_topic_has() {
     let peer = Peer::start().await;
     let yaml = format!(
         "connection: {{uri: '{}'}}\ndefault_qos: 1\ndefault_retain: true\n\
-         topics: {{qos: {{qos: 0}}, retain: {{retain: false}}, both: {{qos: 0, retain: false}}}}\n\
-         martlet: {{protocol_version: 3.1.1}}",
+         topics: {{qos: {{qos: 0}}, retain: {{retain: false}}, both: {{qos: 0, retain: false}}}}",
         peer.uri()
     );
     let settings = Settings::from_yaml(&yaml).unwrap();
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
-    let published = async |publish: martlet_tokio::Publish<'_>| {
+    let published = async |publish: martlet_tokio::client::Publish<'_>| {
         drop(publish.enqueue().await.unwrap());
     };
     published(client.publish("other", "")).await;
@@ -93,38 +195,73 @@ async fn a_publish_uses_what_its_topic_has() {
     published(client.publish("both", "")).await;
     published(client.publish("other", "").retain(false)).await;
     published(client.publish("other", "").qos(QoS::AtMostOnce)).await;
-    published(client.publish("both", "").qos(QoS::ExactlyOnce).retain(true)).await;
+    published(
+        client
+            .publish("both", "")
+            .qos(QoS::ExactlyOnce)
+            .retain(true),
+    )
+    .await;
     // Another topic than those below it.
     published(client.publish("both/below", "")).await;
-    for (qos, retain) in
-        [(1, true), (0, true), (1, false), (0, false), (1, false), (0, true), (2, true), (1, true)]
-    {
+    for (qos, retain) in [
+        (1, true),
+        (0, true),
+        (1, false),
+        (0, false),
+        (1, false),
+        (0, true),
+        (2, true),
+        (1, true),
+    ] {
         let publish = server.publish().await;
-        assert_eq!((publish.delivery().qos().as_u8(), publish.retain()), (qos, retain), "{publish:?}");
+        assert_eq!(
+            (publish.delivery().qos().as_u8(), publish.retain()),
+            (qos, retain),
+            "{publish:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn defaults_without_a_configuration() {
     let peer = Peer::start().await;
-    let builder = settings(peer.uri()).builder().unwrap().publish_defaults(|defaults| {
-        defaults.qos = QoS::AtLeastOnce;
-        defaults.topics.insert("a".try_into().unwrap(), TopicDefaults { qos: None, retain: Some(true) });
-    });
-    let (client, mut server) = tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
+    let builder = settings(peer.uri())
+        .builder()
+        .unwrap()
+        .publish_defaults(|defaults| {
+            defaults.qos = QoS::AtLeastOnce;
+            defaults.topics.insert(
+                "a".try_into().unwrap(),
+                TopicDefaults {
+                    qos: None,
+                    retain: Some(true),
+                },
+            );
+        });
+    let (client, mut server) =
+        tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
     drop(client.unwrap().publish("a", "").enqueue().await.unwrap());
     let publish = server.publish().await;
-    assert_eq!((publish.delivery().qos(), publish.retain()), (QoS::AtLeastOnce, true));
+    assert_eq!(
+        (publish.delivery().qos(), publish.retain()),
+        (QoS::AtLeastOnce, true)
+    );
 }
 
 #[tokio::test]
 async fn subscriptions_of_the_configuration() {
     let broker = broker().await;
     let yaml = format!(
-        "connection: {{uri: '{}'}}\nmartlet: {{protocol_version: 3.1.1, subscriptions: {{a/#: {{qos: 1}}, b: {{}}}}}}",
+        "connection: {{uri: '{}'}}\nmartlet: {{subscriptions: {{a/#: {{qos: 1}}, b: {{}}}}}}",
         broker.uri()
     );
-    let (client, driver) = Settings::from_yaml(&yaml).unwrap().builder().unwrap().build(martlet_tokio::Tokio);
+    let (client, driver) = Settings::from_yaml(&yaml)
+        .unwrap()
+        .builder()
+        .unwrap()
+        .build(martlet_tokio::Tokio)
+        .unwrap();
     let mut events = client.events();
     let mut messages = client.catch_all().unwrap();
     tokio::spawn(driver);
@@ -134,11 +271,21 @@ async fn subscriptions_of_the_configuration() {
         }
     };
     let filter = |filter: &str| TopicFilter::new(filter).unwrap();
-    let granted =
-        [(filter("a/#"), SubAckReasonCode::GrantedQos1), (filter("b"), SubAckReasonCode::GrantedQos0)];
+    let granted = [
+        (filter("a/#"), SubAckReasonCode::GrantedQos1),
+        (filter("b"), SubAckReasonCode::GrantedQos0),
+    ];
     assert_eq!(answer, granted);
-    client.publish("a/b", "1").qos(QoS::ExactlyOnce).await.unwrap();
-    client.publish("b", "2").qos(QoS::ExactlyOnce).await.unwrap();
+    client
+        .publish("a/b", "1")
+        .qos(QoS::ExactlyOnce)
+        .await
+        .unwrap();
+    client
+        .publish("b", "2")
+        .qos(QoS::ExactlyOnce)
+        .await
+        .unwrap();
     assert_eq!(next(&mut messages).await, message("a/b", "1", 1));
     assert_eq!(next(&mut messages).await, message("b", "2", 0));
 }
@@ -198,31 +345,55 @@ async fn f23_the_packet_logger_of_the_configuration() {
         broker.uri()
     );
     let client = connect(&Settings::from_yaml(&yaml).unwrap()).await;
-    client.publish("a", "kanarienvogel").qos(QoS::AtLeastOnce).await.unwrap();
+    client
+        .publish("a", "kanarienvogel")
+        .qos(QoS::AtLeastOnce)
+        .await
+        .unwrap();
     client.disconnect().await;
-    let lines = LOG.0.lock().unwrap().clone();
-    for packet in ["-out-> CONNECT", "<-in-- CONNACK", "-out-> PUBLISH", "<-in-- PUBACK", "-out-> DISCONNECT"]
-    {
-        assert!(lines.iter().any(|line| line.contains(packet)), "{packet}: {lines:?}");
+    // Other tests log too.
+    let mut lines = LOG.0.lock().unwrap().clone();
+    lines.retain(|line| line.starts_with("it "));
+    for packet in [
+        "-out-> CONNECT",
+        "<-in-- CONNACK",
+        "-out-> PUBLISH",
+        "<-in-- PUBACK",
+        "-out-> DISCONNECT",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(packet)),
+            "{packet}: {lines:?}"
+        );
     }
-    assert!(lines.iter().all(|line| line.starts_with("it ") && !line.contains("kanarien")), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| !line.contains("kanarien")),
+        "{lines:?}"
+    );
 }
 
 /// The wait would be ten seconds and more.
 #[tokio::test]
 async fn reconnect_does_not_wait_for_its_time() {
     let peer = Peer::start().await;
-    let builder = settings(peer.uri()).builder().unwrap().seed(1).reconnect(|reconnect| {
-        reconnect.initial = Duration::from_secs(3600);
-        reconnect.max = Duration::from_secs(3600);
-    });
+    let builder = settings(peer.uri())
+        .builder()
+        .unwrap()
+        .seed(1)
+        .reconnect(|reconnect| {
+            reconnect.initial = Duration::from_secs(3600);
+            reconnect.max = Duration::from_secs(3600);
+        });
     let (client, server) = tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
     let client = client.unwrap();
     let mut events = client.events();
     drop(server);
     loop {
         if let ClientEvent::Disconnected { retry_in, .. } = events.next().await.unwrap() {
-            assert!(retry_in.unwrap() > Duration::from_secs(60), "this seed waits: {retry_in:?}");
+            assert!(
+                retry_in.unwrap() > Duration::from_secs(60),
+                "this seed waits: {retry_in:?}"
+            );
             break;
         }
     }

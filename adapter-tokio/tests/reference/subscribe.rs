@@ -3,7 +3,7 @@
 use super::peer::Peer;
 use super::{broker_with, connect, message, next, settings};
 use martlet_broker::Config;
-use martlet_tokio::{QoS, SubAckReasonCode, SubscribeError};
+use martlet_tokio::{QoS, SubscribeError, proto::SubAckReasonCode};
 use std::time::Duration;
 
 #[tokio::test]
@@ -12,10 +12,16 @@ async fn t27_some_are_refused() {
     let filters = ["a", "b", "c", "d", "e", "f"].map(|filter| (filter, QoS::AtLeastOnce));
     let settings = settings(peer.uri());
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
-    let (messages, ()) =
-        tokio::join!(client.subscribe_all(filters), server.answer_subscribe(&[128, 1, 128, 1, 128, 1]));
+    let (messages, ()) = tokio::join!(
+        client.subscribe_all(filters),
+        server.answer_subscribe(&[128, 1, 128, 1, 128, 1])
+    );
     let messages = messages.unwrap();
-    let codes: Vec<u8> = messages.reasons().iter().map(|reason| reason.as_u8()).collect();
+    let codes: Vec<u8> = messages
+        .reasons()
+        .iter()
+        .map(|reason| reason.as_u8())
+        .collect();
     assert_eq!(codes, [128, 1, 128, 1, 128, 1]);
     // All of them: that is an error.
     let (refused, ()) = tokio::join!(client.subscribe("g"), server.answer_subscribe(&[128]));
@@ -27,7 +33,10 @@ async fn t27_some_are_refused() {
 /// 35, with topics that the server has.
 #[tokio::test]
 async fn the_servers_own_topics_come_to_who_asks_for_them() {
-    let config = Config { sys_interval: Duration::from_millis(5), ..Config::default() };
+    let config = Config {
+        sys_interval: Duration::from_millis(5),
+        ..Config::default()
+    };
     let broker = broker_with(config).await;
     let client = connect(&settings(broker.uri())).await;
     let mut system = client.subscribe("$SYS/#").await.unwrap();

@@ -4,17 +4,26 @@ use crate::world::*;
 use bytes::Bytes;
 use martlet_broker::{Authentication, Config, Ending, Event, Limits};
 use martlet_proto::{
-    Auth, AuthReasonCode, BinaryData, Connect, ConnectReasonCode, DisconnectReasonCode, Packet, QoS,
-    Utf8String, Version,
+    Auth, AuthReasonCode, BinaryData, Connect, ConnectReasonCode, DisconnectReasonCode, Packet,
+    QoS, Utf8String, Version,
 };
 
 #[test]
 fn the_bytes_of_each_version() {
     let table = [
         // (CONNECT, CONNACK)
-        ("10 0f 00 06 4d 51 49 73 64 70 03 02 00 3c 00 01 61", "20 02 00 00"),
-        ("10 0d 00 04 4d 51 54 54 04 02 00 3c 00 01 61", "20 02 00 00"),
-        ("10 0e 00 04 4d 51 54 54 05 02 00 3c 00 00 01 61", "20 06 00 00 03 22 00 10"),
+        (
+            "10 0f 00 06 4d 51 49 73 64 70 03 02 00 3c 00 01 61",
+            "20 02 00 00",
+        ),
+        (
+            "10 0d 00 04 4d 51 54 54 04 02 00 3c 00 01 61",
+            "20 02 00 00",
+        ),
+        (
+            "10 0e 00 04 4d 51 54 54 05 02 00 3c 00 00 01 61",
+            "20 06 00 00 03 22 00 10",
+        ),
     ];
     for (connect, connack) in table {
         each_way(config(), |world| {
@@ -44,11 +53,17 @@ fn a_version_that_is_not_spoken_is_refused_in_a_form_that_the_client_understands
         (&Version::ALL, NO_MQTT, "closed"),
     ];
     for (versions, connect, answer) in table {
-        each_way(Config { versions: versions.to_vec(), ..config() }, |world| {
-            let peer = world.open(V5);
-            world.say_hex(peer, connect);
-            assert_eq!(world.hear_hex(peer), answer, "{versions:?}");
-        });
+        each_way(
+            Config {
+                versions: versions.to_vec(),
+                ..config()
+            },
+            |world| {
+                let peer = world.open(V5);
+                world.say_hex(peer, connect);
+                assert_eq!(world.hear_hex(peer), answer, "{versions:?}");
+            },
+        );
     }
 }
 
@@ -64,7 +79,10 @@ fn a_malformed_connect_is_answered_in_v5_only() {
         assert_eq!(world.hear_hex(peer), "closed");
         // A property twice is a protocol error.
         let peer = world.open(V5);
-        world.say_hex(peer, "10 14 00 04 4d 51 54 54 05 02 00 3c 06 21 00 01 21 00 01 00 01 61");
+        world.say_hex(
+            peer,
+            "10 14 00 04 4d 51 54 54 05 02 00 3c 06 21 00 01 21 00 01 00 01 61",
+        );
         assert_eq!(world.hear_hex(peer), "20 03 00 82 00 closed");
     });
 }
@@ -79,14 +97,26 @@ fn what_comes_before_connect_closes_and_so_does_a_second_connect() {
         let peer = world.client(version, "a");
         world.send(peer, clean(version, "a"));
         let last = world.hear(peer);
-        assert_eq!(last, if version == V5 { vec!["DISCONNECT 82", "closed"] } else { vec!["closed"] });
+        assert_eq!(
+            last,
+            if version == V5 {
+                vec!["DISCONNECT 82", "closed"]
+            } else {
+                vec!["closed"]
+            }
+        );
     });
 }
 
 #[test]
 fn what_only_a_server_sends_is_a_protocol_error() {
     each_way(config(), |world| {
-        for packet in ["20 03 00 00 00", "90 04 00 01 00 00", "b0 04 00 01 00 00", "d0 00"] {
+        for packet in [
+            "20 03 00 00 00",
+            "90 04 00 01 00 00",
+            "b0 04 00 01 00 00",
+            "d0 00",
+        ] {
             let peer = world.client(V5, "a");
             world.say_hex(peer, packet);
             assert_eq!(world.hear(peer), ["DISCONNECT 82", "closed"], "{packet}");
@@ -100,7 +130,9 @@ fn an_empty_client_identifier() {
         let mut identifiers = Vec::new();
         for _ in 0..2 {
             let peer = world.dial(clean(V5, ""));
-            let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else { panic!() };
+            let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
+                panic!()
+            };
             identifiers.push(ack.properties.assigned_client_identifier.unwrap());
         }
         identifiers
@@ -111,7 +143,13 @@ fn an_empty_client_identifier() {
         assert!(world.broker.has_session(identifiers[0].as_str()));
         let mut same = World::new(config(), 1);
         assert_eq!(assigned(&mut same), identifiers, "the seed decides");
-        let mut other = World::new(Config { seed: 1, ..config() }, 1);
+        let mut other = World::new(
+            Config {
+                seed: 1,
+                ..config()
+            },
+            1,
+        );
         assert_ne!(assigned(&mut other), identifiers);
 
         world.client(V3_1_1, "");
@@ -141,9 +179,17 @@ fn credentials() {
         for version in Version::ALL {
             world.enter(with(version, Some("ann"), Some("secret")));
             let wrong = [
-                (Some("ann"), Some("wrong"), ConnectReasonCode::BadUserNameOrPassword),
+                (
+                    Some("ann"),
+                    Some("wrong"),
+                    ConnectReasonCode::BadUserNameOrPassword,
+                ),
                 (Some("ann"), None, ConnectReasonCode::BadUserNameOrPassword),
-                (Some("bob"), Some("secret"), ConnectReasonCode::BadUserNameOrPassword),
+                (
+                    Some("bob"),
+                    Some("secret"),
+                    ConnectReasonCode::BadUserNameOrPassword,
+                ),
                 (None, None, ConnectReasonCode::NotAuthorized),
             ];
             for (name, password, reason) in wrong {
@@ -157,19 +203,40 @@ fn credentials() {
 #[test]
 fn a_broker_that_refuses() {
     let table = [
-        (ConnectReasonCode::ServerUnavailable, "20 02 00 03 closed", "20 03 00 88 00 closed"),
-        (ConnectReasonCode::ServerBusy, "20 02 00 03 closed", "20 03 00 89 00 closed"),
-        (ConnectReasonCode::ServerMoved, "20 02 00 03 closed", "20 08 00 9d 05 1c 00 02 62 3a closed"),
+        (
+            ConnectReasonCode::ServerUnavailable,
+            "20 02 00 03 closed",
+            "20 03 00 88 00 closed",
+        ),
+        (
+            ConnectReasonCode::ServerBusy,
+            "20 02 00 03 closed",
+            "20 03 00 89 00 closed",
+        ),
+        (
+            ConnectReasonCode::ServerMoved,
+            "20 02 00 03 closed",
+            "20 08 00 9d 05 1c 00 02 62 3a closed",
+        ),
     ];
     for (reason, v3, v5) in table {
-        let config =
-            Config { refuse: Some(reason), server_reference: Some("b:".try_into().unwrap()), ..config() };
+        let config = Config {
+            refuse: Some(reason),
+            server_reference: Some("b:".try_into().unwrap()),
+            ..config()
+        };
         each_way(config, |world| {
             let peer = world.dial(clean(V3_1_1, "a"));
             assert_eq!(world.hear_hex(peer), v3);
             let peer = world.dial(clean(V5, "a"));
             assert_eq!(world.hear_hex(peer), v5);
-            assert_eq!(world.events.last(), Some(&Event::Refused { connection: peer, reason }));
+            assert_eq!(
+                world.events.last(),
+                Some(&Event::Refused {
+                    connection: peer,
+                    reason
+                })
+            );
             // What the broker does can change between connections.
             world.broker.configure(|config| config.refuse = None);
             world.client(V5, "a");
@@ -191,12 +258,18 @@ fn connack_tells_what_is_allowed() {
         server_keep_alive: Some(7),
         maximum_session_expiry: 60,
     };
-    let config = Config { limits, response_information: Some("r/".try_into().unwrap()), ..config() };
+    let config = Config {
+        limits,
+        response_information: Some("r/".try_into().unwrap()),
+        ..config()
+    };
     each_way(config, |world| {
         let mut connect = lasting(V5, "a");
         connect.properties.request_response_information = Some(true);
         let peer = world.dial(connect);
-        let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else { panic!() };
+        let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
+            panic!()
+        };
         let p = ack.properties;
         assert_eq!(p.session_expiry_interval, Some(60));
         assert_eq!(p.receive_maximum.map(Into::into), Some(10u16));
@@ -213,12 +286,24 @@ fn connack_tells_what_is_allowed() {
 
         // [MQTT-3.2.2-12, MQTT-3.2.2-13]: a will that is not allowed refuses the CONNECT.
         let mut connect = clean(V5, "b");
-        connect.will = Some(martlet_proto::Will { qos: Q2, ..will("w", "x") });
+        connect.will = Some(martlet_proto::Will {
+            qos: Q2,
+            ..will("w", "x")
+        });
         let peer = world.dial(connect.clone());
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::QosNotSupported));
-        connect.will = Some(martlet_proto::Will { retain: true, ..will("w", "x") });
+        assert_eq!(
+            world.hear(peer),
+            refused(ConnectReasonCode::QosNotSupported)
+        );
+        connect.will = Some(martlet_proto::Will {
+            retain: true,
+            ..will("w", "x")
+        });
         let peer = world.dial(connect);
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::RetainNotSupported));
+        assert_eq!(
+            world.hear(peer),
+            refused(ConnectReasonCode::RetainNotSupported)
+        );
     });
 }
 
@@ -230,39 +315,64 @@ fn the_same_client_identifier_takes_over() {
         world.subscribe(first, "t", Q1);
         let second = world.enter(lasting(version, "a"));
         let last = world.hear(first);
-        assert_eq!(last, if version == V5 { vec!["DISCONNECT 8e", "closed"] } else { vec!["closed"] });
+        assert_eq!(
+            last,
+            if version == V5 {
+                vec!["DISCONNECT 8e", "closed"]
+            } else {
+                vec!["closed"]
+            }
+        );
         assert!(world.is_open(second));
         assert_eq!(world.broker.connection_of("a"), Some(second));
         let ending = Ending::Broker(DisconnectReasonCode::SessionTakenOver);
         let client_identifier: Utf8String = "a".try_into().unwrap();
-        assert!(world.events.contains(&Event::Disconnected { connection: first, client_identifier, ending }));
+        assert!(world.events.contains(&Event::Disconnected {
+            connection: first,
+            client_identifier,
+            ending
+        }));
         // The late end of the old network connection does not touch the new one.
         world.cut(first);
         world.subscribe(second, "t", Q1);
         // The session goes from connection to connection.
         let third = world.dial(lasting(version, "a"));
-        let present = if version == V3_1 { "CONNACK 00" } else { "CONNACK present 00" };
+        let present = if version == V3_1 {
+            "CONNACK 00"
+        } else {
+            "CONNACK present 00"
+        };
         assert_eq!(world.hear(third), [present]);
     });
 }
 
 #[test]
 fn too_many() {
-    each_way(Config { max_connections: 2, max_sessions: 1, ..config() }, |world| {
-        let first = world.client(V5, "a");
-        let peer = world.dial(clean(V5, "b"));
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::QuotaExceeded));
-        let peer = world.dial(clean(V3_1_1, "b"));
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::ServerUnavailable));
-        // The client that has a session may come again.
-        let second = world.client(V5, "a");
-        assert_eq!(world.hear(first), ["DISCONNECT 8e", "closed"]);
-        let third = world.open(V5);
-        assert!(world.is_open(third));
-        let fourth = world.open(V5);
-        assert_eq!(world.hear(fourth), ["closed"]);
-        assert!(world.is_open(second));
-    });
+    each_way(
+        Config {
+            max_connections: 2,
+            max_sessions: 1,
+            ..config()
+        },
+        |world| {
+            let first = world.client(V5, "a");
+            let peer = world.dial(clean(V5, "b"));
+            assert_eq!(world.hear(peer), refused(ConnectReasonCode::QuotaExceeded));
+            let peer = world.dial(clean(V3_1_1, "b"));
+            assert_eq!(
+                world.hear(peer),
+                refused(ConnectReasonCode::ServerUnavailable)
+            );
+            // The client that has a session may come again.
+            let second = world.client(V5, "a");
+            assert_eq!(world.hear(first), ["DISCONNECT 8e", "closed"]);
+            let third = world.open(V5);
+            assert!(world.is_open(third));
+            let fourth = world.open(V5);
+            assert_eq!(world.hear(fourth), ["closed"]);
+            assert!(world.is_open(second));
+        },
+    );
 }
 
 fn auth(reason: AuthReasonCode, data: &str) -> Auth {
@@ -283,7 +393,10 @@ fn with_method(method: &str) -> Connect {
 fn enhanced_authentication_is_refused() {
     each_way(config(), |world| {
         let peer = world.dial(with_method("M"));
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::BadAuthenticationMethod));
+        assert_eq!(
+            world.hear(peer),
+            refused(ConnectReasonCode::BadAuthenticationMethod)
+        );
         // AUTH without a method in CONNECT [MQTT-4.12.0-7].
         let peer = world.client(V5, "a");
         world.send(peer, auth(AuthReasonCode::ReAuthenticate, "x"));
@@ -293,42 +406,64 @@ fn enhanced_authentication_is_refused() {
 
 #[test]
 fn enhanced_authentication_follows_the_script() {
-    let step = |challenge: &'static str, answer: &'static str| (Bytes::from(challenge), Bytes::from(answer));
+    let step = |challenge: &'static str, answer: &'static str| {
+        (Bytes::from(challenge), Bytes::from(answer))
+    };
     let script = Authentication {
         method: "M".try_into().unwrap(),
         steps: vec![step("one?", "one!"), step("two?", "two!")],
         success: Some(BinaryData::try_from("welcome").unwrap()),
     };
-    each_way(Config { authentication: Some(script), ..config() }, |world| {
-        use AuthReasonCode::{ContinueAuthentication, ReAuthenticate};
-        let peer = world.dial(with_method("M"));
-        assert_eq!(world.hear(peer), ["AUTH 18 one?"]);
-        world.send(peer, auth(ContinueAuthentication, "one!"));
-        assert_eq!(world.hear(peer), ["AUTH 18 two?"]);
-        world.send(peer, auth(ContinueAuthentication, "two!"));
-        let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else { panic!() };
-        assert_eq!(ack.reason, ConnectReasonCode::Success);
-        assert_eq!(ack.properties.authentication_method, Some("M".try_into().unwrap()));
-        assert_eq!(ack.properties.authentication_data.unwrap().as_bytes(), b"welcome");
+    each_way(
+        Config {
+            authentication: Some(script),
+            ..config()
+        },
+        |world| {
+            use AuthReasonCode::{ContinueAuthentication, ReAuthenticate};
+            let peer = world.dial(with_method("M"));
+            assert_eq!(world.hear(peer), ["AUTH 18 one?"]);
+            world.send(peer, auth(ContinueAuthentication, "one!"));
+            assert_eq!(world.hear(peer), ["AUTH 18 two?"]);
+            world.send(peer, auth(ContinueAuthentication, "two!"));
+            let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
+                panic!()
+            };
+            assert_eq!(ack.reason, ConnectReasonCode::Success);
+            assert_eq!(
+                ack.properties.authentication_method,
+                Some("M".try_into().unwrap())
+            );
+            assert_eq!(
+                ack.properties.authentication_data.unwrap().as_bytes(),
+                b"welcome"
+            );
 
-        // Again, later, while other packets go on.
-        world.send(peer, auth(ReAuthenticate, ""));
-        world.send(peer, Packet::PingReq);
-        assert_eq!(world.hear(peer), ["AUTH 18 one?", "PINGRESP"]);
-        world.send(peer, auth(ContinueAuthentication, "one!"));
-        world.send(peer, auth(ContinueAuthentication, "two!"));
-        assert_eq!(world.hear(peer), ["AUTH 18 two?", "AUTH 00 welcome"]);
-        world.send(peer, auth(ReAuthenticate, ""));
-        world.send(peer, auth(ContinueAuthentication, "wrong"));
-        assert_eq!(world.hear(peer), ["AUTH 18 one?", "DISCONNECT 87", "closed"]);
+            // Again, later, while other packets go on.
+            world.send(peer, auth(ReAuthenticate, ""));
+            world.send(peer, Packet::PingReq);
+            assert_eq!(world.hear(peer), ["AUTH 18 one?", "PINGRESP"]);
+            world.send(peer, auth(ContinueAuthentication, "one!"));
+            world.send(peer, auth(ContinueAuthentication, "two!"));
+            assert_eq!(world.hear(peer), ["AUTH 18 two?", "AUTH 00 welcome"]);
+            world.send(peer, auth(ReAuthenticate, ""));
+            world.send(peer, auth(ContinueAuthentication, "wrong"));
+            assert_eq!(
+                world.hear(peer),
+                ["AUTH 18 one?", "DISCONNECT 87", "closed"]
+            );
 
-        let peer = world.dial(with_method("M"));
-        world.send(peer, auth(ContinueAuthentication, "wrong"));
-        assert_eq!(world.hear(peer), ["AUTH 18 one?", "CONNACK 87", "closed"]);
-        let peer = world.dial(with_method("N"));
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::BadAuthenticationMethod));
-        let peer = world.dial(with_method("M"));
-        world.send(peer, Packet::PingReq);
-        assert_eq!(world.hear(peer), ["AUTH 18 one?", "closed"]);
-    });
+            let peer = world.dial(with_method("M"));
+            world.send(peer, auth(ContinueAuthentication, "wrong"));
+            assert_eq!(world.hear(peer), ["AUTH 18 one?", "CONNACK 87", "closed"]);
+            let peer = world.dial(with_method("N"));
+            assert_eq!(
+                world.hear(peer),
+                refused(ConnectReasonCode::BadAuthenticationMethod)
+            );
+            let peer = world.dial(with_method("M"));
+            world.send(peer, Packet::PingReq);
+            assert_eq!(world.hear(peer), ["AUTH 18 one?", "closed"]);
+        },
+    );
 }

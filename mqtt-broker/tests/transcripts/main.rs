@@ -1,7 +1,8 @@
-//! Conversations with the broker, as transcripts: what goes in, what comes out.
+//! Conversations with the broker, as transcripts of what is sent and received.
 #![allow(clippy::unwrap_used)]
 
 mod connect;
+mod moods;
 mod publish;
 mod retained;
 mod robust;

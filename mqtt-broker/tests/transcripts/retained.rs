@@ -14,10 +14,18 @@ fn the_last_message_of_a_topic_is_kept() {
         world.publish(peer, "t", "passing", Q0, 0);
         world.retain(peer, "gone", "x");
         world.subscribe(peer, "other", Q0);
-        world.send(peer, subscribe(1, [subscription("t", Q0), subscription("#", Q0)]));
+        world.send(
+            peer,
+            subscribe(1, [subscription("t", Q0), subscription("#", Q0)]),
+        );
         assert_eq!(
             world.hear(peer),
-            ["SUBACK #1 00 00", "PUBLISH t two retain", "PUBLISH gone x retain", "PUBLISH t two retain"]
+            [
+                "SUBACK #1 00 00",
+                "PUBLISH t two retain",
+                "PUBLISH gone x retain",
+                "PUBLISH t two retain"
+            ]
         );
         // An empty payload removes it, and is passed on.
         world.retain(peer, "gone", "");
@@ -37,7 +45,9 @@ fn they_have_their_qos_and_properties() {
     each_way(config(), |world| {
         let peer = world.client(V5, "a");
         let name = TopicName::new("t").unwrap();
-        let properties = PublishProperties::builder().message_expiry_interval(10).build();
+        let properties = PublishProperties::builder()
+            .message_expiry_interval(10)
+            .build();
         let publish = PublishRef::new(&name, b"x")
             .with_properties(&properties)
             .with_retain(true)
@@ -47,7 +57,10 @@ fn they_have_their_qos_and_properties() {
         assert_eq!(world.hear(peer), ["PUBREC #1 10", "PUBCOMP #1 00"]);
         world.wait(seconds(4));
         world.send(peer, identified(7, subscribe(1, [subscription("t", Q1)])));
-        assert_eq!(world.hear(peer), ["SUBACK #1 01", "PUBLISH t x q1#1 retain expiry=6 for=7"]);
+        assert_eq!(
+            world.hear(peer),
+            ["SUBACK #1 01", "PUBLISH t x q1#1 retain expiry=6 for=7"]
+        );
         world.wait(seconds(6));
         assert_eq!(world.broker.statistics().retained, 1);
         world.send(peer, subscribe(1, [subscription("t", Q1)]));
@@ -64,7 +77,9 @@ fn filters_find_what_they_match() {
         for topic in topics {
             world.retain(peer, topic, "x");
         }
-        for filter in ["#", "a/#", "a/+", "+/b", "a/b", "a/+/c", "+", "/+", "$SYS/#", "a/b/#", "none/#"] {
+        for filter in [
+            "#", "a/#", "a/+", "+/b", "a/b", "a/+/c", "+", "/+", "$SYS/#", "a/b/#", "none/#",
+        ] {
             world.send(peer, subscribe(1, [subscription(filter, Q0)]));
             let mut found: Vec<String> = world.hear(peer);
             found.remove(0);
@@ -83,24 +98,34 @@ fn filters_find_what_they_match() {
 
 #[test]
 fn there_is_room_for_so_many() {
-    each_way(Config { max_retained: 2, ..config() }, |world| {
-        let peer = world.client(V5, "a");
-        world.retain(peer, "a", "x");
-        world.retain(peer, "b", "x");
-        let name = TopicName::new("c").unwrap();
-        for qos in [Q1, Q2] {
-            let publish =
-                PublishRef::new(&name, b"x").with_retain(true).with_delivery(delivery(qos, 1, false));
-            world.send_publish(peer, publish);
-        }
-        assert_eq!(world.hear(peer), ["PUBACK #1 97", "PUBREC #1 97"]);
-        // The identifier is free again after a PUBREC that refuses.
-        world.send(peer, pubrel(1));
-        assert_eq!(world.hear(peer), ["PUBCOMP #1 92"]);
-        world.retain(peer, "a", "y");
-        world.retain(peer, "b", "");
-        world.retain(peer, "c", "z");
-        world.send(peer, subscribe(1, [subscription("#", Q0)]));
-        assert_eq!(world.hear(peer), ["SUBACK #1 00", "PUBLISH a y retain", "PUBLISH c z retain"]);
-    });
+    each_way(
+        Config {
+            max_retained: 2,
+            ..config()
+        },
+        |world| {
+            let peer = world.client(V5, "a");
+            world.retain(peer, "a", "x");
+            world.retain(peer, "b", "x");
+            let name = TopicName::new("c").unwrap();
+            for qos in [Q1, Q2] {
+                let publish = PublishRef::new(&name, b"x")
+                    .with_retain(true)
+                    .with_delivery(delivery(qos, 1, false));
+                world.send_publish(peer, publish);
+            }
+            assert_eq!(world.hear(peer), ["PUBACK #1 97", "PUBREC #1 97"]);
+            // The identifier is free again after a PUBREC that refuses.
+            world.send(peer, pubrel(1));
+            assert_eq!(world.hear(peer), ["PUBCOMP #1 92"]);
+            world.retain(peer, "a", "y");
+            world.retain(peer, "b", "");
+            world.retain(peer, "c", "z");
+            world.send(peer, subscribe(1, [subscription("#", Q0)]));
+            assert_eq!(
+                world.hear(peer),
+                ["SUBACK #1 00", "PUBLISH a y retain", "PUBLISH c z retain"]
+            );
+        },
+    );
 }

@@ -3,7 +3,9 @@
 use crate::world::*;
 use core::num::NonZeroU16;
 use martlet_broker::{Config, Event, Limits, Memory};
-use martlet_proto::{Connect, Disconnect, DisconnectReasonCode, Packet, PublishRef, TopicName, Version};
+use martlet_proto::{
+    Connect, Disconnect, DisconnectReasonCode, Packet, PublishRef, TopicName, Version,
+};
 
 fn expiring(client_identifier: &str, seconds: u32) -> Connect {
     let mut connect = lasting(V5, client_identifier);
@@ -12,7 +14,11 @@ fn expiring(client_identifier: &str, seconds: u32) -> Connect {
 }
 
 fn present(version: Version) -> &'static str {
-    if version == V3_1 { "CONNACK 00" } else { "CONNACK present 00" }
+    if version == V3_1 {
+        "CONNACK 00"
+    } else {
+        "CONNACK present 00"
+    }
 }
 
 #[test]
@@ -28,14 +34,18 @@ fn a_session_queues_while_its_client_is_away() {
         assert_eq!(world.hear(sender), ["PUBACK #1 00", "PUBREC #2 00"]);
         assert_eq!(world.dropped(), ["r Offline never"]);
         let receiver = world.dial(lasting(version, "r"));
-        assert_eq!(world.hear(receiver), [present(version), "PUBLISH t one q1#1", "PUBLISH t two q2#2"]);
+        assert_eq!(
+            world.hear(receiver),
+            [present(version), "PUBLISH t one q1#1", "PUBLISH t two q2#2"]
+        );
         // The subscription is there too, and new messages come behind.
         world.publish(sender, "t", "three", Q0, 0);
         assert_eq!(world.hear(receiver), ["PUBLISH t three"]);
     });
 }
 
-/// [MQTT-4.4.0-1], [MQTT-4.6.0-1] to [MQTT-4.6.0-4]: with DUP, the same identifiers, in the order of before.
+/// [MQTT-4.4.0-1], [MQTT-4.6.0-1] to [MQTT-4.6.0-4]: with DUP, the same identifiers, in the order
+/// of before.
 #[test]
 fn what_was_in_flight_goes_on_after_a_reconnect() {
     each_version(|world, version| {
@@ -43,7 +53,13 @@ fn what_was_in_flight_goes_on_after_a_reconnect() {
         world.subscribe(receiver, "t", Q2);
         let sender = world.client(version, "s");
         for i in 1..=6 {
-            world.publish(sender, "t", &format!("m{i}"), if i <= 4 { Q2 } else { Q1 }, i);
+            world.publish(
+                sender,
+                "t",
+                &format!("m{i}"),
+                if i <= 4 { Q2 } else { Q1 },
+                i,
+            );
         }
         assert_eq!(world.hear(receiver).len(), 6);
         // 2 is released before 1, 4 is complete, 5 is acknowledged; 3 and 6 are still out.
@@ -68,12 +84,24 @@ fn what_was_in_flight_goes_on_after_a_reconnect() {
         }
         let receiver = world.dial(lasting(version, "r"));
         assert_eq!(world.hear(receiver)[5..], ["PUBLISH t m7 q1#7 dup"]);
-        for packet in [pubcomp(2), pubcomp(1), pubrec(3), pubcomp(3), puback(6), puback(7)] {
+        for packet in [
+            pubcomp(2),
+            pubcomp(1),
+            pubrec(3),
+            pubcomp(3),
+            puback(6),
+            puback(7),
+        ] {
             world.send(receiver, packet);
         }
         assert_eq!(world.hear(receiver), ["PUBREL #3 00"]);
         assert_eq!(world.broker.statistics().pending, 0);
-        assert!(!world.events.iter().any(|event| matches!(event, Event::UnexpectedAck { .. })));
+        assert!(
+            !world
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::UnexpectedAck { .. }))
+        );
     });
 }
 
@@ -94,7 +122,12 @@ fn a_lower_receive_maximum_holds_for_what_is_sent_again() {
         world.publish(sender, "t", "now", Q0, 0);
         assert_eq!(
             world.hear(receiver),
-            ["CONNACK present 00", "PUBLISH t m1 q1#1 dup", "PUBLISH t m2 q1#2 dup", "PUBLISH t now"]
+            [
+                "CONNACK present 00",
+                "PUBLISH t m1 q1#1 dup",
+                "PUBLISH t m2 q1#2 dup",
+                "PUBLISH t now"
+            ]
         );
         world.send(receiver, puback(1));
         assert_eq!(world.hear(receiver), ["PUBLISH t m3 q1#3 dup"]);
@@ -121,7 +154,10 @@ fn qos_2_of_the_client_survives_a_reconnect() {
         let sender = world.dial(lasting(version, "s"));
         assert_eq!(world.hear(sender), [present(version)]);
         let name = TopicName::new("t").unwrap();
-        world.send_publish(sender, PublishRef::new(&name, b"once").with_delivery(delivery(Q2, 1, true)));
+        world.send_publish(
+            sender,
+            PublishRef::new(&name, b"once").with_delivery(delivery(Q2, 1, true)),
+        );
         world.send(sender, pubrel(1));
         assert_eq!(world.hear(sender), ["PUBREC #1 00", "PUBCOMP #1 00"]);
         assert_eq!(world.hear(watcher), ["PUBLISH t once"]);
@@ -179,7 +215,9 @@ fn session_expiry() {
         world.leave(peer);
         world.wait(seconds(10));
         assert!(!world.broker.has_session("a"));
-        assert!(world.events.contains(&Event::SessionEnded { client_identifier: "a".try_into().unwrap() }));
+        assert!(world.events.contains(&Event::SessionEnded {
+            client_identifier: "a".try_into().unwrap()
+        }));
         let peer = world.enter(lasting(V5, "a"));
         world.cut(peer);
         assert_eq!(world.broker.poll_timeout(), None);
@@ -192,18 +230,26 @@ fn session_expiry() {
 
 #[test]
 fn the_server_may_shorten_a_session() {
-    let limits = Limits { maximum_session_expiry: 5, ..Limits::default() };
+    let limits = Limits {
+        maximum_session_expiry: 5,
+        ..Limits::default()
+    };
     each_way(Config { limits, ..config() }, |world| {
-        for (connect, told) in [(expiring("a", 4), None), (expiring("b", 60), Some(5))] {
+        for (connect, granted) in [(expiring("a", 4), None), (expiring("b", 60), Some(5))] {
             let peer = world.dial(connect);
-            let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else { panic!() };
-            assert_eq!(ack.properties.session_expiry_interval, told);
+            let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
+                panic!()
+            };
+            assert_eq!(ack.properties.session_expiry_interval, granted);
             world.cut(peer);
         }
         let peer = world.enter(lasting(V3_1_1, "c"));
         world.cut(peer);
         world.wait(seconds(4));
-        assert_eq!(["a", "b", "c"].map(|id| world.broker.has_session(id)), [false, true, true]);
+        assert_eq!(
+            ["a", "b", "c"].map(|id| world.broker.has_session(id)),
+            [false, true, true]
+        );
         world.wait(seconds(1));
         assert_eq!(world.broker.statistics().sessions, 0);
     });
@@ -256,9 +302,28 @@ fn queues_are_bounded() {
             assert_eq!(world.broker.statistics().held_bytes, 0);
         });
     };
-    fill(Config { max_queued: 5, ..config() }, 5);
-    fill(Config { max_queued_bytes: 8_000, ..config() }, 7);
-    fill(Config { max_queued: 0, max_queued_bytes: 0, ..config() }, 20);
+    fill(
+        Config {
+            max_queued: 5,
+            ..config()
+        },
+        5,
+    );
+    fill(
+        Config {
+            max_queued_bytes: 8_000,
+            ..config()
+        },
+        7,
+    );
+    fill(
+        Config {
+            max_queued: 0,
+            max_queued_bytes: 0,
+            ..config()
+        },
+        20,
+    );
 }
 
 #[test]
@@ -268,7 +333,10 @@ fn sessions_can_be_forgotten() {
         world.cut(away);
         let here = world.enter(lasting(version, "here"));
         world.broker.forget_sessions(world.now);
-        assert_eq!(["away", "here"].map(|id| world.broker.has_session(id)), [false, true]);
+        assert_eq!(
+            ["away", "here"].map(|id| world.broker.has_session(id)),
+            [false, true]
+        );
         assert!(world.is_open(here));
         world.cut(here);
         assert!(!world.broker.has_session("here"));
@@ -310,7 +378,7 @@ fn a_restart_with_and_without_memory() {
 #[test]
 fn the_broker_ends_connections() {
     each_version(|world, version| {
-        let told = |code: &str| {
+        let end = |code: &str| {
             if version == V5 {
                 vec![format!("DISCONNECT {code}"), "closed".into()]
             } else {
@@ -318,9 +386,11 @@ fn the_broker_ends_connections() {
             }
         };
         let first = world.enter(lasting(version, "a"));
-        world.broker.disconnect(world.now, first, DisconnectReasonCode::UseAnotherServer);
+        world
+            .broker
+            .disconnect(world.now, first, DisconnectReasonCode::UseAnotherServer);
         world.drain();
-        assert_eq!(world.hear(first), told("9c"));
+        assert_eq!(world.hear(first), end("9c"));
         let second = world.enter(lasting(version, "b"));
         world.send(second, Packet::PingReq);
         world.broker.drop_connection(world.now, second);
@@ -329,7 +399,7 @@ fn the_broker_ends_connections() {
         let (third, fourth) = (world.enter(lasting(version, "c")), world.open(version));
         world.broker.shutdown(world.now);
         world.drain();
-        assert_eq!(world.hear(third), told("8b"));
+        assert_eq!(world.hear(third), end("8b"));
         assert_eq!(world.hear(fourth), ["closed"]);
         assert_eq!(world.broker.statistics().connections, 0);
         assert_eq!(world.broker.statistics().sessions, 3);
@@ -338,7 +408,13 @@ fn the_broker_ends_connections() {
 
 #[test]
 fn a_client_that_reads_nothing_is_cut_off() {
-    let mut world = World::new(Config { max_output_bytes: 1000, ..config() }, usize::MAX);
+    let mut world = World::new(
+        Config {
+            max_output_bytes: 1000,
+            ..config()
+        },
+        usize::MAX,
+    );
     let peer = world.client(V3_1_1, "a");
     let mut pings = bytes::BytesMut::from(&[0xc0, 0x00].repeat(10_000)[..]);
     world.broker.handle_input(world.now, peer, &mut pings);

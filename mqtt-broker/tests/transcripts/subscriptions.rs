@@ -8,11 +8,23 @@ use martlet_proto::{PublishRef, QoS, RetainHandling, Subscription, TopicName};
 fn the_bytes_of_each_version() {
     each_way(config(), |world| {
         let peer = world.client(V3_1_1, "a");
-        world.say_hex(peer, "82 06 00 0a 00 01 61 01 a2 05 00 0b 00 01 61 a2 05 00 0c 00 01 61");
-        assert_eq!(world.hear_hex(peer), "90 03 00 0a 01 b0 02 00 0b b0 02 00 0c");
+        world.say_hex(
+            peer,
+            "82 06 00 0a 00 01 61 01 a2 05 00 0b 00 01 61 a2 05 00 0c 00 01 61",
+        );
+        assert_eq!(
+            world.hear_hex(peer),
+            "90 03 00 0a 01 b0 02 00 0b b0 02 00 0c"
+        );
         let peer = world.client(V5, "b");
-        world.say_hex(peer, "82 07 00 0a 00 00 01 61 01 a2 06 00 0b 00 00 01 61 a2 06 00 0c 00 00 01 61");
-        assert_eq!(world.hear_hex(peer), "90 04 00 0a 00 01 b0 04 00 0b 00 00 b0 04 00 0c 00 11");
+        world.say_hex(
+            peer,
+            "82 07 00 0a 00 00 01 61 01 a2 06 00 0b 00 00 01 61 a2 06 00 0c 00 00 01 61",
+        );
+        assert_eq!(
+            world.hear_hex(peer),
+            "90 04 00 0a 00 01 b0 04 00 0b 00 00 b0 04 00 0c 00 11"
+        );
     });
 }
 
@@ -22,16 +34,36 @@ fn wildcards() {
         let peer = world.client(version, "a");
         world.send(
             peer,
-            subscribe(1, [subscription("+/b", Q0), subscription("a/#", Q0), subscription("/", Q0)]),
+            subscribe(
+                1,
+                [
+                    subscription("+/b", Q0),
+                    subscription("a/#", Q0),
+                    subscription("/", Q0),
+                ],
+            ),
         );
         assert_eq!(world.hear(peer), ["SUBACK #1 00 00 00"]);
         for topic in ["a", "a/b", "c/b", "c", "/", "$SYS/b", "a/b/c"] {
             world.publish(peer, topic, "x", Q0, 0);
         }
-        let heard = ["PUBLISH a x", "PUBLISH a/b x", "PUBLISH c/b x", "PUBLISH / x", "PUBLISH a/b/c x"];
+        let heard = [
+            "PUBLISH a x",
+            "PUBLISH a/b x",
+            "PUBLISH c/b x",
+            "PUBLISH / x",
+            "PUBLISH a/b/c x",
+        ];
         assert_eq!(world.hear(peer), heard);
         world.send(peer, unsubscribe(2, &["a/#", "x"]));
-        assert_eq!(world.hear(peer), [if version == V5 { "UNSUBACK #2 00 11" } else { "UNSUBACK #2" }]);
+        assert_eq!(
+            world.hear(peer),
+            [if version == V5 {
+                "UNSUBACK #2 00 11"
+            } else {
+                "UNSUBACK #2"
+            }]
+        );
         world.publish(peer, "a/b/c", "x", Q0, 0);
         world.publish(peer, "a/b", "x", Q0, 0);
         assert_eq!(world.hear(peer), ["PUBLISH a/b x"]);
@@ -46,11 +78,22 @@ fn overlapping_subscriptions_bring_one_copy() {
         let is_v5 = version == V5;
         for (i, (filter, qos)) in [("t", Q0), ("+", Q2), ("#", Q1)].into_iter().enumerate() {
             let subscribe = subscribe(1, [subscription(filter, qos)]);
-            world.send(peer, if is_v5 { identified(i as u32 + 10, subscribe) } else { subscribe });
+            world.send(
+                peer,
+                if is_v5 {
+                    identified(i as u32 + 10, subscribe)
+                } else {
+                    subscribe
+                },
+            );
         }
         assert_eq!(world.hear(peer).len(), 3);
         world.publish(peer, "t", "x", Q2, 1);
-        let copy = if is_v5 { "PUBLISH t x q2#1 for=11 for=10 for=12" } else { "PUBLISH t x q2#1" };
+        let copy = if is_v5 {
+            "PUBLISH t x q2#1 for=11 for=10 for=12"
+        } else {
+            "PUBLISH t x q2#1"
+        };
         let mut heard = world.hear(peer);
         if is_v5 {
             // In whatever order.
@@ -58,7 +101,13 @@ fn overlapping_subscriptions_bring_one_copy() {
             words[4..].sort_unstable();
             heard[1] = words.join(" ");
         }
-        assert_eq!(heard, ["PUBREC #1 00".to_owned(), copy.replace("for=11 for=10", "for=10 for=11")]);
+        assert_eq!(
+            heard,
+            [
+                "PUBREC #1 00".to_owned(),
+                copy.replace("for=11 for=10", "for=10 for=11")
+            ]
+        );
     });
 }
 
@@ -79,7 +128,16 @@ fn a_subscription_can_be_replaced() {
 fn no_local() {
     each_way(config(), |world| {
         let (here, there) = (world.client(V5, "here"), world.client(V5, "there"));
-        world.send(here, subscribe(1, [Subscription { no_local: true, ..subscription("t", Q0) }]));
+        world.send(
+            here,
+            subscribe(
+                1,
+                [Subscription {
+                    no_local: true,
+                    ..subscription("t", Q0)
+                }],
+            ),
+        );
         world.hear(here);
         world.publish(here, "t", "mine", Q0, 0);
         world.publish(there, "t", "yours", Q0, 0);
@@ -96,7 +154,10 @@ fn no_local() {
 fn retain_as_published() {
     each_way(config(), |world| {
         let peer = world.client(V5, "a");
-        let kept = Subscription { retain_as_published: true, ..subscription("kept/+", Q0) };
+        let kept = Subscription {
+            retain_as_published: true,
+            ..subscription("kept/+", Q0)
+        };
         world.send(peer, subscribe(1, [kept, subscription("plain/+", Q0)]));
         world.hear(peer);
         for topic in ["kept/a", "plain/a"] {
@@ -105,7 +166,12 @@ fn retain_as_published() {
         }
         assert_eq!(
             world.hear(peer),
-            ["PUBLISH kept/a x retain", "PUBLISH kept/a y", "PUBLISH plain/a x", "PUBLISH plain/a y"]
+            [
+                "PUBLISH kept/a x retain",
+                "PUBLISH kept/a y",
+                "PUBLISH plain/a x",
+                "PUBLISH plain/a y"
+            ]
         );
     });
 }
@@ -116,7 +182,10 @@ fn retain_handling() {
     each_way(config(), |world| {
         let peer = world.client(V5, "a");
         world.retain(peer, "t", "x");
-        let with = |retain_handling| Subscription { retain_handling, ..subscription("t", Q0) };
+        let with = |retain_handling| Subscription {
+            retain_handling,
+            ..subscription("t", Q0)
+        };
         let table = [
             (RetainHandling::DoNotSend, false),
             (RetainHandling::SendIfNew, false),
@@ -125,7 +194,11 @@ fn retain_handling() {
         ];
         for (handling, sent) in table {
             world.send(peer, subscribe(1, [with(handling)]));
-            assert_eq!(world.hear(peer).len(), 1 + usize::from(sent), "{handling:?}");
+            assert_eq!(
+                world.hear(peer).len(),
+                1 + usize::from(sent),
+                "{handling:?}"
+            );
         }
         world.send(peer, unsubscribe(1, &["t"]));
         world.hear(peer);
@@ -144,21 +217,39 @@ fn shared_subscriptions_take_turns() {
         for peer in [first, second] {
             world.subscribe(peer, "$share/g/t/+", Q1);
         }
-        // Another group, a subscription of one's own, and retained messages, which are not shared [MQTT-3.8.4-4].
+        // Another group, an ordinary subscription, and retained messages, which are not shared
+        // [MQTT-3.8.4-4].
         world.subscribe(sender, "$share/h/t/#", Q0);
         world.subscribe(second, "t/own", Q0);
         for i in 1..=4 {
             world.publish(sender, "t/x", &format!("{i}"), Q1, 1);
         }
-        assert_eq!(world.hear(first), ["PUBLISH t/x 1 q1#1", "PUBLISH t/x 3 q1#2"]);
-        assert_eq!(world.hear(second), ["PUBLISH t/x 2 q1#1", "PUBLISH t/x 4 q1#2"]);
-        assert_eq!(world.hear(sender).iter().filter(|line| line.starts_with("PUBLISH")).count(), 4);
+        assert_eq!(
+            world.hear(first),
+            ["PUBLISH t/x 1 q1#1", "PUBLISH t/x 3 q1#2"]
+        );
+        assert_eq!(
+            world.hear(second),
+            ["PUBLISH t/x 2 q1#1", "PUBLISH t/x 4 q1#2"]
+        );
+        assert_eq!(
+            world
+                .hear(sender)
+                .iter()
+                .filter(|line| line.starts_with("PUBLISH"))
+                .count(),
+            4
+        );
         world.publish(sender, "t/own", "a", Q0, 0);
         world.publish(sender, "t/own", "b", Q0, 0);
         assert_eq!(world.hear(first), ["PUBLISH t/own a"]);
-        assert_eq!(world.hear(second), ["PUBLISH t/own a", "PUBLISH t/own b", "PUBLISH t/own b"]);
+        assert_eq!(
+            world.hear(second),
+            ["PUBLISH t/own a", "PUBLISH t/own b", "PUBLISH t/own b"]
+        );
 
-        // Who is away has no turn while another one is there, and all of them when nobody is.
+        // A session without a connection gets no turn while another one is connected. If none is,
+        // all take turns.
         world.cut(second);
         world.publish(sender, "t/x", "5", Q1, 1);
         world.publish(sender, "t/x", "6", Q1, 1);
@@ -192,7 +283,10 @@ fn what_is_not_available_is_refused() {
             world.send(peer, subscribe(1, [subscription(filter, Q0)]));
             assert_eq!(world.hear(peer), [v5, "closed"]);
             let peer = world.client(V3_1_1, "a");
-            world.send(peer, subscribe(1, [subscription("a", Q0), subscription(filter, Q0)]));
+            world.send(
+                peer,
+                subscribe(1, [subscription("a", Q0), subscription(filter, Q0)]),
+            );
             assert_eq!(world.hear(peer), ["SUBACK #1 00 80"]);
             // 3.1 cannot say no.
             let peer = world.client(V3_1, "a");
@@ -207,25 +301,39 @@ fn what_is_not_available_is_refused() {
 
 #[test]
 fn what_is_too_much_is_refused() {
-    let limits = Limits { maximum_qos: QoS::AtLeastOnce, ..Limits::default() };
-    each_way(Config { limits, max_subscriptions: 2, ..config() }, |world| {
-        let many = ["a", "b", "a", "c"].map(|filter| subscription(filter, Q2));
-        let deep = vec!["x"; 129].join("/");
-        for (version, too_many, too_deep) in [(V5, "97", "8f"), (V3_1_1, "80", "80")] {
-            let peer = world.client(version, "a");
-            world.send(peer, subscribe(1, many.clone()));
-            assert_eq!(world.hear(peer), [format!("SUBACK #1 01 01 01 {too_many}")]);
-            world.send(peer, subscribe(2, [subscription(&deep, Q0)]));
-            assert_eq!(world.hear(peer), [format!("SUBACK #2 {too_deep}")]);
-        }
-    });
+    let limits = Limits {
+        maximum_qos: QoS::AtLeastOnce,
+        ..Limits::default()
+    };
+    each_way(
+        Config {
+            limits,
+            max_subscriptions: 2,
+            ..config()
+        },
+        |world| {
+            let many = ["a", "b", "a", "c"].map(|filter| subscription(filter, Q2));
+            let deep = vec!["x"; 129].join("/");
+            for (version, too_many, too_deep) in [(V5, "97", "8f"), (V3_1_1, "80", "80")] {
+                let peer = world.client(version, "a");
+                world.send(peer, subscribe(1, many.clone()));
+                assert_eq!(world.hear(peer), [format!("SUBACK #1 01 01 01 {too_many}")]);
+                world.send(peer, subscribe(2, [subscription(&deep, Q0)]));
+                assert_eq!(world.hear(peer), [format!("SUBACK #2 {too_deep}")]);
+            }
+        },
+    );
 }
 
 #[test]
 fn the_end_of_a_session_ends_its_subscriptions() {
     each_version(|world, version| {
         let name = TopicName::new("t").unwrap();
-        let anybody = |world: &mut World| world.broker.publish(world.now, PublishRef::new(&name, b"x"));
+        let anybody = |world: &mut World| {
+            world
+                .broker
+                .publish(world.now, PublishRef::new(&name, b"x"))
+        };
         let peer = world.client(version, "a");
         for filter in ["t", "#", "+", "$share/g/t"] {
             world.subscribe(peer, filter, Q0);

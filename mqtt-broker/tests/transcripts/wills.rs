@@ -7,7 +7,10 @@ use martlet_proto::{
 
 fn mortal(version: Version) -> Connect {
     let mut connect = clean(version, "mortal");
-    connect.will = Some(Will { qos: Q1, ..will("w", "gone") });
+    connect.will = Some(Will {
+        qos: Q1,
+        ..will("w", "gone")
+    });
     connect
 }
 
@@ -15,7 +18,10 @@ fn mortal(version: Version) -> Connect {
 fn patient(delay: u32, expiry: u32) -> Connect {
     let mut connect = lasting(V5, "mortal");
     connect.properties.session_expiry_interval = Some(expiry);
-    connect.will = Some(Will { delay_interval: Some(delay), ..will("w", "gone") });
+    connect.will = Some(Will {
+        delay_interval: Some(delay),
+        ..will("w", "gone")
+    });
     connect
 }
 
@@ -38,12 +44,15 @@ fn it_is_published_unless_the_client_says_goodbye() {
         ("malformed", true),
         ("protocol error", true),
         ("dropped", true),
-        ("told to go", true),
+        ("disconnected", true),
     ];
     each_version(|world, version| {
         for (end, published) in ends {
             let watcher = watch(world, version);
-            let peer = world.enter(Connect { keep_alive: 60, ..mortal(version) });
+            let peer = world.enter(Connect {
+                keep_alive: 60,
+                ..mortal(version)
+            });
             match end {
                 "DISCONNECT" => world.leave(peer),
                 "cut" => world.cut(peer),
@@ -51,7 +60,11 @@ fn it_is_published_unless_the_client_says_goodbye() {
                 "malformed" => world.say(peer, &[0]),
                 "protocol error" => world.send(peer, mortal(version)),
                 "dropped" => world.broker.drop_connection(world.now, peer),
-                _ => world.broker.disconnect(world.now, peer, DisconnectReasonCode::ServerShuttingDown),
+                _ => world.broker.disconnect(
+                    world.now,
+                    peer,
+                    DisconnectReasonCode::ServerShuttingDown,
+                ),
             }
             world.drain();
             let expected: &[&str] = if published { &GONE } else { &NOTHING };
@@ -69,7 +82,10 @@ fn disconnect_with_will_message() {
     each_way(config(), |world| {
         let watcher = watch(world, V5);
         let peer = world.enter(mortal(V5));
-        world.send(peer, Disconnect::new(DisconnectReasonCode::DisconnectWithWillMessage));
+        world.send(
+            peer,
+            Disconnect::new(DisconnectReasonCode::DisconnectWithWillMessage),
+        );
         assert_eq!(world.hear(peer), ["closed"]);
         assert_eq!(world.hear(watcher), GONE);
     });
@@ -94,7 +110,7 @@ fn it_waits_for_its_delay() {
         world.wait(seconds(1000));
         assert_eq!(world.hear(watcher), NOTHING);
 
-        // Who comes back in time is not gone.
+        // The will of a client that reconnects in time is not published.
         let peer = world.dial(patient(10, 100));
         world.cut(peer);
         world.wait(seconds(9));
@@ -103,7 +119,10 @@ fn it_waits_for_its_delay() {
         assert_eq!(world.hear(watcher), NOTHING);
         // A take-over that goes on with the session is a return too.
         let next = world.dial(patient(10, 100));
-        assert_eq!(world.hear(peer), ["CONNACK present 00", "DISCONNECT 8e", "closed"]);
+        assert_eq!(
+            world.hear(peer),
+            ["CONNACK present 00", "DISCONNECT 8e", "closed"]
+        );
         world.wait(seconds(100));
         assert_eq!(world.hear(watcher), NOTHING);
         // One that starts anew ends the session, and the will does not wait any longer.
@@ -158,8 +177,12 @@ fn it_has_properties_and_may_be_retained() {
             .unwrap()
             .build();
         let mut connect = clean(V5, "mortal");
-        connect.will =
-            Some(Will { retain: true, qos: Q2, properties: properties.clone(), ..will("w", "gone") });
+        connect.will = Some(Will {
+            retain: true,
+            qos: Q2,
+            properties: properties.clone(),
+            ..will("w", "gone")
+        });
         let peer = world.enter(connect);
         world.cut(peer);
         let watcher = world.client(V5, "watcher");
@@ -169,7 +192,9 @@ fn it_has_properties_and_may_be_retained() {
             packets.iter().map(show).collect::<Vec<_>>(),
             ["SUBACK #1 02", "PUBLISH w gone q2#1 retain expiry=5"]
         );
-        let Packet::Publish(publish) = &packets[1] else { panic!() };
+        let Packet::Publish(publish) = &packets[1] else {
+            panic!()
+        };
         assert_eq!(publish.properties(), properties.as_ref());
     });
 }

@@ -4,9 +4,9 @@ use bytes::BytesMut;
 use core::time::Duration;
 use martlet_broker::{Broker, Config, ConnectionId, Event};
 use martlet_proto::{
-    Ack, Connect, ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode, MAX_PACKET_SIZE, Packet,
-    PacketIdentifier, PubAckReasonCode, PubRelReasonCode, PublishRef, QoS, SubAckReasonCode, Subscribe,
-    Subscription, SubscriptionIdentifier, TopicFilter, TopicName, UnsubAckReasonCode, Unsubscribe,
+    Ack, Connect, ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode, MAX_PACKET_SIZE,
+    Packet, PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Publish, PublishRef, QoS,
+    Subscribe, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, Unsubscribe,
     UserProperties, Version, Will,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,10 @@ struct Wire {
 }
 
 /// Runs a test with whole packets and a byte at a time.
-#[expect(clippy::needless_pass_by_value, reason = "the callers make it on the spot")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the callers make it on the spot"
+)]
 pub(crate) fn each_way(config: Config, test: impl Fn(&mut World)) {
     for chunk in [usize::MAX, 1] {
         test(&mut World::new(config.clone(), chunk));
@@ -50,7 +53,11 @@ pub(crate) fn each_version(test: impl Fn(&mut World, Version)) {
 
 /// Without `$SYS`, so that time holds nothing but what a test is about.
 pub(crate) fn config() -> Config {
-    Config { sys_interval: Duration::ZERO, record_events: true, ..Config::default() }
+    Config {
+        sys_interval: Duration::ZERO,
+        record_events: true,
+        ..Config::default()
+    }
 }
 
 pub(crate) fn seconds(seconds: u64) -> Duration {
@@ -73,7 +80,14 @@ impl World {
 
     pub(crate) fn open(&mut self, version: Version) -> Peer {
         let peer = self.broker.handle_open(self.now);
-        self.wires.insert(peer, Wire { version, input: BytesMut::new(), output: BytesMut::new() });
+        self.wires.insert(
+            peer,
+            Wire {
+                version,
+                input: BytesMut::new(),
+                output: BytesMut::new(),
+            },
+        );
         self.drain();
         peer
     }
@@ -103,13 +117,18 @@ impl World {
 
     pub(crate) fn send(&mut self, peer: Peer, packet: impl Into<Packet>) {
         let mut bytes = BytesMut::new();
-        packet.into().encode(self.wires[&peer].version, &mut bytes).unwrap();
+        packet
+            .into()
+            .encode(self.wires[&peer].version, &mut bytes)
+            .unwrap();
         self.say(peer, &bytes);
     }
 
     pub(crate) fn send_publish(&mut self, peer: Peer, publish: PublishRef<'_>) {
         let mut bytes = BytesMut::new();
-        publish.encode(self.wires[&peer].version, &mut bytes).unwrap();
+        publish
+            .encode(self.wires[&peer].version, &mut bytes)
+            .unwrap();
         self.say(peer, &bytes);
     }
 
@@ -123,7 +142,10 @@ impl World {
 
     pub(crate) fn retain(&mut self, peer: Peer, topic: &str, payload: &str) {
         let topic = TopicName::new(topic).unwrap();
-        self.send_publish(peer, PublishRef::new(&topic, payload.as_bytes()).with_retain(true));
+        self.send_publish(
+            peer,
+            PublishRef::new(&topic, payload.as_bytes()).with_retain(true),
+        );
     }
 
     /// Subscribes with the identifier 99 and takes the SUBACK of success.
@@ -135,7 +157,9 @@ impl World {
     /// Bytes as a client writes them.
     pub(crate) fn say(&mut self, peer: Peer, bytes: &[u8]) {
         for chunk in bytes.chunks(self.chunk.min(bytes.len().max(1))) {
-            let Some(wire) = self.wires.get_mut(&peer) else { return };
+            let Some(wire) = self.wires.get_mut(&peer) else {
+                return;
+            };
             wire.input.extend_from_slice(chunk);
             self.broker.handle_input(self.now, peer, &mut wire.input);
             self.drain();
@@ -157,7 +181,8 @@ impl World {
         hex.join(" ")
     }
 
-    /// What the broker wrote, one line for each packet; the last is `closed` when it closed the connection.
+    /// What the broker wrote, one line for each packet; the last is `closed` when it closed the
+    /// connection.
     pub(crate) fn hear(&mut self, peer: Peer) -> Vec<String> {
         let mut heard: Vec<String> = self.hear_packets(peer).iter().map(show).collect();
         if self.hang_up(peer) {
@@ -168,7 +193,9 @@ impl World {
 
     pub(crate) fn hear_packets(&mut self, peer: Peer) -> Vec<Packet> {
         let mut bytes = self.transmit(peer);
-        let Some(version) = self.wires.get(&peer).map(|wire| wire.version) else { return Vec::new() };
+        let Some(version) = self.wires.get(&peer).map(|wire| wire.version) else {
+            return Vec::new();
+        };
         let mut packets = Vec::new();
         while let Some(packet) = Packet::decode(&mut bytes, version, MAX_PACKET_SIZE).unwrap() {
             packets.push(packet);
@@ -179,7 +206,10 @@ impl World {
 
     fn transmit(&mut self, peer: Peer) -> BytesMut {
         self.pump();
-        self.wires.get_mut(&peer).map(|wire| wire.output.split()).unwrap_or_default()
+        self.wires
+            .get_mut(&peer)
+            .map(|wire| wire.output.split())
+            .unwrap_or_default()
     }
 
     /// Closes the connection when the broker has asked for it.
@@ -205,23 +235,32 @@ impl World {
 
     /// The client leaves politely.
     pub(crate) fn leave(&mut self, peer: Peer) {
-        self.send(peer, Disconnect::new(DisconnectReasonCode::NormalDisconnection));
+        self.send(
+            peer,
+            Disconnect::new(DisconnectReasonCode::NormalDisconnection),
+        );
         assert_eq!(self.hear(peer), ["closed"]);
     }
 
-    /// Time passes, and the broker is told of every moment that it has asked for.
+    /// Lets time pass, and calls the broker at every moment that it has asked for.
     pub(crate) fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some(at) = self.broker.poll_timeout().filter(|&at| at <= end) {
             self.now = self.now.max(at);
             self.broker.handle_timeout(self.now);
             self.drain();
-            assert!(self.broker.poll_timeout().is_none_or(|next| next > self.now), "the same again");
+            assert!(
+                self.broker
+                    .poll_timeout()
+                    .is_none_or(|next| next > self.now),
+                "the same again"
+            );
         }
         self.now = end;
     }
 
-    /// Writes what is there to be written. Peers whose socket is blocked are those that never come here.
+    /// Writes what is there to be written. Peers whose socket is blocked are those that never come
+    /// here.
     fn pump(&mut self) {
         let peers: Vec<Peer> = self.wires.keys().copied().collect();
         for peer in peers {
@@ -251,7 +290,11 @@ impl World {
         self.events
             .drain(..)
             .filter_map(|event| match event {
-                Event::Dropped { client_identifier, reason, publish } => Some(format!(
+                Event::Dropped {
+                    client_identifier,
+                    reason,
+                    publish,
+                } => Some(format!(
                     "{client_identifier} {reason:?} {}",
                     String::from_utf8_lossy(publish.payload())
                 )),
@@ -290,8 +333,14 @@ pub(crate) fn id(id: u16) -> PacketIdentifier {
 pub(crate) fn delivery(qos: QoS, packet_identifier: u16, duplicate: bool) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_identifier: id(packet_identifier), duplicate },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_identifier: id(packet_identifier), duplicate },
+        QoS::AtLeastOnce => Delivery::AtLeastOnce {
+            packet_identifier: id(packet_identifier),
+            duplicate,
+        },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce {
+            packet_identifier: id(packet_identifier),
+            duplicate,
+        },
     }
 }
 
@@ -312,14 +361,20 @@ pub(crate) fn subscribe(
 }
 
 pub(crate) fn identified(identifier: u32, subscribe: Subscribe) -> Subscribe {
-    Subscribe { subscription_identifier: SubscriptionIdentifier::new(identifier), ..subscribe }
+    Subscribe {
+        subscription_identifier: SubscriptionIdentifier::new(identifier),
+        ..subscribe
+    }
 }
 
 pub(crate) fn unsubscribe(packet_identifier: u16, filters: &[&str]) -> Unsubscribe {
     Unsubscribe {
         packet_identifier: id(packet_identifier),
         user_properties: UserProperties::new(),
-        filters: filters.iter().map(|filter| TopicFilter::new(*filter).unwrap()).collect(),
+        filters: filters
+            .iter()
+            .map(|filter| TopicFilter::new(*filter).unwrap())
+            .collect(),
     }
 }
 
@@ -340,52 +395,30 @@ pub(crate) fn pubcomp(packet_identifier: u16) -> Packet {
 }
 
 pub(crate) fn from_hex(hex: &str) -> Vec<u8> {
-    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    hex.split_whitespace()
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
 }
 
 /// A packet as one line: names and numbers as in the specification, codes in hexadecimal notation.
 pub(crate) fn show(packet: &Packet) -> String {
-    fn codes<T: Copy>(reasons: &[T], number: impl Fn(T) -> u8) -> String {
-        reasons.iter().map(|&reason| format!(" {:02x}", number(reason))).collect()
-    }
     match packet {
         Packet::ConnAck(ack) => {
             let present = if ack.session_present { " present" } else { "" };
             format!("CONNACK{present} {:02x}", ack.reason.as_u8())
         }
-        Packet::Publish(publish) => {
-            let delivery = publish.delivery();
-            let mut line =
-                format!("PUBLISH {} {}", publish.topic(), String::from_utf8_lossy(publish.payload()));
-            if let Some(id) = delivery.packet_identifier() {
-                line += &format!(" q{}#{id}", delivery.qos().as_u8());
-            }
-            for (yes, flag) in [(delivery.duplicate(), " dup"), (publish.retain(), " retain")] {
-                if yes {
-                    line += flag;
-                }
-            }
-            let properties = publish.properties();
-            if let Some(alias) = properties.topic_alias() {
-                line += &format!(" alias={alias}");
-            }
-            if let Some(seconds) = properties.message_expiry_interval() {
-                line += &format!(" expiry={seconds}");
-            }
-            for identifier in properties.subscription_identifiers() {
-                line += &format!(" for={}", identifier.get());
-            }
-            line
-        }
-        Packet::PubAck(ack) => format!("PUBACK #{} {:02x}", ack.packet_identifier, ack.reason.as_u8()),
-        Packet::PubRec(ack) => format!("PUBREC #{} {:02x}", ack.packet_identifier, ack.reason.as_u8()),
-        Packet::PubRel(ack) => format!("PUBREL #{} {:02x}", ack.packet_identifier, ack.reason.as_u8()),
-        Packet::PubComp(ack) => format!("PUBCOMP #{} {:02x}", ack.packet_identifier, ack.reason.as_u8()),
+        Packet::Publish(publish) => show_publish(publish),
+        Packet::PubAck(ack) => show_ack("PUBACK", ack.packet_identifier, &[ack.reason.as_u8()]),
+        Packet::PubRec(ack) => show_ack("PUBREC", ack.packet_identifier, &[ack.reason.as_u8()]),
+        Packet::PubRel(ack) => show_ack("PUBREL", ack.packet_identifier, &[ack.reason.as_u8()]),
+        Packet::PubComp(ack) => show_ack("PUBCOMP", ack.packet_identifier, &[ack.reason.as_u8()]),
         Packet::SubAck(ack) => {
-            format!("SUBACK #{}{}", ack.packet_identifier, codes(&ack.reasons, SubAckReasonCode::as_u8))
+            let codes: Vec<u8> = ack.reasons.iter().map(|reason| reason.as_u8()).collect();
+            show_ack("SUBACK", ack.packet_identifier, &codes)
         }
         Packet::UnsubAck(ack) => {
-            format!("UNSUBACK #{}{}", ack.packet_identifier, codes(&ack.reasons, UnsubAckReasonCode::as_u8))
+            let codes: Vec<u8> = ack.reasons.iter().map(|reason| reason.as_u8()).collect();
+            show_ack("UNSUBACK", ack.packet_identifier, &codes)
         }
         Packet::Disconnect(disconnect) => format!("DISCONNECT {:02x}", disconnect.reason.as_u8()),
         Packet::Auth(auth) => format!(
@@ -397,6 +430,42 @@ pub(crate) fn show(packet: &Packet) -> String {
         ),
         other => other.packet_type().to_string(),
     }
+}
+
+fn show_ack(name: &str, packet_identifier: PacketIdentifier, codes: &[u8]) -> String {
+    let codes: String = codes.iter().map(|code| format!(" {code:02x}")).collect();
+    format!("{name} #{packet_identifier}{codes}")
+}
+
+fn show_publish(publish: &Publish) -> String {
+    let delivery = publish.delivery();
+    let mut line = format!(
+        "PUBLISH {} {}",
+        publish.topic(),
+        String::from_utf8_lossy(publish.payload())
+    );
+    if let Some(id) = delivery.packet_identifier() {
+        line += &format!(" q{}#{id}", delivery.qos().as_u8());
+    }
+    for (yes, flag) in [
+        (delivery.duplicate(), " dup"),
+        (publish.retain(), " retain"),
+    ] {
+        if yes {
+            line += flag;
+        }
+    }
+    let properties = publish.properties();
+    if let Some(alias) = properties.topic_alias() {
+        line += &format!(" alias={alias}");
+    }
+    if let Some(seconds) = properties.message_expiry_interval() {
+        line += &format!(" expiry={seconds}");
+    }
+    for identifier in properties.subscription_identifiers() {
+        line += &format!(" for={}", identifier.get());
+    }
+    line
 }
 
 /// Refused, and why.

@@ -6,8 +6,8 @@ use martlet_session::{RecordKey, StoreError, StoreOp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A store in memory. Its clones share what they hold, so that one client can go on where another has stopped, as long
-/// as the process lives; and so that a test can look at it.
+/// A store in memory. Its clones share what they hold, so that one client can go on where another
+/// has stopped, as long as the process lives; and so that a test can look at it.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<BTreeMap<RecordKey, Bytes>>>);
 
@@ -19,7 +19,10 @@ impl MemoryStore {
 
     /// What it holds.
     pub fn records(&self) -> BTreeMap<RecordKey, Bytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

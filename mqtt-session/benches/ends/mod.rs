@@ -1,10 +1,11 @@
 //! Two ends in memory: a session, and a server that answers as the floor does, by hand.
 
-use crate::codec::{decode_borrowed, encode};
+use super::codec::{decode_borrowed, encode};
 use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::{PubAckReasonCode, QoS, TopicName, Version};
 use martlet_session::{
-    Config, ConnectOptions, Event, InboundLimits, Instant, Publish, QueueLimits, SendBuffer, Session,
+    Config, ConnectOptions, Event, InboundLimits, Instant, Publish, QueueLimits, SendBuffer,
+    Session,
 };
 use std::num::NonZeroU16;
 
@@ -32,7 +33,10 @@ impl Ends {
             client_identifier: martlet_proto::Utf8String::from_static("me").expect("a text"),
             max_in_flight: NonZeroU16::new(window).expect("not zero"),
             max_in_flight_3x: NonZeroU16::new(window).expect("not zero"),
-            queue: QueueLimits { messages: 100_000, ..QueueLimits::default() },
+            queue: QueueLimits {
+                messages: 100_000,
+                ..QueueLimits::default()
+            },
             inbound: InboundLimits {
                 receive_maximum: NonZeroU16::MAX,
                 hard_messages: 1 << 17,
@@ -46,7 +50,11 @@ impl Ends {
         let mut out = SendBuffer::new();
         while session.poll_transmit(NOW, &mut out) > 0 {}
         out.clear();
-        let connack: &[u8] = if version == Version::V5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] };
+        let connack: &[u8] = if version == Version::V5 {
+            &[0x20, 3, 0, 0, 0]
+        } else {
+            &[0x20, 2, 0, 0]
+        };
         let mut input = BytesMut::with_capacity(1 << 20);
         input.extend_from_slice(connack);
         session.handle_input(NOW, &mut input);
@@ -54,20 +62,33 @@ impl Ends {
         assert!(session.is_connected());
         let message = Publish {
             key,
-            ..Publish::new(TopicName::new(TOPIC).expect("a topic"), Bytes::from_static(PAYLOAD))
+            ..Publish::new(
+                TopicName::new(TOPIC).expect("a topic"),
+                Bytes::from_static(PAYLOAD),
+            )
         };
-        Self { session, level: version.level(), message, out, input, seen: vec![0; 1024] }
+        Self {
+            session,
+            level: version.level(),
+            message,
+            out,
+            input,
+            seen: vec![0; 1024],
+        }
     }
 
-    /// Completes `n` messages at `qos` (1 or 2) with at most `window` in flight; returns how many arrived.
+    /// Completes `n` messages at `qos` (1 or 2) with at most `window` in flight; returns how many
+    /// arrived.
     pub(crate) fn publish(&mut self, qos: u8, window: usize, n: usize) -> usize {
         self.message.qos = QoS::from_u8(qos).expect("1 or 2");
-        let told = self.message.key.is_some();
+        let reported = self.message.key.is_some();
         let (mut sent, mut arrived, mut done) = (0, 0, 0);
         while done < n {
             loop {
                 while sent - done < window && sent < n && self.session.queued() == 0 {
-                    self.session.publish(NOW, self.message.clone()).expect("there is room");
+                    self.session
+                        .publish(NOW, self.message.clone())
+                        .expect("there is room");
                     sent += 1;
                 }
                 if self.session.poll_transmit(NOW, &mut self.out) == 0 {
@@ -80,7 +101,11 @@ impl Ends {
             while let Some(event) = self.session.poll_event() {
                 events += usize::from(matches!(event, Event::Published { result: Ok(_), .. }));
             }
-            done = if told { done + events } else { sent - self.session.in_flight() - self.session.queued() };
+            done = if reported {
+                done + events
+            } else {
+                sent - self.session.in_flight() - self.session.queued()
+            };
             // As a driver: every turn looks at the clock.
             std::hint::black_box(self.session.poll_timeout());
         }
@@ -115,7 +140,8 @@ impl Ends {
                 } else {
                     let id = u16::from_be_bytes([packet[2], packet[3]]);
                     self.seen[usize::from(id >> 6)] &= !(1 << (id & 63));
-                    self.input.extend_from_slice(&[0x70, 2, packet[2], packet[3]]);
+                    self.input
+                        .extend_from_slice(&[0x70, 2, packet[2], packet[3]]);
                     at += 4;
                 }
             }
@@ -136,7 +162,8 @@ impl Ends {
             while let Some(event) = self.session.poll_event() {
                 if let Event::Message(message) = event {
                     std::hint::black_box(message.publish.payload());
-                    self.session.acknowledge(message.token, PubAckReasonCode::Success);
+                    self.session
+                        .acknowledge(message.token, PubAckReasonCode::Success);
                     delivered += 1;
                 }
             }

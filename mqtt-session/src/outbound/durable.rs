@@ -1,9 +1,10 @@
-//! What a durable session does with the table: packet identifiers are taken before anything is sent, and come back
-//! after a restart.
+//! What a durable session does with the table: packet identifiers are taken before anything is
+//! sent, and come back after a restart.
 
 use super::{Outbound, Slot, State};
 use crate::OperationId;
-use crate::queue::{Fate, Outgoing};
+use crate::outbound::queue::{Fate, Outgoing};
+use crate::output::spent::Spent;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use martlet_proto::{PacketIdentifier, QoS};
@@ -20,8 +21,17 @@ pub(crate) enum Restored {
     Abandoned(Fate),
 }
 
+/// What becomes of a message in flight that is withdrawn.
+pub(crate) enum InFlight {
+    /// The server has it: its flow goes on.
+    Released(Fate),
+    /// It is given up. The identifier, if the server may hold it.
+    GivenUp(Fate, Option<PacketIdentifier>),
+}
+
 impl Outbound {
-    /// Whether another message may take a packet identifier: within the window, whatever of it was sent.
+    /// Whether another message may take a packet identifier: within the window, whatever of it was
+    /// sent.
     pub(super) fn may_admit(&self, window: usize) -> bool {
         self.unsettled < window && self.has_identifier()
     }
@@ -34,8 +44,8 @@ impl Outbound {
         self.queue.pop_line(QoS::AtLeastOnce)
     }
 
-    /// A message takes its packet identifier and its place in the order of sending; it is sent like one that this
-    /// connection has not seen.
+    /// A message takes its packet identifier and its place in the order of sending; it is sent like
+    /// one that this connection has not seen.
     pub(crate) fn admit(&mut self, outgoing: Outgoing) -> PacketIdentifier {
         let id = self.allocate().expect("an identifier was free");
         self.slot(id.get()).state = State::Publish(outgoing);
@@ -47,9 +57,9 @@ impl Outbound {
     }
 
     /// Takes back a message that was never sent.
-    pub(crate) fn withdraw(&mut self, operation: OperationId) -> Option<Fate> {
+    pub(crate) fn withdraw(&mut self, operation: OperationId, spent: &mut Spent) -> Option<Fate> {
         if let Some(outgoing) = self.queue.remove(operation) {
-            return Some(self.spend(outgoing));
+            return Some(outgoing.spend(spent));
         }
         let mut id = self.publishes.last;
         while id != 0 {
@@ -58,13 +68,66 @@ impl Outbound {
                 if outgoing.operation == operation && !outgoing.written && slot.position.is_none() {
                     let fate = outgoing.fate();
                     self.unlink(Self::publishes, id);
-                    self.release(id);
+                    self.release(id, spent);
                     return Some(fate);
                 }
             }
             id = slot.previous;
         }
         None
+    }
+
+    /// Takes back a message of QoS 0 that was never sent.
+    pub(crate) fn withdraw_qos0(
+        &mut self,
+        operation: OperationId,
+        spent: &mut Spent,
+    ) -> Option<Fate> {
+        let outgoing = self.queue.remove_qos0(operation)?;
+        Some(outgoing.spend(spent))
+    }
+
+    /// The application does not want a message any more that may have arrived.
+    pub(crate) fn withdraw_in_flight(
+        &mut self,
+        operation: OperationId,
+        spent: &mut Spent,
+    ) -> Option<InFlight> {
+        let (_, id, _) = self.in_order().find(|&(it, ..)| it == operation)?;
+        let fate = match &mut self.slot(id.get()).state {
+            State::Publish(outgoing) => outgoing.fate(),
+            State::Released { fate, .. } => {
+                let before = *fate;
+                fate.reported = true;
+                return Some(InFlight::Released(before));
+            }
+            State::Free | State::Abandoned(_) | State::Request(_) => return None,
+        };
+        let abandoned = self.abandon(operation, spent);
+        Some(InFlight::GivenUp(fate, abandoned))
+    }
+
+    /// A message is not sent any more. Returns its packet identifier if the server may hold it.
+    pub(crate) fn abandon(
+        &mut self,
+        operation: OperationId,
+        spent: &mut Spent,
+    ) -> Option<PacketIdentifier> {
+        let (_, id, released) = self.in_order().find(|&(it, ..)| it == operation)?;
+        let list = if released.is_some() {
+            Self::released
+        } else {
+            Self::publishes
+        };
+        self.unlink(list, id.get());
+        let fate = match &self.slot(id.get()).state {
+            State::Publish(outgoing) => outgoing.fate(),
+            State::Released { fate, .. } => *fate,
+            State::Free | State::Abandoned(_) | State::Request(_) => {
+                unreachable!("the lists hold messages")
+            }
+        };
+        self.abandon_slot(id, fate, spent)
     }
 
     /// Whose message this identifier stands for, after its PUBREC.
@@ -79,12 +142,37 @@ impl Outbound {
     pub(crate) fn flows(&self) -> impl Iterator<Item = OperationId> + '_ {
         self.slots.iter().filter_map(|slot| match &slot.state {
             State::Publish(outgoing) => Some(outgoing.operation),
-            State::Released { fate, .. } | State::Abandoned(fate) => Some(fate.operation),
+            State::Released { fate, .. } => Some(fate.operation),
+            State::Abandoned(abandoned) => Some(abandoned.fate.operation),
             State::Free | State::Request(_) => None,
         })
     }
 
-    /// Messages whose end was not told.
+    /// Messages with a packet identifier in the order of sending, then those that were released in
+    /// that of PUBREC. The last says which they are, and whether their end was reported.
+    pub(crate) fn in_order(
+        &self,
+    ) -> impl Iterator<Item = (OperationId, PacketIdentifier, Option<bool>)> + '_ {
+        let slot = |id: u16| {
+            self.slots
+                .get(usize::from(id).checked_sub(1)?)
+                .map(|slot| (id, slot))
+        };
+        let list =
+            move |first| core::iter::successors(slot(first), move |(_, last)| slot(last.next));
+        list(self.publishes.first)
+            .chain(list(self.released.first))
+            .filter_map(|(id, slot)| {
+                let id = PacketIdentifier::new(id)?;
+                match &slot.state {
+                    State::Publish(outgoing) => Some((outgoing.operation, id, None)),
+                    State::Released { fate, .. } => Some((fate.operation, id, Some(fate.reported))),
+                    State::Free | State::Abandoned(_) | State::Request(_) => None,
+                }
+            })
+    }
+
+    /// Messages whose end was not reported.
     pub(crate) fn operations(&self) -> impl Iterator<Item = OperationId> + '_ {
         let slots = self.slots.iter().filter_map(|slot| match &slot.state {
             State::Publish(outgoing) => Some(outgoing.fate()),
@@ -92,12 +180,14 @@ impl Outbound {
             State::Free | State::Abandoned(_) | State::Request(_) => None,
         });
         let fates = slots.chain(self.queue.qos12.iter().map(Outgoing::fate));
-        fates.filter(|fate| !fate.reported).map(|fate| fate.operation)
+        fates
+            .filter(|fate| !fate.reported)
+            .map(|fate| fate.operation)
     }
 
-    /// The application has gone: messages above QoS 0 stay, without anybody who asks for them; the others are given
-    /// back. First those that stay.
-    pub(crate) fn keep_all(&mut self) -> (Vec<Fate>, Vec<Fate>) {
+    /// The application has gone: messages above QoS 0 stay, without anybody who asks for them; the
+    /// others are given back. First those that stay.
+    pub(crate) fn keep_all(&mut self, spent: &mut Spent) -> (Vec<Fate>, Vec<Fate>) {
         let mut kept = Vec::new();
         let mut keep = |fate: Fate, key: &mut Option<u32>| {
             *key = None;
@@ -123,13 +213,13 @@ impl Outbound {
         kept.sort_by_key(|fate| fate.operation);
         let mut lost = Vec::new();
         while let Some(outgoing) = self.queue.pop_line(QoS::AtMostOnce) {
-            lost.push(self.spend(outgoing));
+            lost.push(outgoing.spend(spent));
         }
         (kept, lost)
     }
 
-    /// The table as it was stored: flows in the order of sending and, those released, of PUBREC, with identifiers that
-    /// differ; and the queue, in its order.
+    /// The table as it was stored: flows in the order of sending and, those released, of PUBREC,
+    /// with identifiers that differ; and the queue, in its order.
     pub(crate) fn restore(
         flows: Vec<(PacketIdentifier, Restored)>,
         queue: impl IntoIterator<Item = Outgoing>,
@@ -150,15 +240,20 @@ impl Outbound {
                     outbound.append(Self::publishes, id);
                 }
                 Restored::Released { fate, kept } => {
-                    outbound.slot(id).state = State::Released { fate, kept: kept.map(Box::new) };
+                    outbound.slot(id).state = State::Released {
+                        fate,
+                        kept: kept.map(Box::new),
+                    };
                     outbound.append(Self::released, id);
                 }
-                Restored::Abandoned(fate) => outbound.slot(id).state = State::Abandoned(fate),
+                Restored::Abandoned(fate) => {
+                    outbound.put_abandoned(id, fate, QoS::ExactlyOnce);
+                }
             }
         }
         for id in 1..=most {
             if matches!(outbound.slot(id).state, State::Free) {
-                outbound.release(id);
+                outbound.free(id);
             }
         }
         for outgoing in queue {

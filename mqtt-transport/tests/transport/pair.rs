@@ -6,7 +6,8 @@ use martlet_transport::rustls::server::WebPkiClientVerifier;
 use martlet_transport::rustls::{self, RootCertStore, ServerConfig, ServerConnection};
 use martlet_transport::{Error, ProxyTunnel, Stack, TlsClient, Transport, Trust, WebSocketRequest};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +16,6 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 pub(crate) const HOST: &str = "broker.example";
-pub(crate) const MAX_MESSAGE: usize = 2 << 20;
 
 /// A CA, and what it signs.
 pub(crate) struct Ca {
@@ -37,7 +37,10 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let params = Self::params(name);
         let certificate = params.self_signed(&key).unwrap();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// One below this one.
@@ -45,7 +48,10 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let params = Self::params(name);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     pub(crate) fn params(name: &str) -> CertificateParams {
@@ -89,9 +95,17 @@ impl Identity {
 }
 
 pub(crate) fn leaf(names: &[&str]) -> CertificateParams {
-    let mut params =
-        CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("nobody"));
+    let mut params = CertificateParams::new(
+        names
+            .iter()
+            .map(|&name| name.to_owned())
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
+    params.distinguished_name.push(
+        DnType::CommonName,
+        names.first().copied().unwrap_or("nobody"),
+    );
     params
 }
 
@@ -132,18 +146,26 @@ pub(crate) fn server_config_with(
     clients: ClientCertificates,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> ServerConfig {
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .unwrap();
     let builder = match clients {
         ClientCertificates::NotAsked => builder.with_no_client_auth(),
         ClientCertificates::Required => {
             let mut roots = RootCertStore::empty();
             roots.add(world().ca.certificate.der().clone()).unwrap();
             builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap(),
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+                    .build()
+                    .unwrap(),
             )
         }
     };
-    let chain = identity.chain.iter().map(|der| der.clone().into()).collect();
+    let chain = identity
+        .chain
+        .iter()
+        .map(|der| der.clone().into())
+        .collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.clone()));
     builder.with_single_cert(chain, key).unwrap()
 }
@@ -175,7 +197,11 @@ impl Stages {
             Some(Proxy::SocksCredentials),
         ] {
             for (tls, web_socket) in [(false, false), (true, false), (false, true), (true, true)] {
-                all.push(Self { proxy, tls, web_socket });
+                all.push(Self {
+                    proxy,
+                    tls,
+                    web_socket,
+                });
             }
         }
         all
@@ -190,18 +216,23 @@ impl Stages {
                     ProxyTunnel::http_connect(HOST, 8883).credentials("ann", "p@ss:word")
                 }
                 Proxy::Socks => ProxyTunnel::socks5(HOST, 8883),
-                Proxy::SocksCredentials => ProxyTunnel::socks5(HOST, 8883).credentials("ann", "p@ss:word"),
+                Proxy::SocksCredentials => {
+                    ProxyTunnel::socks5(HOST, 8883).credentials("ann", "p@ss:word")
+                }
             }),
-            tls: self.tls.then(|| TlsClient::new(&trust.build().unwrap(), HOST).unwrap()),
+            tls: self
+                .tls
+                .then(|| TlsClient::new(&trust.build().unwrap(), HOST).unwrap()),
             web_socket: self.web_socket.then(|| {
-                WebSocketRequest::wss(HOST, 8883, "/mqtt?token=%20a").header("Authorization", "Bearer abc")
+                WebSocketRequest::wss(HOST, 8883, "/mqtt?token=%20a")
+                    .header("Authorization", "Bearer abc")
             }),
         }
     }
 
     pub(crate) fn pair(self) -> Pair {
         Pair {
-            client: Transport::new(&self.stack(), MAX_MESSAGE).unwrap(),
+            client: Transport::new(&self.stack()).unwrap(),
             server: self.server(),
             received: BytesMut::new(),
             sizes: vec![usize::MAX],
@@ -294,22 +325,39 @@ impl Write for Memory<'_> {
 
 impl WsServer {
     pub(crate) fn answering(answer: &'static str) -> Self {
-        Self { answer, ..Self::default() }
+        Self {
+            answer,
+            ..Self::default()
+        }
     }
 
     fn handle(&mut self, input: &[u8], plain: &mut Vec<u8>) {
         self.input.extend_from_slice(input);
         if self.request.is_empty() {
-            let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+            let Some(end) = self
+                .input
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            else {
+                return;
+            };
             self.request = String::from_utf8(self.input.drain(..end + 4).collect()).unwrap();
             let key = header(&self.request, "Sec-WebSocket-Key").unwrap();
-            self.output
-                .extend_from_slice(self.answer.replace("KEY", &derive_accept_key(key.as_bytes())).as_bytes());
-            let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
+            self.output.extend_from_slice(
+                self.answer
+                    .replace("KEY", &derive_accept_key(key.as_bytes()))
+                    .as_bytes(),
+            );
+            let config = WebSocketConfig::default()
+                .max_frame_size(None)
+                .max_message_size(None);
             self.context = Some(WebSocketContext::new(Role::Server, Some(config)));
         }
         let context = self.context.as_mut().unwrap();
-        let mut memory = Memory { input: &mut self.input, output: &mut self.output };
+        let mut memory = Memory {
+            input: &mut self.input,
+            output: &mut self.output,
+        };
         loop {
             match context.read(&mut memory) {
                 Ok(Message::Binary(data)) => plain.extend_from_slice(&data),
@@ -320,7 +368,10 @@ impl WsServer {
     }
 
     pub(crate) fn send(&mut self, message: Message) {
-        let mut memory = Memory { input: &mut self.input, output: &mut self.output };
+        let mut memory = Memory {
+            input: &mut self.input,
+            output: &mut self.output,
+        };
         let context = self.context.as_mut().expect("the handshake is over");
         context.write(&mut memory, message).unwrap();
         context.flush(&mut memory).unwrap();
@@ -329,7 +380,8 @@ impl WsServer {
 
 /// The value of a header, by its exact name.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 impl ProxyServer {
@@ -337,7 +389,11 @@ impl ProxyServer {
     fn handle(&mut self, output: &mut Vec<u8>) -> bool {
         let kind = self.kind.unwrap();
         if matches!(kind, Proxy::Http | Proxy::HttpCredentials) {
-            let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") else {
+            let Some(end) = self
+                .input
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            else {
                 return false;
             };
             let head = String::from_utf8(self.input.drain(..end + 4).collect()).unwrap();
@@ -366,7 +422,10 @@ impl ProxyServer {
             if self.input.len() < expected.len() {
                 return false;
             }
-            assert_eq!(self.input.drain(..expected.len()).collect::<Vec<_>>(), *expected);
+            assert_eq!(
+                self.input.drain(..expected.len()).collect::<Vec<_>>(),
+                *expected
+            );
             output.extend_from_slice(answer);
             self.step += 1;
         }
@@ -384,7 +443,10 @@ impl Server {
             tls.set_buffer_limit(None);
         }
         Self {
-            proxy: proxy.map(|kind| ProxyServer { kind: Some(kind), ..ProxyServer::default() }),
+            proxy: proxy.map(|kind| ProxyServer {
+                kind: Some(kind),
+                ..ProxyServer::default()
+            }),
             tls,
             web_socket,
             received: Vec::new(),
@@ -397,7 +459,10 @@ impl Server {
     pub(crate) fn is_open(&self) -> bool {
         self.proxy.is_none()
             && self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
-            && self.web_socket.as_ref().is_none_or(|web_socket| web_socket.context.is_some())
+            && self
+                .web_socket
+                .as_ref()
+                .is_none_or(|web_socket| web_socket.context.is_some())
     }
 
     pub(crate) fn handle(&mut self, wire: &[u8]) {
@@ -481,9 +546,19 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// Over TLS and nothing else.
+    pub(crate) fn over_tls(client: TlsClient, server: impl Into<Arc<ServerConfig>>) -> Self {
+        let stack = Stack {
+            tls: Some(client),
+            ..Stack::default()
+        };
+        let tls = ServerConnection::new(server.into()).unwrap();
+        Self::new(&stack, Server::new(None, Some(tls), None))
+    }
+
     pub(crate) fn new(stack: &Stack, server: Server) -> Self {
         Self {
-            client: Transport::new(stack, MAX_MESSAGE).unwrap(),
+            client: Transport::new(stack).unwrap(),
             server,
             received: BytesMut::new(),
             sizes: vec![usize::MAX],
@@ -509,7 +584,10 @@ impl Pair {
             for mut chunk in self.cut(&from_server) {
                 if let Err(error) = self.client.handle_wire(&mut chunk, &mut self.received) {
                     // It stays the same.
-                    assert!(result.is_ok() || result == Err(error.clone()), "{result:?}, then {error:?}");
+                    assert!(
+                        result.is_ok() || result == Err(error.clone()),
+                        "{result:?}, then {error:?}"
+                    );
                     result = Err(error);
                 }
                 assert!(chunk.is_empty(), "all of it is taken");

@@ -5,20 +5,23 @@ use bytes::BytesMut;
 use martlet_transport::{Error, ErrorKind, ProxyTunnel, Stack, Transport};
 
 fn stack(proxy: ProxyTunnel) -> Stack {
-    Stack { proxy: Some(proxy), ..Stack::default() }
+    Stack {
+        proxy: Some(proxy),
+        ..Stack::default()
+    }
 }
 
 /// What the client says first.
 fn request(proxy: ProxyTunnel) -> Vec<u8> {
     let mut wire = BytesMut::new();
-    let _ = Transport::new(&stack(proxy), 100).unwrap().poll_wire(&mut wire);
+    let _ = Transport::new(&stack(proxy)).unwrap().poll_wire(&mut wire);
     wire.to_vec()
 }
 
 /// Hands these answers over, one by one, whole and then byte by byte; the errors are the same.
 fn error_of(proxy: &ProxyTunnel, answers: &[&[u8]]) -> Error {
     let run = |size: usize| {
-        let mut transport = Transport::new(&stack(proxy.clone()), 100).unwrap();
+        let mut transport = Transport::new(&stack(proxy.clone())).unwrap();
         let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
         for answer in answers {
             let _ = transport.poll_wire(&mut wire);
@@ -49,7 +52,12 @@ fn http_proxies_that_refuse_are_quoted() {
             true,
             "does not allow this server or port",
         ),
-        ("HTTP/1.1 405 Method Not Allowed\r\n\r\n", ErrorKind::ProxyRefused, true, "CONNECT"),
+        (
+            "HTTP/1.1 405 Method Not Allowed\r\n\r\n",
+            ErrorKind::ProxyRefused,
+            true,
+            "CONNECT",
+        ),
         (
             "HTTP/1.1 502 Bad Gateway\r\nX: y\r\n\r\n<html>",
             ErrorKind::ProxyRefused,
@@ -63,29 +71,52 @@ fn http_proxies_that_refuse_are_quoted() {
             "\"HTTP/1.0 503\"",
         ),
         ("HTTP/1.1 OK\r\n\r\n", ErrorKind::Proxy, false, "no status"),
-        ("SSH-2.0-OpenSSH\r\n", ErrorKind::Proxy, false, "first byte is 0x53"),
+        (
+            "SSH-2.0-OpenSSH\r\n",
+            ErrorKind::Proxy,
+            false,
+            "first byte is 0x53",
+        ),
         ("HTTQ", ErrorKind::Proxy, false, "did not answer with HTTP"),
         ("\x05\x00", ErrorKind::Proxy, false, "SOCKS5"),
-        ("\x15\x03\x01\x00\x02\x02\x46", ErrorKind::Proxy, false, "speaks TLS"),
-        ("HTTP/1.1 200 OK\r\n", ErrorKind::Proxy, false, "before the way to the server was open"),
+        (
+            "\x15\x03\x01\x00\x02\x02\x46",
+            ErrorKind::Proxy,
+            false,
+            "speaks TLS",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\n",
+            ErrorKind::Proxy,
+            false,
+            "before the way to the server was open",
+        ),
         ("", ErrorKind::Proxy, false, "is it an HTTP proxy?"),
     ];
     for (answer, kind, permanent, words) in table {
         let error = error_of(&ProxyTunnel::http_connect("h", 1), &[answer.as_bytes()]);
-        assert_eq!((error.kind(), error.is_permanent()), (*kind, *permanent), "{answer:?}: {error}");
+        assert_eq!(
+            (error.kind(), error.is_permanent()),
+            (*kind, *permanent),
+            "{answer:?}: {error}"
+        );
         assert!(error.to_string().contains(words), "{answer:?}: {error}");
     }
 }
 
 #[test]
 fn an_http_proxys_head_is_bounded() {
-    let mut transport = Transport::new(&stack(ProxyTunnel::http_connect("h", 1)), 100).unwrap();
+    let mut transport = Transport::new(&stack(ProxyTunnel::http_connect("h", 1))).unwrap();
     let (mut plain, mut given) = (BytesMut::new(), 0);
-    transport.handle_wire(&mut BytesMut::from("HTTP/1.1 200 OK\r\n"), &mut plain).unwrap();
+    transport
+        .handle_wire(&mut BytesMut::from("HTTP/1.1 200 OK\r\n"), &mut plain)
+        .unwrap();
     let error = loop {
         given += 1000;
         assert!(given < 20_000);
-        if let Err(error) = transport.handle_wire(&mut BytesMut::from(&[b'a'; 1000][..]), &mut plain) {
+        if let Err(error) =
+            transport.handle_wire(&mut BytesMut::from(&[b'a'; 1000][..]), &mut plain)
+        {
             break error;
         }
     };
@@ -93,77 +124,131 @@ fn an_http_proxys_head_is_bounded() {
     assert!(error.to_string().contains("16384"), "{error}");
 }
 
+/// Asserts the error after these answers of a SOCKS5 proxy.
+#[track_caller]
+fn assert_socks(
+    proxy: &ProxyTunnel,
+    answers: &[&[u8]],
+    (kind, permanent): (ErrorKind, bool),
+    words: &str,
+) {
+    let error = error_of(proxy, answers);
+    assert_eq!(
+        (error.kind(), error.is_permanent()),
+        (kind, permanent),
+        "{answers:?}: {error}"
+    );
+    assert!(error.to_string().contains(words), "{answers:?}: {error}");
+    assert!(!format!("{error:?}").contains("p@ss"));
+}
+
 #[test]
-fn socks_proxies_that_refuse_are_named() {
+fn socks_proxies_that_do_not_accept_credentials_are_named() {
+    let refused = (ErrorKind::ProxyRefused, true);
     let plain = ProxyTunnel::socks5("h", 1);
     let named = plain.clone().credentials("ann", "p@ss");
-    let reply = |code: u8| [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
-    let refused = ErrorKind::ProxyRefused;
-    type Row<'a> = (&'a ProxyTunnel, &'a [&'a [u8]], ErrorKind, bool, &'a str);
-    let table: &[Row<'_>] = &[
-        (&plain, &[&[5, 0xff]], refused, true, "wants authentication"),
-        (&named, &[&[5, 0xff]], refused, true, "takes neither"),
-        (&named, &[&[5, 2], &[1, 1]], refused, true, "does not accept the user name"),
-        (&plain, &[&[5, 2]], ErrorKind::Proxy, false, "was not offered"),
-        (&plain, &[&[5, 0], &reply(1)], refused, false, "general failure (code 1)"),
-        (&plain, &[&[5, 0], &reply(2)], refused, true, "rules do not allow"),
-        (&plain, &[&[5, 0], &reply(3)], refused, false, "network is unreachable"),
-        (&plain, &[&[5, 0], &reply(4)], refused, false, "cannot resolve"),
-        (&plain, &[&[5, 0], &reply(5)], refused, false, "refused the connection"),
-        (&plain, &[&[5, 0], &reply(6)], refused, false, "time to live"),
-        (&plain, &[&[5, 0], &reply(7)], refused, false, "CONNECT"),
-        (&plain, &[&[5, 0], &reply(8)], refused, false, "type of address"),
-        (&plain, &[&[5, 0], &reply(200)], refused, false, "(code 200)"),
-        (&plain, &[&[5, 0], &[5, 0, 0, 2, 0]], ErrorKind::Proxy, false, "address type 2"),
-        (&plain, &[b"HTTP/1.1 400 Bad Request\r\n\r\n"], ErrorKind::Proxy, false, "is it an HTTP proxy?"),
-        (&plain, &[&[0x15, 3, 1]], ErrorKind::Proxy, false, "speaks TLS"),
-        (&plain, &[&[4, 0]], ErrorKind::Proxy, false, "0x04"),
-        (&plain, &[], ErrorKind::Proxy, false, "is it a SOCKS5 proxy?"),
-        (&plain, &[&[5, 0], &[5, 0, 0]], ErrorKind::Proxy, false, "before the way"),
+    assert_socks(&plain, &[&[5, 0xff]], refused, "wants authentication");
+    assert_socks(&named, &[&[5, 0xff]], refused, "takes neither");
+    let wrong: &[&[u8]] = &[&[5, 2], &[1, 1]];
+    assert_socks(&named, wrong, refused, "does not accept the user name");
+}
+
+#[test]
+fn the_reply_codes_of_socks_proxies_are_named() {
+    let table = [
+        (1, false, "general failure (code 1)"),
+        (2, true, "rules do not allow"),
+        (3, false, "network is unreachable"),
+        (4, false, "cannot resolve"),
+        (5, false, "refused the connection"),
+        (6, false, "time to live"),
+        (7, false, "CONNECT"),
+        (8, false, "type of address"),
+        (200, false, "(code 200)"),
     ];
-    for (proxy, answers, kind, permanent, words) in table {
-        let error = error_of(proxy, answers);
-        assert_eq!((error.kind(), error.is_permanent()), (*kind, *permanent), "{answers:?}: {error}");
-        assert!(error.to_string().contains(words), "{answers:?}: {error}");
-        assert!(!format!("{error:?}").contains("p@ss"));
+    for (code, permanent, words) in table {
+        let answers: &[&[u8]] = &[&[5, 0], &[5, code, 0, 1, 0, 0, 0, 0, 0, 0]];
+        let refused = (ErrorKind::ProxyRefused, permanent);
+        assert_socks(&ProxyTunnel::socks5("h", 1), answers, refused, words);
+    }
+}
+
+#[test]
+fn what_is_no_socks_proxy_is_named() {
+    let table: &[(&[&[u8]], &str)] = &[
+        (&[&[5, 2]], "was not offered"),
+        (&[&[5, 0], &[5, 0, 0, 2, 0]], "address type 2"),
+        (
+            &[b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+            "is it an HTTP proxy?",
+        ),
+        (&[&[0x15, 3, 1]], "speaks TLS"),
+        (&[&[4, 0]], "0x04"),
+        (&[], "is it a SOCKS5 proxy?"),
+        (&[&[5, 0], &[5, 0, 0]], "before the way"),
+    ];
+    for (answers, words) in table {
+        let plain = ProxyTunnel::socks5("h", 1);
+        assert_socks(&plain, answers, (ErrorKind::Proxy, false), words);
     }
 }
 
 #[test]
 fn servers_are_named_to_the_proxy_as_they_are() {
-    let http = |host: &str| String::from_utf8(request(ProxyTunnel::http_connect(host, 443))).unwrap();
-    assert_eq!(http("a.example"), "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n");
-    assert_eq!(http("::1"), "CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n\r\n");
+    let http =
+        |host: &str| String::from_utf8(request(ProxyTunnel::http_connect(host, 443))).unwrap();
+    assert_eq!(
+        http("a.example"),
+        "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
+    );
+    assert_eq!(
+        http("::1"),
+        "CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n\r\n"
+    );
 
     let socks = |host: &str| {
-        let mut transport = Transport::new(&stack(ProxyTunnel::socks5(host, 0x1234)), 100).unwrap();
+        let mut transport = Transport::new(&stack(ProxyTunnel::socks5(host, 0x1234))).unwrap();
         let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
         let _ = transport.poll_wire(&mut wire);
         assert_eq!(wire.split(), &[5, 1, 0][..]);
-        transport.handle_wire(&mut BytesMut::from(&[5, 0][..]), &mut plain).unwrap();
+        transport
+            .handle_wire(&mut BytesMut::from(&[5, 0][..]), &mut plain)
+            .unwrap();
         let _ = transport.poll_wire(&mut wire);
         wire.to_vec()
     };
     assert_eq!(socks("a.b"), b"\x05\x01\x00\x03\x03a.b\x12\x34");
     assert_eq!(socks("127.0.0.1"), b"\x05\x01\x00\x01\x7f\0\0\x01\x12\x34");
-    assert_eq!(socks("::1"), [&b"\x05\x01\x00\x04"[..], &[0; 15], b"\x01\x12\x34"].concat());
+    assert_eq!(
+        socks("::1"),
+        [&b"\x05\x01\x00\x04"[..], &[0; 15], b"\x01\x12\x34"].concat()
+    );
 }
 
 /// A proxy that needs no authentication although it was offered a user name.
 #[test]
 fn socks_credentials_are_not_sent_unasked() {
     let proxy = ProxyTunnel::socks5("h", 1).credentials("ann", "secret");
-    let mut transport = Transport::new(&stack(proxy), 100).unwrap();
+    let mut transport = Transport::new(&stack(proxy)).unwrap();
     let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
     let _ = transport.poll_wire(&mut wire);
-    transport.handle_wire(&mut BytesMut::from(&[5, 0][..]), &mut plain).unwrap();
+    transport
+        .handle_wire(&mut BytesMut::from(&[5, 0][..]), &mut plain)
+        .unwrap();
     let _ = transport.poll_wire(&mut wire);
     assert_eq!(&wire[..], b"\x05\x02\x00\x02\x05\x01\x00\x03\x01h\0\x01");
     transport
-        .handle_wire(&mut BytesMut::from(&b"\x05\0\0\x01\0\0\0\0\0\0\x20\x02\0\0"[..]), &mut plain)
+        .handle_wire(
+            &mut BytesMut::from(&b"\x05\0\0\x01\0\0\0\0\0\0\x20\x02\0\0"[..]),
+            &mut plain,
+        )
         .unwrap();
     assert!(transport.is_open());
-    assert_eq!(plain, &b"\x20\x02\0\0"[..], "what lies behind the reply is the server's");
+    assert_eq!(
+        plain,
+        &b"\x20\x02\0\0"[..],
+        "what lies behind the reply is the server's"
+    );
 }
 
 #[test]
@@ -183,7 +268,7 @@ fn what_cannot_be_said_to_a_proxy_is_refused_before() {
         ProxyTunnel::http_connect("h", 1).credentials("a", "canary\n"),
     ];
     for proxy in wrong {
-        let error = Transport::new(&stack(proxy.clone()), 100).unwrap_err();
+        let error = Transport::new(&stack(proxy.clone())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{proxy:?}");
         assert!(error.is_permanent());
         assert!(!format!("{proxy:?} {error} {error:?}").contains("canary"));
@@ -193,13 +278,22 @@ fn what_cannot_be_said_to_a_proxy_is_refused_before() {
 /// A proxy opened the way, and then the server behind it is gone.
 #[test]
 fn behind_a_proxy_the_server_is_to_blame() {
-    let stages = Stages { proxy: Some(Proxy::Http), tls: true, web_socket: false };
+    let stages = Stages {
+        proxy: Some(Proxy::Http),
+        tls: true,
+        web_socket: false,
+    };
     let mut pair: Pair = stages.pair();
     let _ = pair.client.poll_wire(&mut BytesMut::new());
     let mut answer = BytesMut::from("HTTP/1.1 200 OK\r\n\r\n");
-    pair.client.handle_wire(&mut answer, &mut pair.received).unwrap();
+    pair.client
+        .handle_wire(&mut answer, &mut pair.received)
+        .unwrap();
     let mut hello = BytesMut::new();
     let _ = pair.client.poll_wire(&mut hello);
     assert_eq!(hello[0], 0x16, "TLS begins");
-    assert_eq!(pair.client.handle_eof().unwrap_err().kind(), ErrorKind::NotTls);
+    assert_eq!(
+        pair.client.handle_eof().unwrap_err().kind(),
+        ErrorKind::NotTls
+    );
 }

@@ -1,6 +1,6 @@
 //! What holds for every stack: the bytes of MQTT pass, however they are cut on their way.
 
-use crate::pair::{HOST, MAX_MESSAGE, Pair, Stages, header};
+use crate::pair::{HOST, Pair, Stages, header};
 use bytes::{Buf, Bytes, BytesMut};
 use martlet_transport::{ErrorKind, Handshake, Stack, Transport};
 use proptest::prelude::*;
@@ -26,8 +26,15 @@ fn bytes_pass_through_every_stack_whole_and_one_at_a_time() {
         let (to_server, to_client) = conversation(stages, &[usize::MAX]);
         assert_eq!(to_server.len(), 5 * 300, "{stages:?}");
         assert_eq!(to_client.len(), 5 * 20_004, "{stages:?}");
-        assert!(to_client[20_000..].starts_with(b"more\x65\x65"), "{stages:?}");
-        assert_eq!(conversation(stages, &[1]), (to_server, to_client), "{stages:?}");
+        assert!(
+            to_client[20_000..].starts_with(b"more\x65\x65"),
+            "{stages:?}"
+        );
+        assert_eq!(
+            conversation(stages, &[1]),
+            (to_server, to_client),
+            "{stages:?}"
+        );
     }
 }
 
@@ -56,7 +63,11 @@ fn handshakes_come_in_order() {
                 if seen.last() != Some(&handshake) {
                     seen.push(handshake);
                 }
-                assert_eq!(pair.client.write(&mut &b"early"[..]), Ok(0), "nothing is taken in a handshake");
+                assert_eq!(
+                    pair.client.write(&mut &b"early"[..]),
+                    Ok(0),
+                    "nothing is taken in a handshake"
+                );
             }
             let polled = pair.client.poll_wire(&mut wire);
             pair.server.handle(&wire.split());
@@ -66,7 +77,9 @@ fn handshakes_come_in_order() {
             }
             // One byte, and then what it makes the client say.
             for byte in answer {
-                pair.client.handle_wire(&mut BytesMut::from(&[byte][..]), &mut pair.received).unwrap();
+                pair.client
+                    .handle_wire(&mut BytesMut::from(&[byte][..]), &mut pair.received)
+                    .unwrap();
                 if let Some(handshake) = pair.client.handshake() {
                     if seen.last() != Some(&handshake) {
                         seen.push(handshake);
@@ -104,11 +117,15 @@ fn what_comes_behind_the_last_byte_of_a_handshake_is_not_lost() {
             if pair.server.is_open() {
                 break;
             }
-            pair.client.handle_wire(&mut BytesMut::from(&last[..]), &mut pair.received).unwrap();
+            pair.client
+                .handle_wire(&mut BytesMut::from(&last[..]), &mut pair.received)
+                .unwrap();
         }
         pair.server.send(b"at once");
         last.append(&mut pair.server.output);
-        pair.client.handle_wire(&mut BytesMut::from(&last[..]), &mut pair.received).unwrap();
+        pair.client
+            .handle_wire(&mut BytesMut::from(&last[..]), &mut pair.received)
+            .unwrap();
         assert_eq!(pair.received, &b"at once"[..], "{stages:?}");
     }
 }
@@ -155,7 +172,10 @@ fn tiny_writes_are_bounded_by_what_they_cost() {
         assert!(taken > 500);
         let mut wire = BytesMut::new();
         let polled = pair.client.poll_wire(&mut wire);
-        assert!(polled <= 70 * 1024, "{stages:?}: {taken} bytes became {polled}");
+        assert!(
+            polled <= 70 * 1024,
+            "{stages:?}: {taken} bytes became {polled}"
+        );
     }
 }
 
@@ -165,12 +185,22 @@ fn scattered_pieces_share_a_record() {
     fn pieces() -> impl Buf {
         Bytes::from_static(b"head").chain(Bytes::from_static(b"payload"))
     }
-    let mut pair = Stages { proxy: None, tls: true, web_socket: false }.pair().open();
+    let mut pair = Stages {
+        proxy: None,
+        tls: true,
+        web_socket: false,
+    }
+    .pair()
+    .open();
     let mut wire = BytesMut::new();
     assert_eq!(pair.client.write(&mut pieces()), Ok(11));
     let scattered = pair.client.poll_wire(&mut wire);
     assert_eq!(pair.client.write(&mut &b"headpayload"[..]), Ok(11));
-    assert_eq!(pair.client.poll_wire(&mut wire), scattered, "one record as well");
+    assert_eq!(
+        pair.client.poll_wire(&mut wire),
+        scattered,
+        "one record as well"
+    );
     pair.server.handle(&wire);
     assert_eq!(pair.server.received, b"headpayloadheadpayload");
 }
@@ -180,21 +210,31 @@ fn the_end_of_each_handshake_says_what_it_means() {
     for stages in Stages::all() {
         let mut pair = stages.pair();
         let Some(handshake) = pair.client.handshake() else {
-            assert_eq!(pair.client.handle_eof(), Ok(()), "plain TCP ends as it likes");
+            assert_eq!(
+                pair.client.handle_eof(),
+                Ok(()),
+                "plain TCP ends as it likes"
+            );
             continue;
         };
         let error = pair.client.handle_eof().unwrap_err();
         let (kind, word) = match handshake {
-            Handshake::Proxy => (ErrorKind::Proxy, "the proxy closed the connection without an answer"),
+            Handshake::Proxy => (
+                ErrorKind::Proxy,
+                "the proxy closed the connection without an answer",
+            ),
             Handshake::Tls => (ErrorKind::NotTls, "may not speak TLS"),
-            Handshake::WebSocket => (ErrorKind::WebSocket, "is there WebSocket on this port?"),
+            Handshake::WebSocket => (ErrorKind::WebSocket, "does this port serve WebSocket?"),
         };
         assert_eq!(error.kind(), kind);
         assert!(error.to_string().contains(word), "{error}");
         assert!(!error.is_permanent());
         assert_eq!(pair.client.write(&mut &b"x"[..]), Err(error.clone()));
         let mut wire = BytesMut::from("x");
-        assert_eq!(pair.client.handle_wire(&mut wire, &mut pair.received), Err(error));
+        assert_eq!(
+            pair.client.handle_wire(&mut wire, &mut pair.received),
+            Err(error)
+        );
         assert!(wire.is_empty() && pair.received.is_empty());
     }
 }
@@ -210,7 +250,10 @@ fn a_farewell_follows_what_was_written() {
         pair.drive().unwrap();
         assert_eq!(pair.server.received, b"last", "{stages:?}");
         if let Some(tls) = &mut pair.server.tls {
-            assert!(tls.process_new_packets().unwrap().peer_has_closed(), "{stages:?}");
+            assert!(
+                tls.process_new_packets().unwrap().peer_has_closed(),
+                "{stages:?}"
+            );
         }
         if let Some(web_socket) = &pair.server.web_socket {
             assert_eq!(web_socket.control.len(), 1, "{:?}", web_socket.control);
@@ -264,9 +307,18 @@ fn an_empty_read_is_not_the_end() {
 /// [MQTT-6.0.0-3]
 #[test]
 fn the_request_has_path_query_and_headers_as_they_were_given() {
-    let mut pair = Stages { proxy: None, tls: true, web_socket: true }.pair().open();
+    let mut pair = Stages {
+        proxy: None,
+        tls: true,
+        web_socket: true,
+    }
+    .pair()
+    .open();
     let request = std::mem::take(&mut pair.server.web_socket.as_mut().unwrap().request);
-    assert!(request.starts_with("GET /mqtt?token=%20a HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.starts_with("GET /mqtt?token=%20a HTTP/1.1\r\n"),
+        "{request}"
+    );
     assert_eq!(header(&request, "Host"), Some("broker.example:8883"));
     assert_eq!(header(&request, "Sec-WebSocket-Protocol"), Some("mqtt"));
     assert_eq!(header(&request, "Sec-WebSocket-Version"), Some("13"));
@@ -277,7 +329,7 @@ fn the_request_has_path_query_and_headers_as_they_were_given() {
 fn debug_has_no_secrets() {
     for stages in Stages::all() {
         let stack = stages.stack();
-        let transport = Transport::new(&stack, MAX_MESSAGE).unwrap();
+        let transport = Transport::new(&stack).unwrap();
         let text = format!("{stack:?} {transport:?}");
         for secret in ["p@ss", "Bearer", "token"] {
             assert!(!text.contains(secret), "{text}");
@@ -295,11 +347,21 @@ fn a_transport_may_go_to_another_thread() {
 
 #[test]
 fn no_stage_at_all_passes_bytes_on() {
-    let mut pair =
-        Pair::new(&Stack::default(), Stages { proxy: None, tls: false, web_socket: false }.server());
+    let mut pair = Pair::new(
+        &Stack::default(),
+        Stages {
+            proxy: None,
+            tls: false,
+            web_socket: false,
+        }
+        .server(),
+    );
     assert!(pair.client.is_open());
     pair.write(b"there");
     pair.server.send(b"back");
     pair.drive().unwrap();
-    assert_eq!((&pair.server.received[..], &pair.received[..]), (&b"there"[..], &b"back"[..]));
+    assert_eq!(
+        (&pair.server.received[..], &pair.received[..]),
+        (&b"there"[..], &b"back"[..])
+    );
 }

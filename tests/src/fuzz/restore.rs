@@ -3,16 +3,24 @@
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use martlet_proto::{QoS, TopicName, Version};
-use martlet_session::{Config, ConnectOptions, Instant, Publish, RecordKey, SendBuffer, Session, StoreOp};
+use martlet_session::drain::Drain;
+use martlet_session::{Config, ConnectOptions, Instant, Publish, RecordKey, Session, StoreOp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Any records make a session or are refused: none vanishes, and what the session stores from then on is understood. The
-/// first byte says what is done with the others: kind, number, length and body of one record after the other.
+/// Any records make a session or are refused: none vanishes, and what the session stores from then
+/// on is understood. The first byte says what is done with the others: kind, number, length and
+/// body of one record after the other.
 pub fn restore(data: &[u8]) {
-    let Some((&choice, mut rest)) = data.split_first() else { return };
+    let Some((&choice, mut rest)) = data.split_first() else {
+        return;
+    };
     let (sealed, with_identity, present) = (choice & 1 == 0, choice & 2 == 0, choice & 4 == 0);
     let now = Instant::from_epoch(Duration::from_secs(1000));
-    let config = || Config { durable: Some(Box::default()), clean_start: false, ..Config::default() };
+    let config = || Config {
+        durable: Some(Box::default()),
+        clean_start: false,
+        ..Config::default()
+    };
     let mut records = BTreeMap::new();
     while let [kind, number, len, tail @ ..] = rest {
         let (body, tail) = tail.split_at(usize::from(*len).min(tail.len()));
@@ -30,7 +38,10 @@ pub fn restore(data: &[u8]) {
     if with_identity {
         store(&mut Session::new(config()), now, &mut records);
     }
-    let given: Vec<_> = records.iter().map(|(key, value)| (*key, value.clone())).collect();
+    let given: Vec<_> = records
+        .iter()
+        .map(|(key, value)| (*key, value.clone()))
+        .collect();
     let mut restored = match Session::restore(config(), now, given.clone()) {
         Ok(restored) => restored,
         Err(error) => {
@@ -46,31 +57,41 @@ pub fn restore(data: &[u8]) {
     let mut input = BytesMut::from(&[0x20, 3, u8::from(present), 0, 0][..]);
     session.handle_input(now, &mut input);
     let topic = TopicName::from_static("t").expect("a topic name");
-    let message = Publish { qos: QoS::ExactlyOnce, ..Publish::new(topic, "new") };
+    let message = Publish {
+        qos: QoS::ExactlyOnce,
+        ..Publish::new(topic, "new")
+    };
     let accepted = session.publish(now, message);
     store(session, now, &mut records);
     let again = Session::restore(config(), now, records).expect("it has stored this");
-    assert!(again.quarantined.iter().all(|now| bad.contains(&now.key)), "{:?}", again.quarantined);
+    assert!(
+        again.quarantined.iter().all(|now| bad.contains(&now.key)),
+        "{:?}",
+        again.quarantined
+    );
     if let Ok(accepted) = accepted {
-        assert!(again.session.unsettled().any(|operation| operation == accepted.operation()));
+        assert!(
+            again
+                .session
+                .unsettled()
+                .any(|operation| operation == accepted.operation())
+        );
     }
 }
 
 /// Stores what a session wants stored, until it wants no more.
 fn store(session: &mut Session, now: Instant, records: &mut BTreeMap<RecordKey, Bytes>) {
-    let mut out = SendBuffer::new();
     loop {
-        while let Some((upto, operation)) = session.poll_store(now) {
+        let drained = Drain::default().run(session, now).expect("it is drained");
+        let Some(&(upto, _)) = drained.operations.last() else {
+            break;
+        };
+        for (_, operation) in drained.operations {
             match operation {
                 StoreOp::Put { key, value } => drop(records.insert(key, value)),
                 StoreOp::Delete { key } => drop(records.remove(&key)),
             }
-            session.handle_stored(upto);
         }
-        if session.poll_transmit(now, &mut out) == 0 {
-            break;
-        }
-        out.clear();
+        session.handle_stored(upto);
     }
-    while session.poll_event().is_some() {}
 }

@@ -5,10 +5,12 @@ use crate::linter::decode::{self, Ack, Packet as Theirs, Party};
 use bytes::BytesMut;
 use martlet_proto::{DecodeErrorKind as Kind, MAX_PACKET_SIZE, Packet, TopicError, Version};
 
-/// Whether the linter's decoder and the codec agree on the packet at the front: the first byte chooses the version, the
-/// others are the wire's.
+/// Whether the linter's decoder and the codec agree on the packet at the front: the first byte
+/// chooses the version, the others are the wire's.
 pub fn second_opinion(data: &[u8]) {
-    let Some((&choice, wire)) = data.split_first() else { return };
+    let Some((&choice, wire)) = data.split_first() else {
+        return;
+    };
     let version = Version::ALL[usize::from(choice % 3)];
     // Of a part the codec may know already that it is none.
     if crate::sim::frame_len(wire).is_none() {
@@ -21,7 +23,11 @@ pub fn second_opinion(data: &[u8]) {
         Ok(None) => panic!("a whole packet is not enough: {client:?}, {server:?}"),
         Ok(Some(packet)) => match client.or_else(|of_client| server.map_err(|_| of_client)) {
             Ok(Some((theirs, ..))) => {
-                assert_eq!(says(&packet, version), theirs_says(&theirs), "{version}: {packet:?}, {theirs:?}");
+                assert_eq!(
+                    says(&packet, version),
+                    theirs_says(&theirs),
+                    "{version}: {packet:?}, {theirs:?}"
+                );
             }
             Err((rule, _)) if is_tolerated(&packet, rule) => {}
             theirs => panic!("{version}: {theirs:?}, but {packet:?}"),
@@ -29,9 +35,15 @@ pub fn second_opinion(data: &[u8]) {
         Err(error) => {
             // The codec holds a share to its rules in 3.x too.
             let is_share = !version.has_properties()
-                && matches!(error.kind(), Kind::TopicFilter(TopicError::ShareName | TopicError::ShareFilter));
+                && matches!(
+                    error.kind(),
+                    Kind::TopicFilter(TopicError::ShareName | TopicError::ShareFilter)
+                );
             let refused = client.is_err() && server.is_err();
-            assert!(is_share || refused, "{version}: {error}, but {client:?}, {server:?}");
+            assert!(
+                is_share || refused,
+                "{version}: {error}, but {client:?}, {server:?}"
+            );
         }
     }
 }
@@ -41,8 +53,13 @@ fn is_tolerated(packet: &Packet, rule: Rule) -> bool {
     match packet {
         // A server takes any client identifier, and in 3.1 flags of what is not there.
         Packet::Connect(it) => rule == Rule::ClientIdentifier || it.version == Version::V3_1,
-        // It does not ask who says goodbye: one packet may have a reason of clients and a property of servers.
+        // It does not ask who says goodbye: one packet may have a reason of clients and a property
+        // of servers.
         Packet::Disconnect(_) => matches!(rule, Rule::DisconnectReason | Rule::PropertyPlace),
+        // An empty response topic is its publisher's fault, and counts as none.
+        Packet::Publish(it) => {
+            rule == Rule::TopicEmpty && it.properties().scan().has_empty_response_topic
+        }
         _ => false,
     }
 }
@@ -64,7 +81,9 @@ fn says(packet: &Packet, version: Version) -> String {
             it.delivery().qos().as_u8(),
             it.delivery().duplicate(),
             it.as_ref().retain(),
-            it.delivery().packet_identifier().map_or(0, core::num::NonZero::get),
+            it.delivery()
+                .packet_identifier()
+                .map_or(0, core::num::NonZero::get),
             it.properties().topic_alias().map(core::num::NonZero::get),
         ),
         Packet::PubAck(it) => format!("puback {} {}", it.packet_identifier, it.reason.as_u8()),
@@ -75,9 +94,15 @@ fn says(packet: &Packet, version: Version) -> String {
             "subscribe {} {} {} {}",
             it.packet_identifier,
             it.subscription_identifier.is_some(),
-            it.subscriptions.iter().any(|one| one.filter.as_str().contains(['+', '#'])),
+            it.subscriptions
+                .iter()
+                .any(|one| one.filter.as_str().contains(['+', '#'])),
             // 3.x knows no shares: to it they are filters like others.
-            version.has_properties() && it.subscriptions.iter().any(|one| one.filter.share_name().is_some()),
+            version.has_properties()
+                && it
+                    .subscriptions
+                    .iter()
+                    .any(|one| one.filter.share_name().is_some()),
         ),
         Packet::SubAck(it) => format!("suback {}", it.packet_identifier),
         Packet::Unsubscribe(it) => format!("unsubscribe {}", it.packet_identifier),
@@ -98,14 +123,20 @@ fn theirs_says(packet: &Theirs) -> String {
         ),
         Theirs::ConnAck(it) => format!("connack {} {}", it.accepted, it.session_present),
         Theirs::Publish(it) => {
-            format!("publish {:?} {} {} {} {} {:?}", it.topic, it.qos, it.dup, it.retain, it.id, it.alias)
+            format!(
+                "publish {:?} {} {} {} {} {:?}",
+                it.topic, it.qos, it.dup, it.retain, it.id, it.alias
+            )
         }
         Theirs::PubAck(it) => ack("puback", it),
         Theirs::PubRec(it) => ack("pubrec", it),
         Theirs::PubRel(it) => ack("pubrel", it),
         Theirs::PubComp(it) => ack("pubcomp", it),
         Theirs::Subscribe(it) => {
-            format!("subscribe {} {} {} {}", it.id, it.has_identifier, it.wildcards, it.shared)
+            format!(
+                "subscribe {} {} {} {}",
+                it.id, it.has_identifier, it.wildcards, it.shared
+            )
         }
         Theirs::SubAck(id) => format!("suback {id}"),
         Theirs::Unsubscribe(id) => format!("unsubscribe {id}"),

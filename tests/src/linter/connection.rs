@@ -21,13 +21,13 @@ pub(crate) struct Connection {
     pub(crate) own_maximum_packet_size: usize,
     /// When the client sent something last, and how long it may be silent.
     pub(crate) last_sent: Duration,
-    pub(crate) patience: Duration,
+    pub(crate) keep_alive_timeout: Duration,
     /// Parts of packets.
     pub(crate) sent: Vec<u8>,
     pub(crate) received: Vec<u8>,
     /// What the server has sent and is not MQTT.
     pub(crate) nonsense: Option<Finding>,
-    /// Topic aliases that the client has told the server.
+    /// Topic aliases that the client has sent to the server.
     pub(crate) aliases: BTreeMap<u16, String>,
     /// PUBLISHes of QoS 1 and of QoS 2 that were not acknowledged, in order of arrival.
     lines: [VecDeque<Arrived>; 2],
@@ -60,7 +60,7 @@ impl Connection {
             disconnected: false,
             own_maximum_packet_size: usize::MAX,
             last_sent: now,
-            patience: Duration::MAX,
+            keep_alive_timeout: Duration::MAX,
             sent: Vec::new(),
             received: Vec::new(),
             nonsense: None,
@@ -80,10 +80,14 @@ impl Connection {
         self.lines[usize::from(qos) - 1].push_back(Arrived { id, optional });
     }
 
-    /// The client acknowledges a PUBLISH. An error has the one that is next, or nothing if it is not there at all.
+    /// The client acknowledges a PUBLISH. An error has the one that is next, or nothing if it is
+    /// not there at all.
     pub(crate) fn acknowledge(&mut self, qos: u8, id: u16) -> Result<(), Option<u16>> {
         let line = &mut self.lines[usize::from(qos) - 1];
-        while line.front().is_some_and(|front| front.optional && front.id != id) {
+        while line
+            .front()
+            .is_some_and(|front| front.optional && front.id != id)
+        {
             line.pop_front();
         }
         match line.front().copied() {
@@ -94,7 +98,7 @@ impl Connection {
                 }
                 Ok(())
             }
-            Some(front) => match line.iter().position(|it| it.id == id) {
+            Some(front) => match line.iter().position(|arrived| arrived.id == id) {
                 Some(i) => {
                     line.remove(i);
                     Err(Some(front.id))
@@ -107,14 +111,16 @@ impl Connection {
 
     /// Whether a PUBLISH of this QoS and identifier waits for its answer.
     pub(crate) fn is_unanswered(&self, qos: u8, id: u16) -> bool {
-        self.lines[usize::from(qos) - 1].iter().any(|it| it.id == id)
+        self.lines[usize::from(qos) - 1]
+            .iter()
+            .any(|arrived| arrived.id == id)
     }
 
     /// A PUBREL has arrived: the server needs no answer any more to what it sent before.
     pub(crate) fn released(&mut self, id: u16) {
         self.pubrels.add(id);
         self.owed.remove(&id);
-        for arrived in self.lines[1].iter_mut().filter(|it| it.id == id) {
+        for arrived in self.lines[1].iter_mut().filter(|arrived| arrived.id == id) {
             arrived.optional = true;
         }
     }

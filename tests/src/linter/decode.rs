@@ -1,9 +1,13 @@
-//! A decoder of its own: slow, literal, in the order of the specification. It shares nothing with the one it judges.
+//! A decoder of its own: slow, literal, in the order of the specification. It shares nothing with
+//! the one it judges.
+
+mod reader;
 
 use super::Rule;
 use martlet_proto::Version;
+use reader::{Decoded, Properties, Reader, wrong};
 
-/// Who has sent a packet.
+/// The sender of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Party {
     Client,
@@ -92,19 +96,15 @@ pub(crate) struct Subscribe {
     pub(crate) shared: bool,
 }
 
-type Decoded<T> = Result<T, (Rule, String)>;
-
-fn wrong<T>(rule: Rule, what: impl Into<String>) -> Decoded<T> {
-    Err((rule, what.into()))
-}
-
 /// The packet at the front and its size, if it is all there.
 pub(crate) fn decode(
     input: &[u8],
     version: Option<Version>,
     from: Party,
 ) -> Decoded<Option<(Packet, usize, Version)>> {
-    let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+    let Some((&first, rest)) = input.split_first() else {
+        return Ok(None);
+    };
     let mut length = 0;
     let mut size = 1;
     for (i, &byte) in rest.iter().take(4).enumerate() {
@@ -122,11 +122,18 @@ pub(crate) fn decode(
     if size == 1 {
         return Ok(None);
     }
-    let Some(body) = input.get(size..size + length) else { return Ok(None) };
+    let Some(body) = input.get(size..size + length) else {
+        return Ok(None);
+    };
     let mut reader = Reader { rest: body };
     let (packet, version) = match (version, first >> 4) {
         (_, 1) => connect(first, &mut reader, from)?,
-        (None, kind) => return wrong(Rule::ConnectFirst, format!("packet type {kind} comes first")),
+        (None, kind) => {
+            return wrong(
+                Rule::ConnectFirst,
+                format!("packet type {kind} comes first"),
+            );
+        }
         (Some(version), _) => (packet(first, &mut reader, version, from)?, version),
     };
     reader.end()?;
@@ -153,7 +160,10 @@ fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> 
         _ => from == Party::Client,
     };
     if by_client != (from == Party::Client) {
-        return wrong(Rule::Direction, format!("the {from:?} has sent packet type {kind}"));
+        return wrong(
+            Rule::Direction,
+            format!("the {from:?} has sent packet type {kind}"),
+        );
     }
     Ok(match kind {
         2 => Packet::ConnAck(connack(reader, version)?),
@@ -225,25 +235,9 @@ fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, 
     }
     let client_identifier = reader.string()?;
     let clean_start = flags & 2 != 0;
-    match version {
-        Version::V3_1 if !(1..=23).contains(&client_identifier.chars().count()) => {
-            return wrong(Rule::ClientIdentifier, format!("{client_identifier:?} in 3.1"));
-        }
-        Version::V3_1_1 if client_identifier.is_empty() && !clean_start => {
-            return wrong(Rule::ClientIdentifier, "a session to keep, and no name for it");
-        }
-        _ => {}
-    }
+    check_client_identifier(&client_identifier, version, clean_start)?;
     if has_will {
-        if v5 {
-            response_topic(&reader.properties(&[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26])?)?;
-        }
-        let topic = reader.string()?;
-        if topic.is_empty() {
-            return wrong(Rule::TopicEmpty, "a will without a topic");
-        }
-        topic_name(&topic, Rule::TopicWildcard)?;
-        reader.binary()?;
+        will(reader, v5)?;
     }
     if has_user {
         reader.string()?;
@@ -264,6 +258,33 @@ fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, 
     Ok((Packet::Connect(connect), version))
 }
 
+fn check_client_identifier(text: &str, version: Version, clean_start: bool) -> Decoded<()> {
+    match version {
+        Version::V3_1 if !(1..=23).contains(&text.chars().count()) => {
+            wrong(Rule::ClientIdentifier, format!("{text:?} in 3.1"))
+        }
+        Version::V3_1_1 if text.is_empty() && !clean_start => wrong(
+            Rule::ClientIdentifier,
+            "a session to keep, and no name for it",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The will in the payload of a CONNECT.
+fn will(reader: &mut Reader<'_>, v5: bool) -> Decoded<()> {
+    if v5 {
+        response_topic(&reader.properties(&[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26])?)?;
+    }
+    let topic = reader.string()?;
+    if topic.is_empty() {
+        return wrong(Rule::TopicEmpty, "a will without a topic");
+    }
+    topic_name(&topic, Rule::TopicWildcard)?;
+    reader.binary()?;
+    Ok(())
+}
+
 fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
     let v5 = version == Version::V5;
     let (flags, code) = (reader.byte()?, reader.byte()?);
@@ -274,15 +295,16 @@ fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
     // A server without MQTT 5 says no in its own words.
     let foreign = v5 && reader.rest.is_empty() && code != 0;
     let in_3x = code <= 5;
-    let in_5 = code == 0 || matches!(code, 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f);
+    let in_5 =
+        code == 0 || matches!(code, 0x80..=0x8a | 0x8c | 0x90 | 0x95 | 0x97 | 0x99..=0x9d | 0x9f);
     if !(in_5 && v5 || in_3x && (foreign || !v5)) {
         return wrong(Rule::ConnAckReason, format!("reason code {code:#04x}"));
     }
     let mut properties = Properties::default();
     if v5 && !foreign {
         properties = reader.properties(&[
-            0x11, 0x12, 0x13, 0x15, 0x16, 0x1a, 0x1c, 0x1f, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29,
-            0x2a,
+            0x11, 0x12, 0x13, 0x15, 0x16, 0x1a, 0x1c, 0x1f, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27,
+            0x28, 0x29, 0x2a,
         ])?;
     }
     if properties.has(0x16) && !properties.has(0x15) {
@@ -337,7 +359,15 @@ fn publish(flags: u8, reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded
     }
     let payload = core::mem::take(&mut reader.rest);
     let content = hash(hash(0, &[qos, u8::from(retain)]), payload);
-    Ok(Publish { qos, dup, retain, topic, id, alias, content })
+    Ok(Publish {
+        qos,
+        dup,
+        retain,
+        topic,
+        id,
+        alias,
+        content,
+    })
 }
 
 fn ack(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<Ack> {
@@ -368,7 +398,9 @@ fn answers(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<u16> {
         reader.properties(&[0x1f, 0x26])?;
     }
     let known: &[u8] = match rule {
-        Rule::SubAckReason if v5 => &[0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2],
+        Rule::SubAckReason if v5 => &[
+            0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2,
+        ],
         // 3.1 has no failure, but nothing else can be meant.
         Rule::SubAckReason => &[0x00, 0x01, 0x02, 0x80],
         _ if v5 => &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8f, 0x91],
@@ -396,8 +428,12 @@ fn subscribe(reader: &mut Reader<'_>, v5: bool) -> Decoded<Subscribe> {
     if reader.rest.is_empty() {
         return wrong(Rule::SubscribeEmpty, "a SUBSCRIBE without a filter");
     }
-    let mut subscribe =
-        Subscribe { id, has_identifier: properties.has(0x0b), wildcards: false, shared: false };
+    let mut subscribe = Subscribe {
+        id,
+        has_identifier: properties.has(0x0b),
+        wildcards: false,
+        shared: false,
+    };
     while !reader.rest.is_empty() {
         let text = reader.string()?;
         let shared = filter(&text, v5)?;
@@ -420,20 +456,25 @@ fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet>
     if v5 && !reader.rest.is_empty() {
         let reason = reader.byte()?;
         let known: &[u8] = match from {
-            Party::Client => {
-                &[0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x8c, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99]
-            }
+            Party::Client => &[
+                0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x8c, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98,
+                0x99,
+            ],
             Party::Server => &[
-                0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94,
-                0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
+                0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x90, 0x93,
+                0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1,
+                0xa2,
             ],
         };
         if !known.contains(&reason) {
             return wrong(Rule::DisconnectReason, format!("reason code {reason:#04x}"));
         }
         if !reader.rest.is_empty() {
-            let allowed: &[u8] =
-                if from == Party::Client { &[0x11, 0x1f, 0x26] } else { &[0x1c, 0x1f, 0x26] };
+            let allowed: &[u8] = if from == Party::Client {
+                &[0x11, 0x1f, 0x26]
+            } else {
+                &[0x1c, 0x1f, 0x26]
+            };
             session_expiry = reader.properties(allowed)?.number(0x11);
         }
     }
@@ -442,7 +483,10 @@ fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet>
 
 fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
     if reader.rest.is_empty() {
-        return Ok(Packet::Auth { reason: 0, method: None });
+        return Ok(Packet::Auth {
+            reason: 0,
+            method: None,
+        });
     }
     let reason = reader.byte()?;
     if ![0x00, 0x18, 0x19].contains(&reason) {
@@ -453,10 +497,13 @@ fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
         return wrong(Rule::PropertyPlace, "authentication data without a method");
     }
     // Success may come without words, and then without a method (MQTT 5 §3.15.2.1).
-    if !properties.has(0x15) && (reason != 0 || !properties.0.is_empty()) {
+    if !properties.has(0x15) && (reason != 0 || !properties.is_empty()) {
         return wrong(Rule::AuthMethod, "AUTH without a method");
     }
-    Ok(Packet::Auth { reason, method: properties.text(0x15) })
+    Ok(Packet::Auth {
+        reason,
+        method: properties.text(0x15),
+    })
 }
 
 fn topic_name(topic: &str, rule: Rule) -> Decoded<()> {
@@ -467,7 +514,9 @@ fn topic_name(topic: &str, rule: Rule) -> Decoded<()> {
 }
 
 fn response_topic(properties: &Properties) -> Decoded<()> {
-    let Some(topic) = properties.text(0x08) else { return Ok(()) };
+    let Some(topic) = properties.text(0x08) else {
+        return Ok(());
+    };
     if topic.is_empty() {
         return wrong(Rule::TopicEmpty, "a response topic without a character");
     }
@@ -506,149 +555,7 @@ fn filter(text: &str, v5: bool) -> Decoded<bool> {
 /// FNV-1a.
 pub(crate) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let start = seed ^ 0xcbf2_9ce4_8422_2325;
-    bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-enum Value {
-    Number(u32),
-    Text(String),
-    Other,
-}
-
-#[derive(Default)]
-struct Properties(Vec<(u8, Value)>);
-
-impl Properties {
-    fn has(&self, id: u8) -> bool {
-        self.0.iter().any(|(it, _)| *it == id)
-    }
-
-    fn number(&self, id: u8) -> Option<u32> {
-        self.0.iter().find_map(|(it, value)| match value {
-            Value::Number(n) if *it == id => Some(*n),
-            _ => None,
-        })
-    }
-
-    fn text(&self, id: u8) -> Option<String> {
-        self.0.iter().find_map(|(it, value)| match value {
-            Value::Text(text) if *it == id => Some(text.clone()),
-            _ => None,
-        })
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, n: usize) -> Decoded<&'a [u8]> {
-        let Some((bytes, rest)) = self.rest.split_at_checked(n) else {
-            return wrong(Rule::Layout, "a field goes past the packet's end");
-        };
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    fn end(&self) -> Decoded<()> {
-        match self.rest.len() {
-            0 => Ok(()),
-            n => wrong(Rule::Layout, format!("{n} bytes behind the last field")),
-        }
-    }
-
-    fn byte(&mut self) -> Decoded<u8> {
-        self.bytes(1).map(|bytes| bytes[0])
-    }
-
-    fn u16(&mut self) -> Decoded<u16> {
-        self.bytes(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
-    }
-
-    fn u32(&mut self) -> Decoded<u32> {
-        Ok(u32::from(self.u16()?) << 16 | u32::from(self.u16()?))
-    }
-
-    fn variable(&mut self) -> Decoded<u32> {
-        let mut value = 0;
-        for i in 0..4 {
-            let byte = self.byte()?;
-            value |= u32::from(byte & 0x7f) << (7 * i);
-            if byte & 0x80 == 0 {
-                if byte == 0 && i > 0 {
-                    return wrong(Rule::Length, "a number with a byte too many");
-                }
-                return Ok(value);
-            }
-        }
-        wrong(Rule::Length, "a number of five bytes")
-    }
-
-    fn identifier(&mut self) -> Decoded<u16> {
-        match self.u16()? {
-            0 => wrong(Rule::IdentifierZero, "packet identifier 0"),
-            id => Ok(id),
-        }
-    }
-
-    fn binary(&mut self) -> Decoded<&'a [u8]> {
-        let n = self.u16()?;
-        self.bytes(n.into())
-    }
-
-    fn string(&mut self) -> Decoded<String> {
-        let bytes = self.binary()?;
-        let Ok(text) = core::str::from_utf8(bytes) else {
-            return wrong(Rule::Utf8, format!("not UTF-8: {bytes:02x?}"));
-        };
-        if text.contains('\0') {
-            return wrong(Rule::Null, format!("U+0000 in {text:?}"));
-        }
-        Ok(text.to_owned())
-    }
-
-    fn properties(&mut self, allowed: &[u8]) -> Decoded<Properties> {
-        let n = self.variable()?;
-        let mut inner = Reader { rest: self.bytes(n as usize)? };
-        let mut properties = Properties::default();
-        while !inner.rest.is_empty() {
-            let id = inner.variable()?;
-            let Some(id) = u8::try_from(id).ok().filter(|id| allowed.contains(id)) else {
-                return wrong(Rule::PropertyPlace, format!("property {id:#04x}"));
-            };
-            // A message that matches several subscriptions has an identifier of each.
-            let once = id != 0x26 && !(id == 0x0b && allowed.contains(&0x23));
-            if once && properties.has(id) {
-                return wrong(Rule::PropertyTwice, format!("property {id:#04x} twice"));
-            }
-            let value = match id {
-                0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => {
-                    let value = inner.byte()?;
-                    if value > 1 {
-                        return wrong(Rule::PropertyValue, format!("property {id:#04x} is {value}"));
-                    }
-                    Value::Number(value.into())
-                }
-                0x13 | 0x21 | 0x22 | 0x23 => Value::Number(inner.u16()?.into()),
-                0x02 | 0x11 | 0x18 | 0x27 => Value::Number(inner.u32()?),
-                0x0b => Value::Number(inner.variable()?),
-                0x09 | 0x16 => {
-                    inner.binary()?;
-                    Value::Other
-                }
-                0x26 => {
-                    inner.string()?;
-                    inner.string()?;
-                    Value::Other
-                }
-                _ => Value::Text(inner.string()?),
-            };
-            if matches!((id, &value), (0x21 | 0x27 | 0x0b, Value::Number(0))) {
-                return wrong(Rule::PropertyValue, format!("property {id:#04x} is 0"));
-            }
-            properties.0.push((id, value));
-        }
-        Ok(properties)
-    }
+    bytes.iter().fold(start, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

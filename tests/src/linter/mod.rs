@@ -1,8 +1,10 @@
-//! A linter of MQTT as a client speaks it: it watches the bytes of one client, in both directions, over all its
-//! connections, against what MQTT 3.1, 3.1.1 and 5 demand of a client, and names the statement that is broken.
+//! A linter of MQTT as a client speaks it: it watches the bytes of one client, in both directions,
+//! over all its connections, against what MQTT 3.1, 3.1.1 and 5 demand of a client, and names the
+//! statement that is broken.
 //!
-//! It has a decoder of its own, so that it does not share a mistake with the codec that it judges, and it asks nobody
-//! but the bytes. What a packet costs it does not grow with how many there were before.
+//! It has a decoder of its own, so that it does not share a mistake with the codec that it judges,
+//! and it asks nobody but the bytes. What a packet costs it does not grow with how many there were
+//! before.
 //!
 //! ```
 //! use core::time::Duration;
@@ -60,8 +62,8 @@ impl fmt::Display for Finding {
 enum Place {
     /// Where the client hands them out and takes them.
     Client,
-    /// Somewhere on their way: what came for the client may never have reached it, and what it has sent may never
-    /// come by.
+    /// Somewhere on their way: what came for the client may never have reached it, and what it has
+    /// sent may never come by.
     Way,
 }
 
@@ -70,9 +72,11 @@ enum Place {
 pub struct Linter {
     place: Place,
     window: Option<usize>,
+    /// The client may take more than its Receive Maximum.
+    takes_excess: bool,
     session: Session,
-    /// The server began a session on a connection with enhanced authentication. The client may not have accepted the
-    /// server then, and goes on with the session it had.
+    /// The server began a session on a connection with enhanced authentication. The client may not
+    /// have accepted the server then, and goes on with the session it had.
     unsure: bool,
     connection: Connection,
     /// Connections so far.
@@ -92,6 +96,7 @@ impl Linter {
         Self {
             place: Place::Client,
             window: None,
+            takes_excess: false,
             session: Session::default(),
             unsure: false,
             connection: Connection::new(Duration::ZERO),
@@ -103,13 +108,29 @@ impl Linter {
     /// A linter somewhere on the way. What the server sends must pass it before the client has it.
     #[must_use]
     pub fn on_the_way() -> Self {
-        Self { place: Place::Way, ..Self::new() }
+        Self {
+            place: Place::Way,
+            ..Self::new()
+        }
     }
 
-    /// The client was told to have no more than this many messages in flight.
+    /// The client is configured to have no more than this many messages in flight.
     #[must_use]
     pub fn with_window(self, most: u16) -> Self {
-        Self { window: Some(most.into()), ..self }
+        Self {
+            window: Some(most.into()),
+            ..self
+        }
+    }
+
+    /// The client takes what a server sends beyond its Receive Maximum, instead of ending the
+    /// connection.
+    #[must_use]
+    pub fn taking_excess(self) -> Self {
+        Self {
+            takes_excess: true,
+            ..self
+        }
     }
 
     // ---- getters
@@ -124,19 +145,26 @@ impl Linter {
         self.connection.version
     }
 
-    /// Why what the server sent on this connection is not MQTT; nothing is known of what it sent later.
+    /// Why what the server sent on this connection is not MQTT; nothing is known of what it sent
+    /// later.
     pub fn server_nonsense(&self) -> Option<&Finding> {
         self.connection.nonsense.as_ref()
     }
 
     /// The largest packet that the server takes, as far as it has said so on this connection.
     pub(crate) fn largest_packet(&self) -> usize {
-        self.connection.limits.as_ref().map_or(usize::MAX, |limits| limits.maximum_packet_size)
+        self.connection
+            .limits
+            .as_ref()
+            .map_or(usize::MAX, |limits| limits.maximum_packet_size)
     }
 
     /// The client identifier in use: of the CONNECT, or assigned to it.
     pub fn client_identifier(&self) -> Option<&str> {
-        self.connection.client_identifier.as_deref().filter(|identifier| !identifier.is_empty())
+        self.connection
+            .client_identifier
+            .as_deref()
+            .filter(|identifier| !identifier.is_empty())
     }
 
     // ---- handlers
@@ -148,10 +176,11 @@ impl Linter {
         self.session.open();
     }
 
-    /// Time passes; the client must not be silent for longer than its keep alive (MQTT 5 §3.1.2.10).
+    /// Time passes; the client must not be silent for longer than its keep alive (MQTT 5
+    /// §3.1.2.10).
     pub fn passes(&mut self, now: Duration) {
         let silent = now.saturating_sub(self.connection.last_sent);
-        if silent > self.connection.patience {
+        if silent > self.connection.keep_alive_timeout {
             self.connection.last_sent = now;
             self.find(Rule::KeepAlive, format!("silent for {silent:?}"));
         }
@@ -203,7 +232,10 @@ impl Linter {
                 Ok(Some((packet, size, _))) => {
                     at += size;
                     if size > self.connection.own_maximum_packet_size {
-                        self.find(Rule::ServerPacketSize, format!("{size} bytes from the server"));
+                        self.find(
+                            Rule::ServerPacketSize,
+                            format!("{size} bytes from the server"),
+                        );
                     }
                     self.take_in(now, packet);
                 }
@@ -218,7 +250,11 @@ impl Linter {
     }
 
     fn finding(&self, rule: Rule, what: String) -> Finding {
-        Finding { rule, statement: rule.statement(self.connection.version.unwrap_or(Version::V5)), what }
+        Finding {
+            rule,
+            statement: rule.statement(self.connection.version.unwrap_or(Version::V5)),
+            what,
+        }
     }
 
     fn find(&mut self, rule: Rule, what: impl Into<String>) {
@@ -253,7 +289,9 @@ impl Linter {
             return self.find(Rule::BeforeConnAck, format!("{packet:?}"));
         }
         let largest = self.largest_packet();
-        self.ensure(size <= largest, Rule::PacketSize, || format!("{size} bytes of {largest}: {packet:?}"));
+        self.ensure(size <= largest, Rule::PacketSize, || {
+            format!("{size} bytes of {largest}: {packet:?}")
+        });
         match packet {
             Packet::Connect(connect) => {
                 self.connection.own_maximum_packet_size = connect.maximum_packet_size;
@@ -275,18 +313,26 @@ impl Linter {
             Packet::PubRel(ack) => self.check_pubrel(ack.id),
             Packet::PubComp(ack) => {
                 let asked = self.connection.pubrels.answer(ack.id);
-                self.ensure(asked, Rule::PubCompUnasked, || format!("PUBCOMP {}", ack.id));
+                self.ensure(asked, Rule::PubCompUnasked, || {
+                    format!("PUBCOMP {}", ack.id)
+                });
             }
             Packet::Subscribe(subscribe) => self.check_subscribe(subscribe),
             Packet::Unsubscribe(id) => self.check_identifier(*id, Kind::Unsubscribe),
             Packet::PingReq => {}
             Packet::Disconnect { session_expiry } => {
-                let was = self.connection.connect.as_ref().map_or(0, |connect| connect.session_expiry);
-                self.ensure(was > 0 || session_expiry.unwrap_or(0) == 0, Rule::ExpiryInDisconnect, || {
-                    "a session that was to end is to last".to_owned()
-                });
+                let was = self
+                    .connection
+                    .connect
+                    .as_ref()
+                    .map_or(0, |connect| connect.session_expiry);
+                self.ensure(
+                    was > 0 || session_expiry.unwrap_or(0) == 0,
+                    Rule::ExpiryInDisconnect,
+                    || "a session that was to end is to last".to_owned(),
+                );
                 self.connection.disconnected = true;
-                self.connection.patience = Duration::MAX;
+                self.connection.keep_alive_timeout = Duration::MAX;
             }
             Packet::Auth { reason, method } => self.check_auth(*reason, method.as_deref()),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
@@ -296,14 +342,25 @@ impl Linter {
     }
 
     fn check_publish(&mut self, publish: &Publish) {
-        let Some(limits) = &self.connection.limits else { return };
-        let (maximum_qos, retain, aliases) =
-            (limits.maximum_qos, limits.retain_available, limits.topic_alias_maximum);
-        self.ensure(publish.qos <= maximum_qos, Rule::MaximumQos, || format!("QoS {}", publish.qos));
-        self.ensure(retain || !publish.retain, Rule::Retain, || "RETAIN".to_owned());
+        let Some(limits) = &self.connection.limits else {
+            return;
+        };
+        let (maximum_qos, retain, aliases) = (
+            limits.maximum_qos,
+            limits.retain_available,
+            limits.topic_alias_maximum,
+        );
+        self.ensure(publish.qos <= maximum_qos, Rule::MaximumQos, || {
+            format!("QoS {}", publish.qos)
+        });
+        self.ensure(retain || !publish.retain, Rule::Retain, || {
+            "RETAIN".to_owned()
+        });
         let mut topic = publish.topic.clone();
         if let Some(alias) = publish.alias {
-            self.ensure(alias <= aliases, Rule::AliasMaximum, || format!("alias {alias} of {aliases}"));
+            self.ensure(alias <= aliases, Rule::AliasMaximum, || {
+                format!("alias {alias} of {aliases}")
+            });
             if topic.is_empty() {
                 match self.connection.aliases.get(&alias) {
                     Some(known) => topic.clone_from(known),
@@ -317,17 +374,27 @@ impl Linter {
             return;
         }
         let content = decode::hash(publish.content, topic.as_bytes());
-        let kind = if publish.qos == 1 { Kind::Qos1 } else { Kind::Qos2 };
+        let kind = if publish.qos == 1 {
+            Kind::Qos1
+        } else {
+            Kind::Qos2
+        };
         let lenient = (self.place == Place::Way || self.unsure) && self.connection.resumed;
         if let Err((rule, what)) = self.session.publish(publish, content, kind, lenient) {
             self.find(rule, what);
         }
         let (in_flight, window) = (self.session.in_flight, self.window.unwrap_or(usize::MAX));
-        let allowed = self.connection.limits.as_ref().map_or(u16::MAX, |limits| limits.receive_maximum);
+        let allowed = self
+            .connection
+            .limits
+            .as_ref()
+            .map_or(u16::MAX, |limits| limits.receive_maximum);
         self.ensure(in_flight <= allowed.into(), Rule::ReceiveMaximum, || {
             format!("{in_flight} in flight of {allowed}")
         });
-        self.ensure(in_flight <= window, Rule::Window, || format!("{in_flight} in flight of {window}"));
+        self.ensure(in_flight <= window, Rule::Window, || {
+            format!("{in_flight} in flight of {window}")
+        });
     }
 
     fn check_acknowledgement(&mut self, answered: Result<(), Option<u16>>, id: u16, order: Rule) {
@@ -336,8 +403,11 @@ impl Linter {
             Err(Some(next)) => self.find(order, format!("{id} before {next}")),
             Err(None) => {
                 let line = if order == Rule::PubAckOrder { 2 } else { 1 };
-                let rule =
-                    if self.connection.is_unanswered(line, id) { Rule::AckKind } else { Rule::AckUnasked };
+                let rule = if self.connection.is_unanswered(line, id) {
+                    Rule::AckKind
+                } else {
+                    Rule::AckUnasked
+                };
                 self.find(rule, format!("an acknowledgement of {id}"));
             }
         }
@@ -352,19 +422,35 @@ impl Linter {
             self.connection.pubrecs.retain(|&it| it != id);
             self.find(Rule::PubRelOrder, format!("{id} before {front:?}"));
         }
-        if let Err((rule, what)) = self.session.pubrel(id, asked, self.place == Place::Way || self.unsure) {
+        if let Err((rule, what)) =
+            self.session
+                .pubrel(id, asked, self.place == Place::Way || self.unsure)
+        {
             self.find(rule, what);
         }
     }
 
     fn check_subscribe(&mut self, subscribe: &Subscribe) {
         self.check_identifier(subscribe.id, Kind::Subscribe);
-        let Some(limits) = &self.connection.limits else { return };
-        let (wildcards, identifiers, shared) =
-            (limits.wildcards, limits.subscription_identifiers, limits.shared);
+        let Some(limits) = &self.connection.limits else {
+            return;
+        };
+        let (wildcards, identifiers, shared) = (
+            limits.wildcards,
+            limits.subscription_identifiers,
+            limits.shared,
+        );
         let no = || "the server has none".to_owned();
-        self.ensure(wildcards || !subscribe.wildcards, Rule::WildcardSubscription, no);
-        self.ensure(identifiers || !subscribe.has_identifier, Rule::SubscriptionIdentifier, no);
+        self.ensure(
+            wildcards || !subscribe.wildcards,
+            Rule::WildcardSubscription,
+            no,
+        );
+        self.ensure(
+            identifiers || !subscribe.has_identifier,
+            Rule::SubscriptionIdentifier,
+            no,
+        );
         self.ensure(shared || !subscribe.shared, Rule::SharedSubscription, no);
     }
 
@@ -384,9 +470,14 @@ impl Linter {
                     format!("{method:?} after {agreed:?}")
                 });
                 // 0x19 begins anew; everything else answers.
-                let fits =
-                    if reason == 0x19 { self.connection.limits.is_some() } else { asked && reason == 0x18 };
-                self.ensure(fits, Rule::AuthContinue, || format!("AUTH with {reason:#04x}"));
+                let fits = if reason == 0x19 {
+                    self.connection.limits.is_some()
+                } else {
+                    asked && reason == 0x18
+                };
+                self.ensure(fits, Rule::AuthContinue, || {
+                    format!("AUTH with {reason:#04x}")
+                });
             }
         }
     }
@@ -394,8 +485,10 @@ impl Linter {
     // ---- what the server sends
 
     fn take_in(&mut self, now: Duration, packet: Packet) {
-        let may_be_first =
-            matches!(packet, Packet::ConnAck(_) | Packet::Auth { .. } | Packet::Disconnect { .. });
+        let may_be_first = matches!(
+            packet,
+            Packet::ConnAck(_) | Packet::Auth { .. } | Packet::Disconnect { .. }
+        );
         if self.connection.limits.is_none() && !may_be_first {
             // The client closes, and what came means nothing.
             return;
@@ -404,38 +497,56 @@ impl Linter {
             Packet::ConnAck(connack) => self.connected(now, connack),
             Packet::Publish(publish) => {
                 if let Some(alias) = publish.alias {
-                    let most = self.connection.connect.as_ref().map_or(0, |it| it.topic_alias_maximum);
-                    self.ensure(alias <= most, Rule::ServerAlias, || format!("alias {alias} of {most}"));
+                    let most = self
+                        .connection
+                        .connect
+                        .as_ref()
+                        .map_or(0, |connect| connect.topic_alias_maximum);
+                    self.ensure(alias <= most, Rule::ServerAlias, || {
+                        format!("alias {alias} of {most}")
+                    });
                 }
                 if publish.qos > 0 {
                     self.connection.arrived(publish.qos, publish.id);
-                    let most = self.connection.connect.as_ref().map_or(u16::MAX, |it| it.receive_maximum);
+                    let most = self
+                        .connection
+                        .connect
+                        .as_ref()
+                        .map_or(u16::MAX, |connect| connect.receive_maximum);
                     let owed = self.connection.owed.len();
-                    self.ensure(owed <= most.into(), Rule::ServerReceiveMaximum, || {
+                    let fits = owed <= most.into() || self.takes_excess;
+                    self.ensure(fits, Rule::ServerReceiveMaximum, || {
                         format!("{owed} unacknowledged of {most}")
                     });
                 }
             }
-            Packet::PubAck(ack) => self.session.settled(ack.id, Kind::Qos1),
-            Packet::PubRec(ack) if ack.is_error() => self.session.settled(ack.id, Kind::Qos2),
+            Packet::PubAck(ack) => self.session.completed(ack.id),
+            Packet::PubRec(ack) if ack.is_error() => self.session.completed(ack.id),
             Packet::PubRec(ack) => {
                 self.connection.pubrecs.push_back(ack.id);
                 self.session.received(ack.id);
             }
             Packet::PubRel(ack) => self.connection.released(ack.id),
             Packet::PubComp(ack) => self.session.completed(ack.id),
-            Packet::SubAck(id) => self.session.settled(id, Kind::Subscribe),
-            Packet::UnsubAck(id) => self.session.settled(id, Kind::Unsubscribe),
+            Packet::SubAck(id) => self.session.answered(id, Kind::Subscribe),
+            Packet::UnsubAck(id) => self.session.answered(id, Kind::Unsubscribe),
             Packet::Auth { reason, .. } => self.connection.auth_asked = reason == 0x18,
             Packet::PingResp | Packet::Disconnect { .. } => {}
-            Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
+            Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq => {
                 unreachable!("the decoder takes none of them from a server")
             }
         }
     }
 
     fn connected(&mut self, now: Duration, connack: ConnAck) {
-        let Some(connect) = self.connection.connect.as_ref().filter(|_| self.connection.limits.is_none())
+        let Some(connect) = self
+            .connection
+            .connect
+            .as_ref()
+            .filter(|_| self.connection.limits.is_none())
         else {
             return;
         };
@@ -446,14 +557,21 @@ impl Linter {
         // 3.1 cannot say; a session that is not clean is there.
         let in_3_1 = self.connection.version == Some(Version::V3_1);
         let present = connack.session_present || in_3_1 && !connect.clean_start;
-        self.connection.resumed = present;
+        // 3.1.1 goes on with the session of the client.
+        let goes_on = self.connection.version != Some(Version::V5) && !connect.clean_start;
+        self.connection.resumed = present || goes_on;
         if !present {
-            self.session = Session::default();
+            if goes_on {
+                self.session.go_on();
+            } else {
+                self.session = Session::default();
+            }
             self.unsure = connect.authentication_method.is_some();
         }
         // Until now the client could say nothing.
         self.connection.last_sent = now;
-        self.connection.patience = match connack.keep_alive.unwrap_or(connect.keep_alive) {
+        self.connection.keep_alive_timeout = match connack.keep_alive.unwrap_or(connect.keep_alive)
+        {
             0 => Duration::MAX,
             seconds => Duration::from_secs(seconds.into()),
         };

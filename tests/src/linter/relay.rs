@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// Takes connections for a server, passes them on byte by byte, and lints what the clients say. Time is not looked at:
-/// on a busy machine it says nothing about a client.
+/// Takes connections for a server, passes them on byte by byte, and lints what the clients say.
+/// Time is not looked at: on a busy machine it says nothing about a client.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
@@ -56,13 +56,18 @@ impl Relay {
                 if sharing.ended.load(Ordering::Acquire) {
                     break;
                 }
-                // While the server is not there, the client's connection ends as soon as it has begun.
+                // While the server is not there, the client's connection ends as soon as it has
+                // begun.
                 if let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) {
                     let _ = connect(&sharing, client, server);
                 }
             }
         });
-        Ok(Self { address, shared, listener: Some(listener) })
+        Ok(Self {
+            address,
+            shared,
+            listener: Some(listener),
+        })
     }
 
     /// Where clients connect to.
@@ -78,8 +83,12 @@ impl Relay {
     /// What the clients have done wrong so far.
     pub fn findings(&self) -> Vec<Finding> {
         let all = lock(&self.shared.state).all.clone();
-        let findings = all.iter().flat_map(|linter| lock(linter).findings().to_vec());
-        findings.filter(|finding| !finding.rule.is_servers()).collect()
+        let findings = all
+            .iter()
+            .flat_map(|linter| lock(linter).findings().to_vec());
+        findings
+            .filter(|finding| !finding.rule.is_servers())
+            .collect()
     }
 
     /// Cuts all connections.
@@ -87,8 +96,8 @@ impl Relay {
         lock(&self.shared.state).cut();
     }
 
-    /// Cuts each of the next connections when so many bytes have passed in both directions together, in the middle of a
-    /// packet or not. Replaces what is left of an earlier call.
+    /// Cuts each of the next connections after this number of bytes in both directions together, in
+    /// the middle of a packet or not. Replaces what is left of an earlier call.
     pub fn cut_after(&self, bytes: impl IntoIterator<Item = usize>) {
         lock(&self.shared.state).cuts = bytes.into_iter().collect();
     }
@@ -121,19 +130,26 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, server: TcpStream) -> io::Re
     let cut_after = {
         let mut state = lock(&shared.state);
         state.connections += 1;
-        state.sockets.extend([client.try_clone()?, server.try_clone()?]);
+        state
+            .sockets
+            .extend([client.try_clone()?, server.try_clone()?]);
         state.cuts.pop_front().unwrap_or(usize::MAX)
     };
     let (early, left) = (Mutex::new(Early::default()), Mutex::new(cut_after));
-    let tap = Arc::new(Tap { shared: Arc::clone(shared), early, left });
-    let (from_client, to_server, tap_sent) = (client.try_clone()?, server.try_clone()?, Arc::clone(&tap));
+    let tap = Arc::new(Tap {
+        shared: Arc::clone(shared),
+        early,
+        left,
+    });
+    let (from_client, to_server, tap_sent) =
+        (client.try_clone()?, server.try_clone()?, Arc::clone(&tap));
     thread::spawn(move || pass_on(from_client, to_server, &tap_sent, Tap::sent));
     thread::spawn(move || pass_on(server, client, &tap, Tap::received));
     Ok(())
 }
 
-/// Until the end of `from`. When `to` takes nothing any more, what comes is still read: a socket that is closed with
-/// bytes unread is reset, and its other side may lose what it was sent.
+/// Until the end of `from`. When `to` takes nothing any more, what comes is still read: a socket
+/// that is closed with bytes unread is reset, and its other side may lose what it was sent.
 fn pass_on(mut from: TcpStream, mut to: TcpStream, tap: &Tap, look_at: fn(&Tap, &[u8])) {
     let mut buffer = vec![0; 64 * 1024];
     let mut open = true;
@@ -163,7 +179,8 @@ struct Early {
     /// The bytes of the CONNECT, until it is whole and says who the client is.
     bytes: Vec<u8>,
     linter: Option<Arc<Mutex<Linter>>>,
-    /// Which of the linter's connections this is: what still comes on an older one is not looked at.
+    /// Which of the linter's connections this is: what still comes on an older one is not looked
+    /// at.
     connection: u64,
 }
 
@@ -218,7 +235,9 @@ impl Tap {
     fn received(&self, bytes: &[u8]) {
         let early = lock(&self.early);
         // A server that speaks first is none of MQTT.
-        let (Some(linter), connection) = (early.linter.clone(), early.connection) else { return };
+        let (Some(linter), connection) = (early.linter.clone(), early.connection) else {
+            return;
+        };
         drop(early);
         let name = {
             let mut linter = lock(&linter);
@@ -228,7 +247,10 @@ impl Tap {
             linter.client_identifier().map(str::to_owned)
         };
         if let Some(name) = name {
-            lock(&self.shared.state).linters.entry(name).or_insert(linter);
+            lock(&self.shared.state)
+                .linters
+                .entry(name)
+                .or_insert(linter);
         }
     }
 }

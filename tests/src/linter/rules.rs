@@ -4,7 +4,8 @@ use martlet_proto::Version;
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident: $v3:literal, $v5:literal;)+) => {
-        /// A rule that a finding names. Each is a statement of MQTT, or, where MQTT numbers none, a section of it.
+        /// A rule that a finding names. Each is a statement of MQTT, or, where MQTT numbers none, a
+        /// section of it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Rule {
             $($(#[$doc])* $name,)+
@@ -14,7 +15,8 @@ macro_rules! rules {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// The statement in MQTT 3.1.1 (3.1 numbers none) and in MQTT 5; empty where that version has no such rule.
+            /// The statement in MQTT 3.1.1 (3.1 numbers none) and in MQTT 5; empty where that
+            /// version has no such rule.
             pub(crate) const fn statements(self) -> [&'static str; 2] {
                 match self {
                     $(Self::$name => [$v3, $v5],)+
@@ -28,7 +30,11 @@ impl Rule {
     /// The statement, or the section, in this version.
     pub(crate) const fn statement(self, version: Version) -> &'static str {
         let [v3, v5] = self.statements();
-        if matches!(version, Version::V5) { v5 } else { v3 }
+        if matches!(version, Version::V5) {
+            v5
+        } else {
+            v3
+        }
     }
 }
 
@@ -92,11 +98,13 @@ rules! {
     WillAbsent: "MQTT-3.1.2-11", "MQTT-3.1.2-11";
     /// No password without a user name.
     PasswordAlone: "MQTT-3.1.2-22", "";
-    /// Without a client identifier a session is clean; in 3.1 there is always one, of 1 to 23 characters.
+    /// Without a client identifier a session is clean; in 3.1 there is always one, of 1 to 23
+    /// characters.
     ClientIdentifier: "MQTT-3.1.3-7", "";
 
     // ---- the connection
-    /// Before CONNACK a client that authenticates sends AUTH and DISCONNECT only; ours keeps to that always.
+    /// Before CONNACK a client that authenticates sends AUTH and DISCONNECT only; ours keeps to
+    /// that always.
     BeforeConnAck: "§3.1.4", "MQTT-3.1.2-30";
     /// A connection that was refused is over.
     AfterRefusal: "§3.2.2.3", "MQTT-4.13.2-1";
@@ -130,7 +138,8 @@ rules! {
     SubscriptionIdentifier: "", "§3.2.2.3.12";
     /// Shared Subscription Available.
     SharedSubscription: "", "§3.2.2.3.13";
-    /// What the client was configured to have in flight at most: its own rule, which MQTT lets it have.
+    /// What the client was configured to have in flight at most: its own rule, which MQTT lets it
+    /// have.
     Window: "§4.4", "§4.9";
 
     // ---- PUBLISH
@@ -191,7 +200,7 @@ rules! {
     /// A share has a name without wildcards, and a filter.
     ShareName: "", "MQTT-4.8.2-2";
 
-    // ---- what the server may not do to us: not the client's fault, told apart
+    // ---- faults of the server, reported apart from those of the client
     /// Of the flags of CONNACK, only *session present* is there.
     ConnAckFlags: "§3.2.2.1", "MQTT-3.2.2-1";
     /// Of CONNACK.

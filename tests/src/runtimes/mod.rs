@@ -1,24 +1,32 @@
 //! What every adapter must do: one body of tests, compiled once for each of them by
 //! [`runtime_tests!`](crate::runtime_tests!).
 //!
-//! The server has its own thread and runtime, so that the client is alone on the runtime under test.
+//! The server has its own thread and runtime, so that the client is alone on the runtime under
+//! test.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing, its parts too"
+)]
 #![expect(missing_docs, reason = "a test's name says what it holds")]
 
+mod adapter;
 mod hostile;
 mod transcript;
 mod transports;
 
+pub use adapter::Adapter;
 pub use hostile::*;
 pub use transports::*;
 
 use crate::certificates::Directory;
 use crate::server::{Setup, TestServer};
+use adapter::{ALL_QOS, until};
 use martlet_broker::{Config, Ending, Event, Memory};
 use martlet_client::{
-    Address, Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Endpoint, Events, Instant,
-    Network, QoS, Runtime, SocketOptions, Streams, Timer, TransportErrorKind,
+    Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, SocketOptions,
+    runtime::{Address, Network, Runtime, Streams, Timer},
+    session::{Instant, TransportErrorKind},
 };
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use std::future::{Future, IntoFuture, poll_fn};
@@ -30,24 +38,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use transcript::transcribed;
-
-/// An adapter, as far as its users see it.
-pub trait Adapter {
-    /// Its runtime.
-    type Runtime: Network + Unpin + Default;
-
-    /// Runs `future` as a program's main function would.
-    fn block_on<F: Future>(future: F) -> F::Output;
-
-    /// The adapter's `connect`.
-    fn connect(uri: &str) -> impl Future<Output = Result<Client, ConnectError>>;
-
-    /// The adapter's `connect_with`.
-    fn connect_with(builder: Builder) -> impl Future<Output = Result<Client, ConnectError>>;
-
-    /// Spawns a driver. The future is its end.
-    fn spawn(driver: Driver<Self::Runtime>) -> impl Future<Output = ConnectionError>;
-}
 
 /// Makes a `#[test]` of each function of [`runtimes`](self) for this [`Adapter`].
 #[macro_export]
@@ -92,7 +82,9 @@ pub fn run<A: Adapter>(test: impl Future<Output = ()>) {
         timer.reset(A::Runtime::now() + PATIENCE);
         poll_fn(|cx| match test.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => timer.poll_expired(cx).map(|()| panic!("this takes too long")),
+            Poll::Pending => timer
+                .poll_expired(cx)
+                .map(|()| panic!("this takes too long")),
         })
         .await;
     });
@@ -125,14 +117,21 @@ pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
         other => panic!("{other:?}"),
     }
     let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = TestServer::start(Setup::tcp().broker(Config { refuse, ..Config::default() })).await;
+    let broker = TestServer::start(Setup::tcp().broker(Config {
+        refuse,
+        ..Config::default()
+    }))
+    .await;
     match A::connect(&broker.uri()).await {
         Err(ConnectError::Connection(ConnectionError::Refused(refusal))) => {
             assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(A::connect("mqtt//").await, Err(ConnectError::Uri(_))));
+    assert!(matches!(
+        A::connect("mqtt//").await,
+        Err(ConnectError::Uri(_))
+    ));
 }
 
 pub async fn publishes_one_after_the_other<A: Adapter>() {
@@ -158,7 +157,8 @@ pub async fn publishes_concurrently<A: Adapter>() {
     for settled in [zero, one, two] {
         settled.unwrap();
     }
-    // More than fits into a window or a socket's buffer, each of them awaited only when all are on their way.
+    // More than fits into a window or a socket's buffer, each of them awaited only when all are on
+    // their way.
     let mut receipts = Vec::new();
     for n in 3..3000 {
         let message = client.publish("a", n.to_string()).qos(ALL_QOS[n % 3]);
@@ -182,11 +182,18 @@ pub async fn subscribes_and_receives<A: Adapter>() {
     for qos in ALL_QOS {
         client.publish("a/1", "to plus").qos(qos).await.unwrap();
         let message = plus.next().await.unwrap();
-        assert_eq!((message.topic(), message.text(), message.qos()), ("a/1", Some("to plus"), qos));
+        assert_eq!(
+            (message.topic(), message.text(), message.qos()),
+            ("a/1", Some("to plus"), qos)
+        );
     }
     // Larger than any buffer on the way.
     let large = vec![b'x'; 3_000_000];
-    client.publish("b/1", large.clone()).qos(QoS::AtLeastOnce).await.unwrap();
+    client
+        .publish("b/1", large.clone())
+        .qos(QoS::AtLeastOnce)
+        .await
+        .unwrap();
     assert_eq!(one.next().await.unwrap().payload(), large);
     assert!(plus.try_next().is_none());
     assert!(one.next_timeout(Duration::from_millis(1)).await.is_err());
@@ -197,7 +204,7 @@ pub async fn subscribes_and_receives<A: Adapter>() {
 
 pub async fn reconnects_and_subscribes_again<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
-    let builder = Client::builder(&broker.uri()).unwrap().reconnect(|reconnect| {
+    let builder = Client::builder(broker.uri()).reconnect(|reconnect| {
         reconnect.initial = Duration::from_millis(10);
         reconnect.max = Duration::from_millis(50);
     });
@@ -205,15 +212,45 @@ pub async fn reconnects_and_subscribes_again<A: Adapter>() {
     let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
     let mut events = client.events();
     broker.kill(Memory::Lost).await;
-    until(&mut events, |event| matches!(event, ClientEvent::Disconnected { retry_in: Some(_), .. })).await;
+    until(&mut events, |event| {
+        matches!(
+            event,
+            ClientEvent::Disconnected {
+                retry_in: Some(_),
+                ..
+            }
+        )
+    })
+    .await;
     // At least one attempt fails.
-    until(&mut events, |event| matches!(event, ClientEvent::Disconnected { retry_in: Some(_), .. })).await;
-    let receipt = client.publish("b", "queued").qos(QoS::AtLeastOnce).enqueue().await.unwrap();
+    until(&mut events, |event| {
+        matches!(
+            event,
+            ClientEvent::Disconnected {
+                retry_in: Some(_),
+                ..
+            }
+        )
+    })
+    .await;
+    let receipt = client
+        .publish("b", "queued")
+        .qos(QoS::AtLeastOnce)
+        .enqueue()
+        .await
+        .unwrap();
     assert!(client.connection().is_none());
     broker.revive().await;
-    until(&mut events, |event| matches!(event, ClientEvent::Resubscribed(_))).await;
+    until(&mut events, |event| {
+        matches!(event, ClientEvent::Resubscribed(_))
+    })
+    .await;
     receipt.await.unwrap();
-    client.publish("a", "after").qos(QoS::AtLeastOnce).await.unwrap();
+    client
+        .publish("a", "after")
+        .qos(QoS::AtLeastOnce)
+        .await
+        .unwrap();
     assert_eq!(messages.next().await.unwrap().text(), Some("after"));
     client.disconnect().await;
 }
@@ -222,21 +259,40 @@ pub async fn disconnect_lets_everything_be_settled<A: Adapter>() {
     let broker = TestServer::start(recording()).await;
     let client = A::connect(&broker.uri()).await.unwrap();
     for n in 0..500 {
-        drop(client.publish("a", n.to_string()).qos(ALL_QOS[n % 3]).enqueue().await.unwrap());
+        drop(
+            client
+                .publish("a", n.to_string())
+                .qos(ALL_QOS[n % 3])
+                .enqueue()
+                .await
+                .unwrap(),
+        );
     }
     client.disconnect().await;
     // QoS 0 overtakes what waits for the window.
     let mut accepted = accepted(&broker).await;
     accepted.sort_unstable_by_key(|(n, _)| *n);
-    assert_eq!(accepted, (0..500).map(|n| (n, ALL_QOS[n % 3])).collect::<Vec<_>>());
+    assert_eq!(
+        accepted,
+        (0..500).map(|n| (n, ALL_QOS[n % 3])).collect::<Vec<_>>()
+    );
 }
 
 pub async fn the_last_handle_ends_the_driver<A: Adapter>() {
     let broker = TestServer::start(recording()).await;
-    let (client, driver) = Client::builder(&broker.uri()).unwrap().build(A::Runtime::default());
+    let (client, driver) = Client::builder(broker.uri())
+        .build(A::Runtime::default())
+        .unwrap();
     let ended = A::spawn(driver);
     client.connected().await.unwrap();
-    drop(client.publish("a", "0").qos(QoS::AtLeastOnce).enqueue().await.unwrap());
+    drop(
+        client
+            .publish("a", "0")
+            .qos(QoS::AtLeastOnce)
+            .enqueue()
+            .await
+            .unwrap(),
+    );
     let other = client.clone();
     drop(client);
     other.ping().await.unwrap();
@@ -244,10 +300,18 @@ pub async fn the_last_handle_ends_the_driver<A: Adapter>() {
     assert_eq!(ended.await, ConnectionError::ClosedHere);
     // The driver has waited for the server's end of the connection.
     let events = broker.events().await;
-    assert!(events.iter().any(|event| matches!(event, Event::Accepted { client_identifier: Some(_), .. })));
+    assert!(events.iter().any(|event| matches!(
+        event,
+        Event::Accepted {
+            client_identifier: Some(_),
+            ..
+        }
+    )));
     let goodbye = Ending::Client(DisconnectReasonCode::NormalDisconnection);
     assert!(
-        events.iter().any(|event| matches!(event, Event::Disconnected { ending, .. } if *ending == goodbye))
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Disconnected { ending, .. } if *ending == goodbye))
     );
 }
 
@@ -255,7 +319,7 @@ pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
     // It takes connections, and never says a word.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("mqtt://{}", listener.local_addr().unwrap());
-    let (client, driver) = Client::builder(&uri).unwrap().build(A::Runtime::default());
+    let (client, driver) = Client::builder(&uri).build(A::Runtime::default()).unwrap();
     let ended = A::spawn(driver);
     {
         let mut connected = pin!(client.connected());
@@ -269,27 +333,39 @@ pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
     assert_eq!(ended.await, ConnectionError::ClosedHere);
 }
 
-/// It sees the end of what the client says while the client still listens, so that it need not be waited for in vain.
+/// It sees the end of what the client says while the client still listens, so that it need not be
+/// waited for in vain.
 pub async fn the_server_is_told_of_the_end<A: Adapter>() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("mqtt://{}", listener.local_addr().unwrap());
     let directory = Directory::new();
     let path = directory.path().join("mqtt.sock");
     let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let (told, mut ended) = mpsc::unbounded_channel();
-    let done = told.clone();
-    let tcp = std::thread::spawn(move || done.send(listens_after_the_end(listener.accept().unwrap().0)));
-    let local = std::thread::spawn(move || told.send(listens_after_the_end(unix.accept().unwrap().0)));
+    let (local_done, mut ended) = mpsc::unbounded_channel();
+    let tcp_done = local_done.clone();
+    let tcp = std::thread::spawn(move || {
+        tcp_done.send(listens_after_the_end(listener.accept().unwrap().0))
+    });
+    let local = std::thread::spawn(move || {
+        local_done.send(listens_after_the_end(unix.accept().unwrap().0))
+    });
     for uri in [uri, format!("mqtt+unix://{}", path.display())] {
-        A::connect_with(Client::builder(&uri).unwrap()).await.unwrap().disconnect().await;
+        A::connect_with(Client::builder(&uri))
+            .await
+            .unwrap()
+            .disconnect()
+            .await;
     }
-    assert_eq!((ended.recv().await, ended.recv().await), (Some(true), Some(true)));
+    assert_eq!(
+        (ended.recv().await, ended.recv().await),
+        (Some(true), Some(true))
+    );
     for thread in [tcp, local] {
         thread.join().unwrap().unwrap();
     }
 }
 
-/// Accepts whoever comes, waits for the end of what it says, and sees whether it can be told more.
+/// Accepts a client, reads until it ends its side, and returns whether it can still be written to.
 fn listens_after_the_end(mut socket: impl io::Read + io::Write) -> bool {
     assert!(socket.read(&mut [0; 1024]).unwrap() > 0);
     socket.write_all(b"\x20\x03\x00\x00\x00").unwrap();
@@ -302,9 +378,13 @@ pub async fn streams_of_ones_own<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
     let open = |endpoint| open::<A>(endpoint);
     let streams = Streams(A::Runtime::default(), open);
-    let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
+    let (client, driver) = Client::builder(broker.uri()).build(streams).unwrap();
     tokio::join!(driver, async {
-        client.publish("a", "b").qos(QoS::ExactlyOnce).await.unwrap();
+        client
+            .publish("a", "b")
+            .qos(QoS::ExactlyOnce)
+            .await
+            .unwrap();
         client.disconnect().await;
     });
 }
@@ -318,14 +398,21 @@ pub async fn a_driver_that_is_not_send<A: Adapter>() {
         async move {
             opened.set(opened.get() + 1);
             let socket = open::<A>(endpoint).await?;
-            Ok(Local { socket, _opened: opened })
+            Ok(Local {
+                socket,
+                _opened: opened,
+            })
         }
     };
     let streams = Streams(A::Runtime::default(), open);
-    let (client, driver) = Client::builder(&broker.uri()).unwrap().build(streams);
+    let (client, driver) = Client::builder(broker.uri()).build(streams).unwrap();
     tokio::join!(driver, async {
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
-        client.publish("a", "b").qos(QoS::AtLeastOnce).await.unwrap();
+        client
+            .publish("a", "b")
+            .qos(QoS::AtLeastOnce)
+            .await
+            .unwrap();
         assert_eq!(messages.next().await.unwrap().text(), Some("b"));
         client.disconnect().await;
     });
@@ -366,13 +453,17 @@ pub async fn a_timer_can_be_set_again<A: Adapter>() {
     .await;
 }
 
-/// Nothing that a server sees may depend on the runtime: `transcript.txt` is what each of them has to say, byte for byte.
+/// Nothing that a server sees may depend on the runtime: `transcript.txt` is what each of them has
+/// to say, byte for byte.
 pub async fn the_transcript_is_the_same<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
-    let builder = |name: &str| Client::builder(&broker.uri()).unwrap().client_identifier(name).unwrap();
+    let builder = |name: &str| Client::builder(broker.uri()).client_identifier(name);
     let (mut subscriber, mut receives) = transcribed::<A>(builder("subscriber")).await;
     let (mut publisher, mut sends) = transcribed::<A>(builder("publisher")).await;
-    let mut messages = subscriber.subscribe_all([("a", QoS::ExactlyOnce)]).await.unwrap();
+    let mut messages = subscriber
+        .subscribe_all([("a", QoS::ExactlyOnce)])
+        .await
+        .unwrap();
     for qos in ALL_QOS {
         publisher.publish("a", "b").qos(qos).await.unwrap();
         assert_eq!(messages.next().await.unwrap().qos(), qos);
@@ -388,7 +479,11 @@ pub async fn the_transcript_is_the_same<A: Adapter>() {
         client.ping().await.unwrap();
         client.disconnect().await;
     }
-    let transcript = format!("# publisher\n{}# subscriber\n{}", sends.bytes(), receives.bytes());
+    let transcript = format!(
+        "# publisher\n{}# subscriber\n{}",
+        sends.bytes(),
+        receives.bytes()
+    );
     let expected = include_str!("transcript.txt");
     for (line, (said, expected)) in transcript.lines().zip(expected.lines()).enumerate() {
         assert_eq!(said, expected, "line {} of transcript.txt", line + 1);
@@ -398,18 +493,25 @@ pub async fn the_transcript_is_the_same<A: Adapter>() {
 
 // ---- their parts
 
-const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-
 fn recording() -> Setup {
-    Setup::tcp().broker(Config { record_events: true, ..Config::default() })
+    Setup::tcp().broker(Config {
+        record_events: true,
+        ..Config::default()
+    })
 }
 
 /// The messages that the broker has accepted, each of them a number, with their QoS.
 async fn accepted(broker: &TestServer) -> Vec<(usize, QoS)> {
     let events = broker.events().await.into_iter();
     let accepted = events.filter_map(|event| match event {
-        Event::Accepted { client_identifier: Some(_), publish } => {
-            let number = std::str::from_utf8(&publish.payload_bytes()).unwrap().parse().unwrap();
+        Event::Accepted {
+            client_identifier: Some(_),
+            publish,
+        } => {
+            let number = std::str::from_utf8(&publish.payload_bytes())
+                .unwrap()
+                .parse()
+                .unwrap();
             Some((number, publish.delivery().qos()))
         }
         _ => None,
@@ -417,15 +519,15 @@ async fn accepted(broker: &TestServer) -> Vec<(usize, QoS)> {
     accepted.collect()
 }
 
-async fn until(events: &mut Events, found: impl Fn(&ClientEvent) -> bool) {
-    while !found(&events.next().await.expect("the client goes on")) {}
-}
-
 /// A socket of the runtime.
 async fn open<A: Adapter>(endpoint: Endpoint) -> io::Result<<A::Runtime as Runtime>::Socket> {
-    let address =
-        (endpoint.host(), endpoint.port()).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    A::Runtime::default().connect(&Address::Tcp(address), &SocketOptions::default()).await
+    let address = (endpoint.host(), endpoint.port())
+        .to_socket_addrs()?
+        .next()
+        .ok_or(io::ErrorKind::NotFound)?;
+    A::Runtime::default()
+        .connect(&Address::Tcp(address), &SocketOptions::default())
+        .await
 }
 
 /// A socket that stays on its thread.
@@ -435,13 +537,21 @@ struct Local<S> {
 }
 
 impl<S: futures_io::AsyncRead + Unpin> futures_io::AsyncRead for Local<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
 impl<S: futures_io::AsyncWrite + Unpin> futures_io::AsyncWrite for Local<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 

@@ -1,16 +1,25 @@
 //! What a client says and hears, packet by packet, and byte by byte.
 
-use super::Adapter;
+use super::adapter::Adapter;
 use bytes::BytesMut;
-use martlet_client::{Builder, Client, Instant, Observer, Packet, Version};
+use martlet_client::{Builder, Client, Version, hooks::Observer, proto::Packet, session::Instant};
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
 /// A client whose packets are written down.
 pub(super) async fn transcribed<A: Adapter>(builder: Builder) -> (Client, Transcript) {
+    let (builder, transcript) = observed(builder);
+    (A::connect_with(builder).await.unwrap(), transcript)
+}
+
+/// The same before it connects.
+pub(super) fn observed(builder: Builder) -> (Builder, Transcript) {
     let (observer, lines) = mpsc::unbounded_channel();
-    let builder = builder.observer(Lines(observer));
-    (A::connect_with(builder).await.unwrap(), Transcript { lines, seen: Vec::new() })
+    let transcript = Transcript {
+        lines,
+        seen: Vec::new(),
+    };
+    (builder.observer(Lines(observer)), transcript)
 }
 
 struct Lines(mpsc::UnboundedSender<Line>);
@@ -35,7 +44,12 @@ impl Lines {
         };
         let identifier = identifier.map_or_else(String::new, |identifier| format!(" {identifier}"));
         let mut bytes = BytesMut::new();
-        packet.encode(Version::V5, &mut bytes).unwrap();
+        // A CONNECT has its own.
+        let version = match packet {
+            Packet::Connect(connect) => connect.version,
+            _ => Version::V5,
+        };
+        packet.encode(version, &mut bytes).unwrap();
         // Nobody reads it any more when the test has ended.
         let packet = format!("{direction} {}{identifier}", packet.packet_type());
         let _ = self.0.send(Line { packet, bytes });

@@ -1,7 +1,7 @@
 //! One body of tests over every transport: nothing that MQTT says may depend on what carries it.
 
+use super::adapter::{ALL_QOS, Adapter};
 use super::transcript::{Transcript, transcribed};
-use super::{ALL_QOS, Adapter};
 use crate::certificates::Certificates;
 use crate::server::{HttpProxy, Proxy, Setup, SocksProxy, TestServer};
 use martlet_client::{Builder, Client, QoS, Subscription, Trust};
@@ -71,28 +71,49 @@ impl Place {
         };
         let server = TestServer::start(setup).await;
         let proxy = match transport {
-            Transport::TlsThroughSocks => {
-                Some(Proxy::socks(SocksProxy { user: Some(USER), ..SocksProxy::default() }).await)
-            }
-            Transport::WebSocketAndTlsThroughHttp => {
-                Some(Proxy::http(HttpProxy { user: Some(HTTP_USER), ..HttpProxy::default() }).await)
-            }
+            Transport::TlsThroughSocks => Some(
+                Proxy::socks(SocksProxy {
+                    user: Some(USER),
+                    ..SocksProxy::default()
+                })
+                .await,
+            ),
+            Transport::WebSocketAndTlsThroughHttp => Some(
+                Proxy::http(HttpProxy {
+                    user: Some(HTTP_USER),
+                    ..HttpProxy::default()
+                })
+                .await,
+            ),
             _ => None,
         };
-        Self { transport, server, proxy }
+        Self {
+            transport,
+            server,
+            proxy,
+        }
     }
 
     fn is_tls(&self) -> bool {
-        !matches!(self.transport, Transport::Tcp | Transport::Unix | Transport::WebSocket)
+        !matches!(
+            self.transport,
+            Transport::Tcp | Transport::Unix | Transport::WebSocket
+        )
     }
 
     fn has_client_certificate(&self) -> bool {
-        matches!(self.transport, Transport::MutualTls | Transport::WebSocketAndTlsThroughHttp)
+        matches!(
+            self.transport,
+            Transport::MutualTls | Transport::WebSocketAndTlsThroughHttp
+        )
     }
 
     fn is_websocket(&self) -> bool {
         use Transport::{WebSocket, WebSocketAndTls, WebSocketAndTlsThroughHttp};
-        matches!(self.transport, WebSocket | WebSocketAndTls | WebSocketAndTlsThroughHttp)
+        matches!(
+            self.transport,
+            WebSocket | WebSocketAndTls | WebSocketAndTlsThroughHttp
+        )
     }
 
     /// A client of the server, on its way there.
@@ -103,7 +124,7 @@ impl Place {
             _ if self.is_websocket() => self.server.uri_by_name() + "/mqtt?a=b",
             _ => self.server.uri_by_name(),
         };
-        let mut builder = Client::builder(&uri).unwrap().reconnect(|reconnect| {
+        let mut builder = Client::builder(&uri).reconnect(|reconnect| {
             reconnect.initial = Duration::from_millis(10);
             reconnect.max = Duration::from_millis(50);
         });
@@ -111,9 +132,11 @@ impl Place {
             let mut trust = Trust::new().ca_pem(&*certificates.authority.pem);
             if self.has_client_certificate() {
                 let client = &certificates.client;
-                trust = trust.certificate_pem(&*client.chain_pem).key_pem(&*client.key_pem);
+                trust = trust
+                    .certificate_pem(&*client.chain_pem)
+                    .key_pem(&*client.key_pem);
             }
-            builder = builder.trust(&trust).unwrap();
+            builder = builder.trust(&trust);
         }
         if let Some(proxy) = &self.proxy {
             let address = proxy.address();
@@ -121,19 +144,23 @@ impl Place {
                 Transport::TlsThroughSocks => format!("socks5://us%3Aer:pa%2Fs%20s@{address}"),
                 _ => format!("http://user:p%3Aa%2Fs%20s@{address}"),
             };
-            builder = builder.proxy(&uri).unwrap();
+            builder = builder.proxy(&uri);
         }
         builder
     }
 }
 
-/// Connects, publishes and receives at each QoS, small and large; the connections are cut, made again, and it goes on.
-/// The packets are the same over every transport, which is the one that was asked for.
+/// Connects, publishes and receives at each QoS, small and large; the connections are cut, made
+/// again, and it goes on. The packets are the same over every transport, which is the one that was
+/// asked for.
 pub async fn everything_over<A: Adapter>(transport: Transport) {
     let place = Place::start(transport).await;
     let (subscriber, mut receives) = transcribed::<A>(place.builder()).await;
     let (publisher, mut sends) = transcribed::<A>(place.builder()).await;
-    let mut messages = subscriber.subscribe_all([("a", QoS::ExactlyOnce)]).await.unwrap();
+    let mut messages = subscriber
+        .subscribe_all([("a", QoS::ExactlyOnce)])
+        .await
+        .unwrap();
     for payload in [b"b".to_vec(), large()] {
         exchange(&publisher, &mut messages, &mut receives, payload).await;
     }
@@ -157,17 +184,29 @@ pub async fn everything_over<A: Adapter>(transport: Transport) {
     assert_eq!(seen.len(), 4);
     for seen in seen {
         assert_eq!(seen.error, None);
-        assert_eq!(seen.server_name.as_deref(), place.is_tls().then_some("localhost"));
+        assert_eq!(
+            seen.server_name.as_deref(),
+            place.is_tls().then_some("localhost")
+        );
         assert_eq!(seen.has_client_certificate, place.has_client_certificate());
-        assert_eq!(seen.path.as_deref(), place.is_websocket().then_some("/mqtt?a=b"));
-        assert_eq!(seen.header("sec-websocket-protocol"), place.is_websocket().then_some("mqtt"));
+        assert_eq!(
+            seen.path.as_deref(),
+            place.is_websocket().then_some("/mqtt?a=b")
+        );
+        assert_eq!(
+            seen.header("sec-websocket-protocol"),
+            place.is_websocket().then_some("mqtt")
+        );
     }
     if let Some(proxy) = &place.proxy {
         // It is the proxy that looks the name up.
         let target = format!("localhost:{}", place.server.socket_addr().port());
         let targets = proxy.targets();
         // An attempt may have come while nobody listened.
-        assert!(targets.len() >= 4 && targets.iter().all(|asked| *asked == target), "{targets:?}");
+        assert!(
+            targets.len() >= 4 && targets.iter().all(|asked| *asked == target),
+            "{targets:?}"
+        );
     }
 }
 
@@ -179,11 +218,19 @@ async fn exchange(
     payload: Vec<u8>,
 ) {
     for qos in ALL_QOS {
-        publisher.publish("a", payload.clone()).qos(qos).await.unwrap();
+        publisher
+            .publish("a", payload.clone())
+            .qos(qos)
+            .await
+            .unwrap();
         let message = messages.next().await.unwrap();
         assert_eq!((message.qos(), message.topic()), (qos, "a"));
         // Not `assert_eq!`, which would print it.
-        assert!(message.payload() == payload, "{} bytes", message.payload().len());
+        assert!(
+            message.payload() == payload,
+            "{} bytes",
+            message.payload().len()
+        );
         match qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => receives.until("out PUBACK").await,
@@ -192,7 +239,8 @@ async fn exchange(
     }
 }
 
-/// Larger than a TLS record, a frame, and the buffers on the way; no byte is like the one that belongs elsewhere.
+/// Larger than a TLS record, a frame, and the buffers on the way; no byte is like the one that
+/// belongs elsewhere.
 fn large() -> Vec<u8> {
     (0..300_000u32).map(|n| (n % 251) as u8).collect()
 }

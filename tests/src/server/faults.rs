@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Where something happens, from the socket up. With TLS and WebSocket these are five places; without TLS there are no
-/// `Records`, without WebSocket no `Frames`.
+/// Where something happens, from the socket up. With TLS and WebSocket these are five places;
+/// without TLS there are no `Records`, without WebSocket no `Frames`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// The socket, from its first byte.
@@ -39,7 +39,7 @@ pub enum End {
 pub enum Fault {
     /// Writes one byte at a time.
     Drips(Level),
-    /// Ends when it has written so many bytes at this level.
+    /// Ends after this number of bytes at this level.
     Ends {
         /// Where they are counted.
         at: Level,
@@ -48,7 +48,8 @@ pub enum Fault {
         /// How it ends.
         end: End,
     },
-    /// Waits for the first bytes of the client, writes these, and ends. Nobody stands above this level.
+    /// Waits for the first bytes of the client, writes these, and ends. Nobody stands above this
+    /// level.
     Says {
         /// Where it speaks.
         at: Level,
@@ -62,7 +63,11 @@ pub enum Fault {
 impl Fault {
     /// Nothing comes from this level.
     pub fn silent(at: Level) -> Self {
-        Self::Ends { at, after: 0, end: End::Hang }
+        Self::Ends {
+            at,
+            after: 0,
+            end: End::Hang,
+        }
     }
 
     /// Whether it is at this level.
@@ -74,10 +79,13 @@ impl Fault {
 
 /// What of it happens at this level.
 pub(super) fn says(faults: &[Fault], level: Level) -> Option<(&[u8], End)> {
-    faults.iter().filter(|fault| fault.is_at(level)).find_map(|fault| match fault {
-        Fault::Says { bytes, end, .. } => Some((&**bytes, *end)),
-        _ => None,
-    })
+    faults
+        .iter()
+        .filter(|fault| fault.is_at(level))
+        .find_map(|fault| match fault {
+            Fault::Says { bytes, end, .. } => Some((&**bytes, *end)),
+            _ => None,
+        })
 }
 
 /// Does what [`Fault::Says`] says.
@@ -151,7 +159,14 @@ impl<S: Stream + 'static> Faulty<S> {
     /// The stream, boxed, and what sets its faults.
     pub(super) fn boxed(stream: S) -> (BoxedStream, Valve) {
         let valve = Valve::default();
-        (Box::new(Self { stream, valve: valve.clone(), dripped: false }), valve)
+        (
+            Box::new(Self {
+                stream,
+                valve: valve.clone(),
+                dripped: false,
+            }),
+            valve,
+        )
     }
 }
 
@@ -183,7 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Faulty<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Faulty<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_end(cx))?;
         let Setting { drips, ends } = self.valve.setting();
         let mut part = buf;

@@ -1,9 +1,13 @@
 //! The embedded broker behind every transport, with the faults that networks and servers have.
 //!
-//! [`TestServer`] has a thread and a runtime of its own, so that a client is alone on the runtime under test. For
-//! simulated time there is [`Setup::accept`], which makes of any stream of tokio's what a broker serves.
+//! [`TestServer`] has a thread and a runtime of its own, so that a client is alone on the runtime
+//! under test. For simulated time there is [`Setup::accept`], which makes of any stream of tokio's
+//! what a broker serves.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing, its parts too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing, its parts too"
+)]
 
 mod faults;
 mod proxy;
@@ -69,7 +73,10 @@ impl Setup {
 
     /// A Unix socket.
     pub fn unix() -> Self {
-        Self { unix: true, ..Self::default() }
+        Self {
+            unix: true,
+            ..Self::default()
+        }
     }
 
     /// TLS with the [shared](Certificates::shared) certificate of a server.
@@ -80,14 +87,20 @@ impl Setup {
     /// TLS with this certificate.
     pub fn tls_as(identity: &Identity) -> Self {
         let tls = Certificates::shared().server_config(identity, ClientAuthentication::None);
-        Self { tls: Some(tls), ..Self::default() }
+        Self {
+            tls: Some(tls),
+            ..Self::default()
+        }
     }
 
     /// TLS for clients that have a certificate of the shared authority.
     pub fn mutual_tls() -> Self {
         let certificates = Certificates::shared();
         let tls = certificates.server_config(&certificates.server, ClientAuthentication::Required);
-        Self { tls: Some(tls), ..Self::default() }
+        Self {
+            tls: Some(tls),
+            ..Self::default()
+        }
     }
 
     /// The same with WebSocket.
@@ -121,8 +134,8 @@ impl Setup {
         }
     }
 
-    /// Takes a client's stream through the handshakes: what is left are the bytes of MQTT, for a broker to serve. `None`
-    /// when a fault has had the last word.
+    /// Takes a client's stream through the handshakes: what is left are the bytes of MQTT, for a
+    /// broker to serve. `None` when a fault has had the last word.
     ///
     /// # Errors
     /// Those of the handshakes, and of the faults that end them.
@@ -163,7 +176,9 @@ impl Setup {
         }
         if let Some(options) = self.websocket {
             let keep = |request: &Request| seen.keep(request);
-            let Some(payloads) = websocket::accept(stream, options, &self.faults, &valve, keep).await? else {
+            let Some(payloads) =
+                websocket::accept(stream, options, &self.faults, &valve, keep).await?
+            else {
                 return Ok(None);
             };
             stream = payloads;
@@ -199,16 +214,22 @@ impl Seen {
         self.path = Some(request.uri().to_string());
         let headers = request.headers().iter();
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        self.headers = headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
+        self.headers = headers
+            .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+            .collect();
     }
 
     /// A header of the request.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| &**value)
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| &**value)
     }
 }
 
-/// A broker behind a [`Setup`], on loopback and a port that the system chooses. It ends when this is dropped.
+/// A broker behind a [`Setup`], on loopback and a port that the system chooses. It ends when this
+/// is dropped.
 #[derive(Debug)]
 pub struct TestServer {
     address: Address,
@@ -251,7 +272,13 @@ impl TestServer {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let serve = serve(setup, address, seen.clone(), started, inbox);
         let thread = Thread::run(serve);
-        Self { address: listening.await.unwrap(), scheme, seen, orders, _thread: thread }
+        Self {
+            address: listening.await.unwrap(),
+            scheme,
+            seen,
+            orders,
+            _thread: thread,
+        }
     }
 
     /// Where it is, by address.
@@ -283,7 +310,8 @@ impl TestServer {
         }
     }
 
-    /// What it has seen of each client that has come so far, in the order in which their handshakes ended.
+    /// What it has seen of each client that has come so far, in the order in which their handshakes
+    /// ended.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -304,7 +332,7 @@ impl TestServer {
         self.revive().await;
     }
 
-    /// What has happened since it was last asked, when the broker was told to record it.
+    /// The broker's events since the last call, if it is configured to record them.
     pub async fn events(&self) -> Vec<Event> {
         self.ask(Order::Events).await
     }
@@ -376,7 +404,7 @@ async fn serve(
         tokio::select! {
             order = orders.recv() => match order {
                 None => break,
-                // Whoever asked waits for it.
+                // The caller waits for it.
                 Some(Order::Kill(memory, done)) => {
                     listener = None;
                     handshakes.shutdown().await;

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 /// The most bytes of a request.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// A proxy on loopback and a port that the system chooses. Every name is this machine to it, and it reaches nothing
-/// else. It ends when this is dropped.
+/// A proxy on loopback and a port that the system chooses. Every name is this machine to it, and it
+/// reaches nothing else. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -88,7 +88,9 @@ impl Proxy {
         .await
     }
 
-    async fn start<F>(serve: impl Fn(TcpStream, Arc<Mutex<Vec<String>>>) -> F + Send + 'static) -> Self
+    async fn start<F>(
+        serve: impl Fn(TcpStream, Arc<Mutex<Vec<String>>>) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
@@ -106,7 +108,11 @@ impl Proxy {
                 connections.spawn(serve(client, asked.clone()));
             }
         });
-        Self { address: address.await.unwrap(), targets, _thread: thread }
+        Self {
+            address: address.await.unwrap(),
+            targets,
+            _thread: thread,
+        }
     }
 
     /// Where it listens.
@@ -120,7 +126,11 @@ impl Proxy {
     }
 }
 
-async fn http(client: TcpStream, setup: &HttpProxy, targets: &Mutex<Vec<String>>) -> io::Result<()> {
+async fn http(
+    client: TcpStream,
+    setup: &HttpProxy,
+    targets: &Mutex<Vec<String>>,
+) -> io::Result<()> {
     let mut client = dripping(client, setup.drips);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -135,7 +145,9 @@ async fn http(client: TcpStream, setup: &HttpProxy, targets: &Mutex<Vec<String>>
     if let Some(fault) = &setup.fault {
         return fault.happen(client).await;
     }
-    let target = request.strip_prefix("CONNECT ").and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
+    let target = request
+        .strip_prefix("CONNECT ")
+        .and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
     let Some(target) = target else {
         return refuse(client, "405 Method Not Allowed\r\nAllow: CONNECT").await;
     };
@@ -143,11 +155,13 @@ async fn http(client: TcpStream, setup: &HttpProxy, targets: &Mutex<Vec<String>>
         let credentials = data_encoding::BASE64.encode(format!("{name}:{password}").as_bytes());
         let is_it = |line: &str| {
             line.split_once(": ").is_some_and(|(header, value)| {
-                header.eq_ignore_ascii_case("Proxy-Authorization") && value == format!("Basic {credentials}")
+                header.eq_ignore_ascii_case("Proxy-Authorization")
+                    && value == format!("Basic {credentials}")
             })
         };
         if !lines.any(is_it) {
-            let status = "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"tests\"";
+            let status =
+                "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"tests\"";
             return refuse(client, status).await;
         }
     }
@@ -155,16 +169,26 @@ async fn http(client: TcpStream, setup: &HttpProxy, targets: &Mutex<Vec<String>>
     let Some(mut server) = open(target).await else {
         return refuse(client, "502 Bad Gateway").await;
     };
-    client.write_all(b"HTTP/1.1 200 Connection established\r\nVia: tests\r\n\r\n").await?;
-    copy_bidirectional(&mut client, &mut server).await.map(|_| ())
+    client
+        .write_all(b"HTTP/1.1 200 Connection established\r\nVia: tests\r\n\r\n")
+        .await?;
+    copy_bidirectional(&mut client, &mut server)
+        .await
+        .map(|_| ())
 }
 
 async fn refuse(mut client: BoxedStream, status: &str) -> io::Result<()> {
-    client.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
+    client
+        .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        .await?;
     client.shutdown().await
 }
 
-async fn socks(client: TcpStream, setup: &SocksProxy, targets: &Mutex<Vec<String>>) -> io::Result<()> {
+async fn socks(
+    client: TcpStream,
+    setup: &SocksProxy,
+    targets: &Mutex<Vec<String>>,
+) -> io::Result<()> {
     let mut client = dripping(client, setup.drips);
     let fault = |step| setup.fault.as_ref().filter(|fault| fault.to == step);
 
@@ -188,7 +212,8 @@ async fn socks(client: TcpStream, setup: &SocksProxy, targets: &Mutex<Vec<String
         if let Some(fault) = fault(Step::Password) {
             return fault.happen(client).await;
         }
-        let right = version == 1 && their_name == name.as_bytes() && their_password == password.as_bytes();
+        let right =
+            version == 1 && their_name == name.as_bytes() && their_password == password.as_bytes();
         client.write_all(&[1, u8::from(!right)]).await?;
         if !right {
             return client.shutdown().await;
@@ -217,7 +242,9 @@ async fn socks(client: TcpStream, setup: &SocksProxy, targets: &Mutex<Vec<String
         return client.shutdown().await;
     };
     client.write_all(&answer(0)).await?;
-    copy_bidirectional(&mut client, &mut server).await.map(|_| ())
+    copy_bidirectional(&mut client, &mut server)
+        .await
+        .map(|_| ())
 }
 
 impl ProxyFault {
@@ -257,7 +284,9 @@ async fn open(target: &str) -> Option<TcpStream> {
     if !address.is_loopback() {
         return None;
     }
-    let server = TcpStream::connect((address, port.parse().ok()?)).await.ok()?;
+    let server = TcpStream::connect((address, port.parse().ok()?))
+        .await
+        .ok()?;
     server.set_nodelay(true).ok()?;
     Some(server)
 }

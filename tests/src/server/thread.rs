@@ -15,7 +15,9 @@ impl Thread {
     pub(super) fn run(future: impl Future<Output = ()> + Send + 'static) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             runtime.expect("a runtime").block_on(async {
                 tokio::select! {
                     () = future => {}
@@ -23,7 +25,10 @@ impl Thread {
                 }
             });
         });
-        Self { stop: Some(stop), thread: Some(thread) }
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -32,7 +37,10 @@ impl Drop for Thread {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "a server of the tests has panicked");
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "a server of the tests has panicked"
+            );
         }
     }
 }

@@ -25,11 +25,15 @@ pub struct WebSocket {
 
 impl Default for WebSocket {
     fn default() -> Self {
-        Self { subprotocol: Some("mqtt"), frame_size: 64 * 1024 }
+        Self {
+            subprotocol: Some("mqtt"),
+            frame_size: 64 * 1024,
+        }
     }
 }
 
-/// Answers an upgrade; what comes then are the bytes in the frames. `None`: the faults have had the last word.
+/// Answers an upgrade; what comes then are the bytes in the frames. `None`: the faults have had the
+/// last word.
 pub(super) async fn accept(
     stream: BoxedStream,
     options: WebSocket,
@@ -38,14 +42,17 @@ pub(super) async fn accept(
     seen: impl FnOnce(&Request) + Send + Unpin,
 ) -> io::Result<Option<BoxedStream>> {
     #[expect(clippy::result_large_err, reason = "tungstenite wants it so")]
-    let answer = move |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
-        seen(request);
-        if let Some(subprotocol) = options.subprotocol {
-            let subprotocol = HeaderValue::from_static(subprotocol);
-            response.headers_mut().insert("Sec-WebSocket-Protocol", subprotocol);
-        }
-        Ok(response)
-    };
+    let answer =
+        move |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+            seen(request);
+            if let Some(subprotocol) = options.subprotocol {
+                let subprotocol = HeaderValue::from_static(subprotocol);
+                response
+                    .headers_mut()
+                    .insert("Sec-WebSocket-Protocol", subprotocol);
+            }
+            Ok(response)
+        };
     let accepted = tokio_tungstenite::accept_hdr_async(stream, answer).await;
     let socket = accepted.map_err(into_io)?;
     valve.set(faults, Level::Frames);
@@ -53,7 +60,11 @@ pub(super) async fn accept(
         say(socket.into_inner(), speech).await?;
         return Ok(None);
     }
-    Ok(Some(Box::new(Payloads { socket, left: Bytes::new(), frame_size: options.frame_size })))
+    Ok(Some(Box::new(Payloads {
+        socket,
+        left: Bytes::new(),
+        frame_size: options.frame_size,
+    })))
 }
 
 /// The bytes in the binary frames.
@@ -70,7 +81,10 @@ impl AsyncRead for Payloads {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.left.is_empty() {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)).transpose().map_err(into_io)? {
+            match ready!(Pin::new(&mut self.socket).poll_next(cx))
+                .transpose()
+                .map_err(into_io)?
+            {
                 Some(Message::Binary(payload)) => self.left = payload,
                 Some(Message::Text(_)) => {
                     return Poll::Ready(Err(io::Error::new(
@@ -79,7 +93,9 @@ impl AsyncRead for Payloads {
                     )));
                 }
                 // The next call sends the answer, and tells when that was the last of it.
-                Some(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {}
+                Some(
+                    Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_),
+                ) => {}
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -91,11 +107,17 @@ impl AsyncRead for Payloads {
 }
 
 impl AsyncWrite for Payloads {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
         let part = &buf[..buf.len().min(self.frame_size)];
         let message = Message::Binary(Bytes::copy_from_slice(part));
-        Pin::new(&mut self.socket).start_send(message).map_err(into_io)?;
+        Pin::new(&mut self.socket)
+            .start_send(message)
+            .map_err(into_io)?;
         Poll::Ready(Ok(part.len()))
     }
 

@@ -1,20 +1,22 @@
 //! A client of the world: a session, the application around it, and those who watch it.
 
 use super::model::Verdict;
-use super::saboteur::{Saboteur, Told};
+use super::saboteur::{Reported, Saboteur};
 use super::wire::{Frames, frame_len, number};
 use super::{Options, Random};
 use crate::linter::Linter;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    Packet, PacketIdentifier, PubAckReasonCode, QoS, Subscription, TopicFilter, UserProperties, Utf8String,
-    Version,
+    Packet, PacketIdentifier, PubAckReasonCode, QoS, Subscription, TopicFilter, UserProperties,
+    Utf8String, Version,
 };
+use martlet_session::drain::{Drain, Drained, run_timers};
 use martlet_session::{
-    AckToken, Config, ConnectOptions, Durable, InboundLimits, Instant, QueueLimits, RecordKey, RequestError,
-    SendBuffer, Session, StoreOp, StoreSeq, Subscribe, Unsubscribe,
+    AckToken, Config, ConnectOptions, ConnectionError, Durable, Event, InboundLimits, Instant,
+    QueueLimits, RecordKey, RequestError, SendBuffer, Session, StoreOp, StoreSeq, Subscribe,
+    Unsubscribe,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -32,16 +34,17 @@ pub(crate) struct Client {
     /// It was granted, and no end of it was asked for.
     pub(crate) subscribed: bool,
     saboteur: Option<Saboteur>,
-    /// The broker has begun a new session, and the client was not told yet.
+    /// The broker has begun a new session, and the client does not know yet.
     pub(crate) lost: bool,
     /// The connection that is open.
     pub(crate) link: Option<u64>,
     input: BytesMut,
-    /// The server may send more than is taken.
+    /// The server may send something at which the session ends the connection.
     may_overrun: bool,
-    /// The session wants the connection closed.
-    closing: bool,
-    output: SendBuffer,
+    /// Why the session wants the connection closed.
+    closing: Option<ConnectionError>,
+    /// How often it was drained.
+    drains: u32,
     /// The socket takes no bytes.
     pub(crate) blocked: bool,
     /// Messages that the application has not taken, and their numbers.
@@ -51,6 +54,12 @@ pub(crate) struct Client {
     pub(crate) refused: Vec<u64>,
     /// What is sent, to look at the expiry of messages.
     expiring: Option<Frames>,
+    /// What is sent, to look for packets that nobody wants.
+    watched: Option<Frames>,
+    pub(crate) sent: Vec<Packet>,
+    /// The identifiers of requests that are about the subscription to everything, as far as they
+    /// were watched.
+    about_everything: BTreeSet<PacketIdentifier>,
     /// Of a session that is stored.
     pub(crate) disk: Option<Disk>,
 }
@@ -65,7 +74,8 @@ pub(crate) struct Disk {
     writing: Option<usize>,
     /// Processes so far.
     pub(crate) process: u64,
-    /// The operation that stores that the server has begun a new session, as far as it is not stored.
+    /// The operation that stores that the server has begun a new session, as far as it is not
+    /// stored.
     loss: Option<StoreSeq>,
     /// QoS 2 messages that were delivered, and whose PUBREC was not sent.
     unrecorded: BTreeMap<PacketIdentifier, u64>,
@@ -74,6 +84,10 @@ pub(crate) struct Disk {
     /// What a bug has not waited for: key, value, and the value before.
     undone: VecDeque<(RecordKey, Option<Bytes>, Option<Bytes>)>,
 }
+
+/// The invariants of a session are checked at each fourth drain, which takes a tenth of the time of
+/// a run; at each it takes more than a third.
+const CHECKED: u32 = 4;
 
 /// So many operations may be under way when a process dies that does not wait for them.
 const UNDONE: usize = 10;
@@ -95,55 +109,47 @@ impl Client {
         publisher: Option<usize>,
         subscribes: bool,
     ) -> Self {
-        let config = Config {
-            client_identifier: Utf8String::new(name).expect("a short name"),
-            clean_start: false,
-            session_expiry_interval: Some(u32::MAX),
-            keep_alive: options.keep_alive,
-            ping_timeout: Duration::from_secs(8),
-            max_in_flight: NonZeroU16::new(options.max_in_flight).unwrap_or(NonZeroU16::MIN),
-            inbound: InboundLimits {
-                receive_maximum: NonZeroU16::new(options.receive_maximum).unwrap_or(NonZeroU16::MIN),
-                soft_messages: options.inbound.0,
-                hard_messages: options.inbound.1,
-                ..InboundLimits::default()
-            },
-            queue: QueueLimits {
-                messages: options.queue.0,
-                when_full: options.queue.1,
-                ..QueueLimits::default()
-            },
-            publish_timeout: options.publish_timeout.map(Duration::from_secs),
-            lost_qos1: options.lost_qos1,
-            lost_qos2: options.lost_qos2,
-            durable: options.durable.map(|_| {
-                // Simulated time goes on between processes.
-                Box::new(Durable { epoch: Some(Duration::ZERO), ..Durable::default() })
-            }),
-            ..Config::default()
-        };
         // After a restart a client may send again what it has seen the end of, and not stored.
-        let linter = if options.durable.is_some() { Linter::on_the_way() } else { Linter::new() };
+        let linter = if options.durable.is_some() {
+            Linter::on_the_way()
+        } else {
+            Linter::new()
+        };
         Self {
             name,
-            session: Session::new(config),
-            linter: linter.with_window(options.max_in_flight),
+            session: Session::new(config(name, options)),
+            linter: if options.misdeeds.overshoot > 0 {
+                linter.taking_excess()
+            } else {
+                linter
+            }
+            .with_window(options.max_in_flight),
             publisher,
             subscribes,
             subscribing: false,
             subscribed: false,
-            saboteur: options.sabotage.map(|bug| Saboteur::new(bug, options.version)),
+            saboteur: options
+                .sabotage
+                .map(|bug| Saboteur::new(bug, options.version)),
             lost: false,
             link: None,
             input: BytesMut::new(),
-            may_overrun: !options.version.has_properties(),
-            closing: false,
-            output: SendBuffer::new(),
+            may_overrun: !options.version.has_properties() || !options.misdeeds.is_none(),
+            closing: None,
+            drains: 0,
             blocked: false,
             held: VecDeque::new(),
-            refuse: if options.version.has_properties() { options.refuse } else { 0 },
+            refuse: if options.version.has_properties() {
+                options.refuse
+            } else {
+                0
+            },
             refused: Vec::new(),
-            expiring: (options.expiry > 0 && options.version.has_properties()).then(Frames::default),
+            expiring: (options.expiry > 0 && options.version.has_properties())
+                .then(Frames::default),
+            watched: (!options.misdeeds.is_none()).then(Frames::default),
+            sent: Vec::new(),
+            about_everything: BTreeSet::new(),
             disk: options.durable.map(|_| Disk::default()),
         }
     }
@@ -151,11 +157,11 @@ impl Client {
     // ---- the disk
 
     /// What the session wants stored. Returns whether the disk has nothing to do but this.
-    pub(crate) fn gather(&mut self, now: Duration) -> bool {
-        let Some(disk) = &mut self.disk else { return false };
-        while let Some((seq, operation)) = self.session.poll_store(instant(now)) {
-            disk.operations.push_back((seq, operation));
-        }
+    pub(crate) fn gather(&mut self, operations: Vec<(StoreSeq, StoreOp)>) -> bool {
+        let Some(disk) = &mut self.disk else {
+            return false;
+        };
+        disk.operations.extend(operations);
         let begins = disk.writing.is_none() && !disk.operations.is_empty();
         if begins {
             disk.writing = Some(disk.operations.len());
@@ -173,7 +179,8 @@ impl Client {
         }
     }
 
-    /// The application was told that the server has begun a new session: that is among what was gathered.
+    /// The application got the event that the server has begun a new session; the operations
+    /// gathered so far contain it.
     pub(crate) fn loss_noticed(&mut self) {
         if let Some(disk) = &mut self.disk {
             disk.loss = disk.operations.back().map(|&(seq, _)| seq);
@@ -187,55 +194,85 @@ impl Client {
         }
     }
 
-    /// The process dies, and another begins with what the disk has stored, and so many operations more.
-    pub(crate) fn crash(&mut self, now: Duration, random: &mut Random) -> Result<Option<Remains>, String> {
-        let Some(disk) = &mut self.disk else { return Ok(None) };
+    /// The process dies, and another begins with what the disk has stored and the given number of
+    /// further operations.
+    pub(crate) fn crash(
+        &mut self,
+        now: Duration,
+        random: &mut Random,
+    ) -> Result<Option<Remains>, String> {
+        let Some(disk) = &mut self.disk else {
+            return Ok(None);
+        };
         let n = random.below(disk.operations.len() as u64 + 1) as usize;
         let last = disk.write(n, self.saboteur.as_ref());
         disk.undo();
         // The next process does not know of it, whatever this one did.
-        let unaware = disk.loss.take().is_some_and(|loss| last.is_none_or(|last| last < loss));
+        let unaware = disk
+            .loss
+            .take()
+            .is_some_and(|loss| last.is_none_or(|last| last < loss));
         self.lost |= unaware;
         disk.operations.clear();
         disk.writing = None;
         disk.process += 1;
         disk.sent.clear();
         let of = |kinds: &[u8]| {
-            let keys = disk.records.keys().filter(|key| kinds.contains(&key.to_bytes()[0]));
-            keys.filter_map(|key| Some(key.operation()?.get())).collect::<BTreeSet<_>>()
+            let keys = disk
+                .records
+                .keys()
+                .filter(|key| kinds.contains(&key.to_bytes()[0]));
+            keys.filter_map(|key| Some(key.operation()?.get()))
+                .collect::<BTreeSet<_>>()
         };
         let (messages, traces) = (of(&[2]), of(&[2, 3]));
-        let unrecorded = core::mem::take(&mut disk.unrecorded).into_values().collect();
+        let unrecorded = core::mem::take(&mut disk.unrecorded)
+            .into_values()
+            .collect();
         let saboteur = &self.saboteur;
-        let records = disk.records.iter().map(|(key, value)| (*key, value.clone()));
-        let records = records.filter(|(key, _)| saboteur.as_ref().is_none_or(|it| it.restores(*key)));
+        let records = disk
+            .records
+            .iter()
+            .map(|(key, value)| (*key, value.clone()));
+        let records = records.filter(|(key, _)| {
+            saboteur
+                .as_ref()
+                .is_none_or(|saboteur| saboteur.restores(*key))
+        });
         let config = self.session.config().clone();
-        let restored = Session::restore(config, instant(now), records).map_err(|error| error.to_string())?;
+        let restored =
+            Session::restore(config, instant(now), records).map_err(|error| error.to_string())?;
         if !restored.quarantined.is_empty() {
-            return Err(format!("records were set aside: {:?}", restored.quarantined));
+            return Err(format!(
+                "records were set aside: {:?}",
+                restored.quarantined
+            ));
         }
         self.session = restored.session;
         if unaware {
-            // It goes on with a session that is gone: what it sends again was never sent in this one.
+            // It goes on with a session that is gone: what it sends again was never sent in this
+            // one.
             let window = self.session.config().max_in_flight.get();
             self.linter = Linter::on_the_way().with_window(window);
         }
         self.link = None;
         self.blocked = false;
         self.input.clear();
-        self.output.clear();
         self.held.clear();
         self.not_subscribed();
-        Ok(Some(Remains { messages, traces, unrecorded }))
+        Ok(Some(Remains {
+            messages,
+            traces,
+            unrecorded,
+        }))
     }
 
     // ---- the session
 
     pub(crate) fn open(&mut self, now: Duration, link: u64, options: &Options) {
         self.link = Some(link);
-        self.closing = false;
+        self.closing = None;
         self.input.clear();
-        self.output.clear();
         self.blocked = false;
         self.linter.open(now);
         if let Some(saboteur) = &mut self.saboteur {
@@ -244,10 +281,19 @@ impl Client {
         if let Some(expiring) = &mut self.expiring {
             expiring.clear();
         }
+        if let Some(watched) = &mut self.watched {
+            watched.clear();
+        }
         if let Some(disk) = &mut self.disk {
             disk.sent.clear();
         }
-        self.session.handle_open(instant(now), ConnectOptions::new(options.version));
+        self.session
+            .handle_open(instant(now), ConnectOptions::new(options.version));
+    }
+
+    /// Whether an answer to this request is about the subscription to everything.
+    pub(crate) fn is_about_everything(&self, id: PacketIdentifier) -> bool {
+        self.watched.is_none() || self.about_everything.contains(&id)
     }
 
     /// Subscribes to everything, unless that was done. Returns whether it was asked for.
@@ -264,7 +310,7 @@ impl Client {
         match self.session.subscribe(instant(now), subscribe) {
             Ok(_) => Ok(true),
             // Connected once more, only to settle what is left.
-            Err(RequestError::Closed) => {
+            Err(RequestError::Closed(_)) => {
                 self.subscribing = false;
                 Ok(false)
             }
@@ -275,8 +321,14 @@ impl Client {
     /// Ends the subscription.
     pub(crate) fn unsubscribe(&mut self, now: Duration) -> Verdict {
         self.subscribed = false;
-        let unsubscribe = Unsubscribe { filters: vec![everything()], user_properties: UserProperties::new() };
-        self.session.unsubscribe(instant(now), unsubscribe).map(drop).map_err(|error| error.to_string())
+        let unsubscribe = Unsubscribe {
+            filters: vec![everything()],
+            user_properties: UserProperties::new(),
+        };
+        self.session
+            .unsubscribe(instant(now), unsubscribe)
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 
     /// The subscribe failed, or the unsubscribe did not: it is asked for again.
@@ -285,22 +337,31 @@ impl Client {
         self.subscribed = false;
     }
 
+    /// Runs the timers that are due, and drains the session.
+    pub(crate) fn drain(&mut self, now: Duration) -> Result<Drained, String> {
+        self.drains += 1;
+        run_timers(&mut self.session, instant(now))?;
+        let drain = Drain {
+            socket_full: self.blocked,
+            unchecked: self.drains % CHECKED != 0,
+        };
+        let mut drained = drain.run(&mut self.session, instant(now))?;
+        // It may have been noticed between two packets.
+        drained.close = self.closing.take().or(drained.close);
+        Ok(drained)
+    }
+
     /// What goes to the network, after those who watch have seen it.
-    pub(crate) fn transmit(&mut self, now: Duration) -> Result<Vec<u8>, String> {
-        if self.blocked {
+    pub(crate) fn transmit(
+        &mut self,
+        now: Duration,
+        mut output: SendBuffer,
+    ) -> Result<Vec<u8>, String> {
+        if output.is_empty() {
             return Ok(Vec::new());
         }
-        while self.session.poll_transmit(instant(now), &mut self.output) > 0 {}
-        if self.output.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut bytes = Vec::with_capacity(self.output.len());
-        while self.output.has_remaining() {
-            let chunk = self.output.chunk();
-            bytes.extend_from_slice(chunk);
-            let n = chunk.len();
-            self.output.advance(n);
-        }
+        let mut bytes = Vec::with_capacity(output.len());
+        bytes.put(&mut output);
         if let Some(saboteur) = &mut self.saboteur {
             bytes = saboteur.sends(&bytes)?;
             if bytes.is_empty() {
@@ -310,9 +371,39 @@ impl Client {
         self.linter.sent(now, &bytes);
         self.check()?;
         self.check_expiry(now, &bytes)?;
+        if let Some(watched) = &mut self.watched {
+            watched.push(&bytes);
+            while let Some(frame) = watched.next(self.linter.version().unwrap_or(Version::V5))? {
+                let (id, is_about) = match &frame.packet {
+                    Packet::Subscribe(packet) => {
+                        let mut filters = packet.subscriptions.iter().map(|entry| &entry.filter);
+                        (
+                            packet.packet_identifier,
+                            filters.any(|filter| *filter == everything()),
+                        )
+                    }
+                    Packet::Unsubscribe(it) => (
+                        it.packet_identifier,
+                        it.filters.iter().any(|filter| *filter == everything()),
+                    ),
+                    _ => {
+                        self.sent.push(frame.packet);
+                        continue;
+                    }
+                };
+                match is_about {
+                    true => self.about_everything.insert(id),
+                    false => self.about_everything.remove(&id),
+                };
+                self.sent.push(frame.packet);
+            }
+        }
         if let Some(disk) = &mut self.disk {
             disk.sent.push(&bytes);
-            while let Some(frame) = disk.sent.next(self.linter.version().unwrap_or(Version::V5))? {
+            while let Some(frame) = disk
+                .sent
+                .next(self.linter.version().unwrap_or(Version::V5))?
+            {
                 if let Packet::PubRec(ack) = frame.packet {
                     disk.unrecorded.remove(&ack.packet_identifier);
                 }
@@ -321,24 +412,38 @@ impl Client {
         Ok(bytes)
     }
 
-    /// What is sent says how long the message has still to live [MQTT-3.3.2-6], in whole seconds, and lives.
+    /// What is sent says how long the message has still to live [MQTT-3.3.2-6], in whole seconds,
+    /// and lives.
     fn check_expiry(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
-        let Some(frames) = &mut self.expiring else { return Ok(()) };
+        let Some(frames) = &mut self.expiring else {
+            return Ok(());
+        };
         frames.push(bytes);
         while let Some(frame) = frames.next(Version::V5)? {
-            let Packet::Publish(publish) = &frame.packet else { continue };
-            let said = publish.properties().message_expiry_interval().map(u64::from);
+            let Packet::Publish(publish) = &frame.packet else {
+                continue;
+            };
+            let said = publish
+                .properties()
+                .message_expiry_interval()
+                .map(u64::from);
             let expected = expires_at(publish.payload()).map(|at| at.saturating_sub(now));
             let fits = match expected {
                 None => said.is_none(),
-                // Of what was sent before, which is not forgotten for its age, nothing may be left; never 0.
+                // Of what was sent before, which is not forgotten for its age, nothing may be left;
+                // never 0. A second that has only begun is left. The payload knows the millisecond.
                 Some(left) => {
+                    let seconds =
+                        |left: Duration| (left.as_micros().div_ceil(1_000_000) as u64).max(1);
                     (left > Duration::ZERO || publish.delivery().duplicate())
-                        && said == Some(left.as_secs().max(1))
+                        && (said == Some(seconds(left))
+                            || said == Some(seconds(left + Duration::from_millis(1))))
                 }
             };
             if !fits {
-                return Err(format!("an expiry of {said:?} s where {expected:?} is left: {publish:?}"));
+                return Err(format!(
+                    "an expiry of {said:?} s where {expected:?} is left: {publish:?}"
+                ));
             }
         }
         Ok(())
@@ -362,15 +467,18 @@ impl Client {
             self.session.handle_input(instant(now), &mut self.input);
             return Ok(());
         }
-        // A session that ends the connection takes nothing more, and throws it away: where it did must be known.
-        while !self.input.is_empty() && !self.closing {
-            let len = frame_len(&self.input).filter(|_| self.may_overrun).unwrap_or(self.input.len());
+        // A session that ends the connection takes nothing more, and throws it away: where it did
+        // must be known.
+        while !self.input.is_empty() && self.closing.is_none() {
+            let len = frame_len(&self.input)
+                .filter(|_| self.may_overrun)
+                .unwrap_or(self.input.len());
             let rest = self.input.split_off(len);
             let before = self.input.clone();
             self.session.handle_input(instant(now), &mut self.input);
             let taken = before.len() - self.input.len();
             self.linter.received(now, &before[..taken]);
-            self.closing = self.session.poll_close().is_some();
+            self.closing = self.session.poll_close();
             self.input.unsplit(rest);
             if taken == 0 || !self.may_overrun {
                 break;
@@ -379,24 +487,22 @@ impl Client {
         self.check()
     }
 
-    /// Whether the session wants the connection closed; told once.
-    pub(crate) fn is_closing(&mut self) -> bool {
-        core::mem::take(&mut self.closing) || self.session.poll_close().is_some()
-    }
-
     /// What the linter has found. The broker is watched too.
     fn check(&self) -> Verdict {
         if let Some(nonsense) = self.linter.server_nonsense() {
             return Err(format!("from the broker: {nonsense}"));
         }
-        self.linter.findings().first().map_or(Ok(()), |finding| Err(finding.to_string()))
+        self.linter
+            .findings()
+            .first()
+            .map_or(Ok(()), |finding| Err(finding.to_string()))
     }
 
-    pub(crate) fn events(&mut self, told: &mut Vec<Told>) {
-        while let Some(event) = self.session.poll_event() {
+    pub(crate) fn report(&mut self, events: Vec<Event>, reported: &mut Vec<Reported>) {
+        for event in events {
             match &mut self.saboteur {
-                Some(saboteur) => saboteur.tells(event, told),
-                None => told.push(Told { event, times: 1 }),
+                Some(saboteur) => saboteur.report(event, reported),
+                None => reported.push(Reported { event, times: 1 }),
             }
         }
     }
@@ -414,7 +520,8 @@ impl Client {
                 later.push_back((token, number));
             } else if self.refuse > 0 && random.per_mille(self.refuse) {
                 self.refused.push(number);
-                self.session.acknowledge(token, PubAckReasonCode::QuotaExceeded);
+                self.session
+                    .acknowledge(token, PubAckReasonCode::QuotaExceeded);
             } else {
                 self.session.acknowledge(token, PubAckReasonCode::Success);
             }
@@ -424,7 +531,7 @@ impl Client {
     }
 
     /// The connection is gone; `Disconnected` follows among the events.
-    pub(crate) fn close(&mut self, now: Duration, reason: martlet_session::ConnectionError) -> Verdict {
+    pub(crate) fn close(&mut self, now: Duration, reason: ConnectionError) -> Verdict {
         if !self.blocked {
             self.linter.passes(now);
             self.check()?;
@@ -436,19 +543,41 @@ impl Client {
         Ok(())
     }
 
-    /// Whether a drained session has nothing left to tell (the rule to drain).
-    pub(crate) fn check_drained(&mut self, now: Duration) -> Verdict {
-        if self.session.poll_timeout().is_some_and(|at| at <= instant(now)) {
-            self.session.handle_timeout(instant(now));
-            if self.session.poll_timeout().is_some_and(|at| at <= instant(now)) {
-                return Err("a timer that has run out was left behind".to_owned());
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.session.poll_timeout().map(Instant::since_epoch)
+    }
+}
+
+fn config(name: &'static str, options: &Options) -> Config {
+    Config {
+        client_identifier: Utf8String::new(name).expect("a short name"),
+        clean_start: false,
+        session_expiry_interval: Some(u32::MAX),
+        keep_alive: options.keep_alive,
+        ping_timeout: Duration::from_secs(8),
+        max_in_flight: NonZeroU16::new(options.max_in_flight).unwrap_or(NonZeroU16::MIN),
+        inbound: InboundLimits {
+            receive_maximum: NonZeroU16::new(options.receive_maximum).unwrap_or(NonZeroU16::MIN),
+            soft_messages: options.inbound.0,
+            hard_messages: options.inbound.1,
+            ..InboundLimits::default()
+        },
+        queue: QueueLimits {
+            messages: options.queue.0,
+            when_full: options.queue.1,
+            ..QueueLimits::default()
+        },
+        publish_timeout: options.publish_timeout.map(Duration::from_secs),
+        lost_qos1: options.lost_qos1,
+        lost_qos2: options.lost_qos2,
+        durable: options.durable.map(|_| {
+            // Simulated time goes on between processes.
+            Box::new(Durable {
+                epoch: Some(Duration::ZERO),
+                ..Durable::default()
+            })
+        }),
+        ..Config::default()
     }
 }
 
@@ -464,7 +593,8 @@ impl Disk {
                 StoreOp::Delete { .. } => self.records.remove(&key),
             };
             if undoes {
-                self.undone.push_back((key, self.records.get(&key).cloned(), before));
+                self.undone
+                    .push_back((key, self.records.get(&key).cloned(), before));
             }
             last = Some(seq);
         }
@@ -487,7 +617,7 @@ impl Disk {
     }
 }
 
-fn everything() -> TopicFilter {
+pub(crate) fn everything() -> TopicFilter {
     TopicFilter::new("t/#").expect("a filter")
 }
 

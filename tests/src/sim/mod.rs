@@ -1,5 +1,5 @@
-//! A simulated world: client sessions, the model broker and a network that fails, in one thread, on simulated time,
-//! from one seed.
+//! A simulated world: client sessions, the model broker and a network that fails, in one thread, on
+//! simulated time, from one seed.
 //!
 //! ```
 //! use martlet_tests::sim::{Options, World};
@@ -9,12 +9,13 @@
 //! world.finish().unwrap();        // the faults stop: everything settles
 //! ```
 //!
-//! After each step the books are balanced, at a cost that does not grow: the [linter](crate::linter) watches every
-//! byte that a client sends against the rules that bind it, `model` follows every message from the publisher to the
-//! subscriber. Neither asks the session for its opinion, except for how much it says is still waiting.
+//! After each step the books are balanced, at a cost that does not grow: the
+//! [linter](crate::linter) watches every byte that a client sends against the rules that bind it,
+//! `model` follows every message from the publisher to the subscriber. Neither asks the session for
+//! its opinion, except for how much it says is still waiting.
 //!
-//! To show that this finds bugs, a [`Sabotage`] stands between a session and the world and behaves as a session with
-//! that bug would.
+//! To show that this finds bugs, a [`Sabotage`] stands between a session and the world and behaves
+//! as a session with that bug would.
 
 mod client;
 mod model;
@@ -24,12 +25,13 @@ mod random;
 mod report;
 mod saboteur;
 mod wire;
+mod wishes;
 mod world;
 
-pub use options::{Faults, Options};
+pub use options::{Faults, Misdeeds, Options};
 pub use random::Random;
 pub use report::{Counts, Failure};
 pub use saboteur::Sabotage;
-pub(crate) use saboteur::{Saboteur, Told};
+pub(crate) use saboteur::{Reported, Saboteur};
 pub(crate) use wire::{Frames, frame_len};
 pub use world::World;

@@ -1,5 +1,6 @@
-//! The books of what is published: each message from its acceptance by the session to its end, and each copy that the
-//! broker accepted to its delivery. Every entry costs the same, however many there are.
+//! The books of what is published: each message from its acceptance by the session to its end, and
+//! each copy that the broker accepted to its delivery. Every entry costs the same, however many
+//! there are.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -42,11 +43,15 @@ struct Entry {
     delivered: u32,
     /// Copies that the broker has for the subscriber.
     waiting: u32,
-    /// A process has died before the end of this message was stored: the next one may send it, and tell its end, again.
+    /// A process has died before the end of this message was stored: the next one may send it, and
+    /// tell its end, again.
     revived: bool,
+    /// The broker has not taken it when it came in order.
+    unordered: bool,
 }
 
-/// Copies that one life of the subscriber's session at the broker is to bring, for one topic and QoS.
+/// Copies that one life of the subscriber's session at the broker is to bring, for one topic and
+/// QoS.
 type Line = VecDeque<Copy>;
 
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +77,8 @@ struct Life {
     required: u64,
     /// Copies of this turn that came before the subscription.
     unsubscribed: u64,
-    /// The subscriber could not know that the one before was lost: what it knows of identifiers is wrong.
+    /// The subscriber could not know that the one before was lost: what it knows of identifiers is
+    /// wrong.
     unnoticed: bool,
 }
 
@@ -115,7 +121,14 @@ impl Model {
     }
 
     /// The session of this publisher has accepted the next message.
-    pub(crate) fn published(&mut self, publisher: usize, topic: u8, qos: u8, operation: u64, settled: bool) {
+    pub(crate) fn published(
+        &mut self,
+        publisher: usize,
+        topic: u8,
+        qos: u8,
+        operation: u64,
+        settled: bool,
+    ) {
         self.open[publisher] += usize::from(!settled);
         self.settled += u64::from(settled);
         self.entries.push_back(Entry {
@@ -129,21 +142,26 @@ impl Model {
             delivered: 0,
             waiting: 0,
             revived: false,
+            unordered: false,
         });
     }
 
     /// The number that these lower bits stand for.
     pub(crate) fn number(&self, key: u32) -> u64 {
-        self.base.wrapping_add(u64::from(key.wrapping_sub(self.base as u32)))
+        self.base
+            .wrapping_add(u64::from(key.wrapping_sub(self.base as u32)))
     }
 
     /// The number of the message that this operation of a publisher has published.
     pub(crate) fn number_of(&self, publisher: usize, operation: u64) -> Result<u64, String> {
         let is_it = |entry: &Entry| {
-            entry.qos > 0 && (usize::from(entry.publisher), entry.operation) == (publisher, operation)
+            entry.qos > 0
+                && (usize::from(entry.publisher), entry.operation) == (publisher, operation)
         };
         let found = self.entries.iter().rposition(is_it);
-        found.map(|i| self.base + i as u64).ok_or_else(|| format!("nobody knows operation {operation}"))
+        found
+            .map(|i| self.base + i as u64)
+            .ok_or_else(|| format!("nobody knows operation {operation}"))
     }
 
     /// Sessions are stored, and their processes die.
@@ -151,15 +169,19 @@ impl Model {
         self.mortal = true;
     }
 
-    /// The process of a publisher has died, and has left the messages of these operations, and traces of those. What was
-    /// not stored may be lost, if it was not sent either.
+    /// The process of a publisher has died, and has left the messages of these operations, and
+    /// traces of those. What was not stored may be lost, if it was not sent either.
     pub(crate) fn crashed(
         &mut self,
         publisher: usize,
         messages: &BTreeSet<u64>,
         traces: &BTreeSet<u64>,
     ) -> Verdict {
-        for entry in self.entries.iter_mut().filter(|entry| usize::from(entry.publisher) == publisher) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| usize::from(entry.publisher) == publisher)
+        {
             if entry.end.is_none() && !(entry.qos > 0 && messages.contains(&entry.operation)) {
                 ensure!(
                     entry.qos == 0 || entry.accepted == 0,
@@ -185,17 +207,27 @@ impl Model {
     }
 
     fn entry(&mut self, number: u64) -> Option<&mut Entry> {
-        self.entries.get_mut(number.checked_sub(self.base)? as usize)
+        self.entries
+            .get_mut(number.checked_sub(self.base)? as usize)
     }
 
-    /// The session has told the end of a message.
+    /// The session has reported the end of a message.
     pub(crate) fn ended(&mut self, number: u64, operation: u64, end: End) -> Verdict {
-        let Some(entry) = self.entry(number) else { return Err(format!("message {number} ended twice")) };
-        ensure!(entry.operation == operation, "message {number} ended as operation {operation}");
+        let Some(entry) = self.entry(number) else {
+            return Err(format!("message {number} ended twice"));
+        };
+        ensure!(
+            entry.operation == operation,
+            "message {number} ended as operation {operation}"
+        );
         if entry.end.is_some() && entry.revived {
             return Ok(());
         }
-        ensure!(entry.end.is_none(), "message {number} ended twice: {:?}, {end:?}", entry.end);
+        ensure!(
+            entry.end.is_none(),
+            "message {number} ended twice: {:?}, {end:?}",
+            entry.end
+        );
         entry.end = Some(end);
         ensure!(
             end != End::Settled || entry.qos == 0 || entry.accepted > 0,
@@ -212,10 +244,11 @@ impl Model {
         Ok(())
     }
 
-    /// The session of this publisher says how many messages it holds.
-    pub(crate) fn balance(&self, publisher: usize, held: usize) -> Verdict {
-        let open = self.open[publisher];
-        let most = open as u64 + self.given_up[publisher];
+    /// The session of this publisher says how many messages it holds. Of others, which are not in
+    /// these books, `others` has the least and the most that it holds.
+    pub(crate) fn balance(&self, publisher: usize, held: usize, others: (usize, u64)) -> Verdict {
+        let open = self.open[publisher] + others.0;
+        let most = self.open[publisher] as u64 + self.given_up[publisher] + others.1;
         ensure!(
             open <= held && held as u64 <= most,
             "{open} messages are open, and the session holds {held}"
@@ -223,17 +256,31 @@ impl Model {
         Ok(())
     }
 
-    /// This publisher's session was lost at the broker: what is open may reach it once more, by choice.
+    /// The broker has not taken this message, or has forgotten that it has: it takes it for new if
+    /// it comes again, behind what it has taken since.
+    pub(crate) fn forgotten(&mut self, number: u64) {
+        if let Some(entry) = self.entry(number) {
+            entry.allowed += 1;
+            entry.unordered = true;
+        }
+    }
+
+    /// This publisher's session was lost at the broker: what is open may reach it once more, by
+    /// choice.
     pub(crate) fn publisher_lost(&mut self, publisher: usize, requeued: bool) {
-        for entry in self.entries.iter_mut().filter(|entry| usize::from(entry.publisher) == publisher) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .filter(|entry| usize::from(entry.publisher) == publisher)
+        {
             if requeued && (entry.revived || matches!(entry.end, None | Some(End::GivenUp))) {
                 entry.allowed += 1;
             }
         }
     }
 
-    /// The session began with a CONNECT whose answer was lost, and the subscriber was told that it is present: for what
-    /// follows in it at QoS 2, MQTT gives no promise.
+    /// The session began with a CONNECT whose answer was lost, and the next CONNACK to the
+    /// subscriber has *session present*: MQTT gives no promise for QoS 2 messages in it.
     pub(crate) fn loss_unnoticed(&mut self) {
         self.life.unnoticed = true;
         for line in self.life.lines.iter_mut().map(|[_, qos2]| qos2) {
@@ -265,7 +312,7 @@ impl Model {
             entry.accepted
         );
         entry.waiting += u32::from(qos > 0);
-        if entry.accepted == 1 {
+        if entry.accepted == 1 && !entry.unordered {
             let last = &mut self.accepted[topic][qos];
             ensure!(
                 number >= *last,
@@ -276,7 +323,11 @@ impl Model {
         }
         if qos > 0 {
             let required = subscribed && !(unnoticed && qos == 2);
-            self.life.lines[topic][qos - 1].push_back(Copy { number, required, stray });
+            self.life.lines[topic][qos - 1].push_back(Copy {
+                number,
+                required,
+                stray,
+            });
             self.life.required += u64::from(required);
             self.life.unsubscribed += u64::from(stray);
         }
@@ -288,11 +339,17 @@ impl Model {
         self.delivered += 1;
         if qos == 0 {
             let last = &mut self.delivered_qos0[topic];
-            ensure!(number >= *last, "QoS 0 message {number} was delivered after {}", *last - 1);
+            ensure!(
+                number >= *last,
+                "QoS 0 message {number} was delivered after {}",
+                *last - 1
+            );
             *last = number + 1;
             return Ok(());
         }
-        let known = self.entry(number).map(|entry| (entry.topic, entry.qos, entry.delivered));
+        let known = self
+            .entry(number)
+            .map(|entry| (entry.topic, entry.qos, entry.delivered));
         if let Some((was_topic, was_qos, _)) = known {
             ensure!(
                 (usize::from(was_topic), was_qos) == (topic, qos),
@@ -305,7 +362,10 @@ impl Model {
         let line = &mut lives.lines[topic][usize::from(qos) - 1];
         if qos == 1 && known.is_some_and(|(_, _, delivered)| delivered > 0) {
             // Which copy this is, nobody can tell; none must come any more.
-            for copy in line.iter_mut().filter(|copy| copy.number == number && copy.required) {
+            for copy in line
+                .iter_mut()
+                .filter(|copy| copy.number == number && copy.required)
+            {
                 copy.required = false;
                 lives.required -= 1;
             }
@@ -313,18 +373,19 @@ impl Model {
             return Ok(());
         }
         // Those in front that need not come may be left out.
-        let place =
-            line.iter().take_while(|copy| !copy.required).position(|copy| copy.number == number).or_else(
-                || {
-                    let optional = line.iter().take_while(|copy| !copy.required).count();
-                    (line.get(optional).map(|copy| copy.number) == Some(number)).then_some(optional)
-                },
-            );
+        let place = line
+            .iter()
+            .take_while(|copy| !copy.required)
+            .position(|copy| copy.number == number)
+            .or_else(|| {
+                let optional = line.iter().take_while(|copy| !copy.required).count();
+                (line.get(optional).map(|copy| copy.number) == Some(number)).then_some(optional)
+            });
         let Some(place) = place else {
             let first = line.front().copied();
             let delivered = known.is_none_or(|(_, _, delivered)| delivered > 0);
-            let again =
-                delivered && (qos == 1 || self.refused.contains(&number) || self.undone.remove(&number));
+            let again = delivered
+                && (qos == 1 || self.refused.contains(&number) || self.undone.remove(&number));
             ensure!(
                 again,
                 "QoS {qos} message {number} was delivered twice or out of order (next is {first:?})"
@@ -332,7 +393,8 @@ impl Model {
             self.repeated += 1;
             return Ok(());
         };
-        // Of a message that the broker accepted more than once, this copy or another has come: then none must.
+        // Of a message that the broker accepted more than once, this copy or another has come: then
+        // none must.
         let optional = !line[place].required;
         let is_other = |copy: &&mut Copy| optional && copy.number == number && copy.required;
         for copy in line.iter_mut().skip(place + 1).filter(is_other) {
@@ -340,7 +402,12 @@ impl Model {
             lives.required -= 1;
         }
         let popped: Vec<_> = line.drain(..=place).collect();
-        for Copy { number: popped, required, .. } in popped {
+        for Copy {
+            number: popped,
+            required,
+            ..
+        } in popped
+        {
             if !past {
                 self.life.required -= u64::from(required);
             }
@@ -360,11 +427,17 @@ impl Model {
         self.life.subscribed = !self.life.unsubscribing;
         self.life.known = true;
         if core::mem::take(&mut self.life.unsubscribed) > 0 {
-            self.life.lines.iter_mut().flatten().flatten().for_each(|copy| copy.stray = false);
+            self.life
+                .lines
+                .iter_mut()
+                .flatten()
+                .flatten()
+                .for_each(|copy| copy.stray = false);
         }
     }
 
-    /// The broker has ended the subscription, also for an UNSUBSCRIBE that was sent again after another SUBSCRIBE.
+    /// The broker has ended the subscription, also for an UNSUBSCRIBE that was sent again after
+    /// another SUBSCRIBE.
     pub(crate) fn unsubscribed(&mut self) {
         self.life.subscribed = false;
     }
@@ -387,12 +460,17 @@ impl Model {
 
     /// The broker has dropped its copy of this message, because it has expired.
     pub(crate) fn expired(&mut self, number: u64) {
-        let Some((topic, qos)) = self.entry(number).map(|entry| (entry.topic, entry.qos)) else { return };
+        let Some((topic, qos)) = self.entry(number).map(|entry| (entry.topic, entry.qos)) else {
+            return;
+        };
         if qos == 0 {
             return;
         }
         let line = &mut self.life.lines[usize::from(topic)][usize::from(qos) - 1];
-        if let Some(copy) = line.iter_mut().find(|copy| copy.number == number && copy.required) {
+        if let Some(copy) = line
+            .iter_mut()
+            .find(|copy| copy.number == number && copy.required)
+        {
             copy.required = false;
             self.life.required -= 1;
         }
@@ -427,11 +505,19 @@ impl Model {
         self.life.number
     }
 
-    /// The broker has begun a new session for the subscriber: copies that the old one had do not come any more.
+    /// The broker has begun a new session for the subscriber: copies that the old one had do not
+    /// come any more.
     pub(crate) fn new_life(&mut self) {
         let number = self.life.number + 1;
         let unsubscribing = self.life.unsubscribing;
-        self.past = core::mem::replace(&mut self.life, Life { number, unsubscribing, ..Life::default() });
+        self.past = core::mem::replace(
+            &mut self.life,
+            Life {
+                number,
+                unsubscribing,
+                ..Life::default()
+            },
+        );
         let past = core::mem::take(&mut self.past.lines);
         for copy in past.iter().flatten().flatten() {
             if let Some(entry) = self.entry(copy.number) {
@@ -455,12 +541,20 @@ impl Model {
     }
 
     pub(crate) fn describe(&self) -> String {
-        let first = self.entries.iter().position(|entry| entry.end.is_none() || entry.waiting > 0);
+        let first = self
+            .entries
+            .iter()
+            .position(|entry| entry.end.is_none() || entry.waiting > 0);
         let entry = first.map(|i| (self.base + i as u64, &self.entries[i]));
-        format!("{} open, {} to be delivered; the first is {entry:?}", self.open(), self.life.required)
+        format!(
+            "{} open, {} to be delivered; the first is {entry:?}",
+            self.open(),
+            self.life.required
+        )
     }
 
-    /// Forgets those at the front that are done with. An end that may be followed by another sending stays for long.
+    /// Forgets those at the front that are done with. An end that may be followed by another
+    /// sending stays for long.
     fn retire(&mut self) {
         while let Some(entry) = self.entries.front() {
             let young = self.entries.len() < 10_000;

@@ -80,7 +80,8 @@ impl Link {
 }
 
 impl Lane {
-    /// Sends something that arrives at this time, or after all that is on its way. Returns when, if it does.
+    /// Sends something that arrives at this time, or after all that is on its way. Returns when, if
+    /// it does.
     pub(crate) fn send(&mut self, at: Duration, arrival: Arrival) -> Option<Duration> {
         if self.vanishes || self.ended {
             return None;
@@ -94,7 +95,11 @@ impl Lane {
     /// What has arrived by now.
     pub(crate) fn receive(&mut self, now: Duration) -> Option<Arrival> {
         let &(at, _) = self.travelling.front()?;
-        if at > now { None } else { self.travelling.pop_front().map(|(_, arrival)| arrival) }
+        if at > now {
+            None
+        } else {
+            self.travelling.pop_front().map(|(_, arrival)| arrival)
+        }
     }
 
     /// From now on nothing arrives any more, and nobody hears of it.
@@ -108,10 +113,16 @@ impl Lane {
         if self.vanishes || self.ended {
             return;
         }
-        let all: usize = self.travelling.iter().map(|(_, arrival)| arrival.len()).sum();
+        let all: usize = self
+            .travelling
+            .iter()
+            .map(|(_, arrival)| arrival.len())
+            .sum();
         let mut keep = random.below(all as u64 + 1) as usize;
         self.travelling.retain_mut(|(_, arrival)| {
-            let Arrival::Bytes(bytes) = arrival else { return false };
+            let Arrival::Bytes(bytes) = arrival else {
+                return false;
+            };
             bytes.truncate(keep);
             keep -= bytes.len();
             !bytes.is_empty()

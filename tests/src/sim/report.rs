@@ -13,7 +13,7 @@ pub struct Counts {
     pub accepted: u64,
     /// Messages that were settled.
     pub settled: u64,
-    /// Messages whose failure was told.
+    /// Messages whose failure was reported.
     pub failed: u64,
     /// Deliveries.
     pub delivered: u64,
@@ -33,6 +33,8 @@ pub struct Counts {
     pub unsubscribes: u64,
     /// Processes that died.
     pub crashes: u64,
+    /// What the server did wrong on purpose.
+    pub misdeeds: u64,
     /// Sessions whose loss a client could not notice: the CONNACK that would have said so was lost.
     pub unnoticed: u64,
 }
@@ -53,6 +55,7 @@ impl Counts {
         self.amnesias += other.amnesias;
         self.unsubscribes += other.unsubscribes;
         self.crashes += other.crashes;
+        self.misdeeds += other.misdeeds;
         self.unnoticed += other.unnoticed;
     }
 }
@@ -74,7 +77,13 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, step, at, options, what } = self;
+        let Self {
+            seed,
+            step,
+            at,
+            options,
+            what,
+        } = self;
         write!(
             f,
             "{what}\n  seed {seed}, step {step}, {at:?}, {options:?}\n  \

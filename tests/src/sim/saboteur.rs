@@ -1,6 +1,7 @@
 //! Bugs, planted between a session and the world: what a session with that bug would do.
 
-use super::wire::{Frame, Frames};
+use super::wire::{Frame, Frames, number};
+use super::wishes::DISLIKED;
 use bytes::Bytes;
 use martlet_proto::{Packet, Version};
 use martlet_session::{Event, RecordKey, StoreOp};
@@ -42,9 +43,9 @@ pub enum Sabotage {
     DeliversOutOfOrder,
     /// A message of QoS 1 or 2 is acknowledged and not delivered.
     LosesDeliveries,
-    /// The end of a message is told twice.
+    /// The end of a message is reported twice.
     SettlesTwice,
-    /// The end of a message is not told.
+    /// The end of a message is not reported.
     NeverSettles,
     /// A PUBREC does not wait until its identifier is stored.
     ReceivesUnstored,
@@ -52,11 +53,18 @@ pub enum Sabotage {
     ReleasesUnstored,
     /// Identifiers that were stored are forgotten when a process begins.
     ForgetsReceived,
+    /// A message at which the server hangs up is sent again for ever, also after its end was
+    /// reported.
+    PublishesForEver,
+    /// Likewise a SUBSCRIBE.
+    SubscribesForEver,
+    /// The failure of a SUBSCRIBE is not reported.
+    NeverRefuses,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::ForgetsDup,
         Self::ClaimsDup,
         Self::PublishesAfterPubrel,
@@ -77,10 +85,13 @@ impl Sabotage {
         Self::ReceivesUnstored,
         Self::ReleasesUnstored,
         Self::ForgetsReceived,
+        Self::PublishesForEver,
+        Self::SubscribesForEver,
+        Self::NeverRefuses,
     ];
 }
 
-/// What stands between.
+/// Changes what passes between a session and the rest of its world.
 #[derive(Debug)]
 pub(crate) struct Saboteur {
     bug: Sabotage,
@@ -95,22 +106,41 @@ pub(crate) struct Saboteur {
     occasions: u64,
     /// On this connection, packets sent.
     packets: u64,
+    /// The key of the message in `kept`, and whether its end was reported.
+    disliked: Option<u32>,
+    has_ended: bool,
 }
 
 impl Saboteur {
     pub(crate) fn new(bug: Sabotage, version: Version) -> Self {
         let (sent, taken) = (Frames::default(), Frames::default());
-        Self { bug, version, sent, taken, kept: None, event: None, occasions: 0, packets: 0 }
+        Self {
+            bug,
+            version,
+            sent,
+            taken,
+            kept: None,
+            event: None,
+            occasions: 0,
+            packets: 0,
+            disliked: None,
+            has_ended: false,
+        }
     }
 
     pub(crate) fn open(&mut self) {
         self.sent.clear();
         self.taken.clear();
-        self.kept = None;
+        if !matches!(
+            self.bug,
+            Sabotage::PublishesForEver | Sabotage::SubscribesForEver
+        ) {
+            self.kept = None;
+        }
         self.packets = 0;
     }
 
-    /// One occasion in so many is taken.
+    /// Takes one occasion in `one_in`.
     fn occasion(&mut self, one_in: u64) -> bool {
         self.occasions += 1;
         self.occasions % one_in == 0
@@ -118,7 +148,9 @@ impl Saboteur {
 
     /// Whether a crash finds this operation undone, since what had to wait for it did not.
     pub(crate) fn undoes(&self, operation: &StoreOp) -> bool {
-        let StoreOp::Put { key, value } = operation else { return false };
+        let StoreOp::Put { key, value } = operation else {
+            return false;
+        };
         match (self.bug, key.to_bytes()[0]) {
             (Sabotage::ReceivesUnstored, RECEIVED) => true,
             // Format, incarnation and packet identifier stand before the phase.
@@ -165,14 +197,23 @@ impl Saboteur {
             // Those of an earlier connection are the first to be sent: CONNECT is before them.
             (Sabotage::SwallowsPubrel, Packet::PubRel(ack)) => {
                 let id = ack.packet_identifier.get().to_be_bytes();
-                let answers = self.kept.as_ref().is_some_and(|ids| ids.chunks(2).any(|it| it == id));
+                let answers = self
+                    .kept
+                    .as_ref()
+                    .is_some_and(|ids| ids.chunks(2).any(|pair| pair == id));
                 if !answers {
                     return;
                 }
             }
             (Sabotage::ReusesIdentifiers, Packet::Publish(publish)) => {
                 if let Some(id) = publish.delivery().packet_identifier() {
-                    let head = 1 + bytes.iter().skip(1).take_while(|&&byte| byte & 0x80 != 0).count() + 1;
+                    let head = 1
+                        + bytes
+                            .iter()
+                            .skip(1)
+                            .take_while(|&&byte| byte & 0x80 != 0)
+                            .count()
+                        + 1;
                     let at = head + 2 + publish.topic().len();
                     let last = self.kept.replace(id.get().to_be_bytes().to_vec().into());
                     if let Some(last) = last.filter(|_| bytes[0] & 8 == 0) {
@@ -180,7 +221,9 @@ impl Saboteur {
                     }
                 }
             }
-            (Sabotage::TalksAfterDisconnect, Packet::Disconnect(_)) => bytes.extend_from_slice(&[0xc0, 0]),
+            (Sabotage::TalksAfterDisconnect, Packet::Disconnect(_)) => {
+                bytes.extend_from_slice(&[0xc0, 0]);
+            }
             (Sabotage::ConnectsTwice, Packet::Connect(_)) => bytes.extend_from_slice(&frame.bytes),
             (Sabotage::AcknowledgesOutOfOrder, Packet::PubAck(_)) => match self.kept.take() {
                 Some(earlier) => bytes.extend_from_slice(&earlier),
@@ -190,6 +233,34 @@ impl Saboteur {
                 }
             },
             (Sabotage::NeverPings, Packet::PingReq) => return,
+            // The second packet of a connection: it has begun.
+            (Sabotage::PublishesForEver | Sabotage::SubscribesForEver, _)
+                if self.packets == 2
+                    && self.kept.is_some()
+                    && (self.has_ended || self.bug == Sabotage::SubscribesForEver) =>
+            {
+                // What is sent again comes first.
+                let mut first = self.kept.clone().unwrap_or_default().to_vec();
+                first.extend_from_slice(&bytes);
+                bytes = first;
+            }
+            (Sabotage::PublishesForEver, Packet::Publish(publish))
+                if number(publish.payload()) >= u64::from(DISLIKED) && self.kept.is_none() =>
+            {
+                let mut again = bytes.clone();
+                again[0] |= 8;
+                self.kept = Some(again.into());
+                self.disliked = Some(number(publish.payload()) as u32);
+            }
+            (Sabotage::SubscribesForEver, Packet::Subscribe(subscribe))
+                if subscribe.subscriptions[0]
+                    .filter
+                    .as_str()
+                    .starts_with("forbidden/")
+                    && self.kept.is_none() =>
+            {
+                self.kept = Some(frame.bytes);
+            }
             _ => {}
         }
         out.extend_from_slice(&bytes);
@@ -203,8 +274,12 @@ impl Saboteur {
             match &mut frame.packet {
                 Packet::ConnAck(connack) => {
                     match self.bug {
-                        Sabotage::IgnoresReceiveMaximum => connack.properties.receive_maximum = None,
-                        Sabotage::IgnoresPacketSize => connack.properties.maximum_packet_size = None,
+                        Sabotage::IgnoresReceiveMaximum => {
+                            connack.properties.receive_maximum = None;
+                        }
+                        Sabotage::IgnoresPacketSize => {
+                            connack.properties.maximum_packet_size = None;
+                        }
                         Sabotage::IgnoresMaximumQos => connack.properties.maximum_qos = None,
                         _ => {}
                     }
@@ -224,33 +299,44 @@ impl Saboteur {
         Ok(out)
     }
 
-    /// What the session tells, and what it tells with the bug.
-    pub(crate) fn tells(&mut self, event: Event, told: &mut Vec<Told>) {
+    /// Reports an event as the bug has it: not at all, later, or twice.
+    pub(crate) fn report(&mut self, event: Event, reported: &mut Vec<Reported>) {
         let qos = match &event {
             Event::Message(message) => message.publish.delivery().qos().as_u8(),
             _ => 0,
         };
+        if let Event::Published {
+            key,
+            result: Err(_),
+            ..
+        } = &event
+        {
+            self.has_ended |= key.is_some() && *key == self.disliked;
+        }
         let times = match (self.bug, &event) {
             (Sabotage::DeliversTwice, _) if qos == 2 && self.occasion(10) => 2,
             (Sabotage::LosesDeliveries, _) if qos > 0 && self.occasion(10) => 0,
             (Sabotage::SettlesTwice, Event::Published { .. }) if self.occasion(10) => 2,
             (Sabotage::NeverSettles, Event::Published { .. }) if self.occasion(10) => 0,
+            (Sabotage::NeverRefuses, Event::Subscribed { result: Err(_), .. }) => 0,
             (Sabotage::DeliversOutOfOrder, _) if qos == 2 => {
                 match self.event.take() {
                     None => self.event = Some(event),
-                    Some(earlier) => told.extend([event, earlier].map(|event| Told { event, times: 1 })),
+                    Some(earlier) => {
+                        reported.extend([event, earlier].map(|event| Reported { event, times: 1 }));
+                    }
                 }
                 return;
             }
             _ => 1,
         };
-        told.push(Told { event, times });
+        reported.push(Reported { event, times });
     }
 }
 
-/// An event, and how often it is told.
+/// An event, and how often it is reported.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Reported {
     pub(crate) event: Event,
     pub(crate) times: u8,
 }

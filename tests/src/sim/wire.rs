@@ -27,12 +27,17 @@ impl Frames {
 
     /// The next whole packet.
     pub(crate) fn next(&mut self, version: Version) -> Result<Option<Frame>, String> {
-        let Some(len) = frame_len(&self.buffer) else { return Ok(None) };
+        let Some(len) = frame_len(&self.buffer) else {
+            return Ok(None);
+        };
         let bytes = self.buffer.split_to(len).freeze();
         let mut copy = BytesMut::from(&bytes[..]);
         match Packet::decode(&mut copy, version, MAX_PACKET_SIZE) {
             Ok(Some(packet)) if copy.is_empty() => Ok(Some(Frame { packet, bytes })),
-            other => Err(format!("not a packet: {other:?}, {:02x?}", &bytes[..bytes.len().min(32)])),
+            other => Err(format!(
+                "not a packet: {other:?}, {:02x?}",
+                &bytes[..bytes.len().min(32)]
+            )),
         }
     }
 }

@@ -1,24 +1,27 @@
-//! The world: what happens next, and who is told.
+//! The world: chooses the next event of the simulation and hands it to the parties.
 
 mod applications;
+mod events;
+mod misdeeds;
 
-use super::client::{Client, instant, topic_of};
-use super::model::{End, Model, Verdict};
+use super::client::{Client, instant};
+use super::model::{Model, Verdict};
 use super::network::{Arrival, Link, Way};
-use super::saboteur::Told;
+use super::saboteur::Reported;
 use super::wire::{Frames, number};
+use super::wishes::Wishes;
 use super::{Counts, Failure, Options, Random};
 use bytes::BytesMut;
 use core::cmp::Reverse;
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_broker::{Broker, Config, ConnectionId, DropReason, Event as Heard, Limits};
-use martlet_proto::{DisconnectReasonCode, MAX_PACKET_SIZE, PacketType, QoS};
-use martlet_session::{ConnectionError, Event, LostSession, PublishError, WhenFull};
-use std::collections::{BTreeMap, BinaryHeap};
+use martlet_proto::{MAX_PACKET_SIZE, Packet, QoS};
+use martlet_session::{ConnectionError, LostSession, StoreOp, StoreSeq};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-/// How long a world may take to settle after the faults have stopped, in simulated time: its slowest way to move the
-/// whole backlog, and every timeout of both sides.
+/// How long a world may take to settle after the faults have stopped, in simulated time: its
+/// slowest way to move the whole backlog, and every timeout of both sides.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What comes next, and when.
@@ -56,8 +59,13 @@ pub struct World {
     counts: Counts,
     /// No more faults and messages.
     finishing: bool,
+    /// What the server does for a while.
+    spells: misdeeds::Spells,
+    wishes: Wishes,
+    /// Messages that the server has acknowledged in the wrong flow.
+    touched: BTreeSet<u64>,
     /// Reused.
-    told: Vec<Told>,
+    reported: Vec<Reported>,
 }
 
 impl World {
@@ -71,10 +79,18 @@ impl World {
             ..Config::default()
         };
         let names = ["first", "second", "third"].into_iter().enumerate();
-        let publishers = names.take(options.publishers.into()).map(|(publisher, name)| {
-            Client::new(name, &options, Some(publisher), options.together && publisher == 0)
-        });
-        let subscriber = (!options.together).then(|| Client::new("subscriber", &options, None, true));
+        let publishers = names
+            .take(options.publishers.into())
+            .map(|(publisher, name)| {
+                Client::new(
+                    name,
+                    &options,
+                    Some(publisher),
+                    options.together && publisher == 0,
+                )
+            });
+        let subscriber =
+            (!options.together).then(|| Client::new("subscriber", &options, None, true));
         let clients = publishers.chain(subscriber).collect();
         let mut world = Self {
             seed,
@@ -90,7 +106,10 @@ impl World {
             model: Model::default(),
             counts: Counts::default(),
             finishing: false,
-            told: Vec::new(),
+            spells: misdeeds::Spells::default(),
+            wishes: Wishes::new(&options),
+            touched: BTreeSet::new(),
+            reported: Vec::new(),
             clients,
             options,
         };
@@ -133,7 +152,8 @@ impl World {
         (0..steps).try_for_each(|_| self.step())
     }
 
-    /// Goes on until so many messages were accepted, or so many steps made, and [finishes](Self::finish).
+    /// Runs until the given number of messages was accepted, or of steps made, and
+    /// [finishes](Self::finish).
     ///
     /// # Errors
     /// [`Failure`] when something is wrong, or does not settle.
@@ -153,7 +173,11 @@ impl World {
         let end = self.now + PATIENCE;
         while !self.is_settled() {
             if self.now > end {
-                let what = format!("stuck: {}", self.model.describe());
+                let what = format!(
+                    "stuck: {}; {}",
+                    self.model.describe(),
+                    self.wishes.describe()
+                );
                 return Err(self.failure(what));
             }
             self.step()?;
@@ -163,14 +187,27 @@ impl World {
 
     fn is_settled(&self) -> bool {
         self.model.is_settled()
+            && self.wishes.are_settled()
             && self.model.is_subscribed()
-            && self.clients.iter().all(|client| client.subscribed || !client.subscribes)
-            && self.clients.iter().all(|client| client.session.in_flight() + client.session.queued() == 0)
+            && self
+                .clients
+                .iter()
+                .all(|client| client.subscribed || !client.subscribes)
+            && self
+                .clients
+                .iter()
+                .all(|client| client.session.in_flight() + client.session.queued() == 0)
     }
 
     fn failure(&self, what: String) -> Failure {
         let options = Box::new(self.options.clone());
-        Failure { seed: self.seed, step: self.counts.steps, at: self.now, options, what }
+        Failure {
+            seed: self.seed,
+            step: self.counts.steps,
+            at: self.now,
+            options,
+            what,
+        }
     }
 
     fn after(&mut self, delay: Duration, action: Action) {
@@ -217,9 +254,22 @@ impl World {
             }
         }
         self.drain_broker()?;
-        for Client { publisher, session, .. } in &self.clients {
+        let is_watched = !self.options.misdeeds.is_none();
+        for (
+            i,
+            Client {
+                publisher, session, ..
+            },
+        ) in self.clients.iter().enumerate()
+        {
             if let &Some(publisher) = publisher {
-                self.model.balance(publisher, session.in_flight() + session.queued())?;
+                let others = if is_watched {
+                    self.wishes.held(i)
+                } else {
+                    (0, 0)
+                };
+                self.model
+                    .balance(publisher, session.in_flight() + session.queued(), others)?;
             }
         }
         Ok(())
@@ -243,7 +293,11 @@ impl World {
             }
             Action::Abandoned(link) => self.send(link, Way::ToBroker, Arrival::End),
             Action::Stored(i, process) => {
-                if self.clients[i].disk.as_ref().is_some_and(|disk| disk.process == process) {
+                if self.clients[i]
+                    .disk
+                    .as_ref()
+                    .is_some_and(|disk| disk.process == process)
+                {
                     self.clients[i].stored();
                     self.drain_client(i)?;
                 }
@@ -256,7 +310,9 @@ impl World {
 
     fn send(&mut self, id: u64, way: Way, arrival: Arrival) {
         let latency = self.latency();
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
         if let Some(at) = link.lane(way).send(self.now + latency, arrival) {
             self.at(at, Action::Arrive(id, way));
         }
@@ -279,8 +335,12 @@ impl World {
 
     fn arrive_at_broker(&mut self, id: u64) -> Verdict {
         loop {
-            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-            let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) else { return Ok(()) };
+            let Some(link) = self.links.get_mut(&id) else {
+                return Ok(());
+            };
+            let Some(arrival) = link.lane(Way::ToBroker).receive(self.now) else {
+                return Ok(());
+            };
             if !link.broker_open {
                 continue;
             }
@@ -289,7 +349,8 @@ impl World {
                     let limits = link.limits;
                     self.broker.configure(|config| config.limits = limits);
                     link.unread.extend_from_slice(&bytes);
-                    self.broker.handle_input(self.now, link.connection, &mut link.unread);
+                    self.broker
+                        .handle_input(self.now, link.connection, &mut link.unread);
                 }
                 Arrival::End => {
                     self.broker.handle_close(self.now, link.connection);
@@ -303,9 +364,13 @@ impl World {
 
     fn arrive_at_client(&mut self, id: u64) -> Verdict {
         loop {
-            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let Some(link) = self.links.get_mut(&id) else {
+                return Ok(());
+            };
             let (client, open) = (link.client, link.client_open);
-            let Some(arrival) = link.lane(Way::ToClient).receive(self.now) else { return Ok(()) };
+            let Some(arrival) = link.lane(Way::ToClient).receive(self.now) else {
+                return Ok(());
+            };
             if !open {
                 continue;
             }
@@ -375,8 +440,15 @@ impl World {
         self.leave_client(i, reason, None)
     }
 
-    fn leave_client(&mut self, i: usize, reason: ConnectionError, heard: Option<Duration>) -> Verdict {
-        let Some(id) = self.clients[i].link else { return Ok(()) };
+    fn leave_client(
+        &mut self,
+        i: usize,
+        reason: ConnectionError,
+        heard: Option<Duration>,
+    ) -> Verdict {
+        let Some(id) = self.clients[i].link else {
+            return Ok(());
+        };
         self.counts.connections += 1;
         self.clients[i].close(self.now, reason)?;
         if let Some(link) = self.links.get_mut(&id) {
@@ -386,31 +458,34 @@ impl World {
             None => self.send(id, Way::ToBroker, Arrival::End),
             Some(after) => self.after(after, Action::Abandoned(id)),
         }
-        let wait = if heard.is_some() { Duration::ZERO } else { self.seconds(2) };
+        let wait = if heard.is_some() {
+            Duration::ZERO
+        } else {
+            self.seconds(2)
+        };
         self.after(wait, Action::Reopen(i));
         self.tidy(id);
         self.drain_client(i)
     }
 
     fn drain_client(&mut self, i: usize) -> Verdict {
-        self.clients[i].check_drained(self.now)?;
-        self.store(i);
+        let drained = self.clients[i].drain(self.now)?;
+        self.store(i, drained.operations);
         if let Some(link) = self.clients[i].link {
-            let bytes = self.clients[i].transmit(self.now)?;
-            let wrote = !bytes.is_empty();
-            self.send_bytes(link, Way::ToBroker, bytes);
-            if wrote {
-                self.store(i);
+            let bytes = self.clients[i].transmit(self.now, drained.output)?;
+            for packet in core::mem::take(&mut self.clients[i].sent) {
+                self.wishes.sent(i, &packet)?;
             }
+            self.send_bytes(link, Way::ToBroker, bytes);
         }
-        let mut told = core::mem::take(&mut self.told);
-        self.clients[i].events(&mut told);
-        let anything = !told.is_empty();
-        for Told { event, times } in told.drain(..) {
-            self.tell(i, event, times)?;
+        let mut reported = core::mem::take(&mut self.reported);
+        self.clients[i].report(drained.events, &mut reported);
+        let anything = !reported.is_empty();
+        for Reported { event, times } in reported.drain(..) {
+            self.deliver_event(i, event, times)?;
         }
-        self.told = told;
-        if self.clients[i].is_closing() {
+        self.reported = reported;
+        if drained.close.is_some() {
             // What is left is written, if the socket takes it.
             self.close_client(i, ConnectionError::ClosedByPeer)?;
         } else if anything {
@@ -420,112 +495,12 @@ impl World {
     }
 
     /// The disk of a client gets what is to be stored, unless it is busy: then it gets that next.
-    fn store(&mut self, i: usize) {
-        if self.clients[i].gather(self.now) {
+    fn store(&mut self, i: usize, operations: Vec<(StoreSeq, StoreOp)>) {
+        if self.clients[i].gather(operations) {
             let (low, high) = self.options.durable.unwrap_or_default();
             let delay = Duration::from_micros(self.random.between(low * 1000, high * 1000));
             let process = self.clients[i].disk.as_ref().map_or(0, |disk| disk.process);
             self.after(delay, Action::Stored(i, process));
-        }
-    }
-
-    /// The application is told something.
-    fn tell(&mut self, i: usize, event: Event, times: u8) -> Verdict {
-        let client = &mut self.clients[i];
-        let life = client.link.and_then(|id| self.links.get(&id)?.life);
-        match event {
-            Event::Connected(connected) => {
-                if core::mem::take(&mut client.lost) && connected.session_present {
-                    self.counts.unnoticed += 1;
-                    if let Some(publisher) = client.publisher {
-                        self.model.publisher_lost(publisher, true);
-                    }
-                    if client.subscribes {
-                        self.model.loss_unnoticed();
-                    }
-                }
-                if !connected.session_present {
-                    client.loss_noticed();
-                }
-                self.subscribe(i)?;
-            }
-            Event::Message(message) => {
-                let (qos, topic) = (message.publish.delivery().qos().as_u8(), topic_of(&message));
-                let Some(life) = life else { return Err("a delivery without a connection".to_owned()) };
-                let number = number(message.publish.payload());
-                for _ in 0..times {
-                    self.model.delivered(number, topic, qos, life)?;
-                }
-                if qos == 2 {
-                    client.received(message.publish.delivery().packet_identifier(), number);
-                }
-                client.hold(message.token, number);
-                if self.options.slow_reader == 0 {
-                    self.take(i, 0)?;
-                }
-            }
-            // It is still to come, and told again then.
-            Event::Published { result: Err(PublishError::Kept), .. } => {}
-            Event::Published { operation, key, result } => {
-                let publisher = client.publisher.unwrap_or_default();
-                let end = self.end_of(result.err())?;
-                let number = match key {
-                    Some(key) => self.model.number(key),
-                    None => self.model.number_of(publisher, operation.get())?,
-                };
-                for _ in 0..times {
-                    self.model.ended(number, operation.get(), end)?;
-                }
-            }
-            Event::Subscribed { result, .. } => match result {
-                Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {
-                    client.subscribed = true;
-                }
-                Ok(answer) => return Err(format!("the subscription was refused: {answer:?}")),
-                Err(_) => client.not_subscribed(),
-            },
-            Event::Unsubscribed { .. } => client.not_subscribed(),
-            Event::Disconnected(reason) => {
-                use DisconnectReasonCode as Code;
-                client.link = None;
-                let fine = match &reason {
-                    ConnectionError::DisconnectedByPeer(farewell) => {
-                        matches!(farewell.reason, Code::SessionTakenOver | Code::KeepAliveTimeout)
-                    }
-                    ConnectionError::ClosedByPeer
-                    | ConnectionError::ClosedHere
-                    | ConnectionError::Timeout(_) => true,
-                    // A 3.x server does not know how much is taken.
-                    ConnectionError::InboundOverrun => !self.options.version.has_properties(),
-                    _ => false,
-                };
-                if !fine {
-                    return Err(format!("the connection ended: {reason}"));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn end_of(&self, error: Option<PublishError>) -> Result<End, String> {
-        match error {
-            None => Ok(End::Settled),
-            Some(PublishError::Closed) => Ok(End::GivenUp),
-            Some(PublishError::Timeout) if self.options.publish_timeout.is_some() => Ok(End::GivenUp),
-            Some(PublishError::Expired) if self.options.expiry > 0 => Ok(End::Failed),
-            Some(PublishError::Dropped) if self.options.queue.1 != WhenFull::Refuse => Ok(End::Failed),
-            Some(PublishError::InDoubt)
-                if [self.options.lost_qos1, self.options.lost_qos2].contains(&LostSession::InDoubt) =>
-            {
-                Ok(End::Failed)
-            }
-            Some(PublishError::PacketTooLarge { .. } | PublishError::QosNotSupported { .. })
-                if self.options.limits_change =>
-            {
-                Ok(End::Failed)
-            }
-            Some(error) => Err(format!("a message failed: {error}")),
         }
     }
 
@@ -559,17 +534,30 @@ impl World {
     fn transmit_broker(&mut self, connection: ConnectionId) -> Verdict {
         let mut out = BytesMut::new();
         while self.broker.poll_transmit(self.now, connection, &mut out) > 0 {}
-        let Some(&id) = self.by_connection.get(&connection) else { return Ok(()) };
-        let subscriber = self.links.get(&id).filter(|link| self.clients[link.client].subscribes);
-        let life = subscriber.and_then(|link| link.life);
+        let Some(&id) = self.by_connection.get(&connection) else {
+            return Ok(());
+        };
+        let Some((i, life)) = self.links.get(&id).map(|link| (link.client, link.life)) else {
+            return Ok(());
+        };
+        let is_moody = !self.options.misdeeds.is_none();
         let watched = !self.model.is_subscribed() || self.options.unsubscribe > 0;
-        if watched && life == Some(self.model.life()) {
+        let is_subscribers = self.clients[i].subscribes && life == Some(self.model.life());
+        if is_moody || (watched && is_subscribers) {
             let mut frames = Frames::default();
             frames.push(&out);
             while let Some(frame) = frames.next(self.options.version)? {
-                match frame.packet.packet_type() {
-                    PacketType::SubAck => self.model.subscribed(),
-                    PacketType::UnsubAck => self.model.unsubscribed(),
+                let is_about = |id| is_subscribers && self.clients[i].is_about_everything(id);
+                match frame.packet {
+                    Packet::SubAck(it) => {
+                        if is_about(it.packet_identifier) {
+                            self.model.subscribed();
+                        }
+                        self.wishes.answered(i, it.packet_identifier);
+                    }
+                    Packet::UnsubAck(it) if is_about(it.packet_identifier) => {
+                        self.model.unsubscribed();
+                    }
                     _ => {}
                 }
             }
@@ -580,7 +568,12 @@ impl World {
 
     fn hear(&mut self, event: Heard) -> Verdict {
         match event {
-            Heard::Connected { connection, client_identifier, session_present, .. } => {
+            Heard::Connected {
+                connection,
+                client_identifier,
+                session_present,
+                ..
+            } => {
                 let mut clients = self.clients.iter_mut();
                 let client = clients.find(|client| client.name == client_identifier.as_str());
                 if let Some(client) = client.filter(|_| !session_present) {
@@ -593,13 +586,21 @@ impl World {
                         self.model.new_life();
                     }
                 }
-                let link = self.by_connection.get(&connection).and_then(|id| self.links.get_mut(id));
+                let link = self
+                    .by_connection
+                    .get(&connection)
+                    .and_then(|id| self.links.get_mut(id));
                 if let Some(link) = link {
                     link.life = Some(self.model.life());
                 }
             }
             Heard::Accepted { publish, .. } => self.model.accepted(number(publish.payload()))?,
-            Heard::Dropped { publish, reason: DropReason::Expired, .. } => {
+            Heard::Misbehaved { .. } => self.misbehaved(&event)?,
+            Heard::Dropped {
+                publish,
+                reason: DropReason::Expired,
+                ..
+            } => {
                 self.model.expired(number(publish.payload()));
             }
             Heard::Dropped { publish, .. } if publish.delivery().qos() == QoS::AtMostOnce => {}

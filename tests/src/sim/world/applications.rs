@@ -7,14 +7,20 @@ use super::{Action, World};
 use core::time::Duration;
 use martlet_broker::Memory;
 use martlet_proto::{PublishProperties, QoS, TopicName};
-use martlet_session::{Accepted, ConnectionError, DisconnectOptions, Publish, PublishError, WhenFull};
+use martlet_session::{
+    Accepted, ConnectionError, DisconnectOptions, Publish, PublishError, WhenFull,
+};
 
 /// More than this many messages do not wait at a time.
 const BACKLOG: usize = 200;
 
 impl World {
     pub(super) fn go(&mut self) -> Verdict {
-        let slow = if self.finishing { 0 } else { self.options.slow_reader };
+        let slow = if self.finishing {
+            0
+        } else {
+            self.options.slow_reader
+        };
         for i in 0..self.clients.len() {
             self.take(i, slow)?;
             // Room may have let it read on.
@@ -23,6 +29,7 @@ impl World {
                 self.subscribe(i)?;
             }
         }
+        self.misbehave()?;
         if !self.finishing {
             self.unsubscribe()?;
             for i in 0..self.clients.len() {
@@ -39,7 +46,10 @@ impl World {
     pub(super) fn take(&mut self, i: usize, slow: u32) -> Verdict {
         let client = &mut self.clients[i];
         client.take(self.now, &mut self.random, slow)?;
-        client.refused.drain(..).for_each(|number| self.model.refused(number));
+        client
+            .refused
+            .drain(..)
+            .for_each(|number| self.model.refused(number));
         Ok(())
     }
 
@@ -63,7 +73,9 @@ impl World {
     }
 
     fn publish(&mut self, i: usize) -> Verdict {
-        let Some(publisher) = self.clients[i].publisher else { return Ok(()) };
+        let Some(publisher) = self.clients[i].publisher else {
+            return Ok(());
+        };
         let topics = self.options.topics / self.options.publishers;
         for _ in 0..self.random.below(self.options.burst + 1) {
             if self.model.open() >= BACKLOG || self.model.undelivered() >= BACKLOG as u64 {
@@ -82,7 +94,9 @@ impl World {
             if self.options.expiry > 0 && self.random.per_mille(self.options.expiry) {
                 let seconds = self.random.between(1, 20);
                 expires_at = Some(self.now + Duration::from_secs(seconds));
-                properties = PublishProperties::builder().message_expiry_interval(seconds as u32).build();
+                properties = PublishProperties::builder()
+                    .message_expiry_interval(seconds as u32)
+                    .build();
             }
             let name = ["t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7"][usize::from(topic)];
             let message = Publish {
@@ -97,11 +111,17 @@ impl World {
             match self.clients[i].session.publish(instant(self.now), message) {
                 Ok(accepted) => {
                     let settled = matches!(accepted, Accepted::Settled(_));
-                    self.model.published(publisher, topic, qos, accepted.operation().get(), settled);
+                    self.model.published(
+                        publisher,
+                        topic,
+                        qos,
+                        accepted.operation().get(),
+                        settled,
+                    );
                 }
                 Err(PublishError::QueueFull) if self.options.queue.1 == WhenFull::Refuse => break,
                 Err(
-                    PublishError::Closed
+                    PublishError::Closed(_)
                     | PublishError::PacketTooLarge { .. }
                     | PublishError::QosNotSupported { .. },
                 ) => {}
@@ -114,7 +134,11 @@ impl World {
     fn go_wrong(&mut self) -> Verdict {
         let faults = self.options.faults.clone();
         let i = self.random.below(self.clients.len() as u64) as usize;
-        let way = if self.random.per_mille(500) { Way::ToBroker } else { Way::ToClient };
+        let way = if self.random.per_mille(500) {
+            Way::ToBroker
+        } else {
+            Way::ToClient
+        };
         if let Some(id) = self.clients[i].link {
             if self.random.per_mille(faults.cut) {
                 self.cut(id);
@@ -145,8 +169,13 @@ impl World {
             }
             if self.random.per_mille(faults.disconnect) {
                 let drain = self.seconds(3);
-                let options = DisconnectOptions { drain, ..DisconnectOptions::default() };
-                self.clients[i].session.disconnect(instant(self.now), options);
+                let options = DisconnectOptions {
+                    drain,
+                    ..DisconnectOptions::default()
+                };
+                self.clients[i]
+                    .session
+                    .disconnect(instant(self.now), options);
                 self.drain_client(i)?;
             }
         }
@@ -171,7 +200,9 @@ impl World {
     /// The process of a client dies, and with it its connection; another begins with its store.
     fn crash(&mut self, i: usize) -> Verdict {
         let link = self.clients[i].link;
-        let Some(remains) = self.clients[i].crash(self.now, &mut self.random)? else { return Ok(()) };
+        let Some(remains) = self.clients[i].crash(self.now, &mut self.random)? else {
+            return Ok(());
+        };
         self.counts.crashes += 1;
         if let Some(id) = link {
             self.counts.connections += 1;
@@ -185,7 +216,8 @@ impl World {
             self.tidy(id);
         }
         if let Some(publisher) = self.clients[i].publisher {
-            self.model.crashed(publisher, &remains.messages, &remains.traces)?;
+            self.model
+                .crashed(publisher, &remains.messages, &remains.traces)?;
         }
         self.model.may_come_again(remains.unrecorded);
         self.drain_client(i)

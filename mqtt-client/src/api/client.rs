@@ -1,0 +1,479 @@
+//! The handle.
+
+use crate::api::events::Events;
+use crate::api::publish::Publish;
+use crate::api::receipt::Receipt;
+use crate::api::request::Request;
+use crate::api::sending::send_now;
+use crate::api::state_changes::StateChanges;
+use crate::api::subscribe::Subscribe;
+use crate::api::subscription::Subscription;
+use crate::api::unsubscribe::Unsubscribe;
+use crate::error::{AuthenticateError, ConnectError};
+use crate::hub::connection::Wanted;
+use crate::hub::connection::{ConnectionState, LeftBehind};
+use crate::hub::own::Own;
+use crate::hub::pending_reply::PendingReply;
+use crate::hub::shared::{Handle, Shared, State};
+use bytes::Bytes;
+use martlet_proto::{
+    DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
+};
+use martlet_session::{
+    Connected, ConnectionError, DisconnectOptions, OperationId, Publish as Outgoing, PublishError,
+    RequestError,
+};
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// A handle of a connection. Cheap to clone; all clones are the same client. Nothing here blocks a
+/// thread: waiting is an `.await`.
+///
+/// # The end of a program
+///
+/// **Call [`disconnect`](Self::disconnect) last, and await it** (or [`flush`](Self::flush), if QoS
+/// 0 is all that was published). A publish at QoS 0 completes when the message is in the client's
+/// output, and one at any QoS that was only [enqueued](Publish::enqueue) may not have left either:
+/// the driver writes it in its next turn. When `main` returns, the runtime drops the driver where
+/// it is, and what was not written is lost.
+///
+/// Dropping the last handle and the last stream disconnects too, and first lets what was published
+/// be acknowledged, for as long as the builder's `drain` allows. But `drop` cannot wait: it only
+/// asks the driver, which needs a runtime that goes on running. Dropping the driver closes the
+/// socket without a DISCONNECT, so that the server publishes the will.
+///
+/// # Without a connection
+///
+/// While the client connects, or waits for the next attempt ([`state`](Self::state) says which),
+///
+/// * [`publish`](Self::publish) and [`try_publish`](Self::try_publish) queue the message within the
+///   bounds. It waits as long as its message expiry interval says, without one for as long as the
+///   client tries;
+/// * [`subscribe`](Self::subscribe) and [`unsubscribe`](Self::unsubscribe) wait for a connection
+///   for the session's `offline_timeout`, 60 s by default, and then fail as
+///   [`RequestError::NotConnected`]. Only the last wish for a filter is sent, and one that was
+///   taken back leaves nothing; an unsubscribe is answered without being sent when the server has
+///   lost the session;
+/// * [`ping`](Self::ping) and [`reauthenticate`](Self::reauthenticate) fail as
+///   [`RequestError::NotConnected`] at once;
+/// * [`connected`](Self::connected) waits, and [`flush`](Self::flush) does if anything is queued,
+///   as long as the client tries: the reconnect policy's `retries` and the caller's own timeout
+///   bound that;
+/// * [`disconnect`](Self::disconnect) waits for its drain time at most, if anything is queued.
+///
+/// Once the client has stopped (after `disconnect`, or when the reconnect policy says to stop),
+/// all of them fail at once, with the reason; streams and events end. One that has stopped by
+/// itself keeps what was accepted, its subscriptions and its streams:
+/// [`reconnect`](Self::reconnect) revives it, and streams that had ended go on.
+#[derive(Debug, Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+impl Client {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            handle: Arc::new(Handle { shared }),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Publishes a message: await it for the server's answer, or `enqueue` it for a receipt.
+    ///
+    /// It does nothing until it is awaited, and waits for room. With QoS 1 and 2 it completes when
+    /// the server has settled the message, through queueing and reconnects; with QoS 0, when it is
+    /// in the output ([`flush`](Self::flush) waits for the socket). While there is no connection
+    /// messages are queued within the bounds. Before a program ends, await
+    /// [`disconnect`](Self::disconnect) or [`flush`](Self::flush): QoS 0 may not have left when
+    /// this completes.
+    ///
+    /// With a [`store`](crate::Builder::store), a message of QoS 1 or 2 leaves for the server when
+    /// it is stored: what was acknowledged cannot be lost by a crash, and what has not completed
+    /// yet may or may not be stored. [`enqueue`](Publish::enqueue) waits for the store only.
+    ///
+    /// Cancel safe: dropped before it was accepted, nothing was published; dropped later, the
+    /// message is delivered in the background.
+    pub fn publish(
+        &self,
+        topic: impl TryInto<TopicName, Error: Into<TopicError>>,
+        payload: impl Into<Bytes>,
+    ) -> Publish<'_> {
+        Publish::new(
+            self.shared(),
+            topic.try_into().map_err(Into::into),
+            payload.into(),
+        )
+    }
+
+    /// Publishes a message now, or refuses it. It is accepted into this process's memory: with a
+    /// [`store`](crate::Builder::store), [`Receipt::stored`] waits until it survives a crash.
+    ///
+    /// # Errors
+    /// [`PublishError`], [`QueueFull`](PublishError::QueueFull) among them; nothing has changed
+    /// then.
+    pub fn try_publish(&self, message: Outgoing) -> Result<Receipt, PublishError> {
+        send_now(self.shared(), message)
+    }
+
+    /// Takes back a message that [`ClientEvent::ServerHangsUp`](crate::ClientEvent::ServerHangsUp)
+    /// or [`Receipt::operation`] has named, as [`Receipt::withdraw`] does. Returns whether it was
+    /// still under way; its end is [`PublishError::Withdrawn`].
+    pub fn withdraw(&self, operation: OperationId) -> bool {
+        let withdrawn = self
+            .shared()
+            .act(|state, _| state.session.withdraw(operation));
+        withdrawn != martlet_session::Withdrawn::Ended
+    }
+
+    /// Subscribes at QoS 0, unless the builder says otherwise; await it for the stream of messages.
+    pub fn subscribe(
+        &self,
+        filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
+    ) -> Subscribe<'_> {
+        Subscribe::new(&self.handle).and(filter, QoS::AtMostOnce)
+    }
+
+    /// Subscribes to several filters at once, with one stream and one answer for all. They travel
+    /// in SUBSCRIBEs of at most
+    /// [`max_filters_per_packet`](martlet_session::Config::max_filters_per_packet), 8 by default.
+    pub fn subscribe_all<F>(&self, filters: impl IntoIterator<Item = (F, QoS)>) -> Subscribe<'_>
+    where
+        F: TryInto<TopicFilter, Error: Into<TopicError>>,
+    {
+        filters
+            .into_iter()
+            .fold(Subscribe::new(&self.handle), |subscribe, (filter, qos)| {
+                subscribe.and(filter, qos)
+            })
+    }
+
+    /// Publishes a request, and waits for the response to it (MQTT 5 §4.10); await it. The request
+    /// has a response topic and correlation data; who answers publishes to that topic with that
+    /// data.
+    ///
+    /// The response topic is the client's own, subscribed to with the first request: below what the
+    /// server offers, when the session's `request_response_information` asks for it, otherwise
+    /// `responses/` and the client identifier.
+    ///
+    /// ```
+    /// # async fn example(client: martlet_client::Client) -> Result<(), martlet_client::ResponseError> {
+    /// let response = client.request("lamps/1/get", "brightness").await?;
+    /// println!("{:?}", response.text());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request(
+        &self,
+        topic: impl TryInto<TopicName, Error: Into<TopicError>>,
+        payload: impl Into<Bytes>,
+    ) -> Request<'_> {
+        let payload = payload.into();
+        Request::new(
+            &self.handle,
+            topic
+                .try_into()
+                .map(|topic| Outgoing::new(topic, payload))
+                .map_err(Into::into),
+        )
+    }
+
+    /// Unsubscribes from a filter; streams that have no other filter end. Await it for the server's
+    /// answer.
+    pub fn unsubscribe(
+        &self,
+        filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
+    ) -> Unsubscribe<'_> {
+        Unsubscribe::new(&self.handle).and(filter)
+    }
+
+    /// Unsubscribes from several filters at once; streams that have no other filter end. Await it
+    /// for the server's answer, a code for each.
+    pub fn unsubscribe_all<F>(&self, filters: impl IntoIterator<Item = F>) -> Unsubscribe<'_>
+    where
+        F: TryInto<TopicFilter, Error: Into<TopicError>>,
+    {
+        filters
+            .into_iter()
+            .fold(Unsubscribe::new(&self.handle), Unsubscribe::and)
+    }
+
+    /// The stream of all messages that no subscription explains, such as those of a resumed
+    /// session, and of those for the builder's [`subscriptions`](crate::Builder::subscriptions). It
+    /// exists before the first CONNECT is sent, so that none is lost while nothing listens: take
+    /// it before the driver is first polled, or later. `None` while it is taken.
+    ///
+    /// Until it is taken, its messages wait if the client was built without
+    /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a
+    /// subscription was [detached](Subscription::detach); for 10 s at most, and not so long that
+    /// they would hold up others. All else is acknowledged and reported
+    /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)): also what comes after those 10
+    /// s on the same connection, until somebody has taken it, or left another subscription with the
+    /// server.
+    pub fn catch_all(&self) -> Option<Subscription> {
+        Subscription::catch_all(&self.handle)
+    }
+
+    /// Asks the server for a sign of life.
+    ///
+    /// Cancel safe: dropped while it waits, only the answer is not reported.
+    ///
+    /// # Errors
+    /// [`RequestError::NotConnected`] without a connection, [`RequestError::Timeout`] without an
+    /// answer.
+    pub async fn ping(&self) -> Result<(), RequestError> {
+        let mut pending = PendingReply::ask(&self.handle, |state, _| state.session.ping())?;
+        poll_fn(|cx| pending.poll(cx)).await.into_pong()
+    }
+
+    /// Waits until nothing published is left to write: the socket has taken it all. Without a
+    /// connection it waits for one, if anything is queued. It does not wait for acknowledgements,
+    /// nor for QoS 0 that a broken connection took with it.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The reason when the client has disconnected for good.
+    pub async fn flush(&self) -> Result<(), ConnectionError> {
+        self.shared()
+            .watch(|state| {
+                if let Some(error) = state.connection.stopped() {
+                    return Poll::Ready(Err(error.clone()));
+                }
+                if state.is_flushed() {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
+    }
+
+    /// The connection as it is now; `None` while there is none.
+    pub fn connection(&self) -> Option<Arc<Connected>> {
+        self.shared().lock().connection.connected().cloned()
+    }
+
+    /// Waits for a connection.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The reason when there will be none.
+    pub async fn connected(&self) -> Result<Arc<Connected>, ConnectError> {
+        self.shared().connected().await
+    }
+
+    /// Connects now, and waits for a connection; await it. It cuts the wait before the next attempt
+    /// short, if there is one, and revives a client that has stopped, with its queue, subscriptions
+    /// and streams. On a connection it does nothing, unless it is to
+    /// [`replace`](Reconnecting::replace) it.
+    ///
+    /// # Errors
+    /// The reason when the client stops, or has [disconnected](Self::disconnect).
+    pub fn reconnect(&self) -> Reconnecting<'_> {
+        Reconnecting {
+            client: self,
+            wanted: Wanted::Connection,
+        }
+    }
+
+    /// The state of the connection as it is now.
+    pub fn state(&self) -> ConnectionState {
+        self.shared().lock().connection.state()
+    }
+
+    /// The state as it is now, and then each change. [`events`](Self::events) tells more, but
+    /// nothing of the past.
+    pub fn state_changes(&self) -> StateChanges {
+        StateChanges::new(Arc::clone(self.shared()))
+    }
+
+    /// Authenticates again on the connection that there is (MQTT 5 §4.12.1), with the builder's
+    /// [`Authenticator`](crate::hooks::Authenticator), as when a token is about to expire.
+    /// Everything else goes on meanwhile.
+    ///
+    /// It never waits for a connection. Each step has a deadline,
+    /// [`connect_timeout`](martlet_session::Config::connect_timeout).
+    ///
+    /// Cancel safe: dropped while it waits, the authentication continues in the background.
+    ///
+    /// # Errors
+    /// [`AuthenticateError::GivenUp`] when the authenticator failed, and
+    /// [`AuthenticateError::Request`] with [`RequestError::NotConnected`] without a connection, or
+    /// when it ended: a server that refuses ends it; [`RequestError::NotSupported`] without an
+    /// authenticator; [`RequestError::TooMany`] while another is under way.
+    pub async fn reauthenticate(&self) -> Result<(), AuthenticateError> {
+        let run = self.shared().act(|state, _| {
+            let authenticating = &mut state.connection.authenticating;
+            authenticating.begin(&state.session, &mut state.waiters)
+        })?;
+        self.shared()
+            .watch(|state| state.connection.authenticating.poll(run))
+            .await
+    }
+
+    /// What happens to the client from now on; [`state_changes`](Self::state_changes) begins with
+    /// what is.
+    pub fn events(&self) -> Events {
+        Events::new(Arc::clone(self.shared()))
+    }
+
+    /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
+    pub fn in_flight(&self) -> usize {
+        self.shared().lock().session.in_flight()
+    }
+
+    /// Messages that wait for a connection, the window or the socket.
+    pub fn queued(&self) -> usize {
+        self.shared().lock().session.queued()
+    }
+
+    /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends
+    /// a DISCONNECT and waits for the end: that takes the drain and 2 s for the server's end of the
+    /// connection at most, and with a [`store`](crate::Builder::store) 2 s for its last commits.
+    /// Await it; it gives back how many messages were not settled, and whether all is stored.
+    ///
+    /// Nothing is accepted from then on. It wins over any reconnecting, except that what was
+    /// published before may wait for a connection within the drain:
+    /// [`at_once`](Disconnect::at_once) does not wait for anything.
+    pub fn disconnect(&self) -> Disconnect<'_> {
+        let drain = self.shared().drain;
+        Disconnect {
+            client: self,
+            options: DisconnectOptions {
+                drain,
+                ..DisconnectOptions::default()
+            },
+        }
+    }
+}
+
+/// A disconnect about to be made, from [`Client::disconnect`]; await it.
+#[derive(Debug)]
+#[must_use = "a disconnect does nothing until it is awaited"]
+pub struct Disconnect<'a> {
+    client: &'a Client,
+    options: DisconnectOptions,
+}
+
+impl Disconnect<'_> {
+    /// How long what was published may take to be settled. Zero: at once.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.options.drain = time;
+        self
+    }
+
+    /// Without letting anything be settled first.
+    pub fn at_once(self) -> Self {
+        self.drain(Duration::ZERO)
+    }
+
+    /// So that the server publishes the will: with reason code 0x04, in 3.x by closing without a
+    /// DISCONNECT (MQTT 5 §3.14.2.1).
+    pub fn with_will(self) -> Self {
+        self.reason(DisconnectReasonCode::DisconnectWithWillMessage)
+    }
+
+    /// The reason to send. 3.x has only a normal disconnection; with any other reason the
+    /// connection is closed without a DISCONNECT.
+    pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
+        self.options.reason = reason;
+        self
+    }
+
+    /// What to tell people who read the server's log (MQTT 5 §3.14.2.2.3).
+    pub fn reason_string(mut self, mut text: Utf8String) -> Self {
+        text.own();
+        self.options.reason_string = Some(text);
+        self
+    }
+
+    /// Sends these name-value pairs with the DISCONNECT (MQTT 5 §3.14.2.2.4).
+    pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
+        properties.own();
+        self.options.user_properties = properties;
+        self
+    }
+
+    /// Seconds that the session is to outlive the connection (MQTT 5).
+    pub fn session_expiry_interval(mut self, seconds: u32) -> Self {
+        self.options.session_expiry_interval = Some(seconds);
+        self
+    }
+}
+
+impl<'a> IntoFuture for Disconnect<'a> {
+    type Output = LeftBehind;
+    type IntoFuture = Pin<Box<dyn Future<Output = LeftBehind> + Send + 'a>>;
+
+    /// Cancel safe: once polled, the client disconnects whether or not this is waited for.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.client
+                .shared()
+                .act(|state, now| state.session.disconnect(now, self.options));
+            self.client
+                .shared()
+                .watch(|state| state.left_behind().map_or(Poll::Pending, Poll::Ready))
+                .await
+        })
+    }
+}
+
+/// A connection about to be made now, from [`Client::reconnect`]; await it.
+#[derive(Debug)]
+#[must_use = "nothing is connected until it is awaited"]
+pub struct Reconnecting<'a> {
+    client: &'a Client,
+    wanted: Wanted,
+}
+
+impl Reconnecting<'_> {
+    /// Ends the connection that there is, if any, in good order, and makes another: with a new
+    /// token or a new certificate, say. The server keeps the session where it would for a
+    /// connection that was lost, and publishes no will. An attempt that is under way begins anew.
+    pub fn replace(mut self) -> Self {
+        self.wanted = Wanted::Another;
+        self
+    }
+}
+
+impl<'a> IntoFuture for Reconnecting<'a> {
+    type Output = Result<Arc<Connected>, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    /// Cancel safe: once polled, the client connects whether or not this is waited for.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let made = self.client.shared().act(|state, _| {
+                state.revive();
+                state.connection.wanted = Some(self.wanted);
+                state.connection.made()
+            });
+            let look = |state: &mut State| {
+                let connection = &state.connection;
+                let is_other = self.wanted == Wanted::Connection || connection.made() > made;
+                match (connection.connected(), connection.stopped()) {
+                    (Some(connected), _) if is_other => Poll::Ready(Ok(Arc::clone(connected))),
+                    (_, Some(error)) => Poll::Ready(Err(error.clone().into())),
+                    _ => Poll::Pending,
+                }
+            };
+            self.client.shared().watch(look).await
+        })
+    }
+}
+
+#[expect(dead_code, reason = "says at compile time what a handle must be")]
+fn handles_can_be_sent_and_shared() {
+    fn is<T: Send + Sync + 'static>() {}
+    is::<Client>();
+    is::<Subscription>();
+    is::<Receipt>();
+}

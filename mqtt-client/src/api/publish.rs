@@ -1,0 +1,175 @@
+//! Publishing: a builder, and the futures that it makes.
+
+use crate::api::receipt::Receipt;
+use crate::api::sending::Sending;
+use crate::hub::completions::PublishResult;
+use crate::hub::shared::Shared;
+use bytes::Bytes;
+use martlet_proto::{PublishProperties, QoS, TopicError, TopicName};
+use martlet_session::{Publish as Outgoing, PublishError};
+use std::future::{Future, IntoFuture};
+use std::num::NonZeroU16;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A message about to be published, from [`Client::publish`](crate::Client::publish). Await it for
+/// the server's answer, or [`enqueue`](Self::enqueue) it for a [`Receipt`].
+#[derive(Debug)]
+#[must_use = "a publish does nothing until it is awaited"]
+pub struct Publish<'a> {
+    shared: &'a Arc<Shared>,
+    message: Result<Outgoing, TopicError>,
+    timeout: Option<Duration>,
+}
+
+impl<'a> Publish<'a> {
+    #[inline]
+    pub(crate) fn new(
+        shared: &'a Arc<Shared>,
+        topic: Result<TopicName, TopicError>,
+        payload: Bytes,
+    ) -> Self {
+        let mut message = topic.map(|topic| Outgoing::new(topic, payload));
+        if let (Some(defaults), Ok(message)) = (&shared.publish_defaults, &mut message) {
+            defaults.apply(message);
+        }
+        Self {
+            shared,
+            message,
+            timeout: None,
+        }
+    }
+
+    /// With everything that it has.
+    pub(crate) fn of(shared: &'a Arc<Shared>, message: Outgoing) -> Self {
+        Self {
+            shared,
+            message: Ok(message),
+            timeout: None,
+        }
+    }
+
+    #[inline]
+    fn with(mut self, set: impl FnOnce(&mut Outgoing)) -> Self {
+        if let Ok(message) = &mut self.message {
+            set(message);
+        }
+        self
+    }
+
+    /// Sets the quality of service. Default: that of the builder's
+    /// [`publish_defaults`](crate::Builder::publish_defaults), 0 if there are none.
+    #[inline]
+    pub fn qos(self, qos: QoS) -> Self {
+        self.with(|message| message.qos = qos)
+    }
+
+    /// Sets whether the server keeps it as the retained message of its topic. Default: that of the
+    /// builder's [`publish_defaults`](crate::Builder::publish_defaults), false if there are none.
+    pub fn retain(self, retain: bool) -> Self {
+        self.with(|message| message.retain = retain)
+    }
+
+    /// Sets the properties that travel with it (MQTT 5). Default: none.
+    pub fn properties(self, properties: PublishProperties) -> Self {
+        self.with(|message| message.properties = properties)
+    }
+
+    /// Sets the topic alias that stands for the topic on this connection from now on (MQTT 5
+    /// §3.3.2.3.4). It counts where the session's configuration leaves aliases to the application.
+    /// Default: none.
+    pub fn topic_alias(self, alias: NonZeroU16) -> Self {
+        self.with(|message| message.topic_alias = Some(alias))
+    }
+
+    /// Sets how long to wait, counted from the first poll: for room, for a connection, for the
+    /// acknowledgement, and with [`enqueue`](Self::enqueue) for the receipt. Default: for ever, but
+    /// for [`Config::publish_timeout`](martlet_session::Config::publish_timeout), which counts from
+    /// when the message left.
+    ///
+    /// When it runs out, the error says what becomes of the message:
+    /// [`Timeout`](PublishError::Timeout), it was accepted and is delivered in the background;
+    /// [`QueueFull`](PublishError::QueueFull), there was no room and nothing was published, nor
+    /// with [`LargerThanQueue`](PublishError::LargerThanQueue): a message that is larger than the
+    /// queue waits for a connection that takes it at once.
+    #[inline]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits until the message is accepted, and gives a [`Receipt`] for the server's answer.
+    ///
+    /// Without a store, and at QoS 0, accepted means: there was room for it in this process's
+    /// memory. With a [`store`](crate::Builder::store), a message of QoS 1 or 2 is accepted when it
+    /// is **stored**: it survives a crash of the process or the machine from then on, and is
+    /// delivered. That takes a write to the disk, which messages that are enqueued at the same time
+    /// share: enqueue many concurrently, or use [`Client::try_publish`](crate::Client::try_publish)
+    /// and [`Receipt::stored`], where one write for each is too slow. The driver must run.
+    ///
+    /// Cancel safe: dropped while it waits for room, nothing was published; dropped while it waits
+    /// for the store, the message is delivered in the background. A [`timeout`](Self::timeout) that
+    /// runs out says which of both it was.
+    ///
+    /// # Errors
+    /// [`PublishError::Store`] when the store failed and, by the policy
+    /// [`WhenStoreFails::Fail`](crate::store::WhenStoreFails::Fail), the message was given up;
+    /// otherwise why it was not accepted.
+    #[inline]
+    pub fn enqueue(self) -> Enqueue<'a> {
+        Enqueue {
+            sending: Sending::new(self.shared, self.message, self.timeout),
+        }
+    }
+}
+
+impl<'a> IntoFuture for Publish<'a> {
+    type Output = PublishResult;
+    type IntoFuture = PublishFuture<'a>;
+
+    #[inline]
+    fn into_future(self) -> PublishFuture<'a> {
+        PublishFuture {
+            sending: Sending::new(self.shared, self.message, self.timeout),
+        }
+    }
+}
+
+/// Waits until the server has settled the message, through queueing and reconnects; with QoS 0,
+/// until it is in the session's output.
+///
+/// Cancel safe: dropped before the message was accepted, nothing was published; dropped later, the
+/// message is delivered in the background and only its end is not reported.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishFuture<'a> {
+    sending: Sending<'a>,
+}
+
+impl Future for PublishFuture<'_> {
+    type Output = PublishResult;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishResult> {
+        // What leaves is stored before: its end says more than that.
+        self.sending.poll_end(cx)
+    }
+}
+
+/// Waits for room, publishes, and with a store waits until the message is stored. Made by
+/// [`Publish::enqueue`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Enqueue<'a> {
+    sending: Sending<'a>,
+}
+
+impl Future for Enqueue<'_> {
+    type Output = Result<Receipt, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.sending.poll_receipt(cx)
+    }
+}

@@ -1,0 +1,271 @@
+//! A message on its way: from waiting for room to its end.
+
+use crate::api::receipt::Receipt;
+use crate::hub::admission::Admission;
+use crate::hub::completions::PublishResult;
+use crate::hub::room::Room;
+use crate::hub::shared::{Shared, wake};
+use crate::hub::sleeper::{Sleeper, is_over};
+use crate::hub::wakers::Wakers;
+use martlet_proto::TopicError;
+use martlet_session::{Instant, Publish as Outgoing, PublishError};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Waits for room, publishes, and then waits as far as it is asked to: the machine of the futures
+/// of a publish.
+#[derive(Debug)]
+pub(super) struct Sending<'a> {
+    shared: &'a Arc<Shared>,
+    step: SendStep,
+    /// Until the first poll.
+    timeout: Option<Duration>,
+    sleeper: Option<Box<Sleeper>>,
+}
+
+#[derive(Debug)]
+enum SendStep {
+    /// Not accepted yet. `place`: the number under which it waits for room.
+    Offering {
+        message: Result<Outgoing, TopicError>,
+        place: Option<u64>,
+    },
+    Accepted(Receipt),
+    Finished,
+}
+
+impl SendStep {
+    /// The message, which has a topic, and is there until it is accepted.
+    #[inline]
+    fn take_message(&mut self) -> Outgoing {
+        match std::mem::replace(self, Self::Finished) {
+            Self::Offering {
+                message: Ok(message),
+                ..
+            } => message,
+            _ => unreachable!("it was looked at a moment ago"),
+        }
+    }
+}
+
+/// When the message was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acceptance {
+    /// In this step. Its end wakes the caller, if it has not come yet.
+    Now,
+    Before,
+}
+
+impl<'a> Sending<'a> {
+    #[inline]
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        message: Result<Outgoing, TopicError>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            shared,
+            step: SendStep::Offering {
+                message,
+                place: None,
+            },
+            timeout,
+            sleeper: None,
+        }
+    }
+
+    /// The end of the message.
+    #[inline]
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<PublishResult> {
+        let mut polled = self.poll_end_once(cx);
+        if polled.is_pending() && self.is_over(cx) {
+            // There may be room, or the end, since it was looked for.
+            polled = self.poll_end_once(cx);
+            if polled.is_pending() {
+                return Poll::Ready(Err(self.give_up()));
+            }
+        }
+        polled
+    }
+
+    #[inline]
+    fn poll_end_once(&mut self, cx: &mut Context<'_>) -> Poll<PublishResult> {
+        let accepted = match self.poll_accepted(cx, Some(cx)) {
+            Poll::Ready(Ok(accepted)) => accepted,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        };
+        let receipt = self.receipt();
+        if accepted == Acceptance::Now && !receipt.is_settled() {
+            return Poll::Pending;
+        }
+        receipt.poll_end(cx)
+    }
+
+    /// A receipt for the message, once it is accepted, and stored if a store gets it.
+    pub(super) fn poll_receipt(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Receipt, PublishError>> {
+        let mut polled = self.poll_receipt_once(cx);
+        if polled.is_pending() && self.is_over(cx) {
+            // There may be room, or it may be stored, since it was looked at.
+            polled = self.poll_receipt_once(cx);
+            if polled.is_pending() {
+                return Poll::Ready(Err(self.give_up()));
+            }
+        }
+        polled
+    }
+
+    fn poll_receipt_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt, PublishError>> {
+        match self.poll_accepted(cx, None) {
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        let receipt = self.receipt();
+        if receipt.is_to_be_stored() {
+            match receipt.poll_stored(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.finish(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let SendStep::Accepted(mut receipt) = std::mem::replace(&mut self.step, SendStep::Finished)
+        else {
+            unreachable!("it was accepted a moment ago");
+        };
+        receipt.set_sleeper(self.sleeper.take());
+        Poll::Ready(Ok(receipt))
+    }
+
+    /// The receipt of a message that was accepted.
+    #[inline]
+    fn receipt(&mut self) -> &mut Receipt {
+        match &mut self.step {
+            SendStep::Accepted(receipt) => receipt,
+            SendStep::Offering { .. } | SendStep::Finished => panic!("polled after it was ready"),
+        }
+    }
+
+    /// Publishes the message when there is room. `waiter` waits for its end from then on.
+    fn poll_accepted(
+        &mut self,
+        cx: &Context<'_>,
+        waiter: Option<&Context<'_>>,
+    ) -> Poll<Result<Acceptance, PublishError>> {
+        let SendStep::Offering { message, place } = &mut self.step else {
+            return Poll::Ready(Ok(Acceptance::Before));
+        };
+        if let Some(timeout) = self.timeout.take() {
+            self.sleeper = Some(Box::new(Sleeper::new(self.shared, timeout)));
+        }
+        let offered = match message {
+            Ok(message) => message,
+            Err(error) => {
+                let error = PublishError::Topic(*error);
+                return Poll::Ready(Err(self.finish(error)));
+            }
+        };
+        let now = expiry_clock(self.shared, offered);
+        let mut state = self.shared.lock();
+        let admission = match state.admit(offered, *place) {
+            Ok(Admission::Wait(need)) => {
+                // Room comes from the driver, which was called by the one that took the room.
+                state.await_room(place, need, cx);
+                return Poll::Pending;
+            }
+            Ok(admission) => admission,
+            Err(error) => {
+                drop(state);
+                return Poll::Ready(Err(self.finish(error)));
+            }
+        };
+        if let Some(place) = place.take() {
+            state.forget_room(place);
+        }
+        let result = match admission {
+            Admission::Room => {
+                let message = self.step.take_message();
+                state.accept(message, now, waiter)
+            }
+            Admission::Sent | Admission::Wait(_) => Ok(None),
+        };
+        let driver = state.call_driver();
+        drop(state);
+        wake(driver);
+        match result {
+            Ok(pending) => {
+                self.step = SendStep::Accepted(Receipt::new(self.shared, pending));
+                Poll::Ready(Ok(Acceptance::Now))
+            }
+            Err(error) => Poll::Ready(Err(self.finish(error))),
+        }
+    }
+
+    /// Whether the time has run out, if there is a limit.
+    #[inline]
+    fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        is_over(&mut self.sleeper, cx)
+    }
+
+    /// The time has run out. Returns what has become of the message.
+    fn give_up(&mut self) -> PublishError {
+        let error = match &self.step {
+            SendStep::Offering {
+                message: Ok(message),
+                ..
+            } => Room::none_for(&self.shared.lock().session, message),
+            _ => PublishError::Timeout,
+        };
+        self.finish(error)
+    }
+
+    /// Nothing is waited for any more: it does not keep its place before those that go on to wait.
+    fn finish(&mut self, error: PublishError) -> PublishError {
+        self.leave_room();
+        self.step = SendStep::Finished;
+        error
+    }
+
+    /// It does not wait for room any more.
+    fn leave_room(&mut self) {
+        let SendStep::Offering { place, .. } = &mut self.step else {
+            return;
+        };
+        if let Some(place) = place.take() {
+            let mut wakers = Wakers::default();
+            self.shared.lock().leave_room(place, &mut wakers);
+            wakers.wake();
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.leave_room();
+    }
+}
+
+/// The time, for a message whose expiry counts from now; everything else can do with that of the
+/// driver's last turn.
+fn expiry_clock(shared: &Shared, message: &Outgoing) -> Option<Instant> {
+    (!message.properties.is_empty()).then(|| (shared.clock)())
+}
+
+/// Publishes a message, or rejects it.
+pub(super) fn send_now(shared: &Arc<Shared>, message: Outgoing) -> Result<Receipt, PublishError> {
+    let now = expiry_clock(shared, &message);
+    let mut state = shared.lock();
+    let result = match state.session.publish_at_once(&message) {
+        Ok(true) => Ok(None),
+        Ok(false) => state.accept(message, now, None),
+        Err(error) => Err(error),
+    };
+    let driver = state.call_driver();
+    drop(state);
+    wake(driver);
+    result.map(|pending| Receipt::new(shared, pending))
+}

@@ -1,0 +1,67 @@
+//! The state of the connection as a stream of changes.
+
+use crate::hub::connection::ConnectionState;
+use crate::hub::shared::Shared;
+use futures_core::Stream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The states of a connection, from [`Client::state_changes`](crate::Client::state_changes): first
+/// the present one, then each that comes. The latest counts: a reader that looks late misses those
+/// in between, so nothing piles up. Ends after [`GaveUp`](ConnectionState::GaveUp), and goes on
+/// when the client is revived. It does not keep the client connected, as clients and subscriptions
+/// do.
+#[derive(Debug)]
+pub struct StateChanges {
+    shared: Arc<Shared>,
+    seen: Option<u64>,
+    watch: Option<u64>,
+}
+
+impl StateChanges {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            seen: None,
+            watch: None,
+        }
+    }
+
+    /// The next state; `None` at the end. Cancel safe: a state is taken only when this is ready.
+    pub async fn next(&mut self) -> Option<ConnectionState> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionState>> {
+        let state = &mut *self.shared.lock();
+        let connection = &state.connection;
+        if self.seen != Some(connection.version()) {
+            self.seen = Some(connection.version());
+            return Poll::Ready(Some(connection.state()));
+        }
+        if connection.stopped().is_some() {
+            return Poll::Ready(None);
+        }
+        let waiters = &mut state.waiters;
+        waiters.watch(&mut self.watch, cx, &mut state.deferred);
+        Poll::Pending
+    }
+}
+
+impl Stream for StateChanges {
+    type Item = ConnectionState;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ConnectionState>> {
+        self.poll(cx)
+    }
+}
+
+impl Drop for StateChanges {
+    fn drop(&mut self) {
+        if let Some(id) = self.watch {
+            let state = &mut *self.shared.lock();
+            state.waiters.unwatch(id, &mut state.deferred);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The stream of messages of a subscription.
+
+use crate::api::message::sealed::Taken;
+use crate::api::message::{Item, Unacknowledged};
+use crate::api::place::Place;
+use crate::api::unsubscribe::Unsubscribe;
+use crate::hub::message::Message;
+use crate::hub::route::{CATCH_ALL, Progress, RouteKey};
+use crate::hub::shared::{Handle, State, wake};
+use crate::hub::sleeper::Sleeper;
+use futures_core::Stream;
+use martlet_proto::{SubAckReasonCode, TopicFilter};
+use martlet_session::{Answer, Details};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The messages of a subscription, in the order in which they came. Each is acknowledged when it is
+/// taken, unless [`acknowledge_manually`](Self::acknowledge_manually) or
+/// [`acknowledge_on_arrival`](crate::client::Subscribe::acknowledge_on_arrival) says otherwise.
+///
+/// **Which messages.** Those that the server sends for this subscription; where it does not say for
+/// which (in 3.x, or without subscription identifiers), all whose topic matches a filter. Each
+/// PUBLISH comes once. For overlapping subscriptions a server may send one for each: with
+/// subscription identifiers each goes to its own stream, without them all go to every stream that
+/// matches.
+///
+/// **A slow reader** holds up nobody but itself, within its
+/// [limits](crate::client::Subscribe::limits), where QoS 0 is dropped. With one exception that MQTT
+/// makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that is not
+/// taken holds back those of all streams that came later, until the server has sent all that it may
+/// unacknowledged. [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld)
+/// tells.
+///
+/// **Ends** (`None`) when the client has disconnected or stopped, also where
+/// [`Client::reconnect`](crate::Client::reconnect) revives it later, or was unsubscribed from all
+/// its filters. Dropping it unsubscribes from the filters that no other stream has, and
+/// acknowledges what was not taken, unless [both are left with the server](Self::detach).
+#[derive(Debug)]
+pub struct Subscription<M = Message> {
+    place: Place,
+    answer: Granted,
+    /// Messages of QoS 0 that were taken out together with one before them.
+    batch: VecDeque<Message>,
+    /// Tells the client that the batch is being taken.
+    progress: Progress,
+    item: PhantomData<fn() -> M>,
+}
+
+/// What the server said.
+#[derive(Debug, Default)]
+struct Granted {
+    reasons: Vec<SubAckReasonCode>,
+    details: Option<Box<Details>>,
+}
+
+impl Subscription {
+    pub(crate) fn new(handle: &Arc<Handle>, state: &mut State, key: RouteKey) -> Self {
+        let place = Place {
+            handle: Arc::clone(handle),
+            key,
+            keep_on_server: false,
+        };
+        Self {
+            place,
+            answer: Granted::default(),
+            batch: VecDeque::new(),
+            progress: state.routes.progress(key),
+            item: PhantomData,
+        }
+    }
+
+    /// The catch-all, if nobody has it.
+    pub(crate) fn catch_all(handle: &Arc<Handle>) -> Option<Self> {
+        let state = &mut *handle.shared.lock();
+        let free = state.routes.hold_catch_all();
+        free.then(|| Self::new(handle, state, CATCH_ALL))
+    }
+
+    /// The server has answered the SUBSCRIBE.
+    pub(crate) fn answered(&mut self, filters: &[TopicFilter], answer: Answer<SubAckReasonCode>) {
+        let refused = filters
+            .iter()
+            .zip(&answer.reasons)
+            .filter(|(_, reason)| reason.is_error());
+        let refused: Vec<_> = refused.map(|(filter, _)| filter.clone()).collect();
+        self.place.handle.shared.act(|state, now| {
+            state.routes.handle_granted(self.place.key);
+            state.refuse(now, self.place.key, refused);
+        });
+        self.answer = Granted {
+            reasons: answer.reasons,
+            details: answer.details,
+        };
+    }
+
+    pub(crate) fn take_answer(&mut self) -> Answer<SubAckReasonCode> {
+        let Granted { reasons, details } = std::mem::take(&mut self.answer);
+        Answer { reasons, details }
+    }
+
+    pub(crate) fn set_keep_on_server(&mut self, keep: bool) {
+        self.place.keep_on_server = keep;
+    }
+
+    /// Gives messages that the application acknowledges itself, from the next one on.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, QoS};
+    /// # async fn example(client: Client, store: impl Fn(&[u8]) -> bool) -> Result<(), Box<dyn std::error::Error>> {
+    /// let orders = client.subscribe("orders/#").qos(QoS::AtLeastOnce).await?;
+    /// let mut orders = orders.acknowledge_manually();
+    /// while let Some(order) = orders.next().await {
+    ///     if store(order.payload()) {
+    ///         order.acknowledge();
+    ///     } // dropped, it comes again on the next connection
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn acknowledge_manually(self) -> Subscription<Unacknowledged> {
+        Subscription {
+            place: self.place,
+            answer: self.answer,
+            batch: self.batch,
+            progress: self.progress,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<M: Item> Subscription<M> {
+    /// What the server said of each filter, in their order: the QoS that it granted, or why it
+    /// refused (MQTT 5 §3.9.3).
+    pub fn reasons(&self) -> &[SubAckReasonCode] {
+        &self.answer.reasons
+    }
+
+    /// The reason string and user properties of the SUBACK, if it had any (MQTT 5 §3.9.2.1).
+    pub fn details(&self) -> Option<&Details> {
+        self.answer.details.as_deref()
+    }
+
+    /// How many messages the stream has dropped because it was full.
+    pub fn dropped(&self) -> u64 {
+        self.place
+            .handle
+            .shared
+            .lock()
+            .routes
+            .dropped_of(self.place.key)
+    }
+
+    /// The next message; `None` at the end.
+    ///
+    /// Cancel safe: a message is taken only when this is ready.
+    pub async fn next(&mut self) -> Option<M> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// The next message, or `Err` when there was none for so long.
+    ///
+    /// Cancel safe: a message is taken only when this is ready.
+    ///
+    /// # Errors
+    /// [`NoMessage`] after `timeout`.
+    pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<M>, NoMessage> {
+        let mut sleeper = Sleeper::new(&self.place.handle.shared, timeout);
+        poll_fn(|cx| {
+            let mut next = self.poll(cx);
+            if next.is_pending() && sleeper.poll(cx).is_ready() {
+                // There may be one, or the end, since it was looked for.
+                next = self.poll(cx);
+                if next.is_pending() {
+                    return Poll::Ready(Err(NoMessage));
+                }
+            }
+            next.map(Ok)
+        })
+        .await
+    }
+
+    /// A message that has come already.
+    pub fn try_next(&mut self) -> Option<M> {
+        match self.poll(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(message) => message,
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        if let Some(message) = self.batch.pop_front() {
+            self.progress.note();
+            return Poll::Ready(Some(M::qos0(message)));
+        }
+        let Place { handle, key, .. } = &self.place;
+        let mut state = handle.shared.lock();
+        let mut look = false;
+        let next = match state.poll_message(*key, cx) {
+            Poll::Ready(Some(queued)) => {
+                let taken = Taken {
+                    queued,
+                    key: *key,
+                    state: &mut state,
+                    shared: &handle.shared,
+                };
+                let (item, asks) = M::take(taken);
+                look = asks | state.fill_batch(*key, &mut self.batch);
+                Poll::Ready(Some(item))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        };
+        look |= state.routes.is_relieved(*key);
+        let driver = if look { state.call_driver() } else { None };
+        drop(state);
+        wake(driver);
+        next
+    }
+
+    /// Unsubscribes and waits for the server's answer; await it. Messages that were not taken are
+    /// acknowledged and dropped, and filters that other streams have stay.
+    pub fn unsubscribe(self) -> Unsubscribe<'static> {
+        Unsubscribe::stream(self.place)
+    }
+
+    /// Drops the stream and leaves the subscription with the server: messages that were not taken
+    /// are not acknowledged; some of QoS 0 may go with the stream. With a session that outlives the
+    /// connection they come again when a client resumes it, and so do those that come in the
+    /// meantime; see [`Client::catch_all`](crate::Client::catch_all).
+    ///
+    /// Until the client disconnects, what comes for the subscription goes to the catch-all, and so
+    /// does what was not taken. Somebody should take it if the client goes on: what would hold up
+    /// other messages there, or waits for longer than 10 s, is acknowledged and dropped
+    /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
+    pub fn detach(mut self) {
+        self.place.keep_on_server = true;
+    }
+}
+
+impl<M: Item> Stream for Subscription<M> {
+    type Item = M;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.poll(cx)
+    }
+}
+
+/// No message came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no message came in time")]
+pub struct NoMessage;

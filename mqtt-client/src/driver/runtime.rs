@@ -1,0 +1,63 @@
+//! What an adapter provides.
+
+use crate::driver::socket::{Address, SocketOptions};
+use crate::link::target::Target;
+use futures_io::{AsyncRead, AsyncWrite};
+use martlet_session::{Instant, TransportError};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// An async runtime, as far as a client needs one: streams to servers, a clock and a timer. One
+/// that knows names and addresses is a [`Network`], whose dialling is
+/// [`Dial`](crate::runtime::Dial).
+///
+/// Nothing here is required to be `Send`; a [`Driver`](crate::Driver) is `Send` when its runtime's
+/// parts are, so that single-threaded executors and streams that stay on their thread work too.
+pub trait Runtime {
+    /// A byte stream. Dropping it closes it.
+    type Socket: AsyncRead + AsyncWrite + Unpin;
+    /// Opens a stream.
+    type Dial: Future<Output = Result<Self::Socket, TransportError>>;
+    /// Fires once.
+    type Timer: Timer;
+
+    /// The time, from an epoch that stays the same for the life of the process. It never goes back.
+    fn now() -> Instant
+    where
+        Self: Sized;
+
+    /// Opens a stream to `target`. Names are looked up anew for each attempt.
+    fn dial(&self, target: &Target, options: &SocketOptions) -> Self::Dial;
+
+    /// A timer that is not set.
+    fn timer(&self) -> Self::Timer;
+}
+
+/// A runtime with names, addresses and sockets; dialling with all addresses of a name is made of it
+/// by [`Dial`](crate::runtime::Dial).
+pub trait Network: Runtime {
+    /// Looks a name up.
+    type Resolve: Future<Output = io::Result<Vec<SocketAddr>>>;
+    /// Opens a socket.
+    type Connect: Future<Output = io::Result<Self::Socket>>;
+
+    /// Looks up the addresses of the name `host`.
+    fn resolve(&self, host: &str, port: u16) -> Self::Resolve;
+
+    /// Opens a socket to `address`. TCP sockets are made by [`SocketOptions::connect`].
+    fn connect(&self, address: &Address, options: &SocketOptions) -> Self::Connect;
+}
+
+/// A timer that can be set again and again.
+pub trait Timer: Unpin {
+    /// Sets it to `at`; it forgets what it was set to before.
+    fn reset(&mut self, at: Instant);
+
+    /// Ready at `at` or a little later; pending while it is not set.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+pub(crate) type Pinned<F> = Pin<Box<F>>;

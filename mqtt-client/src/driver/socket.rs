@@ -1,0 +1,123 @@
+//! Sockets of the operating system: their addresses, and how they are set up, the same for every
+//! runtime.
+
+use futures_io::{AsyncRead, AsyncWrite};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// What a socket is opened to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// How a TCP socket is set up. Unix sockets and [`Streams`](crate::runtime::Streams) have none of
+/// this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// Send small packets at once (`TCP_NODELAY`). Default: true.
+    pub no_delay: bool,
+    /// After how long without a byte the system begins to probe whether the peer is there
+    /// (`SO_KEEPALIVE`), in whole seconds. Default: `None`, it does not; MQTT's own keep alive
+    /// does.
+    pub keep_alive: Option<Duration>,
+    /// The size of the system's send buffer, in bytes (`SO_SNDBUF`). Default: the system's.
+    pub send_buffer: Option<usize>,
+    /// The size of the system's receive buffer, in bytes (`SO_RCVBUF`). Default: the system's.
+    pub receive_buffer: Option<usize>,
+    /// The address of ours to connect from; servers' addresses of the other family are left out.
+    /// Default: the system's choice.
+    pub local_address: Option<IpAddr>,
+    /// The network interface to connect through, by name (`SO_BINDTODEVICE`). On Linux and Android;
+    /// elsewhere it makes connecting fail. Default: the system's choice.
+    pub device: Option<String>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            no_delay: true,
+            keep_alive: None,
+            send_buffer: None,
+            receive_buffer: None,
+            local_address: None,
+            device: None,
+        }
+    }
+}
+
+/// A socket of either kind, as the runtime has them.
+#[derive(Debug)]
+pub enum Stream<T, U> {
+    /// TCP.
+    Tcp(T),
+    /// A Unix socket.
+    Unix(U),
+}
+
+/// Calls the same method of either.
+macro_rules! either {
+    ($self:ident, $method:ident ( $($argument:expr),* )) => {
+        match &mut *$self {
+            Stream::Tcp(socket) => Pin::new(socket).$method($($argument),*),
+            Stream::Unix(socket) => Pin::new(socket).$method($($argument),*),
+        }
+    };
+}
+
+impl<T: AsyncRead + Unpin, U: AsyncRead + Unpin> AsyncRead for Stream<T, U> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, poll_read(cx, buf))
+    }
+}
+
+impl<T: AsyncWrite + Unpin, U: AsyncWrite + Unpin> AsyncWrite for Stream<T, U> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, poll_write_vectored(cx, slices))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, poll_flush(cx))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, poll_close(cx))
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether a message gets into the session: decided under one lock.
+
+use crate::hub::room::Need;
+use crate::hub::shared::State;
+use martlet_proto::QoS;
+use martlet_session::{Accepted, Instant, OperationId, Publish as Outgoing, PublishError};
+use std::task::Context;
+
+/// What becomes of a message that was offered.
+pub(crate) enum Admission {
+    /// QoS 0: it is in the output.
+    Sent,
+    /// There is room for it.
+    Room,
+    /// It has to wait for this.
+    Wait(Need),
+}
+
+/// A message that the session has accepted, until it is completed.
+#[derive(Debug)]
+pub(crate) struct AcceptedMessage {
+    /// Its place among the completions.
+    pub(crate) key: u32,
+    pub(crate) operation: OperationId,
+    /// A store gets it.
+    pub(crate) is_stored: bool,
+}
+
+impl State {
+    /// Sends a message of QoS 0 that can leave at once, and says of others whether there is room.
+    /// `place`: the number under which it waits for room already.
+    pub(crate) fn admit(
+        &mut self,
+        message: &Outgoing,
+        place: Option<u64>,
+    ) -> Result<Admission, PublishError> {
+        if self.session.publish_at_once(message)? {
+            return Ok(Admission::Sent);
+        }
+        let room = &self.publishers.room;
+        match room.need(&self.session, message, place)? {
+            Some(need) => Ok(Admission::Wait(need)),
+            None => Ok(Admission::Room),
+        }
+    }
+
+    /// Publishes a message. `now` is from a clock if the message may expire. `waiter` is woken when
+    /// the message is completed. `None`: it was of QoS 0 and is in the output.
+    pub(crate) fn accept(
+        &mut self,
+        mut message: Outgoing,
+        now: Option<Instant>,
+        waiter: Option<&Context<'_>>,
+    ) -> Result<Option<AcceptedMessage>, PublishError> {
+        let completions = &mut self.publishers.completions;
+        let key = completions.reserve();
+        message.key = Some(key);
+        let is_stored = message.qos != QoS::AtMostOnce && self.session.is_durable();
+        let accepted = self.session.publish(now.unwrap_or(self.now), message);
+        let Ok(Accepted::Pending(operation)) = accepted else {
+            completions.release(key);
+            return accepted.map(|_| None);
+        };
+        if let Some(cx) = waiter {
+            completions.wait(key, cx);
+        }
+        Ok(Some(AcceptedMessage {
+            key,
+            operation,
+            is_stored,
+        }))
+    }
+}

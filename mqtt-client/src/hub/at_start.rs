@@ -1,0 +1,145 @@
+//! The builder's subscriptions, whose messages go to the catch-all, and what is refused to streams.
+
+use crate::event::ClientEvent;
+use crate::hub::requests::AtStart;
+use crate::hub::route::{CATCH_ALL, RouteKey};
+use crate::hub::shared::{Shared, State};
+use crate::hub::wakers::Wakers;
+use martlet_proto::{SubAckReasonCode, Subscription, TopicFilter, UserProperties};
+use martlet_session::{Answer, Instant, RequestError, Subscribe};
+
+impl Shared {
+    /// Subscribes, before there is a connection, to what the catch-all shall get.
+    pub(crate) fn subscribe_at_start(&self, mut subscriptions: Vec<Subscription>) {
+        if subscriptions.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        let subscription_identifier = Some(state.routes.add_to_catch_all(&mut subscriptions));
+        let user_properties = UserProperties::new();
+        state.requests.at_start.request = Some(Box::new(Subscribe {
+            subscriptions,
+            subscription_identifier,
+            user_properties,
+        }));
+        // Nobody reads events yet; what cannot be asked now is asked on the first connection.
+        state.ask_at_start(&mut Wakers::default());
+    }
+}
+
+impl State {
+    /// The server has refused a stream these filters. Where another stream has left that had
+    /// subscribed to one before, nobody wants it any more.
+    pub(crate) fn refuse(&mut self, now: Instant, key: RouteKey, mut filters: Vec<TopicFilter>) {
+        filters.retain(|filter| self.routes.refuse_filter(key, filter));
+        self.withdraw_subscriptions(now, filters);
+    }
+
+    /// Withdraws subscriptions that no stream has any more. That includes a session on hold, which
+    /// would make them again when it goes on.
+    pub(crate) fn withdraw_subscriptions(&mut self, now: Instant, filters: Vec<TopicFilter>) {
+        let has_ended_for_good = self.session.is_ended() && !self.session.is_on_hold();
+        if !filters.is_empty() && !has_ended_for_good {
+            self.session.withdraw_subscriptions(now, filters);
+        }
+    }
+
+    /// There is a new connection: the builder's subscriptions are asked for on it, unless that is
+    /// under way.
+    pub(crate) fn handle_connected_at_start(&mut self, wakers: &mut Wakers) {
+        let waits = self.requests.at_start.is_suspect && self.requests.at_start.retry_at.is_some();
+        if !waits {
+            self.ask_at_start(wakers);
+        }
+    }
+
+    /// What failed is asked for again, if it is time. Returns whether it was.
+    pub(crate) fn retry_at_start(&mut self, wakers: &mut Wakers) -> bool {
+        let now = self.now;
+        let is_due = self
+            .requests
+            .at_start
+            .retry_at
+            .take_if(|at| *at <= now)
+            .is_some();
+        if is_due && !self.session.is_ended() {
+            self.ask_at_start(wakers);
+        }
+        is_due
+    }
+
+    /// Subscribes to the builder's subscriptions, unless that is under way.
+    fn ask_at_start(&mut self, wakers: &mut Wakers) {
+        let AtStart {
+            request, operation, ..
+        } = &mut self.requests.at_start;
+        if operation.is_some() {
+            return;
+        }
+        let Some(asked) = request else {
+            return;
+        };
+        // Since it was last asked for, somebody may have subscribed to the same at another QoS, or
+        // unsubscribed.
+        self.routes.renew_catch_all(&mut asked.subscriptions);
+        if asked.subscriptions.is_empty() {
+            self.requests.at_start = AtStart::default();
+            return;
+        }
+        match self.session.subscribe(self.now, (**asked).clone()) {
+            Ok(asking) => {
+                *operation = Some(asking);
+                self.requests.at_start.retry_at = None;
+            }
+            Err(error) => {
+                if error == RequestError::TooMany {
+                    self.requests.at_start.retry(self.now, &error);
+                }
+                // Otherwise this server does not take it, but perhaps the next one does.
+                self.events
+                    .push(&ClientEvent::Subscribed(Err(error)), wakers);
+            }
+        }
+    }
+
+    /// The server has answered the builder's subscriptions, or will not.
+    pub(crate) fn answered_at_start(
+        &mut self,
+        result: Result<Answer<SubAckReasonCode>, RequestError>,
+        wakers: &mut Wakers,
+    ) {
+        self.requests.at_start.operation = None;
+        // They wait for a connection as long as it takes.
+        let on_hold = matches!(result, Err(RequestError::Closed(_))) && self.session.is_on_hold();
+        if on_hold || result == Err(RequestError::NotConnected) {
+            return;
+        }
+        if let Err(
+            error @ (RequestError::Timeout
+            | RequestError::TooMany
+            | RequestError::ConnectionsLost { .. }),
+        ) = &result
+        {
+            self.requests.at_start.retry(self.now, error);
+            let event = ClientEvent::Subscribed(Err(error.clone()));
+            return self.events.push(&event, wakers);
+        }
+        let asked = std::mem::take(&mut self.requests.at_start)
+            .request
+            .into_iter()
+            .flat_map(|request| request.subscriptions);
+        let filters: Vec<_> = asked.map(|subscription| subscription.filter).collect();
+        let refused = match &result {
+            Ok(answer) => {
+                let answered = filters.iter().zip(&answer.reasons);
+                let refused = answered.filter(|(_, reason)| reason.is_error());
+                refused.map(|(filter, _)| filter.clone()).collect()
+            }
+            Err(RequestError::InvalidAnswer(_)) => filters.clone(),
+            Err(_) => Vec::new(),
+        };
+        self.refuse(self.now, CATCH_ALL, refused);
+        let result = result.map(|answer| filters.into_iter().zip(answer.reasons).collect());
+        self.events.push(&ClientEvent::Subscribed(result), wakers);
+    }
+}

@@ -1,0 +1,245 @@
+//! The state of the connection. It is kept once, in [`Phase`]: what the application sees, whether
+//! there is a connection, and why the client has stopped are read from it.
+//!
+//! ```text
+//!   Connecting ───────────► Connected ─────► Lost ─────┐  the session has lost it, and the link
+//!     ▲    ▲ │                                         │  has not reported what follows
+//!     │    │ └─────────────────┬───────────────────────┤
+//!     │    └── the link ── Disconnected          Stopped, from any phase
+//!     └─────────── revive ───────────────────────────┘
+//! ```
+
+use crate::hub::authenticating::Authenticating;
+use crate::hub::waiters::Waiters;
+use crate::hub::wakers::Wakers;
+use martlet_session::{Connected, ConnectionError, StoreError, Unsettled};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a client's connection is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// An attempt is under way, or about to begin.
+    Connecting {
+        /// 1 for the first attempt of a client, and for the first after a connection; one more for
+        /// each that fails.
+        attempt: u32,
+    },
+    /// The server has accepted the connection.
+    Connected(Arc<Connected>),
+    /// There is no connection, and another attempt will be made.
+    Disconnected {
+        /// Why the last attempt or connection ended.
+        why: ConnectionError,
+        /// How long it is, from when this state began, to the next attempt.
+        retry_in: Duration,
+    },
+    /// The client has stopped: there is no connection, and no attempt will be made, unless
+    /// [`reconnect`](crate::Client::reconnect) revives it.
+    GaveUp {
+        /// Why: [`ClosedHere`](ConnectionError::ClosedHere) after a disconnect, which is for good;
+        /// otherwise an error to which the policy's reaction is to stop, or the last of as many
+        /// attempts as it allows.
+        why: ConnectionError,
+    },
+}
+
+/// What a client leaves behind when it disconnects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// Messages of QoS 1 and 2 that were in flight: they may have arrived.
+    pub in_flight: usize,
+    /// Messages that were queued: they were not sent, or were to be sent again after the server had
+    /// lost the session.
+    pub queued: usize,
+    /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails until
+    /// time is up, or is still at it. A later client may then find an earlier state in it, send
+    /// again what is settled, and not find the messages that were reported as
+    /// [`PublishError::Store`](crate::PublishError::Store).
+    pub stored: Result<(), StoreError>,
+}
+
+/// The connection, what the application wants of it, and what ends with it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    phase: Phase,
+    /// How many changes the application could see.
+    version: u64,
+    /// Connections so far.
+    made: u64,
+    /// What the application wants of the driver.
+    pub(crate) wanted: Option<Wanted>,
+    pub(crate) authenticating: Authenticating,
+    /// What was not settled when the client disconnected.
+    pub(crate) unsettled: Unsettled,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Connecting {
+        attempt: u32,
+    },
+    Connected(Arc<Connected>),
+    /// The session has lost it; the link has not reported what follows.
+    Lost(Arc<Connected>),
+    Disconnected {
+        why: ConnectionError,
+        retry_in: Duration,
+    },
+    Stopped {
+        why: ConnectionError,
+        for_good: bool,
+    },
+}
+
+/// What the application wants, if it does not want to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Connection,
+    /// In place of the one that there is.
+    Another,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Connecting { attempt: 1 },
+            version: 0,
+            made: 0,
+            wanted: None,
+            authenticating: Authenticating::default(),
+            unsettled: Unsettled::default(),
+        }
+    }
+}
+
+impl Connection {
+    /// What the application sees.
+    pub(crate) fn state(&self) -> ConnectionState {
+        match &self.phase {
+            Phase::Connecting { attempt } => ConnectionState::Connecting { attempt: *attempt },
+            Phase::Connected(connected) | Phase::Lost(connected) => {
+                ConnectionState::Connected(Arc::clone(connected))
+            }
+            Phase::Disconnected { why, retry_in } => ConnectionState::Disconnected {
+                why: why.clone(),
+                retry_in: *retry_in,
+            },
+            Phase::Stopped { why, .. } => ConnectionState::GaveUp { why: why.clone() },
+        }
+    }
+
+    /// Differs from state to state.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// The connection as it is; `None` while there is none.
+    pub(crate) fn connected(&self) -> Option<&Arc<Connected>> {
+        match &self.phase {
+            Phase::Connected(connected) => Some(connected),
+            _ => None,
+        }
+    }
+
+    /// Why the client has stopped; `None` while it has not.
+    pub(crate) fn stopped(&self) -> Option<&ConnectionError> {
+        match &self.phase {
+            Phase::Stopped { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Why the client has stopped, if not because of `disconnect`.
+    pub(crate) fn why_stopped(&self) -> ConnectionError {
+        let why = self.stopped().cloned();
+        why.unwrap_or(ConnectionError::ClosedHere)
+    }
+
+    /// Whether the client has stopped for good.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Stopped { for_good: true, .. })
+    }
+
+    // ---- transitions
+
+    fn enter(&mut self, phase: Phase, waiters: &mut Waiters, wakers: &mut Wakers) {
+        self.phase = phase;
+        self.version += 1;
+        waiters.notify(wakers);
+    }
+
+    /// The link is at work on this attempt.
+    pub(crate) fn set_connecting(
+        &mut self,
+        attempt: u32,
+        waiters: &mut Waiters,
+        wakers: &mut Wakers,
+    ) {
+        if !matches!(self.phase, Phase::Connecting { attempt: known } if known == attempt) {
+            self.enter(Phase::Connecting { attempt }, waiters, wakers);
+        }
+    }
+
+    /// The server has accepted the connection.
+    pub(crate) fn set_connected(
+        &mut self,
+        connected: Arc<Connected>,
+        waiters: &mut Waiters,
+        wakers: &mut Wakers,
+    ) {
+        self.made += 1;
+        self.enter(Phase::Connected(connected), waiters, wakers);
+    }
+
+    /// The session has lost the connection, if there was one. The link reports it to the
+    /// application, with what comes next.
+    pub(crate) fn set_lost(&mut self) {
+        if let Phase::Connected(connected) = &self.phase {
+            self.phase = Phase::Lost(Arc::clone(connected));
+        }
+    }
+
+    /// An attempt or a connection has ended, and another attempt will be made.
+    pub(crate) fn set_disconnected(
+        &mut self,
+        why: ConnectionError,
+        retry_in: Duration,
+        waiters: &mut Waiters,
+        wakers: &mut Wakers,
+    ) {
+        self.enter(Phase::Disconnected { why, retry_in }, waiters, wakers);
+    }
+
+    /// There will be no connection any more.
+    pub(crate) fn set_stopped(
+        &mut self,
+        why: ConnectionError,
+        for_good: bool,
+        waiters: &mut Waiters,
+        wakers: &mut Wakers,
+    ) {
+        self.enter(Phase::Stopped { why, for_good }, waiters, wakers);
+    }
+
+    /// The client goes on after it has stopped, unless that was for good. Returns whether it does.
+    pub(crate) fn revive(&mut self) -> bool {
+        let Phase::Stopped {
+            for_good: false, ..
+        } = self.phase
+        else {
+            return false;
+        };
+        // Nobody waits for a change: streams of states have ended.
+        self.phase = Phase::Connecting { attempt: 1 };
+        self.version += 1;
+        true
+    }
+}

@@ -1,0 +1,30 @@
+//! What the handles and the driver share under one lock.
+
+pub(crate) mod admission;
+pub(crate) mod at_start;
+pub(crate) mod authenticating;
+pub(crate) mod completions;
+pub(crate) mod connection;
+pub(crate) mod deferred;
+pub(crate) mod discards;
+pub(crate) mod dispatch;
+pub(crate) mod events;
+pub(crate) mod message;
+pub(crate) mod own;
+pub(crate) mod pending_reply;
+pub(crate) mod publishers;
+pub(crate) mod reading;
+pub(crate) mod requests;
+pub(crate) mod responses;
+pub(crate) mod room;
+pub(crate) mod route;
+pub(crate) mod route_queue;
+pub(crate) mod routes;
+pub(crate) mod shared;
+pub(crate) mod sleeper;
+pub(crate) mod stopping;
+pub(crate) mod storing;
+pub(crate) mod unread;
+pub(crate) mod waiters;
+pub(crate) mod wakers;
+pub(crate) mod watch;

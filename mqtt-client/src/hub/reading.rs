@@ -1,0 +1,89 @@
+//! Messages between the session and the streams: what a reader takes, and what the session learns.
+
+use crate::hub::message::Message;
+use crate::hub::route::{Queued, RouteKey, Ticket};
+use crate::hub::routes::Verdict;
+use crate::hub::shared::State;
+use martlet_proto::{PubAckReasonCode, QoS};
+use martlet_session::AckToken;
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+/// How many messages of QoS 0 are taken under one lock: enough for its cost not to matter, few
+/// enough to be no queue of their own.
+const BATCH: usize = 64;
+
+impl State {
+    /// The next message of a stream; `Ready(None)` at the end.
+    #[inline]
+    pub(crate) fn poll_message(
+        &mut self,
+        key: RouteKey,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Queued>> {
+        let session = &self.session;
+        let is_superseded = |token: &AckToken| session.is_superseded(token);
+        let next = self
+            .routes
+            .poll_next(key, is_superseded, cx, &mut self.deferred);
+        self.conclude_dropped();
+        next
+    }
+
+    /// Moves messages of QoS 0 that come next in a stream into its batch. Returns whether the
+    /// driver should look.
+    #[inline]
+    pub(crate) fn fill_batch(&mut self, key: RouteKey, batch: &mut VecDeque<Message>) -> bool {
+        let mut look = false;
+        while batch.len() < BATCH {
+            let Some(Queued { message, ticket }) = self.routes.pop_qos0(key) else {
+                break;
+            };
+            look |= self.conclude_copy(ticket, Verdict::Acknowledged);
+            batch.push_back(message);
+        }
+        look
+    }
+
+    /// A stream is done with its copy of a message. Returns whether the driver should look.
+    #[inline]
+    pub(crate) fn conclude_copy(&mut self, ticket: Ticket, verdict: Verdict) -> bool {
+        match self.routes.tickets.conclude(ticket, verdict) {
+            Some((token, verdict)) => self.conclude(token, verdict),
+            None => false,
+        }
+    }
+
+    /// The application has taken a message, or nobody will. Returns whether the driver should look.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, token: AckToken) -> bool {
+        let wanted = self.session.wants_input();
+        let is_acknowledged = token.qos() != QoS::AtMostOnce;
+        self.session.acknowledge(token, PubAckReasonCode::Success);
+        is_acknowledged || (!wanted && self.session.wants_input())
+    }
+
+    /// All streams are done with a message. Returns whether the driver should look.
+    #[inline]
+    pub(crate) fn conclude(&mut self, token: AckToken, verdict: Verdict) -> bool {
+        let wanted = self.session.wants_input();
+        match verdict {
+            Verdict::Acknowledged => return self.acknowledge(token),
+            Verdict::Answered(reason, details) => {
+                self.session.acknowledge_with(token, reason, details);
+            }
+            Verdict::Abandoned => {
+                self.session.abandon(token);
+                return !wanted && self.session.wants_input();
+            }
+        }
+        true
+    }
+
+    /// Concludes messages that were dropped, or whose streams are gone.
+    pub(crate) fn conclude_dropped(&mut self) {
+        while let Some((token, verdict)) = self.routes.tickets.poll_concluded() {
+            self.conclude(token, verdict);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Publishers that wait for room: in the output, in the queue, or past the queue for what is larger
+//! than it.
+
+use crate::hub::wakers::Wakers;
+use martlet_proto::QoS;
+use martlet_session::{Publish as Outgoing, PublishError, Session, WhenFull};
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+/// How many waiting publishers are woken for each turn of the driver: enough to fill a write, few
+/// enough not to wake thousands for nothing.
+const WOKEN_AT_ONCE: usize = 64;
+
+/// Publishers that wait for room, in the order in which they came. One that was woken and must wait
+/// on keeps its place.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// In the output: QoS 0, on a connection.
+    output: BTreeMap<u64, Waker>,
+    /// In the queue, for this many bytes.
+    queue: BTreeMap<u64, (usize, Waker)>,
+    /// For a connection with nothing before it: a message that is larger than the queue.
+    direct: BTreeMap<u64, (QoS, Waker)>,
+}
+
+/// What a publisher waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// Room in the output.
+    Output,
+    /// Room in the queue for this many bytes.
+    Queue(usize),
+    /// A connection that takes the message at once.
+    Direct(QoS),
+}
+
+/// What it takes of the queue's bytes.
+fn size(message: &Outgoing) -> usize {
+    message.topic.as_bytes().len() + message.payload.len() + message.properties.as_bytes().len()
+}
+
+impl Room {
+    /// It does not wait any more.
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Waker> {
+        let Self {
+            output,
+            queue,
+            direct,
+        } = self;
+        let in_queue = || queue.remove(&id).map(|(_, waker)| waker);
+        output
+            .remove(&id)
+            .or_else(in_queue)
+            .or_else(|| direct.remove(&id).map(|(_, waker)| waker))
+    }
+
+    /// Whether somebody waits for the queue who came before; on a connection also somebody with a
+    /// message that is larger than the queue, for which nothing must be queued.
+    fn is_behind(&self, id: Option<u64>, is_connected: bool) -> bool {
+        let came_before =
+            |first: Option<&u64>| first.is_some_and(|&first| id.is_none_or(|id| first < id));
+        came_before(self.queue.keys().next())
+            || (is_connected && came_before(self.direct.keys().next()))
+    }
+
+    /// What publishers wait for has changed as a whole, as with a connection: all of them look
+    /// again.
+    pub(crate) fn wake_all(&mut self, wakers: &mut Wakers) {
+        let Self {
+            output,
+            queue,
+            direct,
+        } = std::mem::take(self);
+        let output = output.into_iter();
+        let queue = queue.into_iter().map(|(id, (_, waker))| (id, waker));
+        let direct = direct.into_iter().map(|(id, (_, waker))| (id, waker));
+        let all: BTreeMap<u64, Waker> = output.chain(queue).chain(direct).collect();
+        all.into_values().for_each(|waker| wakers.push(waker));
+    }
+
+    /// What a message has to wait for, if it has to. `id`: it waits already.
+    pub(crate) fn need(
+        &self,
+        session: &Session,
+        message: &Outgoing,
+        id: Option<u64>,
+    ) -> Result<Option<Need>, PublishError> {
+        if session.is_ended() {
+            return Ok(None);
+        }
+        let size = size(message);
+        let (is_connected, refuses) = (
+            session.is_connected(),
+            session.config().queue.when_full == WhenFull::Refuse,
+        );
+        let is_stored = session.is_durable() && message.qos != QoS::AtMostOnce;
+        let need = if refuses && session.never_fits(size) {
+            // It waits for a connection as others do. What is stored passes the queue: it is
+            // refused.
+            (!is_stored && !session.may_send_at_once(message.qos))
+                .then_some(Need::Direct(message.qos))
+        } else if message.qos == QoS::AtMostOnce && is_connected {
+            // It is done once it is in the output: it waits for that, not in the queue.
+            (!session.has_output_room()).then_some(Need::Output)
+        } else {
+            let must_wait =
+                refuses && (!session.has_room(size) || self.is_behind(id, is_connected));
+            must_wait.then_some(Need::Queue(size))
+        };
+        match need.map(|_| session.can_accept(message)) {
+            // The store may work again.
+            None | Some(Ok(()) | Err(PublishError::Store(_))) => Ok(need),
+            // No room will help it.
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    /// Why a message is not accepted for which there was no room in time.
+    pub(crate) fn none_for(session: &Session, message: &Outgoing) -> PublishError {
+        let (size, limit) = (size(message), session.config().queue.bytes);
+        if size > limit {
+            PublishError::LargerThanQueue { size, limit }
+        } else {
+            PublishError::QueueFull
+        }
+    }
+
+    /// Waits under this number, at the place that it has if it waits already. Returns the waker
+    /// that it waited with.
+    pub(crate) fn wait(&mut self, id: u64, need: Need, waker: Waker) -> Option<Waker> {
+        let before = self.remove(id);
+        match need {
+            Need::Output => drop(self.output.insert(id, waker)),
+            Need::Queue(bytes) => drop(self.queue.insert(id, (bytes, waker))),
+            Need::Direct(qos) => drop(self.direct.insert(id, (qos, waker))),
+        }
+        before
+    }
+
+    /// There may be room.
+    pub(crate) fn wake(&mut self, session: &Session, wakers: &mut Wakers) {
+        if session.is_ended() {
+            // They will get an error.
+            return self.wake_all(wakers);
+        }
+        let is_connected = session.is_connected();
+        let Room {
+            output,
+            queue,
+            direct,
+        } = self;
+        if let Some(first) = direct.first_entry() {
+            if session.may_send_at_once(first.get().0) {
+                wakers.push(first.remove().1);
+            }
+        }
+        if !output.is_empty() && session.has_output_room() {
+            for _ in 0..WOKEN_AT_ONCE {
+                let Some((_, waker)) = output.pop_first() else {
+                    break;
+                };
+                wakers.push(waker);
+            }
+        }
+        let held_back_from = if is_connected {
+            direct.keys().next().copied()
+        } else {
+            None
+        };
+        let mut bytes = 0;
+        for _ in 0..WOKEN_AT_ONCE {
+            let Some(first) = queue.first_entry() else {
+                break;
+            };
+            bytes += first.get().0;
+            if !session.has_room(bytes) || held_back_from.is_some_and(|from| *first.key() > from) {
+                break;
+            }
+            wakers.push(first.remove().1);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use super::*;
+    use crate::hub::shared::Shared;
+    use martlet_session::{Config, Instant, QueueLimits};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+    use std::time::Duration;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A publisher that was woken for room and gave up instead of taking it kept the room from all
+    /// that waited behind it.
+    #[test]
+    fn a_woken_publisher_that_gives_up_passes_its_room_on() {
+        let queue = QueueLimits {
+            bytes: 10,
+            ..QueueLimits::default()
+        };
+        let session = Session::new(Config {
+            queue,
+            ..Config::default()
+        });
+        let shared = Shared::new(session, || Instant::EPOCH, Duration::ZERO, None);
+        let mut state = shared.lock();
+        let woken = [Arc::<Woken>::default(), Arc::default()];
+        let mut ids = [None, None];
+        for (id, woken) in ids.iter_mut().zip(&woken) {
+            let waker = Waker::from(Arc::clone(woken));
+            // There is room for one of them at a time.
+            state.await_room(id, Need::Queue(9), &Context::from_waker(&waker));
+        }
+        let counts = |wakers: &mut Wakers| {
+            wakers.wake();
+            woken
+                .each_ref()
+                .map(|woken| woken.0.load(Ordering::Relaxed))
+        };
+        let mut wakers = Wakers::default();
+        let state = &mut *state;
+        state.publishers.room.wake(&state.session, &mut wakers);
+        assert_eq!(counts(&mut wakers), [1, 0]);
+        state.leave_room(ids[0].take().unwrap(), &mut wakers);
+        assert_eq!(counts(&mut wakers), [1, 1]);
+    }
+}

@@ -1,0 +1,201 @@
+//! The catch-all: where messages go that no subscription explains.
+
+use super::Routes;
+use crate::hub::route::{CATCH_ALL, RouteKey};
+use crate::hub::route::{Queued, ReaderState};
+use crate::hub::wakers::Wakers;
+use martlet_proto::{Subscription, SubscriptionIdentifier};
+use martlet_session::Instant;
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Duration;
+
+/// How long messages wait for somebody to take the catch-all. While they do, the server may wait
+/// for us, however few it sends unacknowledged.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The reader of the catch-all.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) taker: Taker,
+    /// When the messages came that nobody holds, in `Routes::delivered`.
+    unheld: VecDeque<u64>,
+    /// A subscription was left with the server: what comes for it is kept.
+    detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taker {
+    /// Somebody holds it.
+    Held,
+    /// Perhaps somebody will. What waits is given up at this time; `None`: nothing waits.
+    Awaited(Option<Instant>),
+    /// Nobody has come in time.
+    Nobody,
+}
+
+impl Default for Holder {
+    fn default() -> Self {
+        Self {
+            taker: Taker::Awaited(None),
+            unheld: VecDeque::new(),
+            detached: false,
+        }
+    }
+}
+
+impl Holder {
+    /// So many of those that nobody holds are gone; which ones matters little.
+    pub(super) fn forget_unheld(&mut self, n: usize) {
+        let unheld = &mut self.unheld;
+        unheld.drain(..n.min(unheld.len()));
+    }
+}
+
+impl Routes {
+    /// The catch-all gets what these subscriptions are for, until somebody unsubscribes from their
+    /// filters. Returns the identifier to subscribe with.
+    pub(crate) fn add_to_catch_all(
+        &mut self,
+        subscriptions: &mut [Subscription],
+    ) -> SubscriptionIdentifier {
+        let identifier = self.filters.free_identifier();
+        self.streams.catch_all.identifier = Some(identifier);
+        self.filters
+            .enter(CATCH_ALL, identifier, subscriptions, &[]);
+        identifier
+    }
+
+    /// Keeps the subscriptions that the catch-all still is for, as they are to be asked for now.
+    pub(crate) fn renew_catch_all(&self, subscriptions: &mut Vec<Subscription>) {
+        self.filters.renew_catch_all(subscriptions);
+    }
+
+    /// Gives the catch-all to somebody, if nobody has it.
+    pub(crate) fn hold_catch_all(&mut self) -> bool {
+        if self.holder.taker == Taker::Held {
+            return false;
+        }
+        self.holder.unheld.clear();
+        self.holder.taker = Taker::Held;
+        self.streams.catch_all.reader.state = ReaderState::Alive;
+        true
+    }
+
+    /// The holder of the catch-all has dropped it.
+    pub(super) fn release_catch_all(&mut self, waker: &mut Vec<Waker>) {
+        self.holder.taker = Taker::Awaited(None);
+        let catch_all = &mut self.streams.catch_all;
+        catch_all.reader.state = ReaderState::Ignored;
+        waker.extend(catch_all.waker.take());
+    }
+
+    /// A stream is gone, but its subscriptions stay with the server: what it had not taken waits in
+    /// the catch-all.
+    pub(crate) fn detach(
+        &mut self,
+        key: RouteKey,
+        now: Instant,
+        wakers: &mut Wakers,
+        deferred: &mut Vec<Waker>,
+    ) {
+        self.holder.detached = true;
+        if key == CATCH_ALL {
+            self.release_catch_all(deferred);
+            let waiting = self.streams.catch_all.queue.len();
+            let came = std::iter::repeat_n(self.delivered, waiting);
+            self.holder.unheld.extend(came);
+            self.await_taker(now);
+            return;
+        }
+        let Some(mut route) = self.take_route(key) else {
+            return;
+        };
+        deferred.extend(route.waker.take());
+        for queued in route.queue.drain() {
+            self.push_to_catch_all(queued, now, wakers);
+        }
+        if self.holder.taker != Taker::Held {
+            self.await_taker(now);
+        }
+    }
+
+    /// From now on somebody may come for what waits.
+    fn await_taker(&mut self, now: Instant) {
+        let until = if self.streams.catch_all.queue.is_empty() {
+            None
+        } else {
+            Some(now + GRACE)
+        };
+        self.holder.taker = Taker::Awaited(until);
+    }
+
+    /// Whether messages that nothing explains are kept. `resumed`: the session may be that of an
+    /// earlier process.
+    pub(super) fn keeps_unmatched(&self, resumed: bool) -> bool {
+        match self.holder.taker {
+            Taker::Held => true,
+            Taker::Awaited(_) => resumed || self.holder.detached,
+            Taker::Nobody => false,
+        }
+    }
+
+    /// There is a new connection: somebody may come for what the server then sends.
+    pub(crate) fn handle_connected(&mut self) {
+        if self.holder.taker == Taker::Nobody {
+            self.holder.taker = Taker::Awaited(None);
+        }
+    }
+
+    /// When nobody will have taken the catch-all in time, if messages wait for that.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match self.holder.taker {
+            Taker::Awaited(until) => until,
+            Taker::Held | Taker::Nobody => None,
+        }
+    }
+
+    /// If that time has come, what waits is discarded, and on this connection nothing waits any
+    /// more, unless somebody has taken the catch-all or left a subscription with the server again.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_none_or(|until| now < until) {
+            return;
+        }
+        self.holder.taker = Taker::Nobody;
+        self.holder.unheld.clear();
+        let queue = self.streams.catch_all.queue.drain();
+        self.discard_all(queue);
+    }
+
+    /// Discards the oldest message in the unclaimed catch-all, if more than `allowed` have come
+    /// after it, so that it would soon hold up others, or `at_once`. Returns whether there was one.
+    pub(crate) fn give_up_unheld(&mut self, allowed: u64, at_once: bool) -> bool {
+        let Some(&came) = self.holder.unheld.front() else {
+            return false;
+        };
+        if !at_once && self.delivered - came < allowed {
+            return false;
+        }
+        self.holder.unheld.pop_front();
+        let Some(queued) = self.streams.catch_all.queue.pop() else {
+            return false;
+        };
+        self.discard_all([queued]);
+        true
+    }
+
+    /// A message that nothing explains waits.
+    pub(super) fn push_to_catch_all(&mut self, queued: Queued, now: Instant, wakers: &mut Wakers) {
+        let before = self.streams.catch_all.dropped;
+        self.push(CATCH_ALL, queued, now, wakers);
+        if self.holder.taker == Taker::Awaited(None) {
+            self.await_taker(now);
+        }
+        if self.holder.taker != Taker::Held {
+            self.holder.unheld.push_back(self.delivered);
+            let dropped = self.streams.catch_all.dropped - before;
+            self.holder
+                .forget_unheld(usize::try_from(dropped).unwrap_or(usize::MAX));
+        }
+    }
+}

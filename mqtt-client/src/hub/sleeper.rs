@@ -1,0 +1,63 @@
+//! Waiting for a moment.
+
+use crate::hub::shared::{Shared, State, wake};
+use martlet_session::Instant;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Waits for a moment; the driver's timer does the waiting.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    shared: Arc<Shared>,
+    at: Instant,
+    id: Option<u64>,
+}
+
+impl Sleeper {
+    pub(crate) fn new(shared: &Arc<Shared>, timeout: Duration) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            at: (shared.clock)() + timeout,
+            id: None,
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let shared = &self.shared;
+        if (shared.clock)() >= self.at {
+            return Poll::Ready(());
+        }
+        let mut state = shared.lock();
+        if state.connection.is_finished() {
+            return Poll::Ready(());
+        }
+        let id = *self.id.get_or_insert_with(|| state.waiters.new_id());
+        let State {
+            waiters, deferred, ..
+        } = &mut *state;
+        waiters.sleep(self.at, id, cx, deferred);
+        let driver = state.call_driver();
+        drop(state);
+        wake(driver);
+        Poll::Pending
+    }
+}
+
+/// Whether the time has run out, if there is a limit.
+#[inline]
+pub(crate) fn is_over(sleeper: &mut Option<Box<Sleeper>>, cx: &Context<'_>) -> bool {
+    match sleeper {
+        Some(sleeper) => sleeper.poll(cx).is_ready(),
+        None => false,
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            let state = &mut *self.shared.lock();
+            state.waiters.unsleep(self.at, id, &mut state.deferred);
+        }
+    }
+}

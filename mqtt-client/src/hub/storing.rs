@@ -1,0 +1,92 @@
+//! How far the store is, and who waits for it.
+
+use crate::hub::wakers::Wakers;
+use martlet_session::{OperationId, PublishError, StoreError};
+use std::collections::BTreeMap;
+use std::task::{Context, Waker};
+
+#[derive(Debug)]
+pub(crate) struct Storing {
+    /// Whether the store has all that the session wants stored; `None`: it is at work, or will be.
+    outcome: Option<Result<(), StoreError>>,
+    /// The newest message that the store has.
+    newest: Option<OperationId>,
+    /// The tasks that wait until the store has a message.
+    waiting: BTreeMap<OperationId, Waker>,
+    /// Messages, by their keys, that were not settled: the store keeps them if it gets them in the
+    /// end.
+    kept: Vec<(u32, OperationId)>,
+}
+
+impl Default for Storing {
+    fn default() -> Self {
+        Self {
+            // Without a store there is nothing to wait for.
+            outcome: Some(Ok(())),
+            newest: None,
+            waiting: BTreeMap::new(),
+            kept: Vec::new(),
+        }
+    }
+}
+
+impl Storing {
+    /// Whether the store has all that it ever will, and how that ended.
+    pub(crate) fn outcome(&self) -> Option<&Result<(), StoreError>> {
+        self.outcome.as_ref()
+    }
+
+    /// The session has a store, and it is at work.
+    pub(crate) fn begin(&mut self) {
+        self.outcome = None;
+    }
+
+    /// The store has all that it ever will. Returns how the messages have ended that were to be
+    /// [kept](Self::keep).
+    pub(crate) fn finish(&mut self, outcome: Result<(), StoreError>) -> Vec<(u32, PublishError)> {
+        let kept = std::mem::take(&mut self.kept).into_iter();
+        let newest = self.newest;
+        let ends = kept.map(|(key, operation)| match &outcome {
+            Err(error) if newest.is_none_or(|newest| newest < operation) => {
+                (key, PublishError::Store(error.clone()))
+            }
+            _ => (key, PublishError::Kept),
+        });
+        let ends = ends.collect();
+        self.outcome = Some(outcome);
+        ends
+    }
+
+    /// This message was not settled: its end is known when the store has finished.
+    pub(crate) fn keep(&mut self, key: u32, operation: OperationId) {
+        self.kept.push((key, operation));
+    }
+
+    /// The store has the messages up to this one, if there were any among what it has got.
+    pub(crate) fn set_newest(&mut self, newest: Option<OperationId>, wakers: &mut Wakers) {
+        self.newest = self.newest.max(newest);
+        while let Some(first) = self.waiting.first_entry() {
+            if Some(*first.key()) > self.newest {
+                break;
+            }
+            wakers.push(first.remove());
+        }
+    }
+
+    pub(crate) fn has(&self, operation: OperationId) -> bool {
+        Some(operation) <= self.newest
+    }
+
+    pub(crate) fn wait(
+        &mut self,
+        operation: OperationId,
+        cx: &Context<'_>,
+        deferred: &mut Vec<Waker>,
+    ) {
+        deferred.extend(self.waiting.insert(operation, cx.waker().clone()));
+    }
+
+    pub(crate) fn forget(&mut self, operation: OperationId, deferred: &mut Vec<Waker>) {
+        deferred.extend(self.waiting.remove(&operation));
+    }
+}

@@ -1,0 +1,267 @@
+//! Bytes of MQTT that have come and the session has not taken.
+
+use bytes::BytesMut;
+use martlet_proto::{FixedHeader, Version};
+use martlet_session::{Instant, Session};
+
+/// From this size on a packet is worth the care: below it, moving it costs less than looking.
+const LARGE: usize = 4096;
+
+/// How much room is made at most for what a header promises. Larger packets find theirs as they
+/// grow: a few hostile bytes must not take more.
+const ROOM: usize = 128 * 1024;
+
+/// After this number of packets in one read the next will not be large either.
+const LOOKED_AT: usize = 16;
+
+/// Packet types (MQTT 5 §2.1.2).
+const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
+const PUBCOMP: u8 = 7;
+
+/// What has come, in order. A large packet of which a part has come has room for the rest, so that
+/// it is not moved again before the application has it.
+#[derive(Default)]
+pub(crate) struct Intake {
+    /// For the session; it begins with a packet.
+    front: BytesMut,
+    /// What came behind the large packet at the end of `front`, whose block it has filled.
+    behind: BytesMut,
+    /// So many bytes of the last packet are still to come, if it is large.
+    missing: usize,
+    /// The application is to take messages first: nothing is read, and the session gets nothing.
+    pub(crate) is_held: bool,
+    /// How many bytes the session gets at a time; `None`: all.
+    pub(crate) most: Option<usize>,
+    /// The session skips a message: what comes next is its bytes, not a packet.
+    skipping: bool,
+}
+
+impl Intake {
+    /// `most`: how many bytes the session gets at a time.
+    pub(crate) fn new(most: Option<usize>) -> Self {
+        Self {
+            most,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.front.len() + self.behind.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where TLS and WebSocket put what they open.
+    pub(crate) fn opened(&mut self) -> &mut BytesMut {
+        &mut self.front
+    }
+
+    /// Copies what came from a plain socket. No packet is to have more than `largest` bytes.
+    pub(crate) fn extend(&mut self, bytes: &[u8], version: Version, largest: u32) {
+        let (rest, bytes) = bytes.split_at(self.missing.min(bytes.len()));
+        self.last().extend_from_slice(rest);
+        self.missing -= rest.len();
+        if bytes.is_empty() {
+            return;
+        }
+        // Where a packet begins is known after a large one, and where nothing is left of others.
+        let after_large = !rest.is_empty();
+        let known = after_large || (self.is_empty() && !self.skipping);
+        let block = if after_large {
+            &mut self.behind
+        } else {
+            self.last()
+        };
+        let mut missing = 0;
+        if known {
+            missing = missing_after(bytes, version, largest as usize);
+            if missing > 0 {
+                block.reserve(bytes.len() + missing.min(ROOM));
+            }
+        }
+        block.extend_from_slice(bytes);
+        self.missing = missing;
+    }
+
+    /// Whether a whole message or acknowledgement is among it.
+    pub(crate) fn has_delivery(&self, version: Version) -> bool {
+        let mut rest = &self.front[..];
+        while let Ok(Some(header)) = FixedHeader::decode(rest, version) {
+            let first = rest[0] >> 4;
+            let Some(next) = rest.get(header.packet_size()..) else {
+                break;
+            };
+            if matches!(first, PUBLISH | PUBACK | PUBREC | PUBCOMP) {
+                return true;
+            }
+            rest = next;
+        }
+        false
+    }
+
+    fn last(&mut self) -> &mut BytesMut {
+        if self.behind.is_empty() {
+            &mut self.front
+        } else {
+            &mut self.behind
+        }
+    }
+
+    /// Gives the session what it takes at a time; `at_end`: nothing comes behind it, so it is not
+    /// held. Returns whether the session may take more of it.
+    pub(crate) fn give(&mut self, now: Instant, session: &mut Session, at_end: bool) -> bool {
+        if self.is_held && !at_end {
+            return false;
+        }
+        let most = self.most.unwrap_or(usize::MAX);
+        let (all, before) = (self.len(), self.front.len());
+        session.handle_input_upto(now, &mut self.front, most);
+        if self.front.is_empty() && !self.behind.is_empty() && before < most {
+            std::mem::swap(&mut self.front, &mut self.behind);
+            session.handle_input_upto(now, &mut self.front, most - before);
+        }
+        self.skipping = session.skipping() > 0;
+        !self.is_empty() && all - self.len() >= most
+    }
+}
+
+/// How much of the last packet in these bytes, which begin with one, is still to come; 0 if it is
+/// small.
+fn missing_after(bytes: &[u8], version: Version, largest: usize) -> usize {
+    let mut rest = bytes;
+    for _ in 0..LOOKED_AT {
+        let Ok(Some(header)) = FixedHeader::decode(rest, version) else {
+            return 0;
+        };
+        let size = header.packet_size();
+        match rest.get(size..) {
+            Some(next) => rest = next,
+            None if (LARGE..=largest).contains(&size) => return size - rest.len(),
+            None => return 0,
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use martlet_proto::{ConnAck, ConnectReasonCode, Packet, PublishRef};
+    use martlet_session::{Config, ConnectOptions, Event, SendBuffer};
+
+    const NOW: Instant = Instant::EPOCH;
+
+    fn connected() -> Session {
+        let mut session = Session::new(Config::default());
+        session.handle_open(NOW, ConnectOptions::new(Version::V5));
+        let _ = session.poll_transmit(NOW, &mut SendBuffer::new());
+        let mut connack = BytesMut::new();
+        let packet = Packet::from(ConnAck::new(ConnectReasonCode::Success));
+        packet.encode(Version::V5, &mut connack).unwrap();
+        session.handle_input(NOW, &mut connack);
+        assert!(matches!(session.poll_event(), Some(Event::Connected(_))));
+        session
+    }
+
+    /// A PUBLISH with QoS 0 whose payload is all `n`.
+    fn publish(n: u8, size: usize, out: &mut BytesMut) {
+        let topic = martlet_proto::TopicName::new("a/b").unwrap();
+        let payload = vec![n; size];
+        PublishRef::new(&topic, &payload)
+            .encode(Version::V5, out)
+            .unwrap();
+    }
+
+    /// Every byte of every message stays where the one copy has put it.
+    #[test]
+    fn large_messages_are_copied_once_however_they_are_cut() {
+        for size in [64 * 1024, 5000, 100_000] {
+            let mut stream = BytesMut::new();
+            (0..8).for_each(|n| publish(n, size, &mut stream));
+            let header = FixedHeader::decode(&stream, Version::V5)
+                .unwrap()
+                .unwrap()
+                .packet_size();
+            for read in [64 * 1024, 16 * 1024, 1500, size + 1, header] {
+                let (mut intake, mut session) = (Intake::default(), connected());
+                let mut begins = Vec::new();
+                let mut messages = Vec::new();
+                let mut come = 0;
+                for bytes in stream.chunks(read) {
+                    intake.extend(bytes, Version::V5, u32::MAX);
+                    // Where the packets lie that have begun with these bytes.
+                    for begin in (0..8)
+                        .map(|n| n * header)
+                        .filter(|at| (come..come + bytes.len()).contains(at))
+                    {
+                        let from_end = come + bytes.len() - begin;
+                        let last = if intake.behind.is_empty() {
+                            &intake.front
+                        } else {
+                            &intake.behind
+                        };
+                        begins.push(last[last.len() - from_end..].as_ptr());
+                    }
+                    come += bytes.len();
+                    intake.give(NOW, &mut session, false);
+                    while let Some(Event::Message(message)) = session.poll_event() {
+                        messages.push(message);
+                    }
+                }
+                assert!(intake.is_empty());
+                assert_eq!(messages.len(), 8, "{size} in {read}");
+                for (n, (message, begin)) in messages.iter().zip(begins).enumerate() {
+                    let payload = message.publish.payload();
+                    assert!(
+                        payload.len() == size && payload.iter().all(|&byte| usize::from(byte) == n)
+                    );
+                    let moved = payload.as_ptr() as usize - begin as usize;
+                    assert_eq!(
+                        moved,
+                        header - size,
+                        "message {n} of {size} bytes in reads of {read} was moved"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_and_large_ones_come_in_order() {
+        let mut stream = BytesMut::new();
+        let sizes = [10, 70_000, 0, 5000, 4000, 300_000, 3, 3, 3];
+        for (n, size) in sizes.into_iter().enumerate() {
+            publish(n as u8, size, &mut stream);
+        }
+        for read in [1, 2, 3, 7, 100, 4096, 65_536, stream.len()] {
+            let (mut intake, mut session) = (Intake::default(), connected());
+            let mut seen = Vec::new();
+            for bytes in stream.chunks(read) {
+                intake.extend(bytes, Version::V5, 1 << 20);
+                intake.give(NOW, &mut session, false);
+                while let Some(Event::Message(message)) = session.poll_event() {
+                    seen.push(message.publish.payload().len());
+                    session.acknowledge(message.token, martlet_proto::PubAckReasonCode::Success);
+                }
+            }
+            assert_eq!(seen, sizes, "in reads of {read}");
+        }
+    }
+
+    /// A header promises as much as it likes.
+    #[test]
+    fn a_promise_takes_little_memory() {
+        for header in [
+            &[0x30, 0xff, 0xff, 0xff, 0x7f][..],
+            &[0x30, 0xff, 0xff, 0xff, 0x07],
+        ] {
+            let mut intake = Intake::default();
+            intake.extend(header, Version::V5, 16 << 20);
+            assert!(intake.front.capacity() <= 2 * ROOM);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Looking at a connection as it passes: its packets, and what happens to the client.
+
+use crate::event::ClientEvent;
+use bytes::{Buf, BytesMut};
+use martlet_proto::{DecodeErrorKind, FixedHeader, MAX_PACKET_SIZE, Packet, Version};
+use martlet_session::{Instant, SendBuffer};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Sees every packet that leaves and comes, and every event of the client, in order, from within
+/// the driver and outside its lock: a packet that leaves when the socket has taken its last byte,
+/// or TLS or WebSocket where there is one; one that comes before it is acted upon. A packet above
+/// the largest that the session takes is not shown. Without an observer nothing of this costs
+/// anything.
+///
+/// It is called by the driver itself, so it must not block: hand on what takes long. It cannot
+/// change anything. One that panics is dropped, and the connection goes on without it;
+/// [`ClientEvent::ObserverPanicked`] tells so.
+pub trait Observer {
+    /// The socket has taken a packet.
+    fn packet_sent(&mut self, at: Instant, packet: &Packet);
+
+    /// A packet has arrived.
+    fn packet_received(&mut self, at: Instant, packet: &Packet);
+
+    /// Something has happened to the client. By default it is not looked at.
+    fn client_event(&mut self, at: Instant, event: &ClientEvent) {
+        let _ = (at, event);
+    }
+}
+
+/// Cuts both directions of a connection into packets.
+pub(crate) struct Trace {
+    /// `None`: it has panicked.
+    observer: Option<Box<dyn Observer + Send>>,
+    panic_told: bool,
+    version: Version,
+    largest: u32,
+    sent: Direction,
+    received: Direction,
+}
+
+/// One direction of a connection, as far as it can be followed.
+#[derive(Default)]
+struct Direction {
+    /// The beginning of a packet.
+    bytes: BytesMut,
+    /// So many bytes belong to a packet that is too large to be shown.
+    skipping: usize,
+    /// It is no MQTT, or not all was seen: there is nothing more to show until the next connection.
+    lost: bool,
+}
+
+impl Direction {
+    fn add(&mut self, bytes: &[u8]) {
+        if !self.lost {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn next(&mut self, version: Version, largest: u32) -> Option<Packet> {
+        let skipped = self.skipping.min(self.bytes.len());
+        self.bytes.advance(skipped);
+        self.skipping -= skipped;
+        match Packet::decode(&mut self.bytes, version, largest) {
+            Ok(packet) => packet,
+            Err(error) => match (error.kind(), FixedHeader::decode(&self.bytes, version)) {
+                // It is not kept here if it is not kept by the session.
+                (DecodeErrorKind::PacketTooLarge { .. }, Ok(Some(header))) => {
+                    self.skipping = header.packet_size();
+                    self.next(version, largest)
+                }
+                _ => {
+                    self.lose();
+                    None
+                }
+            },
+        }
+    }
+
+    fn lose(&mut self) {
+        *self = Self {
+            lost: true,
+            ..Self::default()
+        };
+    }
+}
+
+impl Trace {
+    /// Packets that come are shown up to `largest` bytes.
+    pub(crate) fn new(observer: Box<dyn Observer + Send>, largest: u32) -> Self {
+        let (sent, received) = (Direction::default(), Direction::default());
+        Self {
+            observer: Some(observer),
+            panic_told: false,
+            version: Version::V5,
+            largest,
+            sent,
+            received,
+        }
+    }
+
+    pub(crate) fn open(&mut self, version: Version) {
+        self.version = version;
+        self.sent = Direction::default();
+        self.received = Direction::default();
+    }
+
+    /// The first `n` bytes of `output` are about to be consumed.
+    pub(crate) fn sent(&mut self, at: Instant, output: &SendBuffer, n: usize) {
+        if self.observer.is_none() {
+            return;
+        }
+        let mut slices = [std::io::IoSlice::new(&[]); 64];
+        let used = output.chunks_vectored(&mut slices);
+        let mut left = n;
+        for slice in &slices[..used] {
+            let part = slice.len().min(left);
+            self.sent.add(&slice[..part]);
+            left -= part;
+        }
+        if left > 0 {
+            self.sent.lose();
+        }
+        while let Some(packet) = self.sent.next(self.version, MAX_PACKET_SIZE) {
+            self.show(|observer| observer.packet_sent(at, &packet));
+        }
+    }
+
+    pub(crate) fn received(&mut self, at: Instant, bytes: &[u8]) {
+        if self.observer.is_none() {
+            return;
+        }
+        self.received.add(bytes);
+        while let Some(packet) = self.received.next(self.version, self.largest) {
+            self.show(|observer| observer.packet_received(at, &packet));
+        }
+    }
+
+    pub(crate) fn event(&mut self, at: Instant, event: &ClientEvent) {
+        self.show(|observer| observer.client_event(at, event));
+    }
+
+    /// Whether the observer has panicked since the last question.
+    pub(crate) fn has_panicked(&mut self) -> bool {
+        self.observer.is_none() && !std::mem::replace(&mut self.panic_told, true)
+    }
+
+    fn show(&mut self, show: impl FnOnce(&mut dyn Observer)) {
+        let Some(mut observer) = self.observer.take() else {
+            return;
+        };
+        // Whatever state the panic left it in, nobody looks at it again: it is dropped with the
+        // closure.
+        let looked = catch_unwind(AssertUnwindSafe(move || {
+            show(&mut *observer);
+            observer
+        }));
+        self.observer = looked.ok();
+    }
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trace")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Count(Arc<AtomicUsize>);
+
+    impl Observer for Count {
+        fn packet_sent(&mut self, _: Instant, _: &Packet) {}
+
+        fn packet_received(&mut self, _: Instant, _: &Packet) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// From the first bytes on that were no packet, all that followed were kept for ever.
+    #[test]
+    fn what_cannot_be_followed_is_not_kept() {
+        const PINGRESP: &[u8] = &[0xd0, 0];
+        let packets = Arc::new(AtomicUsize::new(0));
+        let mut trace = Trace::new(Box::new(Count(Arc::clone(&packets))), 100);
+        let at = Instant::from_epoch(std::time::Duration::ZERO);
+        trace.received(at, PINGRESP);
+        for _ in 0..10 {
+            trace.received(at, &[0; 1000]);
+            assert_eq!(trace.received.bytes.capacity(), 0);
+        }
+        trace.received(at, PINGRESP);
+        assert_eq!(
+            packets.load(Ordering::Relaxed),
+            1,
+            "nobody knows what that was"
+        );
+        trace.open(Version::V5);
+        trace.received(at, PINGRESP);
+        assert_eq!(packets.load(Ordering::Relaxed), 2);
+    }
+
+    /// With an observer, a packet that the session skips was kept whole in order to be shown.
+    #[test]
+    fn what_is_too_large_is_not_kept_in_order_to_be_shown() {
+        let packets = Arc::new(AtomicUsize::new(0));
+        let mut trace = Trace::new(Box::new(Count(Arc::clone(&packets))), 100);
+        let at = Instant::from_epoch(std::time::Duration::ZERO);
+        trace.open(Version::V3_1_1);
+        let mut stream = b"\x30\x80\x80\x40\0\x01a".to_vec();
+        stream.resize(4 + (1 << 20), 0xd0);
+        for _ in 0..2 {
+            for bytes in stream.chunks(1000) {
+                trace.received(at, bytes);
+                assert!(trace.received.bytes.capacity() < 10_000);
+            }
+            trace.received(at, &[0xd0, 0]);
+        }
+        assert_eq!(packets.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,0 +1,345 @@
+//! A line for each packet and each event.
+
+use crate::event::ClientEvent;
+use crate::link::observer::Observer;
+use martlet_proto::{Ack, Connect, Packet, Publish, QoS, SubAckReasonCode, TopicFilter, TopicName};
+use martlet_session::{ConnectionError, Instant, PublishError, Settled};
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+/// An observer that makes a line of text of each packet that leaves (`-out->`) and comes
+/// (`<-in--`), and of each event of the client (`------`), with a name in front that tells clients
+/// apart:
+///
+/// ```text
+/// me ------ connecting to mqtt://localhost
+/// me -out-> CONNECT MQTT 5 id "me" clean start keep alive 60 s
+/// me <-in-- CONNACK success
+/// me -out-> PUBLISH QoS 1 #1 "a/b" [5 bytes]
+/// ```
+///
+/// Payloads, passwords, user names and authentication data are left out; topics, filters and
+/// identifiers are shown. The line goes to a function, which must not block: to `log::debug!`, say,
+/// or to a channel.
+///
+/// ```
+/// # use martlet_client::{Client, ConnectError, PacketLogger};
+/// let builder = Client::builder("mqtt://localhost")
+///     .observer(PacketLogger::new("me", |line| eprintln!("{line}")));
+/// # Ok::<(), ConnectError>(())
+/// ```
+pub struct PacketLogger<W> {
+    name: String,
+    write: W,
+    line: String,
+}
+
+impl<W: FnMut(&str)> PacketLogger<W> {
+    /// Gives each line, without its end, to `write`.
+    pub fn new(name: impl Into<String>, write: W) -> Self {
+        Self {
+            name: name.into(),
+            write,
+            line: String::new(),
+        }
+    }
+
+    fn write(&mut self, direction: &str, what: &dyn Display) {
+        self.line.clear();
+        // Writing to a string does not fail.
+        let _ = write!(self.line, "{} {direction} {what}", self.name);
+        (self.write)(&self.line);
+    }
+}
+
+impl<W: FnMut(&str)> Observer for PacketLogger<W> {
+    fn packet_sent(&mut self, _: Instant, packet: &Packet) {
+        self.write("-out->", &Line(packet));
+    }
+
+    fn packet_received(&mut self, _: Instant, packet: &Packet) {
+        self.write("<-in--", &Line(packet));
+    }
+
+    fn client_event(&mut self, _: Instant, event: &ClientEvent) {
+        self.write("------", &EventLine(event));
+    }
+}
+
+impl<W> fmt::Debug for PacketLogger<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketLogger")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Text of others is quoted, so that none can make lines of its own.
+struct Line<'a>(&'a Packet);
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.packet_type())?;
+        match self.0 {
+            Packet::Connect(packet) => connect(f, packet),
+            Packet::ConnAck(packet) => {
+                write!(f, " {}", packet.reason)?;
+                f.write_str(if packet.session_present {
+                    " session present"
+                } else {
+                    ""
+                })
+            }
+            Packet::Publish(packet) => publish(f, packet),
+            Packet::PubAck(packet) | Packet::PubRec(packet) => acknowledgement(f, packet),
+            Packet::PubRel(packet) | Packet::PubComp(packet) => acknowledgement(f, packet),
+            Packet::Subscribe(packet) => {
+                write!(f, " #{}", packet.packet_identifier)?;
+                packet
+                    .subscriptions
+                    .iter()
+                    .try_for_each(|entry| write!(f, " {:?} {}", entry.filter.as_str(), entry.qos))
+            }
+            Packet::SubAck(packet) => {
+                write!(f, " #{}", packet.packet_identifier)?;
+                list(f, &packet.reasons)
+            }
+            Packet::Unsubscribe(packet) => {
+                write!(f, " #{}", packet.packet_identifier)?;
+                packet
+                    .filters
+                    .iter()
+                    .try_for_each(|filter| write!(f, " {:?}", filter.as_str()))
+            }
+            Packet::UnsubAck(packet) => {
+                write!(f, " #{}", packet.packet_identifier)?;
+                list(f, &packet.reasons)
+            }
+            Packet::Disconnect(packet) => write!(f, " {}", packet.reason),
+            Packet::Auth(packet) => {
+                write!(f, " {}", packet.reason)?;
+                if let Some(method) = &packet.authentication_method {
+                    write!(f, " {:?}", method.as_str())?;
+                }
+                match &packet.authentication_data {
+                    Some(data) => write!(f, " [{} bytes]", data.as_bytes().len()),
+                    None => Ok(()),
+                }
+            }
+            Packet::PingReq | Packet::PingResp => Ok(()),
+        }
+    }
+}
+
+fn connect(f: &mut fmt::Formatter<'_>, packet: &Connect) -> fmt::Result {
+    write!(
+        f,
+        " {} id {:?}",
+        packet.version,
+        packet.client_identifier.as_str()
+    )?;
+    f.write_str(if packet.clean_start {
+        " clean start"
+    } else {
+        ""
+    })?;
+    write!(f, " keep alive {} s", packet.keep_alive)?;
+    if let Some(will) = &packet.will {
+        write!(
+            f,
+            " will {:?} [{} bytes]",
+            will.topic.as_str(),
+            will.payload.as_bytes().len()
+        )?;
+    }
+    f.write_str(if packet.user_name.is_some() {
+        " with user name"
+    } else {
+        ""
+    })?;
+    f.write_str(if packet.password.is_some() {
+        " with password"
+    } else {
+        ""
+    })?;
+    match &packet.properties.authentication_method {
+        Some(method) => write!(f, " authentication {:?}", method.as_str()),
+        None => Ok(()),
+    }
+}
+
+fn publish(f: &mut fmt::Formatter<'_>, packet: &Publish) -> fmt::Result {
+    let delivery = packet.delivery();
+    write!(f, " {}", delivery.qos())?;
+    if let Some(identifier) = delivery.packet_identifier() {
+        write!(f, " #{identifier}")?;
+    }
+    f.write_str(if delivery.duplicate() {
+        " duplicate"
+    } else {
+        ""
+    })?;
+    f.write_str(if packet.retain() { " retain" } else { "" })?;
+    write!(f, " {:?}", packet.topic())?;
+    if let Some(alias) = packet.properties().topic_alias() {
+        write!(f, " alias {alias}")?;
+    }
+    write!(f, " [{} bytes]", packet.payload().len())
+}
+
+fn acknowledgement<R: Display>(f: &mut fmt::Formatter<'_>, packet: &Ack<R>) -> fmt::Result {
+    write!(f, " #{} {}", packet.packet_identifier, packet.reason)
+}
+
+fn list<R: Display>(f: &mut fmt::Formatter<'_>, reasons: &[R]) -> fmt::Result {
+    reasons
+        .iter()
+        .try_for_each(|reason| write!(f, " {reason};"))
+}
+
+struct EventLine<'a>(&'a ClientEvent);
+
+impl Display for EventLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ClientEvent as E;
+        match self.0 {
+            E::Connecting(endpoint) => write!(f, "connecting to {endpoint}"),
+            E::Connected(connected) => write!(f, "connected with {}", connected.version),
+            E::Disconnected { error, retry_in } => disconnected(f, error, *retry_in),
+            E::ErrorPersists {
+                endpoint,
+                error,
+                times,
+            } => write!(
+                f,
+                "{endpoint} needs attention, {times} times in a row: {error}"
+            ),
+
+            E::Subscribed(Ok(filters)) => granted(f, "subscribed", filters),
+            E::Subscribed(Err(error)) => write!(f, "not subscribed: {error}"),
+            E::Resubscribed(filters) => granted(f, "subscribed again", filters),
+            E::RequestFailed { filter, error } => {
+                let filter = filter.as_str();
+                write!(f, "{filter:?} failed and is not sent again: {error}")
+            }
+
+            E::Published { operation, result } => published(f, operation.get(), result),
+            E::PublishFailed(error) => write!(f, "a message was not settled: {error}"),
+            E::ServerHangsUp {
+                connections,
+                given_up,
+                ..
+            } => server_hangs_up(f, *connections, *given_up),
+
+            E::InboundDropped(n) => write!(f, "{n} messages dropped, too many wait"),
+            E::Discarded {
+                messages,
+                topic,
+                qos,
+            } => discarded(f, *messages, topic, *qos),
+            E::AcknowledgementsHeld { topic, held, .. } => {
+                let topic = topic.as_str();
+                write!(f, "{held} acknowledgements wait for a message on {topic:?}")
+            }
+            E::ReceiveMaximumExceeded { receive_maximum: n } => {
+                write!(f, "the server exceeds the receive maximum of {n}")
+            }
+            E::MessageSkipped { topic, size, qos } => {
+                let topic = topic.as_str();
+                write!(
+                    f,
+                    "a message of {size} bytes and {qos} on {topic:?} was skipped"
+                )
+            }
+            E::MessageRefused(message) => message.fmt(f),
+            E::Missed(events) => write!(f, "{events} events missed"),
+
+            E::Restored {
+                unsettled,
+                quarantined,
+            } => restored(f, unsettled.len(), quarantined.len()),
+            E::StoreFailed(error) => write!(f, "the store failed: {error}"),
+            E::StoreRecovered => f.write_str("the store works again"),
+
+            E::HookPanicked(callback) => write!(f, "{callback} has panicked"),
+            E::ObserverPanicked => f.write_str("the observer has panicked"),
+            #[cfg(feature = "tls")]
+            E::TrustReloaded => f.write_str("the certificates were read again"),
+            #[cfg(feature = "tls")]
+            E::TrustNotReloaded(error) => {
+                write!(f, "the certificates stay as they were: {error}")
+            }
+        }
+    }
+}
+
+fn disconnected(
+    f: &mut fmt::Formatter<'_>,
+    error: &ConnectionError,
+    retry_in: Option<Duration>,
+) -> fmt::Result {
+    match retry_in {
+        Some(wait) => write!(f, "disconnected, next attempt in {wait:?}: {error}"),
+        None => write!(f, "disconnected for good: {error}"),
+    }
+}
+
+/// How many filters the server has granted, and which not.
+fn granted(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    filters: &[(TopicFilter, SubAckReasonCode)],
+) -> fmt::Result {
+    let granted = filters.iter().filter(|(_, reason)| !reason.is_error());
+    write!(f, "{what} to {} filters", granted.count())?;
+    for (filter, reason) in filters.iter().filter(|(_, reason)| reason.is_error()) {
+        write!(f, ", not to {:?}: {reason}", filter.as_str())?;
+    }
+    Ok(())
+}
+
+fn published(
+    f: &mut fmt::Formatter<'_>,
+    operation: u64,
+    result: &Result<Settled, PublishError>,
+) -> fmt::Result {
+    match result {
+        Ok(_) => write!(f, "message {operation} of an earlier client is settled"),
+        Err(error) => write!(
+            f,
+            "message {operation} of an earlier client was not settled: {error}"
+        ),
+    }
+}
+
+fn server_hangs_up(f: &mut fmt::Formatter<'_>, connections: u32, given_up: bool) -> fmt::Result {
+    write!(
+        f,
+        "the server ended {connections} connections at the same message; "
+    )?;
+    f.write_str(if given_up {
+        "it was given up"
+    } else {
+        "it is sent again"
+    })
+}
+
+fn discarded(
+    f: &mut fmt::Formatter<'_>,
+    messages: u64,
+    topic: &TopicName,
+    qos: QoS,
+) -> fmt::Result {
+    let qos = qos as u8;
+    write!(
+        f,
+        "{messages} messages discarded that nobody took, the last of QoS {qos} for {topic:?}"
+    )
+}
+
+fn restored(f: &mut fmt::Formatter<'_>, unsettled: usize, unreadable: usize) -> fmt::Result {
+    write!(
+        f,
+        "restored with {unsettled} unsettled messages, {unreadable} records unreadable"
+    )
+}

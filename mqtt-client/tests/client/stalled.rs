@@ -1,0 +1,158 @@
+//! Each handshake that stalls ends at its deadline, and the error says which it was. In simulated
+//! time.
+
+use martlet_client::{
+    Builder, Client, ConnectError, ConnectionError, Endpoint, Trust, session::TransportErrorKind,
+};
+use martlet_tests::certificates::Certificates;
+use martlet_tests::server::{End, Fault, Level, Seen, Setup};
+use martlet_tokio::{Tokio, runtime::Streams};
+use std::io;
+use std::time::Duration;
+use tokio::io::{DuplexStream, duplex};
+use tokio::time::Instant;
+
+/// Not the default of anything.
+const TIMEOUT: Duration = Duration::from_millis(12_345);
+
+fn builder(uri: &str) -> Builder {
+    let trust = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
+    let builder = Client::builder(uri).trust(&trust);
+    builder
+        .reconnect(|reconnect| reconnect.enabled = false)
+        .handshake_timeout(TIMEOUT)
+}
+
+/// How the only attempt ends, and when.
+async fn ends(builder: Builder, setup: Setup) -> (ConnectionError, Duration) {
+    let open = move |_: Endpoint| {
+        let (here, there) = duplex(64 * 1024);
+        let setup = setup.clone();
+        tokio::spawn(async move {
+            let stream = setup.accept(there, &mut Seen::default()).await;
+            // Where it got as far as MQTT nobody answers.
+            std::future::pending::<()>().await;
+            drop(stream);
+        });
+        async move { io::Result::<DuplexStream>::Ok(here) }
+    };
+    let start = Instant::now();
+    let (client, driver) = builder.build(Streams(Tokio, open)).unwrap();
+    let driver = tokio::spawn(driver);
+    let reason = match client.connected().await {
+        Err(ConnectError::Connection(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let time = start.elapsed();
+    drop(client);
+    assert_eq!(driver.await.expect("it ends"), reason);
+    (reason, time)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_handshake_has_a_deadline() {
+    let part = |at, after| Fault::Ends {
+        at,
+        after,
+        end: End::Hang,
+    };
+    let (tcp, tls) = (Setup::tcp, Setup::tls);
+    for (uri, proxy, setup, handshake) in [
+        // TCP accepts and is silent; so is the server after the ClientHello, or in the middle of
+        // its answer.
+        (
+            "mqtts://localhost",
+            None,
+            tls().fault(Fault::silent(Level::Socket)),
+            "TLS",
+        ),
+        (
+            "mqtts://localhost",
+            None,
+            tls().fault(part(Level::Socket, 100)),
+            "TLS",
+        ),
+        (
+            "wss://localhost",
+            None,
+            tls().websocket().fault(Fault::silent(Level::Socket)),
+            "TLS",
+        ),
+        // After the request for an upgrade, or in the middle of the answer.
+        (
+            "ws://localhost",
+            None,
+            tcp().websocket().fault(Fault::silent(Level::Stream)),
+            "WebSocket",
+        ),
+        (
+            "ws://localhost",
+            None,
+            tcp().websocket().fault(part(Level::Stream, 20)),
+            "WebSocket",
+        ),
+        (
+            "wss://localhost",
+            None,
+            tls().websocket().fault(Fault::silent(Level::Stream)),
+            "WebSocket",
+        ),
+        // The proxy.
+        (
+            "mqtt://localhost",
+            Some("http://proxy:1"),
+            tcp().fault(Fault::silent(Level::Socket)),
+            "proxy",
+        ),
+        (
+            "wss://localhost",
+            Some("http://proxy:1"),
+            tcp().fault(Fault::silent(Level::Socket)),
+            "proxy",
+        ),
+        (
+            "mqtts://localhost",
+            Some("socks5://proxy:1"),
+            tcp().fault(Fault::silent(Level::Socket)),
+            "proxy",
+        ),
+    ] {
+        let mut builder = builder(uri);
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy);
+        }
+        let (error, time) = ends(builder, setup).await;
+        match &error {
+            ConnectionError::Transport(error)
+                if error.kind() == TransportErrorKind::HandshakeTimeout =>
+            {
+                assert!(
+                    error
+                        .to_string()
+                        .contains(&format!("the {handshake} handshake")),
+                    "{error}"
+                );
+            }
+            other => panic!("{uri} {proxy:?}: {other:?}"),
+        }
+        assert_eq!(time, TIMEOUT, "{uri} {proxy:?}");
+    }
+}
+
+/// The deadline of the handshakes is over when they are, and CONNACK has its own.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_says_connack() {
+    for (uri, setup) in [
+        ("mqtt://localhost", Setup::tcp()),
+        ("mqtts://localhost", Setup::tls()),
+        ("ws://localhost", Setup::tcp().websocket()),
+        ("wss://localhost", Setup::tls().websocket()),
+    ] {
+        let (error, time) = ends(builder(uri), setup).await;
+        assert!(
+            matches!(error, ConnectionError::NoConnAck { .. }),
+            "{error}"
+        );
+        assert_ne!(time, TIMEOUT);
+    }
+}

@@ -1,0 +1,238 @@
+//! The connection as a value and as a stream, and what calls do while there is none.
+
+use crate::scripted::{builder, client, connected, settle, soon};
+use martlet_client::{
+    ConnectionError, ConnectionState, PublishError, QoS, RequestError, StateChanges,
+    SubscribeError, UnsubscribeError, proto::Packet,
+};
+use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
+use std::num::NonZeroU16;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The next state, in a word.
+async fn next(changes: &mut StateChanges) -> String {
+    match soon(changes.next()).await {
+        Some(ConnectionState::Connecting { attempt }) => format!("attempt {attempt}"),
+        Some(ConnectionState::Connected(connected)) => {
+            format!("connected, {}", connected.session_present)
+        }
+        Some(ConnectionState::Disconnected { why, .. }) => format!("waits: {why}"),
+        Some(ConnectionState::GaveUp { why }) => format!("gave up: {why}"),
+        Some(other) => format!("{other:?}"),
+        None => "the end".to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_states_of_a_client() {
+    let (client, _, mut network) = client(builder().reconnect(|policy| policy.retries = Some(2)));
+    let mut states = client.state_changes();
+    assert_eq!(next(&mut states).await, "attempt 1");
+    let mut server = network.accept().await;
+    assert_eq!(next(&mut states).await, "connected, false");
+    assert_eq!(
+        client.state(),
+        ConnectionState::Connected(client.connection().unwrap())
+    );
+    server
+        .send(Disconnect::new(DisconnectReasonCode::ServerShuttingDown))
+        .await;
+    assert_eq!(
+        next(&mut states).await,
+        "waits: the server disconnected: server shutting down (0x8B)"
+    );
+    let ConnectionState::Disconnected { retry_in, .. } = client.state() else {
+        panic!("it waits")
+    };
+    assert!(retry_in <= Duration::from_secs(1));
+    assert_eq!(next(&mut states).await, "attempt 1");
+    network.dial().await.refuse();
+    assert_eq!(next(&mut states).await, "waits: connection refused");
+    assert_eq!(next(&mut states).await, "attempt 2");
+    network.dial().await.refuse();
+    assert_eq!(next(&mut states).await, "gave up: connection refused");
+    assert_eq!(next(&mut states).await, "the end");
+    assert_eq!(
+        next(&mut client.state_changes()).await,
+        "gave up: connection refused"
+    );
+}
+
+/// `events()` after `connect()` never showed that the client was connected.
+#[tokio::test(start_paused = true)]
+async fn the_stream_begins_with_what_is() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut states = client.state_changes();
+    assert_eq!(next(&mut states).await, "connected, false");
+    // The latest counts: who did not look missed what came in between.
+    server
+        .send(Disconnect::new(DisconnectReasonCode::SessionTakenOver))
+        .await;
+    settle().await;
+    assert_eq!(
+        next(&mut states).await,
+        "gave up: the server disconnected: session taken over (0x8E)"
+    );
+    assert_eq!(next(&mut states).await, "the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_allows_is_told() {
+    let (client, _, mut network) = client(builder());
+    let mut server = network.dial().await.open();
+    server.connect().await;
+    let mut connack = ConnAck::new(ConnectReasonCode::Success);
+    connack.properties.receive_maximum = NonZeroU16::new(7);
+    server.send(connack).await;
+    let connected = soon(client.connected()).await.unwrap();
+    assert_eq!(
+        (
+            connected.limits.receive_maximum,
+            connected.limits.retain_available
+        ),
+        (7, true)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_driver_is_giving_up() {
+    let (runtime, _network) = crate::scripted::network();
+    let (client, driver) = builder().build(runtime).unwrap();
+    let mut states = client.state_changes();
+    assert_eq!(next(&mut states).await, "attempt 1");
+    drop(driver);
+    assert_eq!(next(&mut states).await, "gave up: disconnected as asked");
+    assert_eq!(next(&mut states).await, "the end");
+}
+
+/// A subscribe without a connection waited for ever.
+#[tokio::test(start_paused = true)]
+async fn requests_wait_for_a_connection_for_so_long() {
+    let (client, _, mut network) = client(builder());
+    let dial = network.dial().await;
+    let start = Instant::now();
+    let change = builder().session(|config| config.offline_timeout = Duration::from_secs(3));
+    let (hasty, _, mut other_network) = crate::scripted::client(change);
+    let other_dial = other_network.dial().await;
+    let (subscribed, unsubscribed) = tokio::join!(
+        soon(async { hasty.subscribe("a").await.map(|_| ()) }),
+        async { soon(hasty.unsubscribe("b")).await }
+    );
+    assert_eq!(
+        subscribed,
+        Err(SubscribeError::Request(RequestError::NotConnected))
+    );
+    assert_eq!(
+        unsubscribed,
+        Err(UnsubscribeError::Request(RequestError::NotConnected))
+    );
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!(soon(client.ping()).await, Err(RequestError::NotConnected));
+    drop((dial, other_dial));
+}
+
+fn retrying() -> martlet_client::Builder {
+    builder().reconnect(|policy| policy.retry_first = true)
+}
+
+/// What was published while the server was away failed when the client disconnected, however long
+/// the drain was.
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_a_connection() {
+    let (client, driver, mut network) = client(retrying());
+    network.dial().await.refuse();
+    let receipt = client
+        .publish("a", "b")
+        .qos(QoS::AtLeastOnce)
+        .enqueue()
+        .await
+        .unwrap();
+    let leaving = tokio::spawn({
+        let client = client.clone();
+        async move { client.disconnect().await }
+    });
+    settle().await;
+    assert_eq!(
+        soon(client.publish("a", "c").qos(QoS::AtLeastOnce)).await,
+        Err(PublishError::Closed(ConnectionError::ClosedHere))
+    );
+    let server = network.accept().await;
+    assert_eq!(soon(tokio::spawn(server.serve())).await.unwrap().len(), 1);
+    let left = soon(leaving).await.unwrap();
+    assert_eq!((left.in_flight, left.queued, left.stored), (0, 0, Ok(())));
+    soon(receipt).await.unwrap();
+    assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_without_a_connection_has_an_end() {
+    let (client, driver, mut network) = client(retrying());
+    // It never comes to anything.
+    let _dial = network.dial().await;
+    let receipts =
+        [QoS::AtMostOnce, QoS::AtLeastOnce].map(|qos| client.publish("a", "b").qos(qos).enqueue());
+    for receipt in receipts {
+        drop(receipt.await.unwrap());
+    }
+    let start = Instant::now();
+    let unsettled = soon(client.disconnect()).await;
+    assert_eq!((unsettled.in_flight, unsettled.queued), (0, 2));
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_once_does_not_wait_for_a_connection() {
+    let (client, driver, mut network) = client(retrying());
+    let _dial = network.dial().await;
+    let receipt = client
+        .publish("a", "b")
+        .qos(QoS::AtLeastOnce)
+        .enqueue()
+        .await
+        .unwrap();
+    let start = Instant::now();
+    let leaving = tokio::spawn({
+        let client = client.clone();
+        async move { client.disconnect().await }
+    });
+    settle().await;
+    // The second call shortens the drain, and both get the report.
+    assert_eq!(soon(client.disconnect().at_once()).await.queued, 1);
+    assert_eq!(soon(leaving).await.unwrap().queued, 1);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(
+        soon(receipt).await,
+        Err(PublishError::Closed(ConnectionError::ClosedHere))
+    );
+    assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_settled_is_counted() {
+    let (client, mut server, _network) = connected(builder().session(|config| {
+        config.max_in_flight = NonZeroU16::MIN;
+    }))
+    .await;
+    for _ in 0..3 {
+        drop(
+            client
+                .publish("a", "b")
+                .qos(QoS::ExactlyOnce)
+                .enqueue()
+                .await
+                .unwrap(),
+        );
+    }
+    server.published().await;
+    let server = tokio::spawn(server.rest());
+    let unsettled = soon(client.disconnect().with_will()).await;
+    assert_eq!((unsettled.in_flight, unsettled.queued), (1, 2));
+    let packets = soon(server).await.unwrap();
+    let reason = DisconnectReasonCode::DisconnectWithWillMessage;
+    assert!(
+        matches!(&packets[..], [Packet::Disconnect(packet)] if packet.reason == reason),
+        "{packets:?}"
+    );
+}

@@ -1,0 +1,70 @@
+//! Reports for all messages at once, when the application or the client stops.
+
+use super::{Outbound, State};
+use crate::OperationId;
+use crate::outbound::queue::Fate;
+use crate::output::spent::Spent;
+use alloc::vec::Vec;
+
+impl Outbound {
+    /// Takes the keys of all messages whose end somebody waits for, in the order of their lists;
+    /// the messages stay.
+    pub(crate) fn take_keys(&mut self) -> Vec<(OperationId, u32)> {
+        let mut keys = Vec::new();
+        for first in [self.released.first, self.publishes.first] {
+            let mut id = first;
+            while id != 0 {
+                let slot = self.slot(id);
+                id = slot.next;
+                let (operation, key, reported) = match &mut slot.state {
+                    State::Publish(outgoing) => (
+                        outgoing.operation,
+                        &mut outgoing.message.key,
+                        outgoing.reported,
+                    ),
+                    State::Released { fate, kept } => {
+                        if let Some(kept) = kept {
+                            kept.message.key = None;
+                        }
+                        (fate.operation, &mut fate.key, fate.reported)
+                    }
+                    State::Free | State::Abandoned(_) | State::Request(_) => {
+                        unreachable!("the lists hold messages")
+                    }
+                };
+                keys.extend(key.take().filter(|_| !reported).map(|key| (operation, key)));
+            }
+        }
+        for outgoing in self.queue.iter_mut() {
+            let key = outgoing.message.key.take().filter(|_| !outgoing.reported);
+            keys.extend(key.map(|key| (outgoing.operation, key)));
+        }
+        keys
+    }
+
+    /// Reports the end of everything that the application still waits for: the queue is emptied;
+    /// messages in flight stay, because the server knows of them.
+    pub(crate) fn report_all(&mut self, spent: &mut Spent) -> Vec<Fate> {
+        let mut fates = Vec::new();
+        for first in [self.released.first, self.publishes.first] {
+            let mut id = first;
+            while id != 0 {
+                let slot = self.slot(id);
+                id = slot.next;
+                let (fate, reported) = match &mut slot.state {
+                    State::Publish(outgoing) => (outgoing.fate(), &mut outgoing.reported),
+                    State::Released { fate, .. } => (*fate, &mut fate.reported),
+                    State::Free | State::Abandoned(_) | State::Request(_) => {
+                        unreachable!("the lists hold messages")
+                    }
+                };
+                *reported = true;
+                fates.push(fate);
+            }
+        }
+        while let Some(outgoing) = self.queue.pop_oldest() {
+            fates.push(outgoing.spend(spent));
+        }
+        fates
+    }
+}

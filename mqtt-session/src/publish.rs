@@ -1,0 +1,74 @@
+//! A message to publish, and the packet that it becomes.
+
+use bytes::Bytes;
+use core::num::NonZeroU16;
+use martlet_proto::{Delivery, PublishProperties, PublishRef, QoS, TopicName, Version};
+
+/// What a PUBLISH has at most besides topic, properties and payload: fixed header 5, topic length
+/// 2, packet identifier 2, property length 4.
+pub(crate) const MAX_HEADERS: usize = 13;
+
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// The topic to publish to.
+    pub topic: TopicName,
+    /// The payload.
+    pub payload: Bytes,
+    /// Quality of service. Default: 0.
+    pub qos: QoS,
+    /// Whether the server keeps it as the retained message of its topic. Default: false.
+    pub retain: bool,
+    /// The properties that travel with it (MQTT 5). Default: none.
+    pub properties: PublishProperties,
+    /// The topic alias that stands for its topic on this connection from now on, in place of an
+    /// earlier one (MQTT 5 §3.3.2.3.4). It counts where the configuration leaves aliases to the
+    /// application ([`TopicAliases::Manual`](crate::TopicAliases::Manual)); one that the server
+    /// does not take, above its Topic Alias Maximum, is left out. Default: `None`.
+    pub topic_alias: Option<NonZeroU16>,
+    /// When set, [`Event::Published`](crate::Event::Published) reports success too, with this key;
+    /// failures of accepted messages are always reported. It lets the caller find the waiting task
+    /// without a search. Default: `None`.
+    pub key: Option<u32>,
+}
+
+impl Publish {
+    /// A message of QoS 0, not retained, without properties.
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
+        Self {
+            topic,
+            payload: payload.into(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: PublishProperties::default(),
+            topic_alias: None,
+            key: None,
+        }
+    }
+
+    /// Bytes that it holds on to.
+    pub(crate) fn size(&self) -> usize {
+        self.topic.as_bytes().len() + self.payload.len() + self.properties.as_bytes().len()
+    }
+}
+
+/// The packet of a message.
+#[inline]
+pub(crate) fn reference(
+    message: &Publish,
+    version: Version,
+    delivery: Delivery,
+    expiry: Option<u32>,
+) -> PublishRef<'_> {
+    let publish = PublishRef::new(&message.topic, &message.payload)
+        .with_retain(message.retain)
+        .with_delivery(delivery);
+    if !version.has_properties() || message.properties.is_empty() {
+        return publish;
+    }
+    let publish = publish.with_properties(&message.properties);
+    match expiry {
+        Some(seconds) => publish.with_message_expiry_interval(seconds),
+        None => publish,
+    }
+}

@@ -1,0 +1,624 @@
+//! Subscriptions as state: what the server has granted for each topic filter, and the last wish for
+//! it. SUBSCRIBE and UNSUBSCRIBE packets are made from the wishes; `requesting` sends them.
+//!
+//! ```text
+//!            ┌─ a later wish for the same filter takes its place
+//!   ready ───┴───connection───► sent(id) ──SUBACK, UNSUBACK──► answered
+//!    │ ▲                          │ └──request timeout──► failed; the identifier waits for the late answer
+//!    │ └──connection lost─────────┘
+//!    ├──offline timeout──► failed; an UNSUBSCRIBE is sent all the same
+//!    ├──session lost──► an UNSUBSCRIBE is answered: there is nothing left to unsubscribe from
+//!    └──connections lost too often between packet and answer──► failed, and not sent again
+//! ```
+//!
+//! A request that was sent and not answered when a connection was lost is suspected to be the
+//! reason. It is sent after everything else, and alone, so that the next loss has one suspect. For
+//! the last attempt its filters are sent in packets of their own.
+
+mod asking;
+pub(crate) mod deadlines;
+mod operations;
+
+pub(crate) use self::asking::OVERHEAD;
+use self::operations::{Operation, Outcome};
+use crate::requests::deadlines::Deadlines;
+use crate::{Event, Instant, OperationId, RequestError};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use martlet_proto::{
+    PacketIdentifier, Subscription, SubscriptionIdentifier, TopicFilter, UserProperties,
+};
+
+/// How many requests may wait to be sent: more than any program makes, few enough to bound their
+/// memory.
+const MAX_PENDING: usize = 65_535;
+
+/// How many requests may wait for their answers. The rest is state, which costs no packet
+/// identifier and can still be withdrawn without a trace.
+const MAX_AWAITED: usize = 64;
+
+/// How many times as many connections may end at a request that is not suspected for each of them.
+const PATIENCE: u32 = 4;
+
+/// How many packet identifiers requests may hold, including those that have timed out.
+const MAX_IDENTIFIERS: usize = 1024;
+
+/// What one SUBSCRIBE or UNSUBSCRIBE asks for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) action: Action,
+    /// Larger for later requests of the application; 0 for subscriptions that the session makes
+    /// again.
+    pub(crate) order: u64,
+    pub(crate) wishes: Vec<Wish>,
+    pub(crate) past: Past,
+    /// It was sent while no other request waited for its answer, because it is suspected.
+    pub(crate) alone: bool,
+    /// It was sent on this connection, and its time is not over.
+    pub(crate) awaited: bool,
+    /// Its place among the requests that are ready; unique.
+    number: u64,
+}
+
+/// What became of a request on earlier connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// How many connections ended between its bytes and its answer.
+    pub(crate) losses: u32,
+    /// Those of them that may have ended because of it.
+    pub(crate) suspicions: u32,
+    /// The server has sent an answer that did not fit it.
+    pub(crate) misanswered: bool,
+}
+
+impl Past {
+    /// Whether it has ended too many connections to be sent again.
+    fn is_over(self, most: u32) -> bool {
+        self.suspicions >= most || self.losses >= most.saturating_mul(PATIENCE)
+    }
+
+    /// That of two requests which become one.
+    fn join(self, other: Self) -> Self {
+        Self {
+            losses: self.losses.max(other.losses),
+            suspicions: self.suspicions.max(other.suspicions),
+            misanswered: self.misanswered || other.misanswered,
+        }
+    }
+}
+
+/// Which of the requests that had no answer may be why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    All,
+    /// Not those that make a subscription again: the server has granted it before, and went on
+    /// sending after the packet had left. The network is the likelier reason, and a bad one must
+    /// not end a stream.
+    New,
+    /// The connection ended for another reason.
+    None,
+}
+
+/// What a packet says besides its filters.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Subscribe {
+        identifier: Option<SubscriptionIdentifier>,
+        user_properties: UserProperties,
+    },
+    Unsubscribe {
+        user_properties: UserProperties,
+    },
+}
+
+impl Action {
+    pub(crate) fn is_unsubscribe(&self) -> bool {
+        matches!(self, Self::Unsubscribe { .. })
+    }
+}
+
+/// What is wanted for one topic filter. The options matter in a SUBSCRIBE only.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) subscription: Subscription,
+    pub(crate) waiters: Vec<Waiter>,
+}
+
+/// To whom the answer to a wish is reported.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiter {
+    operation: OperationId,
+    /// Which filter of the operation it is.
+    place: usize,
+}
+
+impl Request {
+    pub(crate) fn new(action: Action, order: u64, wishes: Vec<Wish>) -> Self {
+        Self {
+            action,
+            order,
+            wishes,
+            past: Past::default(),
+            alone: false,
+            awaited: false,
+            number: 0,
+        }
+    }
+
+    /// The same for other wishes.
+    pub(crate) fn with_wishes(&self, wishes: Vec<Wish>) -> Self {
+        Self {
+            past: self.past,
+            ..Self::new(self.action.clone(), self.order, wishes)
+        }
+    }
+
+    /// In chunks of at most `filters` filters, and about `bytes` bytes.
+    fn split(mut self, filters: usize, bytes: usize) -> Vec<Self> {
+        let mut chunks = Vec::new();
+        let mut chunk = Vec::new();
+        let mut size = 0;
+        for wish in core::mem::take(&mut self.wishes) {
+            // Length 2 and options 1 for each.
+            let entry = wish.subscription.filter.as_bytes().len() + 3;
+            if !chunk.is_empty() && (chunk.len() >= filters || size + entry > bytes) {
+                chunks.push(self.with_wishes(core::mem::take(&mut chunk)));
+                size = 0;
+            }
+            size += entry;
+            chunk.push(wish);
+        }
+        if !chunk.is_empty() {
+            chunks.push(self.with_wishes(chunk));
+        }
+        chunks
+    }
+
+    /// Tells it from all others that were sent.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn key(&self) -> Key {
+        Key {
+            losses: self.past.losses,
+            order: self.order,
+            number: self.number,
+        }
+    }
+}
+
+/// Whose answer is awaited until a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// A request, by its packet identifier and its number.
+    Request(PacketIdentifier, u64),
+    Ping(OperationId),
+}
+
+/// The order of sending: first what is not suspected, of that first what the session asks for
+/// itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    losses: u32,
+    order: u64,
+    number: u64,
+}
+
+/// What is known of one topic filter.
+#[derive(Debug, Default)]
+struct Entry {
+    /// What the server has granted, and should still have.
+    granted: Option<Registered>,
+    /// The server has lost what it had granted, and has not granted it again.
+    lost: bool,
+    /// The server may have a subscription that is not in `granted`: it was asked, and has not
+    /// answered.
+    asked: bool,
+    /// The last wish was to be subscribed.
+    wanted: bool,
+    stage: Stage,
+}
+
+impl Entry {
+    /// Whether the entry holds no information.
+    fn is_over(&self) -> bool {
+        self.granted.is_none() && !self.asked && self.stage == Stage::Idle
+    }
+}
+
+/// Where the last wish for a filter is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    /// It waits to be sent, in the request with this key.
+    Ready(Key),
+    /// The request with this number was sent with it.
+    Sent(u64),
+}
+
+#[derive(Debug)]
+struct Registered {
+    subscription: Subscription,
+    identifier: Option<SubscriptionIdentifier>,
+    /// Of the request that made it.
+    order: u64,
+}
+
+/// A wish that a later one replaces, and the request that it was in.
+struct Older {
+    wish: Wish,
+    is_unsubscribe: bool,
+    past: Past,
+}
+
+/// Requests and pings; most sessions have none for most of their time.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    wishes: Option<Box<Wishes>>,
+    pub(crate) deadlines: Deadlines<Waiting>,
+    /// PINGREQs without their PINGRESP; those of the application have an operation.
+    pub(crate) pings: VecDeque<Option<OperationId>>,
+}
+
+impl Requests {
+    pub(crate) fn wishes(&self) -> Option<&Wishes> {
+        self.wishes.as_deref()
+    }
+
+    /// The wishes, if there are any.
+    #[inline]
+    pub(crate) fn known(&mut self) -> Option<&mut Wishes> {
+        self.wishes.as_deref_mut()
+    }
+
+    /// The wishes, created if there are none.
+    pub(crate) fn wishes_mut(&mut self) -> &mut Wishes {
+        self.wishes.get_or_insert_default()
+    }
+
+    /// Requests that were sent on this connection and wait for their answers.
+    #[inline]
+    pub(crate) fn outstanding(&self) -> usize {
+        self.wishes().map_or(0, |wishes| wishes.outstanding)
+    }
+
+    /// When the next request, sent or not, or ping fails, or may be sent.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let wishes = self.wishes().and_then(|wishes| wishes.next_deadline(now));
+        self.deadlines.next().into_iter().chain(wishes).min()
+    }
+}
+
+/// What is wanted of the server, and what it has granted.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    filters: BTreeMap<TopicFilter, Entry>,
+    ready: BTreeMap<Key, Request>,
+    operations: BTreeMap<OperationId, Operation>,
+    next_number: u64,
+    /// Wishes that wait to be sent.
+    unsent: usize,
+    /// Filters that the server has lost and not granted again.
+    lost: usize,
+    /// Sent on this connection, not answered, and awaited.
+    outstanding: usize,
+    /// The same, including those that have timed out.
+    identifiers: usize,
+    /// The request that waits for its answer is suspected: nothing is sent beside it.
+    probing: bool,
+    /// When suspected requests are sent although messages that should go first were not
+    /// acknowledged.
+    probe_at: Option<Instant>,
+    /// Filters whose subscription has changed since it was stored, if it is.
+    pub(crate) changed: Option<Box<Changed>>,
+    /// Events that the session has not emitted yet.
+    pub(crate) events: VecDeque<Event>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Changed(pub(crate) Vec<TopicFilter>);
+
+impl Wishes {
+    // ---- the subscriptions that the server should have
+
+    /// The filters that are subscribed to.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.filters
+            .iter()
+            .filter(|(_, entry)| entry.granted.is_some())
+            .map(|(filter, _)| filter)
+    }
+
+    /// A subscription as it was made.
+    pub(crate) fn registered(
+        &self,
+        filter: &TopicFilter,
+    ) -> Option<(&Subscription, Option<SubscriptionIdentifier>, u64)> {
+        let Registered {
+            subscription,
+            identifier,
+            order,
+        } = self.filters.get(filter)?.granted.as_ref()?;
+        Some((subscription, *identifier, *order))
+    }
+
+    /// A subscription that an earlier process has made.
+    pub(crate) fn restore_registered(
+        &mut self,
+        subscription: Subscription,
+        identifier: Option<SubscriptionIdentifier>,
+        order: u64,
+    ) {
+        let filter = subscription.filter.clone();
+        let granted = Some(Registered {
+            subscription,
+            identifier,
+            order,
+        });
+        self.filters.insert(
+            filter,
+            Entry {
+                granted,
+                wanted: true,
+                ..Entry::default()
+            },
+        );
+    }
+
+    /// Whether subscriptions are being made again that the server has lost.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.lost > 0
+    }
+
+    fn changes(&mut self, filter: &TopicFilter) {
+        if let Some(changed) = &mut self.changed {
+            changed.0.push(filter.clone());
+        }
+    }
+
+    /// Forgets a granted subscription. Returns whether the server may still have it.
+    fn ungrant(&mut self, filter: &TopicFilter) -> bool {
+        let Some(entry) = self.filters.get_mut(filter) else {
+            return false;
+        };
+        let lost = core::mem::take(&mut entry.lost);
+        self.lost -= usize::from(lost);
+        let granted = entry.granted.take().is_some();
+        if granted {
+            self.changes(filter);
+        }
+        granted && !lost
+    }
+
+    fn grant(&mut self, filter: &TopicFilter, granted: Registered) {
+        let Some(entry) = self.filters.get_mut(filter) else {
+            return;
+        };
+        entry.granted = Some(granted);
+        self.lost -= usize::from(core::mem::take(&mut entry.lost));
+        self.changes(filter);
+    }
+
+    /// Removes an entry that holds no information.
+    fn tidy(&mut self, filter: &TopicFilter) {
+        if self.filters.get(filter).is_some_and(Entry::is_over) {
+            self.filters.remove(filter);
+        }
+    }
+
+    // ---- wishes that wait
+
+    /// Whether this number of further wishes of one operation may wait.
+    pub(crate) fn has_room(&self, wishes: usize) -> bool {
+        self.operations.len() < MAX_PENDING && self.unsent.saturating_add(wishes) <= MAX_PENDING
+    }
+
+    /// Whether anything waits to be sent.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Puts a request among those that are ready. Each of its filters is idle.
+    fn put(&mut self, mut request: Request) {
+        if request.wishes.is_empty() {
+            return;
+        }
+        self.next_number += 1;
+        request.number = self.next_number;
+        request.alone = false;
+        request.awaited = false;
+        let key = request.key();
+        for wish in &request.wishes {
+            self.filters
+                .entry(wish.subscription.filter.clone())
+                .or_default()
+                .stage = Stage::Ready(key);
+        }
+        self.unsent += request.wishes.len();
+        self.ready.insert(key, request);
+    }
+
+    /// Takes out a request that is ready.
+    fn take(&mut self, key: Key) -> Option<Request> {
+        let request = self.ready.remove(&key)?;
+        self.unsent -= request.wishes.len();
+        for wish in &request.wishes {
+            if let Some(entry) = self.filters.get_mut(&wish.subscription.filter) {
+                entry.stage = Stage::Idle;
+            }
+        }
+        Some(request)
+    }
+
+    /// Puts a request among those that are ready. It replaces earlier wishes for its filters that
+    /// were not sent.
+    fn place(&mut self, mut request: Request) {
+        for mut wish in core::mem::take(&mut request.wishes) {
+            let filter = &wish.subscription.filter;
+            let mut past = request.past;
+            if let Some(older) = self.extract(filter) {
+                if older.is_unsubscribe == request.action.is_unsubscribe() {
+                    let mut waiters = older.wish.waiters;
+                    waiters.append(&mut wish.waiters);
+                    wish.waiters = waiters;
+                    past = past.join(older.past);
+                } else {
+                    self.settle_all(
+                        older.wish.waiters,
+                        &Outcome::failed(RequestError::Superseded),
+                    );
+                }
+            }
+            if past == request.past {
+                request.wishes.push(wish);
+            } else {
+                let single = request.with_wishes([wish].into());
+                self.put(Request { past, ..single });
+            }
+        }
+        self.put(request);
+    }
+
+    /// Removes the unsent wish for a filter.
+    fn extract(&mut self, filter: &TopicFilter) -> Option<Older> {
+        let entry = self.filters.get_mut(filter)?;
+        let Stage::Ready(key) = entry.stage else {
+            return None;
+        };
+        entry.stage = Stage::Idle;
+        let request = self.ready.get_mut(&key)?;
+        let at = request
+            .wishes
+            .iter()
+            .position(|wish| wish.subscription.filter == *filter)?;
+        let wish = request.wishes.remove(at);
+        let past = request.past;
+        let is_unsubscribe = request.action.is_unsubscribe();
+        if request.wishes.is_empty() {
+            self.ready.remove(&key);
+        }
+        self.unsent -= 1;
+        Some(Older {
+            wish,
+            is_unsubscribe,
+            past,
+        })
+    }
+
+    /// The unsent wish for a filter, and whether it is to unsubscribe.
+    fn unsent_wish(&mut self, filter: &TopicFilter) -> Option<(&mut Wish, bool)> {
+        let Stage::Ready(key) = self.filters.get(filter)?.stage else {
+            return None;
+        };
+        let request = self.ready.get_mut(&key)?;
+        let is_unsubscribe = request.action.is_unsubscribe();
+        let wish = request
+            .wishes
+            .iter_mut()
+            .find(|wish| wish.subscription.filter == *filter)?;
+        Some((wish, is_unsubscribe))
+    }
+
+    // ---- sending
+
+    /// Removes the next request that may be sent. Suspected requests wait until it `is_quiet`, but
+    /// not past `latest`.
+    pub(crate) fn next(
+        &mut self,
+        now: Instant,
+        latest: Instant,
+        is_quiet: impl FnOnce() -> bool,
+    ) -> Option<Request> {
+        let (&key, _) = self.ready.first_key_value()?;
+        if self.probing || self.outstanding >= MAX_AWAITED || self.identifiers >= MAX_IDENTIFIERS {
+            return None;
+        }
+        if key.losses > 0 {
+            let probe_at = *self.probe_at.get_or_insert(latest);
+            if self.outstanding > 0 || (now < probe_at && !is_quiet()) {
+                return None;
+            }
+        }
+        self.take(key)
+    }
+
+    /// Whether only suspected requests wait to be sent, for everything else to go first.
+    fn is_holding_back(&self) -> bool {
+        self.outstanding == 0
+            && self
+                .ready
+                .first_key_value()
+                .is_some_and(|(key, _)| key.losses > 0)
+    }
+
+    /// When the next request that was not sent fails, or may be sent.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let probe = self
+            .probe_at
+            .filter(|&at| at > now && self.is_holding_back());
+        self.next_expiry()
+            .map(|(at, _)| at)
+            .into_iter()
+            .chain(probe)
+            .min()
+    }
+
+    /// Cuts a request to what a packet may hold; the rest waits.
+    pub(crate) fn cut(
+        &mut self,
+        request: Request,
+        filters: usize,
+        bytes: usize,
+    ) -> Option<Request> {
+        let mut chunks = request.split(filters, bytes).into_iter();
+        let first = chunks.next();
+        chunks.for_each(|chunk| self.put(chunk));
+        first
+    }
+
+    /// A request cannot be sent now after all.
+    pub(crate) fn put_back(&mut self, request: Request) {
+        self.put(request);
+    }
+
+    /// A request is being sent.
+    pub(crate) fn sent(&mut self, request: &mut Request) {
+        self.next_number += 1;
+        request.number = self.next_number;
+        request.awaited = true;
+        request.alone = request.past.losses > 0;
+        self.probing |= request.alone;
+        self.outstanding += 1;
+        self.identifiers += 1;
+        for wish in &request.wishes {
+            let entry = self
+                .filters
+                .entry(wish.subscription.filter.clone())
+                .or_default();
+            entry.stage = Stage::Sent(request.number);
+        }
+    }
+
+    /// Stops waiting for the answer to a request.
+    fn not_awaited(&mut self, request: &mut Request) {
+        if core::mem::take(&mut request.awaited) {
+            self.outstanding -= 1;
+            self.probing &= !request.alone;
+        }
+    }
+
+    /// The filter waits for the answer to this request no longer.
+    fn release(&mut self, number: u64, filter: &TopicFilter) {
+        if let Some(entry) = self
+            .filters
+            .get_mut(filter)
+            .filter(|entry| entry.stage == Stage::Sent(number))
+        {
+            entry.stage = Stage::Idle;
+        }
+    }
+}

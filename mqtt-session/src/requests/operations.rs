@@ -1,0 +1,282 @@
+//! Operations of the application: a subscribe or unsubscribe of any number of filters, with one
+//! answer however many packets it took.
+
+use super::{Waiter, Wishes};
+use crate::error::Details;
+use crate::event::Answer;
+use crate::{Event, Instant, OperationId, RequestError};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, UnsubAckReasonCode};
+
+#[derive(Debug)]
+pub(super) struct Operation {
+    is_unsubscribe: bool,
+    /// Until when it waits to be sent.
+    expires: Instant,
+    /// That time is over, but all of it had been sent.
+    overdue: bool,
+    filters: Vec<(TopicFilter, QoS)>,
+    /// What became of each filter.
+    outcomes: Vec<Option<Outcome>>,
+    missing: usize,
+    details: Option<Box<Details>>,
+}
+
+/// What became of one filter of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Subscribed(SubAckReasonCode),
+    Unsubscribed(UnsubAckReasonCode),
+    /// It was not answered; beside others that were, this code stands for it.
+    Failed(RequestError, SubAckReasonCode),
+}
+
+impl Outcome {
+    pub(super) fn failed(error: RequestError) -> Self {
+        Self::Failed(error, SubAckReasonCode::UnspecifiedError)
+    }
+
+    fn subscribed(&self) -> SubAckReasonCode {
+        match self {
+            Self::Subscribed(code) | Self::Failed(_, code) => *code,
+            Self::Unsubscribed(_) => SubAckReasonCode::UnspecifiedError,
+        }
+    }
+
+    fn unsubscribed(&self) -> UnsubAckReasonCode {
+        match self {
+            Self::Unsubscribed(code) => *code,
+            _ => UnsubAckReasonCode::UnspecifiedError,
+        }
+    }
+}
+
+impl Wishes {
+    /// An operation begins.
+    pub(super) fn begin(
+        &mut self,
+        operation: OperationId,
+        is_unsubscribe: bool,
+        filters: Vec<(TopicFilter, QoS)>,
+        expires: Instant,
+    ) {
+        let missing = filters.len();
+        let outcomes = filters.iter().map(|_| None).collect();
+        let details = None;
+        let begun = Operation {
+            is_unsubscribe,
+            expires,
+            overdue: false,
+            filters,
+            outcomes,
+            missing,
+            details,
+        };
+        self.operations.insert(operation, begun);
+    }
+
+    /// When the next operation has waited for too long. All wait equally long, so the oldest is the
+    /// first.
+    pub(super) fn next_expiry(&self) -> Option<(Instant, OperationId)> {
+        let mut waiting = self.operations.iter().filter(|(_, it)| !it.overdue);
+        waiting
+            .next()
+            .map(|(operation, it)| (it.expires, *operation))
+    }
+
+    pub(super) fn is_live(&self, waiter: &Waiter) -> bool {
+        self.operations.contains_key(&waiter.operation)
+    }
+
+    /// Those who wait for a filter have their answer.
+    pub(super) fn settle_all(&mut self, waiters: Vec<Waiter>, outcome: &Outcome) {
+        for Waiter { operation, place } in waiters {
+            let Some(found) = self.operations.get_mut(&operation) else {
+                continue;
+            };
+            if let Some(slot @ None) = found.outcomes.get_mut(place) {
+                *slot = Some(outcome.clone());
+                found.missing -= 1;
+            }
+            if found.missing == 0 {
+                self.complete(operation);
+            }
+        }
+    }
+
+    /// Keeps the server's reason string and user properties for the operations of these waiters.
+    pub(super) fn add_details(&mut self, waiters: &[Waiter], details: Option<&Details>) {
+        let Some(details) = details else { return };
+        for waiter in waiters {
+            if let Some(found) = self.operations.get_mut(&waiter.operation) {
+                found
+                    .details
+                    .get_or_insert_with(|| Box::new(details.clone()));
+            }
+        }
+    }
+
+    /// All filters of an operation have an outcome.
+    fn complete(&mut self, operation: OperationId) {
+        let Some(Operation {
+            is_unsubscribe,
+            filters,
+            outcomes,
+            details,
+            ..
+        }) = self.operations.remove(&operation)
+        else {
+            return;
+        };
+        let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+        let is_failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(..));
+        if let (true, Some(Outcome::Failed(error, _))) =
+            (outcomes.iter().all(is_failed), outcomes.first())
+        {
+            let event = failed(operation, is_unsubscribe, error.clone());
+            self.events.push_back(event);
+            return;
+        }
+        // The answer has codes only.
+        for ((filter, _), outcome) in filters.iter().zip(&outcomes) {
+            if let Outcome::Failed(error, _) = outcome {
+                self.report_failure(filter, error.clone());
+            }
+        }
+        let event = if is_unsubscribe {
+            let reasons = outcomes.iter().map(Outcome::unsubscribed).collect();
+            Event::Unsubscribed {
+                operation,
+                result: Ok(Answer { reasons, details }),
+            }
+        } else {
+            let codes = outcomes.iter().map(Outcome::subscribed);
+            let reasons = filters
+                .iter()
+                .zip(codes)
+                .map(|((_, most), code)| at_most(code, *most))
+                .collect();
+            Event::Subscribed {
+                operation,
+                result: Ok(Answer { reasons, details }),
+            }
+        };
+        self.events.push_back(event);
+    }
+
+    /// Reports a failure that no answer carries.
+    pub(super) fn report_failure(&mut self, filter: &TopicFilter, error: RequestError) {
+        if error != RequestError::Superseded {
+            self.events.push_back(Event::RequestFailed {
+                filter: filter.clone(),
+                error,
+            });
+        }
+    }
+
+    /// Ends operations as a whole. Subscriptions that only they wanted, and that were not sent, are
+    /// not wanted any more; what was to be unsubscribed still is. Many may want the same filter:
+    /// each is looked at once.
+    pub(super) fn fail_all(&mut self, operations: &BTreeSet<OperationId>, error: &RequestError) {
+        for filter in self.filters_of(operations) {
+            let Some((wish, is_unsubscribe)) = self.unsent_wish(&filter) else {
+                continue;
+            };
+            wish.waiters
+                .retain(|waiter| !operations.contains(&waiter.operation));
+            let is_over = wish.waiters.is_empty() && !is_unsubscribe;
+            if is_over && self.filters.get(&filter).is_some_and(|entry| !entry.lost) {
+                self.extract(&filter);
+                self.tidy(&filter);
+            }
+        }
+        for operation in operations {
+            if let Some(ended) = self.operations.remove(operation) {
+                self.events
+                    .push_back(failed(*operation, ended.is_unsubscribe, error.clone()));
+            }
+        }
+    }
+
+    /// Every filter that any of these operations names.
+    fn filters_of(&self, operations: &BTreeSet<OperationId>) -> BTreeSet<TopicFilter> {
+        let found = operations
+            .iter()
+            .filter_map(|operation| self.operations.get(operation));
+        found
+            .flat_map(|found| found.filters.iter().map(|(filter, _)| filter.clone()))
+            .collect()
+    }
+
+    /// Those of these operations that have a filter which waits to be sent.
+    fn unsent(&mut self, operations: &BTreeSet<OperationId>) -> BTreeSet<OperationId> {
+        let mut unsent = BTreeSet::new();
+        for filter in self.filters_of(operations) {
+            if let Some((wish, _)) = self.unsent_wish(&filter) {
+                unsent.extend(wish.waiters.iter().map(|waiter| waiter.operation));
+            }
+        }
+        unsent.intersection(operations).copied().collect()
+    }
+
+    /// Fails what has waited to be sent for too long.
+    pub(crate) fn expire(&mut self, now: Instant, error: &RequestError) {
+        let due: BTreeSet<_> = self
+            .operations
+            .iter()
+            .filter(|(_, it)| !it.overdue)
+            .take_while(|(_, it)| it.expires <= now)
+            .map(|(operation, _)| *operation)
+            .collect();
+        let unsent = self.unsent(&due);
+        self.fail_all(&unsent, error);
+        for operation in due {
+            if let Some(found) = self.operations.get_mut(&operation) {
+                found.overdue = true;
+            }
+        }
+    }
+
+    /// Fails what waits to be sent once more, and had its time.
+    pub(super) fn fail_overdue(&mut self) {
+        let overdue = self.operations.iter().filter(|(_, it)| it.overdue);
+        let overdue = overdue.map(|(operation, _)| *operation).collect();
+        self.fail_all(&overdue, &RequestError::NotConnected);
+    }
+
+    /// Fails every operation that was not sent as a whole.
+    pub(crate) fn fail_unsent(&mut self, error: &RequestError) {
+        let all = self.operations.keys().copied().collect();
+        let unsent = self.unsent(&all);
+        self.fail_all(&unsent, error);
+    }
+}
+
+/// The code for one of several places that name the same filter: none is granted more than it asked
+/// for.
+fn at_most(code: SubAckReasonCode, most: QoS) -> SubAckReasonCode {
+    if code.is_error() || code.as_u8() <= most as u8 {
+        return code;
+    }
+    match most {
+        QoS::AtMostOnce => SubAckReasonCode::GrantedQos0,
+        QoS::AtLeastOnce => SubAckReasonCode::GrantedQos1,
+        QoS::ExactlyOnce => SubAckReasonCode::GrantedQos2,
+    }
+}
+
+fn failed(operation: OperationId, is_unsubscribe: bool, error: RequestError) -> Event {
+    if is_unsubscribe {
+        Event::Unsubscribed {
+            operation,
+            result: Err(error),
+        }
+    } else {
+        Event::Subscribed {
+            operation,
+            result: Err(error),
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! Publishing: the commands and the acknowledgements of the session, over the machine in
+//! `outbound`.
+
+use crate::error::Details;
+use crate::event::{Accepted, Settled};
+use crate::outbound::queue::{Enqueued, Fate, Outgoing};
+use crate::outbound::{Acked, Resent, send_qos0};
+use crate::output::Answer;
+use crate::session::timers::Timer;
+use crate::store::journal::Context;
+use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
+use bytes::{Buf, BytesMut};
+use core::time::Duration;
+use martlet_proto::{
+    Delivery, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PubRelReasonCode, QoS,
+    Version,
+};
+
+/// How many bytes of acknowledgements are handled before the caller's bound is looked at.
+const SHORT_ACKS: usize = 16 * 1024;
+
+impl Session {
+    // ---- getters
+
+    /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
+    pub fn in_flight(&self) -> usize {
+        self.outbound.unsettled()
+    }
+
+    /// Messages that wait for a connection, the window or the socket.
+    pub fn queued(&self) -> usize {
+        self.outbound.queue().len()
+    }
+
+    /// Bytes of topics, properties and payloads of the messages that wait.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbound.queue().bytes()
+    }
+
+    /// Whether [`publish`](Self::publish) would accept a message of `bytes` bytes of topic,
+    /// properties and payload without dropping another. None while messages are held until the
+    /// store works again.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.outbound.queue().fits(bytes, &self.config.queue) && !self.is_held_by_store()
+    }
+
+    /// Whether a QoS 0 message would go into the output at once.
+    pub fn has_output_room(&self) -> bool {
+        self.is_connected() && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
+    }
+
+    /// Whether a message of this size would be refused even by an empty queue.
+    pub fn never_fits(&self, bytes: usize) -> bool {
+        self.config.queue.messages == 0 || bytes > self.config.queue.bytes
+    }
+
+    /// Whether a message of this QoS would leave at once, whatever its size.
+    pub fn may_send_at_once(&self, qos: QoS) -> bool {
+        self.is_connected()
+            && self.output.has_room()
+            && self.outbound.may_pass(qos, self.window())
+            && !(qos != QoS::AtMostOnce && self.is_durable())
+    }
+
+    /// Whether this message would be accepted if there were room for it.
+    ///
+    /// # Errors
+    /// [`PublishError`], the one that [`publish`](Self::publish) would return.
+    pub fn can_accept(&self, message: &Publish) -> Result<(), PublishError> {
+        self.check(message, self.is_connected(), !message.properties.is_empty())
+    }
+
+    // ---- commands, acknowledgements
+
+    /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued
+    /// within the bounds. An accepted message ends in exactly one of: settled, failed (reported by
+    /// [`Event::Published`]), still waiting.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it cannot be accepted; nothing has changed then.
+    pub fn publish(&mut self, now: Instant, message: Publish) -> Result<Accepted, PublishError> {
+        let connected = self.is_connected();
+        let has_properties = !message.properties.is_empty();
+        if let Err(error) = self.check(&message, connected, has_properties) {
+            self.spent.add(message);
+            return Err(error);
+        }
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        let operation = OperationId(self.next_operation);
+        let expires_at = if has_properties {
+            let seconds = message.properties.as_ref().message_expiry_interval();
+            seconds.map(|seconds| now + Duration::from_secs(seconds.into()))
+        } else {
+            None
+        };
+        let outgoing = Outgoing {
+            message,
+            operation,
+            expires_at,
+            written: false,
+            reported: false,
+            hang_ups: 0,
+        };
+        let qos = outgoing.message.qos;
+        // With an expiry it is encoded when it is handed out, so that what is left of it is right.
+        if connected
+            && (expires_at.is_none() || self.never_fits(outgoing.message.size()))
+            && self.output.has_room()
+            && self.outbound.may_pass(qos, self.window())
+            && !stored
+        {
+            self.next_operation += 1;
+            self.send(outgoing, now);
+            return Ok(if qos == QoS::AtMostOnce {
+                Accepted::Settled(operation)
+            } else {
+                Accepted::Pending(operation)
+            });
+        }
+        match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
+            Enqueued::Refused(outgoing) => {
+                let (size, limit) = (outgoing.message.size(), self.config.queue.bytes);
+                outgoing.spend(&mut self.spent);
+                // No completion makes room for it; waiting for one would be for nothing.
+                return Err(if size > limit {
+                    PublishError::LargerThanQueue { size, limit }
+                } else {
+                    PublishError::QueueFull
+                });
+            }
+            Enqueued::Yes => {}
+            Enqueued::Dropped(dropped) => {
+                for outgoing in dropped {
+                    if outgoing.operation != operation {
+                        self.forget_queued(&outgoing);
+                    }
+                    let fate = outgoing.spend(&mut self.spent);
+                    self.report(fate, Err(PublishError::Dropped));
+                }
+            }
+        }
+        self.next_operation += 1;
+        if stored {
+            self.store_message(operation, now);
+        }
+        self.expire_at(expires_at);
+        Ok(Accepted::Pending(operation))
+    }
+
+    /// Whether the message can be accepted, if there is room.
+    #[inline]
+    fn check(
+        &self,
+        message: &Publish,
+        connected: bool,
+        has_properties: bool,
+    ) -> Result<(), PublishError> {
+        if self.is_ended() {
+            return Err(PublishError::Closed(self.why_closed()));
+        }
+        let version = self.output.version;
+        if connected
+            && has_properties
+            && !version.has_properties()
+            && self.config.refuse_properties_in_3x
+        {
+            return Err(PublishError::NotInVersion(version));
+        }
+        if message.qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
+            return Err(PublishError::NotConnected);
+        }
+        self.limits
+            .check(message, if connected { version } else { Version::V5 })?;
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        match self.store_failure().filter(|_| stored) {
+            Some(error) => Err(PublishError::Store(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what the application gave for a message, its topic and its payload, when the message
+    /// is completed, instead of dropping it: [`poll_spent`](Self::poll_spent) returns it.
+    /// It is for callers who hold a lock while they call the session: dropping a payload may run
+    /// anybody's code (`Bytes::from_owner`).
+    pub fn keep_spent(&mut self) {
+        self.spent.keep();
+    }
+
+    /// Publishes a message of QoS 0, by reference, if it can go into the output at once;
+    /// `Ok(false)` says that [`publish`](Self::publish) is the way. What only a queued message
+    /// needs costs nothing here.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it cannot be accepted; nothing has changed then.
+    #[inline]
+    pub fn publish_at_once(&mut self, message: &Publish) -> Result<bool, PublishError> {
+        // With properties there may be an expiry, which needs the time.
+        if message.qos != QoS::AtMostOnce
+            || !message.properties.is_empty()
+            || !self.has_output_room()
+        {
+            return Ok(false);
+        }
+        self.limits.check(message, self.output.version)?;
+        self.next_operation += 1;
+        self.output
+            .publish(message, Delivery::AtMostOnce, None)
+            .expect("checked against the limits before");
+        Ok(true)
+    }
+
+    /// Something in the queue expires then.
+    pub(crate) fn expire_at(&mut self, at: Option<Instant>) {
+        let next = self.timers.get(Timer::Expiry).into_iter().chain(at).min();
+        self.timers.set(Timer::Expiry, next);
+    }
+
+    /// How many messages may be in flight on this connection.
+    #[inline]
+    pub(crate) fn window(&self) -> usize {
+        usize::from(self.window)
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, outgoing: Outgoing, now: Instant) {
+        if !outgoing.message.properties.is_empty() && !self.output.version.has_properties() {
+            self.counters.left_out_in_3x += 1;
+        }
+        if outgoing.message.qos == QoS::AtMostOnce {
+            send_qos0(&outgoing, now, &mut self.output);
+            return self.spent.add(outgoing.message);
+        }
+        let operation = outgoing.operation;
+        let id = self.outbound.send(outgoing, now, &mut self.output);
+        self.await_acknowledgement((id, operation));
+    }
+
+    #[inline]
+    fn await_acknowledgement(&mut self, message: (PacketIdentifier, OperationId)) {
+        if self.config.publish_timeout.is_some() {
+            let deadlines = self.publish_deadlines.get_or_insert_default();
+            deadlines.expect(self.output.position(), message);
+        }
+    }
+
+    /// Encodes what may go, in order, while there is room.
+    pub(crate) fn pump(&mut self, now: Instant) {
+        if !self.is_online() {
+            return;
+        }
+        while self.output.has_room() {
+            let window = self.window_now();
+            if self.fail_resend(now) {
+                continue;
+            }
+            match self.outbound.pump_resend(
+                window,
+                now,
+                &mut Context::new(&mut self.output, &mut self.journal),
+            ) {
+                Some(Resent::Again(operation)) => {
+                    self.probe_sent(operation, now);
+                    continue;
+                }
+                Some(Resent::FirstTime(id, operation)) => {
+                    self.await_acknowledgement((id, operation));
+                    self.probe_sent(operation, now);
+                    continue;
+                }
+                None => {}
+            }
+            let Some(outgoing) = self.outbound.pop_queue(window, self.is_durable()) else {
+                break;
+            };
+            let Some(outgoing) = self.still_sendable(outgoing, now) else {
+                continue;
+            };
+            if outgoing.message.qos == QoS::AtMostOnce {
+                let fate = outgoing.fate();
+                self.send(outgoing, now);
+                self.report(fate, Ok(Settled::SUCCESS));
+            } else if self.is_durable() {
+                self.admit(outgoing);
+            } else {
+                let operation = outgoing.operation;
+                self.send(outgoing, now);
+                self.probe_sent(operation, now);
+            }
+        }
+    }
+
+    /// The next message to be sent again fails, if this connection does not take it, or it is too
+    /// late for one that was never sent. Returns whether it did.
+    fn fail_resend(&mut self, now: Instant) -> bool {
+        let (limits, version) = (&self.limits, self.output.version);
+        let fits = |outgoing: &Outgoing| {
+            if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
+                return Err(PublishError::Expired);
+            }
+            limits.check(&outgoing.message, version)
+        };
+        let failed = self.outbound.fail_resend(fits, &mut self.spent);
+        let Some((fate, error, abandoned)) = failed else {
+            return false;
+        };
+        self.store_failed(fate.operation, abandoned);
+        self.report(fate, Err(error));
+        true
+    }
+
+    /// What needs no room in the output: the next message of the queue gets its packet identifier,
+    /// if the window lets it, or one that this connection does not take fails. Returns whether
+    /// there was one.
+    pub(crate) fn admit_next(&mut self, now: Instant) -> bool {
+        if !self.is_online() {
+            return false;
+        }
+        if self.fail_resend(now) {
+            return true;
+        }
+        self.end_probe();
+        let Some(outgoing) = self.outbound.pop_admissible(self.window()) else {
+            return false;
+        };
+        if let Some(outgoing) = self.still_sendable(outgoing, now) {
+            self.admit(outgoing);
+        }
+        true
+    }
+
+    /// A message of the queue, unless this connection does not take it, or it is too late for it:
+    /// then it fails.
+    fn still_sendable(&mut self, outgoing: Outgoing, now: Instant) -> Option<Outgoing> {
+        let version = self.output.version;
+        let has_properties = !outgoing.message.properties.is_empty();
+        let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
+            Err(PublishError::Expired)
+        } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x
+        {
+            Err(PublishError::NotInVersion(version))
+        } else {
+            self.limits.check(&outgoing.message, version)
+        };
+        let Err(error) = sendable else {
+            return Some(outgoing);
+        };
+        self.forget_queued(&outgoing);
+        self.report(outgoing.fate(), Err(error));
+        self.spent.add(outgoing.message);
+        None
+    }
+
+    /// Handles the acknowledgements of the usual, short form at the front of `input`, without
+    /// making packets of them. Returns whether there was one.
+    #[inline]
+    pub(crate) fn handle_short_acks(&mut self, input: &mut BytesMut) -> bool {
+        let (mut at, mut releases) = (0, 0);
+        while let Some(&[first, 2, high, low]) = input.get(at..at + 4).filter(|_| at < SHORT_ACKS) {
+            let Some(id) = PacketIdentifier::new(u16::from_be_bytes([high, low])) else {
+                break;
+            };
+            let may_read =
+                self.is_online() && self.config.maximum_packet_size >= 4 && self.wants_input();
+            if !may_read {
+                break;
+            }
+            match first {
+                0x40 => {
+                    let acked = self.outbound.handle_puback(id, &mut self.spent);
+                    self.acknowledged(&acked, PacketType::PubAck, || Ok(Settled::SUCCESS));
+                }
+                0x50 => self.handle_pubrec_success(id),
+                0x62 => {
+                    self.inbound
+                        .handle_pubrel(id, &mut Context::new(&mut self.output, &mut self.journal));
+                    releases += 4;
+                }
+                0x70 => self.handle_pubcomp(id),
+                _ => break,
+            }
+            at += 4;
+        }
+        if at > 0 {
+            input.advance(at);
+        }
+        if at > releases {
+            self.note_answer();
+        }
+        at > 0
+    }
+
+    pub(crate) fn handle_puback(&mut self, ack: PubAck) {
+        self.note_answer();
+        let acked = self
+            .outbound
+            .handle_puback(ack.packet_identifier, &mut self.spent);
+        self.acknowledged(&acked, PacketType::PubAck, || outcome(ack));
+    }
+
+    pub(crate) fn handle_pubrec(&mut self, ack: PubAck) {
+        self.note_answer();
+        let id = ack.packet_identifier;
+        if ack.reason.is_error() {
+            let acked = self.outbound.handle_pubrec_error(id, &mut self.spent);
+            return self.acknowledged(&acked, PacketType::PubRec, || outcome(ack));
+        }
+        self.handle_pubrec_success(id);
+        if ack.reason == PubAckReasonCode::NoMatchingSubscribers {
+            self.outbound.set_unmatched(id);
+        }
+    }
+
+    /// PUBCOMP: what PUBREC said of subscribers stands.
+    #[inline]
+    pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) {
+        let acked = self.outbound.handle_pubcomp(id, &mut self.spent);
+        let reason = match acked {
+            Acked::Settled(Fate {
+                unmatched: true, ..
+            }) => PubAckReasonCode::NoMatchingSubscribers,
+            _ => PubAckReasonCode::Success,
+        };
+        self.acknowledged(&acked, PacketType::PubComp, || {
+            Ok(Settled {
+                reason,
+                details: None,
+            })
+        });
+    }
+
+    #[inline]
+    fn handle_pubrec_success(&mut self, id: PacketIdentifier) {
+        match self.outbound.handle_pubrec(
+            id,
+            self.output.position(),
+            self.config.lost_qos2,
+            &mut self.spent,
+        ) {
+            Acked::Released => {
+                self.store_release(id);
+                self.answer_pubrec(id, PubRelReasonCode::Success);
+            }
+            Acked::ReleasedAgain => self.answer_pubrec(id, PubRelReasonCode::Success),
+            acked => {
+                self.acknowledged(&acked, PacketType::PubRec, || Ok(Settled::SUCCESS));
+                // Nobody waits here, but the server does.
+                self.answer_pubrec(id, PubRelReasonCode::PacketIdentifierNotFound);
+            }
+        }
+    }
+
+    /// PUBREL, in the order of the PUBRECs [MQTT-4.6.0-4]: behind those that wait for the store.
+    #[inline]
+    fn answer_pubrec(&mut self, id: PacketIdentifier, reason: PubRelReasonCode) {
+        Context::new(&mut self.output, &mut self.journal)
+            .answer_when_stored(Answer::Release(id, reason));
+    }
+
+    #[inline]
+    pub(crate) fn acknowledged(
+        &mut self,
+        acked: &Acked,
+        received: PacketType,
+        result: impl FnOnce() -> Result<Settled, PublishError>,
+    ) {
+        if self.is_durable() {
+            self.forget_acked(acked);
+        }
+        match *acked {
+            Acked::Settled(fate) => self.report(fate, result()),
+            Acked::Mistaken { fate, expected, .. } => {
+                self.report_mistaken(fate, expected, received, result());
+            }
+            _ => self.counters.unexpected_acknowledgements += 1,
+        }
+    }
+
+    /// The server has answered a message with a packet of another flow. Where that packet rejects
+    /// the message, the reason says more than the mistake.
+    #[cold]
+    fn report_mistaken(
+        &mut self,
+        fate: Fate,
+        expected: PacketType,
+        received: PacketType,
+        result: Result<Settled, PublishError>,
+    ) {
+        self.counters.unexpected_acknowledgements += 1;
+        let error = result
+            .err()
+            .unwrap_or(PublishError::WrongAcknowledgement { expected, received });
+        self.report(fate, Err(error));
+    }
+
+    /// Tells the end of a message: of a failure always, of success to those who asked.
+    #[inline]
+    pub(crate) fn report(&mut self, fate: Fate, result: Result<Settled, PublishError>) {
+        let wanted =
+            fate.key.is_some() || result.is_err() || self.is_of_earlier_process(fate.operation);
+        if !fate.reported && wanted {
+            let is_plain = matches!(result, Ok(Settled { details: None, .. }));
+            let event = Event::Published {
+                operation: fate.operation,
+                key: fate.key,
+                result,
+            };
+            if is_plain {
+                self.events.push_back(event);
+            } else {
+                self.tell(event);
+            }
+        }
+    }
+}
+
+fn outcome(ack: PubAck) -> Result<Settled, PublishError> {
+    let reason = ack.reason;
+    let details = ack
+        .properties
+        .and_then(|p| Details::new(p.reason_string, p.user_properties));
+    if reason.is_error() {
+        Err(PublishError::Refused { reason, details })
+    } else {
+        Ok(Settled { reason, details })
+    }
+}

@@ -1,0 +1,110 @@
+//! What is done when a timer has run out.
+
+use crate::session::timers::Timer;
+use crate::{Awaited, ConnectionError, Instant, PublishError, Session};
+use core::time::Duration;
+
+impl Session {
+    // ---- handlers
+
+    /// The time is `now`; timers that have run out do their work. Early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        // What runs out may be due again at once, as with a keep alive in a long pause.
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            for timer in Timer::ALL {
+                if self.timers.expire(timer, now).is_some() {
+                    self.handle_expired(timer, now);
+                }
+            }
+        }
+        self.finish_drain();
+    }
+
+    fn handle_expired(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Handshake => {
+                let awaited = self.awaited();
+                self.fail(ConnectionError::Timeout(awaited));
+            }
+            Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
+            Timer::KeepAlive => self.keep_alive(now),
+            Timer::Request => self.expire_requests(now),
+            Timer::PublishTimeout => self.time_out_publishes(now),
+            Timer::Expiry => self.drop_expired(now),
+            Timer::Drain => self.leave(),
+            Timer::Acknowledgements => self.report_held_acknowledgements(now),
+            Timer::Probe => self.widen_probe(),
+        }
+    }
+
+    /// Reports the messages whose acknowledgement is late.
+    fn time_out_publishes(&mut self, now: Instant) {
+        let Some(mut deadlines) = self.publish_deadlines.take() else {
+            return;
+        };
+        while let Some((id, operation)) = deadlines.expire(now) {
+            if let Some(fate) = self.outbound.give_up(id, operation) {
+                self.report(fate, Err(PublishError::Timeout));
+            }
+        }
+        self.timers.set(Timer::PublishTimeout, deadlines.next());
+        self.publish_deadlines = Some(deadlines);
+    }
+
+    /// Drops the messages of the queue whose expiry interval has run out.
+    fn drop_expired(&mut self, now: Instant) {
+        for outgoing in self.outbound.take_expired(now) {
+            self.forget_queued(&outgoing);
+            let fate = outgoing.spend(&mut self.spent);
+            self.report(fate, Err(PublishError::Expired));
+        }
+        // At most once a second: looking costs as much as the queue is long.
+        let earliest = now + Duration::from_secs(1);
+        let next = self.outbound.next_expiry().map(|at| at.max(earliest));
+        self.timers.set(Timer::Expiry, next);
+    }
+
+    // ---- keep alive
+
+    /// Sends a PINGREQ, if one is due: what was sent and received since the timer was set has moved
+    /// it.
+    fn keep_alive(&mut self, now: Instant) {
+        self.arm_keep_alive();
+        let Some(due) = self.timers.expire(Timer::KeepAlive, now) else {
+            return;
+        };
+        self.send_ping(None);
+        // It counts from when the PINGREQ was due, whether or not the socket takes it. What has
+        // arrived since then, while nobody looked at the clock, has answered.
+        if self.timers.get(Timer::PingResponse).is_none() {
+            let due = due.max(self.last_received);
+            self.timers
+                .set(Timer::PingResponse, due + self.config.ping_timeout);
+        }
+        self.arm_keep_alive();
+    }
+
+    /// The next PINGREQ: a margin before the keep alive has passed without anything sent, or when
+    /// it has passed without anything received (MQTT 5 §3.1.2.10). It is set when it may have
+    /// become sooner; that it has become later is found out when it runs out.
+    pub(super) fn arm_keep_alive(&mut self) {
+        if self.limits.keep_alive == 0 || !self.is_online() {
+            return self.timers.stop(Timer::KeepAlive);
+        }
+        let keep_alive = Duration::from_secs(self.limits.keep_alive.into());
+        // The server may have set a keep alive that is too short for the margin.
+        let fits = |margin: &Duration| margin.saturating_add(Duration::from_secs(1)) <= keep_alive;
+        let margin = self
+            .config
+            .keep_alive_margin
+            .filter(fits)
+            .unwrap_or(keep_alive / 4);
+        let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
+        let asked = self.timers.get(Timer::PingResponse).is_some();
+        let nothing_received = (!asked).then(|| self.last_received + keep_alive);
+        self.timers.set(
+            Timer::KeepAlive,
+            nothing_sent.into_iter().chain(nothing_received).min(),
+        );
+    }
+}

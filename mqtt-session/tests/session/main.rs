@@ -1,0 +1,43 @@
+//! A session, tried against a server that is a test ([`driver`]).
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod acknowledge;
+mod after_crash;
+mod aliases;
+mod allocations;
+mod answers;
+mod at_once;
+mod authentication;
+mod connect;
+mod copies;
+mod crashes;
+mod deadlines;
+mod disconnect;
+mod driver;
+mod durable;
+mod expiry;
+mod failing_store;
+mod hang_ups;
+mod identifiers;
+mod inbound_bounds;
+mod keep_alive;
+mod large;
+mod lost_session;
+mod misbehaviour;
+mod oversized;
+mod publish;
+mod queue;
+mod random;
+mod receive;
+mod record_contents;
+mod records;
+mod requests;
+mod restored_subscriptions;
+mod resume;
+mod spent;
+mod suspects;
+mod values;
+mod wishes;
+mod withdraw;
+mod wrong_answers;
