@@ -1,10 +1,10 @@
 //! async-std's sockets and names, and the timer beneath its own.
 
-pub use crate::socket::Socket;
+pub use crate::socket::AsyncStdSocket;
 use async_io::Async;
 use async_std::net::ToSocketAddrs;
 pub use martlet_client::runtime::{
-    Address, Dial, Network, Opening, Runtime, Stream, Streams, Timer,
+    Address, Dial, EitherStream, Network, Opening, Runtime, Streams, Timer,
 };
 use martlet_client::{SocketOptions, embedded::Target, runtime::StdClock, session::Instant};
 use std::future::Future;
@@ -23,9 +23,9 @@ use std::task::{Context, Poll, ready};
 pub struct AsyncStd;
 
 impl Runtime for AsyncStd {
-    type Socket = Stream<Socket<TcpStream>, Socket<UnixStream>>;
+    type Socket = EitherStream<AsyncStdSocket<TcpStream>, AsyncStdSocket<UnixStream>>;
     type Dial = Dial<Self>;
-    type Timer = Sleep;
+    type Timer = AsyncStdSleep;
 
     fn now() -> Instant {
         StdClock::now()
@@ -35,8 +35,8 @@ impl Runtime for AsyncStd {
         Dial::new(*self, target, options)
     }
 
-    fn timer(&self) -> Sleep {
-        Sleep(async_io::Timer::never())
+    fn timer(&self) -> AsyncStdSleep {
+        AsyncStdSleep(async_io::Timer::never())
     }
 }
 
@@ -59,14 +59,14 @@ impl Network for AsyncStd {
                     socket
                         .get_ref()
                         .take_error()?
-                        .map_or_else(|| Ok(Stream::Tcp(Socket(socket))), Err)
+                        .map_or_else(|| Ok(EitherStream::Tcp(AsyncStdSocket(socket))), Err)
                 })
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 let path = path.clone();
                 Box::pin(async move {
-                    Ok(Stream::Unix(Socket(
+                    Ok(EitherStream::Unix(AsyncStdSocket(
                         Async::<UnixStream>::connect(path).await?,
                     )))
                 })
@@ -78,9 +78,9 @@ impl Network for AsyncStd {
 /// A timer that can be set again, as async-std's cannot: the one that they are made of, on the same
 /// reactor.
 #[derive(Debug)]
-pub struct Sleep(async_io::Timer);
+pub struct AsyncStdSleep(async_io::Timer);
 
-impl Timer for Sleep {
+impl Timer for AsyncStdSleep {
     fn reset(&mut self, at: Instant) {
         self.0.set_at(StdClock::to_std(at));
     }

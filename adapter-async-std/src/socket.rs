@@ -12,9 +12,9 @@ use std::task::{Context, Poll};
 /// A socket on async-std's reactor. Closing it tells the peer that nothing more comes, which
 /// closing async-std's own does not.
 #[derive(Debug)]
-pub struct Socket<T>(pub(crate) Async<T>);
+pub struct AsyncStdSocket<T>(pub(crate) Async<T>);
 
-impl<T> AsyncRead for Socket<T>
+impl<T> AsyncRead for AsyncStdSocket<T>
 where
     Async<T>: AsyncRead + Unpin,
 {
@@ -27,7 +27,7 @@ where
     }
 }
 
-impl<T: sealed::Shutdown> AsyncWrite for Socket<T>
+impl<T: sealed::Shutdown> AsyncWrite for AsyncStdSocket<T>
 where
     Async<T>: AsyncWrite + Unpin,
 {

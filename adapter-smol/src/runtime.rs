@@ -1,7 +1,7 @@
 //! smol's sockets, timer and names.
 
 pub use martlet_client::runtime::{
-    Address, Dial, Network, Opening, Runtime, Stream, Streams, Timer,
+    Address, Dial, EitherStream, Network, Opening, Runtime, Streams, Timer,
 };
 use martlet_client::{SocketOptions, embedded::Target, runtime::StdClock, session::Instant};
 use smol::Async;
@@ -22,9 +22,9 @@ use std::task::{Context, Poll, ready};
 pub struct Smol;
 
 impl Runtime for Smol {
-    type Socket = Stream<TcpStream, UnixStream>;
+    type Socket = EitherStream<TcpStream, UnixStream>;
     type Dial = Dial<Self>;
-    type Timer = Sleep;
+    type Timer = SmolSleep;
 
     fn now() -> Instant {
         StdClock::now()
@@ -34,8 +34,8 @@ impl Runtime for Smol {
         Dial::new(*self, target, options)
     }
 
-    fn timer(&self) -> Sleep {
-        Sleep(smol::Timer::never())
+    fn timer(&self) -> SmolSleep {
+        SmolSleep(smol::Timer::never())
     }
 }
 
@@ -59,13 +59,13 @@ impl Network for Smol {
                     socket
                         .get_ref()
                         .take_error()?
-                        .map_or_else(|| Ok(Stream::Tcp(socket.into())), Err)
+                        .map_or_else(|| Ok(EitherStream::Tcp(socket.into())), Err)
                 })
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 let path = path.clone();
-                Box::pin(async move { Ok(Stream::Unix(UnixStream::connect(path).await?)) })
+                Box::pin(async move { Ok(EitherStream::Unix(UnixStream::connect(path).await?)) })
             }
         }
     }
@@ -73,9 +73,9 @@ impl Network for Smol {
 
 /// A timer of smol's.
 #[derive(Debug)]
-pub struct Sleep(smol::Timer);
+pub struct SmolSleep(smol::Timer);
 
-impl Timer for Sleep {
+impl Timer for SmolSleep {
     fn reset(&mut self, at: Instant) {
         self.0.set_at(StdClock::to_std(at));
     }

@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use cpu_time::ThreadTime;
-use martlet_tokio::{Client, QoS, TopicName, Version, session::Publish as PublishMessage};
+use martlet_tokio::{Client, QoS, TopicName, Version, session::OutgoingPublish};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -165,11 +165,11 @@ async fn connect(port: u16) -> Client {
     martlet_tokio::connect_with(builder).await.unwrap()
 }
 
-fn message(qos: QoS) -> PublishMessage {
+fn message(qos: QoS) -> OutgoingPublish {
     let topic = TopicName::from_static(TOPIC).unwrap();
-    PublishMessage {
+    OutgoingPublish {
         qos,
-        ..PublishMessage::new(topic, Bytes::from_static(&[b'x'; 16]))
+        ..OutgoingPublish::new(topic, Bytes::from_static(&[b'x'; 16]))
     }
 }
 

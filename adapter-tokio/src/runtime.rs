@@ -1,7 +1,7 @@
 //! tokio's sockets, timer and names.
 
 use futures_io::{AsyncRead, AsyncWrite};
-pub use martlet_client::runtime::{Address, Dial, Network, Runtime, Stream, Timer};
+pub use martlet_client::runtime::{Address, Dial, EitherStream, Network, Runtime, Timer};
 use martlet_client::{
     Endpoint, SocketOptions,
     embedded::Target,
@@ -37,9 +37,9 @@ fn epoch() -> time::Instant {
 }
 
 impl Runtime for Tokio {
-    type Socket = Stream<Socket<TcpStream>, Socket<UnixStream>>;
+    type Socket = EitherStream<TokioSocket<TcpStream>, TokioSocket<UnixStream>>;
     type Dial = Dial<Self>;
-    type Timer = Sleep;
+    type Timer = TokioSleep;
 
     fn now() -> Instant {
         let epoch = epoch();
@@ -50,8 +50,8 @@ impl Runtime for Tokio {
         Dial::new(*self, target, options)
     }
 
-    fn timer(&self) -> Sleep {
-        Sleep(None)
+    fn timer(&self) -> TokioSleep {
+        TokioSleep(None)
     }
 }
 
@@ -73,13 +73,13 @@ impl Network for Tokio {
                     socket.writable().await?;
                     socket
                         .take_error()?
-                        .map_or(Ok(Stream::Tcp(Socket(socket))), Err)
+                        .map_or(Ok(EitherStream::Tcp(TokioSocket(socket))), Err)
                 })
             }
             #[cfg(unix)]
             Address::Unix(path) => {
                 let socket = UnixStream::connect(path.clone());
-                Box::pin(async move { Ok(Stream::Unix(Socket(socket.await?))) })
+                Box::pin(async move { Ok(EitherStream::Unix(TokioSocket(socket.await?))) })
             }
         }
     }
@@ -87,9 +87,9 @@ impl Network for Tokio {
 
 /// A timer that is made when it is first set.
 #[derive(Debug)]
-pub struct Sleep(Option<Pin<Box<time::Sleep>>>);
+pub struct TokioSleep(Option<Pin<Box<time::Sleep>>>);
 
-impl Timer for Sleep {
+impl Timer for TokioSleep {
     fn reset(&mut self, at: Instant) {
         // What lies beyond the clock's range never comes; a day is long enough to look again.
         let deadline = epoch()
@@ -134,50 +134,50 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Streams<F>(pub Tokio, pub F);
+pub struct TokioStreams<F>(pub Tokio, pub F);
 
-impl<F, O, S> Runtime for Streams<F>
+impl<F, O, S> Runtime for TokioStreams<F>
 where
     F: Fn(Endpoint) -> O,
     O: Future<Output = io::Result<S>>,
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    type Socket = Socket<S>;
-    type Dial = Opening<O>;
-    type Timer = Sleep;
+    type Socket = TokioSocket<S>;
+    type Dial = TokioOpening<O>;
+    type Timer = TokioSleep;
 
     fn now() -> Instant {
         Tokio::now()
     }
 
-    fn dial(&self, target: &Target, _options: &SocketOptions) -> Opening<O> {
-        Opening(martlet_client::runtime::Opening::new((self.1)(
+    fn dial(&self, target: &Target, _options: &SocketOptions) -> TokioOpening<O> {
+        TokioOpening(martlet_client::runtime::Opening::new((self.1)(
             target.endpoint().clone(),
         )))
     }
 
-    fn timer(&self) -> Sleep {
+    fn timer(&self) -> TokioSleep {
         self.0.timer()
     }
 }
 
-/// A stream of [`Streams`] that is being opened.
+/// A stream of [`TokioStreams`] that is being opened.
 #[derive(Debug)]
-pub struct Opening<O>(martlet_client::runtime::Opening<O>);
+pub struct TokioOpening<O>(martlet_client::runtime::Opening<O>);
 
-impl<O: Future<Output = io::Result<S>>, S> Future for Opening<O> {
-    type Output = Result<Socket<S>, TransportError>;
+impl<O: Future<Output = io::Result<S>>, S> Future for TokioOpening<O> {
+    type Output = Result<TokioSocket<S>, TransportError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map_ok(Socket)
+        Pin::new(&mut self.0).poll(cx).map_ok(TokioSocket)
     }
 }
 
 /// Any of tokio's byte streams, as the driver wants it.
 #[derive(Debug)]
-pub struct Socket<S>(pub S);
+pub struct TokioSocket<S>(pub S);
 
-impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for Socket<S> {
+impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for TokioSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -189,7 +189,7 @@ impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: tokio::io::AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: tokio::io::AsyncWrite + Unpin> AsyncWrite for TokioSocket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

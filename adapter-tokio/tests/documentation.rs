@@ -59,7 +59,7 @@ async fn the_example_of_configuring_works() {
     assert!(source.contains(&lines.join("\n    ")), "{lines:?}");
 
     let (broker, directory) = (
-        Server::start(martlet_broker::Config::default())
+        Server::start(martlet_broker::BrokerConfig::default())
             .await
             .unwrap(),
         Directory::new(),
@@ -178,7 +178,7 @@ async fn who_comes_from_amqtt_finds_what_the_page_names() {
     }
 
     let (broker, directory) = (
-        Server::start(martlet_broker::Config::default())
+        Server::start(martlet_broker::BrokerConfig::default())
             .await
             .unwrap(),
         Directory::new(),
@@ -190,7 +190,7 @@ async fn who_comes_from_amqtt_finds_what_the_page_names() {
     .await
     .unwrap();
     let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = Server::start(martlet_broker::Config {
+    let broker = Server::start(martlet_broker::BrokerConfig {
         refuse,
         ..Default::default()
     })
@@ -234,7 +234,7 @@ async fn the_example_of_one_queue_works() {
         "{example:?}"
     );
 
-    let broker = Server::start(martlet_broker::Config::default())
+    let broker = Server::start(martlet_broker::BrokerConfig::default())
         .await
         .unwrap();
     let client = martlet_tokio::connect(broker.uri()).await.unwrap();

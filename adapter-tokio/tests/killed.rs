@@ -11,7 +11,7 @@ mod mosquitto;
 
 use martlet_broker::tokio::Server;
 use martlet_tokio::{
-    Client, QoS, Tokio, TopicName, Version, session::Publish as PublishMessage, store::RedbStore,
+    Client, QoS, Tokio, TopicName, Version, session::OutgoingPublish, store::RedbStore,
 };
 use mosquitto::{Mosquitto, in_time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,9 +134,9 @@ async fn accept(client: &Client, number: u64, enqueued: bool) {
         return;
     }
     let topic = TopicName::new("killed").expect("a topic name");
-    let message = PublishMessage {
+    let message = OutgoingPublish {
         qos: qos(number),
-        ..PublishMessage::new(topic, payload)
+        ..OutgoingPublish::new(topic, payload)
     };
     let mut receipt = client.try_publish(message).expect("there is room");
     receipt.stored().await.expect("stored");
@@ -325,7 +325,7 @@ async fn what_was_accepted_outlives_the_process() {
         return;
     }
     for level in ["3.1.1", "5"] {
-        let server = Server::start(martlet_broker::Config::default())
+        let server = Server::start(martlet_broker::BrokerConfig::default())
             .await
             .expect("a broker");
         let test = "what_was_accepted_outlives_the_process";

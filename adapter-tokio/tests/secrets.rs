@@ -7,10 +7,10 @@
 )]
 
 use log::{LevelFilter, Log, Metadata, Record};
-use martlet_broker::{Authentication, Config};
+use martlet_broker::{BrokerConfig, ScriptedAuthentication};
 use martlet_tests::certificates::{Certificates, Directory};
 use martlet_tests::server::{HttpProxy, Proxy, Setup, TestServer};
-use martlet_tokio::settings::Will;
+use martlet_tokio::settings::WillSettings;
 use martlet_tokio::{
     Builder, Client, ConnectError, PacketLogger, QoS, Settings, Tokio,
     hooks::{Attempt, AuthMessage, Authenticator, GivenUp, HookFuture},
@@ -150,7 +150,7 @@ fn settings(uri: &str) -> Settings {
     settings.connection.uri = uri.into();
     settings.martlet.user_name = Some(CANARY.into());
     settings.martlet.password = Some(CANARY.into());
-    settings.will = Some(Will {
+    settings.will = Some(WillSettings {
         topic: "t".into(),
         message: CANARY.into(),
         qos: QoS::AtMostOnce,
@@ -165,7 +165,7 @@ async fn no_secret_is_shown() {
     log::set_max_level(LevelFilter::Trace);
     IS_CLIENT.set(true);
     let broker = || {
-        Config::default()
+        BrokerConfig::default()
             .with_user(CANARY, CANARY)
             .unwrap()
             .with_user("ann", CANARY)
@@ -214,14 +214,14 @@ async fn no_secret_is_shown() {
     // Proven by enhanced authentication.
     let secret = bytes::Bytes::from_static(CANARY.as_bytes());
     let steps = vec![(secret.clone(), secret.clone()), (secret.clone(), secret)];
-    let authentication = Authentication {
+    let authentication = ScriptedAuthentication {
         method: "QUIZ".try_into().unwrap(),
         steps,
         success: Some(self::secret()),
     };
-    let config = Config {
+    let config = BrokerConfig {
         authentication: Some(authentication),
-        ..Config::default()
+        ..BrokerConfig::default()
     };
     let quiz = TestServer::start(Setup::tcp().broker(config)).await;
     live(Client::builder(quiz.uri()).authenticator(Prover), CANARY).await;
@@ -234,7 +234,7 @@ async fn no_secret_is_shown() {
     .await;
     everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", locked.address()).into());
     fail(&everywhere).await;
-    let strict = Config::default().with_user("ann", "another").unwrap();
+    let strict = BrokerConfig::default().with_user("ann", "another").unwrap();
     let refusing = TestServer::start(Setup::tcp().broker(strict)).await;
     let error = fail(&settings(&refusing.uri())).await;
     assert!(error.to_string().contains("refused"), "{error}");

@@ -2,7 +2,7 @@
 //!
 //! Both sides are this client with its driver, on a current-thread runtime. Ours is given a URI
 //! (`mqtts://`, `wss://`); the other is given a stream on which those crates have made TLS and
-//! WebSocket (`Streams`), and a URI without. Printed is CPU time of the client's thread for a
+//! WebSocket (`TokioStreams`), and a URI without. Printed is CPU time of the client's thread for a
 //! message of 256 B (kernel included), and the ratio. The server is a thread of its own, on
 //! blocking sockets; where it were the bottleneck, the client's thread would sleep, which costs no
 //! CPU time.
@@ -18,7 +18,7 @@ use cpu_time::ThreadTime;
 use framed::Frames;
 use martlet_tests::certificates::Certificates;
 use martlet_tokio::{
-    Builder, Client, QoS, TlsConfig, Tokio, TopicName, Trust, Version, runtime::Streams,
+    Builder, Client, QoS, TlsConfig, Tokio, TopicName, Trust, Version, runtime::TokioStreams,
 };
 use rustls::pki_types::ServerName;
 use server::{Server, Work};
@@ -181,7 +181,7 @@ fn trust() -> TlsConfig {
 
 async fn connect_over_theirs(transport: Transport, port: u16) -> Client {
     let config = Certificates::shared().client_config(None);
-    let streams = Streams(Tokio, move |_| open(transport, port, config.clone()));
+    let streams = TokioStreams(Tokio, move |_| open(transport, port, config.clone()));
     let (client, driver) = builder("mqtt", port).build(streams).expect("a client");
     tokio::spawn(driver);
     client.connected().await.expect("a connection");

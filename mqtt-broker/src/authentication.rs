@@ -1,7 +1,7 @@
 //! Enhanced authentication that follows a script (MQTT 5 §4.12).
 
 use crate::broker::Broker;
-use crate::config::Authentication;
+use crate::config::ScriptedAuthentication;
 use crate::connection::{Gone, LifecycleState};
 use crate::ids::ConnectionId;
 use core::time::Duration;
@@ -92,12 +92,12 @@ impl Broker {
         self.send(now, id, &next.unwrap_or(done).into());
     }
 
-    fn script(&self) -> Option<&Authentication> {
+    fn script(&self) -> Option<&ScriptedAuthentication> {
         self.config.authentication.as_ref()
     }
 }
 
-impl Authentication {
+impl ScriptedAuthentication {
     fn challenge(&self, step: usize) -> Option<Auth> {
         let (challenge, _) = self.steps.get(step)?;
         Some(Auth {

@@ -2,10 +2,10 @@
 //! packets of connected clients are handled in `exchange.rs`, and messages are distributed in
 //! `routing.rs`.
 
-use crate::config::{Config, reached};
+use crate::config::{BrokerConfig, reached};
 use crate::connection::{BrokerConnection, Gone, LifecycleState};
 use crate::deadlines::{BrokerDeadlines, BrokerTimer};
-use crate::event::{Ending, Event};
+use crate::event::{BrokerEvent, Ending};
 use crate::ids::{ConnectionId, SessionId};
 use crate::message::Retained;
 use crate::session::BrokerSession;
@@ -45,7 +45,7 @@ pub enum Memory {
 /// should not run backwards; if it does, things are late.
 #[derive(Debug)]
 pub struct Broker {
-    pub(crate) config: Config,
+    pub(crate) config: BrokerConfig,
     pub(crate) connections: BTreeMap<ConnectionId, BrokerConnection>,
     pub(crate) sessions: BTreeMap<SessionId, BrokerSession>,
     /// By client identifier.
@@ -58,7 +58,7 @@ pub struct Broker {
     pub(crate) statistics: Statistics,
     ready: BTreeSet<ConnectionId>,
     closes: BTreeSet<ConnectionId>,
-    events: VecDeque<Event>,
+    events: VecDeque<BrokerEvent>,
     next_connection: u64,
     pub(crate) next_session: u64,
     pub(crate) assigned: u64,
@@ -68,7 +68,7 @@ pub struct Broker {
 
 impl Broker {
     /// A broker without connections, sessions and retained messages.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: BrokerConfig) -> Self {
         Self {
             config,
             connections: BTreeMap::new(),
@@ -92,7 +92,7 @@ impl Broker {
     // ---- getters
 
     /// How it behaves.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &BrokerConfig {
         &self.config
     }
 
@@ -251,7 +251,7 @@ impl Broker {
 
     /// Changes how the broker behaves from now on. The limits that a client got in its CONNACK hold
     /// until it connects again.
-    pub fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+    pub fn configure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
         change(&mut self.config);
     }
 
@@ -318,7 +318,7 @@ impl Broker {
                     session.fill(now, connection, out, limit, |session, message, reason| {
                         statistics.dropped += 1;
                         if config.record_events {
-                            events.push_back(Event::Dropped {
+                            events.push_back(BrokerEvent::Dropped {
                                 client_identifier: session.client_identifier.clone(),
                                 reason,
                                 publish: message.content.publish.clone(),
@@ -349,9 +349,9 @@ impl Broker {
         Some(id)
     }
 
-    /// What happened, when [`Config::record_events`] is set.
+    /// What happened, when [`BrokerConfig::record_events`] is set.
     #[must_use]
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<BrokerEvent> {
         self.events.pop_front()
     }
 
@@ -402,7 +402,7 @@ impl Broker {
         self.closes.remove(&id);
     }
 
-    pub(crate) fn record(&mut self, event: impl FnOnce(&Self) -> Event) {
+    pub(crate) fn record(&mut self, event: impl FnOnce(&Self) -> BrokerEvent) {
         if self.config.record_events {
             let event = event(self);
             self.events.push_back(event);

@@ -9,27 +9,27 @@ use martlet_proto::{
 };
 use std::collections::BTreeMap;
 
-/// How a [`Broker`](crate::Broker) behaves. Take [`Config::default`] and change what matters:
+/// How a [`Broker`](crate::Broker) behaves. Take [`BrokerConfig::default`] and change what matters:
 ///
 /// ```
-/// use martlet_broker::{Config, Limits};
+/// use martlet_broker::{BrokerConfig, BrokerLimits};
 /// use martlet_proto::{QoS, Version};
 ///
-/// let config = Config {
+/// let config = BrokerConfig {
 ///     versions: vec![Version::V3_1_1],
-///     limits: Limits { maximum_qos: QoS::AtLeastOnce, ..Limits::default() },
-///     ..Config::default()
+///     limits: BrokerLimits { maximum_qos: QoS::AtLeastOnce, ..BrokerLimits::default() },
+///     ..BrokerConfig::default()
 /// };
 /// # let _ = config;
 /// ```
 ///
 /// A bound of 0 messages, bytes, connections, … means that there is none.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct BrokerConfig {
     /// The versions that are spoken; a CONNECT of another one is refused. Default: all.
     pub versions: Vec<Version>,
     /// The limits that clients get in CONNACK and are held to.
-    pub limits: Limits,
+    pub limits: BrokerLimits,
     /// Refuses every CONNECT with this reason. Default: `None`.
     pub refuse: Option<ConnectReasonCode>,
     /// Sent with the reasons *use another server* and *server moved* (MQTT 5).
@@ -41,7 +41,7 @@ pub struct Config {
     pub users: Option<BTreeMap<Utf8String, BinaryData>>,
     /// Enhanced authentication that follows a script (MQTT 5). Default: `None`, every method is
     /// refused.
-    pub authentication: Option<Authentication>,
+    pub authentication: Option<ScriptedAuthentication>,
     /// How long an open connection may take to send its CONNECT. Zero: for ever. Default: 10
     /// seconds.
     pub connect_timeout: Duration,
@@ -81,7 +81,7 @@ pub struct Config {
 /// them: such a client is held to the packet size and the subscription limits, and granted no more
 /// than the maximum QoS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct BrokerLimits {
     /// QoS 1 and 2 messages that a client may have unacknowledged. Default: 65,535.
     pub receive_maximum: NonZeroU16,
     /// The highest QoS that is taken and granted. Default: 2.
@@ -109,7 +109,7 @@ pub struct Limits {
 /// A scripted enhanced authentication (MQTT 5 §4.12), for CONNECT and for re-authentication alike:
 /// each step sends a challenge and waits for an answer.
 #[derive(Debug, Clone, Default)]
-pub struct Authentication {
+pub struct ScriptedAuthentication {
     /// The only method that is known.
     pub method: Utf8String,
     /// Each challenge and the answer that is expected to it. Without a step the client is let in at
@@ -119,7 +119,7 @@ pub struct Authentication {
     pub success: Option<BinaryData>,
 }
 
-impl Config {
+impl BrokerConfig {
     /// Adds a user; from then on only users that were added may connect.
     ///
     /// # Errors
@@ -133,11 +133,11 @@ impl Config {
     }
 }
 
-impl Default for Config {
+impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             versions: Version::ALL.to_vec(),
-            limits: Limits::default(),
+            limits: BrokerLimits::default(),
             refuse: None,
             server_reference: None,
             response_information: None,
@@ -161,7 +161,7 @@ impl Default for Config {
     }
 }
 
-impl Default for Limits {
+impl Default for BrokerLimits {
     fn default() -> Self {
         Self {
             receive_maximum: NonZeroU16::MAX,

@@ -1,7 +1,7 @@
 //! One connection: what was agreed on it, and what is to be written to it. It knows nothing of
 //! sessions.
 
-use crate::config::Limits;
+use crate::config::BrokerLimits;
 use crate::ids::SessionId;
 use bytes::{Bytes, BytesMut};
 use core::num::NonZeroU16;
@@ -40,7 +40,7 @@ pub(crate) struct BrokerConnection {
     pub(crate) state: LifecycleState,
     pub(crate) version: Version,
     /// What this client is held to; those of the configuration at its CONNECT.
-    pub(crate) limits: Limits,
+    pub(crate) limits: BrokerLimits,
     /// How long the client may be silent: one and a half times its keep alive [MQTT-3.1.2-22].
     pub(crate) keep_alive_timeout: Option<Duration>,
     pub(crate) last_packet: Duration,
@@ -77,7 +77,7 @@ pub(crate) struct ToClient {
 }
 
 impl BrokerConnection {
-    pub(crate) fn new(now: Duration, limits: Limits) -> Self {
+    pub(crate) fn new(now: Duration, limits: BrokerLimits) -> Self {
         Self {
             state: LifecycleState::Waiting,
             // The first packet is a CONNECT, which has its own version.
@@ -107,7 +107,7 @@ impl BrokerConnection {
     pub(crate) fn agree(
         &mut self,
         connect: &Connect,
-        limits: Limits,
+        limits: BrokerLimits,
         max_in_flight: NonZeroU16,
         aliases: u16,
     ) {

@@ -7,10 +7,10 @@ use martlet_proto::{
 };
 
 /// Something that happened in the broker; recorded when
-/// [`Config::record_events`](crate::Config::record_events) is set.
+/// [`BrokerConfig::record_events`](crate::BrokerConfig::record_events) is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum BrokerEvent {
     /// A client was let in.
     Connected {
         /// Its connection.

@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::config::reached;
 use crate::connection::{Gone, LifecycleState};
-use crate::event::Event;
+use crate::event::BrokerEvent;
 use crate::ids::{ConnectionId, SessionId};
 use crate::session::BrokerSession;
 use crate::subscriptions::{Grant, MAX_LEVELS};
@@ -12,7 +12,7 @@ use core::time::Duration;
 use martlet_proto::{
     Delivery, Disconnect, DisconnectReasonCode, Packet, PacketIdentifier, PacketType, PubAck,
     PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, Publish, PublishRef, QoS,
-    RetainHandling, SubAck, SubAckReasonCode, Subscribe, Subscription, TopicFilter, UnsubAck,
+    RetainHandling, SubAck, SubAckReasonCode, Subscribe, SubscribeFilter, TopicFilter, UnsubAck,
     UnsubAckReasonCode, Unsubscribe, UserProperties, Version,
 };
 
@@ -282,7 +282,7 @@ impl Broker {
         &mut self,
         id: SessionId,
         packet: &Subscribe,
-        subscription: &Subscription,
+        subscription: &SubscribeFilter,
         maximum_qos: QoS,
     ) -> Result<(Grant, bool), SubAckReasonCode> {
         let filter = &subscription.filter;
@@ -396,7 +396,7 @@ impl Broker {
             }
         } else if let Some(session) = self.sessions.get(&session) {
             let client_identifier = session.client_identifier.clone();
-            self.record(|_| Event::UnexpectedAck {
+            self.record(|_| BrokerEvent::UnexpectedAck {
                 client_identifier,
                 packet_type,
                 packet_identifier,

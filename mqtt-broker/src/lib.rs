@@ -12,10 +12,10 @@
 //! ```
 //! use bytes::BytesMut;
 //! use core::time::Duration;
-//! use martlet_broker::{Broker, Config};
+//! use martlet_broker::{Broker, BrokerConfig};
 //! use martlet_proto::{Connect, Packet, Version};
 //!
-//! let mut broker = Broker::new(Config::default());
+//! let mut broker = Broker::new(BrokerConfig::default());
 //! let mut now = Duration::ZERO;
 //! let connection = broker.handle_open(now);
 //!
@@ -51,7 +51,7 @@
 //! * Overlapping subscriptions of a client bring one copy, with the highest QoS and all
 //!   subscription identifiers.
 //! * QoS 0 is not kept for clients that are not connected. A full queue drops new messages and
-//!   emits [`Event::Dropped`].
+//!   emits [`BrokerEvent::Dropped`].
 //! * Shared subscriptions take turns among those who are connected; a message that was given to a
 //!   client stays with its session. They work in 3.x too.
 //! * A QoS 2 message is passed on when its PUBLISH comes; its PUBREL only frees the identifier.
@@ -77,8 +77,8 @@ mod sys;
 pub mod tokio;
 
 pub use broker::{Broker, Memory};
-pub use config::{Authentication, Config, Limits};
-pub use event::{DropReason, Ending, Event};
+pub use config::{BrokerConfig, BrokerLimits, ScriptedAuthentication};
+pub use event::{BrokerEvent, DropReason, Ending};
 pub use ids::ConnectionId;
 pub use moods::Moods;
 pub use sys::Statistics;

@@ -30,7 +30,7 @@ use crate::broker::Broker;
 use crate::config::reached;
 use crate::connection::{Gone, LifecycleState};
 use crate::deadlines::BrokerTimer;
-use crate::event::Event;
+use crate::event::BrokerEvent;
 use crate::ids::{ConnectionId, SessionId};
 use crate::session::BrokerSession;
 use bytes::Bytes;
@@ -170,7 +170,7 @@ impl Broker {
                     .set(BrokerTimer::KeepAlive(id), now.saturating_add(timeout));
             }
         }
-        self.record(|_| Event::Connected {
+        self.record(|_| BrokerEvent::Connected {
             connection: id,
             client_identifier: identifier.clone(),
             version: connect.version,
@@ -231,7 +231,7 @@ impl Broker {
         else {
             return;
         };
-        self.record(|_| Event::Refused {
+        self.record(|_| BrokerEvent::Refused {
             connection: id,
             reason,
         });
@@ -333,7 +333,7 @@ impl Broker {
             .as_ref()
             .map(|will| will.delay_interval.unwrap_or(0).min(expiry));
         let client_identifier = session.client_identifier.clone();
-        self.record(|_| Event::Disconnected {
+        self.record(|_| BrokerEvent::Disconnected {
             connection: id,
             client_identifier,
             ending: gone.into(),
@@ -374,7 +374,7 @@ impl Broker {
         for filter in &session.filters {
             self.subscriptions.unsubscribe(filter, id);
         }
-        self.record(|_| Event::SessionEnded {
+        self.record(|_| BrokerEvent::SessionEnded {
             client_identifier: session.client_identifier,
         });
     }

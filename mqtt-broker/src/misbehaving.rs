@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::connection::Gone;
-use crate::event::Event;
+use crate::event::BrokerEvent;
 use crate::ids::ConnectionId;
 use core::time::Duration;
 use martlet_proto::{PacketType, Publish, Subscribe};
@@ -30,7 +30,7 @@ impl Broker {
         at: PacketType,
         publish: Option<Publish>,
     ) {
-        self.record(|_| Event::Misbehaved {
+        self.record(|_| BrokerEvent::Misbehaved {
             connection,
             at,
             publish,

@@ -5,16 +5,16 @@ use martlet_proto::{Subscribe, TopicFilter, Utf8String};
 /// What a [`Broker`](crate::Broker) does wrong on purpose, as servers have been seen to. Default: nothing.
 ///
 /// ```
-/// use martlet_broker::{Config, Moods};
+/// use martlet_broker::{BrokerConfig, Moods};
 /// use martlet_proto::TopicFilter;
 ///
 /// // As a policy that forbids a topic is enforced by some.
 /// let forbidden = TopicFilter::new("forbidden/#").unwrap();
-/// let config = Config { moods: Moods::new().hang_up_on_publish(forbidden), ..Config::default() };
+/// let config = BrokerConfig { moods: Moods::new().hang_up_on_publish(forbidden), ..BrokerConfig::default() };
 /// # let _ = config;
 /// ```
 ///
-/// Each time that it acts it is recorded as [`Event::Misbehaved`](crate::Event::Misbehaved).
+/// Each time that it acts it is recorded as [`BrokerEvent::Misbehaved`](crate::BrokerEvent::Misbehaved).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moods {
     forbidden_topics: Option<TopicFilter>,

@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::config::reached;
 use crate::deadlines::BrokerTimer;
-use crate::event::Event;
+use crate::event::BrokerEvent;
 use crate::ids::SessionId;
 use crate::message::{Content, OutgoingMessage, Retained};
 use crate::subscriptions::{Grant, Match};
@@ -51,7 +51,7 @@ impl Broker {
         publish: PublishRef<'_>,
         sender: Option<SessionId>,
     ) -> Routed {
-        self.record(|broker| Event::Accepted {
+        self.record(|broker| BrokerEvent::Accepted {
             client_identifier: sender
                 .and_then(|id| Some(broker.sessions.get(&id)?.client_identifier.clone())),
             publish: publish.into(),
@@ -139,7 +139,7 @@ impl Broker {
             Err(reason) => {
                 let client_identifier = session.client_identifier.clone();
                 self.statistics.dropped += 1;
-                self.record(|_| Event::Dropped {
+                self.record(|_| BrokerEvent::Dropped {
                     client_identifier,
                     reason,
                     publish: content.publish.clone(),

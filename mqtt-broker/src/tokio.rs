@@ -4,9 +4,9 @@
 //! # #[::tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
 //! use martlet_broker::tokio::Server;
-//! use martlet_broker::{Config, Memory};
+//! use martlet_broker::{BrokerConfig, Memory};
 //!
-//! let mut server = Server::start(Config::default()).await?;
+//! let mut server = Server::start(BrokerConfig::default()).await?;
 //! println!("point a client at {}", server.uri());
 //! // The broker crashes, forgets everything, and comes back at the same address.
 //! server.kill(Memory::Lost).await;
@@ -16,7 +16,7 @@
 //! # }
 //! ```
 
-use crate::{Broker, Config, ConnectionId, Memory};
+use crate::{Broker, BrokerConfig, ConnectionId, Memory};
 use ::tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use ::tokio::net::TcpListener;
 use ::tokio::sync::{Notify, mpsc, watch};
@@ -97,7 +97,7 @@ impl Server {
     ///
     /// # Errors
     /// The operating system's error.
-    pub async fn start(config: Config) -> Result<Self> {
+    pub async fn start(config: BrokerConfig) -> Result<Self> {
         Self::bind((Ipv4Addr::LOCALHOST, 0).into(), config).await
     }
 
@@ -105,7 +105,7 @@ impl Server {
     ///
     /// # Errors
     /// The operating system's error; most likely that the address is in use.
-    pub async fn bind(address: SocketAddr, config: Config) -> Result<Self> {
+    pub async fn bind(address: SocketAddr, config: BrokerConfig) -> Result<Self> {
         let state = ServerState {
             broker: Broker::new(config),
             wakers: BTreeMap::new(),

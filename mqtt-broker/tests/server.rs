@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 use martlet_broker::tokio::Server;
-use martlet_broker::{Config, Memory};
+use martlet_broker::{BrokerConfig, Memory};
 use martlet_proto::{PublishRef, TopicName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,7 +46,7 @@ impl Client {
 
 #[tokio::test]
 async fn clients_talk() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     assert_eq!(server.uri(), format!("mqtt://{}", server.local_addr()));
     let mut a = Client::connect(&server, CLEAN, b"\x20\x02\x00\x00").await;
     a.say(b"\x82\x06\x00\x01\x00\x01t\x01").await;
@@ -67,9 +67,9 @@ async fn clients_talk() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed() {
-    let config = Config {
+    let config = BrokerConfig {
         connect_timeout: Duration::from_millis(20),
-        ..Config::default()
+        ..BrokerConfig::default()
     };
     let server = Server::start(config).await.unwrap();
     let mut client = Client(TcpStream::connect(server.local_addr()).await.unwrap());
@@ -78,7 +78,7 @@ async fn a_client_that_says_nothing_is_closed() {
 
 #[tokio::test]
 async fn killed_and_revived_at_the_same_address() {
-    let mut server = Server::start(Config::default()).await.unwrap();
+    let mut server = Server::start(BrokerConfig::default()).await.unwrap();
     let address = server.local_addr();
     let mut client = Client::connect(&server, LASTING, b"\x20\x02\x00\x00").await;
     client.say(b"\x82\x06\x00\x01\x00\x01t\x01").await;
@@ -103,7 +103,7 @@ async fn killed_and_revived_at_the_same_address() {
 async fn large_and_many_messages_arrive_in_order() {
     const COUNT: u32 = 20;
     const SIZE: usize = 1 << 20;
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let mut reader = Client::connect(&server, CLEAN, b"\x20\x02\x00\x00").await;
     reader.say(b"\x82\x06\x00\x01\x00\x01t\x00").await;
     reader.hears(b"\x90\x03\x00\x01\x00").await;
@@ -136,7 +136,7 @@ async fn large_and_many_messages_arrive_in_order() {
 
 #[tokio::test]
 async fn dropping_the_server_ends_everything() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let mut client = Client::connect(&server, CLEAN, b"\x20\x02\x00\x00").await;
     drop(server);
     assert!(client.rest().await.is_empty());
@@ -145,7 +145,7 @@ async fn dropping_the_server_ends_everything() {
 /// A stream that was opened elsewhere is served like a socket of the listener, and ends with it.
 #[tokio::test]
 async fn streams_of_ones_own_are_served() {
-    let mut server = Server::start(Config::default()).await.unwrap();
+    let mut server = Server::start(BrokerConfig::default()).await.unwrap();
     let connected = async |server: &Server| {
         // Smaller than any packet: the broker writes on when it can.
         let (mut here, there) = tokio::io::duplex(3);

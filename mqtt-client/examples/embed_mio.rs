@@ -7,8 +7,10 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use martlet_client::proto::Subscription;
-use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
+use martlet_client::proto::SubscribeFilter;
+use martlet_client::session::{
+    Config, DisconnectOptions, Event, OutgoingPublish, SubscribeRequest,
+};
 use martlet_client::{QoS, proto::PubAckReasonCode, session::Instant};
 use martlet_client::{
     embedded::{Embedded, EmbeddedEvent, LinkConfig},
@@ -172,18 +174,19 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
 
 /// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.
 fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
-    let subscriptions = vec![Subscription::new(
+    let subscriptions = vec![SubscribeFilter::new(
         "martlet/embedded".try_into()?,
         QoS::ExactlyOnce,
     )];
     client
         .session_mut()
-        .subscribe(now, Subscribe::new(subscriptions))?;
+        .subscribe(now, SubscribeRequest::new(subscriptions))?;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let message = Publish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
+        let message =
+            OutgoingPublish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
         client.session_mut().publish(
             now,
-            Publish {
+            OutgoingPublish {
                 qos,
                 key: Some(0),
                 ..message

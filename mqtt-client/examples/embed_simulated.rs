@@ -9,8 +9,10 @@
 
 use bytes::BytesMut;
 use martlet_broker::Broker;
-use martlet_client::proto::Subscription;
-use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
+use martlet_client::proto::SubscribeFilter;
+use martlet_client::session::{
+    Config, DisconnectOptions, Event, OutgoingPublish, SubscribeRequest,
+};
 use martlet_client::{
     QoS,
     embedded::{Embedded, EmbeddedEvent, LinkConfig},
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..LinkConfig::new("mqtt://broker.example".parse()?)
     };
     let mut client = Embedded::new(Session::new(config), link);
-    let mut broker = Broker::new(martlet_broker::Config::default());
+    let mut broker = Broker::new(martlet_broker::BrokerConfig::default());
     begin(&mut client, Instant::EPOCH)?;
     let (mut arrived, mut settled) = (BTreeSet::new(), 0);
     let (mut connection, mut wire) = (None, BytesMut::new());
@@ -150,18 +152,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.
 fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
-    let subscriptions = vec![Subscription::new(
+    let subscriptions = vec![SubscribeFilter::new(
         "martlet/embedded".try_into()?,
         QoS::ExactlyOnce,
     )];
     client
         .session_mut()
-        .subscribe(now, Subscribe::new(subscriptions))?;
+        .subscribe(now, SubscribeRequest::new(subscriptions))?;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let message = Publish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
+        let message =
+            OutgoingPublish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
         client.session_mut().publish(
             now,
-            Publish {
+            OutgoingPublish {
                 qos,
                 key: Some(0),
                 ..message

@@ -12,7 +12,7 @@ use crate::driver::runtime::Runtime;
 use crate::driver::socket::SocketOptions;
 use crate::error::ConnectError;
 use crate::hub::own::Own;
-use crate::hub::responses::Secret;
+use crate::hub::responses::CorrelationKey;
 use crate::hub::shared::Shared;
 use crate::link::attempt::Attempt;
 use crate::link::observer::Observer;
@@ -21,7 +21,8 @@ use crate::link::stage::check_header;
 use crate::link::{Link, LinkConfig, VersionChoice};
 use crate::store::Store;
 use martlet_proto::{
-    BinaryData, EncodeError, QoS, Subscription, TextError, TopicFilter, Utf8String, Version, Will,
+    BinaryData, EncodeError, QoS, SubscribeFilter, TextError, TopicFilter, Utf8String, Version,
+    Will,
 };
 use martlet_session::{
     Config, ConfigError, ConnectOptions, ConnectionError, GivenUp, Instant, Session,
@@ -422,7 +423,7 @@ impl Builder {
     /// | | is ready | the message is stored |
     /// |---|---|---|
     /// | [`publish`](Client::publish)`().await` | when the server has acknowledged it | yes, before it was sent |
-    /// | [`enqueue`](crate::client::Publish::enqueue)`().await` | when it is stored | yes |
+    /// | [`enqueue`](crate::client::PublishBuilder::enqueue)`().await` | when it is stored | yes |
     /// | [`try_publish`](Client::try_publish) | at once | when [`Receipt::stored`](crate::Receipt::stored) says so |
     ///
     /// A message of QoS 0 is never stored.
@@ -555,7 +556,7 @@ impl Builder {
         shared.subscribe_at_start(
             self.subscriptions
                 .into_iter()
-                .map(|(filter, qos)| Subscription::new(filter, qos))
+                .map(|(filter, qos)| SubscribeFilter::new(filter, qos))
                 .collect(),
         );
         let shared = Arc::new(shared);
@@ -568,7 +569,11 @@ impl Builder {
             Some(_) => [random.next(), random.next()],
             None => [random_seed(), random_seed()],
         };
-        shared.lock().routes.responses.set_secret(Secret(secret));
+        shared
+            .lock()
+            .routes
+            .responses
+            .set_secret(CorrelationKey(secret));
         let client = Client::new(Arc::clone(&shared));
         let driver = Driver::new(runtime, shared, link, self.socket, hooks);
         #[cfg(feature = "tls")]

@@ -1,7 +1,7 @@
 //! What a publish uses when it does not say.
 
 use martlet_proto::{QoS, TopicName};
-use martlet_session::Publish;
+use martlet_session::OutgoingPublish;
 use std::collections::HashMap;
 
 /// What a [`publish`](crate::Client::publish) uses when it does not say: what its topic has here,
@@ -28,7 +28,7 @@ pub struct TopicDefaults {
 
 impl PublishDefaults {
     /// Gives them to a message about which nothing was said yet.
-    pub(crate) fn apply(&self, message: &mut Publish) {
+    pub(crate) fn apply(&self, message: &mut OutgoingPublish) {
         let own = self.topics.get(&message.topic).copied().unwrap_or_default();
         message.qos = own.qos.unwrap_or(self.qos);
         message.retain = own.retain.unwrap_or(self.retain);

@@ -91,14 +91,14 @@ pub use martlet_transport::{TlsConfig, Trust};
 
 /// What the methods of [`Client`] return: operations that wait to be awaited, and their parts.
 pub mod client {
-    pub use crate::api::client::{Disconnect, Reconnecting};
+    pub use crate::api::client::{DisconnectBuilder, Reconnecting};
     pub use crate::api::message::Item;
-    pub use crate::api::publish::{Enqueue, Publish, PublishFuture};
+    pub use crate::api::publish::{Enqueue, PublishBuilder, PublishFuture};
     pub use crate::api::receipt::Withdrawn;
-    pub use crate::api::request::Request;
-    pub use crate::api::subscribe::{Subscribe, SubscribeFuture};
+    pub use crate::api::request::RequestBuilder;
+    pub use crate::api::subscribe::{SubscribeBuilder, SubscribeFuture};
     pub use crate::api::subscription::NoMessage;
-    pub use crate::api::unsubscribe::Unsubscribe;
+    pub use crate::api::unsubscribe::UnsubscribeBuilder;
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
     pub use crate::error::SharedError;
     pub use crate::event::Callback;
@@ -126,7 +126,7 @@ pub mod runtime {
     pub use crate::driver::clock::StdClock;
     pub use crate::driver::dial::Dial;
     pub use crate::driver::runtime::{Network, Runtime, Timer};
-    pub use crate::driver::socket::{Address, Stream};
+    pub use crate::driver::socket::{Address, EitherStream};
     pub use crate::driver::streams::{Opening, Streams};
 }
 

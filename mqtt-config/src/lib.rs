@@ -131,7 +131,7 @@ pub struct Settings {
     /// The server's URI and the certificates to trust; in a file also called `broker`, which takes
     /// precedence over `connection`.
     #[cfg_attr(feature = "serde", serde(alias = "broker"))]
-    pub connection: Connection,
+    pub connection: ConnectionSettings,
     /// Observers of the connection. In a file a map of names to their options, or a list. Default:
     /// none.
     #[cfg_attr(feature = "serde", serde(with = "formats::plugins"))]
@@ -143,7 +143,7 @@ pub struct Settings {
     pub verify_cert: bool,
     /// The Will Message, which the server publishes when the connection breaks. Default: none.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub will: Option<Will>,
+    pub will: Option<WillSettings>,
     /// The settings that amqtt has no key for.
     pub martlet: Martlet,
 }
@@ -191,7 +191,7 @@ impl Default for Settings {
             reconnect_max_interval: Duration::from_secs(60),
             cleansession: true,
             topics: BTreeMap::new(),
-            connection: Connection::default(),
+            connection: ConnectionSettings::default(),
             plugins: Vec::new(),
             check_hostname: true,
             verify_cert: true,
@@ -210,7 +210,7 @@ impl Default for Settings {
     derive(Serialize, Deserialize),
     serde(default, deny_unknown_fields)
 )]
-pub struct Connection {
+pub struct ConnectionSettings {
     /// The server, such as `mqtts://user:password@host:8883`. Default: `mqtt://127.0.0.1:1883`.
     pub uri: Uri,
     /// A file of certificates (PEM) to trust in place of the operating system's.
@@ -254,7 +254,7 @@ pub struct Connection {
     pub keyfile: Option<PathBuf>,
 }
 
-impl Default for Connection {
+impl Default for ConnectionSettings {
     fn default() -> Self {
         Self {
             uri: Uri::from("mqtt://127.0.0.1:1883"),
@@ -274,7 +274,7 @@ impl Default for Connection {
     derive(Serialize, Deserialize),
     serde(deny_unknown_fields)
 )]
-pub struct Will {
+pub struct WillSettings {
     /// The topic that it is published to.
     pub topic: String,
     /// The payload, at most 65,535 bytes; it may be empty.
@@ -410,7 +410,7 @@ pub struct Martlet {
     /// Filters to subscribe to with each new session. Their messages are delivered to
     /// [`Client::catch_all`](martlet_client::Client::catch_all).
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "BTreeMap::is_empty"))]
-    pub subscriptions: BTreeMap<String, Filter>,
+    pub subscriptions: BTreeMap<String, FilterSettings>,
 }
 
 impl Martlet {
@@ -431,7 +431,7 @@ impl Martlet {
     derive(Serialize, Deserialize),
     serde(default, deny_unknown_fields)
 )]
-pub struct Filter {
+pub struct FilterSettings {
     /// The highest QoS with which the server may deliver messages: 0, 1 or 2. Default: 0.
     #[cfg_attr(feature = "serde", serde(with = "formats::qos"))]
     pub qos: QoS,

@@ -8,7 +8,7 @@ use crate::error::{PathStep, Position, SettingsError, SettingsErrorKind as Kind,
 use crate::numbers::resolve;
 use crate::secret::{BYTE_ORDER_MARK, is_utf16};
 use crate::tree::{ListItem, MapEntry, Tree};
-use crate::{Connection, Settings};
+use crate::{ConnectionSettings, Settings};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -165,7 +165,7 @@ fn lift(tree: Tree) -> Result<Tree, SettingsError> {
         let MapEntry {
             value, value_at, ..
         } = rest.remove(replaced);
-        Connection::deserialize(value).map_err(|problem| {
+        ConnectionSettings::deserialize(value).map_err(|problem| {
             let steps = problem
                 .steps
                 .into_iter()

@@ -72,7 +72,7 @@ pub use packets::publish::{
     PublishPropertiesRef, PublishRef,
 };
 pub use packets::subscribe::{
-    RetainHandling, SubAck, Subscribe, Subscription, UnsubAck, Unsubscribe,
+    RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck, Unsubscribe,
 };
 pub use properties::user_properties::UserProperties;
 pub use topic_tree::{Matches, TopicTree};

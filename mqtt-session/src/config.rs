@@ -168,7 +168,7 @@ pub enum TopicAliases {
     /// The session: busy topics have the aliases that the server takes.
     #[default]
     Automatic,
-    /// The application, with [`Publish::topic_alias`](crate::Publish::topic_alias).
+    /// The application, with [`OutgoingPublish::topic_alias`](crate::OutgoingPublish::topic_alias).
     Manual,
     /// Nobody: there are none.
     Off,

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
     BinaryData, ConnAck, DecodeError, Publish as PublishPacket, PublishPropertiesRef, QoS,
-    SubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, TopicName,
+    SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName,
     UnsubAckReasonCode, UserProperties, Utf8String, Version,
 };
 
@@ -45,9 +45,9 @@ impl Accepted {
 /// [`Config::max_filters_per_packet`](crate::Config::max_filters_per_packet) of them are sent in
 /// one SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscribe {
+pub struct SubscribeRequest {
     /// At least one.
-    pub subscriptions: Vec<Subscription>,
+    pub subscriptions: Vec<SubscribeFilter>,
     /// Comes back in each message that these subscriptions bring (MQTT 5; left out where the server
     /// has none).
     pub subscription_identifier: Option<SubscriptionIdentifier>,
@@ -55,9 +55,9 @@ pub struct Subscribe {
     pub user_properties: UserProperties,
 }
 
-impl Subscribe {
+impl SubscribeRequest {
     /// Without a subscription identifier and user properties.
-    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+    pub fn new(subscriptions: Vec<SubscribeFilter>) -> Self {
         Self {
             subscriptions,
             subscription_identifier: None,
@@ -70,7 +70,7 @@ impl Subscribe {
 /// [`Config::max_filters_per_packet`](crate::Config::max_filters_per_packet) of them are sent in
 /// one UNSUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unsubscribe {
+pub struct UnsubscribeRequest {
     /// At least one.
     pub filters: Vec<TopicFilter>,
     /// Name-value pairs of the users' own (MQTT 5).
@@ -79,7 +79,7 @@ pub struct Unsubscribe {
 
 /// A message that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct ReceivedPublish {
     /// The PUBLISH, as it was on the wire.
     pub publish: PublishPacket,
     /// The topic that a topic alias stood for.
@@ -89,7 +89,7 @@ pub struct Message {
     pub token: AckToken,
 }
 
-impl Message {
+impl ReceivedPublish {
     /// The topic name, a topic alias resolved.
     pub fn topic(&self) -> &str {
         self.aliased
@@ -161,7 +161,7 @@ pub enum Event {
     /// The server has accepted the connection.
     Connected(Box<Connected>),
     /// A message arrived.
-    Message(Message),
+    Message(ReceivedPublish),
     /// A published message is completed.
     Published {
         /// The operation.

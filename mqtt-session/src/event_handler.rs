@@ -4,8 +4,8 @@
 
 use crate::error::{ConnectionError, PublishError, RequestError, StoreError};
 use crate::event::{
-    Answer, AuthMessage, Connected, DeliveryId, Event, Message, OperationId, RefusedMessage,
-    Settled, Unsettled,
+    Answer, AuthMessage, Connected, DeliveryId, Event, OperationId, ReceivedPublish,
+    RefusedMessage, Settled, Unsettled,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, TopicName, UnsubAckReaso
 #[doc(hidden)]
 pub trait EventHandler {
     fn connected(&mut self, connected: Box<Connected>);
-    fn message(&mut self, message: Message);
+    fn message(&mut self, message: ReceivedPublish);
     fn published(
         &mut self,
         operation: OperationId,

@@ -115,15 +115,15 @@ pub use error::{
     TransportErrorKind,
 };
 pub use event::{
-    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, Message,
-    OperationId, RefusedMessage, Settled, Subscribe, Unsettled, Unsubscribe,
+    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, OperationId,
+    ReceivedPublish, RefusedMessage, Settled, SubscribeRequest, Unsettled, UnsubscribeRequest,
 };
 #[doc(hidden)]
 pub use event_handler::EventHandler;
 pub use limits::Limits;
 pub use output::SendBuffer;
-pub use publish::Publish;
-pub use session::{Restored, Session, Withdrawn};
+pub use publish::OutgoingPublish;
+pub use session::{Admission, Restored, Session, Withdrawal};
 pub use store::journal::{StoreOp, StoreSeq};
 pub use store::record::{BadRecord, RecordKey};
 pub use store::restore::{Quarantined, RestoreError, RestoreErrorKind};

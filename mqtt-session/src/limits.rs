@@ -1,11 +1,11 @@
 //! What the server of the current connection allows.
 
 use crate::PublishError;
-use crate::publish::{MAX_HEADERS, Publish, reference};
+use crate::publish::{MAX_HEADERS, OutgoingPublish, reference};
 use core::num::NonZeroU16;
 use martlet_proto::{
     ConnAck, Delivery, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, PacketIdentifier, QoS,
-    SubAckReasonCode, Subscription, SubscriptionIdentifier, Version,
+    SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, Version,
 };
 
 /// What the server of the current connection allows: its CONNACK, with the specification's defaults
@@ -79,7 +79,11 @@ impl Limits {
 
     /// Whether the server takes this message.
     #[inline]
-    pub(crate) fn check(&self, message: &Publish, version: Version) -> Result<(), PublishError> {
+    pub(crate) fn check(
+        &self,
+        message: &OutgoingPublish,
+        version: Version,
+    ) -> Result<(), PublishError> {
         if message.qos > self.maximum_qos {
             return Err(PublishError::QosNotSupported {
                 maximum: self.maximum_qos,
@@ -95,7 +99,7 @@ impl Limits {
     }
 
     #[cold]
-    fn check_size(&self, message: &Publish, version: Version) -> Result<(), PublishError> {
+    fn check_size(&self, message: &OutgoingPublish, version: Version) -> Result<(), PublishError> {
         let (packet_identifier, duplicate) = (PacketIdentifier::MIN, false);
         let delivery = match message.qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -120,7 +124,7 @@ impl Limits {
     /// Why the server does not take this subscription.
     pub(crate) fn refusal(
         &self,
-        subscription: &Subscription,
+        subscription: &SubscribeFilter,
     ) -> Option<(SubAckReasonCode, &'static str)> {
         if !self.wildcard_subscription_available && subscription.filter.has_wildcards() {
             return Some((
@@ -141,7 +145,7 @@ impl Limits {
     /// is left out. Returns how many things were.
     pub(crate) fn adapt(
         &self,
-        subscriptions: &mut [Subscription],
+        subscriptions: &mut [SubscribeFilter],
         identifier: &mut Option<SubscriptionIdentifier>,
         version: Version,
     ) -> u64 {
@@ -154,7 +158,7 @@ impl Limits {
             return 0;
         }
         for subscription in subscriptions {
-            let plain = Subscription::new(subscription.filter.clone(), subscription.qos);
+            let plain = SubscribeFilter::new(subscription.filter.clone(), subscription.qos);
             if *subscription != plain {
                 *subscription = plain;
                 left_out += 1;

@@ -10,7 +10,7 @@ pub(crate) const MAX_HEADERS: usize = 13;
 
 /// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
+pub struct OutgoingPublish {
     /// The topic to publish to.
     pub topic: TopicName,
     /// The payload.
@@ -32,7 +32,7 @@ pub struct Publish {
     pub key: Option<u32>,
 }
 
-impl Publish {
+impl OutgoingPublish {
     /// A message of QoS 0, not retained, without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
         Self {
@@ -46,8 +46,9 @@ impl Publish {
         }
     }
 
-    /// Bytes that it holds on to.
-    pub(crate) fn size(&self) -> usize {
+    /// The bytes of its topic, properties and payload: what it takes of
+    /// [`QueueLimits::bytes`](crate::QueueLimits::bytes).
+    pub fn size(&self) -> usize {
         self.topic.as_bytes().len() + self.payload.len() + self.properties.as_bytes().len()
     }
 }
@@ -55,7 +56,7 @@ impl Publish {
 /// The packet of a message.
 #[inline]
 pub(crate) fn reference(
-    message: &Publish,
+    message: &OutgoingPublish,
     version: Version,
     delivery: Delivery,
     expiry: Option<u32>,

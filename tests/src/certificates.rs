@@ -24,41 +24,41 @@ type Issuer = CertifiedIssuer<'static, KeyPair>;
 #[derive(Debug)]
 pub struct Certificates {
     /// The certificate authority to trust.
-    pub authority: Authority,
+    pub authority: TestAuthority,
     /// An authority that is not trusted. Of the certificates here it has signed only
     /// [`unknown_authority`](Self::unknown_authority).
-    pub other_authority: Authority,
+    pub other_authority: TestAuthority,
     /// A server at `localhost`, 127.0.0.1 and ::1. The chain holds the intermediate.
-    pub server: Identity,
+    pub server: TestIdentity,
     /// A client, signed by the authority itself.
-    pub client: Identity,
+    pub client: TestIdentity,
     /// A client of which the authority knows nothing.
-    pub unknown_client: Identity,
+    pub unknown_client: TestIdentity,
     /// A server of another name and other addresses.
-    pub wrong_host: Identity,
+    pub wrong_host: TestIdentity,
     /// Good until the end of 2001.
-    pub expired: Identity,
+    pub expired: TestIdentity,
     /// Good from 2900 on.
-    pub not_yet_valid: Identity,
+    pub not_yet_valid: TestIdentity,
     /// Signed by an authority that is not trusted.
-    pub unknown_authority: Identity,
+    pub unknown_authority: TestIdentity,
     /// Signed by its own key.
-    pub self_signed: Identity,
+    pub self_signed: TestIdentity,
     /// As tutorials and amqtt's tests make it, with
     /// `openssl req -x509 -nodes -newkey … -subj /CN=localhost`: signed by its own key, a CA, and
     /// without names but its subject.
-    pub by_tutorial: Identity,
+    pub by_tutorial: TestIdentity,
     /// A server at `localhost` that does not name its addresses.
-    pub name_only: Identity,
+    pub name_only: TestIdentity,
     /// As [`server`](Self::server), but the chain has a hole where the intermediate should be.
-    pub without_intermediate: Identity,
+    pub without_intermediate: TestIdentity,
     /// A server with a certificate that is for clients.
-    pub for_clients_only: Identity,
+    pub for_clients_only: TestIdentity,
 }
 
 /// An authority's own certificate.
 #[derive(Debug, Clone)]
-pub struct Authority {
+pub struct TestAuthority {
     /// As it stands in a file.
     pub pem: String,
     /// The certificate itself.
@@ -67,7 +67,7 @@ pub struct Authority {
 
 /// A certificate with what leads to an authority, and its key.
 #[derive(Debug)]
-pub struct Identity {
+pub struct TestIdentity {
     /// The chain, the certificate itself first, as it stands in a file.
     pub chain_pem: String,
     /// The key, likewise (PKCS #8).
@@ -103,29 +103,29 @@ impl Certificates {
             Issuer::signed_by(authority("Martlet test intermediate"), key(), &root).unwrap();
 
         let by_intermediate =
-            |parameters| Identity::new(&parameters, &intermediate, &[&intermediate]);
+            |parameters| TestIdentity::new(&parameters, &intermediate, &[&intermediate]);
 
         Self {
             server: by_intermediate(server(&EVERYWHERE)),
-            client: Identity::new(&client("a client"), &root, &[]),
-            unknown_client: Identity::new(&client("a client of others"), &other, &[]),
+            client: TestIdentity::new(&client("a client"), &root, &[]),
+            unknown_client: TestIdentity::new(&client("a client of others"), &other, &[]),
             wrong_host: by_intermediate(server(&["elsewhere.example", "192.0.2.1"])),
             expired: by_intermediate(server_in(2000, 2001)),
             not_yet_valid: by_intermediate(server_in(2900, 2901)),
-            unknown_authority: Identity::new(&server(&EVERYWHERE), &other, &[]),
-            self_signed: Identity::self_signed(&server(&EVERYWHERE)),
-            by_tutorial: Identity::self_signed(&by_tutorial()),
+            unknown_authority: TestIdentity::new(&server(&EVERYWHERE), &other, &[]),
+            self_signed: TestIdentity::self_signed(&server(&EVERYWHERE)),
+            by_tutorial: TestIdentity::self_signed(&by_tutorial()),
             name_only: by_intermediate(server(&["localhost"])),
-            without_intermediate: Identity::new(&server(&EVERYWHERE), &intermediate, &[]),
+            without_intermediate: TestIdentity::new(&server(&EVERYWHERE), &intermediate, &[]),
             for_clients_only: by_intermediate(leaf(
                 &EVERYWHERE,
                 ExtendedKeyUsagePurpose::ClientAuth,
             )),
-            authority: Authority {
+            authority: TestAuthority {
                 pem: root.pem(),
                 certificate: root.der().clone(),
             },
-            other_authority: Authority {
+            other_authority: TestAuthority {
                 pem: other.pem(),
                 certificate: other.der().clone(),
             },
@@ -135,7 +135,7 @@ impl Certificates {
     /// A server that shows this identity.
     pub fn server_config(
         &self,
-        identity: &Identity,
+        identity: &TestIdentity,
         clients: ClientAuthentication,
     ) -> Arc<ServerConfig> {
         let builder =
@@ -156,7 +156,7 @@ impl Certificates {
     }
 
     /// A client that trusts the authority and shows this identity, if any.
-    pub fn client_config(&self, identity: Option<&Identity>) -> Arc<ClientConfig> {
+    pub fn client_config(&self, identity: Option<&TestIdentity>) -> Arc<ClientConfig> {
         let builder =
             ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = builder
@@ -171,7 +171,7 @@ impl Certificates {
     }
 }
 
-impl Authority {
+impl TestAuthority {
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
@@ -179,7 +179,7 @@ impl Authority {
     }
 }
 
-impl Identity {
+impl TestIdentity {
     fn new(parameters: &CertificateParams, issuer: &Issuer, between: &[&Issuer]) -> Self {
         let key = key();
         let certificate = parameters.signed_by(&key, issuer).unwrap();

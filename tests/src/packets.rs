@@ -382,7 +382,7 @@ fn subscribe(version: Version) -> impl Strategy<Value = Packet> {
     ]);
     let options = only_v5(version, (any::<bool>(), any::<bool>(), handling));
     let subscription = (topic_filter(), qos(), options).prop_map(
-        |(filter, qos, (no_local, retain_as_published, retain_handling))| Subscription {
+        |(filter, qos, (no_local, retain_as_published, retain_handling))| SubscribeFilter {
             no_local: no_local && filter.share_name().is_none(),
             filter,
             qos,

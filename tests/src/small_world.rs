@@ -8,7 +8,7 @@
 //! [linter](crate::linter); when nothing more can happen everything must be settled.
 
 use crate::linter::Linter;
-use crate::sim::{Frames, Reported, Sabotage, Saboteur};
+use crate::sim::{Reported, Sabotage, Saboteur, WireFrames};
 use bytes::{BufMut, BytesMut};
 use core::fmt::{self, Write};
 use core::hash::Hasher;
@@ -19,7 +19,8 @@ use martlet_proto::{
 };
 use martlet_session::drain::Drain;
 use martlet_session::{
-    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Publish, SendBuffer, Session,
+    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OutgoingPublish, SendBuffer,
+    Session,
 };
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -94,7 +95,7 @@ impl Small {
 
 /// Something that can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum WorldAction {
     /// The next message is published.
     Publish,
     /// The server takes the next packet.
@@ -122,7 +123,7 @@ pub struct Wrong {
     /// The world.
     pub small: Small,
     /// What happened in it.
-    pub path: Vec<Action>,
+    pub path: Vec<WorldAction>,
     /// What was wrong.
     pub what: String,
 }
@@ -159,7 +160,7 @@ pub fn explore(small: &Small) -> Result<Walked, Box<Wrong>> {
 
 struct Walk<'a> {
     small: &'a Small,
-    path: Vec<Action>,
+    path: Vec<WorldAction>,
     /// By fingerprint of a state: how many worlds go on from it.
     seen: HashMap<u64, u128>,
 }
@@ -172,7 +173,7 @@ impl Walk<'_> {
         }
         let actions = world.actions();
         let mut worlds = 0;
-        if actions.iter().all(|action| *action == Action::Cut) {
+        if actions.iter().all(|action| *action == WorldAction::Cut) {
             world.check_settled().map_err(|what| self.wrong(what))?;
             worlds += 1;
         }
@@ -259,44 +260,44 @@ impl World {
         Ok(world)
     }
 
-    fn actions(&self) -> Vec<Action> {
+    fn actions(&self) -> Vec<WorldAction> {
         let mut actions = Vec::new();
         if self.published < self.small.messages.len() {
-            actions.push(Action::Publish);
+            actions.push(WorldAction::Publish);
         }
         if !self.to_server.is_empty() {
-            actions.push(Action::ToServer);
+            actions.push(WorldAction::ToServer);
         }
         if !self.to_client.is_empty() {
-            actions.push(Action::ToClient);
+            actions.push(WorldAction::ToClient);
         }
-        actions.extend((0..self.held.len()).map(Action::Take));
+        actions.extend((0..self.held.len()).map(WorldAction::Take));
         if self.cuts < self.small.cuts {
-            actions.push(Action::Cut);
+            actions.push(WorldAction::Cut);
         }
         actions
     }
 
-    fn act(&mut self, action: Action) -> Verdict {
+    fn act(&mut self, action: WorldAction) -> Verdict {
         match action {
-            Action::Publish => self.publish()?,
-            Action::ToServer => {
+            WorldAction::Publish => self.publish()?,
+            WorldAction::ToServer => {
                 if let Some(packet) = self.to_server.pop_front() {
                     for number in self.server.take(packet, &mut self.to_client)? {
                         self.arrived(number)?;
                     }
                 }
             }
-            Action::ToClient => {
+            WorldAction::ToClient => {
                 if let Some(packet) = self.to_client.pop_front() {
                     self.receive(&packet)?;
                 }
             }
-            Action::Take(place) => {
+            WorldAction::Take(place) => {
                 let token = self.held.remove(place);
                 self.session.acknowledge(token, PubAckReasonCode::Success);
             }
-            Action::Cut => {
+            WorldAction::Cut => {
                 self.cuts += 1;
                 self.to_server.clear();
                 self.to_client.clear();
@@ -329,10 +330,10 @@ impl World {
             return Ok(());
         }
         let topic = TopicName::new("t").expect("a topic name");
-        let publish = Publish {
+        let publish = OutgoingPublish {
             qos,
             key: Some(payload[0].into()),
-            ..Publish::new(topic, payload)
+            ..OutgoingPublish::new(topic, payload)
         };
         match self.session.publish(NOW, publish) {
             Ok(_) => Ok(()),
@@ -386,7 +387,7 @@ impl World {
             bytes = saboteur.sends(&bytes)?;
         }
         self.linter.sent(NOW.since_epoch(), &bytes);
-        let mut frames = Frames::default();
+        let mut frames = WireFrames::default();
         frames.push(&bytes);
         while let Some(frame) = frames.next(self.small.version)? {
             self.to_server.push_back(frame.packet);

@@ -38,7 +38,7 @@ pub struct Storm {
 
 /// What was seen, second by second from the loss of the server.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct StormSeen {
     /// Attempts.
     pub attempts: Vec<u32>,
     /// Attempts that succeeded.
@@ -47,7 +47,7 @@ pub struct Seen {
     pub peak_tenth: u32,
 }
 
-impl Seen {
+impl StormSeen {
     /// The most attempts in one second from this one on.
     pub fn peak_from(&self, second: usize) -> u32 {
         self.attempts
@@ -60,7 +60,7 @@ impl Seen {
 }
 
 /// The table: the first seconds, then in steps that double.
-impl fmt::Display for Seen {
+impl fmt::Display for StormSeen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -102,7 +102,7 @@ struct Client {
 
 impl Storm {
     /// Lets it happen, until all are connected again.
-    pub fn run(&self) -> Seen {
+    pub fn run(&self) -> StormSeen {
         let mut clients: Vec<Client> = (0..self.clients).map(|n| self.client(n)).collect();
         let mut agenda = BinaryHeap::new();
         for (i, client) in clients.iter_mut().enumerate() {
@@ -114,7 +114,7 @@ impl Storm {
             self.wait(client, i, LOST_AT, &mut agenda);
         }
         let back = LOST_AT + self.outage;
-        let mut seen = Seen::default();
+        let mut seen = StormSeen::default();
         let mut tenths = Vec::new();
         while let Some(Reverse((now, due, i))) = agenda.pop() {
             let client: &mut Client = &mut clients[i];

@@ -7,12 +7,13 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_broker::Broker;
 use martlet_proto::{
-    Delivery, PubAckReasonCode, PublishRef, QoS, Subscription, TopicFilter, TopicName,
+    Delivery, PubAckReasonCode, PublishRef, QoS, SubscribeFilter, TopicFilter, TopicName,
     UserProperties, Utf8String, Version,
 };
 use martlet_session::drain::Drain;
 use martlet_session::{
-    Config, ConnectOptions, Event, InboundLimits, Instant, Message, Publish, Session, Subscribe,
+    Config, ConnectOptions, Event, InboundLimits, Instant, OutgoingPublish, ReceivedPublish,
+    Session, SubscribeRequest,
 };
 use martlet_tests::linter::Linter;
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ const ENOUGH: usize = 2_000;
 struct Receiver {
     session: Session,
     linter: Linter,
-    messages: VecDeque<Message>,
+    messages: VecDeque<ReceivedPublish>,
     /// What it awaits the end of.
     awaiting: bool,
     handled: usize,
@@ -90,8 +91,8 @@ impl Receiver {
         match event {
             Event::Connected(_) => {
                 let filter = TopicFilter::new("flood").expect("a filter");
-                let subscribe = Subscribe {
-                    subscriptions: vec![Subscription::new(filter, QoS::ExactlyOnce)],
+                let subscribe = SubscribeRequest {
+                    subscriptions: vec![SubscribeFilter::new(filter, QoS::ExactlyOnce)],
                     subscription_identifier: None,
                     user_properties: UserProperties::new(),
                 };
@@ -118,10 +119,10 @@ impl Receiver {
         self.session
             .acknowledge(message.token, PubAckReasonCode::Success);
         let topic = TopicName::new("answer").expect("a topic name");
-        let answer = Publish {
+        let answer = OutgoingPublish {
             qos: QoS::AtLeastOnce,
             key: Some(0),
-            ..Publish::new(topic, "answer")
+            ..OutgoingPublish::new(topic, "answer")
         };
         let now = Instant::from_epoch(NOW);
         self.session.publish(now, answer).expect("room for one");
@@ -131,10 +132,10 @@ impl Receiver {
 }
 
 fn flood(version: Version) {
-    let mut broker = Broker::new(martlet_broker::Config {
+    let mut broker = Broker::new(martlet_broker::BrokerConfig {
         sys_interval: Duration::ZERO,
         max_in_flight: NonZeroU16::MIN.saturating_add(5),
-        ..martlet_broker::Config::default()
+        ..martlet_broker::BrokerConfig::default()
     });
     let connection = broker.handle_open(NOW);
     let mut receiver = Receiver::new(version);

@@ -3,7 +3,7 @@
 
 use crate::client::{connect, lasting, message, next, settings};
 use martlet_proto::ConnectReasonCode;
-use martlet_tokio::settings::Will;
+use martlet_tokio::settings::WillSettings;
 use martlet_tokio::{
     QoS, Settings, SubscribeError, Tokio, TopicFilter, client::NoMessage, proto::SubAckReasonCode,
 };
@@ -341,7 +341,7 @@ pub(crate) async fn t59_nothing_is_left_after_all_flows(uri: &str) {
 // ---- wills
 
 fn with_will(uri: &str, text: &str, retain: bool) -> Settings {
-    let will = Will {
+    let will = WillSettings {
         topic: "will/t".into(),
         message: text.into(),
         qos: QoS::AtLeastOnce,

@@ -2,7 +2,7 @@
 
 use super::peer::Peer;
 use super::{broker, broker_with, connect, events, settings, try_connect};
-use martlet_broker::{Config, Ending, Event};
+use martlet_broker::{BrokerConfig, BrokerEvent, Ending};
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use martlet_tokio::{
     Client, ConnectError, ConnectionError, Settings,
@@ -24,14 +24,15 @@ async fn t01_connects_and_disconnects_cleanly() {
     let client = connect(&settings(broker.uri() + "/")).await;
     client.disconnect().await;
     let ending = Ending::Client(DisconnectReasonCode::NormalDisconnection);
-    let clean =
-        |event: &Event| matches!(event, Event::Disconnected { ending: how, .. } if *how == ending);
+    let clean = |event: &BrokerEvent| matches!(event, BrokerEvent::Disconnected { ending: how, .. } if *how == ending);
     assert!(events(&broker).iter().any(clean));
 }
 
 #[tokio::test]
 async fn t02_user_name_and_password_are_percent_decoded() {
-    let config = Config::default().with_user("c@mpl3x", "p//|\\:$$").unwrap();
+    let config = BrokerConfig::default()
+        .with_user("c@mpl3x", "p//|\\:$$")
+        .unwrap();
     let broker = broker_with(config).await;
     let uri = broker
         .uri()
@@ -134,7 +135,7 @@ async fn t13_a_timeout_of_connecting_and_nobody_listens() {
 /// With the code, although the client would connect again: a password does not become right.
 #[tokio::test]
 async fn t14_a_wrong_password_is_told_with_its_code() {
-    let broker = broker_with(Config::default().with_user("ann", "right").unwrap()).await;
+    let broker = broker_with(BrokerConfig::default().with_user("ann", "right").unwrap()).await;
     let wrong = settings(broker.uri().replace("mqtt://", "mqtt://ann:wrong@"));
     assert!(wrong.auto_reconnect);
     assert_eq!(
@@ -149,7 +150,7 @@ async fn t14_a_wrong_password_is_told_with_its_code() {
     );
     let refused = events(&broker)
         .iter()
-        .filter(|event| matches!(event, Event::Refused { .. }))
+        .filter(|event| matches!(event, BrokerEvent::Refused { .. }))
         .count();
     assert_eq!(refused, 2, "each is asked once");
 }

@@ -3,7 +3,7 @@
 
 use super::peer::Peer;
 use super::{broker, broker_with, connect, lasting, message, next, settings, try_connect};
-use martlet_broker::{Config, Event};
+use martlet_broker::{BrokerConfig, BrokerEvent};
 use martlet_proto::{Delivery, PacketIdentifier, PacketType};
 use martlet_tokio::{
     ClientEvent, ConnectError, ConnectionError, Events, PublishError, QoS, RequestError, Settings,
@@ -384,7 +384,7 @@ async fn f22_a_failure_is_an_error_and_an_empty_message_a_message() {
 /// What cannot become right is tried again and again.
 #[tokio::test]
 async fn f24_what_cannot_become_right_is_not_tried_again() {
-    let broker = broker_with(Config::default().with_user("ann", "right").unwrap()).await;
+    let broker = broker_with(BrokerConfig::default().with_user("ann", "right").unwrap()).await;
     let mut settings = settings(broker.uri().replace("mqtt://", "mqtt://ann:wrong@"));
     settings.reconnect_retries = -1;
     assert!(matches!(
@@ -393,7 +393,7 @@ async fn f24_what_cannot_become_right_is_not_tried_again() {
     ));
     let refused = super::events(&broker)
         .iter()
-        .filter(|event| matches!(event, Event::Refused { .. }))
+        .filter(|event| matches!(event, BrokerEvent::Refused { .. }))
         .count();
     assert_eq!(refused, 1);
     assert!(settings.clone().builder().is_ok());

@@ -21,16 +21,16 @@ mod transports;
 
 use client::{PATIENCE, connect, lasting, message, next, settings, try_connect};
 use martlet_broker::tokio::Server;
-use martlet_broker::{Config, Event};
+use martlet_broker::{BrokerConfig, BrokerEvent};
 use std::collections::BTreeSet;
 
 /// A broker that tells what happens to it.
 async fn broker() -> Server {
-    broker_with(Config::default()).await
+    broker_with(BrokerConfig::default()).await
 }
 
-async fn broker_with(config: Config) -> Server {
-    Server::start(Config {
+async fn broker_with(config: BrokerConfig) -> Server {
+    Server::start(BrokerConfig {
         record_events: true,
         ..config
     })
@@ -38,7 +38,7 @@ async fn broker_with(config: Config) -> Server {
     .unwrap()
 }
 
-fn events(broker: &Server) -> Vec<Event> {
+fn events(broker: &Server) -> Vec<BrokerEvent> {
     broker.with_broker(|broker, _| std::iter::from_fn(|| broker.poll_event()).collect())
 }
 

@@ -2,8 +2,8 @@
 
 use super::peer::Peer;
 use super::{broker, broker_with, connect, message, next, settings, try_connect};
-use martlet_broker::Config;
-use martlet_tokio::settings::Will;
+use martlet_broker::BrokerConfig;
+use martlet_tokio::settings::WillSettings;
 use martlet_tokio::{
     ClientEvent, QoS, Settings, TopicFilter, Version, client::TopicDefaults,
     proto::SubAckReasonCode,
@@ -141,7 +141,7 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
         peer.uri()
     );
     let from_yaml = Settings::from_yaml(&yaml).unwrap();
-    let will = Will {
+    let will = WillSettings {
         topic: "will/t".into(),
         message: "gone".into(),
         qos: QoS::ExactlyOnce,
@@ -186,7 +186,7 @@ async fn a_publish_uses_what_its_topic_has() {
     );
     let settings = Settings::from_yaml(&yaml).unwrap();
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
-    let published = async |publish: martlet_tokio::client::Publish<'_>| {
+    let published = async |publish: martlet_tokio::client::PublishBuilder<'_>| {
         drop(publish.enqueue().await.unwrap());
     };
     published(client.publish("other", "")).await;
@@ -338,7 +338,12 @@ impl log::Log for Log {
 async fn f23_the_packet_logger_of_the_configuration() {
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Debug);
-    let broker = broker_with(Config::default().with_user("ann", "kanarienvogel").unwrap()).await;
+    let broker = broker_with(
+        BrokerConfig::default()
+            .with_user("ann", "kanarienvogel")
+            .unwrap(),
+    )
+    .await;
     let yaml = format!(
         "connection: {{uri: '{}'}}\nplugins: {{amqtt.plugins.logging_amqtt.PacketLoggerPlugin: }}\n\
          martlet: {{client_id: it, user_name: ann, password: kanarienvogel}}",

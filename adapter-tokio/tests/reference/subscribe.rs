@@ -2,7 +2,7 @@
 
 use super::peer::Peer;
 use super::{broker_with, connect, message, next, settings};
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_tokio::{QoS, SubscribeError, proto::SubAckReasonCode};
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ async fn t27_some_are_refused() {
 /// 35, with topics that the server has.
 #[tokio::test]
 async fn the_servers_own_topics_come_to_who_asks_for_them() {
-    let config = Config {
+    let config = BrokerConfig {
         sys_interval: Duration::from_millis(5),
-        ..Config::default()
+        ..BrokerConfig::default()
     };
     let broker = broker_with(config).await;
     let client = connect(&settings(broker.uri())).await;

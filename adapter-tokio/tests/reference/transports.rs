@@ -1,9 +1,9 @@
 //! 4–9, 18, 19: TLS and WebSocket, as the configuration has them.
 
 use super::{PATIENCE, connect, message, next, settings, try_connect};
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_tests::certificates::{Certificates, Directory};
-use martlet_tests::server::{End, Fault, Level, Setup, TestServer};
+use martlet_tests::server::{Fault, FaultEnd, Level, Setup, TestServer};
 use martlet_tokio::settings::Secret;
 use martlet_tokio::{
     Client, ClientEvent, ConnectError, ConnectionError, Endpoint, Events, QoS, Settings,
@@ -128,7 +128,9 @@ async fn t07_websocket_over_tls_with_the_servers_own_certificate() {
 /// there. Here a new client of the same settings takes the place of the last.
 #[tokio::test]
 async fn t08_the_user_comes_again_after_disconnecting() {
-    let config = Config::default().with_user("fred", "password").unwrap();
+    let config = BrokerConfig::default()
+        .with_user("fred", "password")
+        .unwrap();
     let server = TestServer::start(Setup::tcp().websocket().broker(config)).await;
     let settings = settings(server.uri().replace("ws://", "ws://fred:password@") + "/");
     for _ in 0..2 {
@@ -142,7 +144,7 @@ async fn t08_the_user_comes_again_after_disconnecting() {
 /// WebSocket.
 #[tokio::test]
 async fn the_user_comes_again_when_the_connection_was_cut() {
-    let config = Config::default().with_user("ann", "secret").unwrap();
+    let config = BrokerConfig::default().with_user("ann", "secret").unwrap();
     let server = TestServer::start(Setup::tcp().websocket().broker(config)).await;
     let mut settings = settings(server.uri().replace("ws://", "ws://ann:secret@"));
     settings.reconnect_retries = -1;
@@ -254,7 +256,7 @@ async fn f17_half_a_message_is_no_message() {
     let fault = Fault::Ends {
         at: Level::Packets,
         after: 4 + 5 + 10,
-        end: End::Close,
+        end: FaultEnd::Close,
     };
     let server = TestServer::start(Setup::tcp().websocket().fault(fault)).await;
     let settings = Settings {

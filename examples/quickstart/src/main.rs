@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(uri) => (uri, None),
         None => {
             let broker =
-                martlet_broker::tokio::Server::start(martlet_broker::Config::default()).await?;
+                martlet_broker::tokio::Server::start(martlet_broker::BrokerConfig::default())
+                    .await?;
             (broker.uri(), Some(broker))
         }
     };

@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use bytes::Bytes;
-use martlet_broker::{Authentication, Config, Ending, Event, Limits};
+use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits, Ending, ScriptedAuthentication};
 use martlet_proto::{
     Auth, AuthReasonCode, BinaryData, Connect, ConnectReasonCode, DisconnectReasonCode, Packet,
     QoS, Utf8String, Version,
@@ -54,7 +54,7 @@ fn a_version_that_is_not_spoken_is_refused_in_a_form_that_the_client_understands
     ];
     for (versions, connect, answer) in table {
         each_way(
-            Config {
+            BrokerConfig {
                 versions: versions.to_vec(),
                 ..config()
             },
@@ -144,7 +144,7 @@ fn an_empty_client_identifier() {
         let mut same = World::new(config(), 1);
         assert_eq!(assigned(&mut same), identifiers, "the seed decides");
         let mut other = World::new(
-            Config {
+            BrokerConfig {
                 seed: 1,
                 ..config()
             },
@@ -220,7 +220,7 @@ fn a_broker_that_refuses() {
         ),
     ];
     for (reason, v3, v5) in table {
-        let config = Config {
+        let config = BrokerConfig {
             refuse: Some(reason),
             server_reference: Some("b:".try_into().unwrap()),
             ..config()
@@ -232,7 +232,7 @@ fn a_broker_that_refuses() {
             assert_eq!(world.hear_hex(peer), v5);
             assert_eq!(
                 world.events.last(),
-                Some(&Event::Refused {
+                Some(&BrokerEvent::Refused {
                     connection: peer,
                     reason
                 })
@@ -246,7 +246,7 @@ fn a_broker_that_refuses() {
 
 #[test]
 fn connack_tells_what_is_allowed() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         receive_maximum: 10.try_into().unwrap(),
         maximum_qos: QoS::AtLeastOnce,
         retain_available: false,
@@ -258,7 +258,7 @@ fn connack_tells_what_is_allowed() {
         server_keep_alive: Some(7),
         maximum_session_expiry: 60,
     };
-    let config = Config {
+    let config = BrokerConfig {
         limits,
         response_information: Some("r/".try_into().unwrap()),
         ..config()
@@ -327,7 +327,7 @@ fn the_same_client_identifier_takes_over() {
         assert_eq!(world.broker.connection_of("a"), Some(second));
         let ending = Ending::Broker(DisconnectReasonCode::SessionTakenOver);
         let client_identifier: Utf8String = "a".try_into().unwrap();
-        assert!(world.events.contains(&Event::Disconnected {
+        assert!(world.events.contains(&BrokerEvent::Disconnected {
             connection: first,
             client_identifier,
             ending
@@ -349,7 +349,7 @@ fn the_same_client_identifier_takes_over() {
 #[test]
 fn too_many() {
     each_way(
-        Config {
+        BrokerConfig {
             max_connections: 2,
             max_sessions: 1,
             ..config()
@@ -409,13 +409,13 @@ fn enhanced_authentication_follows_the_script() {
     let step = |challenge: &'static str, answer: &'static str| {
         (Bytes::from(challenge), Bytes::from(answer))
     };
-    let script = Authentication {
+    let script = ScriptedAuthentication {
         method: "M".try_into().unwrap(),
         steps: vec![step("one?", "one!"), step("two?", "two!")],
         success: Some(BinaryData::try_from("welcome").unwrap()),
     };
     each_way(
-        Config {
+        BrokerConfig {
             authentication: Some(script),
             ..config()
         },

@@ -1,12 +1,12 @@
 //! What the broker does wrong on purpose.
 
 use crate::world::*;
-use martlet_broker::{Config, Event, Moods};
+use martlet_broker::{BrokerConfig, BrokerEvent, Moods};
 use martlet_proto::{Connect, ConnectReasonCode, Packet, QoS, TopicFilter};
 use std::num::NonZeroU16;
 
-fn with(moods: Moods) -> Config {
-    Config { moods, ..config() }
+fn with(moods: Moods) -> BrokerConfig {
+    BrokerConfig { moods, ..config() }
 }
 
 fn filter(text: &str) -> TopicFilter {
@@ -18,7 +18,7 @@ fn misbehaved(world: &World) -> usize {
     world
         .events
         .iter()
-        .filter(|event| matches!(event, Event::Misbehaved { .. }))
+        .filter(|event| matches!(event, BrokerEvent::Misbehaved { .. }))
         .count()
 }
 

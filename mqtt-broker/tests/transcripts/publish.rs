@@ -3,7 +3,7 @@
 
 use crate::world::*;
 use core::num::NonZeroU16;
-use martlet_broker::{Config, Event, Limits};
+use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits};
 use martlet_proto::{
     Ack, Packet, PacketType, PubAckReasonCode, PublishProperties, PublishRef, QoS,
     SubscriptionIdentifier, TopicName, Version,
@@ -59,7 +59,7 @@ fn every_qos_to_every_qos() {
                     !world
                         .events
                         .iter()
-                        .any(|event| matches!(event, Event::UnexpectedAck { .. }))
+                        .any(|event| matches!(event, BrokerEvent::UnexpectedAck { .. }))
                 );
                 world.leave(sender);
                 world.leave(receiver);
@@ -168,7 +168,7 @@ fn the_client_s_receive_maximum_is_kept_and_order_too() {
 #[test]
 fn packet_identifiers_wrap_and_skip_those_in_use() {
     let mut world = World::new(
-        Config {
+        BrokerConfig {
             max_in_flight: NonZeroU16::MAX,
             ..config()
         },
@@ -191,11 +191,11 @@ fn packet_identifiers_wrap_and_skip_those_in_use() {
 /// [MQTT-3.3.4-7]
 #[test]
 fn a_client_that_exceeds_receive_maximum_is_told_so() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         receive_maximum: alias(2),
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
-    each_way(Config { limits, ..config() }, |world| {
+    each_way(BrokerConfig { limits, ..config() }, |world| {
         let peer = world.client(V5, "a");
         world.subscribe(peer, "none", Q0);
         // Acknowledgements that are still with the broker free nothing; those that were handed out
@@ -225,13 +225,13 @@ fn a_client_that_exceeds_receive_maximum_is_told_so() {
 /// [MQTT-3.2.2-11], MQTT 5 §3.2.2.3.4, §3.2.2.3.5, [MQTT-3.3.4-6]
 #[test]
 fn what_was_not_allowed_ends_the_connection() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         maximum_qos: Q1,
         retain_available: false,
         maximum_packet_size: 50,
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
-    each_way(Config { limits, ..config() }, |world| {
+    each_way(BrokerConfig { limits, ..config() }, |world| {
         let name = topic("t");
         let publish = PublishRef::new(&name, b"x");
         let identifiers = [SubscriptionIdentifier::new(1).unwrap()];
@@ -354,7 +354,7 @@ fn topic_aliases_of_the_client() {
 #[test]
 fn topic_aliases_towards_the_client() {
     each_way(
-        Config {
+        BrokerConfig {
             outbound_topic_aliases: 2,
             ..config()
         },
@@ -532,7 +532,7 @@ fn an_acknowledgement_of_nothing_is_survived_and_reported() {
             .events
             .iter()
             .filter_map(|event| match event {
-                Event::UnexpectedAck {
+                BrokerEvent::UnexpectedAck {
                     packet_type,
                     packet_identifier,
                     ..
@@ -580,7 +580,7 @@ fn the_broker_publishes_too() {
 fn a_blocked_socket_makes_messages_wait_in_order_and_loses_only_what_is_too_much() {
     for version in Version::ALL {
         let mut world = World::new(
-            Config {
+            BrokerConfig {
                 max_queued: 1000,
                 ..config()
             },

@@ -1,7 +1,7 @@
 //! Retained messages.
 
 use crate::world::*;
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_proto::{PublishProperties, PublishRef, TopicName};
 
 /// [MQTT-3.3.1-5] to [MQTT-3.3.1-8]
@@ -99,7 +99,7 @@ fn filters_find_what_they_match() {
 #[test]
 fn there_is_room_for_so_many() {
     each_way(
-        Config {
+        BrokerConfig {
             max_retained: 2,
             ..config()
         },

@@ -5,11 +5,12 @@ use crate::world::{config, delivery, id, lasting, subscription, will};
 use bytes::{BufMut, BytesMut};
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
-use martlet_broker::{Broker, Config, ConnectionId, Limits, Memory};
+use martlet_broker::{Broker, BrokerConfig, BrokerLimits, ConnectionId, Memory};
 use martlet_proto::{
     Ack, Auth, AuthReasonCode, Connect, Disconnect, DisconnectReasonCode, Packet, PubAckReasonCode,
-    PubRelReasonCode, PublishProperties, PublishRef, QoS, RetainHandling, Subscribe, Subscription,
-    SubscriptionIdentifier, TopicFilter, TopicName, Unsubscribe, UserProperties, Version, Will,
+    PubRelReasonCode, PublishProperties, PublishRef, QoS, RetainHandling, Subscribe,
+    SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName, Unsubscribe, UserProperties,
+    Version, Will,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -32,14 +33,14 @@ const LAST: usize = usize::MAX;
 const MAX_PACKET: u32 = 4096;
 
 /// Small enough that everything is reached.
-fn tight() -> Config {
-    let limits = Limits {
+fn tight() -> BrokerConfig {
+    let limits = BrokerLimits {
         receive_maximum: NonZeroU16::new(3).unwrap(),
         maximum_packet_size: MAX_PACKET,
         topic_alias_maximum: 2,
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
-    Config {
+    BrokerConfig {
         limits,
         max_in_flight: NonZeroU16::new(3).unwrap(),
         max_connections: 4,
@@ -294,7 +295,7 @@ fn subscribes() -> impl Strategy<Value = Packet> {
             subscriptions
                 .into_iter()
                 .map(
-                    |(filter, qos, [local, as_published], handling)| Subscription {
+                    |(filter, qos, [local, as_published], handling)| SubscribeFilter {
                         no_local: local && filter.share_name().is_none(),
                         retain_as_published: as_published,
                         retain_handling: [

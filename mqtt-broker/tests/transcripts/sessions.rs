@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use core::num::NonZeroU16;
-use martlet_broker::{Config, Event, Limits, Memory};
+use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits, Memory};
 use martlet_proto::{
     Connect, Disconnect, DisconnectReasonCode, Packet, PublishRef, TopicName, Version,
 };
@@ -100,7 +100,7 @@ fn what_was_in_flight_goes_on_after_a_reconnect() {
             !world
                 .events
                 .iter()
-                .any(|event| matches!(event, Event::UnexpectedAck { .. }))
+                .any(|event| matches!(event, BrokerEvent::UnexpectedAck { .. }))
         );
     });
 }
@@ -215,7 +215,7 @@ fn session_expiry() {
         world.leave(peer);
         world.wait(seconds(10));
         assert!(!world.broker.has_session("a"));
-        assert!(world.events.contains(&Event::SessionEnded {
+        assert!(world.events.contains(&BrokerEvent::SessionEnded {
             client_identifier: "a".try_into().unwrap()
         }));
         let peer = world.enter(lasting(V5, "a"));
@@ -230,11 +230,11 @@ fn session_expiry() {
 
 #[test]
 fn the_server_may_shorten_a_session() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         maximum_session_expiry: 5,
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
-    each_way(Config { limits, ..config() }, |world| {
+    each_way(BrokerConfig { limits, ..config() }, |world| {
         for (connect, granted) in [(expiring("a", 4), None), (expiring("b", 60), Some(5))] {
             let peer = world.dial(connect);
             let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
@@ -303,21 +303,21 @@ fn queues_are_bounded() {
         });
     };
     fill(
-        Config {
+        BrokerConfig {
             max_queued: 5,
             ..config()
         },
         5,
     );
     fill(
-        Config {
+        BrokerConfig {
             max_queued_bytes: 8_000,
             ..config()
         },
         7,
     );
     fill(
-        Config {
+        BrokerConfig {
             max_queued: 0,
             max_queued_bytes: 0,
             ..config()
@@ -409,7 +409,7 @@ fn the_broker_ends_connections() {
 #[test]
 fn a_client_that_reads_nothing_is_cut_off() {
     let mut world = World::new(
-        Config {
+        BrokerConfig {
             max_output_bytes: 1000,
             ..config()
         },

@@ -1,8 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what the options of a subscription do.
 
 use crate::world::*;
-use martlet_broker::{Config, Limits};
-use martlet_proto::{PublishRef, QoS, RetainHandling, Subscription, TopicName};
+use martlet_broker::{BrokerConfig, BrokerLimits};
+use martlet_proto::{PublishRef, QoS, RetainHandling, SubscribeFilter, TopicName};
 
 #[test]
 fn the_bytes_of_each_version() {
@@ -132,7 +132,7 @@ fn no_local() {
             here,
             subscribe(
                 1,
-                [Subscription {
+                [SubscribeFilter {
                     no_local: true,
                     ..subscription("t", Q0)
                 }],
@@ -154,7 +154,7 @@ fn no_local() {
 fn retain_as_published() {
     each_way(config(), |world| {
         let peer = world.client(V5, "a");
-        let kept = Subscription {
+        let kept = SubscribeFilter {
             retain_as_published: true,
             ..subscription("kept/+", Q0)
         };
@@ -182,7 +182,7 @@ fn retain_handling() {
     each_way(config(), |world| {
         let peer = world.client(V5, "a");
         world.retain(peer, "t", "x");
-        let with = |retain_handling| Subscription {
+        let with = |retain_handling| SubscribeFilter {
             retain_handling,
             ..subscription("t", Q0)
         };
@@ -271,13 +271,13 @@ fn shared_subscriptions_take_turns() {
 /// MQTT 5 §3.2.2.3.11 to §3.2.2.3.13
 #[test]
 fn what_is_not_available_is_refused() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         wildcard_subscription_available: false,
         shared_subscription_available: false,
         subscription_identifier_available: false,
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
-    each_way(Config { limits, ..config() }, |world| {
+    each_way(BrokerConfig { limits, ..config() }, |world| {
         for (filter, v5) in [("a/+", "DISCONNECT a2"), ("$share/g/a", "DISCONNECT 9e")] {
             let peer = world.client(V5, "a");
             world.send(peer, subscribe(1, [subscription(filter, Q0)]));
@@ -301,12 +301,12 @@ fn what_is_not_available_is_refused() {
 
 #[test]
 fn what_is_too_much_is_refused() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         maximum_qos: QoS::AtLeastOnce,
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
     each_way(
-        Config {
+        BrokerConfig {
             limits,
             max_subscriptions: 2,
             ..config()

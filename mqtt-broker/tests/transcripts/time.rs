@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use core::time::Duration;
-use martlet_broker::{Config, Limits};
+use martlet_broker::{BrokerConfig, BrokerLimits};
 use martlet_proto::{Packet, Version};
 
 #[test]
@@ -53,11 +53,11 @@ fn silence_of_one_and_a_half_times_keep_alive_ends_the_connection() {
 
 #[test]
 fn the_server_s_keep_alive_replaces_the_client_s_in_v5() {
-    let limits = Limits {
+    let limits = BrokerLimits {
         server_keep_alive: Some(2),
-        ..Limits::default()
+        ..BrokerLimits::default()
     };
-    each_way(Config { limits, ..config() }, |world| {
+    each_way(BrokerConfig { limits, ..config() }, |world| {
         let peers = Version::ALL.map(|version| {
             let mut connect = clean(version, version.protocol_name());
             connect.client_identifier = format!("{version}").try_into().unwrap();
@@ -72,7 +72,7 @@ fn the_server_s_keep_alive_replaces_the_client_s_in_v5() {
 #[test]
 fn sys_topics_are_there_at_once_and_come_again() {
     each_way(
-        Config {
+        BrokerConfig {
             sys_interval: seconds(10),
             ..config()
         },

@@ -2,11 +2,11 @@
 
 use bytes::BytesMut;
 use core::time::Duration;
-use martlet_broker::{Broker, Config, ConnectionId, Event};
+use martlet_broker::{Broker, BrokerConfig, BrokerEvent, ConnectionId};
 use martlet_proto::{
     Ack, Connect, ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode, MAX_PACKET_SIZE,
     Packet, PacketIdentifier, PubAckReasonCode, PubRelReasonCode, Publish, PublishRef, QoS,
-    Subscribe, Subscription, SubscriptionIdentifier, TopicFilter, TopicName, Unsubscribe,
+    Subscribe, SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName, Unsubscribe,
     UserProperties, Version, Will,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ pub(crate) struct World {
     chunk: usize,
     wires: BTreeMap<Peer, Wire>,
     closing: BTreeSet<Peer>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<BrokerEvent>,
 }
 
 pub(crate) type Peer = ConnectionId;
@@ -38,7 +38,7 @@ struct Wire {
     clippy::needless_pass_by_value,
     reason = "the callers make it on the spot"
 )]
-pub(crate) fn each_way(config: Config, test: impl Fn(&mut World)) {
+pub(crate) fn each_way(config: BrokerConfig, test: impl Fn(&mut World)) {
     for chunk in [usize::MAX, 1] {
         test(&mut World::new(config.clone(), chunk));
     }
@@ -52,11 +52,11 @@ pub(crate) fn each_version(test: impl Fn(&mut World, Version)) {
 }
 
 /// Without `$SYS`, so that time holds nothing but what a test is about.
-pub(crate) fn config() -> Config {
-    Config {
+pub(crate) fn config() -> BrokerConfig {
+    BrokerConfig {
         sys_interval: Duration::ZERO,
         record_events: true,
-        ..Config::default()
+        ..BrokerConfig::default()
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
 }
 
 impl World {
-    pub(crate) fn new(config: Config, chunk: usize) -> Self {
+    pub(crate) fn new(config: BrokerConfig, chunk: usize) -> Self {
         // Not at zero: an epoch is of the caller's choosing.
         let now = seconds(1_000_000);
         Self {
@@ -290,7 +290,7 @@ impl World {
         self.events
             .drain(..)
             .filter_map(|event| match event {
-                Event::Dropped {
+                BrokerEvent::Dropped {
                     client_identifier,
                     reason,
                     publish,
@@ -344,13 +344,13 @@ pub(crate) fn delivery(qos: QoS, packet_identifier: u16, duplicate: bool) -> Del
     }
 }
 
-pub(crate) fn subscription(filter: &str, qos: QoS) -> Subscription {
-    Subscription::new(TopicFilter::new(filter).unwrap(), qos)
+pub(crate) fn subscription(filter: &str, qos: QoS) -> SubscribeFilter {
+    SubscribeFilter::new(TopicFilter::new(filter).unwrap(), qos)
 }
 
 pub(crate) fn subscribe(
     packet_identifier: u16,
-    subscriptions: impl IntoIterator<Item = Subscription>,
+    subscriptions: impl IntoIterator<Item = SubscribeFilter>,
 ) -> Subscribe {
     Subscribe {
         packet_identifier: id(packet_identifier),

@@ -1,14 +1,14 @@
 //! The handle.
 
 use crate::api::events::Events;
-use crate::api::publish::Publish;
+use crate::api::publish::PublishBuilder;
 use crate::api::receipt::Receipt;
-use crate::api::request::Request;
+use crate::api::request::RequestBuilder;
 use crate::api::sending::send_now;
 use crate::api::state_changes::StateChanges;
-use crate::api::subscribe::Subscribe;
+use crate::api::subscribe::SubscribeBuilder;
 use crate::api::subscription::Subscription;
-use crate::api::unsubscribe::Unsubscribe;
+use crate::api::unsubscribe::UnsubscribeBuilder;
 use crate::error::{AuthenticateError, ConnectError};
 use crate::hub::connection::Wanted;
 use crate::hub::connection::{ConnectionState, LeftBehind};
@@ -20,7 +20,7 @@ use martlet_proto::{
     DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
 };
 use martlet_session::{
-    Connected, ConnectionError, DisconnectOptions, OperationId, Publish as Outgoing, PublishError,
+    Connected, ConnectionError, DisconnectOptions, OperationId, OutgoingPublish, PublishError,
     RequestError,
 };
 use std::future::{Future, IntoFuture, poll_fn};
@@ -36,7 +36,7 @@ use std::time::Duration;
 ///
 /// **Call [`disconnect`](Self::disconnect) last, and await it** (or [`flush`](Self::flush), if QoS
 /// 0 is all that was published). A publish at QoS 0 completes when the message is in the client's
-/// output, and one at any QoS that was only [enqueued](Publish::enqueue) may not have left either:
+/// output, and one at any QoS that was only [enqueued](PublishBuilder::enqueue) may not have left either:
 /// the driver writes it in its next turn. When `main` returns, the runtime drops the driver where
 /// it is, and what was not written is lost.
 ///
@@ -95,7 +95,7 @@ impl Client {
     ///
     /// With a [`store`](crate::Builder::store), a message of QoS 1 or 2 leaves for the server when
     /// it is stored: what was acknowledged cannot be lost by a crash, and what has not completed
-    /// yet may or may not be stored. [`enqueue`](Publish::enqueue) waits for the store only.
+    /// yet may or may not be stored. [`enqueue`](PublishBuilder::enqueue) waits for the store only.
     ///
     /// Cancel safe: dropped before it was accepted, nothing was published; dropped later, the
     /// message is delivered in the background.
@@ -103,8 +103,8 @@ impl Client {
         &self,
         topic: impl TryInto<TopicName, Error: Into<TopicError>>,
         payload: impl Into<Bytes>,
-    ) -> Publish<'_> {
-        Publish::new(
+    ) -> PublishBuilder<'_> {
+        PublishBuilder::new(
             self.shared(),
             topic.try_into().map_err(Into::into),
             payload.into(),
@@ -117,7 +117,7 @@ impl Client {
     /// # Errors
     /// [`PublishError`], [`QueueFull`](PublishError::QueueFull) among them; nothing has changed
     /// then.
-    pub fn try_publish(&self, message: Outgoing) -> Result<Receipt, PublishError> {
+    pub fn try_publish(&self, message: OutgoingPublish) -> Result<Receipt, PublishError> {
         send_now(self.shared(), message)
     }
 
@@ -128,29 +128,31 @@ impl Client {
         let withdrawn = self
             .shared()
             .act(|state, _| state.session.withdraw(operation));
-        withdrawn != martlet_session::Withdrawn::Ended
+        withdrawn != martlet_session::Withdrawal::Ended
     }
 
     /// Subscribes at QoS 0, unless the builder says otherwise; await it for the stream of messages.
     pub fn subscribe(
         &self,
         filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
-    ) -> Subscribe<'_> {
-        Subscribe::new(&self.handle).and(filter, QoS::AtMostOnce)
+    ) -> SubscribeBuilder<'_> {
+        SubscribeBuilder::new(&self.handle).and(filter, QoS::AtMostOnce)
     }
 
     /// Subscribes to several filters at once, with one stream and one answer for all. They travel
     /// in SUBSCRIBEs of at most
     /// [`max_filters_per_packet`](martlet_session::Config::max_filters_per_packet), 8 by default.
-    pub fn subscribe_all<F>(&self, filters: impl IntoIterator<Item = (F, QoS)>) -> Subscribe<'_>
+    pub fn subscribe_all<F>(
+        &self,
+        filters: impl IntoIterator<Item = (F, QoS)>,
+    ) -> SubscribeBuilder<'_>
     where
         F: TryInto<TopicFilter, Error: Into<TopicError>>,
     {
-        filters
-            .into_iter()
-            .fold(Subscribe::new(&self.handle), |subscribe, (filter, qos)| {
-                subscribe.and(filter, qos)
-            })
+        filters.into_iter().fold(
+            SubscribeBuilder::new(&self.handle),
+            |subscribe, (filter, qos)| subscribe.and(filter, qos),
+        )
     }
 
     /// Publishes a request, and waits for the response to it (MQTT 5 §4.10); await it. The request
@@ -172,13 +174,13 @@ impl Client {
         &self,
         topic: impl TryInto<TopicName, Error: Into<TopicError>>,
         payload: impl Into<Bytes>,
-    ) -> Request<'_> {
+    ) -> RequestBuilder<'_> {
         let payload = payload.into();
-        Request::new(
+        RequestBuilder::new(
             &self.handle,
             topic
                 .try_into()
-                .map(|topic| Outgoing::new(topic, payload))
+                .map(|topic| OutgoingPublish::new(topic, payload))
                 .map_err(Into::into),
         )
     }
@@ -188,19 +190,20 @@ impl Client {
     pub fn unsubscribe(
         &self,
         filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
-    ) -> Unsubscribe<'_> {
-        Unsubscribe::new(&self.handle).and(filter)
+    ) -> UnsubscribeBuilder<'_> {
+        UnsubscribeBuilder::new(&self.handle).and(filter)
     }
 
     /// Unsubscribes from several filters at once; streams that have no other filter end. Await it
     /// for the server's answer, a code for each.
-    pub fn unsubscribe_all<F>(&self, filters: impl IntoIterator<Item = F>) -> Unsubscribe<'_>
+    pub fn unsubscribe_all<F>(&self, filters: impl IntoIterator<Item = F>) -> UnsubscribeBuilder<'_>
     where
         F: TryInto<TopicFilter, Error: Into<TopicError>>,
     {
-        filters
-            .into_iter()
-            .fold(Unsubscribe::new(&self.handle), Unsubscribe::and)
+        filters.into_iter().fold(
+            UnsubscribeBuilder::new(&self.handle),
+            UnsubscribeBuilder::and,
+        )
     }
 
     /// The stream of all messages that no subscription explains, such as those of a resumed
@@ -341,10 +344,10 @@ impl Client {
     ///
     /// Nothing is accepted from then on. It wins over any reconnecting, except that what was
     /// published before may wait for a connection within the drain:
-    /// [`at_once`](Disconnect::at_once) does not wait for anything.
-    pub fn disconnect(&self) -> Disconnect<'_> {
+    /// [`at_once`](DisconnectBuilder::at_once) does not wait for anything.
+    pub fn disconnect(&self) -> DisconnectBuilder<'_> {
         let drain = self.shared().drain;
-        Disconnect {
+        DisconnectBuilder {
             client: self,
             options: DisconnectOptions {
                 drain,
@@ -357,12 +360,12 @@ impl Client {
 /// A disconnect about to be made, from [`Client::disconnect`]; await it.
 #[derive(Debug)]
 #[must_use = "a disconnect does nothing until it is awaited"]
-pub struct Disconnect<'a> {
+pub struct DisconnectBuilder<'a> {
     client: &'a Client,
     options: DisconnectOptions,
 }
 
-impl Disconnect<'_> {
+impl DisconnectBuilder<'_> {
     /// How long what was published may take to be settled. Zero: at once.
     pub fn drain(mut self, time: Duration) -> Self {
         self.options.drain = time;
@@ -408,7 +411,7 @@ impl Disconnect<'_> {
     }
 }
 
-impl<'a> IntoFuture for Disconnect<'a> {
+impl<'a> IntoFuture for DisconnectBuilder<'a> {
     type Output = LeftBehind;
     type IntoFuture = Pin<Box<dyn Future<Output = LeftBehind> + Send + 'a>>;
 

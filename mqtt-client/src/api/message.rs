@@ -40,7 +40,7 @@ struct Pending {
 
 impl Unacknowledged {
     /// Acknowledges the message, when all streams that it went to have. With QoS 0, or after
-    /// [`acknowledge_on_arrival`](crate::client::Subscribe::acknowledge_on_arrival), it does
+    /// [`acknowledge_on_arrival`](crate::client::SubscribeBuilder::acknowledge_on_arrival), it does
     /// nothing more.
     pub fn acknowledge(mut self) -> Message {
         self.conclude(Verdict::Acknowledged);

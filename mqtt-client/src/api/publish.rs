@@ -6,7 +6,7 @@ use crate::hub::completions::PublishResult;
 use crate::hub::shared::Shared;
 use bytes::Bytes;
 use martlet_proto::{PublishProperties, QoS, TopicError, TopicName};
-use martlet_session::{Publish as Outgoing, PublishError};
+use martlet_session::{OutgoingPublish, PublishError};
 use std::future::{Future, IntoFuture};
 use std::num::NonZeroU16;
 use std::pin::Pin;
@@ -18,20 +18,20 @@ use std::time::Duration;
 /// the server's answer, or [`enqueue`](Self::enqueue) it for a [`Receipt`].
 #[derive(Debug)]
 #[must_use = "a publish does nothing until it is awaited"]
-pub struct Publish<'a> {
+pub struct PublishBuilder<'a> {
     shared: &'a Arc<Shared>,
-    message: Result<Outgoing, TopicError>,
+    message: Result<OutgoingPublish, TopicError>,
     timeout: Option<Duration>,
 }
 
-impl<'a> Publish<'a> {
+impl<'a> PublishBuilder<'a> {
     #[inline]
     pub(crate) fn new(
         shared: &'a Arc<Shared>,
         topic: Result<TopicName, TopicError>,
         payload: Bytes,
     ) -> Self {
-        let mut message = topic.map(|topic| Outgoing::new(topic, payload));
+        let mut message = topic.map(|topic| OutgoingPublish::new(topic, payload));
         if let (Some(defaults), Ok(message)) = (&shared.publish_defaults, &mut message) {
             defaults.apply(message);
         }
@@ -43,7 +43,7 @@ impl<'a> Publish<'a> {
     }
 
     /// With everything that it has.
-    pub(crate) fn of(shared: &'a Arc<Shared>, message: Outgoing) -> Self {
+    pub(crate) fn of(shared: &'a Arc<Shared>, message: OutgoingPublish) -> Self {
         Self {
             shared,
             message: Ok(message),
@@ -52,7 +52,7 @@ impl<'a> Publish<'a> {
     }
 
     #[inline]
-    fn with(mut self, set: impl FnOnce(&mut Outgoing)) -> Self {
+    fn with(mut self, set: impl FnOnce(&mut OutgoingPublish)) -> Self {
         if let Ok(message) = &mut self.message {
             set(message);
         }
@@ -125,7 +125,7 @@ impl<'a> Publish<'a> {
     }
 }
 
-impl<'a> IntoFuture for Publish<'a> {
+impl<'a> IntoFuture for PublishBuilder<'a> {
     type Output = PublishResult;
     type IntoFuture = PublishFuture<'a>;
 
@@ -159,7 +159,7 @@ impl Future for PublishFuture<'_> {
 }
 
 /// Waits for room, publishes, and with a store waits until the message is stored. Made by
-/// [`Publish::enqueue`].
+/// [`PublishBuilder::enqueue`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Enqueue<'a> {

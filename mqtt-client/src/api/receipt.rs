@@ -1,12 +1,11 @@
 //! The receipt of a message that was accepted.
 
 use crate::hub::admission::AcceptedMessage;
-use crate::hub::completions::PublishResult;
+use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::shared::Shared;
 use crate::hub::sleeper::{Sleeper, is_over};
 use crate::hub::wakers::Wakers;
-use martlet_proto::PubAckReasonCode;
-use martlet_session::{OperationId, PublishError, Settled, Withdrawn as How};
+use martlet_session::{OperationId, PublishError, Withdrawal as How};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub enum Withdrawn {
 /// Stands for a message that was accepted. Await it for the server's answer, or drop it: the
 /// message is delivered in the background.
 ///
-/// One from [`Publish::enqueue`](crate::client::Publish::enqueue) is of a message that is stored,
+/// One from [`PublishBuilder::enqueue`](crate::client::PublishBuilder::enqueue) is of a message that is stored,
 /// if the client has a [`store`](crate::Builder::store) and its QoS is 1 or 2; with one from
 /// [`Client::try_publish`](crate::Client::try_publish), [`stored`](Self::stored) waits for that.
 ///
@@ -152,19 +151,10 @@ impl Receipt {
         matches!(&self.state, ReceiptState::Pending { pending, .. } if pending.is_stored)
     }
 
-    /// Whether there is nothing to wait for.
-    #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        matches!(self.state, ReceiptState::Settled)
-    }
-
     /// The end of the message, whatever its time limit. It is returned once.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<PublishResult> {
         let end = match &self.state {
-            ReceiptState::Settled => Ok(Settled {
-                reason: PubAckReasonCode::Success,
-                details: None,
-            }),
+            ReceiptState::Settled => Ok(SENT),
             ReceiptState::Pending { shared, pending } => {
                 let state = &mut *shared.lock();
                 let completions = &mut state.publishers.completions;

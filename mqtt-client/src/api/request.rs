@@ -5,7 +5,7 @@
 //! nobody can guess who has not seen the request. Without it, a late response to an earlier process
 //! would answer the question of a later one.
 
-use crate::api::publish::Publish;
+use crate::api::publish::PublishBuilder;
 use crate::error::{ConnectError, SubscribeError};
 use crate::hub::message::Message;
 use crate::hub::pending_reply::PendingReply;
@@ -17,12 +17,11 @@ use crate::hub::shared::{Handle, Shared, State};
 use crate::hub::sleeper::Sleeper;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{
-    BinaryData, PubAckReasonCode, PublishPropertiesBuilder, QoS, Subscription, TopicError,
+    BinaryData, PubAckReasonCode, PublishPropertiesBuilder, QoS, SubscribeFilter, TopicError,
     TopicFilter, TopicName, UserProperties, Version,
 };
 use martlet_session::{
-    Answer, Connected, Publish as Outgoing, PublishError, Subscribe as SubscribeRequest,
-    Unsubscribe,
+    Answer, Connected, OutgoingPublish, PublishError, SubscribeRequest, UnsubscribeRequest,
 };
 use std::borrow::Cow;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -35,9 +34,9 @@ use std::time::Duration;
 /// response.
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is awaited"]
-pub struct Request<'a> {
+pub struct RequestBuilder<'a> {
     handle: &'a Arc<Handle>,
-    message: Result<Outgoing, TopicError>,
+    message: Result<OutgoingPublish, TopicError>,
     properties: PublishPropertiesBuilder,
     timeout: Duration,
 }
@@ -73,9 +72,12 @@ pub enum ResponseError {
     Timeout,
 }
 
-impl<'a> Request<'a> {
-    pub(crate) fn new(handle: &'a Arc<Handle>, message: Result<Outgoing, TopicError>) -> Self {
-        let message = message.map(|message| Outgoing {
+impl<'a> RequestBuilder<'a> {
+    pub(crate) fn new(
+        handle: &'a Arc<Handle>,
+        message: Result<OutgoingPublish, TopicError>,
+    ) -> Self {
+        let message = message.map(|message| OutgoingPublish {
             qos: QoS::AtLeastOnce,
             ..message
         });
@@ -135,7 +137,7 @@ impl<'a> Request<'a> {
     }
 }
 
-impl<'a> IntoFuture for Request<'a> {
+impl<'a> IntoFuture for RequestBuilder<'a> {
     type Output = Result<Message, ResponseError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
@@ -148,7 +150,7 @@ impl<'a> IntoFuture for Request<'a> {
 
 async fn exchange(
     handle: &Arc<Handle>,
-    mut message: Outgoing,
+    mut message: OutgoingPublish,
     properties: PublishPropertiesBuilder,
 ) -> Result<Message, ResponseError> {
     let topic = inbox(handle).await?;
@@ -159,7 +161,7 @@ async fn exchange(
         .response_topic(topic)
         .correlation_data(correlation)
         .build();
-    let mut publish = pin!(Publish::of(&handle.shared, message).into_future());
+    let mut publish = pin!(PublishBuilder::of(&handle.shared, message).into_future());
     let mut published = false;
     poll_fn(|cx| {
         if let Poll::Ready(response) = pending.poll(cx) {
@@ -274,7 +276,7 @@ fn open_route(state: &mut State, topic: &TopicName) -> RouteKey {
         acknowledge_on_arrival: true,
         ..StreamOptions::default()
     };
-    let mut subscriptions = [Subscription::new(filter(topic), QoS::AtLeastOnce)];
+    let mut subscriptions = [SubscribeFilter::new(filter(topic), QoS::AtLeastOnce)];
     let (route, _) = state.routes.add(&mut subscriptions, Vec::new(), options);
     route
 }
@@ -285,7 +287,7 @@ fn close_inbox(state: &mut State) {
         return;
     };
     let filters = state.routes.remove(inbox.route, &mut state.deferred);
-    let request = Unsubscribe {
+    let request = UnsubscribeRequest {
         filters: filters.clone(),
         user_properties: UserProperties::new(),
     };
@@ -307,7 +309,7 @@ async fn subscribe(handle: &Arc<Handle>, topic: &TopicName) -> Result<(), Subscr
             Some(inbox) => state.routes.identifier(inbox.route),
             None => None,
         };
-        let subscriptions = vec![Subscription::new(filter(topic), QoS::AtLeastOnce)];
+        let subscriptions = vec![SubscribeFilter::new(filter(topic), QoS::AtLeastOnce)];
         let user_properties = UserProperties::new();
         let request = SubscribeRequest {
             subscriptions,

@@ -2,13 +2,13 @@
 
 use crate::api::receipt::Receipt;
 use crate::hub::admission::Admission;
-use crate::hub::completions::PublishResult;
+use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::room::Room;
 use crate::hub::shared::{Shared, wake};
 use crate::hub::sleeper::{Sleeper, is_over};
 use crate::hub::wakers::Wakers;
 use martlet_proto::TopicError;
-use martlet_session::{Instant, Publish as Outgoing, PublishError};
+use martlet_session::{Instant, OutgoingPublish, PublishError};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Sending<'a> {
 enum SendStep {
     /// Not accepted yet. `place`: the number under which it waits for room.
     Offering {
-        message: Result<Outgoing, TopicError>,
+        message: Result<OutgoingPublish, TopicError>,
         place: Option<u64>,
     },
     Accepted(Receipt),
@@ -38,7 +38,7 @@ enum SendStep {
 impl SendStep {
     /// The message, which has a topic, and is there until it is accepted.
     #[inline]
-    fn take_message(&mut self) -> Outgoing {
+    fn take_message(&mut self) -> OutgoingPublish {
         match std::mem::replace(self, Self::Finished) {
             Self::Offering {
                 message: Ok(message),
@@ -52,7 +52,9 @@ impl SendStep {
 /// When the message was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Acceptance {
-    /// In this step. Its end wakes the caller, if it has not come yet.
+    /// In this step, and that was all: it is of QoS 0 and in the output.
+    Sent,
+    /// In this step. Its end wakes the caller.
     Now,
     Before,
 }
@@ -61,7 +63,7 @@ impl<'a> Sending<'a> {
     #[inline]
     pub(super) fn new(
         shared: &'a Arc<Shared>,
-        message: Result<Outgoing, TopicError>,
+        message: Result<OutgoingPublish, TopicError>,
         timeout: Option<Duration>,
     ) -> Self {
         Self {
@@ -91,16 +93,12 @@ impl<'a> Sending<'a> {
 
     #[inline]
     fn poll_end_once(&mut self, cx: &mut Context<'_>) -> Poll<PublishResult> {
-        let accepted = match self.poll_accepted(cx, Some(cx)) {
-            Poll::Ready(Ok(accepted)) => accepted,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        };
-        let receipt = self.receipt();
-        if accepted == Acceptance::Now && !receipt.is_settled() {
-            return Poll::Pending;
+        match self.poll_accepted(cx, Some(cx)) {
+            Poll::Ready(Ok(Acceptance::Sent)) => Poll::Ready(Ok(SENT)),
+            Poll::Ready(Ok(Acceptance::Now)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(Acceptance::Before)) => self.receipt().poll_end(cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
-        receipt.poll_end(cx)
     }
 
     /// A receipt for the message, once it is accepted, and stored if a store gets it.
@@ -121,7 +119,10 @@ impl<'a> Sending<'a> {
 
     fn poll_receipt_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt, PublishError>> {
         match self.poll_accepted(cx, None) {
-            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Ok(Acceptance::Sent)) => {
+                return Poll::Ready(Ok(Receipt::new(self.shared, None)));
+            }
+            Poll::Ready(Ok(Acceptance::Now | Acceptance::Before)) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
         }
@@ -197,9 +198,13 @@ impl<'a> Sending<'a> {
         drop(state);
         wake(driver);
         match result {
-            Ok(pending) => {
-                self.step = SendStep::Accepted(Receipt::new(self.shared, pending));
+            Ok(Some(pending)) => {
+                self.step = SendStep::Accepted(Receipt::new(self.shared, Some(pending)));
                 Poll::Ready(Ok(Acceptance::Now))
+            }
+            Ok(None) => {
+                self.step = SendStep::Finished;
+                Poll::Ready(Ok(Acceptance::Sent))
             }
             Err(error) => Poll::Ready(Err(self.finish(error))),
         }
@@ -251,12 +256,15 @@ impl Drop for Sending<'_> {
 
 /// The time, for a message whose expiry counts from now; everything else can do with that of the
 /// driver's last turn.
-fn expiry_clock(shared: &Shared, message: &Outgoing) -> Option<Instant> {
+fn expiry_clock(shared: &Shared, message: &OutgoingPublish) -> Option<Instant> {
     (!message.properties.is_empty()).then(|| (shared.clock)())
 }
 
 /// Publishes a message, or rejects it.
-pub(super) fn send_now(shared: &Arc<Shared>, message: Outgoing) -> Result<Receipt, PublishError> {
+pub(super) fn send_now(
+    shared: &Arc<Shared>,
+    message: OutgoingPublish,
+) -> Result<Receipt, PublishError> {
     let now = expiry_clock(shared, &message);
     let mut state = shared.lock();
     let result = match state.session.publish_at_once(&message) {

@@ -8,9 +8,9 @@ use crate::hub::requests::Reply;
 use crate::hub::route::{StreamLimits, StreamOptions};
 use crate::hub::shared::Handle;
 use martlet_proto::{
-    QoS, RetainHandling, Subscription as Options, TopicError, TopicFilter, UserProperties,
+    QoS, RetainHandling, SubscribeFilter as Options, TopicError, TopicFilter, UserProperties,
 };
-use martlet_session::{Answer, Subscribe as SubscribeRequest};
+use martlet_session::{Answer, SubscribeRequest};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 /// Options of a subscription apply to all filters given so far, those of the stream to all of it.
 #[derive(Debug)]
 #[must_use = "a subscribe does nothing until it is awaited"]
-pub struct Subscribe<'a> {
+pub struct SubscribeBuilder<'a> {
     handle: &'a Arc<Handle>,
     subscriptions: Result<Vec<Options>, TopicError>,
     options: StreamOptions,
@@ -28,7 +28,7 @@ pub struct Subscribe<'a> {
     user_properties: UserProperties,
 }
 
-impl<'a> Subscribe<'a> {
+impl<'a> SubscribeBuilder<'a> {
     pub(crate) fn new(handle: &'a Arc<Handle>) -> Self {
         Self {
             handle,
@@ -156,7 +156,7 @@ impl<'a> Subscribe<'a> {
     }
 }
 
-impl<'a> IntoFuture for Subscribe<'a> {
+impl<'a> IntoFuture for SubscribeBuilder<'a> {
     type Output = Result<Subscription, SubscribeError>;
     type IntoFuture = SubscribeFuture<'a>;
 

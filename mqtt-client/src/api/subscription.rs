@@ -3,9 +3,9 @@
 use crate::api::message::sealed::Taken;
 use crate::api::message::{Item, Unacknowledged};
 use crate::api::place::Place;
-use crate::api::unsubscribe::Unsubscribe;
+use crate::api::unsubscribe::UnsubscribeBuilder;
 use crate::hub::message::Message;
-use crate::hub::route::{CATCH_ALL, Progress, RouteKey};
+use crate::hub::route::{CATCH_ALL, ReaderProgress, RouteKey};
 use crate::hub::shared::{Handle, State, wake};
 use crate::hub::sleeper::Sleeper;
 use futures_core::Stream;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// The messages of a subscription, in the order in which they came. Each is acknowledged when it is
 /// taken, unless [`acknowledge_manually`](Self::acknowledge_manually) or
-/// [`acknowledge_on_arrival`](crate::client::Subscribe::acknowledge_on_arrival) says otherwise.
+/// [`acknowledge_on_arrival`](crate::client::SubscribeBuilder::acknowledge_on_arrival) says otherwise.
 ///
 /// **Which messages.** Those that the server sends for this subscription; where it does not say for
 /// which (in 3.x, or without subscription identifiers), all whose topic matches a filter. Each
@@ -30,7 +30,7 @@ use std::time::Duration;
 /// matches.
 ///
 /// **A slow reader** holds up nobody but itself, within its
-/// [limits](crate::client::Subscribe::limits), where QoS 0 is dropped. With one exception that MQTT
+/// [limits](crate::client::SubscribeBuilder::limits), where QoS 0 is dropped. With one exception that MQTT
 /// makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that is not
 /// taken holds back those of all streams that came later, until the server has sent all that it may
 /// unacknowledged. [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld)
@@ -47,7 +47,7 @@ pub struct Subscription<M = Message> {
     /// Messages of QoS 0 that were taken out together with one before them.
     batch: VecDeque<Message>,
     /// Tells the client that the batch is being taken.
-    progress: Progress,
+    progress: ReaderProgress,
     item: PhantomData<fn() -> M>,
 }
 
@@ -224,8 +224,8 @@ impl<M: Item> Subscription<M> {
 
     /// Unsubscribes and waits for the server's answer; await it. Messages that were not taken are
     /// acknowledged and dropped, and filters that other streams have stay.
-    pub fn unsubscribe(self) -> Unsubscribe<'static> {
-        Unsubscribe::stream(self.place)
+    pub fn unsubscribe(self) -> UnsubscribeBuilder<'static> {
+        UnsubscribeBuilder::stream(self.place)
     }
 
     /// Drops the stream and leaves the subscription with the server: messages that were not taken

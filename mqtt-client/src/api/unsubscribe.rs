@@ -7,7 +7,7 @@ use crate::hub::pending_reply::PendingReply;
 use crate::hub::shared::Handle;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{TopicError, TopicFilter, UnsubAckReasonCode, UserProperties};
-use martlet_session::{Answer, Unsubscribe as UnsubscribeRequest};
+use martlet_session::{Answer, UnsubscribeRequest};
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// [`UnsubscribeError`] when it could not be asked, or was not answered.
 #[derive(Debug)]
 #[must_use = "an unsubscribe does nothing until it is awaited"]
-pub struct Unsubscribe<'a> {
+pub struct UnsubscribeBuilder<'a> {
     target: Target<'a>,
     user_properties: UserProperties,
 }
@@ -32,7 +32,7 @@ enum Target<'a> {
     Stream(Place),
 }
 
-impl<'a> Unsubscribe<'a> {
+impl<'a> UnsubscribeBuilder<'a> {
     /// Without a filter yet.
     pub(crate) fn new(handle: &'a Arc<Handle>) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl<'a> Unsubscribe<'a> {
     }
 }
 
-impl<'a> IntoFuture for Unsubscribe<'a> {
+impl<'a> IntoFuture for UnsubscribeBuilder<'a> {
     type Output = Result<Answer<UnsubAckReasonCode>, UnsubscribeError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 

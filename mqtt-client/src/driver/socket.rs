@@ -69,7 +69,7 @@ impl Default for SocketOptions {
 
 /// A socket of either kind, as the runtime has them.
 #[derive(Debug)]
-pub enum Stream<T, U> {
+pub enum EitherStream<T, U> {
     /// TCP.
     Tcp(T),
     /// A Unix socket.
@@ -80,13 +80,13 @@ pub enum Stream<T, U> {
 macro_rules! either {
     ($self:ident, $method:ident ( $($argument:expr),* )) => {
         match &mut *$self {
-            Stream::Tcp(socket) => Pin::new(socket).$method($($argument),*),
-            Stream::Unix(socket) => Pin::new(socket).$method($($argument),*),
+            EitherStream::Tcp(socket) => Pin::new(socket).$method($($argument),*),
+            EitherStream::Unix(socket) => Pin::new(socket).$method($($argument),*),
         }
     };
 }
 
-impl<T: AsyncRead + Unpin, U: AsyncRead + Unpin> AsyncRead for Stream<T, U> {
+impl<T: AsyncRead + Unpin, U: AsyncRead + Unpin> AsyncRead for EitherStream<T, U> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,7 +96,7 @@ impl<T: AsyncRead + Unpin, U: AsyncRead + Unpin> AsyncRead for Stream<T, U> {
     }
 }
 
-impl<T: AsyncWrite + Unpin, U: AsyncWrite + Unpin> AsyncWrite for Stream<T, U> {
+impl<T: AsyncWrite + Unpin, U: AsyncWrite + Unpin> AsyncWrite for EitherStream<T, U> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -3,7 +3,7 @@
 use crate::hub::room::Need;
 use crate::hub::shared::State;
 use martlet_proto::QoS;
-use martlet_session::{Accepted, Instant, OperationId, Publish as Outgoing, PublishError};
+use martlet_session::{Accepted, Instant, OperationId, OutgoingPublish, PublishError};
 use std::task::Context;
 
 /// What becomes of a message that was offered.
@@ -31,7 +31,7 @@ impl State {
     /// `place`: the number under which it waits for room already.
     pub(crate) fn admit(
         &mut self,
-        message: &Outgoing,
+        message: &OutgoingPublish,
         place: Option<u64>,
     ) -> Result<Admission, PublishError> {
         if self.session.publish_at_once(message)? {
@@ -48,7 +48,7 @@ impl State {
     /// the message is completed. `None`: it was of QoS 0 and is in the output.
     pub(crate) fn accept(
         &mut self,
-        mut message: Outgoing,
+        mut message: OutgoingPublish,
         now: Option<Instant>,
         waiter: Option<&Context<'_>>,
     ) -> Result<Option<AcceptedMessage>, PublishError> {

@@ -5,19 +5,19 @@ use crate::hub::requests::AtStart;
 use crate::hub::route::{CATCH_ALL, RouteKey};
 use crate::hub::shared::{Shared, State};
 use crate::hub::wakers::Wakers;
-use martlet_proto::{SubAckReasonCode, Subscription, TopicFilter, UserProperties};
-use martlet_session::{Answer, Instant, RequestError, Subscribe};
+use martlet_proto::{SubAckReasonCode, SubscribeFilter, TopicFilter, UserProperties};
+use martlet_session::{Answer, Instant, RequestError, SubscribeRequest};
 
 impl Shared {
     /// Subscribes, before there is a connection, to what the catch-all shall get.
-    pub(crate) fn subscribe_at_start(&self, mut subscriptions: Vec<Subscription>) {
+    pub(crate) fn subscribe_at_start(&self, mut subscriptions: Vec<SubscribeFilter>) {
         if subscriptions.is_empty() {
             return;
         }
         let mut state = self.lock();
         let subscription_identifier = Some(state.routes.add_to_catch_all(&mut subscriptions));
         let user_properties = UserProperties::new();
-        state.requests.at_start.request = Some(Box::new(Subscribe {
+        state.requests.at_start.request = Some(Box::new(SubscribeRequest {
             subscriptions,
             subscription_identifier,
             user_properties,

@@ -2,12 +2,19 @@
 
 use crate::hub::unread::Unread;
 use crate::hub::wakers::Wakers;
+use martlet_proto::PubAckReasonCode;
 use martlet_session::{ConnectionError, PublishError, Settled};
 use slab::Slab;
 use std::task::{Context, Poll, Waker};
 
 /// The end of a message.
 pub(crate) type PublishResult = Result<Settled, PublishError>;
+
+/// The end of a message of QoS 0 that is in the output.
+pub(crate) const SENT: Settled = Settled {
+    reason: PubAckReasonCode::Success,
+    details: None,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Completions {

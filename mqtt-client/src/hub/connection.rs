@@ -63,7 +63,7 @@ pub struct LeftBehind {
 
 /// The connection, what the application wants of it, and what ends with it.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct HubConnection {
     phase: Phase,
     /// How many changes the application could see.
     version: u64,
@@ -102,7 +102,7 @@ pub(crate) enum Wanted {
     Another,
 }
 
-impl Default for Connection {
+impl Default for HubConnection {
     fn default() -> Self {
         Self {
             phase: Phase::Connecting { attempt: 1 },
@@ -115,7 +115,7 @@ impl Default for Connection {
     }
 }
 
-impl Connection {
+impl HubConnection {
     /// What the application sees.
     pub(crate) fn state(&self) -> ConnectionState {
         match &self.phase {

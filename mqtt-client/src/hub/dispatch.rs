@@ -8,8 +8,9 @@ use crate::hub::shared::State;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, TopicName, UnsubAckReasonCode};
 use martlet_session::{
-    Answer, AuthMessage, Connected, ConnectionError, DeliveryId, EventHandler, Instant, Message,
-    OperationId, PublishError, RefusedMessage, RequestError, Settled, StoreError, Unsettled,
+    Answer, AuthMessage, Connected, ConnectionError, DeliveryId, EventHandler, Instant,
+    OperationId, PublishError, ReceivedPublish, RefusedMessage, RequestError, Settled, StoreError,
+    Unsettled,
 };
 use std::sync::Arc;
 
@@ -320,7 +321,7 @@ impl EventHandler for Dispatch<'_> {
     // ---- messages that come
 
     #[inline]
-    fn message(&mut self, message: Message) {
+    fn message(&mut self, message: ReceivedPublish) {
         let state = &mut *self.state;
         self.deliveries += 1;
         let resumed = state.may_have_resumed();

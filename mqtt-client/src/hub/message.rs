@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use martlet_proto::{Publish, PublishPropertiesRef, QoS, TopicName};
-use martlet_session::{AckToken, Message as Delivery};
+use martlet_session::{AckToken, ReceivedPublish};
 use std::fmt;
 
 /// A message that arrived. A clone shares its memory.
@@ -14,7 +14,7 @@ pub struct Message {
 }
 
 impl Message {
-    pub(crate) fn new(delivery: Delivery) -> (Self, AckToken) {
+    pub(crate) fn new(delivery: ReceivedPublish) -> (Self, AckToken) {
         let aliased = delivery
             .publish
             .as_ref()

@@ -5,14 +5,14 @@ use crate::hub::unread::Unread;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubAckReasonCode, UnsubAckReasonCode};
 use martlet_session::{
-    Answer, ConnectionError, Details, Instant, OperationId, RequestError, Subscribe,
+    Answer, ConnectionError, Details, Instant, OperationId, RequestError, SubscribeRequest,
 };
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
-pub(crate) struct Requests {
+pub(crate) struct RequestReplies {
     replies: BTreeMap<OperationId, RequestState>,
     /// The diagnostics in replies that nobody has looked at.
     unread: Unread,
@@ -28,7 +28,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(crate) struct AtStart {
     /// What is asked for, until it is answered.
-    pub(crate) request: Option<Box<Subscribe>>,
+    pub(crate) request: Option<Box<SubscribeRequest>>,
     /// The SUBSCRIBE that waits for its answer or a connection.
     pub(crate) operation: Option<OperationId>,
     /// When it is asked for again, also on the connection that there is.
@@ -72,7 +72,7 @@ pub(crate) enum Reply {
     Pong(Result<(), RequestError>),
 }
 
-impl Requests {
+impl RequestReplies {
     /// A request has been accepted; its answer will be kept until it is asked for.
     pub(crate) fn expect_reply(&mut self, operation: OperationId) {
         let state = RequestState::Waiting(None);

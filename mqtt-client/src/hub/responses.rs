@@ -34,7 +34,7 @@ pub(crate) struct Responses {
     bytes: usize,
     requests: u64,
     /// Makes the tags of correlation data.
-    secret: Secret,
+    secret: CorrelationKey,
     ended: bool,
 }
 
@@ -92,15 +92,15 @@ impl RequestNumber {
 
 /// The key of a client's correlation data.
 #[derive(Default, Clone, Copy)]
-pub(crate) struct Secret(pub(crate) [u64; 2]);
+pub(crate) struct CorrelationKey(pub(crate) [u64; 2]);
 
-impl std::fmt::Debug for Secret {
+impl std::fmt::Debug for CorrelationKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
     }
 }
 
-impl Secret {
+impl CorrelationKey {
     /// A tag that does not tell those of other requests.
     fn tag(self, request: u64) -> Tag {
         let mut tag = [0; 16];
@@ -198,7 +198,7 @@ impl Responses {
     }
 
     /// Sets what correlation data is made with.
-    pub(crate) fn set_secret(&mut self, secret: Secret) {
+    pub(crate) fn set_secret(&mut self, secret: CorrelationKey) {
         self.secret = secret;
     }
 
@@ -250,7 +250,7 @@ mod tests {
     /// The vector of the authors for the bytes 0 to 15 under the key of the bytes 0 to 15.
     #[test]
     fn tags_are_made_with_siphash() {
-        let key = Secret([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+        let key = CorrelationKey([0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
         assert_eq!(
             key.hash(0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908),
             0x3f2a_cc7f_57c2_9bdb

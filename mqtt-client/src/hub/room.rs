@@ -3,7 +3,7 @@
 
 use crate::hub::wakers::Wakers;
 use martlet_proto::QoS;
-use martlet_session::{Publish as Outgoing, PublishError, Session, WhenFull};
+use martlet_session::{Admission, OutgoingPublish, PublishError, Session};
 use std::collections::BTreeMap;
 use std::task::Waker;
 
@@ -32,11 +32,6 @@ pub(crate) enum Need {
     Queue(usize),
     /// A connection that takes the message at once.
     Direct(QoS),
-}
-
-/// What it takes of the queue's bytes.
-fn size(message: &Outgoing) -> usize {
-    message.topic.as_bytes().len() + message.payload.len() + message.properties.as_bytes().len()
 }
 
 impl Room {
@@ -82,42 +77,21 @@ impl Room {
     pub(crate) fn need(
         &self,
         session: &Session,
-        message: &Outgoing,
+        message: &OutgoingPublish,
         id: Option<u64>,
     ) -> Result<Option<Need>, PublishError> {
-        if session.is_ended() {
-            return Ok(None);
-        }
-        let size = size(message);
-        let (is_connected, refuses) = (
-            session.is_connected(),
-            session.config().queue.when_full == WhenFull::Refuse,
-        );
-        let is_stored = session.is_durable() && message.qos != QoS::AtMostOnce;
-        let need = if refuses && session.never_fits(size) {
-            // It waits for a connection as others do. What is stored passes the queue: it is
-            // refused.
-            (!is_stored && !session.may_send_at_once(message.qos))
-                .then_some(Need::Direct(message.qos))
-        } else if message.qos == QoS::AtMostOnce && is_connected {
-            // It is done once it is in the output: it waits for that, not in the queue.
-            (!session.has_output_room()).then_some(Need::Output)
-        } else {
-            let must_wait =
-                refuses && (!session.has_room(size) || self.is_behind(id, is_connected));
-            must_wait.then_some(Need::Queue(size))
-        };
-        match need.map(|_| session.can_accept(message)) {
-            // The store may work again.
-            None | Some(Ok(()) | Err(PublishError::Store(_))) => Ok(need),
-            // No room will help it.
-            Some(Err(error)) => Err(error),
-        }
+        let is_behind = self.is_behind(id, session.is_connected());
+        Ok(match session.admission(message, is_behind)? {
+            Admission::OutputFull => Some(Need::Output),
+            Admission::QueueFull(bytes) => Some(Need::Queue(bytes)),
+            Admission::Direct => Some(Need::Direct(message.qos)),
+            _ => None,
+        })
     }
 
     /// Why a message is not accepted for which there was no room in time.
-    pub(crate) fn none_for(session: &Session, message: &Outgoing) -> PublishError {
-        let (size, limit) = (size(message), session.config().queue.bytes);
+    pub(crate) fn none_for(session: &Session, message: &OutgoingPublish) -> PublishError {
+        let (size, limit) = (message.size(), session.config().queue.bytes);
         if size > limit {
             PublishError::LargerThanQueue { size, limit }
         } else {

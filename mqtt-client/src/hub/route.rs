@@ -34,8 +34,8 @@ const LAGGING: usize = 64;
 /// | `messages`, `bytes` | 8,192, 16 MiB | **bound**: at half of either the socket is left unread; at either, messages are dropped if they may be |
 /// | `reader_timeout` | 5 s | **policy**: a reader that takes nothing for this long counts as gone until it comes back, and is not waited for |
 /// | `when_full` | oldest | **policy**: which message is dropped |
-/// | [`drop_when_full`](crate::client::Subscribe::drop_when_full) | off | **policy**: do not wait for this stream's reader at all |
-/// | [`acknowledge_on_arrival`](crate::client::Subscribe::acknowledge_on_arrival) | off | **policy**: the same, and QoS 1 and 2 may be dropped too |
+/// | [`drop_when_full`](crate::client::SubscribeBuilder::drop_when_full) | off | **policy**: do not wait for this stream's reader at all |
+/// | [`acknowledge_on_arrival`](crate::client::SubscribeBuilder::acknowledge_on_arrival) | off | **policy**: the same, and QoS 1 and 2 may be dropped too |
 /// | [`InboundLimits::soft_messages`](martlet_session::InboundLimits::soft_messages), `soft_bytes` | 32,768, 64 MiB | **bound** of all streams together: the socket is left unread |
 /// | [`InboundLimits::hard_messages`](martlet_session::InboundLimits::hard_messages), `hard_bytes` | 65,536, 128 MiB | **bound** of all streams together: QoS 0 is dropped |
 /// | [`InboundLimits::receive_maximum`](martlet_session::InboundLimits::receive_maximum) | 1,024 | **bound** of QoS 1 and 2, which are never dropped otherwise |
@@ -106,12 +106,12 @@ pub(crate) struct Route {
     pub(crate) options: StreamOptions,
     /// The last message that it was found for.
     pub(crate) found_for: u64,
-    pub(crate) reader: Reader,
+    pub(crate) reader: StreamReader,
 }
 
 /// What is known of a stream's reader.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct StreamReader {
     pub(crate) state: ReaderState,
     /// Its SUBACK has not come yet: nobody can read.
     pub(crate) is_pending: bool,
@@ -122,15 +122,15 @@ pub(crate) struct Reader {
     /// When the driver last saw that it had come.
     pub(crate) seen: Instant,
     /// What it does without the lock.
-    pub(crate) progress: Progress,
+    pub(crate) progress: ReaderProgress,
 }
 
 /// Shared by a stream and its route: the application has taken a message out of the stream's own
 /// batch. It shows that the reader is alive while it does not come for the lock.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Progress(Arc<AtomicBool>);
+pub(crate) struct ReaderProgress(Arc<AtomicBool>);
 
-impl Progress {
+impl ReaderProgress {
     /// The application has taken a message.
     #[inline]
     pub(crate) fn note(&self) {
@@ -182,7 +182,7 @@ impl Queued {
     }
 }
 
-impl Default for Reader {
+impl Default for StreamReader {
     fn default() -> Self {
         Self {
             state: ReaderState::Alive,
@@ -190,7 +190,7 @@ impl Default for Reader {
             is_watched: false,
             came: false,
             seen: Instant::EPOCH,
-            progress: Progress::default(),
+            progress: ReaderProgress::default(),
         }
     }
 }
@@ -213,9 +213,9 @@ impl Route {
             identifier: None,
             options,
             found_for: 0,
-            reader: Reader {
+            reader: StreamReader {
                 state,
-                ..Reader::default()
+                ..StreamReader::default()
             },
         }
     }

@@ -11,17 +11,19 @@ use self::catch_all::Holder;
 use self::filters::{Filters, Leave};
 use self::pressure::Pressure;
 pub(crate) use self::pressure::{BEFORE_DEADLINE, Owed};
-use self::streams::Streams;
+use self::streams::StreamTable;
 use self::tickets::Tickets;
 pub(crate) use self::tickets::Verdict;
 use crate::hub::deferred::set_waker;
 use crate::hub::discards::Discards;
 use crate::hub::message::Message;
 use crate::hub::responses::Responses;
-use crate::hub::route::{CATCH_ALL, Progress, Queued, Route, RouteKey, StreamOptions, Ticket};
+use crate::hub::route::{
+    CATCH_ALL, Queued, ReaderProgress, Route, RouteKey, StreamOptions, Ticket,
+};
 use crate::hub::wakers::Wakers;
-use martlet_proto::{Subscription, SubscriptionIdentifier, TopicFilter, TopicName};
-use martlet_session::{AckToken, DeliveryId, Instant, Message as Delivery};
+use martlet_proto::{SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName};
+use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};
 use std::task::{Context, Poll, Waker};
 
 mod catch_all;
@@ -36,7 +38,7 @@ const FEW: usize = 64;
 /// All that is known of messages between the session and the application, by who owns it.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    streams: Streams,
+    streams: StreamTable,
     filters: Filters,
     /// The reader of the catch-all, and what waits for one.
     holder: Holder,
@@ -82,7 +84,7 @@ impl Routes {
     /// `also`, too. Nobody can read before [`handle_granted`](Self::handle_granted).
     pub(crate) fn add(
         &mut self,
-        subscriptions: &mut [Subscription],
+        subscriptions: &mut [SubscribeFilter],
         also: Vec<TopicFilter>,
         options: StreamOptions,
     ) -> (RouteKey, SubscriptionIdentifier) {
@@ -112,10 +114,10 @@ impl Routes {
     }
 
     /// What a stream's reader does without the lock.
-    pub(crate) fn progress(&mut self, key: RouteKey) -> Progress {
+    pub(crate) fn progress(&mut self, key: RouteKey) -> ReaderProgress {
         match self.streams.get_mut(key) {
             Some(route) => route.reader.progress.clone(),
-            None => Progress::default(),
+            None => ReaderProgress::default(),
         }
     }
 
@@ -209,7 +211,7 @@ impl Routes {
     /// [`poll_concluded`](Tickets::poll_concluded).
     pub(crate) fn deliver(
         &mut self,
-        delivery: Delivery,
+        delivery: ReceivedPublish,
         now: Instant,
         resumed: bool,
         wakers: &mut Wakers,
@@ -240,7 +242,12 @@ impl Routes {
 
     /// The streams that a message is for, each once.
     #[inline]
-    fn find_targets(&mut self, delivery: &Delivery, resumed: bool, targets: &mut Vec<RouteKey>) {
+    fn find_targets(
+        &mut self,
+        delivery: &ReceivedPublish,
+        resumed: bool,
+        targets: &mut Vec<RouteKey>,
+    ) {
         self.delivered += 1;
         let delivered = self.delivered;
         // A message that some stream has is not kept for the catch-all.

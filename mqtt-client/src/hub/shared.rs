@@ -2,11 +2,11 @@
 //! all under one mutex that is never held across a system call, user code or a wake-up.
 
 use crate::defaults::PublishDefaults;
-use crate::hub::connection::Connection;
+use crate::hub::connection::HubConnection;
 use crate::hub::deferred::{Defers, Locked, set_waker};
 use crate::hub::events::Subscribers;
 use crate::hub::publishers::Publishers;
-use crate::hub::requests::Requests;
+use crate::hub::requests::RequestReplies;
 use crate::hub::room::Need;
 use crate::hub::routes::Routes;
 use crate::hub::waiters::Waiters;
@@ -33,9 +33,9 @@ pub(crate) struct State {
     pub(crate) session: Session,
     /// The time of the driver's last turn: good enough for what starts no wait.
     pub(crate) now: Instant,
-    pub(crate) connection: Connection,
+    pub(crate) connection: HubConnection,
     pub(crate) publishers: Publishers,
-    pub(crate) requests: Requests,
+    pub(crate) requests: RequestReplies,
     /// Messages on their way to streams.
     pub(crate) routes: Routes,
     pub(crate) events: Subscribers,
@@ -88,9 +88,9 @@ impl Shared {
         let state = State {
             session,
             now: clock(),
-            connection: Connection::default(),
+            connection: HubConnection::default(),
             publishers: Publishers::default(),
-            requests: Requests::default(),
+            requests: RequestReplies::default(),
             routes: Routes::default(),
             events: Subscribers::default(),
             waiters: Waiters::default(),

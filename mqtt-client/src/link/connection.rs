@@ -41,7 +41,7 @@ pub(crate) struct SeenOfServer {
 
 /// How far a connection has come.
 #[derive(Debug)]
-pub(crate) enum Progress {
+pub(crate) enum ConnectionProgress {
     /// Proxy, TLS and WebSocket, until this time.
     Handshaking(Instant),
     /// The way to the server is open; the CONNECT has not been asked for yet.
@@ -57,7 +57,7 @@ pub(crate) enum Progress {
 /// What belongs to one connection, from the open socket on. It is dropped as a whole: the next
 /// begins with nothing.
 pub(crate) struct ServerConnection {
-    pub(crate) progress: Progress,
+    pub(crate) progress: ConnectionProgress,
     /// Proxy, TLS and WebSocket, where there are any.
     pub(crate) stage: Option<Box<Stage>>,
     /// Plain bytes for the session.
@@ -86,8 +86,8 @@ impl ServerConnection {
     /// gets at a time.
     pub(crate) fn new(stage: Option<Box<Stage>>, deadline: Instant, most: Option<usize>) -> Self {
         let progress = match stage {
-            Some(_) => Progress::Handshaking(deadline),
-            None => Progress::Opening,
+            Some(_) => ConnectionProgress::Handshaking(deadline),
+            None => ConnectionProgress::Opening,
         };
         Self {
             progress,
@@ -108,19 +108,19 @@ impl ServerConnection {
     // ---- getters
 
     pub(crate) fn is_lost(&self) -> bool {
-        matches!(self.progress, Progress::Lost(_))
+        matches!(self.progress, ConnectionProgress::Lost(_))
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.progress, Progress::Closing { .. })
+        matches!(self.progress, ConnectionProgress::Closing { .. })
     }
 
     /// Whether the server has not accepted it yet, and may.
     pub(crate) fn is_connecting(&self) -> bool {
         match self.progress {
-            Progress::Handshaking(_) | Progress::Opening => true,
-            Progress::Up => !self.is_accepted,
-            Progress::Closing { .. } | Progress::Lost(_) => false,
+            ConnectionProgress::Handshaking(_) | ConnectionProgress::Opening => true,
+            ConnectionProgress::Up => !self.is_accepted,
+            ConnectionProgress::Closing { .. } | ConnectionProgress::Lost(_) => false,
         }
     }
 
@@ -128,7 +128,9 @@ impl ServerConnection {
     fn is_receiving(&self) -> bool {
         matches!(
             self.progress,
-            Progress::Handshaking(_) | Progress::Opening | Progress::Up
+            ConnectionProgress::Handshaking(_)
+                | ConnectionProgress::Opening
+                | ConnectionProgress::Up
         )
     }
 
@@ -152,15 +154,16 @@ impl ServerConnection {
     /// Whether the socket should have taken something by now.
     pub(crate) fn is_write_due(&self, now: Instant) -> bool {
         let is_due = self.write_deadline.is_some_and(|at| at <= now);
-        is_due && matches!(self.progress, Progress::Up)
+        is_due && matches!(self.progress, ConnectionProgress::Up)
     }
 
     /// When the time is up for what it waits for.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.progress {
-            Progress::Handshaking(at) | Progress::Closing { deadline: at, .. } => Some(at),
-            Progress::Up => self.write_deadline,
-            Progress::Opening | Progress::Lost(_) => None,
+            ConnectionProgress::Handshaking(at)
+            | ConnectionProgress::Closing { deadline: at, .. } => Some(at),
+            ConnectionProgress::Up => self.write_deadline,
+            ConnectionProgress::Opening | ConnectionProgress::Lost(_) => None,
         }
     }
 
@@ -213,9 +216,9 @@ impl ServerConnection {
             return;
         }
         if let Err(error) = self.receive(now, bytes, from, largest, trace) {
-            self.progress = Progress::Lost(error);
-        } else if matches!(self.progress, Progress::Handshaking(_)) && self.is_open() {
-            self.progress = Progress::Opening;
+            self.progress = ConnectionProgress::Lost(error);
+        } else if matches!(self.progress, ConnectionProgress::Handshaking(_)) && self.is_open() {
+            self.progress = ConnectionProgress::Opening;
         }
     }
 
@@ -267,11 +270,11 @@ impl ServerConnection {
     /// The socket has ended, or failed.
     pub(crate) fn handle_eof(&mut self, error: Option<TransportError>, endpoint: &Endpoint) {
         let error = match &self.progress {
-            Progress::Closing { error, .. } => error.clone(),
-            Progress::Lost(_) => return,
+            ConnectionProgress::Closing { error, .. } => error.clone(),
+            ConnectionProgress::Lost(_) => return,
             _ => self.why_ended(error, endpoint),
         };
-        self.progress = Progress::Lost(error);
+        self.progress = ConnectionProgress::Lost(error);
     }
 
     fn why_ended(&mut self, error: Option<TransportError>, endpoint: &Endpoint) -> ConnectionError {
@@ -311,7 +314,7 @@ impl ServerConnection {
         handshakes: Duration,
     ) {
         let error = match &self.progress {
-            Progress::Handshaking(deadline) if *deadline <= now => {
+            ConnectionProgress::Handshaking(deadline) if *deadline <= now => {
                 let handshake = match &self.stage {
                     Some(stage) => stage.handshake(),
                     None => "no",
@@ -324,15 +327,15 @@ impl ServerConnection {
                     text,
                 ))
             }
-            Progress::Closing { deadline, error } if *deadline <= now => error.clone(),
-            Progress::Up if self.is_write_due(now) => {
+            ConnectionProgress::Closing { deadline, error } if *deadline <= now => error.clone(),
+            ConnectionProgress::Up if self.is_write_due(now) => {
                 let text = "the server takes no more bytes";
                 let error = TransportError::new(TransportErrorKind::WriteTimeout, text);
                 ConnectionError::Transport(error)
             }
             _ => return,
         };
-        self.progress = Progress::Lost(error);
+        self.progress = ConnectionProgress::Lost(error);
     }
 
     // ---- between the link and the session
@@ -364,7 +367,10 @@ impl ServerConnection {
     /// Takes what the session has to send, and closes where the session says so. Returns whether
     /// there was anything.
     pub(crate) fn transmit(&mut self, now: Instant, session: &mut Session) -> bool {
-        if !matches!(self.progress, Progress::Up | Progress::Closing { .. }) {
+        if !matches!(
+            self.progress,
+            ConnectionProgress::Up | ConnectionProgress::Closing { .. }
+        ) {
             return false;
         }
         let mut moved = false;
@@ -394,10 +400,10 @@ impl ServerConnection {
                 | ConnectionError::Timeout(Awaited::PingResp)
         );
         self.progress = if is_over {
-            Progress::Lost(error)
+            ConnectionProgress::Lost(error)
         } else {
             let deadline = now + FAREWELL;
-            Progress::Closing { deadline, error }
+            ConnectionProgress::Closing { deadline, error }
         };
     }
 
@@ -421,7 +427,7 @@ impl ServerConnection {
             return self.last_words();
         }
         if let Err(error) = self.seal(now, trace) {
-            self.progress = Progress::Lost(error);
+            self.progress = ConnectionProgress::Lost(error);
         }
         let unwritten: &dyn Buf = match &self.stage {
             Some(stage) => stage.outgoing(),
@@ -455,7 +461,7 @@ impl ServerConnection {
     /// have: then [`poll_wire`](Self::poll_wire) has something before the connection is forgotten.
     pub(crate) fn say_goodbye(&mut self) -> bool {
         match (&mut self.stage, &self.progress) {
-            (Some(stage), Progress::Lost(error)) => stage.say_goodbye(error),
+            (Some(stage), ConnectionProgress::Lost(error)) => stage.say_goodbye(error),
             _ => false,
         }
     }

@@ -11,17 +11,17 @@
 //! ```
 //!
 //! From the open socket to its end the phase is `Connected`; the connection in it knows how far it
-//! has come ([`Progress`]).
+//! has come ([`ConnectionProgress`]).
 //!
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before
 //! `poll_dial`.
 
 use crate::event::ClientEvent;
 use crate::link::attempt::Attempt;
-use crate::link::connection::{Progress, SeenOfServer, ServerConnection};
+use crate::link::connection::{ConnectionProgress, SeenOfServer, ServerConnection};
 use crate::link::observer::{Observer, Trace};
 use crate::link::reconnect::Backoff;
-use crate::link::servers::{End, Next, Servers};
+use crate::link::servers::{EndedConnection, Next, Servers};
 use crate::link::stage::Stage;
 use crate::link::target::Target;
 use bytes::Buf;
@@ -400,12 +400,12 @@ impl Link {
         let Phase::Connected(connection) = &mut self.phase else {
             return false;
         };
-        if !matches!(connection.progress, Progress::Opening) {
+        if !matches!(connection.progress, ConnectionProgress::Opening) {
             return false;
         }
         if !session.wants_connection() {
             // The application has disconnected while the socket was being opened.
-            connection.progress = Progress::Lost(ConnectionError::ClosedHere);
+            connection.progress = ConnectionProgress::Lost(ConnectionError::ClosedHere);
             return true;
         }
         let version = self.servers.version();
@@ -417,7 +417,7 @@ impl Link {
             None => self.servers.connect(&self.config.connect),
         };
         connect.version = version;
-        connection.progress = Progress::Up;
+        connection.progress = ConnectionProgress::Up;
         session.handle_open(now, connect);
         true
     }
@@ -439,7 +439,7 @@ impl Link {
                 connection: None,
             }),
             Phase::Connected(connection) => match &connection.progress {
-                Progress::Lost(reason) => Some(LostConnection {
+                ConnectionProgress::Lost(reason) => Some(LostConnection {
                     reason: reason.clone(),
                     connection: Some(connection),
                 }),
@@ -470,7 +470,7 @@ impl Link {
         let Next { retry_in, persists } = if !session.wants_connection() {
             Next::default()
         } else {
-            let end = End {
+            let end = EndedConnection {
                 error: &error,
                 endpoint: &endpoint,
                 spoke: seen.spoke,
@@ -507,7 +507,7 @@ impl Link {
         let goes_on = match &self.phase {
             // The socket of a handshake is to be dropped.
             Phase::Connected(connection) => {
-                !matches!(connection.progress, Progress::Handshaking(_))
+                !matches!(connection.progress, ConnectionProgress::Handshaking(_))
             }
             Phase::Lost(_) | Phase::Stopped(_) => true,
             Phase::Waiting(_) | Phase::Preparing(_) | Phase::Dial | Phase::Dialing(_) => false,
@@ -563,11 +563,13 @@ impl Link {
     pub fn replace(&mut self, session: &mut Session) {
         match &mut self.phase {
             Phase::Connected(connection) => match connection.progress {
-                Progress::Up if session.is_connected() => session.replace(),
-                Progress::Handshaking(_) | Progress::Opening | Progress::Up => {
-                    connection.progress = Progress::Lost(ConnectionError::Replaced);
+                ConnectionProgress::Up if session.is_connected() => session.replace(),
+                ConnectionProgress::Handshaking(_)
+                | ConnectionProgress::Opening
+                | ConnectionProgress::Up => {
+                    connection.progress = ConnectionProgress::Lost(ConnectionError::Replaced);
                 }
-                Progress::Closing { .. } | Progress::Lost(_) => {}
+                ConnectionProgress::Closing { .. } | ConnectionProgress::Lost(_) => {}
             },
             Phase::Preparing(_) | Phase::Dial | Phase::Dialing(_) => {
                 self.phase = Phase::Lost(ConnectionError::Replaced);

@@ -116,7 +116,7 @@ impl Reconnect {
 
 /// Which server is tried next, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum NextTry {
     /// Another server of this round, at once.
     AtOnce,
     /// Any of them, after the backoff.
@@ -207,10 +207,10 @@ impl Backoff {
     }
 
     /// How long to wait before the next attempt, or `None` to stop.
-    pub(crate) fn retry(&mut self, turn: Turn) -> Option<Duration> {
+    pub(crate) fn retry(&mut self, turn: NextTry) -> Option<Duration> {
         let each_once = !self.ever_connected && !self.policy.retry_first;
         if each_once || (self.beginning && !self.policy.enabled) {
-            return (turn == Turn::AtOnce).then_some(Duration::ZERO);
+            return (turn == NextTry::AtOnce).then_some(Duration::ZERO);
         }
         if !self.policy.enabled
             || self
@@ -223,9 +223,9 @@ impl Backoff {
         let exponent = self.failed.min(32);
         self.failed = self.failed.saturating_add(1);
         Some(match turn {
-            Turn::AtOnce => Duration::ZERO,
-            Turn::After(wait) => wait,
-            Turn::Backoff => {
+            NextTry::AtOnce => Duration::ZERO,
+            NextTry::After(wait) => wait,
+            NextTry::Backoff => {
                 let ceiling = self
                     .policy
                     .initial
@@ -290,7 +290,7 @@ mod tests {
         for seed in 0..1000 {
             let mut backoff = Backoff::new(policy(), seed);
             for n in 0..6 {
-                let wait = backoff.retry(Turn::Backoff).unwrap();
+                let wait = backoff.retry(NextTry::Backoff).unwrap();
                 longest[n] = longest[n].max(wait);
                 shortest[n] = shortest[n].min(wait);
             }
@@ -322,7 +322,7 @@ mod tests {
         let at = |seconds| Instant::from_epoch(Duration::from_secs(seconds));
         let failed = |backoff: &mut Backoff, seconds| {
             backoff.ended(at(seconds), ErrorClass::Transient, false);
-            backoff.retry(Turn::Backoff)
+            backoff.retry(NextTry::Backoff)
         };
         assert!(failed(&mut backoff, 0).is_some());
         backoff.connected(at(1));
@@ -337,11 +337,11 @@ mod tests {
     fn the_first_failure_is_told_unless_retries_are_wanted() {
         let mut backoff = Backoff::new(Reconnect::default(), 1);
         assert_eq!(
-            backoff.retry(Turn::AtOnce),
+            backoff.retry(NextTry::AtOnce),
             Some(Duration::ZERO),
             "the next server, at once"
         );
-        assert_eq!(backoff.retry(Turn::Backoff), None);
+        assert_eq!(backoff.retry(NextTry::Backoff), None);
     }
 
     /// A broker that sent more than it may was left after every few messages, and the waits grew
@@ -357,7 +357,7 @@ mod tests {
                 ErrorClass::Transient,
                 true,
             );
-            assert!(backoff.retry(Turn::Backoff).unwrap() <= policy().initial);
+            assert!(backoff.retry(NextTry::Backoff).unwrap() <= policy().initial);
         }
     }
 
@@ -373,7 +373,7 @@ mod tests {
                 backoff.connected(Instant::from_epoch(Duration::from_secs(100 * seconds)));
                 let at = Instant::from_epoch(Duration::from_secs(100 * seconds + 5));
                 backoff.ended(at, ErrorClass::Protocol, true);
-                longest = longest.max(backoff.retry(Turn::Backoff).unwrap());
+                longest = longest.max(backoff.retry(NextTry::Backoff).unwrap());
             }
         }
         assert!(longest > Duration::from_secs(7), "{longest:?}");

@@ -2,7 +2,7 @@
 
 use crate::link::config::VersionChoice;
 use crate::link::error_class::ErrorClass;
-use crate::link::reconnect::{Backoff, Reaction, Turn};
+use crate::link::reconnect::{Backoff, NextTry, Reaction};
 use martlet_proto::{BinaryData, ConnectReasonCode, DisconnectReasonCode, Utf8String, Version};
 use martlet_session::{ConnectOptions, ConnectionError, Instant, Instead, TransportErrorKind};
 use martlet_transport::{Endpoint, Scheme};
@@ -79,7 +79,7 @@ enum Identity {
 
 /// How a connection ended.
 #[derive(Debug)]
-pub(crate) struct End<'a> {
+pub(crate) struct EndedConnection<'a> {
     pub(crate) error: &'a ConnectionError,
     /// Where it went.
     pub(crate) endpoint: &'a Endpoint,
@@ -261,7 +261,12 @@ impl Servers {
     }
 
     /// An attempt or a connection has ended: whom to ask next, and when.
-    pub(crate) fn ended(&mut self, now: Instant, end: &End<'_>, backoff: &mut Backoff) -> Next {
+    pub(crate) fn ended(
+        &mut self,
+        now: Instant,
+        end: &EndedConnection<'_>,
+        backoff: &mut Backoff,
+    ) -> Next {
         let class = ErrorClass::of(end.error);
         let next = match self.step(now, end, class, backoff) {
             Step::SameServer | Step::ServerNamed => Next {
@@ -278,7 +283,7 @@ impl Servers {
     fn step(
         &mut self,
         now: Instant,
-        end: &End<'_>,
+        end: &EndedConnection<'_>,
         class: ErrorClass,
         backoff: &mut Backoff,
     ) -> Step {
@@ -353,7 +358,7 @@ impl Servers {
 
     /// Which of the listed servers is next, and when: the first in turn that does not rest, or else
     /// the one that rests the shortest. `slow`: all wait for so long.
-    fn next_turn(&self, now: Instant, slow: Option<Duration>) -> Option<(usize, Turn)> {
+    fn next_turn(&self, now: Instant, slow: Option<Duration>) -> Option<(usize, NextTry)> {
         let in_turn = || (1..=self.listed).map(|step| (self.current + step) % self.listed);
         let is_up = |&index: &usize| match self.known[index].rest {
             Rest::No => true,
@@ -362,9 +367,9 @@ impl Servers {
         };
         if let Some(next) = in_turn().find(is_up) {
             let turn = match slow {
-                Some(wait) => Turn::After(wait),
-                None if next > self.current => Turn::AtOnce,
-                None => Turn::Backoff,
+                Some(wait) => NextTry::After(wait),
+                None if next > self.current => NextTry::AtOnce,
+                None => NextTry::Backoff,
             };
             return Some((next, turn));
         }
@@ -373,11 +378,11 @@ impl Servers {
             Rest::No | Rest::ForGood => None,
         };
         let (next, at) = in_turn().filter_map(until).min_by_key(|&(_, at)| at)?;
-        Some((next, Turn::After(at.saturating_duration_since(now))))
+        Some((next, NextTry::After(at.saturating_duration_since(now))))
     }
 
     /// Whether to try again at once, perhaps with 3.1.1.
-    fn fall_back(&mut self, end: &End<'_>) -> bool {
+    fn fall_back(&mut self, end: &EndedConnection<'_>) -> bool {
         let is_newest = self.version == VersionChoice::Negotiate && self.version() == Version::V5;
         let server = self.server_mut();
         if !is_newest {
@@ -419,7 +424,7 @@ impl Servers {
     }
 
     /// Whether the server has named another one, and that one is asked.
-    fn refer(&mut self, end: &End<'_>, backoff: &Backoff) -> bool {
+    fn refer(&mut self, end: &EndedConnection<'_>, backoff: &Backoff) -> bool {
         let (reference, moved) = match end.error {
             ConnectionError::Refused(refusal) => match refusal.reason {
                 ConnectReasonCode::UseAnotherServer => (&refusal.server_reference, false),

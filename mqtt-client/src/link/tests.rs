@@ -109,7 +109,7 @@ fn a_write_that_is_due_can_still_be_made() {
     accept(&mut link, &mut session, at(0));
     let topic = martlet_proto::TopicName::new("a").unwrap();
     session
-        .publish(at(0), martlet_session::Publish::new(topic, "b"))
+        .publish(at(0), martlet_session::OutgoingPublish::new(topic, "b"))
         .unwrap();
     link.exchange(at(0), &mut session);
     assert!(!link.is_write_due(at(9)) && link.is_write_due(at(30)));
@@ -292,7 +292,7 @@ fn what_is_sealed_ahead_is_bounded() {
     let topic = martlet_proto::TopicName::new("a").unwrap();
     let mut published = 0;
     for _ in 0..100 {
-        let message = martlet_session::Publish::new(topic.clone(), vec![b'x'; 100_000]);
+        let message = martlet_session::OutgoingPublish::new(topic.clone(), vec![b'x'; 100_000]);
         published += usize::from(session.publish(at(0), message).is_ok());
         link.exchange(at(0), &mut session);
         let ahead = link.poll_wire(at(0)).map_or(0, Buf::remaining);

@@ -3,7 +3,7 @@
 use crate::scripted::{builder, client, connected, settle, soon};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
-use martlet_broker::{Authentication, Config};
+use martlet_broker::{BrokerConfig, ScriptedAuthentication};
 use martlet_client::{
     AuthenticateError, Client, ClientEvent, ConnectError, ConnectionError, QoS, RequestError,
     Version,
@@ -101,14 +101,14 @@ async fn quizmaster() -> Server {
         .iter()
         .map(|(asked, answer)| (Bytes::from(*asked), Bytes::from(*answer)))
         .collect();
-    let authentication = Authentication {
+    let authentication = ScriptedAuthentication {
         method: "QUIZ".try_into().unwrap(),
         steps,
         success: data("well done"),
     };
-    let config = Config {
+    let config = BrokerConfig {
         authentication: Some(authentication),
-        ..Config::default()
+        ..BrokerConfig::default()
     };
     Server::start(config).await.unwrap()
 }
@@ -187,9 +187,9 @@ async fn wrong_answers_are_refused_and_none_gives_up() {
 /// 3.1.1 has no enhanced authentication: there is nothing to fall back to.
 #[tokio::test]
 async fn a_server_without_mqtt_5_is_not_connected_to() {
-    let config = Config {
+    let config = BrokerConfig {
         versions: vec![Version::V3_1_1],
-        ..Config::default()
+        ..BrokerConfig::default()
     };
     let server = Server::start(config).await.unwrap();
     let error = attempt(&server, &pupil()).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Making the first connection, and all the ways in which that fails.
 
 use crate::scripted::{builder, client, connected, is_pending, network, settle, soon, stopped};
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
 use martlet_client::{
     Client, ConnectError, ConnectionError, Version, proto::Packet, session::TransportErrorKind,
@@ -95,7 +95,7 @@ async fn each_refusal_is_told_with_its_code_and_not_repeated() {
 
 #[tokio::test]
 async fn the_brokers_refusal_over_tcp() {
-    let config = Config::default().with_user("me", "secret").unwrap();
+    let config = BrokerConfig::default().with_user("me", "secret").unwrap();
     let server = Server::start(config).await.unwrap();
     let address = server.local_addr();
     for uri in [

@@ -4,14 +4,14 @@
 use crate::reconnect::quick;
 use crate::scripted::soon;
 use martlet_broker::tokio::Server;
-use martlet_broker::{Config, Memory};
+use martlet_broker::{BrokerConfig, Memory};
 use martlet_client::{Client, QoS};
 use std::collections::BTreeMap;
 
 const MESSAGES: usize = 10_000;
 
 async fn broker_and_clients() -> (Server, Client, Client) {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let publisher = Client::builder(server.uri()).reconnect(quick);
     let publisher = soon(martlet_tokio::connect_with(publisher)).await.unwrap();
     let subscriber = Client::builder(server.uri()).reconnect(quick);

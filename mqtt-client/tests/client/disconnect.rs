@@ -1,7 +1,7 @@
 //! Ending it: on request, by dropping handles, by dropping the driver.
 
 use crate::scripted::{Script, builder, client, connected, network, settle, soon, with_broker};
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_client::{
     Client, ConnectionError, PublishError, PublishProperties, QoS, RequestError, SubscribeError,
     TopicName, Version, Will,
@@ -274,7 +274,7 @@ fn will() -> Will {
 #[tokio::test]
 async fn the_will_is_published_when_it_is_meant_to() {
     for version in [Version::V5, Version::V3_1_1] {
-        let (server, watcher) = with_broker(Config::default(), |builder| builder).await;
+        let (server, watcher) = with_broker(BrokerConfig::default(), |builder| builder).await;
         let mut wills = soon(watcher.subscribe("will")).await.unwrap();
         let connect = || Client::builder(server.uri()).version(version).will(will());
 

@@ -8,7 +8,7 @@ use martlet_client::{
     Will,
     hooks::{Attempt, Authentication},
     proto::{BinaryData, Packet, PubAckReasonCode, Utf8String},
-    session::{Details, LostSession, Publish as PublishMessage, WhenFull},
+    session::{Details, LostSession, OutgoingPublish, WhenFull},
 };
 use std::future::{Future, ready};
 use std::pin::pin;
@@ -29,7 +29,7 @@ impl Drop for Caller {
         self.client.queued();
         if self.publishes {
             // Accepted or refused, as it may be.
-            let message = PublishMessage::new(TopicName::from_static("dropped").unwrap(), "");
+            let message = OutgoingPublish::new(TopicName::from_static("dropped").unwrap(), "");
             drop(self.client.try_publish(message));
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -86,11 +86,11 @@ impl Calls {
         }
     }
 
-    fn message(&mut self, qos: QoS, size: usize) -> PublishMessage {
+    fn message(&mut self, qos: QoS, size: usize) -> OutgoingPublish {
         let topic = TopicName::from_bytes(self.bytes(b"a")).unwrap();
-        PublishMessage {
+        OutgoingPublish {
             qos,
-            ..PublishMessage::new(topic, self.bytes(&vec![b'x'; size]))
+            ..OutgoingPublish::new(topic, self.bytes(&vec![b'x'; size]))
         }
     }
 
@@ -190,7 +190,7 @@ async fn expired() {
         let properties = PublishProperties::builder()
             .message_expiry_interval(1)
             .build();
-        let message = PublishMessage {
+        let message = OutgoingPublish {
             properties,
             ..calls.message(qos, 1)
         };
@@ -325,7 +325,7 @@ async fn wakers_of_those_who_do_not_wait_any_more() {
     drop(network.dial().await);
     settle().await;
     let _queued = client
-        .try_publish(PublishMessage::new(
+        .try_publish(OutgoingPublish::new(
             TopicName::from_static("a").unwrap(),
             "",
         ))

@@ -226,7 +226,7 @@ fn when_nobody_is_left_to_ask_everyone_is_told() {
 
 #[test]
 fn a_refused_connack_is_told_with_its_reason() {
-    let users = martlet_broker::Config::default()
+    let users = martlet_broker::BrokerConfig::default()
         .with_user("ann", "secret")
         .unwrap();
     let mut world = World::new(LinkConfig {
@@ -321,7 +321,7 @@ fn an_attempt_can_be_prepared() {
         prepare_timeout: Some(Duration::from_secs(3)),
         ..link()
     });
-    let users = martlet_broker::Config::default()
+    let users = martlet_broker::BrokerConfig::default()
         .with_user("ann", "secret")
         .unwrap();
     world.broker = Broker::new(users);

@@ -4,7 +4,7 @@
 use crate::reading::{limits, numbered, subscribe};
 use crate::scripted::{Script, builder, soon, with_broker};
 use bytes::BytesMut;
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_client::{
     Client, QoS, StreamLimits, TopicName,
     proto::{Packet, PubAckReasonCode},
@@ -148,7 +148,7 @@ async fn nobody_waits_for_ever() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_ever_on_two_threads() {
     const MESSAGES: usize = 20_000;
-    let (server, client) = with_broker(Config::default(), |builder| builder).await;
+    let (server, client) = with_broker(BrokerConfig::default(), |builder| builder).await;
     let mut read = soon(client.subscribe("flood").limits(limits(64)))
         .await
         .unwrap();

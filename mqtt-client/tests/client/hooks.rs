@@ -3,12 +3,12 @@
 use crate::scripted::{builder, client, network, settle, soon, stopped};
 use martlet_client::{
     Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, TopicName, Version, Will,
-    client::{Callback, Publish},
+    client::{Callback, PublishBuilder},
     hooks::{Attempt, GivenUp},
     session::Awaited,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
-use martlet_tokio::{Tokio, runtime::Streams};
+use martlet_tokio::{Tokio, runtime::TokioStreams};
 use std::future::{pending, ready};
 use std::io;
 use std::pin::Pin;
@@ -182,7 +182,8 @@ async fn a_hook_may_use_the_client() {
         move |attempt: Attempt| {
             let client = handle.lock().unwrap().take().unwrap();
             async move {
-                let publish: Publish<'_> = client.publish("hook", "was here").qos(QoS::AtLeastOnce);
+                let publish: PublishBuilder<'_> =
+                    client.publish("hook", "was here").qos(QoS::AtLeastOnce);
                 drop(publish.enqueue().await.map_err(GivenUp::for_good)?);
                 Ok(attempt)
             }
@@ -457,7 +458,7 @@ async fn a_panic_of_what_opens_streams_fails_the_attempt() {
     let open = |_: Endpoint| -> std::future::Ready<io::Result<tokio::io::DuplexStream>> {
         panic!("there is no network")
     };
-    let (client, driver) = builder().build(Streams(Tokio, open)).unwrap();
+    let (client, driver) = builder().build(TokioStreams(Tokio, open)).unwrap();
     tokio::spawn(driver);
     let error = soon(client.connected()).await.unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
@@ -540,7 +541,7 @@ async fn a_panic_of_an_own_stream_ends_the_connection_and_not_the_client() {
         ready(Ok(Panicking(connection)))
     };
     let builder = builder().reconnect(|policy| policy.retry_first = true);
-    let (client, driver) = builder.build(Streams(Tokio, open)).unwrap();
+    let (client, driver) = builder.build(TokioStreams(Tokio, open)).unwrap();
     let mut events = client.events();
     tokio::spawn(driver);
     for connection in [IN_WRITE, IN_READ, IN_FLUSH, IN_DROP] {

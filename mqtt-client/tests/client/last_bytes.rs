@@ -7,7 +7,7 @@ use martlet_client::{Client, ClientEvent, ConnectionError, Trust, Version, proto
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tests::certificates::{Certificates, Directory};
 use martlet_tests::server::{BoxedStream, Seen, Setup, TestServer};
-use martlet_tokio::{Tokio, runtime::Streams};
+use martlet_tokio::{Tokio, runtime::TokioStreams};
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -35,7 +35,7 @@ fn patient_duplex() -> (DuplexStream, DuplexStream) {
 async fn connect(setup: &Setup) -> (Client, JoinHandle<ConnectionError>, BoxedStream) {
     let (near, far) = patient_duplex();
     let near = Mutex::new(Some(near));
-    let streams = Streams(Tokio, move |_| {
+    let streams = TokioStreams(Tokio, move |_| {
         let stream = near
             .lock()
             .unwrap()

@@ -4,10 +4,10 @@ use crate::scripted::{
     Counted, builder, client, connected, encode, identifier, is_pending, settle, soon, with_broker,
 };
 use bytes::BytesMut;
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_client::{
     PublishError, PublishProperties, QoS, TopicName, Version, proto::Packet,
-    session::Publish as PublishMessage,
+    session::OutgoingPublish,
 };
 use martlet_proto::{Ack, Delivery, MAX_PACKET_SIZE, PubAckReasonCode, PubRelReasonCode};
 use std::num::NonZeroU32;
@@ -19,10 +19,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const EACH: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-fn message(topic: &str, qos: QoS) -> PublishMessage {
-    PublishMessage {
+fn message(topic: &str, qos: QoS) -> OutgoingPublish {
+    OutgoingPublish {
         qos,
-        ..PublishMessage::new(TopicName::new(topic).unwrap(), "x")
+        ..OutgoingPublish::new(TopicName::new(topic).unwrap(), "x")
     }
 }
 
@@ -30,7 +30,7 @@ fn message(topic: &str, qos: QoS) -> PublishMessage {
 async fn each_qos_one_after_the_other_and_all_at_once() {
     for version in [Version::V5, Version::V3_1_1, Version::V3_1] {
         let (_server, client) =
-            with_broker(Config::default(), |builder| builder.version(version)).await;
+            with_broker(BrokerConfig::default(), |builder| builder.version(version)).await;
         let mut stream = soon(client.subscribe("t/#").qos(QoS::ExactlyOnce))
             .await
             .unwrap();
@@ -325,7 +325,7 @@ async fn what_never_fits_waits_for_a_connection() {
         waiting.push(future);
         let limited = publish(qos).timeout(Duration::from_secs(1));
         assert_eq!(soon(limited).await, Err(larger.clone()));
-        let message = PublishMessage {
+        let message = OutgoingPublish {
             payload: vec![0; 200].into(),
             ..message("a", qos)
         };

@@ -1,7 +1,7 @@
 //! Lost connections, and when they are made again.
 
 use crate::scripted::{builder, client, connected, soon, stopped};
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
 use martlet_client::{
     Client, ClientEvent, ConnectionError, PublishError, QoS, Reconnect, RequestError,
@@ -412,7 +412,7 @@ async fn a_server_that_is_busy_is_asked_again() {
 /// Two clients with one name would throw each other out for ever.
 #[tokio::test]
 async fn a_client_whose_session_was_taken_over_stays_away() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (first, driver) = Client::builder(server.uri())
         .client_identifier("me")
         .build(martlet_tokio::Tokio)

@@ -2,7 +2,7 @@
 
 use crate::scripted::{Script, builder, client, connected, is_pending, settle, soon, with_broker};
 use bytes::BytesMut;
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_client::{
     Client, ConnectionError, PublishError, PublishProperties, QoS, ResponseError, StreamLimits,
     SubscribeError, TopicName, Version,
@@ -410,7 +410,7 @@ async fn requests_are_bounded_and_end_with_the_client() {
 /// Two clients and a broker, through a connection that breaks.
 #[tokio::test]
 async fn between_two_clients() {
-    let (server, asking) = with_broker(Config::default(), |builder| builder).await;
+    let (server, asking) = with_broker(BrokerConfig::default(), |builder| builder).await;
     let answering: Client = soon(martlet_tokio::connect(server.uri())).await.unwrap();
     let mut requests = soon(answering.subscribe("double/+").qos(QoS::AtLeastOnce))
         .await

@@ -2,7 +2,7 @@
 //! does what the test writes down. With paused time everything is deterministic.
 
 use bytes::BytesMut;
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
 use martlet_client::{
     Builder, Client, ClientEvent, ConnectionError, ConnectionState, Endpoint, QoS, TopicName,
@@ -13,7 +13,7 @@ use martlet_proto::{
     PubRelReasonCode, Publish, PublishRef, SubAck, SubAckReasonCode, Subscribe,
     SubscriptionIdentifier, UnsubAck, UnsubAckReasonCode, Unsubscribe,
 };
-use martlet_tokio::{Tokio, runtime::Streams};
+use martlet_tokio::{Tokio, runtime::TokioStreams};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -50,7 +50,7 @@ pub(crate) struct Dial {
 }
 
 pub(crate) fn network() -> (
-    Streams<impl Fn(Endpoint) -> OpenStream + Send + Clone>,
+    TokioStreams<impl Fn(Endpoint) -> OpenStream + Send + Clone>,
     Network,
 ) {
     let (dial, dials) = mpsc::unbounded_channel();
@@ -64,7 +64,7 @@ pub(crate) fn network() -> (
                 .unwrap_or_else(|_| Err(io::ErrorKind::ConnectionRefused.into()))
         })
     };
-    (Streams(Tokio, open), Network { dials })
+    (TokioStreams(Tokio, open), Network { dials })
 }
 
 impl Network {
@@ -412,7 +412,7 @@ pub(crate) async fn connected(builder: Builder) -> (Client, Script, Network) {
 
 /// The embedded broker and a client that is connected to it.
 pub(crate) async fn with_broker(
-    config: Config,
+    config: BrokerConfig,
     change: impl FnOnce(Builder) -> Builder,
 ) -> (Server, Client) {
     let server = Server::start(config).await.expect("a listener");

@@ -5,8 +5,8 @@ use martlet_client::{
     Builder, Client, ConnectError, ConnectionError, Endpoint, Trust, session::TransportErrorKind,
 };
 use martlet_tests::certificates::Certificates;
-use martlet_tests::server::{End, Fault, Level, Seen, Setup};
-use martlet_tokio::{Tokio, runtime::Streams};
+use martlet_tests::server::{Fault, FaultEnd, Level, Seen, Setup};
+use martlet_tokio::{Tokio, runtime::TokioStreams};
 use std::io;
 use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
@@ -37,7 +37,7 @@ async fn ends(builder: Builder, setup: Setup) -> (ConnectionError, Duration) {
         async move { io::Result::<DuplexStream>::Ok(here) }
     };
     let start = Instant::now();
-    let (client, driver) = builder.build(Streams(Tokio, open)).unwrap();
+    let (client, driver) = builder.build(TokioStreams(Tokio, open)).unwrap();
     let driver = tokio::spawn(driver);
     let reason = match client.connected().await {
         Err(ConnectError::Connection(error)) => error,
@@ -54,7 +54,7 @@ async fn each_handshake_has_a_deadline() {
     let part = |at, after| Fault::Ends {
         at,
         after,
-        end: End::Hang,
+        end: FaultEnd::Hang,
     };
     let (tcp, tls) = (Setup::tcp, Setup::tls);
     for (uri, proxy, setup, handshake) in [

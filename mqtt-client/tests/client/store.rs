@@ -3,10 +3,10 @@
 use crate::scripted::{is_pending, soon};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
-use martlet_broker::{Config, Memory};
+use martlet_broker::{BrokerConfig, Memory};
 use martlet_client::{
     Builder, Client, ClientEvent, Events, OpenError, PublishError, QoS, TopicName,
-    session::Publish as PublishMessage,
+    session::OutgoingPublish,
     store::{
         MemoryStore, Quarantined, RecordKey, RestoreErrorKind, Store, StoreError, StoreErrorKind,
         StoreOp, WhenStoreFails,
@@ -109,7 +109,7 @@ fn topic(name: &str) -> TopicName {
 
 pub(crate) async fn survive_kills(open: impl Fn() -> Box<dyn Store>) {
     const MESSAGES: u64 = 1_000;
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let subscriber = martlet_tokio::connect(server.uri()).await.unwrap();
     let mut stream = subscriber
         .subscribe("t/#")
@@ -204,7 +204,7 @@ async fn what_was_accepted_survives_kills_in_memory() {
 /// What a QoS 2 message's acknowledgement was stored for does not come again.
 #[tokio::test]
 async fn what_was_received_once_is_not_delivered_again() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = MemoryStore::new();
     let publisher = martlet_tokio::connect(server.uri()).await.unwrap();
     let mut process = Process::start(builder(&server), store.clone());
@@ -306,7 +306,7 @@ async fn held(server: &Server) -> (Process, MemoryStore, std::sync::mpsc::Sender
 /// programs do, sent a settled message again when it was next started.
 #[tokio::test]
 async fn disconnecting_waits_for_the_store() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (mut process, store, release) = held(&server).await;
     let before = store.records().len();
     let client = process.client.clone();
@@ -325,7 +325,7 @@ async fn disconnecting_waits_for_the_store() {
 /// A store that hangs does not hang the program.
 #[tokio::test]
 async fn disconnecting_does_not_wait_for_the_store_for_ever() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (process, _, release) = held(&server).await;
     tokio::time::pause();
     let start = tokio::time::Instant::now();
@@ -365,7 +365,7 @@ impl Store for Failing {
 #[tokio::test]
 async fn a_store_that_fails_fails_messages_or_holds_them() {
     for policy in [WhenStoreFails::Fail, WhenStoreFails::Hold] {
-        let server = Server::start(Config::default()).await.unwrap();
+        let server = Server::start(BrokerConfig::default()).await.unwrap();
         let store = Failing::default();
         let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
         let publish = || {
@@ -377,9 +377,9 @@ async fn a_store_that_fails_fails_messages_or_holds_them() {
         };
         soon(publish()).await.unwrap();
         store.fails.store(true, Ordering::SeqCst);
-        let message = PublishMessage {
+        let message = OutgoingPublish {
             qos: QoS::AtLeastOnce,
-            ..PublishMessage::new(topic("t"), "2")
+            ..OutgoingPublish::new(topic("t"), "2")
         };
         let mut receipt = process.client.try_publish(message).unwrap();
         if policy == WhenStoreFails::Fail {
@@ -419,7 +419,7 @@ async fn a_store_that_fails_fails_messages_or_holds_them() {
 /// The end was reported as if all had been stored.
 #[tokio::test]
 async fn a_store_that_fails_at_the_end_is_told_of() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = Failing::default();
     let policy = WhenStoreFails::Hold;
     let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
@@ -427,9 +427,9 @@ async fn a_store_that_fails_at_the_end_is_told_of() {
         .await
         .unwrap();
     store.fails.store(true, Ordering::SeqCst);
-    let message = PublishMessage {
+    let message = OutgoingPublish {
         qos: QoS::AtLeastOnce,
-        ..PublishMessage::new(topic("t"), "2")
+        ..OutgoingPublish::new(topic("t"), "2")
     };
     let receipt = process.client.try_publish(message).unwrap();
     process
@@ -463,15 +463,15 @@ async fn a_store_that_fails_at_the_end_is_told_of() {
 /// reported as kept, and was lost.
 #[tokio::test]
 async fn a_store_that_has_failed_is_tried_again_at_the_end() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = Failing::default();
     let policy = WhenStoreFails::Hold;
     let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
     soon(process.client.connected()).await.unwrap();
     store.fails.store(true, Ordering::SeqCst);
-    let message = PublishMessage {
+    let message = OutgoingPublish {
         qos: QoS::AtLeastOnce,
-        ..PublishMessage::new(topic("t"), "1")
+        ..OutgoingPublish::new(topic("t"), "1")
     };
     let receipt = process.client.try_publish(message).unwrap();
     process
@@ -501,7 +501,7 @@ impl Store for Panicking {
 
 #[tokio::test]
 async fn a_store_that_panics_is_reported() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let mut process = Process::start(builder(&server), Panicking);
     process
         .event(|event| {
@@ -525,7 +525,7 @@ async fn a_store_that_panics_is_reported() {
 
 #[tokio::test]
 async fn a_store_of_another_client_is_refused() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = MemoryStore::new();
     Process::start(builder(&server), store.clone()).kill().await;
     let other = Client::builder(server.uri()).client_identifier("other");
@@ -539,7 +539,7 @@ async fn a_store_of_another_client_is_refused() {
 
 #[tokio::test]
 async fn a_generated_client_identifier_is_kept() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = MemoryStore::new();
     let start = || Process::start(Client::builder(server.uri()), store.clone());
     for _ in 0..3 {
@@ -557,7 +557,7 @@ async fn a_generated_client_identifier_is_kept() {
 
 #[tokio::test]
 async fn a_bad_record_is_told_of() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let mut store = MemoryStore::new();
     Process::start(builder(&server), store.clone()).kill().await;
     let key = RecordKey::from_bytes([2, 0, 0, 0, 0, 0, 0, 0, 1]);
@@ -576,7 +576,7 @@ async fn a_bad_record_is_told_of() {
 /// The server forgets the session while no client runs: what was published with QoS 1 is sent anew.
 #[tokio::test]
 async fn a_session_that_the_server_has_lost_begins_anew() {
-    let mut server = Server::start(Config::default()).await.unwrap();
+    let mut server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = MemoryStore::new();
     let process = Process::start(builder(&server), store.clone());
     soon(process.client.connected()).await.unwrap();

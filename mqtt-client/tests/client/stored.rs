@@ -4,10 +4,10 @@ use crate::scripted::{is_pending, soon};
 use crate::store::{Failing, Process, builder};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
-use martlet_broker::{Config, Memory};
+use martlet_broker::{BrokerConfig, Memory};
 use martlet_client::{
     ClientEvent, PublishError, QoS, TopicName,
-    session::Publish as PublishMessage,
+    session::OutgoingPublish,
     store::{MemoryStore, RecordKey, Store, StoreError, StoreErrorKind, StoreOp, WhenStoreFails},
 };
 use martlet_tokio::Tokio;
@@ -68,8 +68,8 @@ fn messages(store: &MemoryStore) -> usize {
         .count()
 }
 
-fn outgoing(qos: QoS) -> PublishMessage {
-    let mut message = PublishMessage::new(TopicName::new("t").unwrap(), "1");
+fn outgoing(qos: QoS) -> OutgoingPublish {
+    let mut message = OutgoingPublish::new(TopicName::new("t").unwrap(), "1");
     message.qos = qos;
     message
 }
@@ -78,7 +78,7 @@ fn outgoing(qos: QoS) -> PublishMessage {
 /// were accepted so, a SIGKILL lost up to 145.
 #[tokio::test]
 async fn accepted_means_stored() {
-    let mut server = Server::start(Config::default()).await.unwrap();
+    let mut server = Server::start(BrokerConfig::default()).await.unwrap();
     let (gate, store, mut entered, release) = gate();
     let process = Process::start(builder(&server), gate);
     let client = process.client.clone();
@@ -113,7 +113,7 @@ async fn accepted_means_stored() {
 /// It may take as long as it likes where nothing is stored, or where nobody would know.
 #[tokio::test]
 async fn what_is_not_stored_says_so() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (gate, _, _, release) = gate();
     let process = Process::start(builder(&server), gate);
     soon(process.client.connected()).await.unwrap();
@@ -148,7 +148,7 @@ async fn what_is_not_stored_says_so() {
 /// same.
 #[tokio::test]
 async fn waiting_for_the_store_ends_in_time() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let listener = martlet_tokio::connect(server.uri()).await.unwrap();
     let mut stream = listener.subscribe("t").qos(QoS::AtLeastOnce).await.unwrap();
     let (gate, _, mut entered, release) = gate();
@@ -174,7 +174,7 @@ async fn waiting_for_the_store_ends_in_time() {
 #[tokio::test]
 async fn a_store_that_fails_accepts_nothing() {
     for policy in [WhenStoreFails::Fail, WhenStoreFails::Hold] {
-        let server = Server::start(Config::default()).await.unwrap();
+        let server = Server::start(BrokerConfig::default()).await.unwrap();
         let store = Failing::default();
         let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
         soon(process.client.connected()).await.unwrap();
@@ -233,7 +233,7 @@ impl Store for FailsOnce {
 /// process died then, the next would have sent it, although its failure was reported.
 #[tokio::test]
 async fn a_message_that_was_given_up_is_not_accepted_later() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (entered, mut is_entered) = mpsc::unbounded_channel();
     let (release, released) = channel();
     let (recovered, is_recovered) = channel();
@@ -292,7 +292,7 @@ impl Wake for Noted {
 /// meantime for the end of the client was not woken when it was done, and waited for ever.
 #[tokio::test]
 async fn who_waits_for_the_end_of_the_store_is_woken_by_a_dropped_driver() {
-    let server = Server::start(Config::default()).await.unwrap();
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (gate, _, mut entered, release) = gate();
     let (client, mut driver) = builder(&server).store(gate).build(Tokio).unwrap();
     let receipt = client.try_publish(outgoing(QoS::AtLeastOnce)).unwrap();

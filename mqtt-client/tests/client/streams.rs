@@ -2,13 +2,13 @@
 
 use crate::scripted::{builder, encode, qos1, settle, soon, with_broker};
 use bytes::BytesMut;
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_client::{
     Client, ClientEvent, ConnectionError, Endpoint, QoS, TopicName, Version, proto::Packet,
-    session::Publish as PublishMessage,
+    session::OutgoingPublish,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
-use martlet_tokio::{Tokio, runtime::Streams};
+use martlet_tokio::{Tokio, runtime::TokioStreams};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +65,7 @@ fn once(
     write: Hook,
     flush: Hook,
 ) -> (
-    Streams<impl Fn(Endpoint) -> std::future::Ready<io::Result<Odd>>>,
+    TokioStreams<impl Fn(Endpoint) -> std::future::Ready<io::Result<Odd>>>,
     DuplexStream,
 ) {
     let (stream, far) = tokio::io::duplex(64 * 1024);
@@ -78,7 +78,7 @@ fn once(
         let odd = odd.lock().unwrap().take();
         std::future::ready(odd.ok_or_else(|| io::ErrorKind::ConnectionRefused.into()))
     };
-    (Streams(Tokio, open), far)
+    (TokioStreams(Tokio, open), far)
 }
 
 fn bytes(packet: impl Into<Packet>) -> BytesMut {
@@ -87,8 +87,8 @@ fn bytes(packet: impl Into<Packet>) -> BytesMut {
     bytes
 }
 
-fn message(payload: &'static str) -> PublishMessage {
-    PublishMessage::new(TopicName::new("a").unwrap(), payload)
+fn message(payload: &'static str) -> OutgoingPublish {
+    OutgoingPublish::new(TopicName::new("a").unwrap(), payload)
 }
 
 fn connack() -> BytesMut {
@@ -199,7 +199,7 @@ async fn who_polls_the_driver_now_is_woken() {
 /// a hang.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_lose_no_wake_up() {
-    let (_server, client) = with_broker(Config::default(), |builder| {
+    let (_server, client) = with_broker(BrokerConfig::default(), |builder| {
         builder.session(|config| config.queue.messages = 10)
     })
     .await;

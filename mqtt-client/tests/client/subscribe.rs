@@ -3,7 +3,7 @@
 use crate::scripted::{
     builder, connected, identifier, is_pending, qos1, qos2, settle, soon, with_broker,
 };
-use martlet_broker::Config;
+use martlet_broker::BrokerConfig;
 use martlet_client::{
     QoS, RequestError, SubscribeError, TopicFilter, Version,
     client::NoMessage,
@@ -23,7 +23,7 @@ pub(crate) fn filter(text: &str) -> TopicFilter {
 async fn each_subscription_has_its_own_stream() {
     for version in [Version::V5, Version::V3_1_1] {
         let (_server, client) =
-            with_broker(Config::default(), |builder| builder.version(version)).await;
+            with_broker(BrokerConfig::default(), |builder| builder.version(version)).await;
         let mut a = soon(client.subscribe("a/+").qos(QoS::AtLeastOnce))
             .await
             .unwrap();
@@ -454,7 +454,7 @@ async fn a_resent_message_takes_the_place_of_the_untaken_one() {
 
 #[tokio::test]
 async fn retained_messages_come_with_the_subscription() {
-    let (_server, client) = with_broker(Config::default(), |builder| builder).await;
+    let (_server, client) = with_broker(BrokerConfig::default(), |builder| builder).await;
     for text in ["old", "new"] {
         soon(client.publish("r", text).qos(QoS::AtLeastOnce).retain(true))
             .await
@@ -476,7 +476,7 @@ async fn a_session_outlives_its_client() {
                 .session(|config| config.session_expiry_interval = Some(3600))
         };
         let once = |builder| persistent(builder).reconnect(|policy| policy.enabled = false);
-        let (server, client) = with_broker(Config::default(), once).await;
+        let (server, client) = with_broker(BrokerConfig::default(), once).await;
         let stream = soon(client.subscribe("a").qos(QoS::ExactlyOnce))
             .await
             .unwrap();

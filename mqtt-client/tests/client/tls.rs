@@ -11,7 +11,7 @@ use martlet_client::{
     embedded::{Embedded, EmbeddedEvent, LinkConfig, LinkEvent},
     session::{Instant, Session, TransportErrorKind},
 };
-use martlet_tests::certificates::{Certificates, ClientAuthentication, Identity};
+use martlet_tests::certificates::{Certificates, ClientAuthentication, TestIdentity};
 use std::io::{Read, Write};
 
 struct Server {
@@ -25,7 +25,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(identity: &Identity) -> Self {
+    fn new(identity: &TestIdentity) -> Self {
         let config = Certificates::shared().server_config(identity, ClientAuthentication::None);
         let tls = ServerConnection::new(config).unwrap();
         Self {
@@ -69,7 +69,7 @@ impl Server {
 const NOW: Instant = Instant::EPOCH;
 
 /// A client that has dialled, and the server that it has reached.
-fn dialed(identity: &Identity) -> (Embedded, Server) {
+fn dialed(identity: &TestIdentity) -> (Embedded, Server) {
     let mut link = LinkConfig::new("mqtts://localhost".parse().unwrap());
     link.stack.tls = Some(
         Trust::new()

@@ -7,7 +7,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::{
     Ack, ConnAck, ConnectReasonCode, Packet, PubAckReasonCode, PublishRef,
 };
-use martlet_client::session::{Config, Event, Publish};
+use martlet_client::session::{Config, Event, OutgoingPublish};
 use martlet_client::{
     Client, ConnectionState, Driver, Message, QoS, SocketOptions, TopicName, Version,
     embedded::{Embedded, EmbeddedEvent, LinkConfig, Target},
@@ -322,7 +322,7 @@ fn an_embedded_client_is_given_the_payload_itself() {
         .session_mut()
         .publish(
             now,
-            Publish::new("a/b".try_into().unwrap(), payload.clone()),
+            OutgoingPublish::new("a/b".try_into().unwrap(), payload.clone()),
         )
         .unwrap();
     let output = client.poll_wire(now).unwrap();

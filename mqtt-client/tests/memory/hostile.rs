@@ -5,7 +5,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::*;
-use martlet_client::session::{Event, Publish};
+use martlet_client::session::{Event, OutgoingPublish};
 use martlet_client::{
     Client, ConnectionState, Driver, SocketOptions, StreamLimits,
     embedded::Target,
@@ -482,10 +482,10 @@ fn cost_to_a_session(attack: &Attack) -> usize {
             session
                 .publish(
                     now,
-                    Publish {
+                    OutgoingPublish {
                         qos,
                         key: Some(1),
-                        ..Publish::new(topic, "x")
+                        ..OutgoingPublish::new(topic, "x")
                     },
                 )
                 .unwrap();

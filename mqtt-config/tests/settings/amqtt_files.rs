@@ -2,7 +2,7 @@
 
 use crate::{assert_refused, load, refused};
 use martlet_client::{QoS, client::TopicDefaults};
-use martlet_config::{Connection, Plugin, Settings, Will};
+use martlet_config::{ConnectionSettings, Plugin, Settings, WillSettings};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ plugins:
     );
     let expected = Settings {
         ping_delay: Some(1),
-        connection: Connection {
+        connection: ConnectionSettings {
             uri: "mqtt://127.0.0.1".into(),
-            ..Connection::default()
+            ..ConnectionSettings::default()
         },
         plugins: vec![Plugin::PacketLogger],
         ..Settings::amqtt()
@@ -147,7 +147,7 @@ plugins:
             ("a/c".to_owned(), defaults(QoS::ExactlyOnce, Some(true))),
         ]
         .into(),
-        connection: Connection {
+        connection: ConnectionSettings {
             uri: "mqtt://user:pw@host:8883".into(),
             cafile: Some("/p/ca.pem".into()),
             capath: Some("/p/cas".into()),
@@ -156,7 +156,7 @@ plugins:
             keyfile: Some("/p/k.pem".into()),
         },
         plugins: vec![Plugin::PacketLogger],
-        will: Some(Will {
+        will: Some(WillSettings {
             topic: "will/t".into(),
             message: "gone".into(),
             qos: QoS::AtLeastOnce,

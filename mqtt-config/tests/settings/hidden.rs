@@ -1,7 +1,7 @@
 //! A secret may stand anywhere in a configuration; it is never shown.
 
 use martlet_client::QoS;
-use martlet_config::{Secret, Settings, Will};
+use martlet_config::{Secret, Settings, WillSettings};
 use martlet_tests::canary::{CANARY, assert_hidden, wrong_uris};
 
 fn settings() -> Settings {
@@ -15,7 +15,7 @@ fn settings() -> Settings {
     settings.connection.certfile = Some("a".into());
     settings.connection.keyfile = Some("b".into());
     settings.martlet.key_password = Some(CANARY.into());
-    settings.will = Some(Will {
+    settings.will = Some(WillSettings {
         topic: "t".into(),
         message: CANARY.into(),
         qos: QoS::AtMostOnce,

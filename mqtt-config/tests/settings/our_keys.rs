@@ -5,7 +5,7 @@ use martlet_client::{
     QoS, Version,
     session::{QueueLimits, WhenFull},
 };
-use martlet_config::{Filter, Secret, Settings, Uri};
+use martlet_config::{FilterSettings, Secret, Settings, Uri};
 use std::time::Duration;
 
 /// The file in the documentation says what the defaults are.
@@ -120,7 +120,7 @@ martlet:
         .iter()
         .map(|(filter, options)| (&**filter, *options))
         .collect();
-    let filter = |qos| Filter { qos };
+    let filter = |qos| FilterSettings { qos };
     assert_eq!(
         filters,
         [

@@ -24,12 +24,12 @@ pub struct Subscribe {
     /// MQTT 5.
     pub user_properties: UserProperties,
     /// At least one.
-    pub subscriptions: Vec<Subscription>,
+    pub subscriptions: Vec<SubscribeFilter>,
 }
 
 /// One topic filter of a SUBSCRIBE and its options (MQTT 5 §3.8.3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
+pub struct SubscribeFilter {
     /// What is asked for.
     pub filter: TopicFilter,
     /// The highest QoS that messages are to come with.
@@ -92,7 +92,7 @@ pub struct UnsubAck {
     pub reasons: Vec<UnsubAckReasonCode>,
 }
 
-impl Subscription {
+impl SubscribeFilter {
     /// With all options at their defaults.
     pub fn new(filter: TopicFilter, qos: QoS) -> Self {
         Self {
@@ -185,7 +185,7 @@ impl Subscribe {
         }
         let mut subscriptions = Vec::new();
         while reader.remaining() > 0 {
-            subscriptions.push(Subscription::decode(frame, &mut reader, version)?);
+            subscriptions.push(SubscribeFilter::decode(frame, &mut reader, version)?);
         }
         if subscriptions.is_empty() {
             return Err(reader.error(DecodeErrorKind::NoEntry));

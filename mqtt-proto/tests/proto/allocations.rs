@@ -208,7 +208,7 @@ fn packets_with(user_properties: &UserProperties) -> Vec<Packet> {
             packet_identifier: id,
             subscription_identifier: None,
             user_properties: user_properties(),
-            subscriptions: vec![Subscription::new(filter(), QoS::AtMostOnce)],
+            subscriptions: vec![SubscribeFilter::new(filter(), QoS::AtMostOnce)],
         }
         .into(),
         SubAck {

@@ -176,7 +176,7 @@ fn what_3_allows() -> Vec<Row> {
                 packet_identifier: id(1),
                 subscription_identifier: None,
                 user_properties: UserProperties::new(),
-                subscriptions: vec![Subscription::new(filter("a"), QoS::AtLeastOnce)],
+                subscriptions: vec![SubscribeFilter::new(filter("a"), QoS::AtLeastOnce)],
             }
             .into(),
             "8a 06 0001 0001 'a' 01",

@@ -234,7 +234,7 @@ fn subscribes() -> Vec<Row> {
         })
     };
     let subscription =
-        |filter| Subscription::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce);
+        |filter| SubscribeFilter::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce);
     let unsubscribe = |user_properties, filters| {
         Packet::from(Unsubscribe {
             packet_identifier: id(1),
@@ -250,7 +250,7 @@ fn subscribes() -> Vec<Row> {
         ),
         (
             V3_1_1,
-            subscribe(vec![Subscription {
+            subscribe(vec![SubscribeFilter {
                 retain_as_published: true,
                 ..subscription("a")
             }]),
@@ -258,7 +258,7 @@ fn subscribes() -> Vec<Row> {
         ),
         (
             V5,
-            subscribe(vec![Subscription {
+            subscribe(vec![SubscribeFilter {
                 no_local: true,
                 ..subscription("$share/g/a")
             }]),

@@ -206,7 +206,7 @@ fn a_subscribe_is_at_most_256_mib() {
             packet_identifier: PacketIdentifier::MIN,
             subscription_identifier: None,
             user_properties: UserProperties::new(),
-            subscriptions: vec![Subscription::new(filter.clone(), QoS::AtMostOnce); n],
+            subscriptions: vec![SubscribeFilter::new(filter.clone(), QoS::AtMostOnce); n],
         })
     };
     let mut out = BytesMut::new();

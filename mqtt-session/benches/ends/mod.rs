@@ -4,8 +4,8 @@ use super::codec::{decode_borrowed, encode};
 use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::{PubAckReasonCode, QoS, TopicName, Version};
 use martlet_session::{
-    Config, ConnectOptions, Event, InboundLimits, Instant, Publish, QueueLimits, SendBuffer,
-    Session,
+    Config, ConnectOptions, Event, InboundLimits, Instant, OutgoingPublish, QueueLimits,
+    SendBuffer, Session,
 };
 use std::num::NonZeroU16;
 
@@ -18,7 +18,7 @@ const NOW: Instant = Instant::EPOCH;
 pub(crate) struct Ends {
     pub(crate) session: Session,
     level: u8,
-    message: Publish,
+    message: OutgoingPublish,
     out: SendBuffer,
     input: BytesMut,
     /// Identifiers of QoS 2 between PUBLISH and PUBREL.
@@ -60,9 +60,9 @@ impl Ends {
         session.handle_input(NOW, &mut input);
         while session.poll_event().is_some() {}
         assert!(session.is_connected());
-        let message = Publish {
+        let message = OutgoingPublish {
             key,
-            ..Publish::new(
+            ..OutgoingPublish::new(
                 TopicName::new(TOPIC).expect("a topic"),
                 Bytes::from_static(PAYLOAD),
             )

@@ -17,10 +17,10 @@ use crate::event::{AckToken, DeliveryId};
 use crate::inbound::aliases::HeardAliases;
 use crate::inbound::id_sets::{DOUBTED, IdSets, RECEIVED, RECORDED};
 use crate::inbound::untaken::Untaken;
-use crate::inbound::waiting::{Mark, Waiting};
-use crate::output::{Answer, Output};
+use crate::inbound::waiting::{AwaitingAck, Mark};
+use crate::output::{DelayedAnswer, Output};
 use crate::store::journal::Context;
-use crate::{InboundLimits, Message, Misbehaviour};
+use crate::{InboundLimits, Misbehaviour, ReceivedPublish};
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
 use martlet_proto::{
@@ -47,8 +47,8 @@ const MOST: usize = u16::MAX as usize;
 
 #[derive(Debug)]
 pub(crate) struct Inbound {
-    qos1: Waiting,
-    qos2: Waiting,
+    qos1: AwaitingAck,
+    qos2: AwaitingAck,
     /// QoS 2 identifiers between PUBLISH and PUBREL; those of them whose PUBREC has left, and those
     /// in doubt.
     received: IdSets,
@@ -73,7 +73,7 @@ pub(crate) struct Inbound {
 
 /// What to do with a PUBLISH.
 pub(crate) enum Arrived {
-    Deliver(Message),
+    Deliver(ReceivedPublish),
     /// Nothing: the application has it already.
     Known,
 }
@@ -81,8 +81,8 @@ pub(crate) enum Arrived {
 impl Default for Inbound {
     fn default() -> Self {
         Self {
-            qos1: Waiting::default(),
-            qos2: Waiting::default(),
+            qos1: AwaitingAck::default(),
+            qos2: AwaitingAck::default(),
             received: IdSets::default(),
             aliases: None,
             untaken: Untaken::default(),
@@ -287,7 +287,7 @@ impl Inbound {
         mut publish: Publish,
         aliased: Option<TopicName>,
         sequence: u64,
-    ) -> Message {
+    ) -> ReceivedPublish {
         if self.lagging && publish.len() < DETACH_BELOW {
             publish.detach();
         }
@@ -298,7 +298,7 @@ impl Inbound {
             sequence,
             bytes,
         };
-        Message {
+        ReceivedPublish {
             publish,
             aliased,
             token,
@@ -483,7 +483,7 @@ impl Inbound {
                 }
             }
             let ack = self.qos2.acknowledgement(&entry, reason);
-            context.answer_when_stored(Answer::Received(ack));
+            context.answer_when_stored(DelayedAnswer::Received(ack));
         }
     }
 
@@ -499,14 +499,14 @@ impl Inbound {
             if let Some(journal) = context.journal {
                 journal.delete_received(packet_identifier);
             }
-            context.answer_when_stored(Answer::Complete(
+            context.answer_when_stored(DelayedAnswer::Complete(
                 packet_identifier,
                 PubRelReasonCode::Success,
             ));
         } else {
             // In 3.x there is no word for it.
             let reason = PubRelReasonCode::PacketIdentifierNotFound;
-            context.answer_when_stored(Answer::Complete(packet_identifier, reason));
+            context.answer_when_stored(DelayedAnswer::Complete(packet_identifier, reason));
         }
     }
 

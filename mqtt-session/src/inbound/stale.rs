@@ -1,9 +1,9 @@
 //! Messages of earlier connections that the application still has.
 
-use super::waiting::Rare;
+use super::waiting::FromEarlier;
 use martlet_proto::{PacketIdentifier, PubAckReasonCode, QoS};
 
-impl Rare {
+impl FromEarlier {
     /// A QoS 1 message has come, again or not. Returns the size of the copy that it replaces, if
     /// there is one: what is said for the first time is another message, of a session that began
     /// unnoticed.

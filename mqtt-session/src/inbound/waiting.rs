@@ -7,16 +7,16 @@ use martlet_proto::{Ack, AckProperties, PacketIdentifier, PubAck, PubAckReasonCo
 
 /// Messages of one QoS whose acknowledgement has not left, in order of arrival on this connection.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct AwaitingAck {
     /// Place of the first entry.
     pub(super) base: u64,
-    pub(super) entries: VecDeque<Entry>,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) entries: VecDeque<AwaitingEntry>,
+    pub(super) rare: Option<Box<FromEarlier>>,
 }
 
 /// What most sessions never have: what came on earlier connections, and what was said about it.
 #[derive(Debug, Default)]
-pub(super) struct Rare {
+pub(super) struct FromEarlier {
     /// Tokens whose place is not their sequence: first delivered on an earlier connection.
     pub(super) moved: BTreeMap<u64, u64>,
     /// By token: delivered on an earlier connection and not sent again yet.
@@ -35,7 +35,7 @@ pub(super) struct Rare {
 }
 
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct AwaitingEntry {
     pub(super) packet_identifier: PacketIdentifier,
     pub(super) token: u64,
     /// The size of its packet.
@@ -66,18 +66,18 @@ pub(super) struct Stale {
     pub(super) superseded: bool,
 }
 
-impl Waiting {
+impl AwaitingAck {
     #[inline]
     pub(super) fn push(&mut self, packet_identifier: PacketIdentifier, bytes: u32) -> u64 {
         let place = self.base + self.entries.len() as u64;
         self.entries
-            .push_back(Entry::new(packet_identifier, place, bytes));
+            .push_back(AwaitingEntry::new(packet_identifier, place, bytes));
         place
     }
 
     /// The place and the entry of a message that came on this connection.
     #[inline]
-    pub(super) fn find(&mut self, token: u64) -> Option<(u64, &mut Entry)> {
+    pub(super) fn find(&mut self, token: u64) -> Option<(u64, &mut AwaitingEntry)> {
         let place = self
             .rare
             .as_ref()
@@ -89,7 +89,7 @@ impl Waiting {
         (entry.token == token).then_some((place, entry))
     }
 
-    pub(super) fn entry(&mut self, token: u64) -> Option<&mut Entry> {
+    pub(super) fn entry(&mut self, token: u64) -> Option<&mut AwaitingEntry> {
         self.find(token).map(|(_, entry)| entry)
     }
 
@@ -139,15 +139,15 @@ impl Waiting {
             return false;
         };
         rare.moved.insert(token, place);
-        self.entries.push_back(Entry {
+        self.entries.push_back(AwaitingEntry {
             taken,
-            ..Entry::new(packet_identifier, token, bytes)
+            ..AwaitingEntry::new(packet_identifier, token, bytes)
         });
         true
     }
 
     #[inline]
-    pub(super) fn pop_taken(&mut self) -> Option<(Entry, PubAckReasonCode)> {
+    pub(super) fn pop_taken(&mut self) -> Option<(AwaitingEntry, PubAckReasonCode)> {
         let reason = self.entries.front()?.taken?;
         let entry = self.entries.pop_front()?;
         self.base += 1;
@@ -159,7 +159,11 @@ impl Waiting {
 
     /// The acknowledgement of a message that was taken.
     #[inline]
-    pub(super) fn acknowledgement(&mut self, entry: &Entry, reason: PubAckReasonCode) -> PubAck {
+    pub(super) fn acknowledgement(
+        &mut self,
+        entry: &AwaitingEntry,
+        reason: PubAckReasonCode,
+    ) -> PubAck {
         let mut ack = Ack::new(entry.packet_identifier, reason);
         if entry.mark == Mark::Explained {
             let details = self
@@ -180,7 +184,7 @@ impl Waiting {
         ack
     }
 
-    pub(super) fn become_stale(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+    pub(super) fn become_stale(&mut self, mut keep: impl FnMut(&AwaitingEntry) -> bool) {
         self.base += self.entries.len() as u64;
         if self.entries.is_empty() {
             return;
@@ -190,7 +194,7 @@ impl Waiting {
         rare.details.clear();
         rare.holder = None;
         for entry in self.entries.drain(..).filter(|entry| keep(entry)) {
-            let Entry {
+            let AwaitingEntry {
                 packet_identifier,
                 token,
                 bytes,
@@ -216,16 +220,16 @@ impl Waiting {
         let mut stale = rare.stale;
         stale.retain(|_, stale| stale.superseded);
         if !stale.is_empty() {
-            self.rare = Some(Box::new(Rare {
+            self.rare = Some(Box::new(FromEarlier {
                 stale,
                 superseded: rare.superseded,
-                ..Rare::default()
+                ..FromEarlier::default()
             }));
         }
     }
 }
 
-impl Entry {
+impl AwaitingEntry {
     #[inline]
     pub(super) fn new(packet_identifier: PacketIdentifier, token: u64, bytes: u32) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use super::abandoned::Abandoned;
 use super::{List, Outbound, Slot, State};
 use crate::LostSession;
-use crate::outbound::queue::{Fate, Outgoing};
+use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::output::spent::Spent;
 use alloc::boxed::Box;
 use martlet_proto::{PacketIdentifier, PacketType, QoS};
@@ -51,7 +51,7 @@ impl Outbound {
         &mut self,
         id: PacketIdentifier,
         spent: &mut Spent,
-        expected: impl Fn(&Outgoing) -> bool,
+        expected: impl Fn(&TrackedMessage) -> bool,
     ) -> Acked {
         match self.find(id) {
             Some(Slot { state: State::Publish(outgoing), position, .. })

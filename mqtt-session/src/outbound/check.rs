@@ -2,7 +2,7 @@
 
 use super::{List, Outbound, Slot, State};
 use crate::OperationId;
-use crate::outbound::queue::Outgoing;
+use crate::outbound::queue::TrackedMessage;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -138,7 +138,7 @@ impl Outbound {
             })?;
             bytes += line
                 .iter()
-                .map(|outgoing: &Outgoing| outgoing.message.size())
+                .map(|outgoing: &TrackedMessage| outgoing.message.size())
                 .sum::<usize>();
         }
         same("bytes in the queue", self.queue.bytes(), bytes)?;

@@ -3,7 +3,7 @@
 
 use super::{Outbound, Slot, State};
 use crate::OperationId;
-use crate::outbound::queue::{Fate, Outgoing};
+use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::output::spent::Spent;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,12 +11,12 @@ use martlet_proto::{PacketIdentifier, QoS};
 
 /// A flow as it was stored.
 #[derive(Debug)]
-pub(crate) enum Restored {
+pub(crate) enum RestoredFlow {
     /// It may have been written.
-    Published(Outgoing),
+    Published(TrackedMessage),
     Released {
         fate: Fate,
-        kept: Option<Outgoing>,
+        kept: Option<TrackedMessage>,
     },
     Abandoned(Fate),
 }
@@ -37,7 +37,7 @@ impl Outbound {
     }
 
     /// The next message of the queue that may take a packet identifier.
-    pub(crate) fn pop_admissible(&mut self, window: usize) -> Option<Outgoing> {
+    pub(crate) fn pop_admissible(&mut self, window: usize) -> Option<TrackedMessage> {
         if !self.may_admit(window) {
             return None;
         }
@@ -46,7 +46,7 @@ impl Outbound {
 
     /// A message takes its packet identifier and its place in the order of sending; it is sent like
     /// one that this connection has not seen.
-    pub(crate) fn admit(&mut self, outgoing: Outgoing) -> PacketIdentifier {
+    pub(crate) fn admit(&mut self, outgoing: TrackedMessage) -> PacketIdentifier {
         let id = self.allocate().expect("an identifier was free");
         self.slot(id.get()).state = State::Publish(outgoing);
         self.append(Self::publishes, id.get());
@@ -179,7 +179,7 @@ impl Outbound {
             State::Released { fate, .. } => Some(*fate),
             State::Free | State::Abandoned(_) | State::Request(_) => None,
         });
-        let fates = slots.chain(self.queue.qos12.iter().map(Outgoing::fate));
+        let fates = slots.chain(self.queue.qos12.iter().map(TrackedMessage::fate));
         fates
             .filter(|fate| !fate.reported)
             .map(|fate| fate.operation)
@@ -221,8 +221,8 @@ impl Outbound {
     /// The table as it was stored: flows in the order of sending and, those released, of PUBREC,
     /// with identifiers that differ; and the queue, in its order.
     pub(crate) fn restore(
-        flows: Vec<(PacketIdentifier, Restored)>,
-        queue: impl IntoIterator<Item = Outgoing>,
+        flows: Vec<(PacketIdentifier, RestoredFlow)>,
+        queue: impl IntoIterator<Item = TrackedMessage>,
     ) -> Self {
         let mut outbound = Self::default();
         let most = flows.iter().map(|(id, _)| id.get()).max().unwrap_or(0);
@@ -235,18 +235,18 @@ impl Outbound {
         for (id, restored) in flows {
             let id = id.get();
             match restored {
-                Restored::Published(outgoing) => {
+                RestoredFlow::Published(outgoing) => {
                     outbound.slot(id).state = State::Publish(outgoing);
                     outbound.append(Self::publishes, id);
                 }
-                Restored::Released { fate, kept } => {
+                RestoredFlow::Released { fate, kept } => {
                     outbound.slot(id).state = State::Released {
                         fate,
                         kept: kept.map(Box::new),
                     };
                     outbound.append(Self::released, id);
                 }
-                Restored::Abandoned(fate) => {
+                RestoredFlow::Abandoned(fate) => {
                     outbound.put_abandoned(id, fate, QoS::ExactlyOnce);
                 }
             }

@@ -3,8 +3,8 @@
 
 use super::{List, Outbound, State};
 use crate::LostSession;
-use crate::Publish;
-use crate::outbound::queue::{Fate, Outgoing};
+use crate::OutgoingPublish;
+use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::output::spent::Spent;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
@@ -16,11 +16,11 @@ const LISTS: [fn(&mut Outbound) -> &mut List; 2] = [Outbound::released, Outbound
 /// What becomes of a message in flight when the server has lost the session.
 enum Lost {
     /// It is sent again, as another message.
-    Requeue(Outgoing),
+    Requeue(TrackedMessage),
     /// It is in doubt, or its end was reported before.
     Ended {
         fate: Fate,
-        message: Option<Publish>,
+        message: Option<OutgoingPublish>,
     },
 }
 

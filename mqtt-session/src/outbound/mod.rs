@@ -24,15 +24,15 @@ mod lost;
 mod probing;
 pub(crate) mod queue;
 mod reporting;
-pub(crate) use durable::{InFlight, Restored};
+pub(crate) use durable::{InFlight, RestoredFlow};
 
 use self::abandoned::{Abandoned, AbandonedList};
 pub(crate) use self::answers::Acked;
-pub(crate) use self::probing::Ending;
-use crate::outbound::queue::{Fate, Outgoing, Queue};
+pub(crate) use self::probing::ConnectionEnd;
+use crate::outbound::queue::{Fate, Queue, TrackedMessage};
 use crate::output::Output;
 use crate::output::spent::Spent;
-use crate::requests::Request;
+use crate::requests::PendingRequest;
 use crate::store::journal::Context;
 use crate::{Instant, OperationId};
 use alloc::boxed::Box;
@@ -46,15 +46,15 @@ const RESTING: usize = 16;
 enum State {
     Free,
     /// A PUBLISH without PUBACK or PUBREC.
-    Publish(Outgoing),
+    Publish(TrackedMessage),
     /// QoS 2 after PUBREC; the message only if the policy may send it again.
     Released {
         fate: Fate,
-        kept: Option<Box<Outgoing>>,
+        kept: Option<Box<TrackedMessage>>,
     },
     /// Given up; the server may hold the identifier.
     Abandoned(Abandoned),
-    Request(Box<Request>),
+    Request(Box<PendingRequest>),
 }
 
 #[derive(Debug)]
@@ -333,7 +333,7 @@ impl Outbound {
     #[inline]
     pub(crate) fn send(
         &mut self,
-        outgoing: Outgoing,
+        outgoing: TrackedMessage,
         now: Instant,
         output: &mut Output,
     ) -> PacketIdentifier {
@@ -349,7 +349,7 @@ impl Outbound {
     }
 
     /// The next message from the queue that may go: QoS 1 and 2 only within the window.
-    pub(crate) fn pop_queue(&mut self, window: usize, durable: bool) -> Option<Outgoing> {
+    pub(crate) fn pop_queue(&mut self, window: usize, durable: bool) -> Option<TrackedMessage> {
         let with_qos12 = if durable {
             self.may_admit(window)
         } else {
@@ -363,7 +363,7 @@ impl Outbound {
     /// its identifier too if the server may have it.
     pub(crate) fn fail_resend<E>(
         &mut self,
-        fits: impl FnOnce(&Outgoing) -> Result<(), E>,
+        fits: impl FnOnce(&TrackedMessage) -> Result<(), E>,
         spent: &mut Spent,
     ) -> Option<(Fate, E, Option<PacketIdentifier>)> {
         let id = PacketIdentifier::new(self.resend)?;
@@ -454,9 +454,9 @@ impl Outbound {
     /// Takes a packet identifier for a request; the caller writes it.
     pub(crate) fn start_request(
         &mut self,
-        request: Box<Request>,
+        request: Box<PendingRequest>,
         position: u64,
-    ) -> Result<PacketIdentifier, Box<Request>> {
+    ) -> Result<PacketIdentifier, Box<PendingRequest>> {
         if !self.has_identifier() {
             return Err(request);
         }
@@ -467,7 +467,7 @@ impl Outbound {
         Ok(id)
     }
 
-    pub(crate) fn request(&mut self, id: PacketIdentifier) -> Option<&mut Request> {
+    pub(crate) fn request(&mut self, id: PacketIdentifier) -> Option<&mut PendingRequest> {
         match &mut self.find(id)?.state {
             State::Request(request) => Some(request),
             _ => None,
@@ -487,7 +487,7 @@ impl Outbound {
     }
 
     /// Ends a request.
-    pub(crate) fn finish_request(&mut self, id: PacketIdentifier) -> Option<Box<Request>> {
+    pub(crate) fn finish_request(&mut self, id: PacketIdentifier) -> Option<Box<PendingRequest>> {
         self.request(id)?;
         // The next message of the identifier was not sent.
         self.slot(id.get()).position = None;
@@ -499,7 +499,7 @@ impl Outbound {
 
     /// The connection is gone: what was handed out may have arrived. Requests are given back in
     /// their order, each with whether any of it was handed out.
-    pub(crate) fn handle_close(&mut self, handed_out: u64) -> Vec<(Request, bool)> {
+    pub(crate) fn handle_close(&mut self, handed_out: u64) -> Vec<(PendingRequest, bool)> {
         self.in_flight = 0;
         let mut requests = Vec::new();
         for i in 0..self.slots.len() {
@@ -532,7 +532,7 @@ impl Outbound {
     }
 
     /// Takes out what waits in the queue and has expired.
-    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<Outgoing> {
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<TrackedMessage> {
         let mut expired = Vec::new();
         self.queue.take_expired(now, &mut expired);
         expired
@@ -544,7 +544,7 @@ impl Outbound {
 }
 
 fn encode(
-    outgoing: &Outgoing,
+    outgoing: &TrackedMessage,
     packet_identifier: PacketIdentifier,
     now: Instant,
     output: &mut Output,
@@ -569,7 +569,7 @@ fn encode(
 
 /// Sends a message of QoS 0.
 #[inline]
-pub(crate) fn send_qos0(outgoing: &Outgoing, now: Instant, output: &mut Output) {
+pub(crate) fn send_qos0(outgoing: &TrackedMessage, now: Instant, output: &mut Output) {
     let expiry = outgoing.expiry_left(now);
     output
         .publish(&outgoing.message, Delivery::AtMostOnce, expiry)

@@ -24,7 +24,7 @@ const PATIENCE: u8 = 3;
 
 /// How a connection ended, seen from what it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ConnectionEnd {
     /// As it does when the server does not like what it was sent. The network may have ended it
     /// just as well.
     HungUp,
@@ -35,7 +35,7 @@ pub(crate) enum Ending {
     Other,
 }
 
-impl Ending {
+impl ConnectionEnd {
     pub(crate) fn of(reason: &ConnectionError) -> Self {
         use DisconnectReasonCode as Code;
         match reason {
@@ -146,11 +146,14 @@ impl Outbound {
     /// given up for that.
     pub(crate) fn count_hang_up(
         &mut self,
-        ending: Ending,
+        ending: ConnectionEnd,
         handed_out: u64,
         limit: u8,
     ) -> Option<Fate> {
-        let (hung_up, counts) = (ending == Ending::HungUp, ending != Ending::Other);
+        let (hung_up, counts) = (
+            ending == ConnectionEnd::HungUp,
+            ending != ConnectionEnd::Other,
+        );
         let answered = core::mem::take(&mut self.answered);
         if answered {
             self.hang_ups_in_a_row = 0;

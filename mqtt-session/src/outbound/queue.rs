@@ -1,15 +1,15 @@
 //! Messages that wait to be sent, within bounds.
 
 use crate::output::spent::Spent;
-use crate::{Instant, OperationId, Publish, QueueLimits, WhenFull};
+use crate::{Instant, OperationId, OutgoingPublish, QueueLimits, WhenFull};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use martlet_proto::QoS;
 
 /// A message with what the session knows of it.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) message: Publish,
+pub(crate) struct TrackedMessage {
+    pub(crate) message: OutgoingPublish,
     pub(crate) operation: OperationId,
     /// When its message expiry interval runs out; it may not be sent for the first time from then
     /// on.
@@ -22,7 +22,7 @@ pub(crate) struct Outgoing {
     pub(crate) hang_ups: u8,
 }
 
-impl Outgoing {
+impl TrackedMessage {
     pub(crate) fn fate(&self) -> Fate {
         Fate {
             operation: self.operation,
@@ -67,17 +67,17 @@ pub(crate) struct Fate {
 /// wait for the window.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    pub(crate) qos0: VecDeque<Outgoing>,
-    pub(crate) qos12: VecDeque<Outgoing>,
+    pub(crate) qos0: VecDeque<TrackedMessage>,
+    pub(crate) qos12: VecDeque<TrackedMessage>,
     bytes: usize,
 }
 
 /// What became of a message when it met a full queue.
 pub(crate) enum Enqueued {
     Yes,
-    Refused(Outgoing),
+    Refused(TrackedMessage),
     /// These were dropped for it, or it was.
-    Dropped(Vec<Outgoing>),
+    Dropped(Vec<TrackedMessage>),
 }
 
 impl Queue {
@@ -93,7 +93,7 @@ impl Queue {
         self.len() < limits.messages && self.bytes.saturating_add(size) <= limits.bytes
     }
 
-    pub(crate) fn push(&mut self, outgoing: Outgoing, limits: &QueueLimits) -> Enqueued {
+    pub(crate) fn push(&mut self, outgoing: TrackedMessage, limits: &QueueLimits) -> Enqueued {
         let size = outgoing.message.size();
         let mut dropped = Vec::new();
         if !self.fits(size, limits) {
@@ -122,11 +122,11 @@ impl Queue {
         Enqueued::Yes
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Outgoing> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TrackedMessage> {
         self.qos0.iter_mut().chain(&mut self.qos12)
     }
 
-    fn line(&mut self, qos: QoS) -> &mut VecDeque<Outgoing> {
+    fn line(&mut self, qos: QoS) -> &mut VecDeque<TrackedMessage> {
         if qos == QoS::AtMostOnce {
             &mut self.qos0
         } else {
@@ -134,13 +134,13 @@ impl Queue {
         }
     }
 
-    fn push_back(&mut self, outgoing: Outgoing) {
+    fn push_back(&mut self, outgoing: TrackedMessage) {
         self.bytes += outgoing.message.size();
         self.line(outgoing.message.qos).push_back(outgoing);
     }
 
     /// Back to the front: it was in the queue, or in flight, before all others.
-    pub(crate) fn push_front(&mut self, outgoing: Outgoing) {
+    pub(crate) fn push_front(&mut self, outgoing: TrackedMessage) {
         self.bytes += outgoing.message.size();
         self.line(outgoing.message.qos).push_front(outgoing);
     }
@@ -158,20 +158,20 @@ impl Queue {
         }
     }
 
-    pub(crate) fn pop_line(&mut self, line: QoS) -> Option<Outgoing> {
+    pub(crate) fn pop_line(&mut self, line: QoS) -> Option<TrackedMessage> {
         let outgoing = self.line(line).pop_front()?;
         self.bytes -= outgoing.message.size();
         Some(outgoing)
     }
 
-    pub(crate) fn pop_oldest(&mut self) -> Option<Outgoing> {
+    pub(crate) fn pop_oldest(&mut self) -> Option<TrackedMessage> {
         let line = self.oldest_line(true)?;
         self.pop_line(line)
     }
 
     /// A message that an earlier process has stored; they come in order, and the bounds have let
     /// them in.
-    pub(crate) fn restore(&mut self, outgoing: Outgoing) {
+    pub(crate) fn restore(&mut self, outgoing: TrackedMessage) {
         self.push_back(outgoing);
     }
 
@@ -183,7 +183,7 @@ impl Queue {
     }
 
     /// Takes a message above QoS 0 out.
-    pub(crate) fn remove(&mut self, operation: OperationId) -> Option<Outgoing> {
+    pub(crate) fn remove(&mut self, operation: OperationId) -> Option<TrackedMessage> {
         let i = self
             .qos12
             .binary_search_by_key(&operation, |outgoing| outgoing.operation)
@@ -194,7 +194,7 @@ impl Queue {
     }
 
     /// Takes a message of QoS 0 out.
-    pub(crate) fn remove_qos0(&mut self, operation: OperationId) -> Option<Outgoing> {
+    pub(crate) fn remove_qos0(&mut self, operation: OperationId) -> Option<TrackedMessage> {
         let i = self
             .qos0
             .binary_search_by_key(&operation, |outgoing| outgoing.operation)
@@ -205,9 +205,10 @@ impl Queue {
     }
 
     /// Takes out what has expired.
-    pub(crate) fn take_expired(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+    pub(crate) fn take_expired(&mut self, now: Instant, out: &mut Vec<TrackedMessage>) {
         for line in [&mut self.qos0, &mut self.qos12] {
-            let is_over = |outgoing: &Outgoing| outgoing.expires_at.is_some_and(|at| at <= now);
+            let is_over =
+                |outgoing: &TrackedMessage| outgoing.expires_at.is_some_and(|at| at <= now);
             let (expired, rest): (VecDeque<_>, VecDeque<_>) =
                 core::mem::take(line).into_iter().partition(is_over);
             self.bytes -= expired

@@ -6,7 +6,7 @@
 //! to others that want the place; without credit it is evicted. So a few busy topics keep theirs
 //! among many that come once. Every step is O(1).
 
-use crate::{Limits, Publish, TopicAliases};
+use crate::{Limits, OutgoingPublish, TopicAliases};
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use martlet_proto::TopicName;
@@ -80,7 +80,7 @@ impl Aliases {
     /// Chooses for a PUBLISH that is about to be encoded; `size` is its size without an alias, or
     /// more.
     #[inline]
-    pub(crate) fn choose(&mut self, message: &Publish, size: usize) -> Choice {
+    pub(crate) fn choose(&mut self, message: &OutgoingPublish, size: usize) -> Choice {
         if self.manual {
             self.obey(message, size)
         } else {
@@ -90,7 +90,7 @@ impl Aliases {
 
     /// The application's choice, if the server takes it.
     #[cold]
-    fn obey(&mut self, message: &Publish, size: usize) -> Choice {
+    fn obey(&mut self, message: &OutgoingPublish, size: usize) -> Choice {
         let Some(alias) = message
             .topic_alias
             .filter(|alias| alias.get() <= self.maximum)

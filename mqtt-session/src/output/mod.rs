@@ -7,7 +7,7 @@ pub use buffer::SendBuffer;
 
 use self::aliases::{Aliases, Choice};
 use self::spent::Spent;
-use crate::publish::{MAX_HEADERS, Publish, reference};
+use crate::publish::{MAX_HEADERS, OutgoingPublish, reference};
 use alloc::boxed::Box;
 use bytes::BufMut;
 use martlet_proto::{
@@ -40,7 +40,7 @@ pub(crate) struct Output {
 
 /// An answer to the server that may have to wait for the store.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum DelayedAnswer {
     /// PUBREC.
     Received(PubRec),
     /// PUBREL.
@@ -116,7 +116,7 @@ impl Output {
     #[inline]
     pub(crate) fn publish(
         &mut self,
-        message: &Publish,
+        message: &OutgoingPublish,
         delivery: Delivery,
         expiry: Option<u32>,
     ) -> Result<(), EncodeError> {
@@ -167,18 +167,22 @@ impl Output {
     }
 
     #[inline]
-    pub(crate) fn write_answer(&mut self, answer: Answer) {
+    pub(crate) fn write_answer(&mut self, answer: DelayedAnswer) {
         let has_reasons = self.takes_reasons;
         let packet = match answer {
-            Answer::Release(id, reason) if reason == PubRelReasonCode::Success || !has_reasons => {
+            DelayedAnswer::Release(id, reason)
+                if reason == PubRelReasonCode::Success || !has_reasons =>
+            {
                 return self.short_ack(PacketType::PubRel, id);
             }
-            Answer::Release(id, reason) => Packet::PubRel(Ack::new(id, reason)),
-            Answer::Received(ack) => return self.acknowledge(PacketType::PubRec, ack),
-            Answer::Complete(id, reason) if reason == PubRelReasonCode::Success || !has_reasons => {
+            DelayedAnswer::Release(id, reason) => Packet::PubRel(Ack::new(id, reason)),
+            DelayedAnswer::Received(ack) => return self.acknowledge(PacketType::PubRec, ack),
+            DelayedAnswer::Complete(id, reason)
+                if reason == PubRelReasonCode::Success || !has_reasons =>
+            {
                 return self.short_ack(PacketType::PubComp, id);
             }
-            Answer::Complete(id, reason) => Packet::PubComp(Ack::new(id, reason)),
+            DelayedAnswer::Complete(id, reason) => Packet::PubComp(Ack::new(id, reason)),
         };
         self.answer(&packet)
             .expect("an acknowledgement with a reason code");

@@ -1,7 +1,7 @@
 //! Topics and payloads of completed messages, handed back so that the caller can drop them outside
 //! its lock.
 
-use crate::{Publish, SendBuffer};
+use crate::{OutgoingPublish, SendBuffer};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -30,7 +30,7 @@ impl Spent {
     }
 
     #[inline]
-    pub(crate) fn add(&mut self, message: Publish) {
+    pub(crate) fn add(&mut self, message: OutgoingPublish) {
         if let Some(kept) = &mut self.0 {
             kept.0.push(message.topic.into_bytes());
             if !message.payload.is_empty() {

@@ -1,15 +1,17 @@
 //! Transitions of wishes: commands of the application, answers of the server, lost connections and
 //! lost sessions.
 
-use super::operations::Outcome;
-use super::{Action, Blame, Key, Past, Registered, Request, Stage, Waiter, Wish, Wishes};
+use super::operations::FilterOutcome;
+use super::{
+    Blame, Key, Past, PendingRequest, Registered, RequestKind, Stage, Waiter, Wish, Wishes,
+};
 use crate::error::Details;
 use crate::{Event, Instant, Limits, OperationId, RequestError};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use martlet_proto::{
-    QoS, SubAckReasonCode, Subscription, SubscriptionIdentifier, TopicFilter, UnsubAckReasonCode,
-    UserProperties,
+    QoS, SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, TopicFilter,
+    UnsubAckReasonCode, UserProperties,
 };
 
 /// How large the SUBSCRIBEs that restore subscriptions become, in bytes: a compromise between round
@@ -21,7 +23,7 @@ pub(crate) const OVERHEAD: usize = 16;
 
 fn unsubscribe(filter: TopicFilter, waiters: Vec<Waiter>) -> Wish {
     Wish {
-        subscription: Subscription::new(filter, QoS::AtMostOnce),
+        subscription: SubscribeFilter::new(filter, QoS::AtMostOnce),
         waiters,
     }
 }
@@ -35,8 +37,8 @@ impl Wishes {
         &mut self,
         operation: OperationId,
         expires: Instant,
-        action: Action,
-        subscriptions: Vec<Subscription>,
+        action: RequestKind,
+        subscriptions: Vec<SubscribeFilter>,
         most: usize,
     ) {
         let asked = subscriptions
@@ -68,7 +70,7 @@ impl Wishes {
             entry.wanted = !action.is_unsubscribe();
             entry.asked |= ended;
         }
-        let request = Request::new(action, operation.get(), wishes);
+        let request = PendingRequest::new(action, operation.get(), wishes);
         request
             .split(most, usize::MAX)
             .into_iter()
@@ -86,7 +88,7 @@ impl Wishes {
             if let Some(older) = self.extract(&filter) {
                 self.settle_all(
                     older.wish.waiters,
-                    &Outcome::failed(RequestError::Superseded),
+                    &FilterOutcome::failed(RequestError::Superseded),
                 );
             }
             let ended = self.ungrant(&filter);
@@ -101,8 +103,8 @@ impl Wishes {
                 self.tidy(&filter);
             }
         }
-        let request = Request::new(
-            Action::Unsubscribe {
+        let request = PendingRequest::new(
+            RequestKind::Unsubscribe {
                 user_properties: UserProperties::new(),
             },
             order.get(),
@@ -120,13 +122,13 @@ impl Wishes {
     /// server had lost is over.
     pub(crate) fn handle_suback(
         &mut self,
-        mut request: Request,
+        mut request: PendingRequest,
         reasons: &[SubAckReasonCode],
         details: Option<&Details>,
     ) {
         self.identifiers -= 1;
         self.not_awaited(&mut request);
-        let Action::Subscribe { identifier, .. } = request.action else {
+        let RequestKind::Subscribe { identifier, .. } = request.action else {
             return;
         };
         let mut restored = Vec::new();
@@ -171,14 +173,14 @@ impl Wishes {
         self.report_restored(restored);
         for (waiters, reason) in settled {
             self.add_details(&waiters, details);
-            self.settle_all(waiters, &Outcome::Subscribed(reason));
+            self.settle_all(waiters, &FilterOutcome::Subscribed(reason));
         }
     }
 
     /// UNSUBACK. The subscriptions were removed when the unsubscribe was requested.
     pub(crate) fn handle_unsuback(
         &mut self,
-        mut request: Request,
+        mut request: PendingRequest,
         reasons: &[UnsubAckReasonCode],
         details: Option<&Details>,
     ) {
@@ -200,12 +202,12 @@ impl Wishes {
             self.release(request.number, &filter);
             self.tidy(&filter);
             self.add_details(&waiters, details);
-            self.settle_all(waiters, &Outcome::Unsubscribed(reason));
+            self.settle_all(waiters, &FilterOutcome::Unsubscribed(reason));
         }
     }
 
     /// An answer that does not fit came for the second time: the request is over.
-    pub(crate) fn handle_misanswered(&mut self, mut request: Request, error: &RequestError) {
+    pub(crate) fn handle_misanswered(&mut self, mut request: PendingRequest, error: &RequestError) {
         self.identifiers -= 1;
         self.not_awaited(&mut request);
         let number = request.number;
@@ -229,7 +231,7 @@ impl Wishes {
     }
 
     /// The answer to a request has not come in time. Its identifier stays taken.
-    pub(crate) fn handle_timeout(&mut self, request: &mut Request) {
+    pub(crate) fn handle_timeout(&mut self, request: &mut PendingRequest) {
         self.not_awaited(request);
         let waiters = request
             .wishes
@@ -253,7 +255,7 @@ impl Wishes {
     }
 
     /// Fails a request, which is not sent again.
-    fn fail_request(&mut self, request: Request, error: &RequestError) {
+    fn fail_request(&mut self, request: PendingRequest, error: &RequestError) {
         let mut restored = Vec::new();
         for Wish {
             subscription,
@@ -302,7 +304,7 @@ impl Wishes {
         if !waited && !is_in_code {
             self.report_failure(filter, error.clone());
         }
-        self.settle_all(waiters, &Outcome::Failed(error.clone(), code));
+        self.settle_all(waiters, &FilterOutcome::Failed(error.clone(), code));
     }
 
     // ---- the connection
@@ -313,7 +315,7 @@ impl Wishes {
     /// not: the server may have begun a new session before they arrived.
     pub(crate) fn handle_close(
         &mut self,
-        unanswered: Vec<(Request, bool)>,
+        unanswered: Vec<(PendingRequest, bool)>,
         most: u32,
         blame: Blame,
     ) {
@@ -358,7 +360,10 @@ impl Wishes {
                     });
                 let Some(entry) = entry.filter(|entry| entry.wanted != is_unsubscribe) else {
                     // The opposite was asked for since.
-                    self.settle_all(wish.waiters, &Outcome::failed(RequestError::Superseded));
+                    self.settle_all(
+                        wish.waiters,
+                        &FilterOutcome::failed(RequestError::Superseded),
+                    );
                     continue;
                 };
                 if is_unsubscribe
@@ -375,7 +380,7 @@ impl Wishes {
     }
 
     /// A request is sent again: apart where that is the last attempt, and not at all after it.
-    fn retry(&mut self, mut request: Request, most: u32, alone: bool) {
+    fn retry(&mut self, mut request: PendingRequest, most: u32, alone: bool) {
         let last = most.saturating_sub(1).max(1);
         if request.past.losses < last {
             return self.place(request);
@@ -384,7 +389,7 @@ impl Wishes {
             // Most of the filters are not the reason.
             for wish in core::mem::take(&mut request.wishes) {
                 let single = request.with_wishes([wish].into());
-                self.place(Request {
+                self.place(PendingRequest {
                     past: Past {
                         losses: last,
                         ..request.past
@@ -414,8 +419,9 @@ impl Wishes {
         self.filters
             .values_mut()
             .for_each(|entry| entry.asked = false);
-        let is_unsubscribe =
-            |(key, request): (&Key, &Request)| request.action.is_unsubscribe().then_some(*key);
+        let is_unsubscribe = |(key, request): (&Key, &PendingRequest)| {
+            request.action.is_unsubscribe().then_some(*key)
+        };
         let keys: Vec<_> = self.ready.iter().filter_map(is_unsubscribe).collect();
         for key in keys {
             for wish in self
@@ -423,7 +429,7 @@ impl Wishes {
                 .into_iter()
                 .flat_map(|request| request.wishes)
             {
-                self.settle_all(wish.waiters, &Outcome::Unsubscribed(code));
+                self.settle_all(wish.waiters, &FilterOutcome::Unsubscribed(code));
             }
         }
         self.filters.retain(|_, entry| !entry.is_over());
@@ -473,11 +479,11 @@ impl Wishes {
             .min(limits.maximum_packet_size as usize)
             .saturating_sub(OVERHEAD);
         for (identifier, wishes) in by_identifier {
-            let action = Action::Subscribe {
+            let action = RequestKind::Subscribe {
                 identifier,
                 user_properties: UserProperties::new(),
             };
-            let chunks = Request::new(action, 0, wishes).split(most, bytes);
+            let chunks = PendingRequest::new(action, 0, wishes).split(most, bytes);
             chunks.into_iter().for_each(|chunk| self.put(chunk));
         }
         refused

@@ -20,14 +20,14 @@ pub(crate) mod deadlines;
 mod operations;
 
 pub(crate) use self::asking::OVERHEAD;
-use self::operations::{Operation, Outcome};
+use self::operations::{FilterOutcome, Operation};
 use crate::requests::deadlines::Deadlines;
 use crate::{Event, Instant, OperationId, RequestError};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use martlet_proto::{
-    PacketIdentifier, Subscription, SubscriptionIdentifier, TopicFilter, UserProperties,
+    PacketIdentifier, SubscribeFilter, SubscriptionIdentifier, TopicFilter, UserProperties,
 };
 
 /// How many requests may wait to be sent: more than any program makes, few enough to bound their
@@ -46,8 +46,8 @@ const MAX_IDENTIFIERS: usize = 1024;
 
 /// What one SUBSCRIBE or UNSUBSCRIBE asks for.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) action: Action,
+pub(crate) struct PendingRequest {
+    pub(crate) action: RequestKind,
     /// Larger for later requests of the application; 0 for subscriptions that the session makes
     /// again.
     pub(crate) order: u64,
@@ -102,7 +102,7 @@ pub(crate) enum Blame {
 
 /// What a packet says besides its filters.
 #[derive(Debug, Clone)]
-pub(crate) enum Action {
+pub(crate) enum RequestKind {
     Subscribe {
         identifier: Option<SubscriptionIdentifier>,
         user_properties: UserProperties,
@@ -112,7 +112,7 @@ pub(crate) enum Action {
     },
 }
 
-impl Action {
+impl RequestKind {
     pub(crate) fn is_unsubscribe(&self) -> bool {
         matches!(self, Self::Unsubscribe { .. })
     }
@@ -121,7 +121,7 @@ impl Action {
 /// What is wanted for one topic filter. The options matter in a SUBSCRIBE only.
 #[derive(Debug)]
 pub(crate) struct Wish {
-    pub(crate) subscription: Subscription,
+    pub(crate) subscription: SubscribeFilter,
     pub(crate) waiters: Vec<Waiter>,
 }
 
@@ -133,8 +133,8 @@ pub(crate) struct Waiter {
     place: usize,
 }
 
-impl Request {
-    pub(crate) fn new(action: Action, order: u64, wishes: Vec<Wish>) -> Self {
+impl PendingRequest {
+    pub(crate) fn new(action: RequestKind, order: u64, wishes: Vec<Wish>) -> Self {
         Self {
             action,
             order,
@@ -191,7 +191,7 @@ impl Request {
 
 /// Whose answer is awaited until a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waiting {
+pub(crate) enum AwaitedAnswer {
     /// A request, by its packet identifier and its number.
     Request(PacketIdentifier, u64),
     Ping(OperationId),
@@ -241,7 +241,7 @@ enum Stage {
 
 #[derive(Debug)]
 struct Registered {
-    subscription: Subscription,
+    subscription: SubscribeFilter,
     identifier: Option<SubscriptionIdentifier>,
     /// Of the request that made it.
     order: u64,
@@ -258,7 +258,7 @@ struct Older {
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     wishes: Option<Box<Wishes>>,
-    pub(crate) deadlines: Deadlines<Waiting>,
+    pub(crate) deadlines: Deadlines<AwaitedAnswer>,
     /// PINGREQs without their PINGRESP; those of the application have an operation.
     pub(crate) pings: VecDeque<Option<OperationId>>,
 }
@@ -296,7 +296,7 @@ impl Requests {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     filters: BTreeMap<TopicFilter, Entry>,
-    ready: BTreeMap<Key, Request>,
+    ready: BTreeMap<Key, PendingRequest>,
     operations: BTreeMap<OperationId, Operation>,
     next_number: u64,
     /// Wishes that wait to be sent.
@@ -336,7 +336,7 @@ impl Wishes {
     pub(crate) fn registered(
         &self,
         filter: &TopicFilter,
-    ) -> Option<(&Subscription, Option<SubscriptionIdentifier>, u64)> {
+    ) -> Option<(&SubscribeFilter, Option<SubscriptionIdentifier>, u64)> {
         let Registered {
             subscription,
             identifier,
@@ -348,7 +348,7 @@ impl Wishes {
     /// A subscription that an earlier process has made.
     pub(crate) fn restore_registered(
         &mut self,
-        subscription: Subscription,
+        subscription: SubscribeFilter,
         identifier: Option<SubscriptionIdentifier>,
         order: u64,
     ) {
@@ -423,7 +423,7 @@ impl Wishes {
     }
 
     /// Puts a request among those that are ready. Each of its filters is idle.
-    fn put(&mut self, mut request: Request) {
+    fn put(&mut self, mut request: PendingRequest) {
         if request.wishes.is_empty() {
             return;
         }
@@ -443,7 +443,7 @@ impl Wishes {
     }
 
     /// Takes out a request that is ready.
-    fn take(&mut self, key: Key) -> Option<Request> {
+    fn take(&mut self, key: Key) -> Option<PendingRequest> {
         let request = self.ready.remove(&key)?;
         self.unsent -= request.wishes.len();
         for wish in &request.wishes {
@@ -456,7 +456,7 @@ impl Wishes {
 
     /// Puts a request among those that are ready. It replaces earlier wishes for its filters that
     /// were not sent.
-    fn place(&mut self, mut request: Request) {
+    fn place(&mut self, mut request: PendingRequest) {
         for mut wish in core::mem::take(&mut request.wishes) {
             let filter = &wish.subscription.filter;
             let mut past = request.past;
@@ -469,7 +469,7 @@ impl Wishes {
                 } else {
                     self.settle_all(
                         older.wish.waiters,
-                        &Outcome::failed(RequestError::Superseded),
+                        &FilterOutcome::failed(RequestError::Superseded),
                     );
                 }
             }
@@ -477,7 +477,7 @@ impl Wishes {
                 request.wishes.push(wish);
             } else {
                 let single = request.with_wishes([wish].into());
-                self.put(Request { past, ..single });
+                self.put(PendingRequest { past, ..single });
             }
         }
         self.put(request);
@@ -532,7 +532,7 @@ impl Wishes {
         now: Instant,
         latest: Instant,
         is_quiet: impl FnOnce() -> bool,
-    ) -> Option<Request> {
+    ) -> Option<PendingRequest> {
         let (&key, _) = self.ready.first_key_value()?;
         if self.probing || self.outstanding >= MAX_AWAITED || self.identifiers >= MAX_IDENTIFIERS {
             return None;
@@ -570,10 +570,10 @@ impl Wishes {
     /// Cuts a request to what a packet may hold; the rest waits.
     pub(crate) fn cut(
         &mut self,
-        request: Request,
+        request: PendingRequest,
         filters: usize,
         bytes: usize,
-    ) -> Option<Request> {
+    ) -> Option<PendingRequest> {
         let mut chunks = request.split(filters, bytes).into_iter();
         let first = chunks.next();
         chunks.for_each(|chunk| self.put(chunk));
@@ -581,12 +581,12 @@ impl Wishes {
     }
 
     /// A request cannot be sent now after all.
-    pub(crate) fn put_back(&mut self, request: Request) {
+    pub(crate) fn put_back(&mut self, request: PendingRequest) {
         self.put(request);
     }
 
     /// A request is being sent.
-    pub(crate) fn sent(&mut self, request: &mut Request) {
+    pub(crate) fn sent(&mut self, request: &mut PendingRequest) {
         self.next_number += 1;
         request.number = self.next_number;
         request.awaited = true;
@@ -604,7 +604,7 @@ impl Wishes {
     }
 
     /// Stops waiting for the answer to a request.
-    fn not_awaited(&mut self, request: &mut Request) {
+    fn not_awaited(&mut self, request: &mut PendingRequest) {
         if core::mem::take(&mut request.awaited) {
             self.outstanding -= 1;
             self.probing &= !request.alone;

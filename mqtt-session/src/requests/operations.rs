@@ -19,21 +19,21 @@ pub(super) struct Operation {
     overdue: bool,
     filters: Vec<(TopicFilter, QoS)>,
     /// What became of each filter.
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Option<FilterOutcome>>,
     missing: usize,
     details: Option<Box<Details>>,
 }
 
 /// What became of one filter of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum FilterOutcome {
     Subscribed(SubAckReasonCode),
     Unsubscribed(UnsubAckReasonCode),
     /// It was not answered; beside others that were, this code stands for it.
     Failed(RequestError, SubAckReasonCode),
 }
 
-impl Outcome {
+impl FilterOutcome {
     pub(super) fn failed(error: RequestError) -> Self {
         Self::Failed(error, SubAckReasonCode::UnspecifiedError)
     }
@@ -91,7 +91,7 @@ impl Wishes {
     }
 
     /// Those who wait for a filter have their answer.
-    pub(super) fn settle_all(&mut self, waiters: Vec<Waiter>, outcome: &Outcome) {
+    pub(super) fn settle_all(&mut self, waiters: Vec<Waiter>, outcome: &FilterOutcome) {
         for Waiter { operation, place } in waiters {
             let Some(found) = self.operations.get_mut(&operation) else {
                 continue;
@@ -130,9 +130,9 @@ impl Wishes {
         else {
             return;
         };
-        let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
-        let is_failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(..));
-        if let (true, Some(Outcome::Failed(error, _))) =
+        let outcomes: Vec<FilterOutcome> = outcomes.into_iter().flatten().collect();
+        let is_failed = |outcome: &FilterOutcome| matches!(outcome, FilterOutcome::Failed(..));
+        if let (true, Some(FilterOutcome::Failed(error, _))) =
             (outcomes.iter().all(is_failed), outcomes.first())
         {
             let event = failed(operation, is_unsubscribe, error.clone());
@@ -141,18 +141,18 @@ impl Wishes {
         }
         // The answer has codes only.
         for ((filter, _), outcome) in filters.iter().zip(&outcomes) {
-            if let Outcome::Failed(error, _) = outcome {
+            if let FilterOutcome::Failed(error, _) = outcome {
                 self.report_failure(filter, error.clone());
             }
         }
         let event = if is_unsubscribe {
-            let reasons = outcomes.iter().map(Outcome::unsubscribed).collect();
+            let reasons = outcomes.iter().map(FilterOutcome::unsubscribed).collect();
             Event::Unsubscribed {
                 operation,
                 result: Ok(Answer { reasons, details }),
             }
         } else {
-            let codes = outcomes.iter().map(Outcome::subscribed);
+            let codes = outcomes.iter().map(FilterOutcome::subscribed);
             let reasons = filters
                 .iter()
                 .zip(codes)

@@ -15,7 +15,7 @@
 
 use crate::event::AuthMessage;
 use crate::session::Phase;
-use crate::session::timers::Timer;
+use crate::session::timers::TimerKind;
 use crate::{
     Awaited, ConnectionError, Event, GivenUp, Instant, Misbehaviour, OperationId, RequestError,
     Session,
@@ -24,7 +24,7 @@ use alloc::boxed::Box;
 use martlet_proto::{Auth, AuthReasonCode, BinaryData, ConnAck, Packet, Utf8String};
 
 #[derive(Debug)]
-pub(crate) struct Authentication {
+pub(crate) struct AuthenticationProgress {
     /// The method of the CONNECT: every later step names the same [MQTT-4.12.0-5].
     method: Utf8String,
     step: Step,
@@ -64,7 +64,7 @@ impl Step {
     }
 }
 
-impl Authentication {
+impl AuthenticationProgress {
     /// Goes to another step; gives back the one before.
     fn set_step(&mut self, step: Step) -> Step {
         let arrow = (self.step.name(), step.name());
@@ -87,7 +87,7 @@ impl Session {
     /// is gone, and [`RequestError::PacketTooLarge`]; nothing has changed then.
     pub fn authenticate(&mut self, now: Instant, answer: AuthMessage) -> Result<(), RequestError> {
         match self.authentication() {
-            Some(Authentication {
+            Some(AuthenticationProgress {
                 step: Step::Application,
                 ..
             }) => {}
@@ -137,7 +137,7 @@ impl Session {
         }
         match self.authentication() {
             None => return Err(RequestError::NotSupported("authenticating again is")),
-            Some(Authentication {
+            Some(AuthenticationProgress {
                 step: Step::Idle, ..
             }) => {}
             Some(_) => return Err(RequestError::TooMany),
@@ -161,7 +161,7 @@ impl Session {
 
     /// A connection begins; `method` is that of its CONNECT.
     pub(crate) fn begin_authentication(&mut self, method: Option<Utf8String>) {
-        let authentication = method.map(|method| Authentication {
+        let authentication = method.map(|method| AuthenticationProgress {
             method,
             step: Step::Server,
             again: None,
@@ -221,13 +221,13 @@ impl Session {
                     user_properties,
                 });
                 self.tell(Event::AuthChallenge(message));
-                self.timers.set(Timer::Handshake, deadline);
+                self.timers.set(TimerKind::Handshake, deadline);
             }
             // Before CONNACK it is the CONNACK that says so.
             AuthReasonCode::Success if !connecting => {
                 authentication.set_step(Step::Idle);
                 let operation = authentication.again.take();
-                self.timers.stop(Timer::Handshake);
+                self.timers.stop(TimerKind::Handshake);
                 data.iter_mut().for_each(BinaryData::detach);
                 self.own_diagnostics((&mut reason_string, &mut user_properties));
                 if let Some(operation) = operation {
@@ -274,7 +274,7 @@ impl Session {
         };
         authentication.set_step(Step::Accepting(Box::new(connack)));
         self.set_phase(Phase::Accepting);
-        self.timers.set(Timer::Handshake, deadline);
+        self.timers.set(TimerKind::Handshake, deadline);
         self.tell(Event::Authenticated(Box::new(message)));
         Ok(None)
     }
@@ -290,7 +290,7 @@ impl Session {
     }
 
     /// That of a connection that is not ending.
-    fn authentication(&mut self) -> Option<&mut Authentication> {
+    fn authentication(&mut self) -> Option<&mut AuthenticationProgress> {
         if self.is_over() {
             return None;
         }
@@ -328,7 +328,7 @@ impl Session {
         }
         authentication.set_step(Step::Server);
         self.output.packet(&packet).expect("an AUTH with a method");
-        self.timers.set(Timer::Handshake, now + timeout);
+        self.timers.set(TimerKind::Handshake, now + timeout);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a session has to tell the application, in order.
 
-use crate::{Event, Message};
+use crate::{Event, ReceivedPublish};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use martlet_proto::QoS;
@@ -15,7 +15,7 @@ pub(crate) struct EventQueue(Option<Box<Lanes>>);
 struct Lanes {
     others: VecDeque<Event>,
     /// Each with the number of others that were pushed before it.
-    qos0: VecDeque<(u64, Message)>,
+    qos0: VecDeque<(u64, ReceivedPublish)>,
     /// How many others were pushed and popped.
     pushed: u64,
     popped: u64,
@@ -53,7 +53,7 @@ impl EventQueue {
 
     /// The oldest message of QoS 0.
     #[inline]
-    pub(crate) fn pop_qos0(&mut self) -> Option<Message> {
+    pub(crate) fn pop_qos0(&mut self) -> Option<ReceivedPublish> {
         self.0
             .as_mut()?
             .qos0

@@ -2,8 +2,8 @@
 //! withdraws them.
 
 use crate::outbound::queue::Fate;
-use crate::outbound::{Ending, InFlight};
-use crate::session::timers::Timer;
+use crate::outbound::{ConnectionEnd, InFlight};
+use crate::session::timers::TimerKind;
 use crate::{
     ConnectionError, Event, Instant, OperationId, PublishError, Session, WhenServerHangsUp,
 };
@@ -11,7 +11,7 @@ use crate::{
 /// How far a message had come when it was [withdrawn](Session::withdraw).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Withdrawn {
+pub enum Withdrawal {
     /// It was not sent, and will not be.
     Unsent,
     /// It was sent, and may have arrived. It is not sent again. The server may hold its packet
@@ -31,11 +31,11 @@ impl Session {
     ///
     /// A QoS 2 message that the server has answered with PUBREC is the server's: its flow goes on
     /// to PUBCOMP.
-    pub fn withdraw(&mut self, operation: OperationId) -> Withdrawn {
+    pub fn withdraw(&mut self, operation: OperationId) -> Withdrawal {
         let withdrawn = if let Some(fate) = self.outbound.withdraw(operation, &mut self.spent) {
             self.store_failed(operation, None);
             self.report(fate, Err(PublishError::Withdrawn));
-            Withdrawn::Unsent
+            Withdrawal::Unsent
         } else if let Some(in_flight) = self.outbound.withdraw_in_flight(operation, &mut self.spent)
         {
             let fate = match in_flight {
@@ -46,12 +46,12 @@ impl Session {
                 }
             };
             self.report(fate, Err(PublishError::Withdrawn));
-            Withdrawn::InFlight
+            Withdrawal::InFlight
         } else if let Some(fate) = self.outbound.withdraw_qos0(operation, &mut self.spent) {
             self.report(fate, Err(PublishError::Withdrawn));
-            Withdrawn::Unsent
+            Withdrawal::Unsent
         } else {
-            return Withdrawn::Ended;
+            return Withdrawal::Ended;
         };
         self.finish_drain();
         withdrawn
@@ -103,7 +103,7 @@ impl Session {
     /// Widens the window if the message is found, or acknowledged, at which the server has hung up.
     pub(crate) fn end_probe(&mut self) {
         if self.outbound.is_probing() && self.outbound.end_probe() {
-            self.timers.stop(Timer::Probe);
+            self.timers.stop(TimerKind::Probe);
             self.set_window();
         }
     }
@@ -112,7 +112,7 @@ impl Session {
     pub(crate) fn probe_sent(&mut self, operation: OperationId, now: Instant) {
         if self.outbound.is_probing() && self.outbound.probe_sent(operation) {
             self.timers
-                .set(Timer::Probe, now + self.config.request_timeout);
+                .set(TimerKind::Probe, now + self.config.request_timeout);
         }
     }
 
@@ -130,9 +130,9 @@ impl Session {
         let handed_out = self.output.handed_out();
         let ending = if self.outbound.is_probing() && self.requests.outstanding() > 0 {
             // It may be the request.
-            Ending::Other
+            ConnectionEnd::Other
         } else {
-            Ending::of(reason)
+            ConnectionEnd::of(reason)
         };
         if let Some(fate) = self.outbound.count_hang_up(ending, handed_out, limit) {
             self.judge_suspect(fate, limit.into());

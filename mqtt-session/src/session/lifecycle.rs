@@ -30,7 +30,7 @@
 
 use crate::event::{Connected, Unsettled};
 use crate::output::aliases::Aliases;
-use crate::session::timers::Timer;
+use crate::session::timers::TimerKind;
 use crate::{
     ConnectOptions, ConnectionError, DisconnectOptions, Event, Instant, Limits, Misbehaviour,
     OperationId, PublishError, Refusal, RequestError, Session,
@@ -72,7 +72,7 @@ pub(crate) enum Intent {
     /// To use it.
     Active,
     /// To end it once what was accepted is settled; nothing new is accepted.
-    Draining(Box<Drain>),
+    Draining(Box<Draining>),
     /// To wait, for this reason, and perhaps to go on later.
     OnHold(Box<ConnectionError>),
     /// Nothing more. The reason, unless it is `disconnect`.
@@ -81,7 +81,7 @@ pub(crate) enum Intent {
 
 /// How a session ends that is being drained.
 #[derive(Debug)]
-pub(crate) struct Drain {
+pub(crate) struct Draining {
     goodbye: DisconnectOptions,
     /// As of [`Intent::Ended`].
     reason: Option<Box<ConnectionError>>,
@@ -211,7 +211,7 @@ impl Session {
         self.last_received = now;
         self.set_phase(Phase::Connecting);
         self.timers
-            .set(Timer::Handshake, now + self.config.connect_timeout);
+            .set(TimerKind::Handshake, now + self.config.connect_timeout);
         // In 3.x a clean session is clean each time; in MQTT 5 only the first connection starts
         // clean.
         self.clean_start =
@@ -281,7 +281,7 @@ impl Session {
             self.fail_pending();
         }
         self.timers
-            .set(Timer::Request, self.requests.next_deadline(now));
+            .set(TimerKind::Request, self.requests.next_deadline(now));
         self.tell(Event::Disconnected(reason));
         self.handle_timeout(now);
     }
@@ -303,8 +303,8 @@ impl Session {
             // The second wins where it is in more of a hurry.
             Intent::Draining(_) => {
                 let deadline = now + options.drain;
-                let deadline = self.timers.get(Timer::Drain).map(|at| at.min(deadline));
-                self.timers.set(Timer::Drain, deadline);
+                let deadline = self.timers.get(TimerKind::Drain).map(|at| at.min(deadline));
+                self.timers.set(TimerKind::Drain, deadline);
                 self.handle_timeout(now);
             }
             Intent::Ended(_) => {}
@@ -312,7 +312,7 @@ impl Session {
     }
 
     /// Puts the session on hold, because no connection will be made for the time being, for this
-    /// reason. Nobody waits for what does not come: everyone with a [key](crate::Publish::key) gets
+    /// reason. Nobody waits for what does not come: everyone with a [key](crate::OutgoingPublish::key) gets
     /// [`PublishError::OnHold`], and requests fail as [`RequestError::Closed`]. Messages,
     /// subscriptions and the state of every delivery stay. [`resume`](Self::resume) goes on with
     /// them, [`disconnect`](Self::disconnect) ends them.
@@ -323,7 +323,7 @@ impl Session {
         }
         self.set_intent(Intent::OnHold(Box::new(reason.clone())));
         self.publish_deadlines = None;
-        self.timers.stop(Timer::PublishTimeout);
+        self.timers.stop(TimerKind::PublishTimeout);
         for (operation, key) in self.outbound.take_keys() {
             let result = Err(PublishError::OnHold(reason.clone()));
             self.events.push_back(Event::Published {
@@ -440,7 +440,7 @@ impl Session {
     pub(super) fn enter(&mut self, connack: ConnAck) {
         let version = self.output.version;
         self.set_phase(Phase::Connected);
-        self.timers.stop(Timer::Handshake);
+        self.timers.stop(TimerKind::Handshake);
         // An acknowledgement with a reason code has five bytes; without one it has four
         // [MQTT-3.2.2-15].
         self.output.takes_reasons &= self.limits.maximum_packet_size > 4;
@@ -514,8 +514,8 @@ impl Session {
         goodbye: DisconnectOptions,
         reason: Option<Box<ConnectionError>>,
     ) {
-        self.timers.set(Timer::Drain, now + goodbye.drain);
-        self.set_intent(Intent::Draining(Box::new(Drain { goodbye, reason })));
+        self.timers.set(TimerKind::Drain, now + goodbye.drain);
+        self.set_intent(Intent::Draining(Box::new(Draining { goodbye, reason })));
         self.fail_pending();
         self.handle_timeout(now);
     }
@@ -602,7 +602,7 @@ impl Session {
     fn end(&mut self) {
         let reason = self.why_ended().cloned().map(Box::new);
         self.set_intent(Intent::Ended(reason));
-        self.timers.stop(Timer::Drain);
+        self.timers.stop(TimerKind::Drain);
         let queued = self.outbound.queue().len();
         let unsettled = if self.is_durable() {
             self.keep_all()
@@ -614,8 +614,8 @@ impl Session {
             self.events
                 .push_back(Event::Unsettled(Unsettled { in_flight, queued }));
         }
-        self.timers.stop(Timer::Expiry);
-        self.timers.stop(Timer::PublishTimeout);
+        self.timers.stop(TimerKind::Expiry);
+        self.timers.stop(TimerKind::PublishTimeout);
         self.publish_deadlines = None;
         self.fail_pending();
         let error = RequestError::Closed(self.why_closed());

@@ -1,6 +1,7 @@
 //! The session: its state, and what a caller drains. A connection begins and ends in
 //! `lifecycle.rs`.
 
+mod admission;
 mod answers;
 mod authenticating;
 mod counters;
@@ -18,7 +19,8 @@ mod restoring;
 mod storing;
 mod timeouts;
 mod timers;
-pub use giving_up::Withdrawn;
+pub use admission::Admission;
+pub use giving_up::Withdrawal;
 pub(crate) use lifecycle::{Intent, Phase};
 pub use restoring::Restored;
 
@@ -29,10 +31,10 @@ use crate::output::Output;
 use crate::output::spent::Spent;
 use crate::requests::deadlines::Deadlines;
 use crate::requests::{Requests, Wishes};
-use crate::session::authenticating::Authentication;
+use crate::session::authenticating::AuthenticationProgress;
 use crate::session::counters::LazyCounters;
 use crate::session::event_queue::EventQueue;
-use crate::session::timers::{Timer, Timers};
+use crate::session::timers::{TimerKind, Timers};
 use crate::store::journal::Journal;
 use crate::{
     Config, ConfigError, ConnectionError, Event, Instant, Limits, OperationId, SendBuffer,
@@ -118,7 +120,7 @@ pub(crate) struct Rare {
     /// The client identifier that the server assigned.
     pub(crate) assigned: Option<Utf8String>,
     /// The enhanced authentication of this connection.
-    pub(crate) authentication: Option<Authentication>,
+    pub(crate) authentication: Option<AuthenticationProgress>,
     /// The message whose bytes are being skipped.
     pub(crate) skipped: Option<Box<Skipped>>,
     /// So many connections in a row have ended with a message that cannot be taken.
@@ -264,7 +266,7 @@ impl Session {
                 !self.inbound.is_above_soft(&self.config.inbound)
                     || self.awaits_answer()
                     || !self.requests.pings.is_empty()
-                    || self.timers.get(Timer::PingResponse).is_some()
+                    || self.timers.get(TimerKind::PingResponse).is_some()
                     || !self.output.is_empty()
             }
         }
@@ -275,7 +277,7 @@ impl Session {
     /// keep alive has sent is not one.
     pub fn awaits_answer(&self) -> bool {
         matches!(self.phase, Phase::Connecting)
-            || self.timers.get(Timer::Handshake).is_some()
+            || self.timers.get(TimerKind::Handshake).is_some()
             || self.outbound.in_flight() > 0
             || self.requests.outstanding() > 0
             || self.requests.pings.iter().any(Option::is_some)
@@ -289,10 +291,10 @@ impl Session {
         let asked =
             self.requests.outstanding() > 0 || self.requests.pings.iter().any(Option::is_some);
         let timers = [
-            Some(Timer::Handshake),
-            Some(Timer::PingResponse),
-            Some(Timer::Request).filter(|_| asked),
-            Some(Timer::PublishTimeout).filter(|_| self.outbound.in_flight() > 0),
+            Some(TimerKind::Handshake),
+            Some(TimerKind::PingResponse),
+            Some(TimerKind::Request).filter(|_| asked),
+            Some(TimerKind::PublishTimeout).filter(|_| self.outbound.in_flight() > 0),
         ];
         timers
             .into_iter()
@@ -355,7 +357,7 @@ impl Session {
                 deadlines.tidy(outbound.unsettled(), |&(id, operation)| {
                     outbound.is_waiting(id, operation)
                 });
-                self.timers.set(Timer::PublishTimeout, deadlines.next());
+                self.timers.set(TimerKind::PublishTimeout, deadlines.next());
             }
         }
         n

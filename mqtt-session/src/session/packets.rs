@@ -2,7 +2,7 @@
 
 use crate::session::Phase;
 use crate::session::refusing::Refused;
-use crate::session::timers::Timer;
+use crate::session::timers::TimerKind;
 use crate::store::journal::Context;
 use crate::{ConnectionError, Event, Instant, Misbehaviour, Session};
 use bytes::BytesMut;
@@ -26,8 +26,8 @@ impl Session {
         if input.len() > self.unread as usize && !self.is_over() {
             self.last_received = now;
             // Any byte answers for the link. Otherwise the next PINGREQ only becomes due later.
-            if self.timers.get(Timer::PingResponse).is_some() {
-                self.timers.stop(Timer::PingResponse);
+            if self.timers.get(TimerKind::PingResponse).is_some() {
+                self.timers.stop(TimerKind::PingResponse);
                 self.arm_keep_alive();
             }
         }

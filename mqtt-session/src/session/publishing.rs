@@ -3,17 +3,16 @@
 
 use crate::error::Details;
 use crate::event::{Accepted, Settled};
-use crate::outbound::queue::{Enqueued, Fate, Outgoing};
+use crate::outbound::queue::{Enqueued, Fate, TrackedMessage};
 use crate::outbound::{Acked, Resent, send_qos0};
-use crate::output::Answer;
-use crate::session::timers::Timer;
+use crate::output::DelayedAnswer;
+use crate::session::timers::TimerKind;
 use crate::store::journal::Context;
-use crate::{Event, Instant, OperationId, Publish, PublishError, Session};
+use crate::{Event, Instant, OperationId, OutgoingPublish, PublishError, Session};
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use martlet_proto::{
     Delivery, PacketIdentifier, PacketType, PubAck, PubAckReasonCode, PubRelReasonCode, QoS,
-    Version,
 };
 
 /// How many bytes of acknowledgements are handled before the caller's bound is looked at.
@@ -37,39 +36,6 @@ impl Session {
         self.outbound.queue().bytes()
     }
 
-    /// Whether [`publish`](Self::publish) would accept a message of `bytes` bytes of topic,
-    /// properties and payload without dropping another. None while messages are held until the
-    /// store works again.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.outbound.queue().fits(bytes, &self.config.queue) && !self.is_held_by_store()
-    }
-
-    /// Whether a QoS 0 message would go into the output at once.
-    pub fn has_output_room(&self) -> bool {
-        self.is_connected() && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
-    }
-
-    /// Whether a message of this size would be refused even by an empty queue.
-    pub fn never_fits(&self, bytes: usize) -> bool {
-        self.config.queue.messages == 0 || bytes > self.config.queue.bytes
-    }
-
-    /// Whether a message of this QoS would leave at once, whatever its size.
-    pub fn may_send_at_once(&self, qos: QoS) -> bool {
-        self.is_connected()
-            && self.output.has_room()
-            && self.outbound.may_pass(qos, self.window())
-            && !(qos != QoS::AtMostOnce && self.is_durable())
-    }
-
-    /// Whether this message would be accepted if there were room for it.
-    ///
-    /// # Errors
-    /// [`PublishError`], the one that [`publish`](Self::publish) would return.
-    pub fn can_accept(&self, message: &Publish) -> Result<(), PublishError> {
-        self.check(message, self.is_connected(), !message.properties.is_empty())
-    }
-
     // ---- commands, acknowledgements
 
     /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued
@@ -78,7 +44,11 @@ impl Session {
     ///
     /// # Errors
     /// [`PublishError`] when it cannot be accepted; nothing has changed then.
-    pub fn publish(&mut self, now: Instant, message: Publish) -> Result<Accepted, PublishError> {
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        message: OutgoingPublish,
+    ) -> Result<Accepted, PublishError> {
         let connected = self.is_connected();
         let has_properties = !message.properties.is_empty();
         if let Err(error) = self.check(&message, connected, has_properties) {
@@ -93,7 +63,7 @@ impl Session {
         } else {
             None
         };
-        let outgoing = Outgoing {
+        let outgoing = TrackedMessage {
             message,
             operation,
             expires_at,
@@ -147,37 +117,6 @@ impl Session {
         Ok(Accepted::Pending(operation))
     }
 
-    /// Whether the message can be accepted, if there is room.
-    #[inline]
-    fn check(
-        &self,
-        message: &Publish,
-        connected: bool,
-        has_properties: bool,
-    ) -> Result<(), PublishError> {
-        if self.is_ended() {
-            return Err(PublishError::Closed(self.why_closed()));
-        }
-        let version = self.output.version;
-        if connected
-            && has_properties
-            && !version.has_properties()
-            && self.config.refuse_properties_in_3x
-        {
-            return Err(PublishError::NotInVersion(version));
-        }
-        if message.qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
-            return Err(PublishError::NotConnected);
-        }
-        self.limits
-            .check(message, if connected { version } else { Version::V5 })?;
-        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
-        match self.store_failure().filter(|_| stored) {
-            Some(error) => Err(PublishError::Store(error.clone())),
-            None => Ok(()),
-        }
-    }
-
     /// Keeps what the application gave for a message, its topic and its payload, when the message
     /// is completed, instead of dropping it: [`poll_spent`](Self::poll_spent) returns it.
     /// It is for callers who hold a lock while they call the session: dropping a payload may run
@@ -193,7 +132,7 @@ impl Session {
     /// # Errors
     /// [`PublishError`] when it cannot be accepted; nothing has changed then.
     #[inline]
-    pub fn publish_at_once(&mut self, message: &Publish) -> Result<bool, PublishError> {
+    pub fn publish_at_once(&mut self, message: &OutgoingPublish) -> Result<bool, PublishError> {
         // With properties there may be an expiry, which needs the time.
         if message.qos != QoS::AtMostOnce
             || !message.properties.is_empty()
@@ -211,8 +150,13 @@ impl Session {
 
     /// Something in the queue expires then.
     pub(crate) fn expire_at(&mut self, at: Option<Instant>) {
-        let next = self.timers.get(Timer::Expiry).into_iter().chain(at).min();
-        self.timers.set(Timer::Expiry, next);
+        let next = self
+            .timers
+            .get(TimerKind::Expiry)
+            .into_iter()
+            .chain(at)
+            .min();
+        self.timers.set(TimerKind::Expiry, next);
     }
 
     /// How many messages may be in flight on this connection.
@@ -222,7 +166,7 @@ impl Session {
     }
 
     #[inline]
-    pub(crate) fn send(&mut self, outgoing: Outgoing, now: Instant) {
+    pub(crate) fn send(&mut self, outgoing: TrackedMessage, now: Instant) {
         if !outgoing.message.properties.is_empty() && !self.output.version.has_properties() {
             self.counters.left_out_in_3x += 1;
         }
@@ -293,7 +237,7 @@ impl Session {
     /// late for one that was never sent. Returns whether it did.
     fn fail_resend(&mut self, now: Instant) -> bool {
         let (limits, version) = (&self.limits, self.output.version);
-        let fits = |outgoing: &Outgoing| {
+        let fits = |outgoing: &TrackedMessage| {
             if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
                 return Err(PublishError::Expired);
             }
@@ -330,7 +274,7 @@ impl Session {
 
     /// A message of the queue, unless this connection does not take it, or it is too late for it:
     /// then it fails.
-    fn still_sendable(&mut self, outgoing: Outgoing, now: Instant) -> Option<Outgoing> {
+    fn still_sendable(&mut self, outgoing: TrackedMessage, now: Instant) -> Option<TrackedMessage> {
         let version = self.output.version;
         let has_properties = !outgoing.message.properties.is_empty();
         let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
@@ -453,7 +397,7 @@ impl Session {
     #[inline]
     fn answer_pubrec(&mut self, id: PacketIdentifier, reason: PubRelReasonCode) {
         Context::new(&mut self.output, &mut self.journal)
-            .answer_when_stored(Answer::Release(id, reason));
+            .answer_when_stored(DelayedAnswer::Release(id, reason));
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use crate::error::Details;
 use crate::event::AckToken;
 use crate::inbound::Arrived;
-use crate::session::timers::Timer;
+use crate::session::timers::TimerKind;
 use crate::store::journal::Context;
 use crate::{ConnectionError, DropQos0, Event, Excess, Instant, Misbehaviour, Session};
 use alloc::boxed::Box;
@@ -182,10 +182,10 @@ impl Session {
         let Some(timeout) = self.holding_timeout() else {
             return;
         };
-        if self.timers.get(Timer::Acknowledgements).is_none()
+        if self.timers.get(TimerKind::Acknowledgements).is_none()
             && self.inbound.look_for_holders(|_, _| ())
         {
-            self.timers.set(Timer::Acknowledgements, now + timeout);
+            self.timers.set(TimerKind::Acknowledgements, now + timeout);
         }
     }
 
@@ -198,6 +198,6 @@ impl Session {
             .holding_timeout()
             .filter(|_| any)
             .map(|timeout| now + timeout);
-        self.timers.set(Timer::Acknowledgements, next);
+        self.timers.set(TimerKind::Acknowledgements, next);
     }
 }

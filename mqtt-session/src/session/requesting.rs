@@ -2,17 +2,17 @@
 //! in `requests`.
 
 use crate::error::{AnswerProblem, Details, InvalidAnswer};
-use crate::event::{Subscribe, Unsubscribe};
-use crate::outbound::Ending;
-use crate::requests::{Action, Blame, OVERHEAD, Request, Waiting};
-use crate::session::timers::Timer;
+use crate::event::{SubscribeRequest, UnsubscribeRequest};
+use crate::outbound::ConnectionEnd;
+use crate::requests::{AwaitedAnswer, Blame, OVERHEAD, PendingRequest, RequestKind};
+use crate::session::timers::TimerKind;
 use crate::{ConnectionError, Event, Instant, Misbehaviour, OperationId, RequestError, Session};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::BytesMut;
 use martlet_proto::{
     DecodeError, FixedHeader, Packet, PacketIdentifier, PacketType, QoS, SubAck, SubAckReasonCode,
-    Subscribe as SubscribePacket, Subscription, TopicFilter, UnsubAck, UnsubAckReasonCode,
+    Subscribe as SubscribePacket, SubscribeFilter, TopicFilter, UnsubAck, UnsubAckReasonCode,
     Unsubscribe as UnsubscribePacket, UserProperties,
 };
 
@@ -36,7 +36,7 @@ impl Session {
     pub fn subscribe(
         &mut self,
         now: Instant,
-        subscribe: Subscribe,
+        subscribe: SubscribeRequest,
     ) -> Result<OperationId, RequestError> {
         if subscribe.subscriptions.is_empty() {
             return Err(RequestError::NoFilter);
@@ -48,14 +48,14 @@ impl Session {
         {
             return Err(RequestError::NoLocalShared);
         }
-        let Subscribe {
+        let SubscribeRequest {
             subscriptions,
             subscription_identifier: identifier,
             user_properties,
         } = subscribe;
         self.ask(
             now,
-            Action::Subscribe {
+            RequestKind::Subscribe {
                 identifier,
                 user_properties,
             },
@@ -72,20 +72,24 @@ impl Session {
     pub fn unsubscribe(
         &mut self,
         now: Instant,
-        unsubscribe: Unsubscribe,
+        unsubscribe: UnsubscribeRequest,
     ) -> Result<OperationId, RequestError> {
         if unsubscribe.filters.is_empty() {
             return Err(RequestError::NoFilter);
         }
-        let Unsubscribe {
+        let UnsubscribeRequest {
             filters,
             user_properties,
         } = unsubscribe;
         let subscriptions = filters
             .into_iter()
-            .map(|filter| Subscription::new(filter, QoS::AtMostOnce))
+            .map(|filter| SubscribeFilter::new(filter, QoS::AtMostOnce))
             .collect();
-        self.ask(now, Action::Unsubscribe { user_properties }, subscriptions)
+        self.ask(
+            now,
+            RequestKind::Unsubscribe { user_properties },
+            subscriptions,
+        )
     }
 
     /// Withdraws subscriptions of this session without waiting for an answer. What was not sent
@@ -117,15 +121,15 @@ impl Session {
         self.send_ping(Some(operation));
         self.requests
             .deadlines
-            .expect(self.output.position(), Waiting::Ping(operation));
+            .expect(self.output.position(), AwaitedAnswer::Ping(operation));
         Ok(operation)
     }
 
     fn ask(
         &mut self,
         now: Instant,
-        action: Action,
-        subscriptions: Vec<Subscription>,
+        action: RequestKind,
+        subscriptions: Vec<SubscribeFilter>,
     ) -> Result<OperationId, RequestError> {
         if self.is_ended() {
             return Err(RequestError::Closed(self.why_closed()));
@@ -157,8 +161,8 @@ impl Session {
     /// Whether the server of this connection can be asked for each of these, one by one.
     fn check_request(
         &self,
-        action: &Action,
-        subscriptions: &[Subscription],
+        action: &RequestKind,
+        subscriptions: &[SubscribeFilter],
     ) -> Result<(), RequestError> {
         if !action.is_unsubscribe() {
             if let Some((_, what)) = subscriptions
@@ -219,8 +223,8 @@ impl Session {
     /// identifier is not known yet. The request stays as it is, for other servers.
     fn packet<'a>(
         &self,
-        action: &Action,
-        subscriptions: impl Iterator<Item = &'a Subscription>,
+        action: &RequestKind,
+        subscriptions: impl Iterator<Item = &'a SubscribeFilter>,
     ) -> (Packet, u64) {
         let version = self.output.version;
         let packet_identifier = PacketIdentifier::MIN;
@@ -233,7 +237,7 @@ impl Session {
             UserProperties::new()
         };
         let packet = match action {
-            Action::Subscribe {
+            RequestKind::Subscribe {
                 identifier,
                 user_properties,
             } => {
@@ -253,7 +257,7 @@ impl Session {
                     .adapt(subscriptions, subscription_identifier, version);
                 packet.into()
             }
-            Action::Unsubscribe { user_properties } => {
+            RequestKind::Unsubscribe { user_properties } => {
                 let user_properties = adapt(user_properties, &mut left_out);
                 let filters = subscriptions
                     .map(|subscription| subscription.filter.clone())
@@ -286,7 +290,7 @@ impl Session {
             }
         }
         self.timers
-            .set(Timer::Request, self.requests.next_deadline(now));
+            .set(TimerKind::Request, self.requests.next_deadline(now));
         self.emit_request_events();
     }
 
@@ -305,7 +309,7 @@ impl Session {
     }
 
     /// Sends a request; `false` when there is no packet identifier for it.
-    fn send_request(&mut self, mut request: Request) -> bool {
+    fn send_request(&mut self, mut request: PendingRequest) -> bool {
         if !request.action.is_unsubscribe() {
             for wish in core::mem::take(&mut request.wishes) {
                 match self.limits.refusal(&wish.subscription) {
@@ -349,7 +353,7 @@ impl Session {
                     .expect("checked and adapted before");
                 if let Some(request) = self.outbound.request(id) {
                     self.requests.wishes_mut().sent(request);
-                    let waiting = Waiting::Request(id, request.number());
+                    let waiting = AwaitedAnswer::Request(id, request.number());
                     self.requests
                         .deadlines
                         .expect(self.output.position(), waiting);
@@ -457,7 +461,7 @@ impl Session {
         Ok(())
     }
 
-    fn finish_request(&mut self, id: PacketIdentifier) -> Request {
+    fn finish_request(&mut self, id: PacketIdentifier) -> PendingRequest {
         *self
             .outbound
             .finish_request(id)
@@ -554,24 +558,27 @@ impl Session {
             .tidy(
                 requests.outstanding() + requests.pings.len(),
                 |waiting| match *waiting {
-                    Waiting::Request(id, number) => outbound.is_awaited(id, number),
-                    Waiting::Ping(operation) => first_ping.is_some_and(|first| operation >= first),
+                    AwaitedAnswer::Request(id, number) => outbound.is_awaited(id, number),
+                    AwaitedAnswer::Ping(operation) => {
+                        first_ping.is_some_and(|first| operation >= first)
+                    }
                 },
             );
-        self.timers.set(Timer::Request, requests.next_deadline(now));
+        self.timers
+            .set(TimerKind::Request, requests.next_deadline(now));
     }
 
     pub(crate) fn expire_requests(&mut self, now: Instant) {
         while let Some(waiting) = self.requests.deadlines.expire(now) {
             match waiting {
-                Waiting::Request(id, number) => {
+                AwaitedAnswer::Request(id, number) => {
                     if !self.outbound.is_awaited(id, number) {
                         continue;
                     }
                     let request = self.outbound.request(id).expect("looked at a moment ago");
                     self.requests.wishes_mut().handle_timeout(request);
                 }
-                Waiting::Ping(operation) => {
+                AwaitedAnswer::Ping(operation) => {
                     if let Some(ping) = self
                         .requests
                         .pings
@@ -597,7 +604,7 @@ impl Session {
             wishes.expire(now, &error);
         }
         self.timers
-            .set(Timer::Request, self.requests.next_deadline(now));
+            .set(TimerKind::Request, self.requests.next_deadline(now));
         self.emit_request_events();
     }
 
@@ -614,7 +621,7 @@ impl Session {
         if is_about_an_answer {
             return Blame::All;
         }
-        if Ending::of(reason) == Ending::Other {
+        if ConnectionEnd::of(reason) == ConnectionEnd::Other {
             return Blame::None;
         }
         // All that has left did so a request timeout before its deadline.

@@ -2,7 +2,7 @@
 
 use crate::outbound::Outbound;
 use crate::store::journal::Journal;
-use crate::store::record::{Identity, RecordKey, StoredSubscription};
+use crate::store::record::{RecordKey, SessionIdentity, StoredSubscription};
 use crate::store::restore::{Quarantined, RestoreError, RestoreErrorKind, Stored};
 use crate::store::sorting::{Sorted, Sorting};
 use crate::{Config, Event, Instant, OperationId, PublishError, Session};
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// Who the session is, and that new operations have higher numbers than all that are stored.
-    fn restore_identity(&mut self, identity: &Identity, last_operation: u64) {
+    fn restore_identity(&mut self, identity: &SessionIdentity, last_operation: u64) {
         self.next_operation = identity
             .next_operation
             .max(last_operation.saturating_add(1));

@@ -1,10 +1,10 @@
 //! What a durable session stores of its changes, and what waits until it is stored.
 
 use crate::outbound::Acked;
-use crate::outbound::queue::{Fate, Outgoing};
+use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::requests::Wishes;
-use crate::store::journal::{Journal, RESERVED_OPERATIONS, Waiting};
-use crate::store::record::{self, Identity, RecordKey, StoredSubscription};
+use crate::store::journal::{AwaitsStore, Journal, RESERVED_OPERATIONS};
+use crate::store::record::{self, RecordKey, SessionIdentity, StoredSubscription};
 use crate::{
     Event, Instant, OperationId, PublishError, Session, StoreError, StoreOp, StoreSeq,
     WhenStoreFails,
@@ -30,8 +30,8 @@ impl Session {
         }
         while let Some(waiting) = journal.pop_stored() {
             match waiting {
-                Waiting::Answer(answer) if may_answer => self.output.write_answer(answer),
-                Waiting::Message(_) | Waiting::Flow(_) | Waiting::Answer(_) => {}
+                AwaitsStore::Answer(answer) if may_answer => self.output.write_answer(answer),
+                AwaitsStore::Message(_) | AwaitsStore::Flow(_) | AwaitsStore::Answer(_) => {}
             }
         }
     }
@@ -136,9 +136,9 @@ impl Session {
     }
 
     /// Who the session is; with a version, now that a server has accepted the connection.
-    fn identity_record(&self, version: Option<Version>) -> Option<Identity> {
+    fn identity_record(&self, version: Option<Version>) -> Option<SessionIdentity> {
         let last = self.journal.as_ref()?.identity.as_ref();
-        Some(Identity {
+        Some(SessionIdentity {
             established: self.established,
             // Another process must ask for what this one has not seen granted, and doubt what it
             // has doubted.
@@ -157,7 +157,7 @@ impl Session {
             hang_ups: self
                 .outbound
                 .hang_ups(self.config.hang_up_limit.get())
-                .min(Identity::MOST_HANG_UPS),
+                .min(SessionIdentity::MOST_HANG_UPS),
             client_identifier: self.client_identifier().clone(),
         })
     }
@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// A message of the queue gets its packet identifier; its PUBLISH follows when that is stored.
-    pub(crate) fn admit(&mut self, outgoing: Outgoing) {
+    pub(crate) fn admit(&mut self, outgoing: TrackedMessage) {
         if !outgoing.message.properties.is_empty() && !self.output.version.has_properties() {
             self.counters.left_out_in_3x += 1;
         }
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// A message has left the queue, and does not come back.
-    pub(crate) fn forget_queued(&mut self, outgoing: &Outgoing) {
+    pub(crate) fn forget_queued(&mut self, outgoing: &TrackedMessage) {
         if outgoing.message.qos != QoS::AtMostOnce {
             self.forget(outgoing.operation);
         }

@@ -1,6 +1,6 @@
 //! What is done when a timer has run out.
 
-use crate::session::timers::Timer;
+use crate::session::timers::TimerKind;
 use crate::{Awaited, ConnectionError, Instant, PublishError, Session};
 use core::time::Duration;
 
@@ -11,7 +11,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         // What runs out may be due again at once, as with a keep alive in a long pause.
         while self.poll_timeout().is_some_and(|at| at <= now) {
-            for timer in Timer::ALL {
+            for timer in TimerKind::ALL {
                 if self.timers.expire(timer, now).is_some() {
                     self.handle_expired(timer, now);
                 }
@@ -20,20 +20,20 @@ impl Session {
         self.finish_drain();
     }
 
-    fn handle_expired(&mut self, timer: Timer, now: Instant) {
+    fn handle_expired(&mut self, timer: TimerKind, now: Instant) {
         match timer {
-            Timer::Handshake => {
+            TimerKind::Handshake => {
                 let awaited = self.awaited();
                 self.fail(ConnectionError::Timeout(awaited));
             }
-            Timer::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
-            Timer::KeepAlive => self.keep_alive(now),
-            Timer::Request => self.expire_requests(now),
-            Timer::PublishTimeout => self.time_out_publishes(now),
-            Timer::Expiry => self.drop_expired(now),
-            Timer::Drain => self.leave(),
-            Timer::Acknowledgements => self.report_held_acknowledgements(now),
-            Timer::Probe => self.widen_probe(),
+            TimerKind::PingResponse => self.fail(ConnectionError::Timeout(Awaited::PingResp)),
+            TimerKind::KeepAlive => self.keep_alive(now),
+            TimerKind::Request => self.expire_requests(now),
+            TimerKind::PublishTimeout => self.time_out_publishes(now),
+            TimerKind::Expiry => self.drop_expired(now),
+            TimerKind::Drain => self.leave(),
+            TimerKind::Acknowledgements => self.report_held_acknowledgements(now),
+            TimerKind::Probe => self.widen_probe(),
         }
     }
 
@@ -47,7 +47,7 @@ impl Session {
                 self.report(fate, Err(PublishError::Timeout));
             }
         }
-        self.timers.set(Timer::PublishTimeout, deadlines.next());
+        self.timers.set(TimerKind::PublishTimeout, deadlines.next());
         self.publish_deadlines = Some(deadlines);
     }
 
@@ -61,7 +61,7 @@ impl Session {
         // At most once a second: looking costs as much as the queue is long.
         let earliest = now + Duration::from_secs(1);
         let next = self.outbound.next_expiry().map(|at| at.max(earliest));
-        self.timers.set(Timer::Expiry, next);
+        self.timers.set(TimerKind::Expiry, next);
     }
 
     // ---- keep alive
@@ -70,16 +70,16 @@ impl Session {
     /// it.
     fn keep_alive(&mut self, now: Instant) {
         self.arm_keep_alive();
-        let Some(due) = self.timers.expire(Timer::KeepAlive, now) else {
+        let Some(due) = self.timers.expire(TimerKind::KeepAlive, now) else {
             return;
         };
         self.send_ping(None);
         // It counts from when the PINGREQ was due, whether or not the socket takes it. What has
         // arrived since then, while nobody looked at the clock, has answered.
-        if self.timers.get(Timer::PingResponse).is_none() {
+        if self.timers.get(TimerKind::PingResponse).is_none() {
             let due = due.max(self.last_received);
             self.timers
-                .set(Timer::PingResponse, due + self.config.ping_timeout);
+                .set(TimerKind::PingResponse, due + self.config.ping_timeout);
         }
         self.arm_keep_alive();
     }
@@ -89,7 +89,7 @@ impl Session {
     /// become sooner; that it has become later is found out when it runs out.
     pub(super) fn arm_keep_alive(&mut self) {
         if self.limits.keep_alive == 0 || !self.is_online() {
-            return self.timers.stop(Timer::KeepAlive);
+            return self.timers.stop(TimerKind::KeepAlive);
         }
         let keep_alive = Duration::from_secs(self.limits.keep_alive.into());
         // The server may have set a keep alive that is too short for the margin.
@@ -100,10 +100,10 @@ impl Session {
             .filter(fits)
             .unwrap_or(keep_alive / 4);
         let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
-        let asked = self.timers.get(Timer::PingResponse).is_some();
+        let asked = self.timers.get(TimerKind::PingResponse).is_some();
         let nothing_received = (!asked).then(|| self.last_received + keep_alive);
         self.timers.set(
-            Timer::KeepAlive,
+            TimerKind::KeepAlive,
             nothing_sent.into_iter().chain(nothing_received).min(),
         );
     }

@@ -5,7 +5,7 @@ use crate::Instant;
 /// When to …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
-pub(crate) enum Timer {
+pub(crate) enum TimerKind {
     /// … give up waiting for the CONNACK, or for the next step of enhanced authentication, ours or
     /// the server's.
     Handshake,
@@ -28,7 +28,7 @@ pub(crate) enum Timer {
     Probe,
 }
 
-impl Timer {
+impl TimerKind {
     const COUNT: usize = 9;
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::Handshake,
@@ -45,41 +45,41 @@ impl Timer {
 
 /// Kept small: a timer that is not set is at the end of time, and none can be set to that.
 #[derive(Debug, Clone)]
-pub(crate) struct Timers([Instant; Timer::COUNT]);
+pub(crate) struct Timers([Instant; TimerKind::COUNT]);
 
 impl Default for Timers {
     fn default() -> Self {
-        Self([Instant::MAX; Timer::COUNT])
+        Self([Instant::MAX; TimerKind::COUNT])
     }
 }
 
 impl Timers {
     #[inline]
-    pub(crate) fn set(&mut self, timer: Timer, at: impl Into<Option<Instant>>) {
+    pub(crate) fn set(&mut self, timer: TimerKind, at: impl Into<Option<Instant>>) {
         self.0[timer as usize] = at.into().unwrap_or(Instant::MAX);
     }
 
     #[inline]
-    pub(crate) fn stop(&mut self, timer: Timer) {
+    pub(crate) fn stop(&mut self, timer: TimerKind) {
         self.0[timer as usize] = Instant::MAX;
     }
 
     /// Stops what waits on the connection; what messages and a drain wait for goes on.
     pub(crate) fn stop_connection(&mut self) {
         let of_connection = [
-            Timer::Handshake,
-            Timer::KeepAlive,
-            Timer::PingResponse,
-            Timer::Request,
-            Timer::Acknowledgements,
-            Timer::Probe,
+            TimerKind::Handshake,
+            TimerKind::KeepAlive,
+            TimerKind::PingResponse,
+            TimerKind::Request,
+            TimerKind::Acknowledgements,
+            TimerKind::Probe,
         ];
         for timer in of_connection {
             self.stop(timer);
         }
     }
 
-    pub(crate) fn get(&self, timer: Timer) -> Option<Instant> {
+    pub(crate) fn get(&self, timer: TimerKind) -> Option<Instant> {
         Some(self.0[timer as usize]).filter(|&at| at < Instant::MAX)
     }
 
@@ -88,7 +88,7 @@ impl Timers {
     }
 
     /// Stops the timer and says so when it has run out; tells when that was.
-    pub(crate) fn expire(&mut self, timer: Timer, now: Instant) -> Option<Instant> {
+    pub(crate) fn expire(&mut self, timer: TimerKind, now: Instant) -> Option<Instant> {
         let due = self.get(timer).filter(|&at| at <= now)?;
         self.stop(timer);
         Some(due)

@@ -18,8 +18,8 @@
 //! message a PUBREL; its end is reported again. Waiting would cost every publish a write to the
 //! disk and prevent neither, since the application's own reaction to the end can be lost as well.
 
-use crate::output::{Answer, Output};
-use crate::store::record::{self, Flow, FlowPhase, Identity, RecordKey, StoredSubscription};
+use crate::output::{DelayedAnswer, Output};
+use crate::store::record::{self, Flow, FlowPhase, RecordKey, SessionIdentity, StoredSubscription};
 use crate::{Instant, OperationId, StoreError};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -81,7 +81,7 @@ pub(crate) struct Journal {
     handed_out: u64,
     stored: u64,
     /// By the operation that it waits for, which rises.
-    waiting: VecDeque<(u64, Waiting)>,
+    waiting: VecDeque<(u64, AwaitsStore)>,
     /// Flows of messages up to this one are stored: their PUBLISH may leave.
     pub(crate) published: OperationId,
     /// A PUBREL that is sent again waits for this operation.
@@ -90,7 +90,7 @@ pub(crate) struct Journal {
     failed_at: u64,
     failure: Option<(u64, StoreError)>,
     /// As last put; `None` before the first.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Option<SessionIdentity>,
     /// The place of the next PUBREC in their order.
     pub(crate) next_place: u64,
     /// The end of messages before this one is always reported: the process that published them has
@@ -102,10 +102,10 @@ pub(crate) struct Journal {
 }
 
 #[derive(Debug)]
-pub(crate) enum Waiting {
+pub(crate) enum AwaitsStore {
     Message(OperationId),
     Flow(OperationId),
-    Answer(Answer),
+    Answer(DelayedAnswer),
 }
 
 impl Journal {
@@ -137,13 +137,13 @@ impl Journal {
     }
 
     /// What has waited for the store, and does not any more.
-    pub(crate) fn pop_stored(&mut self) -> Option<Waiting> {
+    pub(crate) fn pop_stored(&mut self) -> Option<AwaitsStore> {
         let (at, _) = self.waiting.front()?;
         if *at > self.stored {
             return None;
         }
         let (_, waiting) = self.waiting.pop_front()?;
-        if let Waiting::Flow(operation) = waiting {
+        if let AwaitsStore::Flow(operation) = waiting {
             self.published = self.published.max(operation);
         }
         Some(waiting)
@@ -164,7 +164,7 @@ impl Journal {
         };
         let mut unstored = Vec::new();
         self.waiting.retain(|(at, waiting)| match waiting {
-            Waiting::Message(operation) if *at >= from => {
+            AwaitsStore::Message(operation) if *at >= from => {
                 unstored.push(*operation);
                 false
             }
@@ -200,7 +200,7 @@ impl Journal {
         self.operations.push_back(StoreOp::Delete { key });
     }
 
-    fn wait(&mut self, waiting: Waiting) {
+    fn wait(&mut self, waiting: AwaitsStore) {
         self.waiting.push_back((self.last(), waiting));
     }
 
@@ -233,7 +233,7 @@ impl Journal {
     /// The connection is gone, and with it what was to be said on it.
     pub(crate) fn forget_answers(&mut self) {
         self.waiting
-            .retain(|(_, waiting)| !matches!(waiting, Waiting::Answer(_)));
+            .retain(|(_, waiting)| !matches!(waiting, AwaitsStore::Answer(_)));
     }
 
     /// A QoS 2 message is about to be recorded.
@@ -263,7 +263,7 @@ impl Journal {
         self.waiting.len() + self.operations.len() > FAR_BEHIND
     }
 
-    pub(crate) fn put_identity(&mut self, identity: Identity) {
+    pub(crate) fn put_identity(&mut self, identity: SessionIdentity) {
         if self.identity.as_ref() != Some(&identity) {
             self.put(RecordKey::IDENTITY, identity.encode());
             self.identity = Some(identity);
@@ -272,20 +272,20 @@ impl Journal {
 
     /// A message was accepted.
     pub(crate) fn put_message(&mut self, operation: OperationId, value: Bytes) {
-        let overtaken = |identity: &&mut Identity| identity.next_operation <= operation.0;
+        let overtaken = |identity: &&mut SessionIdentity| identity.next_operation <= operation.0;
         if let Some(identity) = self.identity.as_mut().filter(overtaken) {
             identity.next_operation = operation.0.saturating_add(RESERVED_OPERATIONS);
             let value = identity.encode();
             self.put(RecordKey::IDENTITY, value);
         }
         self.put(RecordKey::message(operation), value);
-        self.wait(Waiting::Message(operation));
+        self.wait(AwaitsStore::Message(operation));
     }
 
     /// A message has got its packet identifier.
     pub(crate) fn put_published(&mut self, operation: OperationId, id: PacketIdentifier) {
         self.put_flow(operation, id, FlowPhase::Published);
-        self.wait(Waiting::Flow(operation));
+        self.wait(AwaitsStore::Flow(operation));
     }
 
     /// A PUBREC has released a message; they keep the order of their PUBRECs.
@@ -342,7 +342,7 @@ impl Journal {
     pub(crate) fn begin_incarnation(&mut self) {
         self.published = OperationId(0);
         self.waiting
-            .retain(|(_, waiting)| matches!(waiting, Waiting::Message(_)));
+            .retain(|(_, waiting)| matches!(waiting, AwaitsStore::Message(_)));
     }
 }
 
@@ -361,10 +361,10 @@ impl<'a> Context<'a> {
 
     /// Answers the server when everything until now is stored.
     #[inline]
-    pub(crate) fn answer_when_stored(&mut self, answer: Answer) {
+    pub(crate) fn answer_when_stored(&mut self, answer: DelayedAnswer) {
         match self.journal {
             Some(journal) if journal.stored < journal.last() => {
-                journal.wait(Waiting::Answer(answer));
+                journal.wait(AwaitsStore::Answer(answer));
             }
             _ => self.output.write_answer(answer),
         }

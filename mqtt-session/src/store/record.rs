@@ -29,13 +29,13 @@
 //! The **incarnation** counts the server's sessions. A flow or received record of an earlier one
 //! tells of a session that is gone: storing one identity record forgets them all at once.
 
-use crate::{Instant, OperationId, Publish};
+use crate::{Instant, OperationId, OutgoingPublish};
 use alloc::vec::Vec;
 use bytes::{BufMut, Bytes};
 use core::time::Duration;
 use martlet_proto::{
-    PacketIdentifier, PublishProperties, QoS, RetainHandling, Subscription, SubscriptionIdentifier,
-    TopicFilter, TopicName, Utf8String, Version,
+    PacketIdentifier, PublishProperties, QoS, RetainHandling, SubscribeFilter,
+    SubscriptionIdentifier, TopicFilter, TopicName, Utf8String, Version,
 };
 
 /// The format that is written.
@@ -143,7 +143,7 @@ pub enum BadRecord {
 
 /// Whose session the records are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct SessionIdentity {
     pub(crate) established: bool,
     /// The last CONNECT was not answered.
     pub(crate) connecting: bool,
@@ -159,7 +159,7 @@ pub(crate) struct Identity {
 /// A message, and when it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredMessage {
-    pub(crate) message: Publish,
+    pub(crate) message: OutgoingPublish,
     pub(crate) expiry: Expiry,
 }
 
@@ -193,12 +193,12 @@ pub(crate) struct Flow {
 pub(crate) struct StoredSubscription {
     pub(crate) order: u64,
     pub(crate) identifier: Option<SubscriptionIdentifier>,
-    pub(crate) subscription: Subscription,
+    pub(crate) subscription: SubscribeFilter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record {
-    Identity(Identity),
+    Identity(SessionIdentity),
     Message(StoredMessage),
     Flow(Flow),
     Received {
@@ -227,7 +227,7 @@ fn checksum(key: RecordKey, value: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-impl Identity {
+impl SessionIdentity {
     /// What four bits hold.
     pub(crate) const MOST_HANG_UPS: u8 = 15;
 
@@ -250,7 +250,7 @@ impl Identity {
 /// is in Unix time.
 pub(crate) fn encode_message(
     operation: OperationId,
-    message: &Publish,
+    message: &OutgoingPublish,
     expires_at: Option<Instant>,
     now: Instant,
     epoch: Option<Duration>,
@@ -302,7 +302,7 @@ pub(crate) fn encode_received(id: PacketIdentifier, incarnation: u64) -> Bytes {
 
 impl StoredSubscription {
     pub(crate) fn encode(&self, number: u64) -> Bytes {
-        let Subscription {
+        let SubscribeFilter {
             filter,
             qos,
             no_local,
@@ -416,7 +416,7 @@ impl Body {
         }
     }
 
-    fn identity(&mut self) -> Result<Identity, BadRecord> {
+    fn identity(&mut self) -> Result<SessionIdentity, BadRecord> {
         let flags = self.u8()?;
         if flags & 0b1100 != 0 {
             return Err(BadRecord::Contents("flags"));
@@ -433,7 +433,7 @@ impl Body {
         let client_identifier = Utf8String::from_bytes(self.rest())
             .map_err(|_| BadRecord::Contents("client identifier"))?;
         let (established, connecting, hang_ups) = (flags & 1 != 0, flags & 2 != 0, flags >> 4);
-        Ok(Identity {
+        Ok(SessionIdentity {
             established,
             connecting,
             version,
@@ -463,7 +463,7 @@ impl Body {
         let properties = PublishProperties::from_bytes(&self.take(len)?)
             .map_err(|_| BadRecord::Contents("properties"))?;
         let (payload, retain) = (self.rest(), flags & RETAIN != 0);
-        let message = Publish {
+        let message = OutgoingPublish {
             topic,
             payload,
             qos,
@@ -520,7 +520,7 @@ impl Body {
         if no_local && filter.share_name().is_some() {
             return Err(BadRecord::Contents("options"));
         }
-        let subscription = Subscription {
+        let subscription = SubscribeFilter {
             filter,
             qos,
             no_local,

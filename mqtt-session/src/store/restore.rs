@@ -2,7 +2,7 @@
 
 use crate::OperationId;
 use crate::store::record::{
-    BadRecord, Flow, Identity, Record, RecordKey, StoredMessage, StoredSubscription,
+    BadRecord, Flow, Record, RecordKey, SessionIdentity, StoredMessage, StoredSubscription,
 };
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -71,7 +71,7 @@ impl RestoreError {
 
 /// The records of a store, by what they are of.
 pub(crate) struct Stored {
-    pub(crate) identity: Identity,
+    pub(crate) identity: SessionIdentity,
     pub(crate) messages: BTreeMap<OperationId, StoredMessage>,
     pub(crate) flows: BTreeMap<OperationId, Flow>,
     /// QoS 2 identifiers, each with the incarnation in which it was received.
@@ -145,7 +145,7 @@ impl Stored {
 fn identity_of(
     records: &[(RecordKey, Bytes)],
     configured: &Utf8String,
-) -> Result<Identity, RestoreErrorKind> {
+) -> Result<SessionIdentity, RestoreErrorKind> {
     let mut found = None;
     for (key, value) in records
         .iter()

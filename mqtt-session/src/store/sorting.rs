@@ -8,8 +8,8 @@
 //! | released | PUBREL is sent again | requeued or in doubt; nothing if its end was reported |
 //! | abandoned | the identifier is kept | nothing |
 
-use crate::outbound::Restored;
-use crate::outbound::queue::{Fate, Outgoing};
+use crate::outbound::RestoredFlow;
+use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::store::journal::{Journal, expires_at};
 use crate::store::record::{BadRecord, Flow, FlowPhase, RecordKey, StoredMessage};
 use crate::store::restore::Quarantined;
@@ -21,11 +21,11 @@ use martlet_proto::{PacketIdentifier, QoS};
 /// Stored messages and flows, sorted by what becomes of them.
 #[derive(Default)]
 pub(crate) struct Sorted {
-    published: Vec<(PacketIdentifier, Restored)>,
+    published: Vec<(PacketIdentifier, RestoredFlow)>,
     /// With the place of each in the order of PUBRECs.
-    released: Vec<(u64, PacketIdentifier, Restored)>,
-    abandoned: Vec<(PacketIdentifier, Restored)>,
-    queue: BTreeMap<OperationId, Outgoing>,
+    released: Vec<(u64, PacketIdentifier, RestoredFlow)>,
+    abandoned: Vec<(PacketIdentifier, RestoredFlow)>,
+    queue: BTreeMap<OperationId, TrackedMessage>,
     pub(crate) in_doubt: Vec<OperationId>,
     pub(crate) last_published: Option<OperationId>,
     /// Behind those of all that are released.
@@ -39,8 +39,8 @@ impl Sorted {
     pub(crate) fn into_table(
         mut self,
     ) -> (
-        Vec<(PacketIdentifier, Restored)>,
-        impl Iterator<Item = Outgoing>,
+        Vec<(PacketIdentifier, RestoredFlow)>,
+        impl Iterator<Item = TrackedMessage>,
     ) {
         self.released.sort_by_key(|&(place, ..)| place);
         let released = self.released.into_iter().map(|(_, id, flow)| (id, flow));
@@ -179,7 +179,7 @@ impl<'a> Sorting<'a> {
             (FlowPhase::Published, Some(message)) => {
                 let outgoing = self.outgoing(operation, message, true);
                 self.sorted.last_published = Some(operation);
-                let flow = Restored::Published(outgoing);
+                let flow = RestoredFlow::Published(outgoing);
                 self.sorted.published.push((id, flow));
             }
             (FlowPhase::Released { place, reported }, message) => {
@@ -187,7 +187,7 @@ impl<'a> Sorting<'a> {
                     .filter(|message| self.is_requeued(message.message.qos))
                     .map(|message| self.outgoing(operation, message, true));
                 let fate = fate(reported);
-                let flow = Restored::Released { fate, kept };
+                let flow = RestoredFlow::Released { fate, kept };
                 self.sorted.next_place = self.sorted.next_place.max(place.saturating_add(1));
                 self.sorted.released.push((place, id, flow));
             }
@@ -195,7 +195,7 @@ impl<'a> Sorting<'a> {
                 if is_message_there {
                     self.journal.delete(RecordKey::message(operation));
                 }
-                let flow = Restored::Abandoned(fate(true));
+                let flow = RestoredFlow::Abandoned(fate(true));
                 self.sorted.abandoned.push((id, flow));
             }
         }
@@ -217,12 +217,17 @@ impl<'a> Sorting<'a> {
         self.sorted.queue.insert(operation, outgoing);
     }
 
-    fn outgoing(&self, operation: OperationId, stored: StoredMessage, written: bool) -> Outgoing {
+    fn outgoing(
+        &self,
+        operation: OperationId,
+        stored: StoredMessage,
+        written: bool,
+    ) -> TrackedMessage {
         let StoredMessage { message, expiry } = stored;
         let interval = message.properties.as_ref().message_expiry_interval();
         let durable = self.config.durable.as_ref();
         let epoch = durable.and_then(|durable| durable.epoch);
-        Outgoing {
+        TrackedMessage {
             expires_at: expires_at(expiry, interval, self.now, epoch),
             message,
             operation,

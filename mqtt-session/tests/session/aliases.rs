@@ -124,8 +124,8 @@ fn an_alias_never_makes_a_packet_too_large() {
     }
 }
 
-fn manual(alias: u16, name: &str) -> martlet_session::Publish {
-    martlet_session::Publish {
+fn manual(alias: u16, name: &str) -> martlet_session::OutgoingPublish {
+    martlet_session::OutgoingPublish {
         topic_alias: NonZeroU16::new(alias),
         ..message(1, name, "21")
     }

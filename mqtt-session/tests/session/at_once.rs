@@ -2,14 +2,14 @@
 
 use crate::driver::*;
 use martlet_proto::{PublishProperties, Version};
-use martlet_session::{Config, Publish, PublishError, QueueLimits, WhenFull};
+use martlet_session::{Admission, Config, OutgoingPublish, PublishError, QueueLimits, WhenFull};
 
-fn qos0(payload: &str) -> Publish {
+fn qos0(payload: &str) -> OutgoingPublish {
     message(0, "a", payload)
 }
 
 /// Whether it has left at once.
-fn at_once(peer: &mut Peer, message: &Publish) -> bool {
+fn at_once(peer: &mut Peer, message: &OutgoingPublish) -> bool {
     let gone = peer
         .session
         .publish_at_once(message)
@@ -45,7 +45,7 @@ fn what_needs_more_than_the_output_is_left_to_publish() {
     let properties = PublishProperties::builder().payload_is_utf8(true).build();
     assert!(!at_once(
         &mut peer,
-        &Publish {
+        &OutgoingPublish {
             properties,
             ..qos0("text")
         }
@@ -102,14 +102,21 @@ fn there_is_room_for_what_publish_accepts() {
     });
     let hundred = || message(1, "a", &"x".repeat(99));
     assert!(peer.session.has_room(300) && !peer.session.has_room(301));
-    assert!(!peer.session.never_fits(300) && peer.session.never_fits(301));
+    let of = |size: usize| message(1, "a", &"x".repeat(size - 1));
+    let admission = |peer: &Peer, size| peer.session.admission(&of(size), false);
+    assert_eq!(admission(&peer, 300), Ok(Admission::Room));
+    assert_eq!(admission(&peer, 301), Ok(Admission::Direct));
+    assert_eq!(
+        peer.session.admission(&of(300), true),
+        Ok(Admission::QueueFull(300))
+    );
     peer.publish(hundred());
     assert_eq!(
         (peer.session.queued(), peer.session.queued_bytes()),
         (1, 100)
     );
     assert!(peer.session.has_room(200) && !peer.session.has_room(201));
-    assert!(!peer.session.never_fits(300));
+    assert_eq!(admission(&peer, 300), Ok(Admission::QueueFull(300)));
     peer.publish(hundred());
     assert_eq!(
         (peer.session.queued(), peer.session.queued_bytes()),
@@ -128,12 +135,9 @@ fn there_is_room_for_what_publish_accepts() {
         messages: 0,
         ..QueueLimits::default()
     };
-    assert!(
-        Peer::new(Config {
-            queue: none,
-            ..named()
-        })
-        .session
-        .never_fits(0)
-    );
+    let peer = Peer::new(Config {
+        queue: none,
+        ..named()
+    });
+    assert_eq!(admission(&peer, 1), Ok(Admission::Direct));
 }

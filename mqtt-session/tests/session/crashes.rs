@@ -9,8 +9,8 @@ use martlet_proto::{
 };
 use martlet_session::drain::Drain;
 use martlet_session::{
-    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId, Publish,
-    RecordKey, Session, StoreOp, StoreSeq, WhenServerHangsUp,
+    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId,
+    OutgoingPublish, RecordKey, Session, StoreOp, StoreSeq, WhenServerHangsUp,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -359,10 +359,10 @@ impl World {
                 let qos = QoS::from_u8(qos).unwrap();
                 let topic = TopicName::from_static("t").unwrap();
                 let payload = number.to_be_bytes().to_vec();
-                let message = Publish {
+                let message = OutgoingPublish {
                     qos,
                     key: Some(1),
-                    ..Publish::new(topic, payload)
+                    ..OutgoingPublish::new(topic, payload)
                 };
                 let accepted = self.session.publish(self.now, message).unwrap();
                 let before = self

@@ -2,7 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Packet, SubAckReasonCode, Version};
-use martlet_session::{Config, Publish};
+use martlet_session::{Config, OutgoingPublish};
 
 /// An identifier of an answered SUBSCRIBE kept the place of that packet in the bytes of the
 /// connection, and the message that took it next counted as sent: cut off before it left, it was
@@ -76,7 +76,7 @@ fn all_identifiers_can_be_in_flight_and_none_is_used_twice() {
     peer.publish(message(1, "a", ""));
     peer.subscribe("a", 0);
     for _ in 0..65_534 {
-        peer.publish(Publish {
+        peer.publish(OutgoingPublish {
             key: None,
             ..message(1, "a", "")
         });
@@ -109,9 +109,9 @@ fn all_identifiers_can_be_in_flight_and_none_is_used_twice() {
     assert_eq!(publish.delivery().packet_identifier(), Some(id(3)));
 }
 
-fn subscribe(name: &str) -> martlet_session::Subscribe {
-    martlet_session::Subscribe {
-        subscriptions: vec![martlet_proto::Subscription::new(filter(name), qos(0))],
+fn subscribe(name: &str) -> martlet_session::SubscribeRequest {
+    martlet_session::SubscribeRequest {
+        subscriptions: vec![martlet_proto::SubscribeFilter::new(filter(name), qos(0))],
         subscription_identifier: None,
         user_properties: martlet_proto::UserProperties::new(),
     }

@@ -4,7 +4,7 @@
 use crate::driver::*;
 use martlet_proto::{
     Auth, AuthReasonCode, Connect, ConnectProperties, ConnectReasonCode, Disconnect,
-    DisconnectReasonCode, Packet, SubAck, SubAckReasonCode, Subscribe, Subscription, UnsubAck,
+    DisconnectReasonCode, Packet, SubAck, SubAckReasonCode, Subscribe, SubscribeFilter, UnsubAck,
     UnsubAckReasonCode, Unsubscribe, UserProperties, Version,
 };
 use martlet_session::{Config, ConnectionError, Misbehaviour, Oversized};
@@ -38,7 +38,7 @@ fn client_packets(version: Version) -> Vec<Packet> {
         packet_identifier: id(1),
         subscription_identifier: None,
         user_properties: UserProperties::new(),
-        subscriptions: vec![Subscription::new(filter("a"), qos(0))],
+        subscriptions: vec![SubscribeFilter::new(filter("a"), qos(0))],
     };
     let unsubscribe = Unsubscribe {
         packet_identifier: id(1),

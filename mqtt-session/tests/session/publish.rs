@@ -2,7 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, PubRelReasonCode, Version};
-use martlet_session::{Accepted, Config, Publish, PublishError};
+use martlet_session::{Accepted, Config, OutgoingPublish, PublishError};
 use std::num::{NonZeroU16, NonZeroU32};
 
 fn receive_maximum(n: u16) -> ConnAck {
@@ -66,11 +66,11 @@ fn qos2_is_settled_by_pubcomp() {
 #[test]
 fn success_is_told_to_those_who_asked_and_failure_to_all() {
     let mut peer = Peer::connected(Version::V5, Config::default());
-    peer.publish(Publish {
+    peer.publish(OutgoingPublish {
         key: None,
         ..message(1, "a", "1")
     });
-    peer.publish(Publish {
+    peer.publish(OutgoingPublish {
         key: None,
         ..message(1, "a", "2")
     });
@@ -262,7 +262,7 @@ fn what_the_server_does_not_take_is_refused_or_fails_and_nothing_else() {
     );
     let error = peer.session.publish(
         peer.now,
-        Publish {
+        OutgoingPublish {
             retain: true,
             ..message(0, "a", "hi")
         },
@@ -539,11 +539,11 @@ fn nothing_is_sent_again_on_the_same_connection() {
 #[test]
 fn what_was_queued_is_checked_against_the_server_that_answers() {
     let mut peer = Peer::new(Config::default());
-    peer.publish(Publish {
+    peer.publish(OutgoingPublish {
         retain: true,
         ..message(0, "a", "1")
     });
-    peer.publish(Publish {
+    peer.publish(OutgoingPublish {
         retain: true,
         ..message(1, "a", "2")
     });

@@ -7,10 +7,11 @@ mod server;
 use self::server::{Outgoing, Server, unsuback_of};
 use crate::driver::*;
 use martlet_proto::{
-    Packet, PubAckReasonCode, SubAckReasonCode, Subscription, UserProperties, Version,
+    Packet, PubAckReasonCode, SubAckReasonCode, SubscribeFilter, UserProperties, Version,
 };
 use martlet_session::{
-    Accepted, Config, Event, InboundLimits, LostSession, Message, PublishError, Subscribe,
+    Accepted, Config, Event, InboundLimits, LostSession, PublishError, ReceivedPublish,
+    SubscribeRequest,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -92,7 +93,7 @@ struct World {
     version: Version,
     /// Accepted and not ended, by operation.
     open: BTreeSet<u64>,
-    messages: Vec<Message>,
+    messages: Vec<ReceivedPublish>,
     /// QoS 2 payloads delivered in this session.
     delivered: BTreeSet<String>,
     log: Vec<String>,
@@ -168,7 +169,8 @@ impl World {
                 _ => {}
             }
         }
-        let is_counted = |message: &&Message| !self.peer.session.is_superseded(&message.token);
+        let is_counted =
+            |message: &&ReceivedPublish| !self.peer.session.is_superseded(&message.token);
         assert_eq!(
             self.peer.session.untaken(),
             self.messages.iter().filter(is_counted).count()
@@ -267,8 +269,8 @@ impl World {
                 large,
             } => self.publish(quality, expiry, large),
             Step::Subscribe => {
-                let subscribe = Subscribe {
-                    subscriptions: vec![Subscription::new(filter("a"), qos(1))],
+                let subscribe = SubscribeRequest {
+                    subscriptions: vec![SubscribeFilter::new(filter("a"), qos(1))],
                     subscription_identifier: None,
                     user_properties: UserProperties::new(),
                 };
@@ -276,7 +278,7 @@ impl World {
                 self.peer.drain();
             }
             Step::Unsubscribe => {
-                let unsubscribe = martlet_session::Unsubscribe {
+                let unsubscribe = martlet_session::UnsubscribeRequest {
                     filters: vec![filter("a")],
                     user_properties: UserProperties::new(),
                 };

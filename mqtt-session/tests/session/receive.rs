@@ -417,10 +417,10 @@ fn a_message_that_is_published_again_is_a_message_of_our_own() {
         peer.send_publish(received);
         peer.forget();
         let message = peer.messages.pop().expect("one has come");
-        let echo = martlet_session::Publish {
+        let echo = martlet_session::OutgoingPublish {
             qos: qos(quality),
             properties: message.publish.message_properties(),
-            ..martlet_session::Publish::new(message.topic_name(), "!")
+            ..martlet_session::OutgoingPublish::new(message.topic_name(), "!")
         };
         peer.publish(echo);
         let Some(Packet::Publish(sent)) = peer.packets().pop() else {

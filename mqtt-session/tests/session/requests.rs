@@ -2,11 +2,11 @@
 
 use crate::driver::*;
 use martlet_proto::{
-    ConnAck, Packet, RetainHandling, SubAckReasonCode as Code, Subscription,
+    ConnAck, Packet, RetainHandling, SubAckReasonCode as Code, SubscribeFilter,
     SubscriptionIdentifier, TopicFilter, UnsubAckReasonCode, UserProperties, Version,
 };
 use martlet_session::{
-    Config, ConnectionError, Misbehaviour, RequestError, Subscribe, Unsubscribe,
+    Config, ConnectionError, Misbehaviour, RequestError, SubscribeRequest, UnsubscribeRequest,
 };
 use std::num::NonZeroU32;
 
@@ -21,9 +21,9 @@ pub(crate) fn nothing() -> Vec<String> {
     Vec::new()
 }
 
-pub(crate) fn one(name: &str) -> Subscribe {
-    Subscribe {
-        subscriptions: vec![Subscription::new(filter(name), qos(0))],
+pub(crate) fn one(name: &str) -> SubscribeRequest {
+    SubscribeRequest {
+        subscriptions: vec![SubscribeFilter::new(filter(name), qos(0))],
         subscription_identifier: None,
         user_properties: UserProperties::new(),
     }
@@ -42,8 +42,8 @@ fn subscribe_and_unsubscribe_are_answered() {
             let mut peer = Peer::connected(version, config());
             peer.chunking = chunking;
             peer.subscribe_to(vec![
-                Subscription::new(filter("a/+"), qos(1)),
-                Subscription::new(filter("b"), qos(2)),
+                SubscribeFilter::new(filter("a/+"), qos(1)),
+                SubscribeFilter::new(filter("b"), qos(2)),
             ]);
             assert_eq!(peer.said(), ["SUBSCRIBE #1 a/+:1 b:2"]);
             peer.send(suback(1, &[Code::GrantedQos0, Code::GrantedQos2]));
@@ -94,8 +94,8 @@ fn a_refused_second_subscribe_leaves_the_first() {
 fn a_refused_filter_is_told_and_not_restored() {
     let mut peer = Peer::connected(Version::V3_1_1, config());
     peer.subscribe_to(vec![
-        Subscription::new(filter("a"), qos(1)),
-        Subscription::new(filter("b"), qos(1)),
+        SubscribeFilter::new(filter("a"), qos(1)),
+        SubscribeFilter::new(filter("b"), qos(1)),
     ]);
     peer.send(suback(1, &[Code::UnspecifiedError, Code::GrantedQos1]));
     assert_eq!(peer.reported(), ["subscribed 1: [128, 1]"]);
@@ -108,7 +108,7 @@ fn a_refused_filter_is_told_and_not_restored() {
 #[test]
 fn misuse_is_refused_at_once() {
     let mut peer = Peer::connected(Version::V5, config());
-    let none = Subscribe {
+    let none = SubscribeRequest {
         subscriptions: Vec::new(),
         ..one("a")
     };
@@ -116,7 +116,7 @@ fn misuse_is_refused_at_once() {
         peer.session.subscribe(peer.now, none),
         Err(RequestError::NoFilter)
     );
-    let none = Unsubscribe {
+    let none = UnsubscribeRequest {
         filters: Vec::new(),
         user_properties: UserProperties::new(),
     };
@@ -165,7 +165,7 @@ fn what_the_server_does_not_have_is_not_asked_for() {
         })
     );
     // Messages are assigned to subscriptions by their topics then.
-    let with_identifier = Subscribe {
+    let with_identifier = SubscribeRequest {
         subscription_identifier: SubscriptionIdentifier::new(5),
         ..one("a")
     };
@@ -386,7 +386,7 @@ fn one_unsuback_answers_all_filters_of_an_unsubscribe() {
     for version in Version::ALL {
         let mut peer = Peer::connected(version, config());
         let filters = ["a", "b/+", "never"].map(filter).to_vec();
-        let unsubscribe = Unsubscribe {
+        let unsubscribe = UnsubscribeRequest {
             filters,
             user_properties: UserProperties::new(),
         };
@@ -487,7 +487,7 @@ fn requests_are_as_large_as_the_server_takes() {
             limit: 20
         })
     );
-    let unsubscribe = |name: &str| Unsubscribe {
+    let unsubscribe = |name: &str| UnsubscribeRequest {
         filters: vec![filter(name)],
         user_properties: UserProperties::new(),
     };

@@ -3,9 +3,9 @@
 use crate::driver::*;
 use crate::requests::{config, limited, nothing, one};
 use martlet_proto::{
-    Packet, SubAckReasonCode as Code, Subscription, SubscriptionIdentifier, TopicFilter, Version,
+    Packet, SubAckReasonCode as Code, SubscribeFilter, SubscriptionIdentifier, TopicFilter, Version,
 };
-use martlet_session::{Config, Subscribe};
+use martlet_session::{Config, SubscribeRequest};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// Most clients do not restore.
@@ -14,7 +14,7 @@ fn subscriptions_are_restored_when_the_server_lost_the_session_and_only_then() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.subscribe("a", 1);
     peer.subscribe("b", 2);
-    let with_identifier = Subscribe {
+    let with_identifier = SubscribeRequest {
         subscription_identifier: SubscriptionIdentifier::new(5),
         ..one("c")
     };
@@ -92,7 +92,7 @@ fn restoring_is_split_by_what_the_server_takes() {
         );
         peer.subscribe_to(
             (0..12)
-                .map(|n| Subscription::new(filter(&name(n)), qos(0)))
+                .map(|n| SubscribeFilter::new(filter(&name(n)), qos(0)))
                 .collect(),
         );
         peer.send(suback(1, &[Code::GrantedQos0; 12]));

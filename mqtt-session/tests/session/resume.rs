@@ -3,7 +3,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, SubAckReasonCode, Version};
-use martlet_session::{Config, DisconnectOptions, LostSession, Publish};
+use martlet_session::{Config, DisconnectOptions, LostSession, OutgoingPublish};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// In 3.1.1 a clean session would be clean each time.
@@ -420,7 +420,7 @@ fn a_refusal_that_arrives_after_the_resend_is_told() {
 fn a_resent_message_obeys_the_new_maximum_qos_and_retain() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.publish(message(2, "a", "1"));
-    peer.publish(Publish {
+    peer.publish(OutgoingPublish {
         retain: true,
         ..message(1, "a", "2")
     });

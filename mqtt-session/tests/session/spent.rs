@@ -9,7 +9,7 @@
 use crate::driver::*;
 use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, TopicName, Version};
-use martlet_session::{Config, LostSession, Publish, QueueLimits, WhenFull};
+use martlet_session::{Config, LostSession, OutgoingPublish, QueueLimits, WhenFull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -64,15 +64,15 @@ impl World {
         world
     }
 
-    fn message(&mut self, quality: u8, size: usize) -> Publish {
+    fn message(&mut self, quality: u8, size: usize) -> OutgoingPublish {
         let mut owned = |bytes: Vec<u8>| {
             self.made += 1;
             Bytes::from_owner(Owner(bytes, self.watch.clone()))
         };
         let topic = TopicName::from_bytes(owned(b"a/b".to_vec())).unwrap();
-        Publish {
+        OutgoingPublish {
             qos: qos(quality),
-            ..Publish::new(topic, owned(vec![b'x'; size]))
+            ..OutgoingPublish::new(topic, owned(vec![b'x'; size]))
         }
     }
 

@@ -3,10 +3,10 @@
 
 use crate::driver::*;
 use martlet_proto::{
-    ConnAck, Packet, SubAckReasonCode as Code, Subscription, UnsubAckReasonCode as Unsub,
+    ConnAck, Packet, SubAckReasonCode as Code, SubscribeFilter, UnsubAckReasonCode as Unsub,
     UserProperties, Version,
 };
-use martlet_session::{Config, Event, RequestError, Subscribe, Unsubscribe};
+use martlet_session::{Config, Event, RequestError, SubscribeRequest, UnsubscribeRequest};
 use std::num::{NonZeroU16, NonZeroU32};
 
 pub(crate) fn config() -> Config {
@@ -27,10 +27,10 @@ fn most(filters: u16) -> Config {
     }
 }
 
-pub(crate) fn subscriptions(names: &[&str]) -> Vec<Subscription> {
+pub(crate) fn subscriptions(names: &[&str]) -> Vec<SubscribeFilter> {
     names
         .iter()
-        .map(|name| Subscription::new(filter(name), qos(0)))
+        .map(|name| SubscribeFilter::new(filter(name), qos(0)))
         .collect()
 }
 
@@ -241,7 +241,7 @@ fn nine_filters_travel_in_two_subscribes_and_have_one_answer() {
             "SUBSCRIBE #5 9:0"
         ]
     );
-    let unsubscribe = Unsubscribe {
+    let unsubscribe = UnsubscribeRequest {
         filters: names.map(filter).to_vec(),
         user_properties: UserProperties::new(),
     };
@@ -271,7 +271,7 @@ fn many_subscribes_of_one_filter_fail_at_once() {
     const MANY: usize = 50_000;
     let mut peer = Peer::new(config());
     for _ in 0..MANY {
-        let subscribe = Subscribe {
+        let subscribe = SubscribeRequest {
             subscriptions: subscriptions(&["a"]),
             subscription_identifier: None,
             user_properties: UserProperties::new(),
@@ -297,7 +297,7 @@ fn what_is_withdrawn_without_a_connection_leaves_nothing() {
             format!("a/{n}")
         };
         peer.session
-            .subscribe(peer.now, Subscribe::new(subscriptions(&[&name])))
+            .subscribe(peer.now, SubscribeRequest::new(subscriptions(&[&name])))
             .expect("room");
         peer.session
             .withdraw_subscriptions(peer.now, vec![filter(&name)]);
@@ -408,12 +408,16 @@ fn so_many_wishes_may_wait() {
     let mut peer = Peer::new(config());
     for n in 0..65_535 {
         peer.session
-            .subscribe(peer.now, Subscribe::new(subscriptions(&[&n.to_string()])))
+            .subscribe(
+                peer.now,
+                SubscribeRequest::new(subscriptions(&[&n.to_string()])),
+            )
             .expect("room");
     }
-    let refused = peer
-        .session
-        .subscribe(peer.now, Subscribe::new(subscriptions(&["one more"])));
+    let refused = peer.session.subscribe(
+        peer.now,
+        SubscribeRequest::new(subscriptions(&["one more"])),
+    );
     assert_eq!(refused, Err(RequestError::TooMany));
 }
 
@@ -530,7 +534,7 @@ fn an_unsuback_has_a_code_for_each_filter() {
     for codes in [1, 3] {
         let mut peer = Peer::connected(Version::V5, config());
         let filters = vec![filter("a"), filter("b")];
-        let unsubscribe = Unsubscribe {
+        let unsubscribe = UnsubscribeRequest {
             filters,
             user_properties: UserProperties::new(),
         };

@@ -2,7 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Packet, PacketIdentifier, Version};
-use martlet_session::{Config, OperationId, RecordKey, Withdrawn};
+use martlet_session::{Config, OperationId, RecordKey, Withdrawal};
 use std::num::NonZeroU16;
 
 fn config() -> Config {
@@ -14,7 +14,7 @@ fn config() -> Config {
 
 const WITHDRAWN: &str = "published 1: the message was withdrawn";
 
-fn withdraw(peer: &mut Peer, operation: OperationId) -> Withdrawn {
+fn withdraw(peer: &mut Peer, operation: OperationId) -> Withdrawal {
     let withdrawn = peer.session.withdraw(operation);
     peer.drain();
     withdrawn
@@ -44,12 +44,12 @@ fn what_has_not_left_is_not_sent() {
         let mut peer = Peer::new(config());
         let operation = peer.publish(message(quality, "a", "1"));
         peer.publish(message(quality, "a", "2"));
-        assert_eq!(withdraw(&mut peer, operation), Withdrawn::Unsent);
+        assert_eq!(withdraw(&mut peer, operation), Withdrawal::Unsent);
         assert_eq!(peer.reported(), [WITHDRAWN]);
         assert_eq!((peer.session.queued(), peer.session.queued_bytes()), (1, 2));
         peer.reconnect(Version::V5, false);
         assert!(peer.said()[1].ends_with("a 2"), "{quality}");
-        assert_eq!(withdraw(&mut peer, operation), Withdrawn::Ended);
+        assert_eq!(withdraw(&mut peer, operation), Withdrawal::Ended);
     }
 }
 
@@ -72,7 +72,7 @@ fn what_is_stored_leaves_the_store() {
             peer.store_all();
             assert_eq!(messages(&peer), 1);
         }
-        assert_eq!(withdraw(&mut peer, operation), Withdrawn::Unsent);
+        assert_eq!(withdraw(&mut peer, operation), Withdrawal::Unsent);
         peer.store_all();
         assert_eq!(
             (messages(&peer), peer.said().len()),
@@ -99,7 +99,7 @@ fn what_is_in_flight_is_not_sent_again_and_its_identifier_rests() {
         peer.publish(message(1, "a", "2"));
         peer.publish(message(1, "a", "3"));
         assert_eq!(peer.said().len(), 2);
-        assert_eq!(withdraw(&mut peer, operation), Withdrawn::InFlight);
+        assert_eq!(withdraw(&mut peer, operation), Withdrawal::InFlight);
         assert_eq!(peer.reported(), [WITHDRAWN]);
         assert!(peer.said().is_empty(), "the server still counts it");
         peer.send_all(&answers);
@@ -107,7 +107,7 @@ fn what_is_in_flight_is_not_sent_again_and_its_identifier_rests() {
         assert_eq!(said.last().unwrap(), "PUBLISH q1 #3 a 3");
         assert_eq!(said.len(), answers.len());
         assert!(peer.reported().is_empty(), "its end was reported");
-        assert_eq!(withdraw(&mut peer, operation), Withdrawn::Ended);
+        assert_eq!(withdraw(&mut peer, operation), Withdrawal::Ended);
     }
 }
 
@@ -120,11 +120,11 @@ fn what_was_withdrawn_is_not_sent_on_the_next_connection() {
             let first = peer.publish(message(1, "a", "1"));
             let second = peer.publish(message(2, "a", "2"));
             peer.publish(message(1, "a", "3"));
-            assert_eq!(withdraw(&mut peer, first), Withdrawn::InFlight);
+            assert_eq!(withdraw(&mut peer, first), Withdrawal::InFlight);
             peer.cut();
             assert_eq!(
                 withdraw(&mut peer, second),
-                Withdrawn::InFlight,
+                Withdrawal::InFlight,
                 "it may have arrived"
             );
             peer.forget();
@@ -152,7 +152,7 @@ fn what_was_withdrawn_stays_withdrawn() {
     let operation = peer.publish(message(1, "a", "1"));
     peer.store_all();
     assert_eq!(peer.said(), ["PUBLISH q1 #1 a 1"]);
-    assert_eq!(withdraw(&mut peer, operation), Withdrawn::InFlight);
+    assert_eq!(withdraw(&mut peer, operation), Withdrawal::InFlight);
     peer.store_all();
     peer.crash(durable());
     peer.reconnect(Version::V5, true);
@@ -174,7 +174,7 @@ fn after_pubrec_the_flow_goes_on() {
     let operation = peer.publish(message(2, "a", "1"));
     peer.send(pubrec(1));
     peer.forget();
-    assert_eq!(withdraw(&mut peer, operation), Withdrawn::InFlight);
+    assert_eq!(withdraw(&mut peer, operation), Withdrawal::InFlight);
     assert_eq!(peer.reported(), [WITHDRAWN]);
     peer.cut();
     peer.forget();
@@ -223,7 +223,7 @@ fn messages_that_are_given_up_do_not_use_up_the_identifiers() {
             last = peer.packets();
             assert!(last.len() >= EACH.into(), "{} were sent", last.len());
             for operation in operations {
-                assert_eq!(peer.session.withdraw(operation), Withdrawn::InFlight);
+                assert_eq!(peer.session.withdraw(operation), Withdrawal::InFlight);
             }
             peer.drain();
             peer.cut();
@@ -266,7 +266,7 @@ fn nothing_is_stored_of_a_message_whose_identifier_is_free() {
         }
         peer.cut();
         if !is_online {
-            assert_eq!(withdraw(&mut peer, operation), Withdrawn::InFlight);
+            assert_eq!(withdraw(&mut peer, operation), Withdrawal::InFlight);
         }
         peer.store_all();
         assert_eq!(flows(&peer), 0, "{is_online}");

@@ -4,7 +4,9 @@ use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use martlet_proto::{QoS, TopicName, Version};
 use martlet_session::drain::Drain;
-use martlet_session::{Config, ConnectOptions, Instant, Publish, RecordKey, Session, StoreOp};
+use martlet_session::{
+    Config, ConnectOptions, Instant, OutgoingPublish, RecordKey, Session, StoreOp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Any records make a session or are refused: none vanishes, and what the session stores from then
@@ -57,9 +59,9 @@ pub fn restore(data: &[u8]) {
     let mut input = BytesMut::from(&[0x20, 3, u8::from(present), 0, 0][..]);
     session.handle_input(now, &mut input);
     let topic = TopicName::from_static("t").expect("a topic name");
-    let message = Publish {
+    let message = OutgoingPublish {
         qos: QoS::ExactlyOnce,
-        ..Publish::new(topic, "new")
+        ..OutgoingPublish::new(topic, "new")
     };
     let accepted = session.publish(now, message);
     store(session, now, &mut records);

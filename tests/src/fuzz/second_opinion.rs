@@ -1,7 +1,7 @@
 //! Two decoders, one question: is this a packet, and what does it say?
 
 use crate::linter::Rule;
-use crate::linter::decode::{self, Ack, Packet as Theirs, Party};
+use crate::linter::decode::{self, Party, WireAck, WirePacket as Theirs};
 use bytes::BytesMut;
 use martlet_proto::{DecodeErrorKind as Kind, MAX_PACKET_SIZE, Packet, TopicError, Version};
 
@@ -115,7 +115,7 @@ fn says(packet: &Packet, version: Version) -> String {
 }
 
 fn theirs_says(packet: &Theirs) -> String {
-    let ack = |name, ack: &Ack| format!("{name} {} {}", ack.id, ack.reason);
+    let ack = |name, ack: &WireAck| format!("{name} {} {}", ack.id, ack.reason);
     match packet {
         Theirs::Connect(it) => format!(
             "connect {:?} {} {} {:?}",

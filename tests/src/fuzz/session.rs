@@ -9,16 +9,16 @@ use bytes::{Buf, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    PubAckReasonCode, PublishProperties, QoS, Subscription, SubscriptionIdentifier, TopicFilter,
+    PubAckReasonCode, PublishProperties, QoS, SubscribeFilter, SubscriptionIdentifier, TopicFilter,
     TopicName, UserProperties, Utf8String, Version,
 };
 use martlet_session::drain::{Drain, run_timers};
 use martlet_session::{
     Accepted, AckToken, AuthMessage, Authentication, Config, ConnectOptions, ConnectionError,
     Details, DisconnectOptions, DropQos0, Durable, Event, GivenUp, InboundLimits, Instant,
-    LostSession, OperationId, Publish, PublishError, QueueLimits, SendBuffer, Session, StoreError,
-    StoreErrorKind, StoreOp, StoreSeq, Subscribe, TopicAliases, Unsubscribe, WhenFull,
-    WhenStoreFails,
+    LostSession, OperationId, OutgoingPublish, PublishError, QueueLimits, SendBuffer, Session,
+    StoreError, StoreErrorKind, StoreOp, StoreSeq, SubscribeRequest, TopicAliases,
+    UnsubscribeRequest, WhenFull, WhenStoreFails,
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -398,13 +398,13 @@ impl Driven {
                 usize::from(bits >> 4)
             }
         ];
-        let publish = Publish {
+        let publish = OutgoingPublish {
             qos: QoS::from_u8(bits & 3).unwrap_or(QoS::AtMostOnce),
             retain: bits & 0x80 != 0,
             properties,
             key: Some(bits.into()),
             topic_alias: NonZeroU16::new(u16::from(bits >> 5)),
-            ..Publish::new(TopicName::new(name).expect("a topic name"), payload)
+            ..OutgoingPublish::new(TopicName::new(name).expect("a topic name"), payload)
         };
         if bits & 0x0c == 0x0c && self.session.publish_at_once(&publish) == Ok(true) {
             return;
@@ -422,17 +422,17 @@ impl Driven {
         // Now and then there is none, which is refused.
         let n = usize::from(bits & 0x70 != 0x70);
         let asked = if bits & 4 != 0 {
-            let unsubscribe = Unsubscribe {
+            let unsubscribe = UnsubscribeRequest {
                 filters: vec![filter; n],
                 user_properties,
             };
             self.session.unsubscribe(self.instant(), unsubscribe)
         } else {
-            let subscription = Subscription {
+            let subscription = SubscribeFilter {
                 no_local: bits & 0x80 != 0,
-                ..Subscription::new(filter, QoS::ExactlyOnce)
+                ..SubscribeFilter::new(filter, QoS::ExactlyOnce)
             };
-            let subscribe = Subscribe {
+            let subscribe = SubscribeRequest {
                 subscriptions: vec![subscription; n],
                 subscription_identifier: SubscriptionIdentifier::new(u32::from(bits & 8)),
                 user_properties,

@@ -1,18 +1,18 @@
 //! What holds for one connection.
 
 use super::Finding;
-use super::decode::{ConnAck, Connect};
+use super::decode::{WireConnAck, WireConnect};
 use core::time::Duration;
 use martlet_proto::Version;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct ObservedConnection {
     pub(crate) version: Option<Version>,
     pub(crate) client_identifier: Option<String>,
-    pub(crate) connect: Option<Connect>,
+    pub(crate) connect: Option<WireConnect>,
     /// The CONNACK of success.
-    pub(crate) limits: Option<ConnAck>,
+    pub(crate) limits: Option<WireConnAck>,
     pub(crate) refused: bool,
     /// The server has the session.
     pub(crate) resumed: bool,
@@ -48,7 +48,7 @@ struct Arrived {
     optional: bool,
 }
 
-impl Connection {
+impl ObservedConnection {
     pub(crate) fn new(now: Duration) -> Self {
         Self {
             version: None,

@@ -5,7 +5,7 @@ mod reader;
 
 use super::Rule;
 use martlet_proto::Version;
-use reader::{Decoded, Properties, Reader, wrong};
+use reader::{Decoded, Properties, WireReader, wrong};
 
 /// The sender of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +16,15 @@ pub(crate) enum Party {
 
 /// A packet, as far as the rules ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Packet {
-    Connect(Connect),
-    ConnAck(ConnAck),
-    Publish(Publish),
-    PubAck(Ack),
-    PubRec(Ack),
-    PubRel(Ack),
-    PubComp(Ack),
-    Subscribe(Subscribe),
+pub(crate) enum WirePacket {
+    Connect(WireConnect),
+    ConnAck(WireConnAck),
+    Publish(WirePublish),
+    PubAck(WireAck),
+    PubRec(WireAck),
+    PubRel(WireAck),
+    PubComp(WireAck),
+    Subscribe(WireSubscribe),
     SubAck(u16),
     Unsubscribe(u16),
     UnsubAck(u16),
@@ -35,7 +35,7 @@ pub(crate) enum Packet {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Connect {
+pub(crate) struct WireConnect {
     pub(crate) client_identifier: String,
     pub(crate) clean_start: bool,
     pub(crate) keep_alive: u16,
@@ -48,7 +48,7 @@ pub(crate) struct Connect {
 
 /// With the defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConnAck {
+pub(crate) struct WireConnAck {
     pub(crate) accepted: bool,
     pub(crate) session_present: bool,
     pub(crate) receive_maximum: u16,
@@ -64,7 +64,7 @@ pub(crate) struct ConnAck {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Publish {
+pub(crate) struct WirePublish {
     pub(crate) qos: u8,
     pub(crate) dup: bool,
     pub(crate) retain: bool,
@@ -77,19 +77,19 @@ pub(crate) struct Publish {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ack {
+pub(crate) struct WireAck {
     pub(crate) id: u16,
     pub(crate) reason: u8,
 }
 
-impl Ack {
+impl WireAck {
     pub(crate) fn is_error(self) -> bool {
         self.reason >= 0x80
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Subscribe {
+pub(crate) struct WireSubscribe {
     pub(crate) id: u16,
     pub(crate) has_identifier: bool,
     pub(crate) wildcards: bool,
@@ -101,7 +101,7 @@ pub(crate) fn decode(
     input: &[u8],
     version: Option<Version>,
     from: Party,
-) -> Decoded<Option<(Packet, usize, Version)>> {
+) -> Decoded<Option<(WirePacket, usize, Version)>> {
     let Some((&first, rest)) = input.split_first() else {
         return Ok(None);
     };
@@ -125,7 +125,7 @@ pub(crate) fn decode(
     let Some(body) = input.get(size..size + length) else {
         return Ok(None);
     };
-    let mut reader = Reader { rest: body };
+    let mut reader = WireReader { rest: body };
     let (packet, version) = match (version, first >> 4) {
         (_, 1) => connect(first, &mut reader, from)?,
         (None, kind) => {
@@ -140,7 +140,12 @@ pub(crate) fn decode(
     Ok(Some((packet, size + length, version)))
 }
 
-fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> Decoded<Packet> {
+fn packet(
+    first: u8,
+    reader: &mut WireReader<'_>,
+    version: Version,
+    from: Party,
+) -> Decoded<WirePacket> {
     let (kind, flags) = (first >> 4, first & 15);
     let v5 = version == Version::V5;
     let expected = match kind {
@@ -166,15 +171,15 @@ fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> 
         );
     }
     Ok(match kind {
-        2 => Packet::ConnAck(connack(reader, version)?),
-        3 => Packet::Publish(publish(flags, reader, v5, from)?),
-        4 => Packet::PubAck(ack(reader, v5, Rule::PubAckReason)?),
-        5 => Packet::PubRec(ack(reader, v5, Rule::PubRecReason)?),
-        6 => Packet::PubRel(ack(reader, v5, Rule::PubRelReason)?),
-        7 => Packet::PubComp(ack(reader, v5, Rule::PubCompReason)?),
-        8 => Packet::Subscribe(subscribe(reader, v5)?),
-        9 => Packet::SubAck(answers(reader, v5, Rule::SubAckReason)?),
-        11 => Packet::UnsubAck(answers(reader, v5, Rule::UnsubAckReason)?),
+        2 => WirePacket::ConnAck(connack(reader, version)?),
+        3 => WirePacket::Publish(publish(flags, reader, v5, from)?),
+        4 => WirePacket::PubAck(ack(reader, v5, Rule::PubAckReason)?),
+        5 => WirePacket::PubRec(ack(reader, v5, Rule::PubRecReason)?),
+        6 => WirePacket::PubRel(ack(reader, v5, Rule::PubRelReason)?),
+        7 => WirePacket::PubComp(ack(reader, v5, Rule::PubCompReason)?),
+        8 => WirePacket::Subscribe(subscribe(reader, v5)?),
+        9 => WirePacket::SubAck(answers(reader, v5, Rule::SubAckReason)?),
+        11 => WirePacket::UnsubAck(answers(reader, v5, Rule::UnsubAckReason)?),
         10 => {
             let id = reader.identifier()?;
             if v5 {
@@ -186,16 +191,16 @@ fn packet(first: u8, reader: &mut Reader<'_>, version: Version, from: Party) -> 
             while !reader.rest.is_empty() {
                 filter(&reader.string()?, v5)?;
             }
-            Packet::Unsubscribe(id)
+            WirePacket::Unsubscribe(id)
         }
-        12 => Packet::PingReq,
-        13 => Packet::PingResp,
+        12 => WirePacket::PingReq,
+        13 => WirePacket::PingResp,
         14 => disconnect(reader, v5, from)?,
         _ => auth(reader)?,
     })
 }
 
-fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, Version)> {
+fn connect(first: u8, reader: &mut WireReader<'_>, from: Party) -> Decoded<(WirePacket, Version)> {
     if first != 0x10 {
         return wrong(Rule::FirstByte, format!("{first:#04x} begins no packet"));
     }
@@ -245,7 +250,7 @@ fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, 
     if has_password {
         reader.binary()?;
     }
-    let connect = Connect {
+    let connect = WireConnect {
         client_identifier,
         clean_start,
         keep_alive,
@@ -255,7 +260,7 @@ fn connect(first: u8, reader: &mut Reader<'_>, from: Party) -> Decoded<(Packet, 
         topic_alias_maximum: properties.number(0x22).map_or(0, |n| n as u16),
         authentication_method: properties.text(0x15),
     };
-    Ok((Packet::Connect(connect), version))
+    Ok((WirePacket::Connect(connect), version))
 }
 
 fn check_client_identifier(text: &str, version: Version, clean_start: bool) -> Decoded<()> {
@@ -272,7 +277,7 @@ fn check_client_identifier(text: &str, version: Version, clean_start: bool) -> D
 }
 
 /// The will in the payload of a CONNECT.
-fn will(reader: &mut Reader<'_>, v5: bool) -> Decoded<()> {
+fn will(reader: &mut WireReader<'_>, v5: bool) -> Decoded<()> {
     if v5 {
         response_topic(&reader.properties(&[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26])?)?;
     }
@@ -285,7 +290,7 @@ fn will(reader: &mut Reader<'_>, v5: bool) -> Decoded<()> {
     Ok(())
 }
 
-fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
+fn connack(reader: &mut WireReader<'_>, version: Version) -> Decoded<WireConnAck> {
     let v5 = version == Version::V5;
     let (flags, code) = (reader.byte()?, reader.byte()?);
     // In 3.1 the byte means nothing.
@@ -311,7 +316,7 @@ fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
         return wrong(Rule::PropertyPlace, "authentication data without a method");
     }
     let available = |id| properties.number(id).is_none_or(|n| n != 0);
-    Ok(ConnAck {
+    Ok(WireConnAck {
         accepted: code == 0,
         // The flag is not there in 3.1, and means nothing in a refusal.
         session_present: flags & 1 != 0 && version != Version::V3_1 && code == 0,
@@ -328,7 +333,7 @@ fn connack(reader: &mut Reader<'_>, version: Version) -> Decoded<ConnAck> {
     })
 }
 
-fn publish(flags: u8, reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Publish> {
+fn publish(flags: u8, reader: &mut WireReader<'_>, v5: bool, from: Party) -> Decoded<WirePublish> {
     let (dup, qos, retain) = (flags & 8 != 0, flags >> 1 & 3, flags & 1 != 0);
     if qos == 3 {
         return wrong(Rule::Qos, "QoS 3");
@@ -359,7 +364,7 @@ fn publish(flags: u8, reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded
     }
     let payload = core::mem::take(&mut reader.rest);
     let content = hash(hash(0, &[qos, u8::from(retain)]), payload);
-    Ok(Publish {
+    Ok(WirePublish {
         qos,
         dup,
         retain,
@@ -370,7 +375,7 @@ fn publish(flags: u8, reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded
     })
 }
 
-fn ack(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<Ack> {
+fn ack(reader: &mut WireReader<'_>, v5: bool, rule: Rule) -> Decoded<WireAck> {
     let id = reader.identifier()?;
     let mut reason = 0;
     if v5 && !reader.rest.is_empty() {
@@ -388,11 +393,11 @@ fn ack(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<Ack> {
             reader.properties(&[0x1f, 0x26])?;
         }
     }
-    Ok(Ack { id, reason })
+    Ok(WireAck { id, reason })
 }
 
 /// What SUBACK and UNSUBACK say of each filter.
-fn answers(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<u16> {
+fn answers(reader: &mut WireReader<'_>, v5: bool, rule: Rule) -> Decoded<u16> {
     let id = reader.identifier()?;
     if v5 {
         reader.properties(&[0x1f, 0x26])?;
@@ -419,7 +424,7 @@ fn answers(reader: &mut Reader<'_>, v5: bool, rule: Rule) -> Decoded<u16> {
     Ok(id)
 }
 
-fn subscribe(reader: &mut Reader<'_>, v5: bool) -> Decoded<Subscribe> {
+fn subscribe(reader: &mut WireReader<'_>, v5: bool) -> Decoded<WireSubscribe> {
     let id = reader.identifier()?;
     let mut properties = Properties::default();
     if v5 {
@@ -428,7 +433,7 @@ fn subscribe(reader: &mut Reader<'_>, v5: bool) -> Decoded<Subscribe> {
     if reader.rest.is_empty() {
         return wrong(Rule::SubscribeEmpty, "a SUBSCRIBE without a filter");
     }
-    let mut subscribe = Subscribe {
+    let mut subscribe = WireSubscribe {
         id,
         has_identifier: properties.has(0x0b),
         wildcards: false,
@@ -451,7 +456,7 @@ fn subscribe(reader: &mut Reader<'_>, v5: bool) -> Decoded<Subscribe> {
     Ok(subscribe)
 }
 
-fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet> {
+fn disconnect(reader: &mut WireReader<'_>, v5: bool, from: Party) -> Decoded<WirePacket> {
     let mut session_expiry = None;
     if v5 && !reader.rest.is_empty() {
         let reason = reader.byte()?;
@@ -478,12 +483,12 @@ fn disconnect(reader: &mut Reader<'_>, v5: bool, from: Party) -> Decoded<Packet>
             session_expiry = reader.properties(allowed)?.number(0x11);
         }
     }
-    Ok(Packet::Disconnect { session_expiry })
+    Ok(WirePacket::Disconnect { session_expiry })
 }
 
-fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
+fn auth(reader: &mut WireReader<'_>) -> Decoded<WirePacket> {
     if reader.rest.is_empty() {
-        return Ok(Packet::Auth {
+        return Ok(WirePacket::Auth {
             reason: 0,
             method: None,
         });
@@ -500,7 +505,7 @@ fn auth(reader: &mut Reader<'_>) -> Decoded<Packet> {
     if !properties.has(0x15) && (reason != 0 || !properties.is_empty()) {
         return wrong(Rule::AuthMethod, "AUTH without a method");
     }
-    Ok(Packet::Auth {
+    Ok(WirePacket::Auth {
         reason,
         method: properties.text(0x15),
     })

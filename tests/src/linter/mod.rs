@@ -30,12 +30,12 @@ mod tests;
 pub use relay::Relay;
 pub use rules::Rule;
 
-use connection::Connection;
+use connection::ObservedConnection;
 use core::fmt;
 use core::time::Duration;
-use decode::{ConnAck, Packet, Party, Publish, Subscribe};
+use decode::{Party, WireConnAck, WirePacket, WirePublish, WireSubscribe};
 use martlet_proto::Version;
-use session::{Kind, Session};
+use session::{Kind, ObservedSession};
 
 /// More findings than this are not kept: one is enough to begin with.
 const ENOUGH: usize = 100;
@@ -74,11 +74,11 @@ pub struct Linter {
     window: Option<usize>,
     /// The client may take more than its Receive Maximum.
     takes_excess: bool,
-    session: Session,
+    session: ObservedSession,
     /// The server began a session on a connection with enhanced authentication. The client may not
     /// have accepted the server then, and goes on with the session it had.
     unsure: bool,
-    connection: Connection,
+    connection: ObservedConnection,
     /// Connections so far.
     connections: u64,
     findings: Vec<Finding>,
@@ -97,9 +97,9 @@ impl Linter {
             place: Place::Client,
             window: None,
             takes_excess: false,
-            session: Session::default(),
+            session: ObservedSession::default(),
             unsure: false,
-            connection: Connection::new(Duration::ZERO),
+            connection: ObservedConnection::new(Duration::ZERO),
             connections: 0,
             findings: Vec::new(),
         }
@@ -172,7 +172,7 @@ impl Linter {
     /// A new network connection; the one before is over.
     pub fn open(&mut self, now: Duration) {
         self.connections += 1;
-        self.connection = Connection::new(now);
+        self.connection = ObservedConnection::new(now);
         self.session.open();
     }
 
@@ -271,9 +271,9 @@ impl Linter {
 
     // ---- what the client sends
 
-    fn check_sent(&mut self, packet: &Packet, size: usize) {
-        let is_connect = matches!(packet, Packet::Connect(_));
-        let is_farewell = matches!(packet, Packet::Disconnect { .. });
+    fn check_sent(&mut self, packet: &WirePacket, size: usize) {
+        let is_connect = matches!(packet, WirePacket::Connect(_));
+        let is_farewell = matches!(packet, WirePacket::Disconnect { .. });
         let connection = &self.connection;
         if connection.disconnected {
             return self.find(Rule::AfterDisconnect, format!("{packet:?}"));
@@ -285,7 +285,7 @@ impl Linter {
             return self.find(Rule::ConnectOnce, "a second CONNECT");
         }
         let is_early = connection.limits.is_none() && !is_connect;
-        if is_early && !is_farewell && !matches!(packet, Packet::Auth { .. }) {
+        if is_early && !is_farewell && !matches!(packet, WirePacket::Auth { .. }) {
             return self.find(Rule::BeforeConnAck, format!("{packet:?}"));
         }
         let largest = self.largest_packet();
@@ -293,34 +293,34 @@ impl Linter {
             format!("{size} bytes of {largest}: {packet:?}")
         });
         match packet {
-            Packet::Connect(connect) => {
+            WirePacket::Connect(connect) => {
                 self.connection.own_maximum_packet_size = connect.maximum_packet_size;
                 self.connection.client_identifier = Some(connect.client_identifier.clone());
                 self.connection.connect = Some(connect.clone());
             }
-            Packet::Publish(publish) => self.check_publish(publish),
-            Packet::PubAck(ack) => {
+            WirePacket::Publish(publish) => self.check_publish(publish),
+            WirePacket::PubAck(ack) => {
                 let answered = self.connection.acknowledge(1, ack.id);
                 self.check_acknowledgement(answered, ack.id, Rule::PubAckOrder);
             }
-            Packet::PubRec(ack) => {
+            WirePacket::PubRec(ack) => {
                 let answered = self.connection.acknowledge(2, ack.id);
                 self.check_acknowledgement(answered, ack.id, Rule::PubRecOrder);
                 if ack.is_error() {
                     self.connection.owed.remove(&ack.id);
                 }
             }
-            Packet::PubRel(ack) => self.check_pubrel(ack.id),
-            Packet::PubComp(ack) => {
+            WirePacket::PubRel(ack) => self.check_pubrel(ack.id),
+            WirePacket::PubComp(ack) => {
                 let asked = self.connection.pubrels.answer(ack.id);
                 self.ensure(asked, Rule::PubCompUnasked, || {
                     format!("PUBCOMP {}", ack.id)
                 });
             }
-            Packet::Subscribe(subscribe) => self.check_subscribe(subscribe),
-            Packet::Unsubscribe(id) => self.check_identifier(*id, Kind::Unsubscribe),
-            Packet::PingReq => {}
-            Packet::Disconnect { session_expiry } => {
+            WirePacket::Subscribe(subscribe) => self.check_subscribe(subscribe),
+            WirePacket::Unsubscribe(id) => self.check_identifier(*id, Kind::Unsubscribe),
+            WirePacket::PingReq => {}
+            WirePacket::Disconnect { session_expiry } => {
                 let was = self
                     .connection
                     .connect
@@ -334,14 +334,17 @@ impl Linter {
                 self.connection.disconnected = true;
                 self.connection.keep_alive_timeout = Duration::MAX;
             }
-            Packet::Auth { reason, method } => self.check_auth(*reason, method.as_deref()),
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+            WirePacket::Auth { reason, method } => self.check_auth(*reason, method.as_deref()),
+            WirePacket::ConnAck(_)
+            | WirePacket::SubAck(_)
+            | WirePacket::UnsubAck(_)
+            | WirePacket::PingResp => {
                 unreachable!("the decoder takes none of them from a client")
             }
         }
     }
 
-    fn check_publish(&mut self, publish: &Publish) {
+    fn check_publish(&mut self, publish: &WirePublish) {
         let Some(limits) = &self.connection.limits else {
             return;
         };
@@ -430,7 +433,7 @@ impl Linter {
         }
     }
 
-    fn check_subscribe(&mut self, subscribe: &Subscribe) {
+    fn check_subscribe(&mut self, subscribe: &WireSubscribe) {
         self.check_identifier(subscribe.id, Kind::Subscribe);
         let Some(limits) = &self.connection.limits else {
             return;
@@ -484,18 +487,18 @@ impl Linter {
 
     // ---- what the server sends
 
-    fn take_in(&mut self, now: Duration, packet: Packet) {
+    fn take_in(&mut self, now: Duration, packet: WirePacket) {
         let may_be_first = matches!(
             packet,
-            Packet::ConnAck(_) | Packet::Auth { .. } | Packet::Disconnect { .. }
+            WirePacket::ConnAck(_) | WirePacket::Auth { .. } | WirePacket::Disconnect { .. }
         );
         if self.connection.limits.is_none() && !may_be_first {
             // The client closes, and what came means nothing.
             return;
         }
         match packet {
-            Packet::ConnAck(connack) => self.connected(now, connack),
-            Packet::Publish(publish) => {
+            WirePacket::ConnAck(connack) => self.connected(now, connack),
+            WirePacket::Publish(publish) => {
                 if let Some(alias) = publish.alias {
                     let most = self
                         .connection
@@ -520,28 +523,28 @@ impl Linter {
                     });
                 }
             }
-            Packet::PubAck(ack) => self.session.completed(ack.id),
-            Packet::PubRec(ack) if ack.is_error() => self.session.completed(ack.id),
-            Packet::PubRec(ack) => {
+            WirePacket::PubAck(ack) => self.session.completed(ack.id),
+            WirePacket::PubRec(ack) if ack.is_error() => self.session.completed(ack.id),
+            WirePacket::PubRec(ack) => {
                 self.connection.pubrecs.push_back(ack.id);
                 self.session.received(ack.id);
             }
-            Packet::PubRel(ack) => self.connection.released(ack.id),
-            Packet::PubComp(ack) => self.session.completed(ack.id),
-            Packet::SubAck(id) => self.session.answered(id, Kind::Subscribe),
-            Packet::UnsubAck(id) => self.session.answered(id, Kind::Unsubscribe),
-            Packet::Auth { reason, .. } => self.connection.auth_asked = reason == 0x18,
-            Packet::PingResp | Packet::Disconnect { .. } => {}
-            Packet::Connect(_)
-            | Packet::Subscribe(_)
-            | Packet::Unsubscribe(_)
-            | Packet::PingReq => {
+            WirePacket::PubRel(ack) => self.connection.released(ack.id),
+            WirePacket::PubComp(ack) => self.session.completed(ack.id),
+            WirePacket::SubAck(id) => self.session.answered(id, Kind::Subscribe),
+            WirePacket::UnsubAck(id) => self.session.answered(id, Kind::Unsubscribe),
+            WirePacket::Auth { reason, .. } => self.connection.auth_asked = reason == 0x18,
+            WirePacket::PingResp | WirePacket::Disconnect { .. } => {}
+            WirePacket::Connect(_)
+            | WirePacket::Subscribe(_)
+            | WirePacket::Unsubscribe(_)
+            | WirePacket::PingReq => {
                 unreachable!("the decoder takes none of them from a server")
             }
         }
     }
 
-    fn connected(&mut self, now: Duration, connack: ConnAck) {
+    fn connected(&mut self, now: Duration, connack: WireConnAck) {
         let Some(connect) = self
             .connection
             .connect
@@ -564,7 +567,7 @@ impl Linter {
             if goes_on {
                 self.session.go_on();
             } else {
-                self.session = Session::default();
+                self.session = ObservedSession::default();
             }
             self.unsure = connect.authentication_method.is_some();
         }

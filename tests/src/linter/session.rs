@@ -1,7 +1,7 @@
 //! What holds for a session: the client's packet identifiers and what they stand for.
 
 use super::Rule;
-use super::decode::Publish;
+use super::decode::WirePublish;
 use std::collections::BTreeMap;
 
 /// What an identifier was taken for.
@@ -58,7 +58,7 @@ impl Exchange {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Session {
+pub(crate) struct ObservedSession {
     exchanges: BTreeMap<u16, Exchange>,
     /// PUBLISHes and PUBRECs so far.
     numbers: u64,
@@ -72,7 +72,7 @@ pub(crate) struct Session {
 
 type Judged = Result<(), (Rule, String)>;
 
-impl Session {
+impl ObservedSession {
     /// A new connection. What was asked for on an old one and was not answered will not be; it is
     /// asked for anew.
     pub(crate) fn open(&mut self) {
@@ -97,7 +97,7 @@ impl Session {
     /// The client sends a PUBLISH. `lenient`: what is sent again may be unknown here.
     pub(crate) fn publish(
         &mut self,
-        publish: &Publish,
+        publish: &WirePublish,
         content: u64,
         kind: Kind,
         lenient: bool,

@@ -22,7 +22,7 @@ pub use transports::*;
 use crate::certificates::Directory;
 use crate::server::{Setup, TestServer};
 use adapter::{ALL_QOS, until};
-use martlet_broker::{Config, Ending, Event, Memory};
+use martlet_broker::{BrokerConfig, BrokerEvent, Ending, Memory};
 use martlet_client::{
     Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, SocketOptions,
     runtime::{Address, Network, Runtime, Streams, Timer},
@@ -117,9 +117,9 @@ pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
         other => panic!("{other:?}"),
     }
     let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = TestServer::start(Setup::tcp().broker(Config {
+    let broker = TestServer::start(Setup::tcp().broker(BrokerConfig {
         refuse,
-        ..Config::default()
+        ..BrokerConfig::default()
     }))
     .await;
     match A::connect(&broker.uri()).await {
@@ -302,17 +302,15 @@ pub async fn the_last_handle_ends_the_driver<A: Adapter>() {
     let events = broker.events().await;
     assert!(events.iter().any(|event| matches!(
         event,
-        Event::Accepted {
+        BrokerEvent::Accepted {
             client_identifier: Some(_),
             ..
         }
     )));
     let goodbye = Ending::Client(DisconnectReasonCode::NormalDisconnection);
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, Event::Disconnected { ending, .. } if *ending == goodbye))
-    );
+    assert!(events.iter().any(
+        |event| matches!(event, BrokerEvent::Disconnected { ending, .. } if *ending == goodbye)
+    ));
 }
 
 pub async fn a_dropped_connect_ends_the_attempt<A: Adapter>() {
@@ -494,9 +492,9 @@ pub async fn the_transcript_is_the_same<A: Adapter>() {
 // ---- their parts
 
 fn recording() -> Setup {
-    Setup::tcp().broker(Config {
+    Setup::tcp().broker(BrokerConfig {
         record_events: true,
-        ..Config::default()
+        ..BrokerConfig::default()
     })
 }
 
@@ -504,7 +502,7 @@ fn recording() -> Setup {
 async fn accepted(broker: &TestServer) -> Vec<(usize, QoS)> {
     let events = broker.events().await.into_iter();
     let accepted = events.filter_map(|event| match event {
-        Event::Accepted {
+        BrokerEvent::Accepted {
             client_identifier: Some(_),
             publish,
         } => {

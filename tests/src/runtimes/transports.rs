@@ -26,7 +26,7 @@ macro_rules! transport_tests {
         $(
             #[test]
             fn $name() {
-                let transport = $crate::runtimes::Transport::$transport;
+                let transport = $crate::runtimes::TransportKind::$transport;
                 $crate::runtimes::run::<$adapter>($crate::runtimes::everything_over::<$adapter>(transport));
             }
         )*
@@ -36,7 +36,7 @@ macro_rules! transport_tests {
 /// What carries MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names tell")]
-pub enum Transport {
+pub enum TransportKind {
     Tcp,
     Unix,
     Tls,
@@ -53,32 +53,32 @@ const USER: (&str, &str) = ("us:er", "pa/s s");
 const HTTP_USER: (&str, &str) = ("user", "p:a/s s");
 
 struct Place {
-    transport: Transport,
+    transport: TransportKind,
     server: TestServer,
     proxy: Option<Proxy>,
 }
 
 impl Place {
-    async fn start(transport: Transport) -> Self {
+    async fn start(transport: TransportKind) -> Self {
         let setup = match transport {
-            Transport::Tcp => Setup::tcp(),
-            Transport::Unix => Setup::unix(),
-            Transport::Tls | Transport::TlsThroughSocks => Setup::tls(),
-            Transport::MutualTls => Setup::mutual_tls(),
-            Transport::WebSocket => Setup::tcp().websocket(),
-            Transport::WebSocketAndTls => Setup::tls().websocket(),
-            Transport::WebSocketAndTlsThroughHttp => Setup::mutual_tls().websocket(),
+            TransportKind::Tcp => Setup::tcp(),
+            TransportKind::Unix => Setup::unix(),
+            TransportKind::Tls | TransportKind::TlsThroughSocks => Setup::tls(),
+            TransportKind::MutualTls => Setup::mutual_tls(),
+            TransportKind::WebSocket => Setup::tcp().websocket(),
+            TransportKind::WebSocketAndTls => Setup::tls().websocket(),
+            TransportKind::WebSocketAndTlsThroughHttp => Setup::mutual_tls().websocket(),
         };
         let server = TestServer::start(setup).await;
         let proxy = match transport {
-            Transport::TlsThroughSocks => Some(
+            TransportKind::TlsThroughSocks => Some(
                 Proxy::socks(SocksProxy {
                     user: Some(USER),
                     ..SocksProxy::default()
                 })
                 .await,
             ),
-            Transport::WebSocketAndTlsThroughHttp => Some(
+            TransportKind::WebSocketAndTlsThroughHttp => Some(
                 Proxy::http(HttpProxy {
                     user: Some(HTTP_USER),
                     ..HttpProxy::default()
@@ -97,19 +97,19 @@ impl Place {
     fn is_tls(&self) -> bool {
         !matches!(
             self.transport,
-            Transport::Tcp | Transport::Unix | Transport::WebSocket
+            TransportKind::Tcp | TransportKind::Unix | TransportKind::WebSocket
         )
     }
 
     fn has_client_certificate(&self) -> bool {
         matches!(
             self.transport,
-            Transport::MutualTls | Transport::WebSocketAndTlsThroughHttp
+            TransportKind::MutualTls | TransportKind::WebSocketAndTlsThroughHttp
         )
     }
 
     fn is_websocket(&self) -> bool {
-        use Transport::{WebSocket, WebSocketAndTls, WebSocketAndTlsThroughHttp};
+        use TransportKind::{WebSocket, WebSocketAndTls, WebSocketAndTlsThroughHttp};
         matches!(
             self.transport,
             WebSocket | WebSocketAndTls | WebSocketAndTlsThroughHttp
@@ -120,7 +120,7 @@ impl Place {
     fn builder(&self) -> Builder {
         let certificates = Certificates::shared();
         let uri = match self.transport {
-            Transport::Unix => self.server.uri(),
+            TransportKind::Unix => self.server.uri(),
             _ if self.is_websocket() => self.server.uri_by_name() + "/mqtt?a=b",
             _ => self.server.uri_by_name(),
         };
@@ -141,7 +141,7 @@ impl Place {
         if let Some(proxy) = &self.proxy {
             let address = proxy.address();
             let uri = match self.transport {
-                Transport::TlsThroughSocks => format!("socks5://us%3Aer:pa%2Fs%20s@{address}"),
+                TransportKind::TlsThroughSocks => format!("socks5://us%3Aer:pa%2Fs%20s@{address}"),
                 _ => format!("http://user:p%3Aa%2Fs%20s@{address}"),
             };
             builder = builder.proxy(&uri);
@@ -153,7 +153,7 @@ impl Place {
 /// Connects, publishes and receives at each QoS, small and large; the connections are cut, made
 /// again, and it goes on. The packets are the same over every transport, which is the one that was
 /// asked for.
-pub async fn everything_over<A: Adapter>(transport: Transport) {
+pub async fn everything_over<A: Adapter>(transport: TransportKind) {
     let place = Place::start(transport).await;
     let (subscriber, mut receives) = transcribed::<A>(place.builder()).await;
     let (publisher, mut sends) = transcribed::<A>(place.builder()).await;

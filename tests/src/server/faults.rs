@@ -1,6 +1,6 @@
 //! What servers do that they must not, at every level of the stack.
 
-use super::{BoxedStream, Stream};
+use super::{BoxedStream, ServerStream};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub enum Level {
 
 /// How a server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum FaultEnd {
     /// It says nothing more, and the connection stays.
     Hang,
     /// The socket is closed. Nothing announces that: no close_notify, no close frame.
@@ -46,7 +46,7 @@ pub enum Fault {
         /// How many. 0: as soon as the level is reached.
         after: usize,
         /// How it ends.
-        end: End,
+        end: FaultEnd,
     },
     /// Waits for the first bytes of the client, writes these, and ends. Nobody stands above this
     /// level.
@@ -56,7 +56,7 @@ pub enum Fault {
         /// What it says.
         bytes: Vec<u8>,
         /// How it ends.
-        end: End,
+        end: FaultEnd,
     },
 }
 
@@ -66,7 +66,7 @@ impl Fault {
         Self::Ends {
             at,
             after: 0,
-            end: End::Hang,
+            end: FaultEnd::Hang,
         }
     }
 
@@ -78,7 +78,7 @@ impl Fault {
 }
 
 /// What of it happens at this level.
-pub(super) fn says(faults: &[Fault], level: Level) -> Option<(&[u8], End)> {
+pub(super) fn says(faults: &[Fault], level: Level) -> Option<(&[u8], FaultEnd)> {
     faults
         .iter()
         .filter(|fault| fault.is_at(level))
@@ -89,7 +89,10 @@ pub(super) fn says(faults: &[Fault], level: Level) -> Option<(&[u8], End)> {
 }
 
 /// Does what [`Fault::Says`] says.
-pub(super) async fn say(mut stream: impl Stream, speech: (&[u8], End)) -> io::Result<()> {
+pub(super) async fn say(
+    mut stream: impl ServerStream,
+    speech: (&[u8], FaultEnd),
+) -> io::Result<()> {
     if stream.read(&mut [0; 4096]).await? == 0 {
         return Ok(());
     }
@@ -97,13 +100,16 @@ pub(super) async fn say(mut stream: impl Stream, speech: (&[u8], End)) -> io::Re
 }
 
 /// The same, when the first bytes of the client have come already.
-pub(super) async fn speak(mut stream: impl Stream, (bytes, end): (&[u8], End)) -> io::Result<()> {
+pub(super) async fn speak(
+    mut stream: impl ServerStream,
+    (bytes, end): (&[u8], FaultEnd),
+) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await?;
     match end {
-        End::Cut => return Ok(()),
-        End::Close => stream.shutdown().await?,
-        End::Hang => {}
+        FaultEnd::Cut => return Ok(()),
+        FaultEnd::Close => stream.shutdown().await?,
+        FaultEnd::Hang => {}
     }
     // Until the client has had enough.
     let mut input = [0; 4096];
@@ -127,7 +133,7 @@ pub(super) struct Valve(Arc<Mutex<Setting>>);
 struct Setting {
     drips: bool,
     /// How many bytes may still be written.
-    ends: Option<(usize, End)>,
+    ends: Option<(usize, FaultEnd)>,
 }
 
 impl Valve {
@@ -155,7 +161,7 @@ impl Valve {
     }
 }
 
-impl<S: Stream + 'static> Faulty<S> {
+impl<S: ServerStream + 'static> Faulty<S> {
     /// The stream, boxed, and what sets its faults.
     pub(super) fn boxed(stream: S) -> (BoxedStream, Valve) {
         let valve = Valve::default();
@@ -175,10 +181,10 @@ impl<S: AsyncWrite + Unpin> Faulty<S> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some((0, end)) = self.valve.setting().ends {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            if end == End::Close {
+            if end == FaultEnd::Close {
                 ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             }
-            if end != End::Hang {
+            if end != FaultEnd::Hang {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
         }

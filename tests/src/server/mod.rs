@@ -14,14 +14,14 @@ mod proxy;
 mod thread;
 mod websocket;
 
-pub use faults::{End, Fault, Level};
+pub use faults::{Fault, FaultEnd, Level};
 pub use proxy::{HttpProxy, Proxy, ProxyFault, SocksProxy, Step};
-pub use websocket::{Opcode, WebSocket, frame, frame_that_claims};
+pub use websocket::{Opcode, ServerWebSocket, frame, frame_that_claims};
 
-use crate::certificates::{Certificates, ClientAuthentication, Directory, Identity};
+use crate::certificates::{Certificates, ClientAuthentication, Directory, TestIdentity};
 use faults::{Faulty, say, says, speak};
 use martlet_broker::tokio::Server;
-use martlet_broker::{Config, Event, Memory};
+use martlet_broker::{BrokerConfig, BrokerEvent, Memory};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -37,18 +37,18 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 
 /// A stream of tokio's.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait ServerStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ServerStream for S {}
 
-impl std::fmt::Debug for dyn Stream {
+impl std::fmt::Debug for dyn ServerStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Stream")
     }
 }
 
 /// Any of them.
-pub type BoxedStream = Box<dyn Stream>;
+pub type BoxedStream = Box<dyn ServerStream>;
 
 /// How a server is reached, and what is wrong with it.
 #[derive(Debug, Clone, Default)]
@@ -58,11 +58,11 @@ pub struct Setup {
     /// With TLS.
     pub tls: Option<Arc<ServerConfig>>,
     /// With WebSocket.
-    pub websocket: Option<WebSocket>,
+    pub websocket: Option<ServerWebSocket>,
     /// What is wrong.
     pub faults: Vec<Fault>,
     /// The broker behind all of that.
-    pub broker: Config,
+    pub broker: BrokerConfig,
 }
 
 impl Setup {
@@ -85,7 +85,7 @@ impl Setup {
     }
 
     /// TLS with this certificate.
-    pub fn tls_as(identity: &Identity) -> Self {
+    pub fn tls_as(identity: &TestIdentity) -> Self {
         let tls = Certificates::shared().server_config(identity, ClientAuthentication::None);
         Self {
             tls: Some(tls),
@@ -106,7 +106,7 @@ impl Setup {
     /// The same with WebSocket.
     #[must_use]
     pub fn websocket(mut self) -> Self {
-        self.websocket = Some(WebSocket::default());
+        self.websocket = Some(ServerWebSocket::default());
         self
     }
 
@@ -119,7 +119,7 @@ impl Setup {
 
     /// The same with this broker.
     #[must_use]
-    pub fn broker(mut self, config: Config) -> Self {
+    pub fn broker(mut self, config: BrokerConfig) -> Self {
         self.broker = config;
         self
     }
@@ -141,7 +141,7 @@ impl Setup {
     /// Those of the handshakes, and of the faults that end them.
     pub async fn accept(
         &self,
-        socket: impl Stream + 'static,
+        socket: impl ServerStream + 'static,
         seen: &mut Seen,
     ) -> io::Result<Option<BoxedStream>> {
         let (mut stream, valve) = Faulty::boxed(socket);
@@ -250,7 +250,7 @@ enum Address {
 enum Order {
     Kill(Memory, oneshot::Sender<()>),
     Revive(oneshot::Sender<()>),
-    Events(oneshot::Sender<Vec<Event>>),
+    Events(oneshot::Sender<Vec<BrokerEvent>>),
 }
 
 impl TestServer {
@@ -333,7 +333,7 @@ impl TestServer {
     }
 
     /// The broker's events since the last call, if it is configured to record them.
-    pub async fn events(&self) -> Vec<Event> {
+    pub async fn events(&self) -> Vec<BrokerEvent> {
         self.ask(Order::Events).await
     }
 

@@ -2,7 +2,7 @@
 
 use super::faults::{Fault, Faulty};
 use super::thread::Thread;
-use super::{BoxedStream, End, Level};
+use super::{BoxedStream, FaultEnd, Level};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -50,10 +50,10 @@ pub struct SocksProxy {
 pub struct ProxyFault {
     /// The answer to what; an HTTP proxy answers requests only.
     pub to: Step,
-    /// What it says. Nothing and [`End::Hang`]: it is silent.
+    /// What it says. Nothing and [`FaultEnd::Hang`]: it is silent.
     pub says: Vec<u8>,
     /// How it ends.
-    pub end: End,
+    pub end: FaultEnd,
 }
 
 /// What a proxy answers.
@@ -251,9 +251,9 @@ impl ProxyFault {
     async fn happen(&self, mut client: BoxedStream) -> io::Result<()> {
         client.write_all(&self.says).await?;
         match self.end {
-            End::Cut => return Ok(()),
-            End::Close => client.shutdown().await?,
-            End::Hang => {}
+            FaultEnd::Cut => return Ok(()),
+            FaultEnd::Close => client.shutdown().await?,
+            FaultEnd::Hang => {}
         }
         let mut input = [0; 1024];
         while client.read(&mut input).await? > 0 {}

@@ -16,14 +16,14 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// How a server answers an upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WebSocket {
+pub struct ServerWebSocket {
     /// The subprotocol that it chooses.
     pub subprotocol: Option<&'static str>,
     /// The most bytes of MQTT in one frame.
     pub frame_size: usize,
 }
 
-impl Default for WebSocket {
+impl Default for ServerWebSocket {
     fn default() -> Self {
         Self {
             subprotocol: Some("mqtt"),
@@ -36,7 +36,7 @@ impl Default for WebSocket {
 /// last word.
 pub(super) async fn accept(
     stream: BoxedStream,
-    options: WebSocket,
+    options: ServerWebSocket,
     faults: &[Fault],
     valve: &Valve,
     seen: impl FnOnce(&Request) + Send + Unpin,

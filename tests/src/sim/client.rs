@@ -1,27 +1,27 @@
 //! A client of the world: a session, the application around it, and those who watch it.
 
-use super::model::Verdict;
+use super::model::Judgement;
 use super::saboteur::{Reported, Saboteur};
-use super::wire::{Frames, frame_len, number};
+use super::wire::{WireFrames, frame_len, number};
 use super::{Options, Random};
 use crate::linter::Linter;
 use bytes::{BufMut, Bytes, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    Packet, PacketIdentifier, PubAckReasonCode, QoS, Subscription, TopicFilter, UserProperties,
+    Packet, PacketIdentifier, PubAckReasonCode, QoS, SubscribeFilter, TopicFilter, UserProperties,
     Utf8String, Version,
 };
 use martlet_session::drain::{Drain, Drained, run_timers};
 use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Durable, Event, InboundLimits, Instant,
-    QueueLimits, RecordKey, RequestError, SendBuffer, Session, StoreOp, StoreSeq, Subscribe,
-    Unsubscribe,
+    QueueLimits, RecordKey, RequestError, SendBuffer, Session, StoreOp, StoreSeq, SubscribeRequest,
+    UnsubscribeRequest,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct SimClient {
     pub(crate) name: &'static str,
     pub(crate) session: Session,
     /// Sees every byte when the session hands it out or takes it.
@@ -53,9 +53,9 @@ pub(crate) struct Client {
     refuse: u32,
     pub(crate) refused: Vec<u64>,
     /// What is sent, to look at the expiry of messages.
-    expiring: Option<Frames>,
+    expiring: Option<WireFrames>,
     /// What is sent, to look for packets that nobody wants.
-    watched: Option<Frames>,
+    watched: Option<WireFrames>,
     pub(crate) sent: Vec<Packet>,
     /// The identifiers of requests that are about the subscription to everything, as far as they
     /// were watched.
@@ -80,7 +80,7 @@ pub(crate) struct Disk {
     /// QoS 2 messages that were delivered, and whose PUBREC was not sent.
     unrecorded: BTreeMap<PacketIdentifier, u64>,
     /// What is sent, to look for them.
-    sent: Frames,
+    sent: WireFrames,
     /// What a bug has not waited for: key, value, and the value before.
     undone: VecDeque<(RecordKey, Option<Bytes>, Option<Bytes>)>,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Remains {
     pub(crate) unrecorded: Vec<u64>,
 }
 
-impl Client {
+impl SimClient {
     pub(crate) fn new(
         name: &'static str,
         options: &Options,
@@ -146,8 +146,8 @@ impl Client {
             },
             refused: Vec::new(),
             expiring: (options.expiry > 0 && options.version.has_properties())
-                .then(Frames::default),
-            watched: (!options.misdeeds.is_none()).then(Frames::default),
+                .then(WireFrames::default),
+            watched: (!options.misdeeds.is_none()).then(WireFrames::default),
             sent: Vec::new(),
             about_everything: BTreeSet::new(),
             disk: options.durable.map(|_| Disk::default()),
@@ -302,8 +302,8 @@ impl Client {
             return Ok(false);
         }
         self.subscribing = true;
-        let subscribe = Subscribe {
-            subscriptions: vec![Subscription::new(everything(), QoS::ExactlyOnce)],
+        let subscribe = SubscribeRequest {
+            subscriptions: vec![SubscribeFilter::new(everything(), QoS::ExactlyOnce)],
             subscription_identifier: None,
             user_properties: UserProperties::new(),
         };
@@ -319,9 +319,9 @@ impl Client {
     }
 
     /// Ends the subscription.
-    pub(crate) fn unsubscribe(&mut self, now: Duration) -> Verdict {
+    pub(crate) fn unsubscribe(&mut self, now: Duration) -> Judgement {
         self.subscribed = false;
-        let unsubscribe = Unsubscribe {
+        let unsubscribe = UnsubscribeRequest {
             filters: vec![everything()],
             user_properties: UserProperties::new(),
         };
@@ -414,7 +414,7 @@ impl Client {
 
     /// What is sent says how long the message has still to live [MQTT-3.3.2-6], in whole seconds,
     /// and lives.
-    fn check_expiry(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
+    fn check_expiry(&mut self, now: Duration, bytes: &[u8]) -> Judgement {
         let Some(frames) = &mut self.expiring else {
             return Ok(());
         };
@@ -450,7 +450,7 @@ impl Client {
     }
 
     /// Bytes have arrived.
-    pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Verdict {
+    pub(crate) fn receive(&mut self, now: Duration, bytes: &[u8]) -> Judgement {
         if let Some(saboteur) = &mut self.saboteur {
             self.linter.received(now, bytes);
             self.input.extend_from_slice(&saboteur.takes(bytes)?);
@@ -462,7 +462,7 @@ impl Client {
     }
 
     /// The session may want what it has left.
-    pub(crate) fn read_on(&mut self, now: Duration) -> Verdict {
+    pub(crate) fn read_on(&mut self, now: Duration) -> Judgement {
         if self.saboteur.is_some() {
             self.session.handle_input(instant(now), &mut self.input);
             return Ok(());
@@ -488,7 +488,7 @@ impl Client {
     }
 
     /// What the linter has found. The broker is watched too.
-    fn check(&self) -> Verdict {
+    fn check(&self) -> Judgement {
         if let Some(nonsense) = self.linter.server_nonsense() {
             return Err(format!("from the broker: {nonsense}"));
         }
@@ -513,7 +513,7 @@ impl Client {
     }
 
     /// The application takes some of what it has, in an order of its own.
-    pub(crate) fn take(&mut self, now: Duration, random: &mut Random, slow: u32) -> Verdict {
+    pub(crate) fn take(&mut self, now: Duration, random: &mut Random, slow: u32) -> Judgement {
         let mut later = VecDeque::new();
         while let Some((token, number)) = self.held.pop_front() {
             if random.per_mille(slow) {
@@ -531,7 +531,7 @@ impl Client {
     }
 
     /// The connection is gone; `Disconnected` follows among the events.
-    pub(crate) fn close(&mut self, now: Duration, reason: ConnectionError) -> Verdict {
+    pub(crate) fn close(&mut self, now: Duration, reason: ConnectionError) -> Judgement {
         if !self.blocked {
             self.linter.passes(now);
             self.check()?;
@@ -639,6 +639,6 @@ pub(crate) fn instant(at: Duration) -> Instant {
 }
 
 /// The topic's number.
-pub(crate) fn topic_of(event: &martlet_session::Message) -> usize {
+pub(crate) fn topic_of(event: &martlet_session::ReceivedPublish) -> usize {
     usize::from(event.topic().as_bytes().last().copied().unwrap_or(b'0') - b'0')
 }

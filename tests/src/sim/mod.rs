@@ -33,5 +33,5 @@ pub use random::Random;
 pub use report::{Counts, Failure};
 pub use saboteur::Sabotage;
 pub(crate) use saboteur::{Reported, Saboteur};
-pub(crate) use wire::{Frames, frame_len};
+pub(crate) use wire::{WireFrames, frame_len};
 pub use world::World;

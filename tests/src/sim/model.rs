@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 /// What the checkers say of a step.
-pub(crate) type Verdict = Result<(), String>;
+pub(crate) type Judgement = Result<(), String>;
 
 macro_rules! ensure {
     ($condition:expr, $($text:tt)+) => {
@@ -176,7 +176,7 @@ impl Model {
         publisher: usize,
         messages: &BTreeSet<u64>,
         traces: &BTreeSet<u64>,
-    ) -> Verdict {
+    ) -> Judgement {
         for entry in self
             .entries
             .iter_mut()
@@ -212,7 +212,7 @@ impl Model {
     }
 
     /// The session has reported the end of a message.
-    pub(crate) fn ended(&mut self, number: u64, operation: u64, end: End) -> Verdict {
+    pub(crate) fn ended(&mut self, number: u64, operation: u64, end: End) -> Judgement {
         let Some(entry) = self.entry(number) else {
             return Err(format!("message {number} ended twice"));
         };
@@ -246,7 +246,7 @@ impl Model {
 
     /// The session of this publisher says how many messages it holds. Of others, which are not in
     /// these books, `others` has the least and the most that it holds.
-    pub(crate) fn balance(&self, publisher: usize, held: usize, others: (usize, u64)) -> Verdict {
+    pub(crate) fn balance(&self, publisher: usize, held: usize, others: (usize, u64)) -> Judgement {
         let open = self.open[publisher] + others.0;
         let most = self.open[publisher] as u64 + self.given_up[publisher] + others.1;
         ensure!(
@@ -292,7 +292,7 @@ impl Model {
     }
 
     /// The broker has accepted a copy.
-    pub(crate) fn accepted(&mut self, number: u64) -> Verdict {
+    pub(crate) fn accepted(&mut self, number: u64) -> Judgement {
         let stray = !self.life.known;
         let subscribed = self.life.subscribed && !self.life.unsubscribing;
         let unnoticed = self.life.unnoticed;
@@ -335,7 +335,7 @@ impl Model {
     }
 
     /// The session has delivered a message that came on a connection of this life.
-    pub(crate) fn delivered(&mut self, number: u64, topic: usize, qos: u8, life: u64) -> Verdict {
+    pub(crate) fn delivered(&mut self, number: u64, topic: usize, qos: u8, life: u64) -> Judgement {
         self.delivered += 1;
         if qos == 0 {
             let last = &mut self.delivered_qos0[topic];

@@ -3,7 +3,7 @@
 use super::Random;
 use bytes::BytesMut;
 use core::time::Duration;
-use martlet_broker::{ConnectionId, Limits};
+use martlet_broker::{BrokerLimits, ConnectionId};
 use std::collections::VecDeque;
 
 /// Which way.
@@ -34,11 +34,11 @@ pub(crate) struct Lane {
 }
 
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct SimLink {
     pub(crate) client: usize,
     pub(crate) connection: ConnectionId,
     /// What the broker tells this connection.
-    pub(crate) limits: Limits,
+    pub(crate) limits: BrokerLimits,
     to_broker: Lane,
     to_client: Lane,
     /// The client's socket is open.
@@ -51,8 +51,8 @@ pub(crate) struct Link {
     pub(crate) life: Option<u64>,
 }
 
-impl Link {
-    pub(crate) fn new(client: usize, connection: ConnectionId, limits: Limits) -> Self {
+impl SimLink {
+    pub(crate) fn new(client: usize, connection: ConnectionId, limits: BrokerLimits) -> Self {
         Self {
             client,
             connection,

@@ -1,6 +1,6 @@
 //! Bugs, planted between a session and the world: what a session with that bug would do.
 
-use super::wire::{Frame, Frames, number};
+use super::wire::{Frame, WireFrames, number};
 use super::wishes::DISLIKED;
 use bytes::Bytes;
 use martlet_proto::{Packet, Version};
@@ -96,8 +96,8 @@ impl Sabotage {
 pub(crate) struct Saboteur {
     bug: Sabotage,
     version: Version,
-    sent: Frames,
-    taken: Frames,
+    sent: WireFrames,
+    taken: WireFrames,
     /// Whatever the bug needs to remember of the bytes: a PUBLISH, a PUBACK.
     kept: Option<Bytes>,
     /// Likewise of the events.
@@ -113,7 +113,7 @@ pub(crate) struct Saboteur {
 
 impl Saboteur {
     pub(crate) fn new(bug: Sabotage, version: Version) -> Self {
-        let (sent, taken) = (Frames::default(), Frames::default());
+        let (sent, taken) = (WireFrames::default(), WireFrames::default());
         Self {
             bug,
             version,

@@ -12,11 +12,11 @@ pub(crate) struct Frame {
 
 /// Cuts a stream into packets.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
+pub(crate) struct WireFrames {
     buffer: BytesMut,
 }
 
-impl Frames {
+impl WireFrames {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }

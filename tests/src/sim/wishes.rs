@@ -2,7 +2,7 @@
 //! and filters that it takes as long as they do not come too many at a time. Each wish has topics
 //! of its own, so that the wire shows which packets are for it.
 
-use super::model::Verdict;
+use super::model::Judgement;
 use super::options::Options;
 use super::wire::number;
 use martlet_proto::{Packet, PacketIdentifier};
@@ -64,7 +64,7 @@ struct Request {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct SimWishes {
     messages: BTreeMap<u64, Message>,
     /// By client.
     filters: BTreeMap<(usize, String), Filter>,
@@ -81,7 +81,7 @@ pub(crate) struct Wishes {
     next: u64,
 }
 
-impl Wishes {
+impl SimWishes {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             exact: options.are_faultless(),
@@ -115,7 +115,7 @@ impl Wishes {
         key: u32,
         operation: u64,
         result: Result<(), &PublishError>,
-    ) -> Verdict {
+    ) -> Judgement {
         let number = u64::from(key & !DISLIKED);
         let Some(message) = self.messages.get_mut(&number) else {
             return Err(format!(
@@ -276,7 +276,7 @@ impl Wishes {
 
     /// A client has sent this packet: it is for a wish that there is, and not the n-th that ends a
     /// connection.
-    pub(crate) fn sent(&mut self, client: usize, packet: &Packet) -> Verdict {
+    pub(crate) fn sent(&mut self, client: usize, packet: &Packet) -> Judgement {
         match packet {
             Packet::Publish(publish) if publish.delivery().packet_identifier().is_some() => {
                 let number = number(publish.payload());
@@ -346,7 +346,7 @@ impl Wishes {
         }
     }
 
-    fn sent_filter(&mut self, client: usize, name: &str, ends: bool) -> Verdict {
+    fn sent_filter(&mut self, client: usize, name: &str, ends: bool) -> Judgement {
         let Some(filter) = self.filters.get_mut(&(client, name.to_owned())) else {
             return Ok(());
         };
@@ -373,7 +373,7 @@ impl Wishes {
     }
 
     /// The server has ended a connection for one of them.
-    pub(crate) fn hung_up(&mut self) -> Verdict {
+    pub(crate) fn hung_up(&mut self) -> Judgement {
         self.hang_ups += 1;
         let (each, always) = HANG_UPS;
         let forbidden = self

@@ -4,18 +4,18 @@ mod applications;
 mod events;
 mod misdeeds;
 
-use super::client::{Client, instant};
-use super::model::{Model, Verdict};
-use super::network::{Arrival, Link, Way};
+use super::client::{SimClient, instant};
+use super::model::{Judgement, Model};
+use super::network::{Arrival, SimLink, Way};
 use super::saboteur::Reported;
-use super::wire::{Frames, number};
-use super::wishes::Wishes;
+use super::wire::{WireFrames, number};
+use super::wishes::SimWishes;
 use super::{Counts, Failure, Options, Random};
 use bytes::BytesMut;
 use core::cmp::Reverse;
 use core::num::NonZeroU16;
 use core::time::Duration;
-use martlet_broker::{Broker, Config, ConnectionId, DropReason, Event as Heard, Limits};
+use martlet_broker::{Broker, BrokerConfig, BrokerEvent, BrokerLimits, ConnectionId, DropReason};
 use martlet_proto::{MAX_PACKET_SIZE, Packet, QoS};
 use martlet_session::{ConnectionError, LostSession, StoreOp, StoreSeq};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -51,8 +51,8 @@ pub struct World {
     agenda: BinaryHeap<Reverse<(Duration, u64, Action)>>,
     scheduled: u64,
     broker: Broker,
-    clients: Vec<Client>,
-    links: BTreeMap<u64, Link>,
+    clients: Vec<SimClient>,
+    links: BTreeMap<u64, SimLink>,
     by_connection: BTreeMap<ConnectionId, u64>,
     next_link: u64,
     model: Model,
@@ -61,7 +61,7 @@ pub struct World {
     finishing: bool,
     /// What the server does for a while.
     spells: misdeeds::Spells,
-    wishes: Wishes,
+    wishes: SimWishes,
     /// Messages that the server has acknowledged in the wrong flow.
     touched: BTreeSet<u64>,
     /// Reused.
@@ -71,18 +71,18 @@ pub struct World {
 impl World {
     /// A world in which nothing has happened yet.
     pub fn new(seed: u64, options: Options) -> Self {
-        let config = Config {
+        let config = BrokerConfig {
             sys_interval: Duration::ZERO,
             record_events: true,
             max_queued: 0,
             max_in_flight: NonZeroU16::new(options.server_in_flight).unwrap_or(NonZeroU16::MIN),
-            ..Config::default()
+            ..BrokerConfig::default()
         };
         let names = ["first", "second", "third"].into_iter().enumerate();
         let publishers = names
             .take(options.publishers.into())
             .map(|(publisher, name)| {
-                Client::new(
+                SimClient::new(
                     name,
                     &options,
                     Some(publisher),
@@ -90,7 +90,7 @@ impl World {
                 )
             });
         let subscriber =
-            (!options.together).then(|| Client::new("subscriber", &options, None, true));
+            (!options.together).then(|| SimClient::new("subscriber", &options, None, true));
         let clients = publishers.chain(subscriber).collect();
         let mut world = Self {
             seed,
@@ -107,7 +107,7 @@ impl World {
             counts: Counts::default(),
             finishing: false,
             spells: misdeeds::Spells::default(),
-            wishes: Wishes::new(&options),
+            wishes: SimWishes::new(&options),
             touched: BTreeSet::new(),
             reported: Vec::new(),
             clients,
@@ -228,7 +228,7 @@ impl World {
         Duration::from_millis(self.random.below(most * 1000))
     }
 
-    fn advance(&mut self) -> Verdict {
+    fn advance(&mut self) -> Judgement {
         let planned = self.agenda.peek().map(|Reverse((at, ..))| *at);
         let mut sooner = planned.unwrap_or(Duration::MAX);
         let mut timer = None;
@@ -257,7 +257,7 @@ impl World {
         let is_watched = !self.options.misdeeds.is_none();
         for (
             i,
-            Client {
+            SimClient {
                 publisher, session, ..
             },
         ) in self.clients.iter().enumerate()
@@ -275,7 +275,7 @@ impl World {
         Ok(())
     }
 
-    fn act(&mut self, action: Action) -> Verdict {
+    fn act(&mut self, action: Action) -> Judgement {
         match action {
             Action::Arrive(link, Way::ToBroker) => self.arrive_at_broker(link)?,
             Action::Arrive(link, Way::ToClient) => self.arrive_at_client(link)?,
@@ -333,7 +333,7 @@ impl World {
         self.send(link, way, Arrival::Bytes(bytes));
     }
 
-    fn arrive_at_broker(&mut self, id: u64) -> Verdict {
+    fn arrive_at_broker(&mut self, id: u64) -> Judgement {
         loop {
             let Some(link) = self.links.get_mut(&id) else {
                 return Ok(());
@@ -362,7 +362,7 @@ impl World {
         }
     }
 
-    fn arrive_at_client(&mut self, id: u64) -> Verdict {
+    fn arrive_at_client(&mut self, id: u64) -> Judgement {
         loop {
             let Some(link) = self.links.get_mut(&id) else {
                 return Ok(());
@@ -386,7 +386,7 @@ impl World {
 
     /// Forgets a connection that is over.
     fn tidy(&mut self, id: u64) {
-        if self.links.get(&id).is_some_and(Link::is_over) {
+        if self.links.get(&id).is_some_and(SimLink::is_over) {
             if let Some(link) = self.links.remove(&id) {
                 self.by_connection.remove(&link.connection);
             }
@@ -395,7 +395,7 @@ impl World {
 
     // ---- clients
 
-    fn open(&mut self, i: usize) -> Verdict {
+    fn open(&mut self, i: usize) -> Judgement {
         if self.clients[i].link.is_some() {
             return Ok(());
         }
@@ -404,15 +404,15 @@ impl World {
         let limits = self.draw_limits(self.clients[i].subscribes);
         self.broker.configure(|config| config.limits = limits);
         let connection = self.broker.handle_open(self.now);
-        self.links.insert(id, Link::new(i, connection, limits));
+        self.links.insert(id, SimLink::new(i, connection, limits));
         self.by_connection.insert(connection, id);
         self.clients[i].open(self.now, id, &self.options);
         self.drain_client(i)
     }
 
     /// What the server allows this time.
-    fn draw_limits(&mut self, subscribes: bool) -> Limits {
-        let mut limits = Limits::default();
+    fn draw_limits(&mut self, subscribes: bool) -> BrokerLimits {
+        let mut limits = BrokerLimits::default();
         if !self.options.limits_change || self.finishing || !self.options.version.has_properties() {
             return limits;
         }
@@ -436,7 +436,7 @@ impl World {
     }
 
     /// The client's socket closes: the other side hears of it, if the network lets it.
-    fn close_client(&mut self, i: usize, reason: ConnectionError) -> Verdict {
+    fn close_client(&mut self, i: usize, reason: ConnectionError) -> Judgement {
         self.leave_client(i, reason, None)
     }
 
@@ -445,7 +445,7 @@ impl World {
         i: usize,
         reason: ConnectionError,
         heard: Option<Duration>,
-    ) -> Verdict {
+    ) -> Judgement {
         let Some(id) = self.clients[i].link else {
             return Ok(());
         };
@@ -468,7 +468,7 @@ impl World {
         self.drain_client(i)
     }
 
-    fn drain_client(&mut self, i: usize) -> Verdict {
+    fn drain_client(&mut self, i: usize) -> Judgement {
         let drained = self.clients[i].drain(self.now)?;
         self.store(i, drained.operations);
         if let Some(link) = self.clients[i].link {
@@ -506,7 +506,7 @@ impl World {
 
     // ---- the broker
 
-    fn drain_broker(&mut self) -> Verdict {
+    fn drain_broker(&mut self) -> Judgement {
         while let Some(event) = self.broker.poll_event() {
             self.hear(event)?;
         }
@@ -531,7 +531,7 @@ impl World {
         Ok(())
     }
 
-    fn transmit_broker(&mut self, connection: ConnectionId) -> Verdict {
+    fn transmit_broker(&mut self, connection: ConnectionId) -> Judgement {
         let mut out = BytesMut::new();
         while self.broker.poll_transmit(self.now, connection, &mut out) > 0 {}
         let Some(&id) = self.by_connection.get(&connection) else {
@@ -544,7 +544,7 @@ impl World {
         let watched = !self.model.is_subscribed() || self.options.unsubscribe > 0;
         let is_subscribers = self.clients[i].subscribes && life == Some(self.model.life());
         if is_moody || (watched && is_subscribers) {
-            let mut frames = Frames::default();
+            let mut frames = WireFrames::default();
             frames.push(&out);
             while let Some(frame) = frames.next(self.options.version)? {
                 let is_about = |id| is_subscribers && self.clients[i].is_about_everything(id);
@@ -566,9 +566,9 @@ impl World {
         Ok(())
     }
 
-    fn hear(&mut self, event: Heard) -> Verdict {
+    fn hear(&mut self, event: BrokerEvent) -> Judgement {
         match event {
-            Heard::Connected {
+            BrokerEvent::Connected {
                 connection,
                 client_identifier,
                 session_present,
@@ -594,17 +594,22 @@ impl World {
                     link.life = Some(self.model.life());
                 }
             }
-            Heard::Accepted { publish, .. } => self.model.accepted(number(publish.payload()))?,
-            Heard::Misbehaved { .. } => self.misbehaved(&event)?,
-            Heard::Dropped {
+            BrokerEvent::Accepted { publish, .. } => {
+                self.model.accepted(number(publish.payload()))?
+            }
+            BrokerEvent::Misbehaved { .. } => self.misbehaved(&event)?,
+            BrokerEvent::Dropped {
                 publish,
                 reason: DropReason::Expired,
                 ..
             } => {
                 self.model.expired(number(publish.payload()));
             }
-            Heard::Dropped { publish, .. } if publish.delivery().qos() == QoS::AtMostOnce => {}
-            Heard::Dropped { .. } | Heard::Refused { .. } | Heard::SessionEnded { .. } => {
+            BrokerEvent::Dropped { publish, .. } if publish.delivery().qos() == QoS::AtMostOnce => {
+            }
+            BrokerEvent::Dropped { .. }
+            | BrokerEvent::Refused { .. }
+            | BrokerEvent::SessionEnded { .. } => {
                 return Err(format!("from the broker: {event:?}"));
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! Certificates that are not accepted, and files of them.
 
 use crate::{nobody, socket, tls};
-use martlet_tests::certificates::{Certificates, Directory, Identity};
+use martlet_tests::certificates::{Certificates, Directory, TestIdentity};
 use martlet_tests::server::{Setup, TestServer};
 use tokio::io::AsyncReadExt;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 async fn each_bad_certificate_is_refused_for_what_is_bad() {
     let certificates = Certificates::shared();
     type Is = fn(&CertificateError) -> bool;
-    let table: [(&str, &Identity, &str, Is); 8] = [
+    let table: [(&str, &TestIdentity, &str, Is); 8] = [
         (
             "wrong host",
             &certificates.wrong_host,

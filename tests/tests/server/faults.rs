@@ -5,7 +5,7 @@ use crate::{
     socket, tls, upgrade,
 };
 use martlet_tests::server::{
-    End, Fault, Level, Opcode, Seen, Setup, TestServer, frame, frame_that_claims,
+    Fault, FaultEnd, Level, Opcode, Seen, Setup, TestServer, frame, frame_that_claims,
 };
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -68,7 +68,7 @@ async fn cut_in_the_middle() {
     let cut = |at, after| Fault::Ends {
         at,
         after,
-        end: End::Cut,
+        end: FaultEnd::Cut,
     };
     // Of a packet.
     let server = TestServer::start(Setup::tcp().fault(cut(Level::Socket, 5))).await;
@@ -106,7 +106,7 @@ async fn cut_in_the_middle() {
     let close = Fault::Ends {
         at: Level::Packets,
         after: CONNACK.len(),
-        end: End::Close,
+        end: FaultEnd::Close,
     };
     let server = TestServer::start(Setup::tls().fault(close.clone())).await;
     let mut client = tls(socket(&server).await, nobody(), "localhost")
@@ -151,14 +151,15 @@ async fn what_is_said_instead() {
     // An alert where there is no TLS, and no TLS where an alert would be in place.
     for setup in [Setup::tcp(), Setup::tls()] {
         let alert = b"\x15\x03\x03\x00\x02\x02\x0a";
-        let server = TestServer::start(setup.fault(says(Level::Socket, alert, End::Close))).await;
+        let server =
+            TestServer::start(setup.fault(says(Level::Socket, alert, FaultEnd::Close))).await;
         let mut client = socket(&server).await;
         client.write_all(CONNECT).await.unwrap();
         assert_eq!(rest(client).await.0, alert);
     }
     // After the TLS handshake, outside of it.
     let server =
-        TestServer::start(Setup::tls().fault(says(Level::Records, PINGRESP, End::Cut))).await;
+        TestServer::start(Setup::tls().fault(says(Level::Records, PINGRESP, FaultEnd::Cut))).await;
     let mut client = tls(socket(&server).await, nobody(), "localhost")
         .await
         .unwrap();
@@ -172,7 +173,7 @@ async fn what_is_said_instead() {
     let server = TestServer::start(Setup::tls().websocket().fault(says(
         Level::Stream,
         answer,
-        End::Close,
+        FaultEnd::Close,
     )))
     .await;
     let stream = tls(socket(&server).await, nobody(), "localhost")
@@ -193,7 +194,7 @@ async fn what_is_said_instead() {
     bytes.extend(frame_that_claims(5, Opcode::Binary, b"4444"));
     let setup = Setup::tcp()
         .websocket()
-        .fault(says(Level::Frames, &bytes, End::Cut));
+        .fault(says(Level::Frames, &bytes, FaultEnd::Cut));
     let server = TestServer::start(setup).await;
     let mut client = upgrade(socket(&server).await).await.unwrap();
     client.say(binary(CONNECT)).await.unwrap();
@@ -210,7 +211,7 @@ async fn what_is_said_instead() {
     let setup = Setup::tcp().websocket().fault(says(
         Level::Packets,
         b"\x20\x02\x00\x00\x30\x7f\x00",
-        End::Close,
+        FaultEnd::Close,
     ));
     let server = TestServer::start(setup).await;
     let mut client = upgrade(socket(&server).await).await.unwrap();
@@ -229,7 +230,7 @@ async fn what_is_said_below_tls_answers_what_came_with_the_handshake() {
     let says = Fault::Says {
         at: Level::Records,
         bytes: PINGRESP.to_vec(),
-        end: End::Close,
+        end: FaultEnd::Close,
     };
     let server = TestServer::start(Setup::tls().fault(says)).await;
     let mut socket = socket(&server).await;

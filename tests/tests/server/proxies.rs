@@ -2,7 +2,7 @@
 
 use crate::{CONNACK, CONNECT, exchange, rest};
 use martlet_tests::server::{
-    End, HttpProxy, Proxy, ProxyFault, Setup, SocksProxy, Step, TestServer,
+    FaultEnd, HttpProxy, Proxy, ProxyFault, Setup, SocksProxy, Step, TestServer,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -79,7 +79,7 @@ async fn an_http_proxy() {
     let fault = ProxyFault {
         to: Step::Request,
         says: says.to_vec(),
-        end: End::Cut,
+        end: FaultEnd::Cut,
     };
     let proxy = Proxy::http(HttpProxy {
         fault: Some(fault),
@@ -184,7 +184,7 @@ async fn a_socks_proxy_gives_the_configured_answers() {
         let fault = Some(ProxyFault {
             to,
             says: b"x".to_vec(),
-            end: End::Close,
+            end: FaultEnd::Close,
         });
         let proxy = Proxy::socks(SocksProxy {
             user: USER,

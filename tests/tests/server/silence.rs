@@ -1,7 +1,7 @@
 //! A server that says nothing.
 
 use crate::{CONNACK, CONNECT, Frames, exchange, nobody, tls, upgrade};
-use martlet_tests::server::{End, Fault, Level, Seen, Setup};
+use martlet_tests::server::{Fault, FaultEnd, Level, Seen, Setup};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::timeout;
@@ -47,12 +47,12 @@ async fn silence() {
     let part = Fault::Ends {
         at: Level::Stream,
         after: 20,
-        end: End::Hang,
+        end: FaultEnd::Hang,
     };
     let mut client = start(Setup::tcp().fault(Fault::Ends {
         at: Level::Packets,
         after: 3,
-        end: End::Hang,
+        end: FaultEnd::Hang,
     }));
     exchange(&mut client, CONNECT, &CONNACK[..3]).await;
     timeout(HOUR, client.read_u8()).await.unwrap_err();

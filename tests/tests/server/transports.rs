@@ -4,8 +4,8 @@ use crate::{
     CONNACK, CONNECT, Frames, PINGREQ, PINGRESP, PUBLISH, SUBACK, SUBSCRIBE, binary, exchange,
     exchange_frames, known, large, nobody, rest, socket, tls, upgrade,
 };
-use martlet_broker::{Config, Memory};
-use martlet_tests::server::{Setup, TestServer, WebSocket};
+use martlet_broker::{BrokerConfig, Memory};
+use martlet_tests::server::{ServerWebSocket, Setup, TestServer};
 use std::io;
 use std::net::Ipv6Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -130,9 +130,9 @@ async fn websocket_over_tls_carries_mqtt() {
 #[tokio::test]
 async fn other_subprotocols() {
     for subprotocol in [None, Some("mqttv3.1")] {
-        let websocket = Some(WebSocket {
+        let websocket = Some(ServerWebSocket {
             subprotocol,
-            ..WebSocket::default()
+            ..ServerWebSocket::default()
         });
         let server = TestServer::start(Setup {
             websocket,
@@ -156,9 +156,9 @@ async fn other_subprotocols() {
         assert_eq!(header, subprotocol);
     }
     // Frames of few bytes.
-    let websocket = Some(WebSocket {
+    let websocket = Some(ServerWebSocket {
         frame_size: 3,
-        ..WebSocket::default()
+        ..ServerWebSocket::default()
     });
     let server = TestServer::start(Setup {
         websocket,
@@ -174,9 +174,9 @@ async fn other_subprotocols() {
 /// The configuration reaches the broker, whatever is in front of it.
 #[tokio::test]
 async fn the_broker_is_the_one_that_was_asked_for() {
-    let config = Config {
+    let config = BrokerConfig {
         record_events: true,
-        ..Config::default()
+        ..BrokerConfig::default()
     };
     let server = TestServer::start(Setup::tls().websocket().broker(config)).await;
     let stream = tls(socket(&server).await, nobody(), "localhost")

@@ -4,7 +4,7 @@ use super::Routes;
 use crate::hub::route::{CATCH_ALL, RouteKey};
 use crate::hub::route::{Queued, ReaderState};
 use crate::hub::wakers::Wakers;
-use martlet_proto::{Subscription, SubscriptionIdentifier};
+use martlet_proto::{SubscribeFilter, SubscriptionIdentifier};
 use martlet_session::Instant;
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -57,7 +57,7 @@ impl Routes {
     /// filters. Returns the identifier to subscribe with.
     pub(crate) fn add_to_catch_all(
         &mut self,
-        subscriptions: &mut [Subscription],
+        subscriptions: &mut [SubscribeFilter],
     ) -> SubscriptionIdentifier {
         let identifier = self.filters.free_identifier();
         self.streams.catch_all.identifier = Some(identifier);
@@ -67,7 +67,7 @@ impl Routes {
     }
 
     /// Keeps the subscriptions that the catch-all still is for, as they are to be asked for now.
-    pub(crate) fn renew_catch_all(&self, subscriptions: &mut Vec<Subscription>) {
+    pub(crate) fn renew_catch_all(&self, subscriptions: &mut Vec<SubscribeFilter>) {
         self.filters.renew_catch_all(subscriptions);
     }
 

@@ -1,8 +1,8 @@
 //! The topic filters of all streams, and finding those that match a message.
 
 use crate::hub::route::{CATCH_ALL, RouteKey};
-use martlet_proto::{QoS, Subscription, SubscriptionIdentifier, TopicFilter, TopicTree};
-use martlet_session::Message as Delivery;
+use martlet_proto::{QoS, SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicTree};
+use martlet_session::ReceivedPublish;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -99,7 +99,7 @@ impl Filters {
         &mut self,
         route: RouteKey,
         identifier: SubscriptionIdentifier,
-        subscriptions: &mut [Subscription],
+        subscriptions: &mut [SubscribeFilter],
         also: &[TopicFilter],
     ) {
         for subscription in subscriptions {
@@ -155,7 +155,7 @@ impl Filters {
     }
 
     /// Whether the SUBSCRIBE of these filters has no identifier.
-    pub(super) fn set_anonymous(&mut self, subscriptions: &[Subscription], anonymous: bool) {
+    pub(super) fn set_anonymous(&mut self, subscriptions: &[SubscribeFilter], anonymous: bool) {
         for subscription in subscriptions {
             let key = self.by_filter.get(&subscription.filter);
             if let Some(subscribers) = key.and_then(|key| self.all.get_mut(*key)) {
@@ -275,7 +275,7 @@ impl Filters {
     }
 
     /// Keeps the subscriptions that the catch-all still is for, as they are to be asked for now.
-    pub(super) fn renew_catch_all(&self, subscriptions: &mut Vec<Subscription>) {
+    pub(super) fn renew_catch_all(&self, subscriptions: &mut Vec<SubscribeFilter>) {
         subscriptions.retain_mut(|subscription| {
             let subscribers = self.get(&subscription.filter);
             let subscribers = subscribers.filter(|found| found.routes.contains_key(&CATCH_ALL));
@@ -311,8 +311,11 @@ impl Filters {
     // ---- identifiers
 
     /// The identifier that all these filters have already, or one that is free.
-    pub(super) fn identifier(&mut self, subscriptions: &[Subscription]) -> SubscriptionIdentifier {
-        let latest = |subscription: &Subscription| {
+    pub(super) fn identifier(
+        &mut self,
+        subscriptions: &[SubscribeFilter],
+    ) -> SubscriptionIdentifier {
+        let latest = |subscription: &SubscribeFilter| {
             self.get(&subscription.filter)
                 .and_then(|subscribers| Some(subscribers.identifiers.last()?.0))
         };
@@ -359,7 +362,7 @@ impl Filters {
     #[inline]
     pub(super) fn find(
         &mut self,
-        delivery: &Delivery,
+        delivery: &ReceivedPublish,
         trusted: bool,
         mut found: impl FnMut(RouteKey),
     ) {
@@ -386,7 +389,7 @@ impl Filters {
     }
 
     /// Puts the filters that a message is for into `matched`.
-    fn look_up(&mut self, delivery: &Delivery, topic: &str, trusted: bool) {
+    fn look_up(&mut self, delivery: &ReceivedPublish, topic: &str, trusted: bool) {
         self.lookups += 1;
         let identified = self.name_identifiers(delivery);
         self.matched.extend(self.tree.matches(topic).flatten());
@@ -432,7 +435,7 @@ impl Filters {
     }
 
     /// Marks the identifiers of a message. Returns whether any is known.
-    fn name_identifiers(&mut self, delivery: &Delivery) -> bool {
+    fn name_identifiers(&mut self, delivery: &ReceivedPublish) -> bool {
         let (mut any, mut last) = (false, None);
         for identifier in delivery.properties().subscription_identifiers() {
             if last.replace(identifier) == Some(identifier) {
@@ -479,7 +482,7 @@ fn shorten(filter: &TopicFilter) -> Option<TopicFilter> {
 
 impl Subscribers {
     /// What is asked for serves all of them.
-    fn combine(&self, subscription: &mut Subscription) {
+    fn combine(&self, subscription: &mut SubscribeFilter) {
         let Totals {
             qos,
             local,

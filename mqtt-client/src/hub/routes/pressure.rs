@@ -18,7 +18,7 @@
 //! itself, and what the application waits for is always read in the end. Before the keep alive's
 //! PINGRESP would be too late, a little is read: any byte will do.
 
-use super::streams::Streams;
+use super::streams::StreamTable;
 use crate::hub::route::{Queued, ReaderState, Route, RouteKey};
 use martlet_session::Instant;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Pressure {
     /// all streams together hold as much as they may, so each that holds anything is watched.
     pub(super) fn hold(
         &mut self,
-        streams: &mut Streams,
+        streams: &mut StreamTable,
         now: Instant,
         owed: Owed,
         is_crowded: bool,
@@ -126,7 +126,7 @@ impl Pressure {
 
     /// Whether the socket was left unread for this stream and need not be any more.
     #[inline]
-    pub(super) fn is_relieved(&mut self, key: RouteKey, streams: &mut Streams) -> bool {
+    pub(super) fn is_relieved(&mut self, key: RouteKey, streams: &mut StreamTable) -> bool {
         if self.waits_for != Some(key) {
             return false;
         }
@@ -141,7 +141,7 @@ impl Pressure {
     }
 
     /// The oldest message of a stream whose reader is gone.
-    pub(super) fn drop_of_gone(&mut self, streams: &mut Streams) -> Option<Queued> {
+    pub(super) fn drop_of_gone(&mut self, streams: &mut StreamTable) -> Option<Queued> {
         while let Some(&key) = self.gone.last() {
             if let Some(route) = streams.get_mut(key) {
                 route.look_for_progress();

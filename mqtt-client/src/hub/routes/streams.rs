@@ -4,12 +4,12 @@ use crate::hub::route::{CATCH_ALL, ReaderState, Route, RouteKey, StreamOptions};
 use slab::Slab;
 
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(super) struct StreamTable {
     subscriptions: Slab<Route>,
     pub(super) catch_all: Route,
 }
 
-impl Default for Streams {
+impl Default for StreamTable {
     fn default() -> Self {
         let mut catch_all = Route::new(StreamOptions::default());
         catch_all.reader.state = ReaderState::Ignored;
@@ -20,7 +20,7 @@ impl Default for Streams {
     }
 }
 
-impl Streams {
+impl StreamTable {
     pub(super) fn insert(&mut self, route: Route) -> RouteKey {
         self.subscriptions.insert(route)
     }

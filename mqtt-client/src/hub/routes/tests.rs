@@ -8,27 +8,27 @@ use martlet_session::{Config, ConnectOptions, ConnectionError, Event, SendBuffer
 use std::cell::Cell;
 use std::num::NonZeroU16;
 
-fn subscription(filter: &str) -> Subscription {
-    Subscription::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)
+fn subscription(filter: &str) -> SubscribeFilter {
+    SubscribeFilter::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)
 }
 
 /// A second stream's `no_local` used to take the first stream's own publishes from it.
 #[test]
 fn what_is_asked_for_serves_every_stream_of_a_filter() {
     let mut routes = Routes::default();
-    let mut first = [Subscription {
+    let mut first = [SubscribeFilter {
         qos: QoS::ExactlyOnce,
         ..subscription("a/+")
     }];
     routes.add(&mut first, Vec::new(), StreamOptions::default());
-    let wanted = Subscription {
+    let wanted = SubscribeFilter {
         no_local: true,
         retain_as_published: true,
         ..subscription("a/+")
     };
     let mut second = [wanted.clone()];
     routes.add(&mut second, Vec::new(), StreamOptions::default());
-    let expected = Subscription {
+    let expected = SubscribeFilter {
         no_local: false,
         qos: QoS::ExactlyOnce,
         ..wanted
@@ -98,7 +98,7 @@ impl Resending {
         assert!(session.is_connected());
     }
 
-    fn message(&mut self, id: u16, duplicate: bool) -> Delivery {
+    fn message(&mut self, id: u16, duplicate: bool) -> ReceivedPublish {
         let packet_identifier = PacketIdentifier::new(id).unwrap();
         let way = Way::AtLeastOnce {
             packet_identifier,
@@ -113,7 +113,7 @@ impl Resending {
         payload: &[u8],
         way: Way,
         identifiers: &[SubscriptionIdentifier],
-    ) -> Delivery {
+    ) -> ReceivedPublish {
         let (topic, mut bytes) = (TopicName::new(topic).unwrap(), BytesMut::new());
         PublishRef::new(&topic, payload)
             .with_delivery(way)

@@ -2,8 +2,10 @@
 
 use bytes::BytesMut;
 use martlet_broker::{Broker, ConnectionId};
-use martlet_client::proto::Subscription;
-use martlet_client::session::{Config, DisconnectOptions, Event, Publish, Subscribe};
+use martlet_client::proto::SubscribeFilter;
+use martlet_client::session::{
+    Config, DisconnectOptions, Event, OutgoingPublish, SubscribeRequest,
+};
 use martlet_client::{
     ConnectionError, QoS,
     embedded::{Embedded, EmbeddedEvent, LinkConfig, LinkEvent},
@@ -54,7 +56,7 @@ impl World {
         };
         Self {
             client: Embedded::new(Session::new(config), link),
-            broker: Broker::new(martlet_broker::Config {
+            broker: Broker::new(martlet_broker::BrokerConfig {
                 sys_interval: Duration::ZERO,
                 ..Default::default()
             }),
@@ -203,23 +205,23 @@ impl World {
     }
 
     pub(super) fn subscribe(&mut self, filter: &str) {
-        let subscriptions = vec![Subscription::new(
+        let subscriptions = vec![SubscribeFilter::new(
             filter.try_into().unwrap(),
             QoS::ExactlyOnce,
         )];
         self.client
             .session_mut()
-            .subscribe(at(self.now), Subscribe::new(subscriptions))
+            .subscribe(at(self.now), SubscribeRequest::new(subscriptions))
             .unwrap();
     }
 
     pub(super) fn publish(&mut self, qos: QoS, payload: &str) {
-        let message = Publish::new("a/b".try_into().unwrap(), payload.to_owned());
+        let message = OutgoingPublish::new("a/b".try_into().unwrap(), payload.to_owned());
         self.client
             .session_mut()
             .publish(
                 at(self.now),
-                Publish {
+                OutgoingPublish {
                     qos,
                     key: Some(0),
                     ..message

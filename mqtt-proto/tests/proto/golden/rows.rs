@@ -425,8 +425,8 @@ pub(super) fn acks() -> Vec<Row> {
 pub(super) fn subscribes() -> Vec<Row> {
     let two = || {
         vec![
-            Subscription::new(filter("a/#"), QoS::AtLeastOnce),
-            Subscription::new(filter("+"), QoS::ExactlyOnce),
+            SubscribeFilter::new(filter("a/#"), QoS::AtLeastOnce),
+            SubscribeFilter::new(filter("+"), QoS::ExactlyOnce),
         ]
     };
     let subscribe = |subscriptions| Subscribe {
@@ -450,7 +450,7 @@ pub(super) fn subscribes() -> Vec<Row> {
             ),
             (
                 version,
-                subscribe(vec![Subscription::new(filter("a"), QoS::AtMostOnce)]).into(),
+                subscribe(vec![SubscribeFilter::new(filter("a"), QoS::AtMostOnce)]).into(),
                 "82 06 000a 0001 'a' 00",
             ),
             (
@@ -460,15 +460,15 @@ pub(super) fn subscribes() -> Vec<Row> {
             ),
         ]);
     }
-    let options = Subscription {
+    let options = SubscribeFilter {
         no_local: true,
         retain_as_published: true,
         retain_handling: RetainHandling::SendIfNew,
-        ..Subscription::new(filter("a"), QoS::ExactlyOnce)
+        ..SubscribeFilter::new(filter("a"), QoS::ExactlyOnce)
     };
-    let late = Subscription {
+    let late = SubscribeFilter {
         retain_handling: RetainHandling::DoNotSend,
-        ..Subscription::new(filter("$share/g/a"), QoS::AtMostOnce)
+        ..SubscribeFilter::new(filter("$share/g/a"), QoS::AtMostOnce)
     };
     rows.extend([
         (V5, subscribe(two()).into(), "82 0d 000a 00 0003 'a/#' 01 0001 '+' 02"),

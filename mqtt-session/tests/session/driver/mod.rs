@@ -13,8 +13,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::*;
 use martlet_session::drain::{Drain, run_timers};
 use martlet_session::{
-    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, Message, OperationId,
-    Publish, RecordKey, Restored, Session, StoreOp, StoreSeq,
+    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId,
+    OutgoingPublish, ReceivedPublish, RecordKey, Restored, Session, StoreOp, StoreSeq,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
@@ -41,7 +41,7 @@ pub struct Peer {
     input: BytesMut,
     events: Vec<Event>,
     /// Delivered and not taken.
-    pub messages: Vec<Message>,
+    pub messages: Vec<ReceivedPublish>,
     /// Why the session wanted the connection closed.
     pub close: Option<ConnectionError>,
     /// What is to be stored, of a durable session.
@@ -113,19 +113,19 @@ pub fn qos(n: u8) -> QoS {
 }
 
 /// A message to publish, with the key 1.
-pub fn message(quality: u8, name: &str, payload: &str) -> Publish {
-    Publish {
+pub fn message(quality: u8, name: &str, payload: &str) -> OutgoingPublish {
+    OutgoingPublish {
         qos: qos(quality),
         key: Some(1),
-        ..Publish::new(topic(name), payload.to_owned())
+        ..OutgoingPublish::new(topic(name), payload.to_owned())
     }
 }
 
-pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> Publish {
+pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> OutgoingPublish {
     let properties = PublishProperties::builder()
         .message_expiry_interval(seconds)
         .build();
-    Publish {
+    OutgoingPublish {
         properties,
         ..message(quality, name, payload)
     }
@@ -391,7 +391,7 @@ impl Peer {
 
     // ---- commands
 
-    pub fn publish(&mut self, message: Publish) -> OperationId {
+    pub fn publish(&mut self, message: OutgoingPublish) -> OperationId {
         let accepted = self.session.publish(self.now, message).unwrap();
         self.drain();
         accepted.operation()
@@ -399,11 +399,11 @@ impl Peer {
 
     /// Subscribes to one filter.
     pub fn subscribe(&mut self, name: &str, quality: u8) -> OperationId {
-        self.subscribe_to(vec![Subscription::new(filter(name), qos(quality))])
+        self.subscribe_to(vec![SubscribeFilter::new(filter(name), qos(quality))])
     }
 
-    pub fn subscribe_to(&mut self, subscriptions: Vec<Subscription>) -> OperationId {
-        let subscribe = martlet_session::Subscribe {
+    pub fn subscribe_to(&mut self, subscriptions: Vec<SubscribeFilter>) -> OperationId {
+        let subscribe = martlet_session::SubscribeRequest {
             subscriptions,
             subscription_identifier: None,
             user_properties: UserProperties::new(),
@@ -414,7 +414,7 @@ impl Peer {
     }
 
     pub fn unsubscribe(&mut self, name: &str) -> OperationId {
-        let unsubscribe = martlet_session::Unsubscribe {
+        let unsubscribe = martlet_session::UnsubscribeRequest {
             filters: vec![filter(name)],
             user_properties: UserProperties::new(),
         };

@@ -41,11 +41,11 @@ impl Properties {
     }
 }
 
-pub(super) struct Reader<'a> {
+pub(super) struct WireReader<'a> {
     pub(super) rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> WireReader<'a> {
     fn bytes(&mut self, n: usize) -> Decoded<&'a [u8]> {
         let Some((bytes, rest)) = self.rest.split_at_checked(n) else {
             return wrong(Rule::Layout, "a field goes past the packet's end");
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn properties(&mut self, allowed: &[u8]) -> Decoded<Properties> {
         let n = self.variable()?;
-        let mut inner = Reader {
+        let mut inner = WireReader {
             rest: self.bytes(n as usize)?,
         };
         let mut properties = Properties::default();

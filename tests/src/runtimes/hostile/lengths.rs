@@ -5,7 +5,7 @@ use super::{CONNACK, HALF_PUBLISH, assert_says, builder, ends, failure, instead,
 use crate::runtimes::adapter::{Adapter, until};
 use crate::runtimes::transcript::observed;
 use crate::server::{
-    End, Fault, HttpProxy, Level, Opcode, Proxy, Setup, SocksProxy, TestServer, frame,
+    Fault, FaultEnd, HttpProxy, Level, Opcode, Proxy, Setup, SocksProxy, TestServer, frame,
     frame_that_claims,
 };
 use martlet_client::{ClientEvent, ConnectionError, QoS, Version, session::TransportErrorKind};
@@ -13,14 +13,22 @@ use martlet_client::{ClientEvent, ConnectionError, QoS, Version, session::Transp
 pub async fn lengths_that_lie<A: Adapter>() {
     // A frame that claims more than comes.
     let claims = frame_that_claims(1000, Opcode::Binary, HALF_PUBLISH);
-    let server = frames([frame(Opcode::Binary, CONNACK), claims].concat(), End::Cut).await;
+    let server = frames(
+        [frame(Opcode::Binary, CONNACK), claims].concat(),
+        FaultEnd::Cut,
+    )
+    .await;
     let lost = loss::<A>(builder(&server.uri())).await;
     assert!(matches!(lost, ConnectionError::Transport(_)), "{lost:?}");
     // One that claims more than there is memory for, and one that claims too much for MQTT: what is
     // in it counts.
     for len in [1 << 60, 300_000_000] {
         let claims = frame_that_claims(len, Opcode::Binary, b"\x30\xff\xff\xff\x7f\x00\x01t");
-        let server = frames([frame(Opcode::Binary, CONNACK), claims].concat(), End::Hang).await;
+        let server = frames(
+            [frame(Opcode::Binary, CONNACK), claims].concat(),
+            FaultEnd::Hang,
+        )
+        .await;
         let builder =
             builder(&server.uri()).session(|config| config.maximum_packet_size = 1_000_000);
         match loss::<A>(builder).await {
@@ -38,7 +46,7 @@ pub async fn lengths_that_lie<A: Adapter>() {
                 .clone()
                 .fault(instead(Level::Packets, [CONNACK, bytes].concat(), end))
         };
-        let server = TestServer::start(says(HALF_PUBLISH, End::Close)).await;
+        let server = TestServer::start(says(HALF_PUBLISH, FaultEnd::Close)).await;
         assert_eq!(
             loss::<A>(builder(&server.uri())).await,
             ConnectionError::ClosedByPeer
@@ -47,7 +55,7 @@ pub async fn lengths_that_lie<A: Adapter>() {
             &b"\x30\xff\xff\xff\x7f\x00\x01t"[..],
             b"\x30\xff\xff\xff\xff\x01",
         ] {
-            let server = TestServer::start(says(bytes, End::Hang)).await;
+            let server = TestServer::start(says(bytes, FaultEnd::Hang)).await;
             let builder =
                 builder(&server.uri()).session(|config| config.maximum_packet_size = 1_000_000);
             let lost = loss::<A>(builder).await;
@@ -72,7 +80,7 @@ pub async fn a_message_above_the_maximum_is_skipped_over_websocket<A: Adapter>()
     let head = b"\x32\x85\x80\x80\x0a\0\x01t\0\x07";
     let large = frame(Opcode::Binary, &[&head[..], &vec![0; LENGTH]].concat());
     let small = frame(Opcode::Binary, b"\x30\x05\0\x01asm");
-    let server = frames([connack, large, small].concat(), End::Hang).await;
+    let server = frames([connack, large, small].concat(), FaultEnd::Hang).await;
     let (builder, mut transcript) = observed(builder(&server.uri()).version(Version::V3_1_1));
     let (client, driver) = builder.build(A::Runtime::default()).unwrap();
     let mut events = client.events();
@@ -98,7 +106,8 @@ pub async fn a_message_above_the_maximum_is_skipped_over_websocket<A: Adapter>()
 
 pub async fn cuts_are_told_from_ends<A: Adapter>() {
     // In the middle of the TLS handshake.
-    let server = TestServer::start(Setup::tls().fault(ends(Level::Socket, 100, End::Cut))).await;
+    let server =
+        TestServer::start(Setup::tls().fault(ends(Level::Socket, 100, FaultEnd::Cut))).await;
     let error = failure::<A>(builder(&server.uri())).await;
     assert_says(
         &error,
@@ -107,9 +116,15 @@ pub async fn cuts_are_told_from_ends<A: Adapter>() {
     );
     // Before MQTT has its answer: in the middle of a record, of a frame, of the answer itself.
     for (setup, fault) in [
-        (Setup::tls(), ends(Level::Records, 7, End::Cut)),
-        (Setup::tcp().websocket(), ends(Level::Frames, 3, End::Cut)),
-        (Setup::tls().websocket(), ends(Level::Packets, 2, End::Cut)),
+        (Setup::tls(), ends(Level::Records, 7, FaultEnd::Cut)),
+        (
+            Setup::tcp().websocket(),
+            ends(Level::Frames, 3, FaultEnd::Cut),
+        ),
+        (
+            Setup::tls().websocket(),
+            ends(Level::Packets, 2, FaultEnd::Cut),
+        ),
     ] {
         let server = TestServer::start(setup.fault(fault)).await;
         let error = failure::<A>(builder(&server.uri())).await;
@@ -122,12 +137,12 @@ pub async fn cuts_are_told_from_ends<A: Adapter>() {
         Setup::tcp().websocket(),
         Setup::tls().websocket(),
     ] {
-        for end in [End::Close, End::Cut] {
+        for end in [FaultEnd::Close, FaultEnd::Cut] {
             let setup = setup.clone().fault(instead(Level::Packets, CONNACK, end));
             let server = TestServer::start(setup).await;
             let lost = loss::<A>(builder(&server.uri())).await;
             match end {
-                End::Close => assert_eq!(lost, ConnectionError::ClosedByPeer),
+                FaultEnd::Close => assert_eq!(lost, ConnectionError::ClosedByPeer),
                 _ => assert!(
                     matches!(&lost, ConnectionError::Transport(error) if error.to_string().contains("ended without")),
                     "{lost:?}"

@@ -13,8 +13,8 @@ pub use web_socket::*;
 
 use crate::certificates::Certificates;
 use crate::runtimes::adapter::Adapter;
-use crate::server::{End, Fault, Level, TestServer};
-use martlet_broker::{Config, Event};
+use crate::server::{Fault, FaultEnd, Level, TestServer};
+use martlet_broker::{BrokerConfig, BrokerEvent};
 use martlet_client::{
     Builder, Client, ClientEvent, ConnectError, ConnectionError, Trust, Version,
     session::{TransportError, TransportErrorKind},
@@ -96,11 +96,11 @@ async fn loss<A: Adapter>(builder: Builder) -> ConnectionError {
 async fn has_served(server: &TestServer) -> bool {
     let events = server.events().await;
     // What the broker publishes itself is of nobody.
-    let of_a_client = |event: &Event| {
+    let of_a_client = |event: &BrokerEvent| {
         matches!(
             event,
-            Event::Connected { .. }
-                | Event::Accepted {
+            BrokerEvent::Connected { .. }
+                | BrokerEvent::Accepted {
                     client_identifier: Some(_),
                     ..
                 }
@@ -118,7 +118,7 @@ fn assert_says(error: &TransportError, kind: TransportErrorKind, words: &[&str])
     }
 }
 
-fn instead(at: Level, bytes: impl Into<Vec<u8>>, end: End) -> Fault {
+fn instead(at: Level, bytes: impl Into<Vec<u8>>, end: FaultEnd) -> Fault {
     Fault::Says {
         at,
         bytes: bytes.into(),
@@ -126,13 +126,13 @@ fn instead(at: Level, bytes: impl Into<Vec<u8>>, end: End) -> Fault {
     }
 }
 
-fn ends(at: Level, after: usize, end: End) -> Fault {
+fn ends(at: Level, after: usize, end: FaultEnd) -> Fault {
     Fault::Ends { at, after, end }
 }
 
-fn recording() -> Config {
-    Config {
+fn recording() -> BrokerConfig {
+    BrokerConfig {
         record_events: true,
-        ..Config::default()
+        ..BrokerConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{assert_says, builder, failure, recording};
 use crate::runtimes::adapter::Adapter;
-use crate::server::{End, HttpProxy, Proxy, ProxyFault, Setup, SocksProxy, Step, TestServer};
+use crate::server::{FaultEnd, HttpProxy, Proxy, ProxyFault, Setup, SocksProxy, Step, TestServer};
 use martlet_client::session::{TransportError, TransportErrorKind};
 
 async fn through<A: Adapter>(proxy: &Proxy, scheme: &str, user: &str) -> TransportError {
@@ -58,7 +58,7 @@ pub async fn an_http_proxy_refuses<A: Adapter>() {
         let fault = Some(ProxyFault {
             to: Step::Request,
             says: answer.into(),
-            end: End::Hang,
+            end: FaultEnd::Hang,
         });
         let proxy = Proxy::http(HttpProxy {
             fault,
@@ -111,7 +111,7 @@ pub async fn a_socks_proxy_refuses<A: Adapter>() {
         let fault = Some(ProxyFault {
             to: Step::Request,
             says,
-            end: End::Hang,
+            end: FaultEnd::Hang,
         });
         let proxy = Proxy::socks(SocksProxy {
             fault,
@@ -133,7 +133,7 @@ pub async fn a_socks_proxy_refuses<A: Adapter>() {
         let fault = Some(ProxyFault {
             to: Step::Greeting,
             says: says.to_vec(),
-            end: End::Hang,
+            end: FaultEnd::Hang,
         });
         let proxy = Proxy::socks(SocksProxy {
             fault,
@@ -160,7 +160,7 @@ pub async fn proxies_break_off<A: Adapter>() {
         let fault = Some(ProxyFault {
             to: Step::Request,
             says: says.to_vec(),
-            end: End::Cut,
+            end: FaultEnd::Cut,
         });
         let proxy = Proxy::http(HttpProxy {
             fault,
@@ -190,7 +190,7 @@ pub async fn proxies_break_off<A: Adapter>() {
         let fault = Some(ProxyFault {
             to,
             says: says.to_vec(),
-            end: End::Cut,
+            end: FaultEnd::Cut,
         });
         let proxy = Proxy::socks(SocksProxy {
             fault,

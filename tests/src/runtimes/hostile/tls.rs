@@ -1,15 +1,15 @@
 //! TLS: bad certificates, and ports that speak something else.
 
 use super::{CONNACK, assert_says, builder, failure, has_served, instead, recording};
-use crate::certificates::{Certificates, Identity};
+use crate::certificates::{Certificates, TestIdentity};
 use crate::runtimes::adapter::Adapter;
-use crate::server::{End, Level, Setup, TestServer};
+use crate::server::{FaultEnd, Level, Setup, TestServer};
 use martlet_client::{Client, Trust, session::TransportErrorKind};
 use std::time::Duration;
 
 pub async fn each_bad_certificate_is_refused_for_what_is_bad<A: Adapter>() {
     let certificates = Certificates::shared();
-    let table: [(&Identity, &str, bool, &[&str]); 8] = [
+    let table: [(&TestIdentity, &str, bool, &[&str]); 8] = [
         (
             &certificates.wrong_host,
             "localhost",
@@ -136,7 +136,8 @@ pub async fn no_tls_on_a_tls_port_is_recognised<A: Adapter>() {
         (b"\x00\x01\x02", "first byte is 0x00"),
     ] {
         let server =
-            TestServer::start(Setup::tls().fault(instead(Level::Socket, answer, End::Hang))).await;
+            TestServer::start(Setup::tls().fault(instead(Level::Socket, answer, FaultEnd::Hang)))
+                .await;
         let error = failure::<A>(builder(&server.uri_by_name())).await;
         assert_says(
             &error,

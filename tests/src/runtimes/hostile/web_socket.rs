@@ -4,7 +4,7 @@ use super::{
     CONNACK, HALF_PUBLISH, assert_says, builder, failure, has_served, instead, loss, recording,
 };
 use crate::runtimes::adapter::Adapter;
-use crate::server::{End, Level, Opcode, Setup, TestServer, WebSocket, frame};
+use crate::server::{FaultEnd, Level, Opcode, ServerWebSocket, Setup, TestServer, frame};
 use martlet_client::{ConnectionError, session::TransportErrorKind};
 
 pub async fn an_upgrade_is_refused<A: Adapter>() {
@@ -32,7 +32,7 @@ pub async fn an_upgrade_is_refused<A: Adapter>() {
         ("\x20\x02\x00\x00", &["does this port serve WebSocket"]),
     ] {
         for setup in [Setup::tcp(), Setup::tls()] {
-            let fault = instead(Level::Stream, answer, End::Close);
+            let fault = instead(Level::Stream, answer, FaultEnd::Close);
             let server = TestServer::start(setup.websocket().fault(fault)).await;
             let error = failure::<A>(builder(&format!("{}/mqtt", server.uri_by_name()))).await;
             assert_says(&error, TransportErrorKind::WebSocket, words);
@@ -43,7 +43,7 @@ pub async fn an_upgrade_is_refused<A: Adapter>() {
         ("", "without an answer"),
         ("HTTP/1.1 101 Swi", "in the middle of its answer"),
     ] {
-        let fault = instead(Level::Stream, said, End::Cut);
+        let fault = instead(Level::Stream, said, FaultEnd::Cut);
         let server = TestServer::start(Setup::tcp().websocket().fault(fault)).await;
         let error = failure::<A>(builder(&server.uri())).await;
         assert_says(&error, TransportErrorKind::WebSocket, &[words]);
@@ -55,9 +55,9 @@ pub async fn another_subprotocol_is_not_mqtt<A: Adapter>() {
         (None, &["left out the subprotocol"][..]),
         (Some("wamp"), &["\"wamp\"", "not mqtt"]),
     ] {
-        let websocket = Some(WebSocket {
+        let websocket = Some(ServerWebSocket {
             subprotocol,
-            ..WebSocket::default()
+            ..ServerWebSocket::default()
         });
         let server = TestServer::start(
             Setup {
@@ -74,7 +74,7 @@ pub async fn another_subprotocol_is_not_mqtt<A: Adapter>() {
 }
 
 /// A server that upgrades, and then says this instead of frames of MQTT.
-pub(super) async fn frames(bytes: Vec<u8>, end: End) -> TestServer {
+pub(super) async fn frames(bytes: Vec<u8>, end: FaultEnd) -> TestServer {
     TestServer::start(
         Setup::tls()
             .websocket()
@@ -95,7 +95,7 @@ pub async fn websocket_is_spoken_wrong<A: Adapter>() {
         (b"\x83\x00".to_vec(), "broke the WebSocket protocol"),
         (b"\xc2\x00".to_vec(), "broke the WebSocket protocol"),
     ] {
-        let server = frames(bytes, End::Hang).await;
+        let server = frames(bytes, FaultEnd::Hang).await;
         let error = failure::<A>(builder(&server.uri())).await;
         assert_says(&error, TransportErrorKind::WebSocket, &[word]);
     }
@@ -105,7 +105,7 @@ pub async fn websocket_is_spoken_wrong<A: Adapter>() {
         frame(Opcode::Text, HALF_PUBLISH),
     ]
     .concat();
-    let server = frames(bytes, End::Hang).await;
+    let server = frames(bytes, FaultEnd::Hang).await;
     match loss::<A>(builder(&server.uri())).await {
         ConnectionError::Transport(error) => {
             assert_says(&error, TransportErrorKind::WebSocket, &["text frame"]);
@@ -122,10 +122,10 @@ pub async fn a_close_in_the_middle_of_a_packet_delivers_nothing<A: Adapter>() {
     .concat();
     // In good order, and without a word.
     let close = [&half[..], &frame(Opcode::Close, b"\x03\xe8bye")].concat();
-    let server = frames(close, End::Close).await;
+    let server = frames(close, FaultEnd::Close).await;
     let lost = loss::<A>(builder(&server.uri())).await;
     assert_eq!(lost, ConnectionError::ClosedByPeer);
-    let server = frames(half, End::Cut).await;
+    let server = frames(half, FaultEnd::Cut).await;
     let lost = loss::<A>(builder(&server.uri())).await;
     assert!(
         matches!(&lost, ConnectionError::Transport(error) if error.kind() == TransportErrorKind::Io),

@@ -1,21 +1,21 @@
 //! What the applications do, and what goes wrong.
 
 use super::super::client::{instant, payload};
-use super::super::model::Verdict;
+use super::super::model::Judgement;
 use super::super::network::{Arrival, Way};
 use super::{Action, World};
 use core::time::Duration;
 use martlet_broker::Memory;
 use martlet_proto::{PublishProperties, QoS, TopicName};
 use martlet_session::{
-    Accepted, ConnectionError, DisconnectOptions, Publish, PublishError, WhenFull,
+    Accepted, ConnectionError, DisconnectOptions, OutgoingPublish, PublishError, WhenFull,
 };
 
 /// More than this many messages do not wait at a time.
 const BACKLOG: usize = 200;
 
 impl World {
-    pub(super) fn go(&mut self) -> Verdict {
+    pub(super) fn go(&mut self) -> Judgement {
         let slow = if self.finishing {
             0
         } else {
@@ -43,7 +43,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn take(&mut self, i: usize, slow: u32) -> Verdict {
+    pub(super) fn take(&mut self, i: usize, slow: u32) -> Judgement {
         let client = &mut self.clients[i];
         client.take(self.now, &mut self.random, slow)?;
         client
@@ -53,14 +53,14 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn subscribe(&mut self, i: usize) -> Verdict {
+    pub(super) fn subscribe(&mut self, i: usize) -> Judgement {
         if self.clients[i].subscribe(self.now)? {
             self.model.subscribing();
         }
         Ok(())
     }
 
-    fn unsubscribe(&mut self) -> Verdict {
+    fn unsubscribe(&mut self) -> Judgement {
         let now = self.now;
         for client in self.clients.iter_mut().filter(|client| client.subscribed) {
             if self.random.per_mille(self.options.unsubscribe) && !client.session.is_ended() {
@@ -72,7 +72,7 @@ impl World {
         Ok(())
     }
 
-    fn publish(&mut self, i: usize) -> Verdict {
+    fn publish(&mut self, i: usize) -> Judgement {
         let Some(publisher) = self.clients[i].publisher else {
             return Ok(());
         };
@@ -99,11 +99,11 @@ impl World {
                     .build();
             }
             let name = ["t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7"][usize::from(topic)];
-            let message = Publish {
+            let message = OutgoingPublish {
                 qos: QoS::from_u8(qos).unwrap_or(QoS::AtMostOnce),
                 key: Some(number as u32),
                 properties,
-                ..Publish::new(
+                ..OutgoingPublish::new(
                     TopicName::new(name).expect("a topic name"),
                     payload(number, expires_at, size as usize),
                 )
@@ -131,7 +131,7 @@ impl World {
         Ok(())
     }
 
-    fn go_wrong(&mut self) -> Verdict {
+    fn go_wrong(&mut self) -> Judgement {
         let faults = self.options.faults.clone();
         let i = self.random.below(self.clients.len() as u64) as usize;
         let way = if self.random.per_mille(500) {
@@ -198,7 +198,7 @@ impl World {
     }
 
     /// The process of a client dies, and with it its connection; another begins with its store.
-    fn crash(&mut self, i: usize) -> Verdict {
+    fn crash(&mut self, i: usize) -> Judgement {
         let link = self.clients[i].link;
         let Some(remains) = self.clients[i].crash(self.now, &mut self.random)? else {
             return Ok(());

@@ -1,19 +1,19 @@
 //! What the applications make of the events of their sessions.
 
 use super::super::client::{everything, topic_of};
-use super::super::model::{End, Verdict};
+use super::super::model::{End, Judgement};
 use super::super::wire::number;
 use super::super::wishes::DISLIKED;
 use super::World;
 use martlet_proto::{DisconnectReasonCode, SubAckReasonCode};
 use martlet_session::{
-    Answer, Connected, ConnectionError, Event, LostSession, Message, Misbehaviour, OperationId,
-    PublishError, RequestError, WhenFull,
+    Answer, Connected, ConnectionError, Event, LostSession, Misbehaviour, OperationId,
+    PublishError, ReceivedPublish, RequestError, WhenFull,
 };
 
 impl World {
     /// Gives an event to the application.
-    pub(super) fn deliver_event(&mut self, i: usize, event: Event, times: u8) -> Verdict {
+    pub(super) fn deliver_event(&mut self, i: usize, event: Event, times: u8) -> Judgement {
         let client = &mut self.clients[i];
         match event {
             Event::Connected(connected) => self.connected(i, &connected)?,
@@ -73,7 +73,7 @@ impl World {
         Ok(())
     }
 
-    fn connected(&mut self, i: usize, connected: &Connected) -> Verdict {
+    fn connected(&mut self, i: usize, connected: &Connected) -> Judgement {
         let client = &mut self.clients[i];
         if core::mem::take(&mut client.lost) && connected.session_present {
             self.counts.unnoticed += 1;
@@ -94,7 +94,7 @@ impl World {
         self.subscribe(i)
     }
 
-    fn message(&mut self, i: usize, message: Message, times: u8) -> Verdict {
+    fn message(&mut self, i: usize, message: ReceivedPublish, times: u8) -> Judgement {
         let client = &mut self.clients[i];
         let life = client.link.and_then(|id| self.links.get(&id)?.life);
         let (qos, topic) = (message.publish.delivery().qos().as_u8(), topic_of(&message));
@@ -122,7 +122,7 @@ impl World {
         key: Option<u32>,
         error: Option<PublishError>,
         times: u8,
-    ) -> Verdict {
+    ) -> Judgement {
         let publisher = self.clients[i].publisher.unwrap_or_default();
         let number = match key {
             Some(key) => self.model.number(key),
@@ -145,7 +145,7 @@ impl World {
         &mut self,
         i: usize,
         result: Result<Answer<SubAckReasonCode>, RequestError>,
-    ) -> Verdict {
+    ) -> Judgement {
         let client = &mut self.clients[i];
         match result {
             Ok(answer) if answer.reasons.len() != 1 => {
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Why a connection may end.
-    fn disconnected(&self, reason: &ConnectionError) -> Verdict {
+    fn disconnected(&self, reason: &ConnectionError) -> Judgement {
         use DisconnectReasonCode as Code;
         let misdeeds = &self.options.misdeeds;
         let is_fine = match reason {

@@ -1,15 +1,15 @@
 //! What a misbehaving server does, and what the applications want that makes it.
 
 use super::super::client::{instant, payload};
-use super::super::model::Verdict;
+use super::super::model::Judgement;
 use super::super::wishes::DISLIKED;
 use super::World;
 use core::time::Duration;
-use martlet_broker::{Event as Heard, Moods};
+use martlet_broker::{BrokerEvent, Moods};
 use martlet_proto::{
-    PacketType, QoS, Subscription, TopicFilter, TopicName, UserProperties, Utf8String,
+    PacketType, QoS, SubscribeFilter, TopicFilter, TopicName, UserProperties, Utf8String,
 };
-use martlet_session::{Publish, Subscribe, Unsubscribe};
+use martlet_session::{OutgoingPublish, SubscribeRequest, UnsubscribeRequest};
 
 /// How many filters the server takes at a time.
 const MOST_FILTERS: usize = 8;
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// A go of the server, and of the applications.
-    pub(super) fn misbehave(&mut self) -> Verdict {
+    pub(super) fn misbehave(&mut self) -> Judgement {
         let misdeeds = self.options.misdeeds.clone();
         if misdeeds.is_none() {
             return Ok(());
@@ -111,7 +111,7 @@ impl World {
         Ok(())
     }
 
-    fn publish_disliked(&mut self, i: usize) -> Verdict {
+    fn publish_disliked(&mut self, i: usize) -> Judgement {
         let Some(_) = self.clients[i].publisher else {
             return Ok(());
         };
@@ -122,10 +122,10 @@ impl World {
             QoS::ExactlyOnce
         };
         let topic = TopicName::new(format!("p/{number}")).expect("a topic name");
-        let message = Publish {
+        let message = OutgoingPublish {
             qos,
             key: Some(DISLIKED | number as u32),
-            ..Publish::new(topic, payload(u64::from(DISLIKED) + number, None, 0))
+            ..OutgoingPublish::new(topic, payload(u64::from(DISLIKED) + number, None, 0))
         };
         // The queue may be full, and the server's limits may forbid it.
         if let Ok(accepted) = self.clients[i].session.publish(instant(self.now), message) {
@@ -134,13 +134,13 @@ impl World {
         Ok(())
     }
 
-    fn wish_for(&mut self, i: usize, kind: &str, count: u64) -> Verdict {
+    fn wish_for(&mut self, i: usize, kind: &str, count: u64) -> Judgement {
         let number = self.wishes.next();
         let names: Vec<_> = (0..count).map(|n| format!("{kind}/{number}/{n}")).collect();
         let filters = names
             .iter()
-            .map(|name| Subscription::new(filter(name.clone()), QoS::AtLeastOnce));
-        let subscribe = Subscribe {
+            .map(|name| SubscribeFilter::new(filter(name.clone()), QoS::AtLeastOnce));
+        let subscribe = SubscribeRequest {
             subscriptions: filters.collect(),
             subscription_identifier: None,
             user_properties: UserProperties::new(),
@@ -154,11 +154,11 @@ impl World {
         Ok(())
     }
 
-    fn end_wish(&mut self, i: usize) -> Verdict {
+    fn end_wish(&mut self, i: usize) -> Judgement {
         let Some(name) = self.wishes.subscribed_filter(i) else {
             return Ok(());
         };
-        let unsubscribe = Unsubscribe {
+        let unsubscribe = UnsubscribeRequest {
             filters: vec![filter(name.clone())],
             user_properties: UserProperties::new(),
         };
@@ -171,8 +171,8 @@ impl World {
     }
 
     /// The server has done something wrong.
-    pub(super) fn misbehaved(&mut self, event: &Heard) -> Verdict {
-        let Heard::Misbehaved { at, publish, .. } = event else {
+    pub(super) fn misbehaved(&mut self, event: &BrokerEvent) -> Judgement {
+        let BrokerEvent::Misbehaved { at, publish, .. } = event else {
             return Ok(());
         };
         self.counts.misdeeds += 1;

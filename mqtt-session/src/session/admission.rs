@@ -1,0 +1,124 @@
+//! Whether a message is accepted, and what it waits for otherwise.
+
+use crate::{OutgoingPublish, PublishError, Session, WhenFull};
+use martlet_proto::{QoS, Version};
+
+/// What there is for one more message, from [`Session::admission`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Admission {
+    /// It passes the queue: QoS 0 on a connection, or a message that is larger than the queue.
+    AtOnce,
+    /// It leaves at once, or there is room for it in the queue.
+    Room,
+    /// QoS 0, and the output is full: it could only be queued.
+    OutputFull,
+    /// It needs room in the queue for this many bytes.
+    QueueFull(usize),
+    /// It is larger than the queue: it needs a connection that takes it at once.
+    Direct,
+}
+
+impl Session {
+    /// Whether [`publish`](Self::publish) would accept this message, and what a caller who can wait
+    /// has to wait for. [`has_room`](Self::has_room), [`has_output_room`](Self::has_output_room)
+    /// and [`may_send_at_once`](Self::may_send_at_once) then say when to ask again. `is_behind`:
+    /// others wait for room in the queue, and come first.
+    ///
+    /// # Errors
+    /// [`PublishError`] when no room would help.
+    pub fn admission(
+        &self,
+        message: &OutgoingPublish,
+        is_behind: bool,
+    ) -> Result<Admission, PublishError> {
+        let size = message.size();
+        let is_connected = self.is_connected();
+        let refuses = self.config.queue.when_full == WhenFull::Refuse;
+        let is_stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        let admission = if self.is_ended() {
+            Admission::Room
+        } else if refuses && self.never_fits(size) {
+            // What is stored passes no queue: `publish` refuses it.
+            if is_stored || self.may_send_at_once(message.qos) {
+                Admission::AtOnce
+            } else {
+                Admission::Direct
+            }
+        } else if message.qos == QoS::AtMostOnce && is_connected {
+            if self.has_output_room() {
+                Admission::AtOnce
+            } else {
+                Admission::OutputFull
+            }
+        } else if refuses && (is_behind || !self.has_room(size)) {
+            Admission::QueueFull(size)
+        } else {
+            Admission::Room
+        };
+        if matches!(admission, Admission::AtOnce | Admission::Room) {
+            return Ok(admission);
+        }
+        match self.check(message, is_connected, !message.properties.is_empty()) {
+            // The store may work again.
+            Ok(()) | Err(PublishError::Store(_)) => Ok(admission),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether [`publish`](Self::publish) would accept a message of `bytes` bytes of topic,
+    /// properties and payload without dropping another. None while messages are held until the
+    /// store works again.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.outbound.queue().fits(bytes, &self.config.queue) && !self.is_held_by_store()
+    }
+
+    /// Whether a QoS 0 message would go into the output at once.
+    pub fn has_output_room(&self) -> bool {
+        self.is_connected() && self.output.has_room() && self.outbound.may_pass(QoS::AtMostOnce, 0)
+    }
+
+    /// Whether a message of this QoS would leave at once, whatever its size.
+    pub fn may_send_at_once(&self, qos: QoS) -> bool {
+        self.is_connected()
+            && self.output.has_room()
+            && self.outbound.may_pass(qos, self.window())
+            && !(qos != QoS::AtMostOnce && self.is_durable())
+    }
+
+    /// Whether a message of this size would be refused even by an empty queue.
+    pub(crate) fn never_fits(&self, bytes: usize) -> bool {
+        self.config.queue.messages == 0 || bytes > self.config.queue.bytes
+    }
+
+    /// Whether the message can be accepted, if there is room.
+    #[inline]
+    pub(crate) fn check(
+        &self,
+        message: &OutgoingPublish,
+        connected: bool,
+        has_properties: bool,
+    ) -> Result<(), PublishError> {
+        if self.is_ended() {
+            return Err(PublishError::Closed(self.why_closed()));
+        }
+        let version = self.output.version;
+        if connected
+            && has_properties
+            && !version.has_properties()
+            && self.config.refuse_properties_in_3x
+        {
+            return Err(PublishError::NotInVersion(version));
+        }
+        if message.qos == QoS::AtMostOnce && !connected && !self.config.queue.qos0_offline {
+            return Err(PublishError::NotConnected);
+        }
+        self.limits
+            .check(message, if connected { version } else { Version::V5 })?;
+        let stored = message.qos != QoS::AtMostOnce && self.is_durable();
+        match self.store_failure().filter(|_| stored) {
+            Some(error) => Err(PublishError::Store(error.clone())),
+            None => Ok(()),
+        }
+    }
+}
