@@ -17,7 +17,6 @@ use martlet_tokio::{Client, QoS, TopicName, Version, session::OutgoingPublish};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::num::NonZeroU16;
 
 #[allow(clippy::all, clippy::semicolon_if_nothing_returned, unreachable_pub, dead_code, missing_docs, reason = "a yardstick, kept as it is")]
 #[rustfmt::skip]
@@ -158,19 +157,14 @@ fn source(mut socket: TcpStream, n: usize) {
 async fn connect(port: u16) -> Client {
     let builder = Client::builder(format!("mqtt://127.0.0.1:{port}"))
         .version(Version::V3_1_1)
-        .session(|session| {
-            session.max_in_flight = NonZeroU16::new(WINDOW as u16).unwrap();
-            session.max_in_flight_3x = session.max_in_flight;
-        });
+        .max_in_flight(WINDOW as u16)
+        .max_in_flight_3x(WINDOW as u16);
     martlet_tokio::connect_with(builder).await.unwrap()
 }
 
 fn message(qos: QoS) -> OutgoingPublish {
     let topic = TopicName::from_static(TOPIC).unwrap();
-    OutgoingPublish {
-        qos,
-        ..OutgoingPublish::new(topic, Bytes::from_static(&[b'x'; 16]))
-    }
+    OutgoingPublish::new(topic, Bytes::from_static(&[b'x'; 16])).qos(qos)
 }
 
 fn ours_qos0(n: usize) -> f64 {

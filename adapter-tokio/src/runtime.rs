@@ -119,14 +119,14 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// the stream.
 ///
 /// A stream of `futures_io` instead of tokio's can be had with
-/// [`martlet_client::runtime::Streams`].
+/// [`martlet_client::runtime::TokioStreams`].
 ///
 /// ```
 /// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
-/// use martlet_tokio::{Client, Endpoint, Tokio, runtime::Streams};
+/// use martlet_tokio::{Client, Endpoint, Tokio, runtime::TokioStreams};
 /// use tokio::net::TcpStream;
 ///
-/// let tunnel = Streams(Tokio, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+/// let tunnel = TokioStreams(Tokio, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
 /// let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 /// tokio::spawn(driver);
 /// client.connected().await?;

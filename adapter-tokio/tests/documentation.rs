@@ -3,6 +3,7 @@
 
 use martlet_broker::tokio::Server;
 use martlet_tests::certificates::Directory;
+use martlet_tokio::session::CleanStart;
 use martlet_tokio::{
     Client, ConnectError, ConnectionError, Message, PacketLogger, QoS, Settings, TopicFilter,
     Trust, proto::ConnectReasonCode,
@@ -95,8 +96,8 @@ async fn migrated(uri: &str, path: &Path) -> Result<(), Box<dyn Error>> {
     let builder = builder
         .header("a", "b")
         .trust(&Trust::new())
-        .clean_start(true)
-        .session(|config| config.session_expiry_interval = Some(u32::MAX));
+        .clean_start(CleanStart::First)
+        .lasting_session("it", Duration::MAX);
     let builder = builder
         .observer(PacketLogger::new("it", |_| {}))
         .drain(Duration::from_secs(1));

@@ -5,6 +5,8 @@
 
 mod mosquitto;
 
+use martlet_tokio::Reconnect;
+use martlet_tokio::session::CleanStart;
 use martlet_tokio::{
     Builder, Client, ClientEvent, ConnectError, ConnectionError, Driver, Message, QoS,
     Subscription, Tokio, TopicName, Version, Will,
@@ -14,7 +16,6 @@ use martlet_tokio::{
 };
 use mosquitto::{Mosquitto, in_time};
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -29,18 +30,19 @@ const FORMAT: [&str; 2] = ["-F", "%t %q %r %p"];
 /// A builder of a client of this broker that reconnects soon.
 fn builder(broker: &Mosquitto, version: Version) -> Builder {
     let builder = Client::builder(broker.uri()).version(version);
-    builder.reconnect(|policy| {
-        policy.initial = Duration::from_millis(50);
-        policy.max = Duration::from_millis(200);
-    })
+    builder.reconnect(
+        Reconnect::default()
+            .initial(Duration::from_millis(50))
+            .max(Duration::from_millis(200)),
+    )
 }
 
 /// A builder of a client whose session the broker keeps.
 fn persistent(broker: &Mosquitto, version: Version, client_identifier: &str) -> Builder {
     let builder = builder(broker, version).client_identifier(client_identifier);
     builder
-        .clean_start(false)
-        .session(|config| config.session_expiry_interval = Some(3600))
+        .clean_start(CleanStart::Never)
+        .session_expiry_interval(3600)
 }
 
 async fn connect(builder: Builder) -> Client {
@@ -255,7 +257,8 @@ async fn a_will_is_published_when_a_client_breaks_off_and_only_then() {
             .expect("a subscription");
 
         // Ours, with a goodbye: nothing.
-        let polite = connect(builder(&broker, version).will(will("will/polite", "never"))).await;
+        let polite =
+            connect(builder(&broker, version).will_message(will("will/polite", "never"))).await;
         disconnect(polite).await;
 
         // Ours, without: the driver is dropped, and the socket with it.
@@ -268,7 +271,7 @@ async fn a_will_is_published_when_a_client_breaks_off_and_only_then() {
             )
             .await;
         let (rude, driver) = builder(&broker, version)
-            .will(will("will/ours", "gone"))
+            .will_message(will("will/ours", "gone"))
             .build(Tokio)
             .expect("settings that work");
         let driver: JoinHandle<_> = tokio::spawn(driver);
@@ -352,7 +355,8 @@ async fn what_comes_while_the_client_is_away_arrives_when_it_is_back() {
         // A clean start forgets it all.
         disconnect(client).await;
         drop(messages);
-        let client = connect(persistent(&broker, version, "away").clean_start(true)).await;
+        let client =
+            connect(persistent(&broker, version, "away").clean_start(CleanStart::First)).await;
         assert!(!client.connection().expect("connected").session_present);
         disconnect(client).await;
     }
@@ -363,7 +367,7 @@ const MANY: u32 = 10_000;
 
 /// mosquitto takes 20 QoS 2 messages at a time (`max_inflight_messages`). In MQTT 5 it says so in
 /// its CONNACK; in 3.x it cannot, and cuts off who sends more.
-const WINDOW: NonZeroU16 = NonZeroU16::new(20).expect("not zero");
+const WINDOW: u16 = 20;
 
 /// What the wire shows of QoS 2 on the subscriber's side.
 ///
@@ -378,6 +382,7 @@ struct Books {
     sent_after_pubrel: Vec<Vec<u8>>,
 }
 
+#[derive(Clone)]
 struct Bookkeeper(Arc<Mutex<Books>>);
 
 impl Observer for Bookkeeper {
@@ -437,8 +442,7 @@ async fn each_message_arrives_once(version: Version) {
         .qos(QoS::ExactlyOnce)
         .await
         .expect("a subscription");
-    let publisher =
-        persistent(&broker, version, "publisher").session(|config| config.max_in_flight = WINDOW);
+    let publisher = persistent(&broker, version, "publisher").max_in_flight(WINDOW);
     let publisher = connect(publisher).await;
 
     let publishing = tokio::spawn({
@@ -498,6 +502,7 @@ async fn a_broker_that_restarts_delivers_each_message_once_5() {
 }
 
 /// Tells of each PINGREQ and PINGRESP.
+#[derive(Clone)]
 struct Pings(mpsc::UnboundedSender<&'static str>);
 
 impl Observer for Pings {
@@ -523,7 +528,7 @@ async fn keep_alive_works(version: Version) {
     let builder = persistent(&broker, version, "idle")
         .keep_alive(1)
         .observer(Pings(sender));
-    let builder = builder.session(|config| config.ping_timeout = Duration::from_millis(500));
+    let builder = builder.ping_timeout(Duration::from_millis(500));
     let (client, driver): (Client, Driver<Tokio>) =
         builder.build(Tokio).expect("settings that work");
     let mut events = client.events();

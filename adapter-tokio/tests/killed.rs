@@ -81,9 +81,9 @@ async fn child(task: &str) {
         panic!("{task}")
     };
     let builder = Client::builder(uri).client_identifier("killed");
-    let builder = builder.version(version(level)).session(|config| {
-        config.session_expiry_interval = Some(3600);
-    });
+    let builder = builder
+        .version(version(level))
+        .session_expiry_interval(3600);
     say("opening");
     let store = RedbStore::open(file).expect("a store");
     let (client, driver) = builder.store(store).build(Tokio).expect("a session");
@@ -134,10 +134,7 @@ async fn accept(client: &Client, number: u64, enqueued: bool) {
         return;
     }
     let topic = TopicName::new("killed").expect("a topic name");
-    let message = OutgoingPublish {
-        qos: qos(number),
-        ..OutgoingPublish::new(topic, payload)
-    };
+    let message = OutgoingPublish::new(topic, payload).qos(qos(number));
     let mut receipt = client.try_publish(message).expect("there is room");
     receipt.stored().await.expect("stored");
 }

@@ -123,6 +123,7 @@ async fn fail(settings: &Settings) -> ConnectError {
 }
 
 /// What it proves itself with is the secret.
+#[derive(Clone)]
 struct Prover;
 
 impl Authenticator for Prover {

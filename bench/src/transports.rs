@@ -24,7 +24,6 @@ use rustls::pki_types::ServerName;
 use server::{Server, Work};
 use std::future::Future;
 use std::io;
-use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,7 +32,7 @@ use tokio_rustls::TlsConnector;
 
 const TOPIC: &str = "sensors/building-7/t/001";
 const PAYLOAD: &[u8] = &[b'x'; 256];
-const WINDOW: NonZeroU16 = NonZeroU16::new(100).unwrap();
+const WINDOW: u16 = 100;
 const ROUNDS: usize = 11;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,10 +160,10 @@ async fn run(client: &Client, work: Work, n: usize) -> std::time::Duration {
 
 fn builder(scheme: &str, port: u16) -> Builder {
     let builder = Client::builder(format!("{scheme}://localhost:{port}"));
-    builder.version(Version::V3_1_1).session(|session| {
-        session.max_in_flight = WINDOW;
-        session.max_in_flight_3x = WINDOW;
-    })
+    builder
+        .version(Version::V3_1_1)
+        .max_in_flight(WINDOW)
+        .max_in_flight_3x(WINDOW)
 }
 
 async fn connect(transport: Transport, port: u16) -> Client {

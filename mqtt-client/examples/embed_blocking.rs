@@ -42,12 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
-    let config = Config {
-        client_identifier: "martlet-blocking".try_into()?,
-        ..Config::default()
-    };
-    let mut link = LinkConfig::new(uri.parse()?);
-    link.stack.tls = Some(trust.build());
+    let config = Config::default().client_identifier("martlet-blocking".try_into()?);
+    let link = LinkConfig::new(uri.parse()?).tls(trust.build()?);
     let mut client = Embedded::new(Session::new(config), link);
     begin(&mut client, StdClock::now())?;
     let (mut arrived, mut settled) = (BTreeSet::new(), 0);
@@ -178,14 +174,9 @@ fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message =
             OutgoingPublish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
-        client.session_mut().publish(
-            now,
-            OutgoingPublish {
-                qos,
-                key: Some(0),
-                ..message
-            },
-        )?;
+        client
+            .session_mut()
+            .publish(now, message.qos(qos).key(Some(0)))?;
     }
     Ok(())
 }

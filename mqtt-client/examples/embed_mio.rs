@@ -41,10 +41,7 @@ struct Socket {
 }
 
 pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
-    let config = Config {
-        client_identifier: "martlet-mio".try_into()?,
-        ..Config::default()
-    };
+    let config = Config::default().client_identifier("martlet-mio".try_into()?);
     let mut client = Embedded::new(Session::new(config), LinkConfig::new(uri.parse()?));
     begin(&mut client, StdClock::now())?;
     let (mut arrived, mut settled) = (BTreeSet::new(), 0);
@@ -184,14 +181,9 @@ fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message =
             OutgoingPublish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
-        client.session_mut().publish(
-            now,
-            OutgoingPublish {
-                qos,
-                key: Some(0),
-                ..message
-            },
-        )?;
+        client
+            .session_mut()
+            .publish(now, message.qos(qos).key(Some(0)))?;
     }
     Ok(())
 }

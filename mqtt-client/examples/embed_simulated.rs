@@ -31,15 +31,9 @@ const BREAKS_AFTER: usize = 157;
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let config = Config {
-        client_identifier: "simulated".try_into()?,
-        ..Config::default()
-    };
+    let config = Config::default().client_identifier("simulated".try_into()?);
     // The waits between attempts are random, and with this seed the same each time.
-    let link = LinkConfig {
-        seed: 7,
-        ..LinkConfig::new("mqtt://broker.example".parse()?)
-    };
+    let link = LinkConfig::new("mqtt://broker.example".parse()?).seed(7);
     let mut client = Embedded::new(Session::new(config), link);
     let mut broker = Broker::new(martlet_broker::BrokerConfig::default());
     begin(&mut client, Instant::EPOCH)?;
@@ -162,14 +156,9 @@ fn begin(client: &mut Embedded, now: Instant) -> Result<(), Box<dyn Error>> {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message =
             OutgoingPublish::new("martlet/embedded".try_into()?, format!("hello with {qos}"));
-        client.session_mut().publish(
-            now,
-            OutgoingPublish {
-                qos,
-                key: Some(0),
-                ..message
-            },
-        )?;
+        client
+            .session_mut()
+            .publish(now, message.qos(qos).key(Some(0)))?;
     }
     Ok(())
 }

@@ -9,21 +9,58 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PublishDefaults {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) topics: HashMap<TopicName, TopicDefaults>,
+}
+
+impl PublishDefaults {
     /// The QoS of all topics. Default: 0.
-    pub qos: QoS,
+    #[must_use]
+    pub fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+
     /// Whether messages of all topics are retained. Default: false.
-    pub retain: bool,
+    #[must_use]
+    pub fn retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
+        self
+    }
+
     /// What single topics have of their own. Default: none.
-    pub topics: HashMap<TopicName, TopicDefaults>,
+    #[must_use]
+    pub fn topics(mut self, topics: HashMap<TopicName, TopicDefaults>) -> Self {
+        self.topics = topics;
+        self
+    }
 }
 
 /// What a publish to one topic uses when it does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct TopicDefaults {
-    /// `None`: that of all topics.
+    /// See [`qos`](Self::qos).
     pub qos: Option<QoS>,
-    /// `None`: that of all topics.
+    /// See [`retain`](Self::retain).
     pub retain: Option<bool>,
+}
+
+impl TopicDefaults {
+    /// `None`: that of all topics.
+    #[must_use]
+    pub fn qos(mut self, qos: impl Into<Option<QoS>>) -> Self {
+        self.qos = qos.into();
+        self
+    }
+
+    /// `None`: that of all topics.
+    #[must_use]
+    pub fn retain(mut self, retain: impl Into<Option<bool>>) -> Self {
+        self.retain = retain.into();
+        self
+    }
 }
 
 impl PublishDefaults {

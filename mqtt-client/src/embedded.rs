@@ -2,7 +2,6 @@
 
 use crate::link::attempt::Attempt;
 use crate::link::observer::Observer;
-pub use crate::link::stage::StackConfig;
 pub use crate::link::target::Target;
 pub use crate::link::{Link, LinkConfig, LinkEvent, VersionChoice};
 use bytes::Buf;
@@ -22,7 +21,7 @@ use std::collections::VecDeque;
 ///
 /// ```
 /// use bytes::{Buf, BytesMut};
-/// use martlet_client::session::{Config, Event, Publish};
+/// use martlet_client::session::{Config, Event, OutgoingPublish};
 /// use martlet_client::{QoS, TopicName, embedded::{Embedded, EmbeddedEvent, LinkConfig}, session::{Instant, Session}};
 /// # use martlet_client::proto::{Ack, ConnAck, ConnectReasonCode, Packet, PubAckReasonCode, Version};
 ///
@@ -30,7 +29,7 @@ use std::collections::VecDeque;
 /// let mut now = Instant::EPOCH;                          // any epoch: it only has to go forward
 /// let mut server = BytesMut::new();                      // stands for the socket
 ///
-/// let hello = Publish { qos: QoS::AtLeastOnce, key: Some(7), ..Publish::new(TopicName::new("a/b")?, "hi") };
+/// let hello = OutgoingPublish::new(TopicName::new("a/b")?, "hi").qos(QoS::AtLeastOnce).key(7);
 /// client.session_mut().publish(now, hello)?;             // any command; it waits for a connection
 /// while client.stopped().is_none() {
 ///     // Drain.
@@ -124,7 +123,7 @@ impl Embedded {
     /// # Panics
     /// Without an endpoint.
     pub fn new(session: Session, link: LinkConfig) -> Self {
-        let maximum_packet_size = session.config().maximum_packet_size;
+        let maximum_packet_size = session.maximum_packet_size();
         let link = Link::new(LinkConfig {
             maximum_packet_size,
             ..link

@@ -29,6 +29,15 @@ pub enum ConnectError {
         /// What is wrong with it.
         error: TextError,
     },
+    /// A topic name or topic filter among the settings is none.
+    #[error("{what}")]
+    Topic {
+        /// The setting.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        error: TopicError,
+    },
     /// The configuration that the builder was to be made of is wrong; see
     /// [`settings`](Self::settings).
     #[error("configuration: {0}")]

@@ -5,7 +5,8 @@ use crate::error::{SettingsError, SettingsErrorKind as Kind};
 use crate::named::store_error;
 use crate::{Plugin, Secret, Settings, check};
 use martlet_client::{
-    Builder, Client, ConnectError, Endpoint, PacketLogger, PublishProperties, Will,
+    Builder, Client, ConnectError, Endpoint, PacketLogger, PublishProperties, Reconnect, Will,
+    client::PublishDefaults, session::CleanStart,
 };
 #[cfg(feature = "redb")]
 use martlet_client::{DurableBuilder, store::RedbStore};
@@ -70,7 +71,7 @@ impl Settings {
         builder = self.with_credentials(builder)?;
         builder = self.with_transport(builder)?;
         if let Some(will) = self.looked_up_will()? {
-            builder = builder.will(will);
+            builder = builder.will_message(will);
         }
         if self.plugins.contains(&Plugin::PacketLogger) {
             let name = martlet.client_id.as_deref().unwrap_or("client");
@@ -80,42 +81,61 @@ impl Settings {
         // The session is set below, and checked when the client is built.
         builder.check()?;
         let topics = self.checked_topics()?;
-        Ok(builder
-            .clean_start(self.cleansession && self.martlet.store.is_none())
+        let defaults = PublishDefaults::default()
+            .qos(self.default_qos)
+            .retain(self.default_retain)
+            .topics(topics);
+        let clean_start = if self.cleansession && martlet.store.is_none() {
+            CleanStart::First
+        } else {
+            CleanStart::Never
+        };
+        let builder = builder
+            .clean_start(clean_start)
             .keep_alive(self.keep_alive)
+            .keep_alive_margin(self.ping_margin())
             .dial_timeout(self.connection_timeout)
             .handshake_timeout(self.connection_timeout)
-            .publish_defaults(|defaults| {
-                defaults.qos = self.default_qos;
-                defaults.retain = self.default_retain;
-                defaults.topics = topics;
-            })
+            .connect_timeout(self.connection_timeout)
+            .publish_defaults(defaults)
             .subscriptions(self.checked_subscriptions()?)
-            .reconnect(|reconnect| {
-                reconnect.enabled = self.auto_reconnect;
-                reconnect.retry_first = self.auto_reconnect && martlet.retry_first;
-                reconnect.max = self.reconnect_max_interval.max(SHORTEST_WAIT);
-                // One attempt follows the failure, and the retries that one.
-                reconnect.retries = u32::try_from(self.reconnect_retries)
-                    .ok()
-                    .map(|retries| retries + 1);
-            })
-            .session(|config| {
-                config.keep_alive_margin = self.ping_margin();
-                config.connect_timeout = self.connection_timeout;
-                config.session_expiry_interval = martlet.session_expiry.or(self.lasting_session());
-                config.publish_timeout = martlet.ack_timeout;
-                config.request_timeout = martlet.request_timeout.unwrap_or(config.request_timeout);
-                config.ping_timeout = martlet.ping_timeout.unwrap_or(config.ping_timeout);
-                config.max_in_flight = martlet.max_in_flight.unwrap_or(config.max_in_flight);
-                config.max_in_flight_3x =
-                    martlet.max_in_flight_3x.unwrap_or(config.max_in_flight_3x);
-                config.maximum_packet_size = martlet
-                    .maximum_packet_size
-                    .unwrap_or(config.maximum_packet_size);
-                config.queue = martlet.queue;
-                config.inbound = martlet.inbound;
-            }))
+            .reconnect(self.reconnect_policy())
+            .session_expiry_interval(martlet.session_expiry.or(self.lasting_session()))
+            .publish_timeout(martlet.ack_timeout)
+            .queue(martlet.queue)
+            .inbound(martlet.inbound);
+        Ok(self.with_limits(builder))
+    }
+
+    fn reconnect_policy(&self) -> Reconnect {
+        // One attempt follows the failure, and the retries that one.
+        let retries = u32::try_from(self.reconnect_retries).ok();
+        Reconnect::default()
+            .enabled(self.auto_reconnect)
+            .retry_first(self.auto_reconnect && self.martlet.retry_first)
+            .max(self.reconnect_max_interval.max(SHORTEST_WAIT))
+            .retries(retries.map(|retries| retries + 1))
+    }
+
+    /// What has a default of the session's.
+    fn with_limits(&self, mut builder: Builder) -> Builder {
+        let martlet = &self.martlet;
+        if let Some(timeout) = martlet.request_timeout {
+            builder = builder.request_timeout(timeout);
+        }
+        if let Some(timeout) = martlet.ping_timeout {
+            builder = builder.ping_timeout(timeout);
+        }
+        if let Some(messages) = martlet.max_in_flight {
+            builder = builder.max_in_flight(messages.get());
+        }
+        if let Some(messages) = martlet.max_in_flight_3x {
+            builder = builder.max_in_flight_3x(messages.get());
+        }
+        if let Some(bytes) = martlet.maximum_packet_size {
+            builder = builder.maximum_packet_size(bytes);
+        }
+        builder
     }
 
     /// How long before the end of the keep alive a PINGREQ is due; `None`: a quarter of it.
@@ -179,9 +199,9 @@ impl Settings {
                 let source_name =
                     PemSource::Path(self.connection.keyfile.clone().unwrap_or_default());
                 builder.trust_if_needed(move || {
-                    let unlocking = unlocking(trust, password.as_ref());
+                    let unlocking = unlocking(trust.clone(), password.as_ref());
                     let bad = |error: SettingsError| TrustError::BadKey {
-                        source_name,
+                        source_name: source_name.clone(),
                         reason: error.to_string(),
                     };
                     unlocking.map_err(bad)

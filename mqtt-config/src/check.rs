@@ -53,16 +53,13 @@ impl Settings {
     }
 
     fn check_limits(&self) -> Checked<()> {
-        let defaults = Config::default();
         let maximum_packet_size = self
             .martlet
             .maximum_packet_size
-            .unwrap_or(defaults.maximum_packet_size);
-        let config = Config {
-            inbound: self.martlet.inbound,
-            maximum_packet_size,
-            ..defaults
-        };
+            .unwrap_or(Config::DEFAULT_MAXIMUM_PACKET_SIZE);
+        let config = Config::default()
+            .inbound(self.martlet.inbound)
+            .maximum_packet_size(maximum_packet_size);
         let path = match config.check() {
             Ok(()) => return Ok(()),
             Err(ConfigError::Zero(setting)) => setting,

@@ -438,17 +438,16 @@ impl Serialize for Uri {
 pub(crate) mod topics {
     use super::*;
 
-    #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(transparent)]
-    struct Wrapped(#[serde(with = "TopicDefaultsDef")] TopicDefaults);
-
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<BTreeMap<String, TopicDefaults>, D::Error> {
-        let topics = BTreeMap::<String, Wrapped>::deserialize(from)?;
+        let topics = BTreeMap::<String, TopicDefaultsDef>::deserialize(from)?;
         Ok(topics
             .into_iter()
-            .map(|(topic, defaults)| (topic, defaults.0))
+            .map(|(topic, own)| {
+                let own = TopicDefaults::default().qos(own.qos).retain(own.retain);
+                (topic, own)
+            })
             .collect())
     }
 
@@ -456,21 +455,16 @@ pub(crate) mod topics {
         topics: &BTreeMap<String, TopicDefaults>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        to.collect_map(
-            topics
-                .iter()
-                .map(|(topic, defaults)| (topic, Wrapped(*defaults))),
-        )
+        to.collect_map(topics.iter().map(|(topic, own)| {
+            let (qos, retain) = (own.qos, own.retain);
+            (topic, TopicDefaultsDef { qos, retain })
+        }))
     }
 }
 
 /// [`TopicDefaults`], whose crate does not know serde.
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(
-    remote = "TopicDefaults",
-    default = "TopicDefaults::default",
-    deny_unknown_fields
-)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct TopicDefaultsDef {
     #[serde(with = "optional_qos", skip_serializing_if = "Option::is_none")]
     qos: Option<QoS>,
@@ -480,18 +474,67 @@ struct TopicDefaultsDef {
 
 /// [`QueueLimits`], whose crate does not know serde.
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(
-    remote = "QueueLimits",
-    default = "QueueLimits::default",
-    deny_unknown_fields
-)]
-pub(crate) struct QueueLimitsDef {
+#[serde(default, deny_unknown_fields)]
+struct QueueLimitsDef {
     messages: usize,
     bytes: usize,
     #[serde(with = "WhenFullDef")]
     when_full: WhenFull,
     qos0_offline: bool,
 }
+
+impl Default for QueueLimitsDef {
+    fn default() -> Self {
+        Self::from(&QueueLimits::default())
+    }
+}
+
+impl From<&QueueLimits> for QueueLimitsDef {
+    fn from(limits: &QueueLimits) -> Self {
+        Self {
+            messages: limits.messages,
+            bytes: limits.bytes,
+            when_full: limits.when_full,
+            qos0_offline: limits.qos0_offline,
+        }
+    }
+}
+
+impl From<QueueLimitsDef> for QueueLimits {
+    fn from(limits: QueueLimitsDef) -> Self {
+        Self::default()
+            .messages(limits.messages)
+            .bytes(limits.bytes)
+            .when_full(limits.when_full)
+            .qos0_offline(limits.qos0_offline)
+    }
+}
+
+/// A type of another crate, in the form of one here.
+macro_rules! in_the_form_of {
+    ($module:ident: $type:ident, $form:ident) => {
+        pub(crate) mod $module {
+            use super::{$form, $type};
+            use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+            pub(crate) fn serialize<S: Serializer>(
+                value: &$type,
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
+                $form::from(value).serialize(to)
+            }
+
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<$type, D::Error> {
+                $form::deserialize(from).map($type::from)
+            }
+        }
+    };
+}
+
+in_the_form_of!(queue: QueueLimits, QueueLimitsDef);
+in_the_form_of!(inbound: InboundLimits, InboundLimitsDef);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(remote = "WhenFull", rename_all = "snake_case")]
@@ -503,12 +546,8 @@ enum WhenFullDef {
 
 /// [`InboundLimits`], whose crate does not know serde.
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(
-    remote = "InboundLimits",
-    default = "InboundLimits::default",
-    deny_unknown_fields
-)]
-pub(crate) struct InboundLimitsDef {
+#[serde(default, deny_unknown_fields)]
+struct InboundLimitsDef {
     receive_maximum: NonZeroU16,
     soft_messages: usize,
     soft_bytes: usize,
@@ -518,6 +557,39 @@ pub(crate) struct InboundLimitsDef {
     excess: Excess,
     #[serde(with = "DropQos0Def")]
     qos0_when_full: DropQos0,
+}
+
+impl Default for InboundLimitsDef {
+    fn default() -> Self {
+        Self::from(&InboundLimits::default())
+    }
+}
+
+impl From<&InboundLimits> for InboundLimitsDef {
+    fn from(limits: &InboundLimits) -> Self {
+        Self {
+            receive_maximum: NonZeroU16::new(limits.receive_maximum).unwrap_or(NonZeroU16::MIN),
+            soft_messages: limits.soft_messages,
+            soft_bytes: limits.soft_bytes,
+            hard_messages: limits.hard_messages,
+            hard_bytes: limits.hard_bytes,
+            excess: limits.excess,
+            qos0_when_full: limits.qos0_when_full,
+        }
+    }
+}
+
+impl From<InboundLimitsDef> for InboundLimits {
+    fn from(limits: InboundLimitsDef) -> Self {
+        Self::default()
+            .receive_maximum(limits.receive_maximum.get())
+            .soft_messages(limits.soft_messages)
+            .soft_bytes(limits.soft_bytes)
+            .hard_messages(limits.hard_messages)
+            .hard_bytes(limits.hard_bytes)
+            .excess(limits.excess)
+            .qos0_when_full(limits.qos0_when_full)
+    }
 }
 
 /// `tolerate` or `disconnect`.

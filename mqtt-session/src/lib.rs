@@ -11,16 +11,16 @@
 //! ```
 //! use bytes::{Buf, BytesMut};
 //! use martlet_proto::{ConnectReasonCode, ConnAck, Packet, PubAckReasonCode, QoS, TopicName, Version};
-//! use martlet_session::{Config, ConnectOptions, ConnectionError, Event, Instant, Publish, SendBuffer, Session, StoreOp};
+//! use martlet_session::{Config, ConnectOptions, ConnectionError, Durable, Event, Instant, OutgoingPublish, SendBuffer, Session, StoreOp};
 //! use std::collections::BTreeMap;
 //!
 //! let mut disk = BTreeMap::new();                     // stands for the store: `Session::restore` takes it up again
-//! let mut session = Session::new(Config { durable: Some(Box::default()), ..Config::default() });
+//! let mut session = Session::new(Config::default().durable(Durable::default()));
 //! let mut now = Instant::EPOCH;                       // any epoch: it only has to go forward
 //! let mut server = BytesMut::new();                   // stands for the socket
 //!
 //! session.handle_open(now, ConnectOptions::new(Version::V5));
-//! session.publish(now, Publish { qos: QoS::AtLeastOnce, key: Some(7), ..Publish::new(TopicName::new("a/b")?, "hi") })?;
+//! session.publish(now, OutgoingPublish::new(TopicName::new("a/b")?, "hi").qos(QoS::AtLeastOnce).key(7))?;
 //!
 //! let mut settled = false;
 //! while !settled {
@@ -105,8 +105,8 @@ mod store;
 mod time;
 
 pub use config::{
-    Authentication, Config, ConfigError, ConnectOptions, DisconnectOptions, DropQos0, Durable,
-    Excess, InboundLimits, LostSession, Oversized, QueueLimits, TopicAliases, WhenFull,
+    Authentication, CleanStart, Config, ConfigError, ConnectOptions, DisconnectOptions, DropQos0,
+    Durable, Excess, InboundLimits, LostSession, Oversized, QueueLimits, TopicAliases, WhenFull,
     WhenServerHangsUp, WhenStoreFails,
 };
 pub use error::{

@@ -8,8 +8,9 @@ use martlet_proto::{Delivery, PublishProperties, PublishRef, QoS, TopicName, Ver
 /// 2, packet identifier 2, property length 4.
 pub(crate) const MAX_HEADERS: usize = 13;
 
-/// A message to publish.
+/// A message to publish: `OutgoingPublish::new(topic, payload).qos(QoS::AtLeastOnce)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutgoingPublish {
     /// The topic to publish to.
     pub topic: TopicName,
@@ -44,6 +45,41 @@ impl OutgoingPublish {
             topic_alias: None,
             key: None,
         }
+    }
+
+    /// Sets the quality of service.
+    #[must_use]
+    pub fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    /// Sets whether the server keeps it as the retained message of its topic.
+    #[must_use]
+    pub fn retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
+        self
+    }
+
+    /// Sets the properties that travel with it (MQTT 5).
+    #[must_use]
+    pub fn properties(mut self, properties: PublishProperties) -> Self {
+        self.properties = properties;
+        self
+    }
+
+    /// Sets the topic alias: see [`topic_alias`](Self#structfield.topic_alias).
+    #[must_use]
+    pub fn topic_alias(mut self, alias: impl Into<Option<NonZeroU16>>) -> Self {
+        self.topic_alias = alias.into();
+        self
+    }
+
+    /// Sets the key: see [`key`](Self#structfield.key).
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Option<u32>>) -> Self {
+        self.key = key.into();
+        self
     }
 
     /// The bytes of its topic, properties and payload: what it takes of

@@ -17,6 +17,7 @@ use martlet_proto::{
     Ack, ConnAck, ConnectReasonCode, Delivery, MAX_PACKET_SIZE, Packet, PacketIdentifier,
     PubAckReasonCode, PublishRef, QoS, TopicName, Utf8String, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::drain::Drain;
 use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OutgoingPublish, SendBuffer,
@@ -234,14 +235,11 @@ type Verdict = Result<(), String>;
 
 impl World {
     fn new(small: &Small) -> Result<Self, String> {
-        let config = Config {
-            client_identifier: Utf8String::new("small").expect("a short name"),
-            clean_start: false,
-            keep_alive: 0,
-            max_in_flight: core::num::NonZeroU16::new(small.window)
-                .unwrap_or(core::num::NonZeroU16::MIN),
-            ..Config::default()
-        };
+        let config = Config::default()
+            .client_identifier(Utf8String::new("small").expect("a short name"))
+            .clean_start(CleanStart::Never)
+            .keep_alive(0)
+            .max_in_flight(small.window);
         let mut world = Self {
             small: small.clone(),
             session: Session::new(config),
@@ -330,11 +328,8 @@ impl World {
             return Ok(());
         }
         let topic = TopicName::new("t").expect("a topic name");
-        let publish = OutgoingPublish {
-            qos,
-            key: Some(payload[0].into()),
-            ..OutgoingPublish::new(topic, payload)
-        };
+        let key = u32::from(payload[0]);
+        let publish = OutgoingPublish::new(topic, payload).qos(qos).key(key);
         match self.session.publish(NOW, publish) {
             Ok(_) => Ok(()),
             Err(error) => Err(format!("publish was refused: {error}")),

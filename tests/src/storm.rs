@@ -8,12 +8,10 @@ use core::fmt;
 use core::time::Duration;
 use martlet_client::{
     Reconnect,
-    embedded::{Link, LinkConfig, StackConfig, VersionChoice},
+    embedded::{Link, LinkConfig, VersionChoice},
 };
 use martlet_proto::{Utf8String, Version};
-use martlet_session::{
-    Config, ConnectOptions, Instant, Session, TransportError, TransportErrorKind,
-};
+use martlet_session::{Config, Instant, Session, TransportError, TransportErrorKind};
 use martlet_transport::Endpoint;
 use std::collections::BinaryHeap;
 
@@ -155,25 +153,21 @@ impl Storm {
     }
 
     fn client(&self, n: u32) -> Client {
-        let link = Link::new(LinkConfig {
-            endpoints: vec![Endpoint::parse("mqtt://broker.example").expect("a URI")],
-            version: VersionChoice::Fixed(Version::V5),
-            connect: ConnectOptions::new(Version::V5),
-            prepare_timeout: None,
-            reconnect: self.reconnect,
-            stack: StackConfig::default(),
-            dial_timeout: Duration::from_secs(10),
-            handshake_timeout: Duration::from_secs(10),
-            maximum_packet_size: 1 << 20,
-            seed: n.into(),
-        });
+        let server = Endpoint::parse("mqtt://broker.example").expect("a URI");
+        let link = Link::new(
+            LinkConfig::new(server)
+                .version(VersionChoice::Fixed(Version::V5))
+                .reconnect(self.reconnect)
+                .maximum_packet_size(1 << 20)
+                .seed(n.into()),
+        );
         let client_identifier = Utf8String::new(format!("client-{n}")).expect("short");
         // Nothing is said in the long time before the storm.
-        let session = Session::new(Config {
-            client_identifier,
-            keep_alive: 0,
-            ..Config::default()
-        });
+        let session = Session::new(
+            Config::default()
+                .client_identifier(client_identifier)
+                .keep_alive(0),
+        );
         Client { link, session }
     }
 

@@ -36,19 +36,16 @@ struct Receiver {
 
 impl Receiver {
     fn new(version: Version) -> Self {
-        let small = NonZeroU16::MIN.saturating_add(3);
-        let config = Config {
-            client_identifier: Utf8String::new("receiver").expect("short"),
-            keep_alive: 0,
-            inbound: InboundLimits {
-                receive_maximum: small,
-                soft_messages: 2,
-                // A 3.x server does not know of the bound: it has all of its window in flight.
-                hard_messages: 8,
-                ..InboundLimits::default()
-            },
-            ..Config::default()
-        };
+        let config = Config::default()
+            .client_identifier(Utf8String::new("receiver").expect("short"))
+            .keep_alive(0)
+            .inbound(
+                InboundLimits::default()
+                    .receive_maximum(4)
+                    .soft_messages(2)
+                    // A 3.x server does not know of the bound: it has all of its window in flight.
+                    .hard_messages(8),
+            );
         let mut session = Session::new(config);
         session.handle_open(Instant::from_epoch(NOW), ConnectOptions::new(version));
         let mut linter = Linter::new();
@@ -119,11 +116,9 @@ impl Receiver {
         self.session
             .acknowledge(message.token, PubAckReasonCode::Success);
         let topic = TopicName::new("answer").expect("a topic name");
-        let answer = OutgoingPublish {
-            qos: QoS::AtLeastOnce,
-            key: Some(0),
-            ..OutgoingPublish::new(topic, "answer")
-        };
+        let answer = OutgoingPublish::new(topic, "answer")
+            .qos(QoS::AtLeastOnce)
+            .key(Some(0));
         let now = Instant::from_epoch(NOW);
         self.session.publish(now, answer).expect("room for one");
         self.awaiting = true;

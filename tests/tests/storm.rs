@@ -34,8 +34,8 @@ fn a_server_that_comes_back_is_not_run_over() {
 #[test]
 fn the_bound_is_the_policy_s() {
     let (clients, outage) = (2_000, Duration::from_secs(20));
-    let mut reconnect = Reconnect::default();
-    reconnect.max = reconnect.initial;
+    let second = Duration::from_secs(1);
+    let reconnect = Reconnect::default().initial(second).max(second);
     let seen = Storm {
         clients,
         outage,

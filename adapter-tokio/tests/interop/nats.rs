@@ -2,6 +2,8 @@
 
 use crate::peers::{Peer, in_time};
 use martlet_proto::Delivery;
+use martlet_tokio::Reconnect;
+use martlet_tokio::session::CleanStart;
 use martlet_tokio::{
     Builder, Client, QoS, Tokio, Version, hooks::Observer, proto::Packet, session::Instant,
 };
@@ -23,12 +25,13 @@ fn builder(nodes: &[&Peer], name: &str) -> Builder {
     let builder = builder
         .client_identifier(name)
         .version(Version::V3_1_1)
-        .clean_start(false);
-    builder.reconnect(|policy| {
-        policy.retry_first = true;
-        policy.initial = Duration::from_millis(50);
-        policy.max = Duration::from_millis(500);
-    })
+        .clean_start(CleanStart::Never);
+    builder.reconnect(
+        Reconnect::default()
+            .retry_first(true)
+            .initial(Duration::from_millis(50))
+            .max(Duration::from_millis(500)),
+    )
 }
 
 /// Tries until it is let in: a cluster that has no leader yet hangs up.

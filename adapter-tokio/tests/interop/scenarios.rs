@@ -4,8 +4,10 @@
 use crate::flaws::Flaw;
 use crate::peers::{Peer, in_time};
 use martlet_tests::linter::Relay;
+use martlet_tokio::Reconnect;
 use martlet_tokio::hooks::Observer;
 use martlet_tokio::proto::{BinaryData, Packet, RetainHandling, Utf8String};
+use martlet_tokio::session::CleanStart;
 use martlet_tokio::{Builder, Client, Message, PacketLogger, PublishProperties, QoS, Subscription};
 use martlet_tokio::{Tokio, TopicName, Version, Will, session::Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,10 +62,11 @@ impl Broker {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
         let builder = builder.observer(PacketLogger::new(name, |line| println!("{line}")));
-        builder.reconnect(|policy| {
-            policy.initial = Duration::from_millis(20);
-            policy.max = Duration::from_millis(100);
-        })
+        builder.reconnect(
+            Reconnect::default()
+                .initial(Duration::from_millis(20))
+                .max(Duration::from_millis(100)),
+        )
     }
 }
 
@@ -122,7 +125,7 @@ impl Place {
     fn builder(&self) -> Builder {
         let builder = self.broker.builder().version(self.version);
         if self.has(Flaw::OneAliasForAFilter) {
-            return builder.session(|config| config.topic_alias_maximum = 0);
+            return builder.topic_alias_maximum(0);
         }
         builder
     }
@@ -145,10 +148,10 @@ impl Place {
     fn persistent(&self, name: &str) -> Builder {
         let name = self.own(name).replace('/', "");
         let builder = self.builder().client_identifier(&name);
-        builder.clean_start(false).session(|config| {
-            config.session_expiry_interval = Some(3600);
-            config.max_request_losses = std::num::NonZeroU32::MAX;
-        })
+        builder
+            .clean_start(CleanStart::Never)
+            .session_expiry_interval(3600)
+            .max_request_losses(u32::MAX)
     }
 
     /// A name that no other version's run has. It has no dots: RabbitMQ takes them for slashes.
@@ -256,7 +259,7 @@ async fn sessions_are_clean_or_resumed(place: Place) {
     // A clean start forgets it all.
     disconnect(client).await;
     drop(messages);
-    let client = connect(place.persistent("away").clean_start(true)).await;
+    let client = connect(place.persistent("away").clean_start(CleanStart::First)).await;
     assert!(!client.connection().expect("connected").session_present);
     disconnect(client).await;
 }
@@ -404,9 +407,9 @@ async fn a_will_is_published_when_a_client_breaks_off_and_only_then(place: Place
         .await
         .expect("a subscription");
     let topic = place.own("will/said");
-    disconnect(connect(place.builder().will(will(&topic, "polite"))).await).await;
+    disconnect(connect(place.builder().will_message(will(&topic, "polite"))).await).await;
     // The driver is dropped, and the socket with it.
-    let rude = place.builder().will(will(&topic, "rude"));
+    let rude = place.builder().will_message(will(&topic, "rude"));
     let (rude, driver) = rude.build(Tokio).expect("a client");
     let driver = tokio::spawn(driver);
     rude.connected().await.expect("a connection");

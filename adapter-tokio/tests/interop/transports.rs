@@ -2,6 +2,7 @@
 
 use crate::peers::{Peer, USER, in_time};
 use martlet_tests::certificates::Certificates;
+use martlet_tokio::Reconnect;
 use martlet_tokio::{
     Builder, Client, ConnectError, ConnectionError, QoS, Trust, Version,
     session::{TransportError, TransportErrorKind},
@@ -86,7 +87,7 @@ fn large(uri: &str) -> u32 {
 
 /// Why it does not get a connection.
 async fn failure(what: &str, builder: Builder) -> TransportError {
-    let builder = builder.reconnect(|reconnect| reconnect.enabled = false);
+    let builder = builder.reconnect(Reconnect::default().enabled(false));
     match in_time(what, martlet_tokio::connect_with(builder)).await {
         Err(ConnectError::Connection(ConnectionError::Transport(error))) => error,
         other => panic!("{what}: {other:?}"),

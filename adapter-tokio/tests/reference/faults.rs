@@ -229,10 +229,9 @@ async fn f13_what_is_said_of_one_message_counts() {
         default_qos: QoS::AtLeastOnce,
         ..settings(peer.uri())
     };
-    let topic = TopicDefaults {
-        qos: Some(QoS::ExactlyOnce),
-        retain: Some(true),
-    };
+    let topic = TopicDefaults::default()
+        .qos(Some(QoS::ExactlyOnce))
+        .retain(Some(true));
     settings.topics.insert("a".into(), topic);
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
     for topic in ["a", "b"] {

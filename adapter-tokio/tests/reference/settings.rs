@@ -3,6 +3,8 @@
 use super::peer::Peer;
 use super::{broker, broker_with, connect, message, next, settings, try_connect};
 use martlet_broker::BrokerConfig;
+use martlet_tokio::Reconnect;
+use martlet_tokio::client::PublishDefaults;
 use martlet_tokio::settings::WillSettings;
 use martlet_tokio::{
     ClientEvent, QoS, Settings, TopicFilter, Version, client::TopicDefaults,
@@ -123,10 +125,9 @@ async fn t71_a_file_of_yaml() {
     expected.connection.uri = "mqtt://broker.example".into();
     expected.topics.insert(
         "a/b".into(),
-        TopicDefaults {
-            qos: Some(QoS::AtLeastOnce),
-            retain: None,
-        },
+        TopicDefaults::default()
+            .qos(Some(QoS::AtLeastOnce))
+            .retain(None),
     );
     assert_eq!(loaded, Ok(expected));
 }
@@ -226,19 +227,14 @@ async fn a_publish_uses_what_its_topic_has() {
 #[tokio::test]
 async fn defaults_without_a_configuration() {
     let peer = Peer::start().await;
+    let of_a = TopicDefaults::default().retain(true);
+    let defaults = PublishDefaults::default()
+        .qos(QoS::AtLeastOnce)
+        .topics([("a".try_into().unwrap(), of_a)].into());
     let builder = settings(peer.uri())
         .builder()
         .unwrap()
-        .publish_defaults(|defaults| {
-            defaults.qos = QoS::AtLeastOnce;
-            defaults.topics.insert(
-                "a".try_into().unwrap(),
-                TopicDefaults {
-                    qos: None,
-                    retain: Some(true),
-                },
-            );
-        });
+        .publish_defaults(defaults);
     let (client, mut server) =
         tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
     drop(client.unwrap().publish("a", "").enqueue().await.unwrap());
@@ -381,14 +377,11 @@ async fn f23_the_packet_logger_of_the_configuration() {
 #[tokio::test]
 async fn reconnect_does_not_wait_for_its_time() {
     let peer = Peer::start().await;
-    let builder = settings(peer.uri())
-        .builder()
-        .unwrap()
-        .seed(1)
-        .reconnect(|reconnect| {
-            reconnect.initial = Duration::from_secs(3600);
-            reconnect.max = Duration::from_secs(3600);
-        });
+    let builder = settings(peer.uri()).builder().unwrap().seed(1).reconnect(
+        Reconnect::default()
+            .initial(Duration::from_secs(3600))
+            .max(Duration::from_secs(3600)),
+    );
     let (client, server) = tokio::join!(martlet_tokio::connect_with(builder), peer.accept(false));
     let client = client.unwrap();
     let mut events = client.events();

@@ -277,7 +277,9 @@ async fn f17_half_a_message_is_no_message() {
 }
 
 /// Goes elsewhere than the settings say.
-fn elsewhere(uri: &str) -> impl FnMut(Attempt) -> Ready<Result<Attempt, GivenUp>> + Send + use<> {
+fn elsewhere(
+    uri: &str,
+) -> impl FnMut(Attempt) -> Ready<Result<Attempt, GivenUp>> + Clone + Send + Sync + use<> {
     let endpoint = Endpoint::parse(uri).unwrap();
     move |mut attempt: Attempt| {
         attempt.set_endpoint(endpoint.clone());

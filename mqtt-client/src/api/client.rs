@@ -349,10 +349,7 @@ impl Client {
         let drain = self.shared().drain;
         DisconnectBuilder {
             client: self,
-            options: DisconnectOptions {
-                drain,
-                ..DisconnectOptions::default()
-            },
+            options: DisconnectOptions::default().drain(drain),
         }
     }
 }
@@ -368,7 +365,7 @@ pub struct DisconnectBuilder<'a> {
 impl DisconnectBuilder<'_> {
     /// How long what was published may take to be settled. Zero: at once.
     pub fn drain(mut self, time: Duration) -> Self {
-        self.options.drain = time;
+        self.options = self.options.drain(time);
         self
     }
 
@@ -386,27 +383,27 @@ impl DisconnectBuilder<'_> {
     /// The reason to send. 3.x has only a normal disconnection; with any other reason the
     /// connection is closed without a DISCONNECT.
     pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
-        self.options.reason = reason;
+        self.options = self.options.reason(reason);
         self
     }
 
     /// What to tell people who read the server's log (MQTT 5 §3.14.2.2.3).
     pub fn reason_string(mut self, mut text: Utf8String) -> Self {
         text.own();
-        self.options.reason_string = Some(text);
+        self.options = self.options.reason_string(text);
         self
     }
 
     /// Sends these name-value pairs with the DISCONNECT (MQTT 5 §3.14.2.2.4).
     pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
         properties.own();
-        self.options.user_properties = properties;
+        self.options = self.options.user_properties(properties);
         self
     }
 
     /// Seconds that the session is to outlive the connection (MQTT 5).
     pub fn session_expiry_interval(mut self, seconds: u32) -> Self {
-        self.options.session_expiry_interval = Some(seconds);
+        self.options = self.options.session_expiry_interval(seconds);
         self
     }
 }

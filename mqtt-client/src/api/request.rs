@@ -77,10 +77,7 @@ impl<'a> RequestBuilder<'a> {
         handle: &'a Arc<Handle>,
         message: Result<OutgoingPublish, TopicError>,
     ) -> Self {
-        let message = message.map(|message| OutgoingPublish {
-            qos: QoS::AtLeastOnce,
-            ..message
-        });
+        let message = message.map(|message| message.qos(QoS::AtLeastOnce));
         let properties = PublishPropertiesBuilder::default();
         Self {
             handle,

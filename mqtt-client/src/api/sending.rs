@@ -3,7 +3,6 @@
 use crate::api::receipt::Receipt;
 use crate::hub::admission::Admission;
 use crate::hub::completions::{PublishResult, SENT};
-use crate::hub::room::Room;
 use crate::hub::shared::{Shared, wake};
 use crate::hub::sleeper::{Sleeper, is_over};
 use crate::hub::wakers::Wakers;
@@ -222,7 +221,7 @@ impl<'a> Sending<'a> {
             SendStep::Offering {
                 message: Ok(message),
                 ..
-            } => Room::none_for(&self.shared.lock().session, message),
+            } => self.shared.lock().session.no_room_for(message),
             _ => PublishError::Timeout,
         };
         self.finish(error)

@@ -33,7 +33,10 @@ impl<'a> SubscribeBuilder<'a> {
         Self {
             handle,
             subscriptions: Ok(Vec::new()),
-            options: StreamOptions::default(),
+            options: StreamOptions {
+                keep_on_server: handle.shared.keep_on_server,
+                ..StreamOptions::default()
+            },
             also: Vec::new(),
             user_properties: UserProperties::new(),
         }

@@ -8,7 +8,7 @@ use crate::driver::writer::Writer;
 use crate::error::ConnectError;
 use crate::event::ClientEvent;
 use crate::store::Store;
-use martlet_session::{RestoreError, Session, StoreError, WhenStoreFails};
+use martlet_session::{CleanStart, Durable, RestoreError, Session, StoreError, WhenStoreFails};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct DurableBuilder {
     pub(crate) builder: Builder,
     pub(crate) store: Box<dyn Store>,
+    pub(crate) when_store_fails: WhenStoreFails,
 }
 
 /// Why a client cannot go on with a store.
@@ -37,11 +38,7 @@ pub enum OpenError {
 impl DurableBuilder {
     /// Sets what becomes of messages that the store could not take. Default: they fail.
     pub fn when_store_fails(mut self, policy: WhenStoreFails) -> Self {
-        self.builder
-            .config
-            .durable
-            .get_or_insert_default()
-            .when_store_fails = policy;
+        self.when_store_fails = policy;
         self
     }
 
@@ -59,15 +56,19 @@ impl DurableBuilder {
     ) -> Result<(Client, Driver<R>), OpenError> {
         let records = self.store.load()?;
         let now = R::now();
-        if !self.builder.clean_start {
-            self.builder.config.clean_start = false;
-        }
-        let durable = self.builder.config.durable.get_or_insert_default();
         // A clock before 1970 says nothing about how long no process ran.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        durable.epoch = durable
-            .epoch
-            .or(unix.map(|unix| unix.saturating_sub(now.since_epoch())));
+        let durable = Durable::default()
+            .when_store_fails(self.when_store_fails)
+            .epoch(unix.map(|unix| unix.saturating_sub(now.since_epoch())));
+        let has_clean_start = self.builder.has_clean_start;
+        self.builder.change(|config| {
+            let config = config.durable(durable);
+            match has_clean_start {
+                true => config,
+                false => config.clean_start(CleanStart::Never),
+            }
+        });
         let mut restored = None;
         let is_new = records.is_empty();
         let (client, driver) = self.builder.build_session(runtime, is_new, |config| {

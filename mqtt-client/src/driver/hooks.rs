@@ -106,10 +106,7 @@ impl Hooks {
             return false;
         }
         let done = match work {
-            Work::Prepare(future) => future.as_mut().poll(cx).map(|mut prepared| {
-                if let Ok(attempt) = &mut prepared {
-                    attempt.connect().own();
-                }
+            Work::Prepare(future) => future.as_mut().poll(cx).map(|prepared| {
                 link.handle_prepared(prepared);
                 None
             }),
@@ -160,9 +157,10 @@ impl Hooks {
         let data = self.panics.guard(callback, || authenticator.begin());
         Box::pin(async move {
             let mut attempt = changed.await?;
-            let method = method?;
-            let data = data.await?;
-            attempt.connect().authentication = Some(Box::new(Authentication { method, data }));
+            let (mut method, mut data) = (method?, data.await?);
+            method.own();
+            data.own();
+            attempt.set_authentication(Authentication::new(method).data(data));
             Ok(attempt)
         })
     }
@@ -217,7 +215,7 @@ impl Hooks {
             any = true;
             // The session has a deadline for the others.
             let is_ours = matches!(task, Task::Begin | Task::AcceptAgain(_));
-            self.deadline = is_ours.then(|| now + state.session.config().connect_timeout);
+            self.deadline = is_ours.then(|| now + state.session.connect_timeout());
             self.task = Some(task);
         }
         any

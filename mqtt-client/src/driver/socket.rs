@@ -36,22 +36,60 @@ impl fmt::Display for Address {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
+    pub(crate) no_delay: bool,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) send_buffer: Option<usize>,
+    pub(crate) receive_buffer: Option<usize>,
+    pub(crate) local_address: Option<IpAddr>,
+    pub(crate) device: Option<String>,
+}
+
+impl SocketOptions {
     /// Send small packets at once (`TCP_NODELAY`). Default: true.
-    pub no_delay: bool,
+    #[must_use]
+    pub fn no_delay(mut self, no_delay: bool) -> Self {
+        self.no_delay = no_delay;
+        self
+    }
+
     /// After how long without a byte the system begins to probe whether the peer is there
     /// (`SO_KEEPALIVE`), in whole seconds. Default: `None`, it does not; MQTT's own keep alive
     /// does.
-    pub keep_alive: Option<Duration>,
+    #[must_use]
+    pub fn keep_alive(mut self, keep_alive: impl Into<Option<Duration>>) -> Self {
+        self.keep_alive = keep_alive.into();
+        self
+    }
+
     /// The size of the system's send buffer, in bytes (`SO_SNDBUF`). Default: the system's.
-    pub send_buffer: Option<usize>,
+    #[must_use]
+    pub fn send_buffer(mut self, send_buffer: impl Into<Option<usize>>) -> Self {
+        self.send_buffer = send_buffer.into();
+        self
+    }
+
     /// The size of the system's receive buffer, in bytes (`SO_RCVBUF`). Default: the system's.
-    pub receive_buffer: Option<usize>,
+    #[must_use]
+    pub fn receive_buffer(mut self, receive_buffer: impl Into<Option<usize>>) -> Self {
+        self.receive_buffer = receive_buffer.into();
+        self
+    }
+
     /// The address of ours to connect from; servers' addresses of the other family are left out.
     /// Default: the system's choice.
-    pub local_address: Option<IpAddr>,
+    #[must_use]
+    pub fn local_address(mut self, local_address: impl Into<Option<IpAddr>>) -> Self {
+        self.local_address = local_address.into();
+        self
+    }
+
     /// The network interface to connect through, by name (`SO_BINDTODEVICE`). On Linux and Android;
     /// elsewhere it makes connecting fail. Default: the system's choice.
-    pub device: Option<String>,
+    #[must_use]
+    pub fn device(mut self, device: impl Into<Option<String>>) -> Self {
+        self.device = device.into();
+        self
+    }
 }
 
 impl Default for SocketOptions {

@@ -122,13 +122,13 @@ impl State {
     fn may_have_resumed(&self) -> bool {
         let connected = self.connection.connected();
         let is_present = connected.is_some_and(|connected| connected.session_present);
-        is_present && !self.session.config().clean_start
+        is_present && self.session.resumes_earlier()
     }
 
     /// What waits for somebody to take the catch-all must not hold up others: their
     /// acknowledgements stand behind its own, and above the soft bound nothing is read.
     fn give_up_unheld(&mut self) {
-        let allowed = u64::from(self.session.config().inbound.receive_maximum.get() / 2);
+        let allowed = u64::from(self.session.receive_maximum() / 2);
         while self
             .routes
             .give_up_unheld(allowed, !self.session.wants_input())

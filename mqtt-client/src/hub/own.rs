@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use martlet_proto::{BinaryData, TopicFilter, TopicName, UserProperties, Utf8String, Will};
-use martlet_session::{Authentication, ConnectOptions, Details};
+use martlet_session::Details;
 
 pub(crate) trait Own {
     /// The same in memory of our own.
@@ -63,27 +63,10 @@ impl Own for Details {
     }
 }
 
-impl Own for Authentication {
-    fn own(&mut self) {
-        self.method.own();
-        self.data.own();
-    }
-}
-
 /// Properties of messages are memory of our own already.
 impl Own for Will {
     fn own(&mut self) {
         self.topic.own();
         self.payload.own();
-    }
-}
-
-impl Own for ConnectOptions {
-    fn own(&mut self) {
-        self.user_name.own();
-        self.password.own();
-        self.will.own();
-        self.authentication.own();
-        self.user_properties.own();
     }
 }

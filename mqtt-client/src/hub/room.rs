@@ -89,16 +89,6 @@ impl Room {
         })
     }
 
-    /// Why a message is not accepted for which there was no room in time.
-    pub(crate) fn none_for(session: &Session, message: &OutgoingPublish) -> PublishError {
-        let (size, limit) = (message.size(), session.config().queue.bytes);
-        if size > limit {
-            PublishError::LargerThanQueue { size, limit }
-        } else {
-            PublishError::QueueFull
-        }
-    }
-
     /// Waits under this number, at the place that it has if it waits already. Returns the waker
     /// that it waited with.
     pub(crate) fn wait(&mut self, id: u64, need: Need, waker: Waker) -> Option<Waker> {
@@ -179,14 +169,8 @@ mod tests {
     /// that waited behind it.
     #[test]
     fn a_woken_publisher_that_gives_up_passes_its_room_on() {
-        let queue = QueueLimits {
-            bytes: 10,
-            ..QueueLimits::default()
-        };
-        let session = Session::new(Config {
-            queue,
-            ..Config::default()
-        });
+        let queue = QueueLimits::default().bytes(10);
+        let session = Session::new(Config::default().queue(queue));
         let shared = Shared::new(session, || Instant::EPOCH, Duration::ZERO, None);
         let mut state = shared.lock();
         let woken = [Arc::<Woken>::default(), Arc::default()];

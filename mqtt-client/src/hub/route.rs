@@ -53,16 +53,42 @@ const LAGGING: usize = 64;
 /// for the connection not to time out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) when_full: DropQos0,
+    pub(crate) reader_timeout: Duration,
+}
+
+impl StreamLimits {
     /// How many messages wait at most. Default: 8,192.
-    pub messages: usize,
+    #[must_use]
+    pub fn messages(mut self, messages: usize) -> Self {
+        self.messages = messages;
+        self
+    }
+
     /// How many bytes of packets wait at most. Default: 16 MiB.
-    pub bytes: usize,
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
     /// Which message is dropped when one more comes: the oldest that may be, or the one that came.
     /// It is counted and reported. Default: the oldest.
-    pub when_full: DropQos0,
+    #[must_use]
+    pub fn when_full(mut self, when_full: DropQos0) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
     /// How long a stream that is half full is waited for while its reader takes nothing. A reader
     /// counts as gone after that, until it comes back. Default: 5 s.
-    pub reader_timeout: Duration,
+    #[must_use]
+    pub fn reader_timeout(mut self, reader_timeout: Duration) -> Self {
+        self.reader_timeout = reader_timeout;
+        self
+    }
 }
 
 impl Default for StreamLimits {

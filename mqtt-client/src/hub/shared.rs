@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) clock: fn() -> Instant,
     /// What a publish uses when it does not say; `None`: what every message has.
     pub(crate) publish_defaults: Option<Box<PublishDefaults>>,
+    /// Streams that are dropped leave their subscriptions with the server.
+    pub(crate) keep_on_server: bool,
     /// How much the last owner of a handle lets the session settle.
     pub(crate) drain: Duration,
 }
@@ -106,6 +108,7 @@ impl Shared {
             state: Mutex::new(state),
             clock,
             publish_defaults,
+            keep_on_server: false,
             drain,
         }
     }
@@ -222,10 +225,7 @@ pub(crate) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let options = DisconnectOptions {
-            drain: self.shared.drain,
-            ..DisconnectOptions::default()
-        };
+        let options = DisconnectOptions::default().drain(self.shared.drain);
         self.shared.act(|state, now| {
             state.session.disconnect(now, options);
         });

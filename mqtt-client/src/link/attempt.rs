@@ -1,9 +1,10 @@
 //! An attempt to connect, as the application may change it.
 
 use crate::error::ConnectError;
+use crate::hub::own::Own;
 use crate::link::stage::{StackConfig, check_header};
-use martlet_proto::{BinaryData, Utf8String};
-use martlet_session::{ConnectOptions, ConnectionError};
+use martlet_proto::{BinaryData, UserProperties, Utf8String, Version, Will};
+use martlet_session::{Authentication, ConnectOptions, ConnectionError};
 use martlet_transport::Endpoint;
 #[cfg(feature = "tls")]
 use martlet_transport::TlsConfig;
@@ -63,11 +64,28 @@ impl Attempt {
         self.take_credentials();
     }
 
-    /// What the CONNECT says: credentials, the will, user properties. The version is not decided
-    /// here, nor, with an [`Authenticator`](crate::hooks::Authenticator), the enhanced
-    /// authentication.
-    pub fn connect(&mut self) -> &mut ConnectOptions {
-        &mut self.connect
+    /// Changes what the CONNECT says.
+    fn change(&mut self, change: impl FnOnce(ConnectOptions) -> ConnectOptions) {
+        let options = std::mem::replace(&mut self.connect, ConnectOptions::new(Version::V5));
+        self.connect = change(options);
+    }
+
+    /// Sets the message that the server publishes when this connection breaks; `None`: there is
+    /// none.
+    pub fn set_will(&mut self, will: impl Into<Option<Will>>) {
+        let mut will = will.into();
+        will.own();
+        self.change(|options| options.will(will));
+    }
+
+    /// Sets the name-value pairs of the CONNECT (MQTT 5).
+    pub fn set_user_properties(&mut self, mut properties: UserProperties) {
+        properties.own();
+        self.change(|options| options.user_properties(properties));
+    }
+
+    pub(crate) fn set_authentication(&mut self, authentication: Authentication) {
+        self.change(|options| options.authentication(authentication));
     }
 
     /// Sets who we are.
@@ -82,8 +100,7 @@ impl Attempt {
         let setting = |what| move |error| ConnectError::Setting { what, error };
         let user_name = Utf8String::try_from(user_name).map_err(setting("user name"))?;
         let password = BinaryData::try_from(password.as_ref()).map_err(setting("password"))?;
-        self.connect.user_name = Some(user_name);
-        self.connect.password = Some(password);
+        self.change(|options| options.user_name(user_name).password(password));
         Ok(())
     }
 
@@ -129,10 +146,11 @@ impl Attempt {
         let endpoint = &self.endpoint;
         if endpoint.user_name().is_some() || endpoint.password().is_some() {
             // Checked by `Endpoint::parse`.
-            self.connect.user_name = endpoint.user_name().and_then(|name| name.try_into().ok());
-            self.connect.password = endpoint
+            let user_name = endpoint.user_name().and_then(|name| name.try_into().ok());
+            let password = endpoint
                 .password()
                 .and_then(|password| password.try_into().ok());
+            self.change(|options| options.user_name(user_name).password(password));
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The configuration of a link, and its events.
 
+use crate::error::ConnectError;
 use crate::link::reconnect::{Reconnect, random_seed};
-use crate::link::stage::StackConfig;
+use crate::link::stage::{StackConfig, check_header};
 use martlet_proto::Version;
 use martlet_session::{Config, ConnectOptions, ConnectionError};
-use martlet_transport::Endpoint;
+#[cfg(feature = "tls")]
+use martlet_transport::TlsConfig;
+use martlet_transport::{Endpoint, ProxyUri};
 use std::time::Duration;
 
 /// How long dialling may take, and the handshakes after it, unless somebody says otherwise.
@@ -25,38 +28,25 @@ pub enum VersionChoice {
 /// The configuration of a [`Link`](crate::embedded::Link).
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// The servers, tried in turn.
-    pub endpoints: Vec<Endpoint>,
-    /// Which version to speak.
-    pub version: VersionChoice,
-    /// What each CONNECT says; its version is set by the link, its credentials by the endpoint when
-    /// that has any.
-    pub connect: ConnectOptions,
-    /// Whether each attempt is prepared first, with
-    /// [`Link::poll_prepare`](crate::embedded::Link::poll_prepare), and how long that may take.
-    pub prepare_timeout: Option<Duration>,
-    /// When to try again.
-    pub reconnect: Reconnect,
-    /// The layers between the socket and MQTT, beside those of the endpoints' schemes.
-    pub stack: StackConfig,
-    /// How long resolving a name and opening a socket may take in all.
-    pub dial_timeout: Duration,
-    /// How long the handshakes of proxy, TLS and WebSocket may take in all.
-    pub handshake_timeout: Duration,
-    /// The largest packet that the session takes, in bytes: its
-    /// [`maximum_packet_size`](martlet_session::Config::maximum_packet_size).
-    pub maximum_packet_size: u32,
-    /// Makes the waits between attempts differ from those of other clients.
-    pub seed: u64,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) version: VersionChoice,
+    pub(crate) connect: ConnectOptions,
+    pub(crate) prepare_timeout: Option<Duration>,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) stack: StackConfig,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) maximum_packet_size: u32,
+    pub(crate) seed: u64,
 }
 
 impl LinkConfig {
     /// One server, and everything else at its default: the version is negotiated, nothing is
     /// prepared, dialling and handshakes may take 10 s each, and the seed is a new one each time.
-    /// For a server with TLS, set `stack.tls` too.
-    pub fn new(endpoint: Endpoint) -> Self {
+    /// For a server with TLS, set [`tls`](Self::tls) too.
+    pub fn new(server: Endpoint) -> Self {
         Self {
-            endpoints: vec![endpoint],
+            endpoints: vec![server],
             version: VersionChoice::Negotiate,
             connect: ConnectOptions::new(Version::V5),
             prepare_timeout: None,
@@ -64,9 +54,103 @@ impl LinkConfig {
             stack: StackConfig::default(),
             dial_timeout: PATIENCE,
             handshake_timeout: PATIENCE,
-            maximum_packet_size: Config::default().maximum_packet_size,
+            maximum_packet_size: Config::DEFAULT_MAXIMUM_PACKET_SIZE,
             seed: random_seed(),
         }
+    }
+
+    /// Adds a server to fail over to. They are tried in turn.
+    #[must_use]
+    pub fn server(mut self, server: Endpoint) -> Self {
+        self.endpoints.push(server);
+        self
+    }
+
+    /// Sets which version to speak. Default: [`VersionChoice::Negotiate`].
+    #[must_use]
+    pub fn version(mut self, version: VersionChoice) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets what each CONNECT says. Its version is the link's to set, and its credentials are the
+    /// endpoint's when that has any. Default: nothing.
+    #[must_use]
+    pub fn connect(mut self, connect: ConnectOptions) -> Self {
+        self.connect = connect;
+        self
+    }
+
+    /// Sets that each attempt is prepared first, with
+    /// [`Link::poll_prepare`](crate::embedded::Link::poll_prepare), and how long that may take.
+    /// Default: it is not.
+    #[must_use]
+    pub fn prepare_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.prepare_timeout = timeout.into();
+        self
+    }
+
+    /// Sets when to try again.
+    #[must_use]
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.reconnect = policy;
+        self
+    }
+
+    /// Sets the proxy that sockets are opened to. Unix sockets are opened without it. Default:
+    /// none.
+    #[must_use]
+    pub fn proxy(mut self, proxy: ProxyUri) -> Self {
+        self.stack.proxy = Some(proxy);
+        self
+    }
+
+    /// Sets the configuration of TLS. Default: none; servers that need it then fail.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.stack.tls = Some(Ok(config));
+        self
+    }
+
+    /// Adds a header to the request that begins a WebSocket connection.
+    ///
+    /// # Errors
+    /// [`ConnectError::Stack`] when it is none, or one that the handshake sets itself.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, ConnectError> {
+        check_header(name, value)?;
+        self.stack.headers.push((name.to_owned(), value.to_owned()));
+        Ok(self)
+    }
+
+    /// Sets how long resolving a name and opening a socket may take in all. Default: 10 s.
+    #[must_use]
+    pub fn dial_timeout(mut self, timeout: Duration) -> Self {
+        self.dial_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the handshakes of proxy, TLS and WebSocket may take in all. Default: 10 s.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Sets the largest packet that the session takes, in bytes: its
+    /// [`maximum_packet_size`](martlet_session::Config::maximum_packet_size). Default: 16 MiB.
+    #[must_use]
+    pub fn maximum_packet_size(mut self, bytes: u32) -> Self {
+        self.maximum_packet_size = bytes;
+        self
+    }
+
+    /// Sets what makes the waits between attempts differ from those of other clients. Default: a
+    /// new one each time.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
     }
 }
 

@@ -345,7 +345,7 @@ impl ServerConnection {
     pub(crate) fn accepted(&mut self, session: &Session) {
         self.is_accepted = true;
         if session.limits().keep_alive > 0 {
-            self.write_timeout = Some(session.config().ping_timeout);
+            self.write_timeout = Some(session.ping_timeout());
         }
     }
 

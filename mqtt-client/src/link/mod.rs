@@ -412,13 +412,12 @@ impl Link {
         if let Some(trace) = &mut self.trace {
             trace.open(version);
         }
-        let mut connect = match self.prepared.as_deref() {
+        let connect = match self.prepared.as_deref() {
             Some(attempt) => attempt.options().clone(),
             None => self.servers.connect(&self.config.connect),
         };
-        connect.version = version;
         connection.progress = ConnectionProgress::Up;
-        session.handle_open(now, connect);
+        session.handle_open(now, connect.version(version));
         true
     }
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 ///     .observer(PacketLogger::new("me", |line| eprintln!("{line}")));
 /// # Ok::<(), ConnectError>(())
 /// ```
+#[derive(Clone)]
 pub struct PacketLogger<W> {
     name: String,
     write: W,

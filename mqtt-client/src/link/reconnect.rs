@@ -29,31 +29,80 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconnect {
+    pub(crate) enabled: bool,
+    pub(crate) initial: Duration,
+    pub(crate) max: Duration,
+    pub(crate) retries: Option<u32>,
+    pub(crate) stable_after: Duration,
+    pub(crate) retry_first: bool,
+    pub(crate) server_references: u32,
+    pub(crate) credentials_elsewhere: bool,
+    reactions: [(Reaction, Reaction); ErrorClass::COUNT],
+}
+
+impl Reconnect {
     /// Whether at all. Default: true.
-    pub enabled: bool,
+    #[must_use]
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
     /// The longest wait before the first retry. Default: 1 s.
-    pub initial: Duration,
+    #[must_use]
+    pub fn initial(mut self, initial: Duration) -> Self {
+        self.initial = initial;
+        self
+    }
+
     /// The longest wait before any retry. Default: 60 s.
-    pub max: Duration,
+    #[must_use]
+    pub fn max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
     /// How many attempts in a row may fail before the client stops; `None`: never. Default: `None`.
-    pub retries: Option<u32>,
+    #[must_use]
+    pub fn retries(mut self, retries: impl Into<Option<u32>>) -> Self {
+        self.retries = retries.into();
+        self
+    }
+
     /// How long a connection must last to count as a success: then the waits begin again from
     /// `initial`. Default: 10 s.
-    pub stable_after: Duration,
+    #[must_use]
+    pub fn stable_after(mut self, stable_after: Duration) -> Self {
+        self.stable_after = stable_after;
+        self
+    }
+
     /// Whether the first connection is retried like all others, or its failure ends the client at
     /// once. Default: false.
-    pub retry_first: bool,
+    #[must_use]
+    pub fn retry_first(mut self, retry_first: bool) -> Self {
+        self.retry_first = retry_first;
+        self
+    }
+
     /// How many Server References (MQTT 5 §4.11) are followed in a row: a server that refuses or
     /// disconnects with *use another server* or *server moved* may name the other, which is then
     /// asked at once, with the same scheme and path; of *server moved* it takes the place of the
     /// one that moved. The row ends with a connection that lasted, or a wait. Default: 0, none:
     /// an attacker that can speak for a server could send the client anywhere.
-    pub server_references: u32,
+    #[must_use]
+    pub fn server_references(mut self, server_references: u32) -> Self {
+        self.server_references = server_references;
+        self
+    }
+
     /// Whether a server on another host that a Server Reference named is sent the user name and
     /// password as well. Default: false.
-    pub credentials_elsewhere: bool,
-    /// What follows an error of each class, before the first connection and after it.
-    reactions: [(Reaction, Reaction); ErrorClass::COUNT],
+    #[must_use]
+    pub fn credentials_elsewhere(mut self, credentials_elsewhere: bool) -> Self {
+        self.credentials_elsewhere = credentials_elsewhere;
+        self
+    }
 }
 
 /// What follows an error.

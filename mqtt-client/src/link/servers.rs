@@ -230,17 +230,16 @@ impl Servers {
 
     /// What the CONNECT to it says.
     pub(crate) fn connect(&self, options: &ConnectOptions) -> ConnectOptions {
-        let mut connect = options.clone();
-        connect.version = self.version();
+        let connect = options.clone().version(self.version());
         let (user_name, password) = match &self.server().identity {
             Identity::Options => return connect,
             Identity::Uri(uri) => (uri.user_name(), uri.password()),
             Identity::Nobody => (None, None),
         };
         // Checked by `Endpoint::parse`.
-        connect.user_name = user_name.and_then(|name| Utf8String::try_from(name).ok());
-        connect.password = password.and_then(|password| BinaryData::try_from(password).ok());
         connect
+            .user_name(user_name.and_then(|name| Utf8String::try_from(name).ok()))
+            .password(password.and_then(|password| BinaryData::try_from(password).ok()))
     }
 
     /// It has accepted the connection.

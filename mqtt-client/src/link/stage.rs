@@ -16,15 +16,14 @@ const ENOUGH: usize = 64 * 1024;
 /// What connections have between the socket and MQTT beside what the URI's scheme says. `Debug`
 /// shows no headers: tokens travel in them.
 #[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct StackConfig {
+pub(crate) struct StackConfig {
     /// The proxy that sockets are opened to. Not for Unix sockets.
-    pub proxy: Option<ProxyUri>,
+    pub(crate) proxy: Option<ProxyUri>,
     /// TLS's configuration, or why there is none; servers that need it then fail.
     #[cfg(feature = "tls")]
-    pub tls: Option<Result<TlsConfig, TrustError>>,
+    pub(crate) tls: Option<Result<TlsConfig, TrustError>>,
     /// Headers of the WebSocket request.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for StackConfig {

@@ -3,6 +3,7 @@
 use crate::scripted::{
     Script, builder, client, connected, discarded, is_pending, qos1, qos2, settle, soon,
 };
+use martlet_client::session::CleanStart;
 use martlet_client::{
     Client, ClientEvent, QoS, StreamLimits, Subscription,
     proto::{Packet, PubAckReasonCode},
@@ -184,11 +185,7 @@ async fn on_arrival() {
         (DropQos0::Newest, ["1", "2"]),
     ] {
         let (client, mut server, _network) = connected(builder()).await;
-        let limits = StreamLimits {
-            messages: 2,
-            when_full,
-            ..StreamLimits::default()
-        };
+        let limits = StreamLimits::default().messages(2).when_full(when_full);
         let subscribe = client
             .subscribe("slow")
             .qos(QoS::ExactlyOnce)
@@ -278,7 +275,7 @@ async fn who_holds_back_acknowledgements_is_told() {
 /// and its subscription, to the server.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_stream_and_a_detached_one() {
-    let (client, _, mut network) = client(builder().clean_start(false));
+    let (client, _, mut network) = client(builder().clean_start(CleanStart::Never));
     let mut server = network.accept().await;
     soon(client.connected()).await.unwrap();
     let dropped = subscribe(&client, &mut server, "a").await;
@@ -331,10 +328,7 @@ async fn a_dropped_stream_and_a_detached_one() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_stream_holds_up_nobody() {
     let (client, mut server, _network) = connected(builder()).await;
-    let limits = StreamLimits {
-        messages: 100,
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().messages(100);
     let (slow, _) = tokio::join!(
         soon(client.subscribe("slow").limits(limits)),
         server.grant()
@@ -385,10 +379,7 @@ async fn what_a_full_stream_drops() {
     let (client, mut server, _network) = connected(builder()).await;
     // A PUBLISH of 20 bytes each: 6 of header, topic and properties, 14 of payload; two more with
     // an identifier.
-    let limits = StreamLimits {
-        bytes: 70,
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().bytes(70);
     let subscribe = client
         .subscribe("a")
         .qos(QoS::AtLeastOnce)

@@ -2,6 +2,9 @@
 
 use crate::scripted::{builder, client, discarded, is_pending, qos1, qos2, settle, soon};
 use crate::subscribe::{acknowledgement, filter};
+use martlet_client::Reconnect;
+use martlet_client::session::CleanStart;
+use martlet_client::session::InboundLimits;
 use martlet_client::{
     QoS, RequestError, UnsubscribeError, Version,
     proto::{Packet, SubAckReasonCode},
@@ -17,7 +20,7 @@ use tokio::time::Instant;
 /// taken before the client connects, gets them, and they are acknowledged when they are taken.
 #[tokio::test(start_paused = true)]
 async fn a_resumed_sessions_messages_go_to_the_catch_all() {
-    let (client, _, mut network) = client(builder().clean_start(false));
+    let (client, _, mut network) = client(builder().clean_start(CleanStart::Never));
     let mut rest = client.catch_all().unwrap();
     assert!(client.catch_all().is_none(), "there is one");
     let mut server = network.dial().await.open();
@@ -53,9 +56,11 @@ async fn a_resumed_sessions_messages_go_to_the_catch_all() {
 /// acknowledgements of all later ones stood behind theirs, and the server stopped sending.
 #[tokio::test(start_paused = true)]
 async fn what_nobody_takes_does_not_hold_up_the_others() {
-    let (client, _, mut network) = client(builder().clean_start(false).session(|config| {
-        config.inbound.receive_maximum = std::num::NonZeroU16::new(10).unwrap();
-    }));
+    let (client, _, mut network) = client(
+        builder()
+            .clean_start(CleanStart::Never)
+            .inbound(InboundLimits::default().receive_maximum(10)),
+    );
     let mut server = network.dial().await.open();
     server.accept(true).await;
     server.message("old", "x", qos1(1), &[]).await;
@@ -85,7 +90,11 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
 /// for the catch-all to be taken, and nothing above QoS 0 came any more.
 #[tokio::test(start_paused = true)]
 async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
-    let (client, _, mut network) = client(builder().version(Version::V3_1_1).clean_start(false));
+    let (client, _, mut network) = client(
+        builder()
+            .version(Version::V3_1_1)
+            .clean_start(CleanStart::Never),
+    );
     let mut server = network.dial().await.open();
     server.accept(true).await;
     soon(client.connected()).await.unwrap();
@@ -261,10 +270,11 @@ async fn an_unsubscribe_that_cannot_be_sent_leaves_no_subscription_behind() {
 #[tokio::test(start_paused = true)]
 async fn what_the_builder_subscribes_to_is_asked_for_as_it_is() {
     let wanted = ["a", "b", "c"].map(|name| (filter(name), QoS::AtMostOnce));
-    let builder = builder().subscriptions(wanted).reconnect(|policy| {
-        policy.retry_first = true;
-        policy.max = Duration::from_secs(5);
-    });
+    let builder = builder().subscriptions(wanted).reconnect(
+        Reconnect::default()
+            .retry_first(true)
+            .max(Duration::from_secs(5)),
+    );
     let (client, _, mut network) = client(builder);
     let start = Instant::now();
     // Longer than a request waits for a connection.

@@ -3,6 +3,8 @@
 use crate::scripted::{builder, client, connected, is_pending, network, settle, soon, stopped};
 use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
+use martlet_client::Reconnect;
+use martlet_client::session::CleanStart;
 use martlet_client::{
     Client, ConnectError, ConnectionError, Version, proto::Packet, session::TransportErrorKind,
 };
@@ -211,7 +213,8 @@ async fn a_server_that_speaks_first_is_heard() {
 /// about versions.
 #[tokio::test(start_paused = true)]
 async fn an_end_before_the_connect_is_no_answer_to_it() {
-    let (_client, _, mut network) = client(builder().reconnect(|policy| policy.retry_first = true));
+    let (_client, _, mut network) =
+        client(builder().reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..4 {
         drop(network.dial().await.open());
     }
@@ -332,7 +335,7 @@ async fn two_silent_ends_fall_back_too() {
 #[tokio::test(start_paused = true)]
 async fn an_older_version_that_did_not_work_is_not_remembered() {
     let (_client, _driver, mut network) =
-        client(builder().reconnect(|policy| policy.retry_first = true));
+        client(builder().reconnect(Reconnect::default().retry_first(true)));
     let mut server = network.dial().await.open();
     server
         .refuse(ConnectReasonCode::UnsupportedProtocolVersion)
@@ -366,7 +369,7 @@ async fn who_we_are_is_said_in_the_connect() {
     assert!(!format!("{builder:?}").contains("p//|"), "{builder:?}");
     let (client, driver) = builder
         .keep_alive(7)
-        .clean_start(false)
+        .clean_start(CleanStart::Never)
         .build(runtime)
         .unwrap();
     tokio::spawn(driver);

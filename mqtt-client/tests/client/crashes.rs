@@ -12,9 +12,9 @@ const MESSAGES: usize = 10_000;
 
 async fn broker_and_clients() -> (Server, Client, Client) {
     let server = Server::start(BrokerConfig::default()).await.unwrap();
-    let publisher = Client::builder(server.uri()).reconnect(quick);
+    let publisher = Client::builder(server.uri()).reconnect(quick());
     let publisher = soon(martlet_tokio::connect_with(publisher)).await.unwrap();
-    let subscriber = Client::builder(server.uri()).reconnect(quick);
+    let subscriber = Client::builder(server.uri()).reconnect(quick());
     let subscriber = soon(martlet_tokio::connect_with(subscriber)).await.unwrap();
     (server, publisher, subscriber)
 }

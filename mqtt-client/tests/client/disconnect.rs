@@ -2,6 +2,7 @@
 
 use crate::scripted::{Script, builder, client, connected, network, settle, soon, with_broker};
 use martlet_broker::BrokerConfig;
+use martlet_client::session::QueueLimits;
 use martlet_client::{
     Client, ConnectionError, PublishError, PublishProperties, QoS, RequestError, SubscribeError,
     TopicName, Version, Will,
@@ -158,7 +159,7 @@ async fn a_stream_keeps_the_connection() {
 async fn dropping_the_driver_resolves_every_waiter() {
     let (runtime, mut network) = network();
     let (client, driver) = builder()
-        .session(|config| config.queue.messages = 1)
+        .queue(QueueLimits::default().messages(1))
         .build(runtime)
         .unwrap();
     let driver = tokio::spawn(driver);
@@ -235,7 +236,7 @@ async fn dropping_the_driver_resolves_every_waiter() {
 async fn publishers_that_wait_for_room_are_told_too() {
     let (runtime, _network) = network();
     let (client, driver) = builder()
-        .session(|config| config.queue.messages = 1)
+        .queue(QueueLimits::default().messages(1))
         .build(runtime)
         .unwrap();
     drop(
@@ -276,7 +277,11 @@ async fn the_will_is_published_when_it_is_meant_to() {
     for version in [Version::V5, Version::V3_1_1] {
         let (server, watcher) = with_broker(BrokerConfig::default(), |builder| builder).await;
         let mut wills = soon(watcher.subscribe("will")).await.unwrap();
-        let connect = || Client::builder(server.uri()).version(version).will(will());
+        let connect = || {
+            Client::builder(server.uri())
+                .version(version)
+                .will_message(will())
+        };
 
         let client = soon(martlet_tokio::connect_with(connect())).await.unwrap();
         soon(client.disconnect()).await;

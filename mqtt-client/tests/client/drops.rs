@@ -3,10 +3,12 @@
 
 use crate::scripted::{builder, client, connected, network, qos1, settle, soon};
 use bytes::Bytes;
+use martlet_client::Reconnect;
+use martlet_client::session::QueueLimits;
 use martlet_client::{
     Builder, Client, PublishError, PublishProperties, QoS, TopicFilter, TopicName, UserProperties,
     Will,
-    hooks::{Attempt, Authentication},
+    hooks::Attempt,
     proto::{BinaryData, Packet, PubAckReasonCode, Utf8String},
     session::{Details, LostSession, OutgoingPublish, WhenFull},
 };
@@ -88,10 +90,7 @@ impl Calls {
 
     fn message(&mut self, qos: QoS, size: usize) -> OutgoingPublish {
         let topic = TopicName::from_bytes(self.bytes(b"a")).unwrap();
-        OutgoingPublish {
-            qos,
-            ..OutgoingPublish::new(topic, self.bytes(&vec![b'x'; size]))
-        }
+        OutgoingPublish::new(topic, self.bytes(&vec![b'x'; size])).qos(qos)
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Bytes {
@@ -127,8 +126,7 @@ impl Calls {
 async fn settled_by_the_server() {
     for kept in [LostSession::InDoubt, LostSession::Requeue] {
         for size in [1, 10_000] {
-            let (client, server, _network) =
-                connected(builder().session(|config| config.lost_qos2 = kept)).await;
+            let (client, server, _network) = connected(builder().lost_qos2(kept)).await;
             tokio::spawn(server.serve());
             let mut calls = Calls::new(&client);
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -164,10 +162,7 @@ async fn queued_and_sent_later() {
 async fn refused_or_dropped_by_a_full_queue() {
     for when_full in [WhenFull::Refuse, WhenFull::DropOldest, WhenFull::DropNewest] {
         let limited = |builder: Builder| {
-            builder.session(|config| {
-                config.queue.messages = 1;
-                config.queue.when_full = when_full;
-            })
+            builder.queue(QueueLimits::default().messages(1).when_full(when_full))
         };
         let (client, _, _network) = client(limited(builder()));
         let mut calls = Calls::new(&client);
@@ -190,10 +185,7 @@ async fn expired() {
         let properties = PublishProperties::builder()
             .message_expiry_interval(1)
             .build();
-        let message = OutgoingPublish {
-            properties,
-            ..calls.message(qos, 1)
-        };
+        let message = calls.message(qos, 1).properties(properties);
         receipts.push(client.try_publish(message).unwrap());
     }
     for receipt in receipts {
@@ -241,8 +233,7 @@ async fn left_when_the_client_ends() {
 /// server then says that it has lost the session.
 #[tokio::test(start_paused = true)]
 async fn lost_with_the_connection_and_the_session() {
-    let (client, _, mut network) =
-        client(builder().session(|config| config.lost_qos1 = LostSession::InDoubt));
+    let (client, _, mut network) = client(builder().lost_qos1(LostSession::InDoubt));
     let mut server = network.dial().await.open_with(4096);
     server.accept(false).await;
     soon(client.connected()).await.unwrap();
@@ -291,7 +282,7 @@ fn wakers(calls: &mut Calls, future: impl Future) {
 #[tokio::test(start_paused = true)]
 async fn wakers_of_those_who_do_not_wait_any_more() {
     let (client, mut server, mut network) =
-        connected(builder().session(|c| c.queue.messages = 1)).await;
+        connected(builder().queue(QueueLimits::default().messages(1))).await;
     let (stream, _) = tokio::join!(soon(client.subscribe("a")), server.grant());
     let mut stream = stream.unwrap();
     let mut calls = Calls::new(&client);
@@ -454,20 +445,15 @@ async fn what_a_hook_says() {
         move |mut attempt: Attempt| {
             let mut calls = calls.lock().unwrap();
             let calls = calls.as_mut().unwrap();
-            let (method, data) = (calls.text(), Some(calls.data()));
-            let connect = attempt.connect();
-            connect.user_name = Some(calls.text());
-            connect.password = Some(calls.data());
-            connect.user_properties = calls.properties();
-            connect.authentication = Some(Box::new(Authentication { method, data }));
+            attempt.set_user_properties(calls.properties());
             let topic = TopicName::from_bytes(calls.bytes(b"will")).unwrap();
-            connect.will = Some(Box::new(Will::new(topic, calls.data())));
+            attempt.set_will(Will::new(topic, calls.data()));
             ready(Ok(attempt))
         }
     };
     let builder = builder()
         .before_connect(hook)
-        .reconnect(|policy| policy.retry_first = true);
+        .reconnect(Reconnect::default().retry_first(true));
     let (client, driver) = builder.build(runtime).unwrap();
     *calls.lock().unwrap() = Some(Calls::quiet(&client));
     tokio::spawn(driver);

@@ -7,7 +7,9 @@ mod world;
 use self::world::{World, at, link, refused};
 use bytes::BytesMut;
 use martlet_broker::{Broker, Memory};
+use martlet_client::Reconnect;
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet, Version};
+use martlet_client::session::CleanStart;
 use martlet_client::session::{Config, Event};
 use martlet_client::{
     ConnectionError, PublishError, QoS,
@@ -165,9 +167,7 @@ fn it_comes_back_after_an_end() {
 
 #[test]
 fn a_dial_that_fails_goes_to_the_next_server() {
-    let mut config = link();
-    config.endpoints.push("mqtt://two.example".parse().unwrap());
-    let mut world = World::new(config);
+    let mut world = World::new(link().server("mqtt://two.example".parse().unwrap()));
     world.reachable = false;
     world.drain();
     world.client.handle_dial_failed(Instant::EPOCH, refused());
@@ -198,9 +198,7 @@ fn a_dial_has_a_deadline() {
 /// Without `retry_first` the first failure is the last, and everything that waits gets the reason.
 #[test]
 fn when_nobody_is_left_to_ask_everyone_is_told() {
-    let mut config = link();
-    config.reconnect.retry_first = false;
-    let mut world = World::new(config);
+    let mut world = World::new(link().reconnect(Reconnect::default()));
     world.reachable = false;
     world.publish(QoS::AtLeastOnce, "never");
     world.drain();
@@ -229,10 +227,8 @@ fn a_refused_connack_is_told_with_its_reason() {
     let users = martlet_broker::BrokerConfig::default()
         .with_user("ann", "secret")
         .unwrap();
-    let mut world = World::new(LinkConfig {
-        endpoints: vec!["mqtt://bob:wrong@one.example".parse().unwrap()],
-        ..link()
-    });
+    let mut world =
+        World::new(LinkConfig::new("mqtt://bob:wrong@one.example".parse().unwrap()).seed(1));
     world.broker = Broker::new(users);
     world.settle();
     let (error, retry_in) = world.ended();
@@ -317,10 +313,7 @@ fn a_socket_that_takes_nothing_is_given_up() {
 
 #[test]
 fn an_attempt_can_be_prepared() {
-    let mut world = World::new(LinkConfig {
-        prepare_timeout: Some(Duration::from_secs(3)),
-        ..link()
-    });
+    let mut world = World::new(link().prepare_timeout(Some(Duration::from_secs(3))));
     let users = martlet_broker::BrokerConfig::default()
         .with_user("ann", "secret")
         .unwrap();
@@ -366,10 +359,10 @@ fn an_attempt_can_be_prepared() {
 #[test]
 fn a_session_that_is_stored() {
     let now = Instant::EPOCH;
-    let config = || Config {
-        client_identifier: "me".try_into().unwrap(),
-        clean_start: false,
-        ..Config::default()
+    let config = || {
+        Config::default()
+            .client_identifier("me".try_into().unwrap())
+            .clean_start(CleanStart::Never)
     };
     let mut disk = BTreeMap::new();
     let mut world = World::new(link());
@@ -407,11 +400,11 @@ fn it_drains_to_rest_whatever_happens() {
 
 fn run(seed: u64) -> usize {
     let mut random = Random::new(seed);
-    let mut config = link();
-    // An older version would begin the session anew.
-    config.version = VersionChoice::Fixed(Version::V5);
-    config.seed = seed;
-    config.endpoints.push("mqtt://two.example".parse().unwrap());
+    let config = link()
+        // An older version would begin the session anew.
+        .version(VersionChoice::Fixed(Version::V5))
+        .seed(seed)
+        .server("mqtt://two.example".parse().unwrap());
     let mut world = World::new(config);
     world.subscribe("a/b");
     world.settle();

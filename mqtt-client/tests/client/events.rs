@@ -1,6 +1,7 @@
 //! What the client tells about itself.
 
 use crate::scripted::{builder, client, connected, discarded, qos1, settle, soon};
+use martlet_client::session::QueueLimits;
 use martlet_client::{ClientEvent, ConnectionError, PublishError, QoS};
 use martlet_proto::{Delivery, Disconnect, DisconnectReasonCode};
 use std::time::Duration;
@@ -79,7 +80,7 @@ async fn listening_does_not_keep_the_client() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_message_whose_receipt_nobody_holds_is_told() {
     let (client, mut server, mut network) =
-        connected(builder().session(|c| c.queue.qos0_offline = true)).await;
+        connected(builder().queue(QueueLimits::default().qos0_offline(true))).await;
     let mut events = client.events();
     drop(
         client

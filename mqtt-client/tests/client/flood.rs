@@ -5,8 +5,9 @@ use crate::reading::{limits, numbered, subscribe};
 use crate::scripted::{Script, builder, soon, with_broker};
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
+use martlet_client::session::InboundLimits;
 use martlet_client::{
-    Client, QoS, StreamLimits, TopicName,
+    Client, QoS, TopicName,
     proto::{Packet, PubAckReasonCode},
 };
 use martlet_proto::{Ack, MAX_PACKET_SIZE, PublishRef, Version};
@@ -54,9 +55,10 @@ async fn simple_server(mut server: Script, floods: Vec<BytesMut>) -> Script {
 async fn nobody_waits_for_ever() {
     for seed in 0..60_usize {
         let choose = |n: usize, of: usize| (seed * 7919 + n * 104_729) / 13 % of;
-        let (client, driver, mut network) = crate::scripted::client(builder().session(|config| {
-            config.inbound.soft_messages = [20, 100, 100_000][choose(0, 3)];
-        }));
+        let (client, driver, mut network) = crate::scripted::client(
+            builder()
+                .inbound(InboundLimits::default().soft_messages([20, 100, 100_000][choose(0, 3)])),
+        );
         tokio::spawn(driver);
         let mut server = network
             .dial()
@@ -294,7 +296,7 @@ async fn blast(messages: usize, pace: Pace) -> (usize, u64) {
         other.next().await.unwrap();
         assert_eq!(done.load(Ordering::Relaxed), messages);
         came += std::iter::from_fn(|| stream.try_next()).count();
-        assert!(came <= StreamLimits::default().messages, "{came}");
+        assert!(came <= 8192, "{came}");
         return (came, stream.dropped());
     }
     while came < messages {

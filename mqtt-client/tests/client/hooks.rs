@@ -1,6 +1,8 @@
 //! The application's hook before each CONNECT.
 
 use crate::scripted::{builder, client, network, settle, soon, stopped};
+use martlet_client::Reconnect;
+use martlet_client::UserProperties;
 use martlet_client::{
     Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, TopicName, Version, Will,
     client::{Callback, PublishBuilder},
@@ -49,7 +51,7 @@ async fn each_attempt_has_fresh_credentials() {
     let (client, _, mut network) = client(
         builder()
             .before_connect(hook)
-            .reconnect(|policy| policy.retry_first = true),
+            .reconnect(Reconnect::default().retry_first(true)),
     );
     network.dial().await.refuse();
     let mut server = network.dial().await.open();
@@ -75,24 +77,14 @@ async fn each_attempt_has_fresh_credentials() {
 async fn a_hook_may_change_where_it_goes_and_what_is_said() {
     let hook = |mut attempt: Attempt| {
         assert_eq!(attempt.endpoint().host(), "test");
-        assert_eq!(
-            attempt
-                .connect()
-                .user_name
-                .as_ref()
-                .map(ToString::to_string)
-                .as_deref(),
-            Some("first")
-        );
         attempt.set_endpoint(Endpoint::parse("mqtt://second:secret@127.0.0.1:1884").unwrap());
-        let connect = attempt.connect();
-        connect.will = Some(Box::new(Will::new(
+        attempt.set_will(Will::new(
             "will".try_into().unwrap(),
             "gone".try_into().unwrap(),
-        )));
-        connect
-            .user_properties
-            .push("a".try_into().unwrap(), "b".try_into().unwrap());
+        ));
+        let mut properties = UserProperties::new();
+        properties.push("a".try_into().unwrap(), "b".try_into().unwrap());
+        attempt.set_user_properties(properties);
         ready(Ok(attempt))
     };
     let builder = Client::builder("mqtt://first:secret@test").before_connect(hook);
@@ -119,7 +111,7 @@ async fn the_hook_says_whether_there_is_another_attempt() {
     };
     let builder = builder()
         .before_connect(hook)
-        .reconnect(|policy| policy.retry_first = true);
+        .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     let error = soon(client.connected()).await.unwrap_err();
     let expected = ConnectionError::GivenUp(GivenUp::for_good("there are no tokens"));
@@ -234,8 +226,8 @@ async fn a_hook_may_set_headers_of_the_websocket_request() {
 
 /// A hook that sends the attempts of these numbers, counted from 0, elsewhere.
 fn elsewhere(
-    which: impl Fn(usize) -> Option<&'static str> + Send + 'static,
-) -> impl FnMut(Attempt) -> std::future::Ready<Result<Attempt, GivenUp>> + Send {
+    which: impl Fn(usize) -> Option<&'static str> + Clone + Send + Sync + 'static,
+) -> impl FnMut(Attempt) -> std::future::Ready<Result<Attempt, GivenUp>> + Clone + Send + Sync {
     let mut attempts = 0..;
     move |mut attempt: Attempt| {
         if let Some(uri) = attempts.next().and_then(&which) {
@@ -250,7 +242,7 @@ fn elsewhere(
 async fn a_refusal_counts_for_the_server_that_was_dialled() {
     let builder = builder()
         .before_connect(elsewhere(|n| (n < 2).then_some("mqtt://chosen")))
-        .reconnect(|policy| policy.retry_first = true);
+        .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     let dial = network.dial().await;
     assert_eq!(dial.endpoint.host(), "chosen");
@@ -272,7 +264,7 @@ async fn the_version_is_remembered_of_the_server_that_was_dialled() {
     let old = |n: usize| (n % 2 == 0).then_some("mqtt://old");
     let builder = builder()
         .before_connect(elsewhere(old))
-        .reconnect(|policy| policy.retry_first = true);
+        .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     network
         .dial()
@@ -301,7 +293,7 @@ async fn going_from_server_to_server_for_the_version_takes_its_time() {
     const URIS: [&str; 3] = ["mqtt://a", "mqtt://b", "mqtt://c"];
     let builder = builder()
         .before_connect(elsewhere(|n| Some(URIS[n % 3])))
-        .reconnect(|policy| policy.retry_first = true);
+        .reconnect(Reconnect::default().retry_first(true));
     let (_client, _, mut network) = client(builder);
     let start = tokio::time::Instant::now();
     for _ in 0..3 {
@@ -322,7 +314,7 @@ async fn a_server_reference_is_resolved_against_the_server_that_was_dialled() {
     let builder = Client::builder("ws://test/mqtt?token");
     let builder = builder.before_connect(elsewhere(|n| (n == 0).then_some("mqtt://chosen")));
     let (_client, _, mut network) =
-        client(builder.reconnect(|policy| policy.server_references = 1));
+        client(builder.reconnect(Reconnect::default().server_references(1)));
     let mut server = network.dial().await.open();
     server.connect().await;
     let mut refusal = ConnAck::new(ConnectReasonCode::UseAnotherServer);
@@ -397,7 +389,8 @@ async fn a_hook_may_do_better_after_a_refusal() {
 async fn a_server_that_the_hook_chose_is_not_hammered() {
     let builder = Client::builder("mqtt://one").server("mqtt://two");
     let builder = builder.before_connect(elsewhere(|_| Some("mqtt://chosen")));
-    let (client, _, mut network) = client(builder.reconnect(|policy| policy.retry_first = true));
+    let (client, _, mut network) =
+        client(builder.reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..2 {
         network
             .dial()
@@ -430,7 +423,7 @@ async fn a_panic_of_a_hook_fails_the_attempt() {
     };
     let builder = builder()
         .before_connect(hook)
-        .reconnect(|policy| policy.retry_first = true);
+        .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     let mut events = client.events();
     for _ in 0..3 {
@@ -540,7 +533,7 @@ async fn a_panic_of_an_own_stream_ends_the_connection_and_not_the_client() {
         let connection = connections.replace(connections.get() + 1);
         ready(Ok(Panicking(connection)))
     };
-    let builder = builder().reconnect(|policy| policy.retry_first = true);
+    let builder = builder().reconnect(Reconnect::default().retry_first(true));
     let (client, driver) = builder.build(TokioStreams(Tokio, open)).unwrap();
     let mut events = client.events();
     tokio::spawn(driver);

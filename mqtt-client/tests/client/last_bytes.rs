@@ -3,6 +3,7 @@
 
 use crate::scripted::{soon, stopped};
 use bytes::BytesMut;
+use martlet_client::Reconnect;
 use martlet_client::{Client, ClientEvent, ConnectionError, Trust, Version, proto::Packet};
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use martlet_tests::certificates::{Certificates, Directory};
@@ -46,7 +47,7 @@ async fn connect(setup: &Setup) -> (Client, JoinHandle<ConnectionError>, BoxedSt
     let trust = Trust::new().ca_pem(Certificates::shared().authority.pem.as_str());
     let builder = Client::builder(format!("{}://localhost", setup.scheme())).trust(&trust);
     let (client, driver) = builder
-        .reconnect(|policy| policy.enabled = false)
+        .reconnect(Reconnect::default().enabled(false))
         .build(streams)
         .unwrap();
     let driver = tokio::spawn(driver);

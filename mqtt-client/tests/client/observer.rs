@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
-fn logger(lines: &Lines) -> PacketLogger<impl FnMut(&str) + Send + 'static> {
+fn logger(lines: &Lines) -> PacketLogger<impl FnMut(&str) + Clone + Send + Sync + 'static> {
     let lines = Arc::clone(lines);
     PacketLogger::new("me", move |line| {
         lines.lock().unwrap().push(line.to_owned());
@@ -28,7 +28,7 @@ async fn the_log_of_a_connection() {
     );
     let builder = builder()
         .credentials("secret", "secret")
-        .will(will)
+        .will_message(will)
         .observer(logger(&lines));
     let (client, mut server, _network) = connected(builder).await;
     let (stream, _) = tokio::join!(
@@ -101,6 +101,7 @@ async fn authentication_data_is_not_logged() {
     );
 }
 
+#[derive(Clone)]
 struct Panics(fn(&ClientEvent) -> bool);
 
 impl Observer for Panics {

@@ -5,6 +5,8 @@ use crate::scripted::{
 };
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
+use martlet_client::session::InboundLimits;
+use martlet_client::session::QueueLimits;
 use martlet_client::{
     PublishError, PublishProperties, QoS, TopicName, Version, proto::Packet,
     session::OutgoingPublish,
@@ -20,10 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const EACH: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 fn message(topic: &str, qos: QoS) -> OutgoingPublish {
-    OutgoingPublish {
-        qos,
-        ..OutgoingPublish::new(TopicName::new(topic).unwrap(), "x")
-    }
+    OutgoingPublish::new(TopicName::new(topic).unwrap(), "x").qos(qos)
 }
 
 #[tokio::test]
@@ -204,7 +203,7 @@ async fn wrong_messages_change_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn try_publish_refuses_what_has_no_room() {
-    let (client, _, mut network) = client(builder().session(|config| config.queue.messages = 2));
+    let (client, _, mut network) = client(builder().queue(QueueLimits::default().messages(2)));
     let first = client
         .try_publish(message("a/1", QoS::AtLeastOnce))
         .unwrap();
@@ -266,8 +265,7 @@ async fn what_was_published_offline_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn offline_qos_0_may_be_refused() {
-    let (client, _, _network) =
-        client(builder().session(|config| config.queue.qos0_offline = false));
+    let (client, _, _network) = client(builder().queue(QueueLimits::default().qos0_offline(false)));
     assert_eq!(
         client.publish("a", "b").await.unwrap_err(),
         PublishError::NotConnected
@@ -278,7 +276,7 @@ async fn offline_qos_0_may_be_refused() {
 /// loses its turn.
 #[tokio::test(start_paused = true)]
 async fn room_is_given_in_order() {
-    let (client, _, mut network) = client(builder().session(|config| config.queue.messages = 1));
+    let (client, _, mut network) = client(builder().queue(QueueLimits::default().messages(1)));
     drop(
         client
             .publish("a", "0")
@@ -312,7 +310,7 @@ async fn room_is_given_in_order() {
 /// what is wrong where it must not wait any longer.
 #[tokio::test(start_paused = true)]
 async fn what_never_fits_waits_for_a_connection() {
-    let (client, _, mut network) = client(builder().session(|config| config.queue.bytes = 100));
+    let (client, _, mut network) = client(builder().queue(QueueLimits::default().bytes(100)));
     let larger = PublishError::LargerThanQueue {
         size: 201,
         limit: 100,
@@ -325,10 +323,8 @@ async fn what_never_fits_waits_for_a_connection() {
         waiting.push(future);
         let limited = publish(qos).timeout(Duration::from_secs(1));
         assert_eq!(soon(limited).await, Err(larger.clone()));
-        let message = OutgoingPublish {
-            payload: vec![0; 200].into(),
-            ..message("a", qos)
-        };
+        let topic = "a".try_into().unwrap();
+        let message = OutgoingPublish::new(topic, vec![0; 200]).qos(qos);
         assert_eq!(client.try_publish(message).unwrap_err(), larger);
     }
     tokio::spawn(network.accept().await.serve());
@@ -462,9 +458,7 @@ async fn a_flush_waits_for_the_socket() {
 /// Dropped before it was polled, while it waits for room, and while it waits for each answer.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_publish_does_what_its_docs_say() {
-    let (client, mut server, _network) =
-        connected(builder().session(|config| config.max_in_flight = std::num::NonZeroU16::MIN))
-            .await;
+    let (client, mut server, _network) = connected(builder().max_in_flight(1)).await;
     drop(client.publish("a", "never").qos(QoS::AtLeastOnce));
     drop(client.publish("a", "never").qos(QoS::AtLeastOnce).enqueue());
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
@@ -517,10 +511,11 @@ async fn a_dropped_publish_does_what_its_docs_say() {
 async fn a_receiver_that_publishes_while_it_is_flooded_never_wedges() {
     const FLOOD: usize = 3000;
     for qos in EACH {
-        let (client, mut server, mut network) = connected(builder().session(|config| {
-            config.inbound.soft_messages = 100;
-            config.queue.messages = 100;
-        }))
+        let (client, mut server, mut network) = connected(
+            builder()
+                .inbound(InboundLimits::default().soft_messages(100))
+                .queue(QueueLimits::default().messages(100)),
+        )
         .await;
         let mut stream = client.catch_all().unwrap();
         let echo = tokio::spawn(async move {

@@ -3,6 +3,7 @@
 
 use crate::scripted::{Script, builder, connected, encode, settle, soon};
 use bytes::BytesMut;
+use martlet_client::session::InboundLimits;
 use martlet_client::{Client, ClientEvent, QoS, StreamLimits, Subscription, proto::Packet};
 use martlet_proto::{Delivery, Version};
 use std::future::IntoFuture;
@@ -14,10 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) fn limits(messages: usize) -> StreamLimits {
-    StreamLimits {
-        messages,
-        ..StreamLimits::default()
-    }
+    StreamLimits::default().messages(messages)
 }
 
 pub(crate) async fn subscribe(
@@ -227,7 +225,7 @@ async fn a_reader_beside_a_publisher_misses_nothing() {
 /// more, and a reader that did nothing but read got nothing.
 #[tokio::test(start_paused = true)]
 async fn streams_that_nobody_reads_make_room_for_the_others() {
-    let small = builder().session(|config| config.inbound.soft_messages = 100);
+    let small = builder().inbound(InboundLimits::default().soft_messages(100));
     let (client, mut server, _network) = connected(small).await;
     let mut unread = Vec::new();
     for n in 0..4 {

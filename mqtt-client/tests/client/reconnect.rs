@@ -26,9 +26,10 @@ async fn a_lost_connection_is_made_again() {
     drop(server);
 }
 
-pub(crate) fn quick(policy: &mut Reconnect) {
-    policy.initial = Duration::from_millis(1);
-    policy.max = Duration::from_millis(5);
+pub(crate) fn quick() -> Reconnect {
+    Reconnect::default()
+        .initial(Duration::from_millis(1))
+        .max(Duration::from_millis(5))
 }
 
 /// Attempt n waits up to 1, 2, 4, 8, … s; a connection that did not last does not begin the row
@@ -71,7 +72,7 @@ async fn waits_grow_until_a_connection_is_stable() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_spent_in_the_end() {
-    let (client, _, mut network) = client(builder().reconnect(|policy| policy.retries = Some(3)));
+    let (client, _, mut network) = client(builder().reconnect(Reconnect::default().retries(3)));
     drop(network.accept().await);
     for _ in 0..3 {
         network.dial().await.refuse();
@@ -86,7 +87,7 @@ async fn the_budget_is_spent_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn no_reconnect_means_none() {
-    let (client, _, mut network) = client(builder().reconnect(|policy| policy.enabled = false));
+    let (client, _, mut network) = client(builder().reconnect(Reconnect::default().enabled(false)));
     drop(network.accept().await);
     assert!(network.try_dial().await.is_none());
     assert_eq!(stopped(&client).await, ConnectionError::ClosedByPeer);
@@ -143,7 +144,7 @@ async fn before_the_first_connection_a_permanent_error_is_final() {
         ConnectReasonCode::NotAuthorized,
     ] {
         let (client, _, mut network) =
-            client(builder().reconnect(|policy| policy.retry_first = true));
+            client(builder().reconnect(Reconnect::default().retry_first(true)));
         network.dial().await.open().refuse(reason).await;
         assert!(matches!(
             stopped(&client).await,
@@ -214,9 +215,7 @@ async fn permanent_errors_are_not_hammered() {
 /// What the policy says of a class goes before its default.
 #[tokio::test(start_paused = true)]
 async fn the_policy_says_what_follows_each_class_of_errors() {
-    let stop = |policy: &mut Reconnect| {
-        *policy = policy.on(ErrorClass::Permanent, Reaction::Stop, Reaction::Stop);
-    };
+    let stop = Reconnect::default().on(ErrorClass::Permanent, Reaction::Stop, Reaction::Stop);
     let (strict, _, mut network) = client(builder().reconnect(stop));
     drop(network.accept().await);
     network
@@ -230,9 +229,8 @@ async fn the_policy_says_what_follows_each_class_of_errors() {
         ConnectionError::Refused(_)
     ));
 
-    let stay = |policy: &mut Reconnect| {
-        *policy = policy.on(ErrorClass::TakenOver, Reaction::Stop, Reaction::RetrySlowly);
-    };
+    let stay =
+        Reconnect::default().on(ErrorClass::TakenOver, Reaction::Stop, Reaction::RetrySlowly);
     let (_stubborn, _, mut network) = client(builder().reconnect(stay));
     let mut server = network.accept().await;
     server
@@ -396,7 +394,8 @@ async fn a_live_connection_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_busy_is_asked_again() {
-    let (client, _, mut network) = client(builder().reconnect(|policy| policy.retry_first = true));
+    let (client, _, mut network) =
+        client(builder().reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..3 {
         network
             .dial()

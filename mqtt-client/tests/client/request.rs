@@ -215,10 +215,7 @@ async fn each_identifier_has_a_response_topic_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_response_behind_messages_for_the_same_task_comes_at_once() {
     let (client, mut server, _network) = connected(builder()).await;
-    let limits = StreamLimits {
-        messages: 100,
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().messages(100);
     let subscribe = client.subscribe("a").limits(limits);
     let (stream, _) = tokio::join!(soon(subscribe), server.grant());
     let mut stream = stream.unwrap();
@@ -328,7 +325,7 @@ async fn the_subscription_is_tried_again() {
 /// The server says where responses should go.
 #[tokio::test(start_paused = true)]
 async fn response_information() {
-    let asks = builder().session(|config| config.request_response_information = true);
+    let asks = builder().request_response_information(true);
     let (client, _, mut network) = client(asks);
     let mut server = network.dial().await.open();
     assert_eq!(

@@ -1,6 +1,7 @@
 //! Publishers that wait for room: who is woken, and when.
 
 use crate::scripted::{builder, client, connected, settle, soon};
+use martlet_client::session::QueueLimits;
 use martlet_client::{PublishError, PublishProperties, QoS};
 
 /// QoS 0 publishers that waited for the socket were not woken when the connection went: without one
@@ -36,10 +37,11 @@ async fn who_waits_for_the_socket_is_woken_when_the_connection_goes() {
 /// later.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_the_queue_offline_is_woken_by_the_connection() {
-    let (client, _, mut network) = client(builder().session(|config| {
-        config.queue.bytes = 30;
-        config.max_in_flight = std::num::NonZeroU16::MIN;
-    }));
+    let (client, _, mut network) = client(
+        builder()
+            .queue(QueueLimits::default().bytes(30))
+            .max_in_flight(1),
+    );
     for _ in 0..3 {
         drop(
             client
@@ -79,7 +81,7 @@ async fn who_waits_for_the_queue_offline_is_woken_by_the_connection() {
 /// moment: behind another large one it failed. Those that come later do not overtake it.
 #[tokio::test(start_paused = true)]
 async fn a_message_larger_than_the_queue_waits_for_its_turn() {
-    let (client, _, mut network) = client(builder().session(|config| config.queue.bytes = 1000));
+    let (client, _, mut network) = client(builder().queue(QueueLimits::default().bytes(1000)));
     let mut server = network.dial().await.open_with(1024);
     server.accept(false).await;
     soon(client.connected()).await.unwrap();
@@ -139,10 +141,11 @@ async fn a_message_larger_than_the_queue_waits_for_its_turn() {
 /// What no room would help is refused at once, instead of after the wait.
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_sent_does_not_wait() {
-    let (client, _server, _network) = connected(builder().session(|config| {
-        config.queue.bytes = 1000;
-        config.max_in_flight = std::num::NonZeroU16::MIN;
-    }))
+    let (client, _server, _network) = connected(
+        builder()
+            .queue(QueueLimits::default().bytes(1000))
+            .max_in_flight(1),
+    )
     .await;
     for _ in 0..2 {
         drop(

@@ -1,6 +1,7 @@
 //! Several servers: whose turn it is, and where servers refer to.
 
 use crate::scripted::{builder, client, soon, stopped};
+use martlet_client::Reconnect;
 use martlet_client::{Client, ConnectionError};
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use std::time::Duration;
@@ -14,7 +15,8 @@ async fn servers_are_tried_in_turn() {
         builder.server(uris[1]).server(uris[2])
     };
     for enabled in [true, false] {
-        let (client, _, mut network) = client(build().reconnect(|policy| policy.enabled = enabled));
+        let (client, _, mut network) =
+            client(build().reconnect(Reconnect::default().enabled(enabled)));
         let start = Instant::now();
         for address in [
             "mqtt://10.0.0.1:1883",
@@ -106,7 +108,7 @@ async fn another_server_is_used_once() {
     let uri = "mqtt://user:secret@test";
     let builder = Client::builder(uri)
         .seed(1)
-        .reconnect(|policy| policy.server_references = 1);
+        .reconnect(Reconnect::default().server_references(1));
     let (client, _, mut network) = client(builder);
     let start = Instant::now();
     let mut server = network.dial().await.open();
@@ -148,10 +150,11 @@ async fn a_server_that_has_moved_is_found_again() {
     ] {
         let builder = Client::builder("mqtt://user:secret@test")
             .seed(1)
-            .reconnect(|policy| {
-                policy.server_references = 1;
-                policy.credentials_elsewhere = elsewhere;
-            });
+            .reconnect(
+                Reconnect::default()
+                    .server_references(1)
+                    .credentials_elsewhere(elsewhere),
+            );
         let (client, _, mut network) = client(builder);
         let mut server = network.accept().await;
         soon(client.connected()).await.unwrap();
@@ -173,7 +176,7 @@ async fn a_server_that_has_moved_is_found_again() {
 #[tokio::test(start_paused = true)]
 async fn servers_that_refer_to_each_other_are_not_followed_for_ever() {
     let (_client, _, mut network) =
-        client(builder().reconnect(|policy| policy.server_references = 5));
+        client(builder().reconnect(Reconnect::default().server_references(5)));
     let start = Instant::now();
     for dials in 0..24 {
         let mut server = network.dial().await.open();

@@ -1,6 +1,7 @@
 //! Each handshake that stalls ends at its deadline, and the error says which it was. In simulated
 //! time.
 
+use martlet_client::Reconnect;
 use martlet_client::{
     Builder, Client, ConnectError, ConnectionError, Endpoint, Trust, session::TransportErrorKind,
 };
@@ -19,7 +20,7 @@ fn builder(uri: &str) -> Builder {
     let trust = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
     let builder = Client::builder(uri).trust(&trust);
     builder
-        .reconnect(|reconnect| reconnect.enabled = false)
+        .reconnect(Reconnect::default().enabled(false))
         .handshake_timeout(TIMEOUT)
 }
 

@@ -1,6 +1,7 @@
 //! The connection as a value and as a stream, and what calls do while there is none.
 
 use crate::scripted::{builder, client, connected, settle, soon};
+use martlet_client::Reconnect;
 use martlet_client::{
     ConnectionError, ConnectionState, PublishError, QoS, RequestError, StateChanges,
     SubscribeError, UnsubscribeError, proto::Packet,
@@ -26,7 +27,7 @@ async fn next(changes: &mut StateChanges) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_states_of_a_client() {
-    let (client, _, mut network) = client(builder().reconnect(|policy| policy.retries = Some(2)));
+    let (client, _, mut network) = client(builder().reconnect(Reconnect::default().retries(2)));
     let mut states = client.state_changes();
     assert_eq!(next(&mut states).await, "attempt 1");
     let mut server = network.accept().await;
@@ -112,7 +113,7 @@ async fn requests_wait_for_a_connection_for_so_long() {
     let (client, _, mut network) = client(builder());
     let dial = network.dial().await;
     let start = Instant::now();
-    let change = builder().session(|config| config.offline_timeout = Duration::from_secs(3));
+    let change = builder().offline_timeout(Duration::from_secs(3));
     let (hasty, _, mut other_network) = crate::scripted::client(change);
     let other_dial = other_network.dial().await;
     let (subscribed, unsubscribed) = tokio::join!(
@@ -133,7 +134,7 @@ async fn requests_wait_for_a_connection_for_so_long() {
 }
 
 fn retrying() -> martlet_client::Builder {
-    builder().reconnect(|policy| policy.retry_first = true)
+    builder().reconnect(Reconnect::default().retry_first(true))
 }
 
 /// What was published while the server was away failed when the client disconnected, however long
@@ -211,10 +212,7 @@ async fn at_once_does_not_wait_for_a_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_not_settled_is_counted() {
-    let (client, mut server, _network) = connected(builder().session(|config| {
-        config.max_in_flight = NonZeroU16::MIN;
-    }))
-    .await;
+    let (client, mut server, _network) = connected(builder().max_in_flight(1)).await;
     for _ in 0..3 {
         drop(
             client

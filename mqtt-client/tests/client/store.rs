@@ -4,6 +4,7 @@ use crate::scripted::{is_pending, soon};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
 use martlet_broker::{BrokerConfig, Memory};
+use martlet_client::Reconnect;
 use martlet_client::{
     Builder, Client, ClientEvent, Events, OpenError, PublishError, QoS, TopicName,
     session::OutgoingPublish,
@@ -97,10 +98,11 @@ impl Process {
 
 pub(crate) fn builder(server: &Server) -> Builder {
     let builder = Client::builder(server.uri()).client_identifier("durable");
-    builder.reconnect(|policy| {
-        policy.initial = Duration::from_millis(1);
-        policy.max = Duration::from_millis(20);
-    })
+    builder.reconnect(
+        Reconnect::default()
+            .initial(Duration::from_millis(1))
+            .max(Duration::from_millis(20)),
+    )
 }
 
 fn topic(name: &str) -> TopicName {
@@ -377,10 +379,7 @@ async fn a_store_that_fails_fails_messages_or_holds_them() {
         };
         soon(publish()).await.unwrap();
         store.fails.store(true, Ordering::SeqCst);
-        let message = OutgoingPublish {
-            qos: QoS::AtLeastOnce,
-            ..OutgoingPublish::new(topic("t"), "2")
-        };
+        let message = OutgoingPublish::new(topic("t"), "2").qos(QoS::AtLeastOnce);
         let mut receipt = process.client.try_publish(message).unwrap();
         if policy == WhenStoreFails::Fail {
             let error = soon(&mut receipt).await.unwrap_err();
@@ -427,10 +426,7 @@ async fn a_store_that_fails_at_the_end_is_told_of() {
         .await
         .unwrap();
     store.fails.store(true, Ordering::SeqCst);
-    let message = OutgoingPublish {
-        qos: QoS::AtLeastOnce,
-        ..OutgoingPublish::new(topic("t"), "2")
-    };
+    let message = OutgoingPublish::new(topic("t"), "2").qos(QoS::AtLeastOnce);
     let receipt = process.client.try_publish(message).unwrap();
     process
         .event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(()))
@@ -469,10 +465,7 @@ async fn a_store_that_has_failed_is_tried_again_at_the_end() {
     let mut process = Process::try_start(builder(&server), store.clone(), policy).unwrap();
     soon(process.client.connected()).await.unwrap();
     store.fails.store(true, Ordering::SeqCst);
-    let message = OutgoingPublish {
-        qos: QoS::AtLeastOnce,
-        ..OutgoingPublish::new(topic("t"), "1")
-    };
+    let message = OutgoingPublish::new(topic("t"), "1").qos(QoS::AtLeastOnce);
     let receipt = process.client.try_publish(message).unwrap();
     process
         .event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(()))

@@ -3,6 +3,7 @@
 use crate::scripted::{builder, encode, qos1, settle, soon, with_broker};
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
+use martlet_client::session::QueueLimits;
 use martlet_client::{
     Client, ClientEvent, ConnectionError, Endpoint, QoS, TopicName, Version, proto::Packet,
     session::OutgoingPublish,
@@ -200,7 +201,7 @@ async fn who_polls_the_driver_now_is_woken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_threads_lose_no_wake_up() {
     let (_server, client) = with_broker(BrokerConfig::default(), |builder| {
-        builder.session(|config| config.queue.messages = 10)
+        builder.queue(QueueLimits::default().messages(10))
     })
     .await;
     let mut tasks = Vec::new();

@@ -4,6 +4,9 @@ use crate::scripted::{
     builder, connected, identifier, is_pending, qos1, qos2, settle, soon, with_broker,
 };
 use martlet_broker::BrokerConfig;
+use martlet_client::Reconnect;
+use martlet_client::session::CleanStart;
+use martlet_client::session::InboundLimits;
 use martlet_client::{
     QoS, RequestError, SubscribeError, TopicFilter, Version,
     client::NoMessage,
@@ -372,7 +375,7 @@ pub(crate) fn acknowledgement(id: u16) -> Packet {
 #[tokio::test(start_paused = true)]
 async fn reading_goes_on_when_messages_are_taken() {
     let (client, mut server, _network) =
-        connected(builder().session(|config| config.inbound.soft_messages = 10)).await;
+        connected(builder().inbound(InboundLimits::default().soft_messages(10))).await;
     let (stream, _) = tokio::join!(soon(client.subscribe("a")), server.grant());
     let mut stream = stream.unwrap();
     for n in 0..10 {
@@ -472,10 +475,10 @@ async fn a_session_outlives_its_client() {
         let persistent = |builder: martlet_client::Builder| {
             builder
                 .version(version)
-                .clean_start(false)
-                .session(|config| config.session_expiry_interval = Some(3600))
+                .clean_start(CleanStart::Never)
+                .session_expiry_interval(3600)
         };
-        let once = |builder| persistent(builder).reconnect(|policy| policy.enabled = false);
+        let once = |builder| persistent(builder).reconnect(Reconnect::default().enabled(false));
         let (server, client) = with_broker(BrokerConfig::default(), once).await;
         let stream = soon(client.subscribe("a").qos(QoS::ExactlyOnce))
             .await

@@ -1,9 +1,9 @@
 //! How long a publish is waited for, when it says so itself, in simulated time.
 
 use crate::scripted::{builder, client, connected, identifier, is_pending, settle, soon};
+use martlet_client::session::QueueLimits;
 use martlet_client::{ConnectionError, PublishError, QoS, proto::Packet};
 use std::future::IntoFuture;
-use std::num::NonZeroU16;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,8 +54,7 @@ async fn a_publish_fails_at_its_limit_and_the_message_stays_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn the_shorter_of_two_limits_counts() {
     for (for_all, for_one) in [(5, 7), (7, 5)] {
-        let builder =
-            builder().session(|config| config.publish_timeout = Some(Duration::from_secs(for_all)));
+        let builder = builder().publish_timeout(Duration::from_secs(for_all));
         let (client, _server, _network) = connected(builder).await;
         let start = Instant::now();
         let publish = client
@@ -112,7 +111,7 @@ async fn a_receipt_has_the_limit_of_its_publish() {
 /// Nothing was published, and the error is another one.
 #[tokio::test(start_paused = true)]
 async fn without_room_nothing_is_published() {
-    let builder = builder().session(|config| config.queue.messages = 1);
+    let builder = builder().queue(QueueLimits::default().messages(1));
     let (client, _driver, mut network) = client(builder);
     let first = client
         .publish("a", "1")
@@ -142,10 +141,9 @@ async fn without_room_nothing_is_published() {
 /// need.
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_keeps_no_place() {
-    let builder = builder().session(|config| {
-        config.queue.bytes = 1000;
-        config.max_in_flight = NonZeroU16::MIN;
-    });
+    let builder = builder()
+        .queue(QueueLimits::default().bytes(1000))
+        .max_in_flight(1);
     let (client, _driver, mut network) = client(builder);
     let publish = |bytes| client.publish("a", vec![0; bytes]).qos(QoS::AtLeastOnce);
     let first = publish(500).enqueue().await.unwrap();

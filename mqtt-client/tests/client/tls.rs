@@ -70,12 +70,8 @@ const NOW: Instant = Instant::EPOCH;
 
 /// A client that has dialled, and the server that it has reached.
 fn dialed(identity: &TestIdentity) -> (Embedded, Server) {
-    let mut link = LinkConfig::new("mqtts://localhost".parse().unwrap());
-    link.stack.tls = Some(
-        Trust::new()
-            .ca_pem(Certificates::shared().authority.pem.as_str())
-            .build(),
-    );
+    let link = LinkConfig::new("mqtts://localhost".parse().unwrap())
+        .tls(trusting(&Certificates::shared().authority.pem));
     let mut client = Embedded::new(Session::new(Config::default()), link);
     assert!(client.poll_dial(NOW).is_some());
     client.handle_dialed(NOW);
@@ -234,11 +230,10 @@ fn trusting(pem: &str) -> martlet_client::TlsConfig {
 }
 
 /// A client that trusts somebody else, and has not dialled yet.
-fn misled(change: impl FnOnce(&mut LinkConfig)) -> Embedded {
-    let mut link = LinkConfig::new("mqtts://localhost".parse().unwrap());
-    link.stack.tls = Some(Ok(trusting(&Certificates::shared().other_authority.pem)));
-    change(&mut link);
-    Embedded::new(Session::new(Config::default()), link)
+fn misled(change: impl FnOnce(LinkConfig) -> LinkConfig) -> Embedded {
+    let link = LinkConfig::new("mqtts://localhost".parse().unwrap())
+        .tls(trusting(&Certificates::shared().other_authority.pem));
+    Embedded::new(Session::new(Config::default()), change(link))
 }
 
 fn is_accepted(client: &mut Embedded) -> bool {
@@ -257,8 +252,7 @@ fn is_accepted(client: &mut Embedded) -> bool {
 #[test]
 fn a_prepared_attempt_may_have_a_configuration_of_its_own() {
     for has_own in [true, false] {
-        let mut client =
-            misled(|link| link.prepare_timeout = Some(std::time::Duration::from_secs(10)));
+        let mut client = misled(|link| link.prepare_timeout(std::time::Duration::from_secs(10)));
         let mut attempt = client.poll_prepare(NOW).unwrap();
         if has_own {
             attempt.set_tls_config(trusting(&Certificates::shared().authority.pem));
@@ -272,7 +266,7 @@ fn a_prepared_attempt_may_have_a_configuration_of_its_own() {
 /// revived.
 #[test]
 fn later_attempts_may_have_another_configuration() {
-    let mut client = misled(|_| {});
+    let mut client = misled(|link| link);
     assert!(!is_accepted(&mut client));
     assert!(client.stopped().is_some());
     client.set_tls(trusting(&Certificates::shared().authority.pem));

@@ -7,7 +7,6 @@ use crate::scripted::{
 use martlet_client::{
     ClientEvent, Events, QoS, RequestError, SubscribeError, TopicFilter, UnsubscribeError,
     proto::{Packet, SubAckReasonCode},
-    session::Config,
 };
 use martlet_proto::{
     ConnAck, ConnectReasonCode, Delivery, Disconnect, DisconnectReasonCode, UnsubAckReasonCode,
@@ -338,10 +337,9 @@ async fn an_answer_in_the_other_versions_form_ends_the_subscribe_and_not_the_cli
 /// The wait for a connection began anew with each loss.
 #[tokio::test(start_paused = true)]
 async fn a_subscribe_waits_no_longer_than_it_may() {
-    let builder = builder().session(|config| {
-        config.offline_timeout = Duration::from_secs(20);
-        config.max_request_losses = 1000.try_into().unwrap();
-    });
+    let builder = builder()
+        .offline_timeout(Duration::from_secs(20))
+        .max_request_losses(1000);
     let (client, mut server, mut network) = connected(builder).await;
     let start = Instant::now();
     let world = async {
@@ -458,8 +456,10 @@ async fn what_the_builder_subscribes_to_outlives_a_bad_network() {
 #[tokio::test(start_paused = true)]
 async fn what_the_builder_cannot_subscribe_to_is_reported() {
     let wanted = [(filter("a/#"), QoS::AtMostOnce)];
-    let soon_expired = |config: &mut Config| config.offline_timeout = Duration::from_secs(1);
-    let (client, _, mut network) = client(builder().subscriptions(wanted).session(soon_expired));
+    let builder = builder()
+        .subscriptions(wanted)
+        .offline_timeout(Duration::from_secs(1));
+    let (client, _, mut network) = client(builder);
     let mut events = client.events();
     let dial = network.dial().await;
     sleep(Duration::from_secs(2)).await;

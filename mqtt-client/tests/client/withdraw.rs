@@ -1,6 +1,7 @@
 //! Messages that the application takes back, and those at which the server hangs up.
 
 use crate::scripted::{builder, client, connected, settle, soon};
+use martlet_client::session::QueueLimits;
 use martlet_client::{
     ClientEvent, PublishError, QoS,
     client::Withdrawn,
@@ -97,10 +98,13 @@ async fn a_receipt_that_has_returned_its_answer_takes_nothing_back() {
 /// receipt made up an end for it, as for messages that the server had acknowledged.
 #[tokio::test(start_paused = true)]
 async fn a_receipt_returns_the_end_that_there_was() {
-    let (client, _, _network) = client(builder().session(|config| {
-        config.queue.messages = 1;
-        config.queue.when_full = WhenFull::DropOldest;
-    }));
+    let (client, _, _network) = client(
+        builder().queue(
+            QueueLimits::default()
+                .messages(1)
+                .when_full(WhenFull::DropOldest),
+        ),
+    );
     let publish = || client.publish("a", "b").qos(QoS::AtLeastOnce).enqueue();
     let first = publish().await.unwrap();
     let _second = publish().await.unwrap();
@@ -113,7 +117,7 @@ async fn a_receipt_returns_the_end_that_there_was() {
 /// A publisher that waits for room gets that of a message that is withdrawn.
 #[tokio::test(start_paused = true)]
 async fn the_room_of_a_withdrawn_message_is_given_away() {
-    let (client, _, _network) = client(builder().session(|config| config.queue.messages = 1));
+    let (client, _, _network) = client(builder().queue(QueueLimits::default().messages(1)));
     let receipt = client
         .publish("a", "1")
         .qos(QoS::AtLeastOnce)
@@ -142,7 +146,7 @@ async fn the_room_of_a_withdrawn_message_is_given_away() {
 async fn a_publish_at_which_the_server_hangs_up_ends() {
     for policy in [WhenServerHangsUp::Fail, WhenServerHangsUp::Ask] {
         let (client, mut server, mut network) =
-            connected(builder().session(|config| config.when_server_hangs_up = policy)).await;
+            connected(builder().when_server_hangs_up(policy)).await;
         let mut events = client.events();
         let bad = client
             .publish("a", "bad")

@@ -5,6 +5,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::*;
+use martlet_client::session::InboundLimits;
 use martlet_client::session::{Event, OutgoingPublish};
 use martlet_client::{
     Client, ConnectionState, Driver, SocketOptions, StreamLimits,
@@ -365,15 +366,6 @@ fn attacks() -> Vec<Attack> {
     attacks
 }
 
-fn config(config: &mut Config) {
-    config.maximum_packet_size = LARGEST as u32;
-    config.client_identifier = "me".try_into().unwrap();
-    config.keep_alive = 0;
-    config.inbound.receive_maximum = NonZeroU16::new(10).unwrap();
-    config.inbound.soft_bytes = HARD_BYTES / 2;
-    config.inbound.hard_bytes = HARD_BYTES;
-}
-
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -388,11 +380,21 @@ fn run(driver: &mut Driver<World>, turns: usize) -> bool {
     true
 }
 
+fn inbound() -> InboundLimits {
+    InboundLimits::default()
+        .receive_maximum(10)
+        .soft_bytes(HARD_BYTES / 2)
+        .hard_bytes(HARD_BYTES)
+}
+
 fn client(version: Version) -> (Client, Driver<World>, Rc<RefCell<Wire>>) {
     let wire = Rc::new(RefCell::new(Wire::default()));
     let builder = Client::builder("mqtt://localhost")
         .version(version)
-        .session(config);
+        .maximum_packet_size(LARGEST as u32)
+        .client_identifier("me")
+        .keep_alive(0)
+        .inbound(inbound());
     let (client, driver) = builder.build(World(Rc::clone(&wire))).unwrap();
     (client, driver, wire)
 }
@@ -428,10 +430,7 @@ fn cost_to_a_client(attack: &Attack) -> usize {
             .all(|unsubscribe| poll(unsubscribe).is_pending())
     );
     let mut pending = attack.has_pending_stream.then(|| {
-        let limits = StreamLimits {
-            bytes: HARD_BYTES,
-            ..StreamLimits::default()
-        };
+        let limits = StreamLimits::default().bytes(HARD_BYTES);
         let subscribe = client.subscribe("a").limits(limits);
         Box::pin(subscribe.acknowledge_on_arrival().into_future())
     });
@@ -472,22 +471,18 @@ fn cost_to_a_client(attack: &Attack) -> usize {
 
 /// The same for a session of which nobody reads the events.
 fn cost_to_a_session(attack: &Attack) -> usize {
-    let mut settings = Config::default();
-    config(&mut settings);
-    let mut session = Session::new(settings);
+    let config = Config::default()
+        .maximum_packet_size(LARGEST as u32)
+        .client_identifier("me".try_into().unwrap())
+        .keep_alive(0)
+        .inbound(inbound());
+    let mut session = Session::new(config);
     let now = Instant::EPOCH;
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         for _ in 0..TIMES {
             let topic = TopicName::new("a").unwrap();
             session
-                .publish(
-                    now,
-                    OutgoingPublish {
-                        qos,
-                        key: Some(1),
-                        ..OutgoingPublish::new(topic, "x")
-                    },
-                )
+                .publish(now, OutgoingPublish::new(topic, "x").qos(qos).key(Some(1)))
                 .unwrap();
         }
     }

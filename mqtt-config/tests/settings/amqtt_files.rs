@@ -126,10 +126,7 @@ plugins:
   - amqtt.plugins.logging_amqtt.PacketLoggerPlugin: {}
 ",
     );
-    let defaults = |qos, retain| TopicDefaults {
-        qos: Some(qos),
-        retain,
-    };
+    let defaults = |qos, retain: Option<bool>| TopicDefaults::default().qos(qos).retain(retain);
     let expected = Settings {
         keep_alive: 20,
         ping_delay: Some(2),

@@ -1,6 +1,7 @@
 //! What a setting is that is not given: Martlet's default in code, amqtt's in a file.
 
 use crate::load;
+use martlet_client::session::CleanStart;
 use martlet_client::{Client, Version};
 use martlet_config::Settings;
 use std::time::Duration;
@@ -13,7 +14,7 @@ fn settings_in_code_have_the_builders_defaults() {
     let plain = Client::builder("mqtt://127.0.0.1:1883");
     assert_eq!(
         format!("{configured:#?}"),
-        format!("{:#?}", plain.clean_start(true))
+        format!("{:#?}", plain.clean_start(CleanStart::First))
     );
 }
 

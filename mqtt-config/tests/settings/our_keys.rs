@@ -3,7 +3,7 @@
 use crate::load;
 use martlet_client::{
     QoS, Version,
-    session::{QueueLimits, WhenFull},
+    session::{Config, QueueLimits, WhenFull},
 };
 use martlet_config::{FilterSettings, Secret, Settings, Uri};
 use std::time::Duration;
@@ -14,17 +14,16 @@ fn the_sample_has_every_key_and_its_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/martlet.yaml");
     let mut sample = Settings::load(path).unwrap();
     assert!(sample.builder().is_ok());
-    let config = martlet_client::session::Config::default();
     let martlet = &sample.martlet;
     assert_eq!(sample.ping_delay, Some(1));
-    assert_eq!(martlet.max_in_flight, Some(config.max_in_flight));
-    assert_eq!(martlet.max_in_flight_3x, Some(config.max_in_flight_3x));
-    assert_eq!(
-        martlet.maximum_packet_size,
-        Some(config.maximum_packet_size)
-    );
-    assert_eq!(martlet.request_timeout, Some(config.request_timeout));
-    assert_eq!(martlet.ping_timeout, Some(config.ping_timeout));
+    // What the session has a default for is set to that default.
+    let set = Config::default()
+        .max_in_flight(martlet.max_in_flight.unwrap().get())
+        .max_in_flight_3x(martlet.max_in_flight_3x.unwrap().get())
+        .maximum_packet_size(martlet.maximum_packet_size.unwrap())
+        .request_timeout(martlet.request_timeout.unwrap())
+        .ping_timeout(martlet.ping_timeout.unwrap());
+    assert_eq!(set, Config::default());
     // All else is as if it were not there.
     sample.ping_delay = None;
     sample.topics.clear();
@@ -97,14 +96,13 @@ martlet:
     assert_eq!(martlet.alpn, ["mqtt"]);
     assert_eq!(martlet.max_in_flight.map(u16::from), Some(50));
     assert_eq!(martlet.max_in_flight_3x.map(u16::from), Some(5));
-    let queue = QueueLimits {
-        messages: 100,
-        bytes: 65536,
-        when_full: WhenFull::DropOldest,
-        qos0_offline: false,
-    };
+    let queue = QueueLimits::default()
+        .messages(100)
+        .bytes(65536)
+        .when_full(WhenFull::DropOldest)
+        .qos0_offline(false);
     assert_eq!(martlet.queue, queue);
-    assert_eq!(martlet.inbound.receive_maximum.get(), 10);
+    assert_eq!(martlet.inbound.receive_maximum, 10);
     assert_eq!(martlet.inbound.soft_messages, 20);
     let default = martlet_client::session::InboundLimits::default();
     assert_eq!(

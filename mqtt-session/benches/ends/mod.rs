@@ -3,11 +3,11 @@
 use super::codec::{decode_borrowed, encode};
 use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::{PubAckReasonCode, QoS, TopicName, Version};
+use martlet_session::CleanStart;
 use martlet_session::{
     Config, ConnectOptions, Event, InboundLimits, Instant, OutgoingPublish, QueueLimits,
     SendBuffer, Session,
 };
-use std::num::NonZeroU16;
 
 pub(crate) const TOPIC: &str = "sensors/building-7/t/001";
 pub(crate) const PAYLOAD: &[u8] = b"0123456789abcdef";
@@ -27,24 +27,19 @@ pub(crate) struct Ends {
 
 impl Ends {
     pub(crate) fn new(version: Version, window: u16, key: Option<u32>) -> Self {
-        let config = Config {
-            clean_start: false,
-            keep_alive: 60,
-            client_identifier: martlet_proto::Utf8String::from_static("me").expect("a text"),
-            max_in_flight: NonZeroU16::new(window).expect("not zero"),
-            max_in_flight_3x: NonZeroU16::new(window).expect("not zero"),
-            queue: QueueLimits {
-                messages: 100_000,
-                ..QueueLimits::default()
-            },
-            inbound: InboundLimits {
-                receive_maximum: NonZeroU16::MAX,
-                hard_messages: 1 << 17,
-                soft_messages: 1 << 17,
-                ..InboundLimits::default()
-            },
-            ..Config::default()
-        };
+        let config = Config::default()
+            .clean_start(CleanStart::Never)
+            .keep_alive(60)
+            .client_identifier(martlet_proto::Utf8String::from_static("me").expect("a text"))
+            .max_in_flight(window)
+            .max_in_flight_3x(window)
+            .queue(QueueLimits::default().messages(100_000))
+            .inbound(
+                InboundLimits::default()
+                    .receive_maximum(u16::MAX)
+                    .hard_messages(1 << 17)
+                    .soft_messages(1 << 17),
+            );
         let mut session = Session::new(config);
         session.handle_open(NOW, ConnectOptions::new(version));
         let mut out = SendBuffer::new();
@@ -60,13 +55,11 @@ impl Ends {
         session.handle_input(NOW, &mut input);
         while session.poll_event().is_some() {}
         assert!(session.is_connected());
-        let message = OutgoingPublish {
-            key,
-            ..OutgoingPublish::new(
-                TopicName::new(TOPIC).expect("a topic"),
-                Bytes::from_static(PAYLOAD),
-            )
-        };
+        let message = OutgoingPublish::new(
+            TopicName::new(TOPIC).expect("a topic"),
+            Bytes::from_static(PAYLOAD),
+        )
+        .key(key);
         Self {
             session,
             level: version.level(),

@@ -520,9 +520,8 @@ impl Inbound {
             .hard_messages
             .saturating_sub(self.untaken.messages[1] as usize);
         let room = u16::try_from(room).unwrap_or(u16::MAX);
-        self.receive_maximum = limits
-            .receive_maximum
-            .min(NonZeroU16::new(room).unwrap_or(NonZeroU16::MIN));
+        let most = limits.receive_maximum.min(room);
+        self.receive_maximum = NonZeroU16::new(most).unwrap_or(NonZeroU16::MIN);
     }
 
     pub(crate) fn handle_close(&mut self) {

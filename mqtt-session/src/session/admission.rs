@@ -86,6 +86,17 @@ impl Session {
             && !(qos != QoS::AtMostOnce && self.is_durable())
     }
 
+    /// Why [`publish`](Self::publish) refuses a message for which there is no room.
+    pub fn no_room_for(&self, message: &OutgoingPublish) -> PublishError {
+        let (size, limit) = (message.size(), self.config.queue.bytes);
+        // No completion makes room for it; waiting for one would be for nothing.
+        if size > limit {
+            PublishError::LargerThanQueue { size, limit }
+        } else {
+            PublishError::QueueFull
+        }
+    }
+
     /// Whether a message of this size would be refused even by an empty queue.
     pub(crate) fn never_fits(&self, bytes: usize) -> bool {
         self.config.queue.messages == 0 || bytes > self.config.queue.bytes

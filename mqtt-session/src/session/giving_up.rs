@@ -77,11 +77,7 @@ impl Session {
 
     /// The window of this connection, and of what there is to find out on it.
     pub(crate) fn set_window(&mut self) {
-        let allowed = self
-            .config
-            .max_in_flight
-            .get()
-            .min(self.limits.receive_maximum);
+        let allowed = self.config.max_in_flight.min(self.limits.receive_maximum);
         self.window = if self.outbound.is_narrow() {
             1
         } else {
@@ -126,7 +122,7 @@ impl Session {
 
     /// The connection ends for this reason, before its messages are taken for lost.
     pub(crate) fn count_hang_up(&mut self, reason: &ConnectionError) {
-        let limit = self.config.hang_up_limit.get();
+        let limit = self.config.hang_up_limit;
         let handed_out = self.output.handed_out();
         let ending = if self.outbound.is_probing() && self.requests.outstanding() > 0 {
             // It may be the request.

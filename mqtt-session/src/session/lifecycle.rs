@@ -32,8 +32,8 @@ use crate::event::{Connected, Unsettled};
 use crate::output::aliases::Aliases;
 use crate::session::timers::TimerKind;
 use crate::{
-    ConnectOptions, ConnectionError, DisconnectOptions, Event, Instant, Limits, Misbehaviour,
-    OperationId, PublishError, Refusal, RequestError, Session,
+    CleanStart, ConnectOptions, ConnectionError, DisconnectOptions, Event, Instant, Limits,
+    Misbehaviour, OperationId, PublishError, Refusal, RequestError, Session,
 };
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -212,10 +212,11 @@ impl Session {
         self.set_phase(Phase::Connecting);
         self.timers
             .set(TimerKind::Handshake, now + self.config.connect_timeout);
-        // In 3.x a clean session is clean each time; in MQTT 5 only the first connection starts
-        // clean.
-        self.clean_start =
-            self.config.clean_start && !(self.established && version.has_properties());
+        self.clean_start = match self.config.clean_start {
+            CleanStart::First => !(self.established && version.has_properties()),
+            CleanStart::Every => true,
+            CleanStart::Never => false,
+        };
         if !version.has_properties() {
             let has_properties =
                 |will: &Will| will.delay_interval.is_some() || !will.properties.is_empty();
@@ -274,7 +275,7 @@ impl Session {
         let blame = self.blame(&reason);
         self.requests.deadlines.clear();
         if let Some(wishes) = self.requests.known() {
-            wishes.handle_close(unanswered, self.config.max_request_losses.get(), blame);
+            wishes.handle_close(unanswered, self.config.max_request_losses, blame);
         }
         self.emit_request_events();
         if self.is_ended() {
@@ -427,7 +428,7 @@ impl Session {
         };
         self.limits = Limits::new(&connack, version, self.config.keep_alive, expiry);
         if !version.has_properties() {
-            self.limits.receive_maximum = self.config.max_in_flight_3x.get();
+            self.limits.receive_maximum = self.config.max_in_flight_3x;
         }
         if let Some(connack) = self.authenticated(now, connack)? {
             self.enter(connack);
@@ -456,7 +457,7 @@ impl Session {
         let presence = self.presence(&connack, again);
         let refused = self.resume_requests(
             !matches!(presence, Presence::Absent),
-            again && !matches!(presence, Presence::Present),
+            again && self.config.resubscribe && !matches!(presence, Presence::Present),
         );
         match presence {
             Presence::Present => self.resume_session(version),

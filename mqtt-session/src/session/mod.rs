@@ -37,12 +37,14 @@ use crate::session::event_queue::EventQueue;
 use crate::session::timers::{TimerKind, Timers};
 use crate::store::journal::Journal;
 use crate::{
-    Config, ConfigError, ConnectionError, Event, Instant, Limits, OperationId, SendBuffer,
+    CleanStart, Config, ConfigError, ConnectionError, Event, Instant, Limits, OperationId,
+    SendBuffer,
 };
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::time::Duration;
 use martlet_proto::{Delivery, PacketIdentifier, TopicFilter, TopicName, Utf8String};
 
 /// The client's half of an MQTT session (MQTT 5 §4.1, 3.1.1 §3.1.2.4), without I/O. It outlives
@@ -187,9 +189,35 @@ impl Session {
 
     // ---- getters
 
-    /// The configuration.
+    /// The configuration, as it was given.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether a session that an earlier process has left is resumed ([`CleanStart::Never`]).
+    pub fn resumes_earlier(&self) -> bool {
+        self.config.clean_start == CleanStart::Never
+    }
+
+    /// How long each step of a CONNECT has: [`Config::connect_timeout`].
+    pub fn connect_timeout(&self) -> Duration {
+        self.config.connect_timeout
+    }
+
+    /// How long after a PINGREQ something must have arrived: [`Config::ping_timeout`].
+    pub fn ping_timeout(&self) -> Duration {
+        self.config.ping_timeout
+    }
+
+    /// The largest packet that is taken, in bytes: [`Config::maximum_packet_size`].
+    pub fn maximum_packet_size(&self) -> u32 {
+        self.config.maximum_packet_size
+    }
+
+    /// How many messages of QoS 1 and 2 the server may have unacknowledged:
+    /// [`InboundLimits::receive_maximum`](crate::InboundLimits::receive_maximum).
+    pub fn receive_maximum(&self) -> u16 {
+        self.config.inbound.receive_maximum
     }
 
     /// Whether the server has accepted the connection and it is not ending.

@@ -89,14 +89,9 @@ impl Session {
         }
         match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
             Enqueued::Refused(outgoing) => {
-                let (size, limit) = (outgoing.message.size(), self.config.queue.bytes);
+                let error = self.no_room_for(&outgoing.message);
                 outgoing.spend(&mut self.spent);
-                // No completion makes room for it; waiting for one would be for nothing.
-                return Err(if size > limit {
-                    PublishError::LargerThanQueue { size, limit }
-                } else {
-                    PublishError::QueueFull
-                });
+                return Err(error);
             }
             Enqueued::Yes => {}
             Enqueued::Dropped(dropped) => {

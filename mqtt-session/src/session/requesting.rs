@@ -155,7 +155,7 @@ impl Session {
     }
 
     fn most_filters(&self) -> usize {
-        self.config.max_filters_per_packet.get().into()
+        usize::from(self.config.max_filters_per_packet).max(1)
     }
 
     /// Whether the server of this connection can be asked for each of these, one by one.

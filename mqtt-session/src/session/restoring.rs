@@ -158,7 +158,7 @@ impl Session {
         let (flows, queue) = sorted.into_table();
         self.outbound = Outbound::restore(flows, queue);
         self.outbound
-            .restore_hang_ups(hang_ups, self.config.hang_up_limit.get());
+            .restore_hang_ups(hang_ups, self.config.hang_up_limit);
         for operation in in_doubt {
             journal.forget(operation);
             self.events.push_back(Event::Published {

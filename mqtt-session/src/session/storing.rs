@@ -156,7 +156,7 @@ impl Session {
             }),
             hang_ups: self
                 .outbound
-                .hang_ups(self.config.hang_up_limit.get())
+                .hang_ups(self.config.hang_up_limit)
                 .min(SessionIdentity::MOST_HANG_UPS),
             client_identifier: self.client_identifier().clone(),
         })

@@ -2,15 +2,12 @@
 
 use crate::driver::*;
 use martlet_proto::{Ack, AckProperties, Packet, PubAckReasonCode, Version};
+use martlet_session::CleanStart;
 use martlet_session::{Config, Details, Event};
 use std::num::NonZeroU32;
 
 fn config() -> Config {
-    Config {
-        clean_start: false,
-        keep_alive: 0,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never).keep_alive(0)
 }
 
 /// How many acknowledgements wait, as reported.
@@ -100,13 +97,7 @@ fn each_holder_has_its_time() {
 
 #[test]
 fn it_can_be_turned_off() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            held_acknowledgements_after: None,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().held_acknowledgements_after(None));
     peer.send_all(&[publish(1, 1, "a", "x"), publish(1, 2, "a", "x")]);
     peer.reported();
     peer.take(1);

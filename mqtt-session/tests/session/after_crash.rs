@@ -5,8 +5,9 @@ use crate::durable::{keys, nothing};
 use martlet_proto::{
     Ack, Packet, PubAckReasonCode, SubAckReasonCode, TopicFilter, Utf8String, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::{
-    Config, Event, LostSession, OperationId, PublishError, RestoreErrorKind, Session, StoreOp,
+    Event, LostSession, OperationId, PublishError, RestoreErrorKind, Session, StoreOp,
 };
 
 #[test]
@@ -197,10 +198,7 @@ fn a_recorded_message_is_not_delivered_again_after_a_crash() {
 
 #[test]
 fn a_clean_start_is_made_once() {
-    let config = Config {
-        clean_start: true,
-        ..durable()
-    };
+    let config = durable().clean_start(CleanStart::First);
     let mut peer = connected(Version::V5, config.clone());
     peer.crash(config.clone());
     peer.open(Version::V5);
@@ -217,10 +215,7 @@ fn a_clean_start_is_made_once() {
 
 #[test]
 fn the_assigned_client_identifier_is_kept() {
-    let config = Config {
-        client_identifier: Utf8String::default(),
-        ..durable()
-    };
+    let config = durable().client_identifier(Utf8String::default());
     let mut peer = Peer::new(config.clone());
     peer.open(Version::V5);
     let mut accepted = connack(false);
@@ -371,10 +366,7 @@ fn the_loss_of_the_session_is_stored_as_one() {
         (LostSession::Requeue, 0),
         (LostSession::InDoubt, 1),
     ] {
-        let config = Config {
-            lost_qos2: policy,
-            ..durable()
-        };
+        let config = durable().lost_qos2(policy);
         let mut peer = connected(Version::V5, config.clone());
         peer.publish(message(1, "a", "1"));
         peer.publish(message(2, "a", "2"));

@@ -61,13 +61,7 @@ fn without_a_maximum_there_are_no_aliases() {
     for (config, connack) in [
         (named(), connack(false)),
         (named(), aliases(0)),
-        (
-            Config {
-                topic_aliases_out: TopicAliases::Off,
-                ..named()
-            },
-            aliases(10),
-        ),
+        (named().topic_aliases_out(TopicAliases::Off), aliases(10)),
     ] {
         let mut peer = connected(config, connack);
         peer.publish(message(0, TOPIC, "21"));
@@ -125,19 +119,13 @@ fn an_alias_never_makes_a_packet_too_large() {
 }
 
 fn manual(alias: u16, name: &str) -> martlet_session::OutgoingPublish {
-    martlet_session::OutgoingPublish {
-        topic_alias: NonZeroU16::new(alias),
-        ..message(1, name, "21")
-    }
+    message(1, name, "21").topic_alias(NonZeroU16::new(alias))
 }
 
 /// [MQTT-3.2.2-17] [MQTT-3.3.2-9]
 #[test]
 fn the_application_may_choose() {
-    let config = Config {
-        topic_aliases_out: TopicAliases::Manual,
-        ..named()
-    };
+    let config = named().topic_aliases_out(TopicAliases::Manual);
     let mut peer = connected(config, aliases(300));
     // Given, used, given to another topic, above the maximum, and none.
     for (alias, name) in [
@@ -186,13 +174,7 @@ fn the_application_may_choose() {
 #[test]
 fn the_application_s_choice_counts_only_where_it_may() {
     for (choice, maximum) in [(TopicAliases::Off, 10), (TopicAliases::Manual, 0)] {
-        let mut peer = connected(
-            Config {
-                topic_aliases_out: choice,
-                ..named()
-            },
-            aliases(maximum),
-        );
+        let mut peer = connected(named().topic_aliases_out(choice), aliases(maximum));
         peer.publish(manual(1, TOPIC));
         peer.publish(manual(1, TOPIC));
         assert_eq!(
@@ -209,13 +191,7 @@ fn an_alias_of_the_application_s_is_left_out_where_it_does_not_fit() {
     for limit in 30..45 {
         let mut accepted = aliases(1);
         accepted.properties.maximum_packet_size = NonZeroU32::new(limit);
-        let mut peer = connected(
-            Config {
-                topic_aliases_out: TopicAliases::Manual,
-                ..named()
-            },
-            accepted,
-        );
+        let mut peer = connected(named().topic_aliases_out(TopicAliases::Manual), accepted);
         let before = peer.wire.len();
         peer.publish(manual(1, TOPIC));
         assert!(peer.wire.len() - before <= limit as usize);

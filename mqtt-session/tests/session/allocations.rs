@@ -74,10 +74,8 @@ fn a_hostile_header_allocates_less_than_64_kib() {
             &[0x30, 0xff, 0xff, 0xff, 0x7f][..],
             &[0x30, 0xff, 0xff, 0xff, 0x07],
         ] {
-            let mut session = Session::new(Config {
-                client_identifier: "me".try_into().unwrap(),
-                ..Config::default()
-            });
+            let mut session =
+                Session::new(Config::default().client_identifier("me".try_into().unwrap()));
             let now = Instant::from_epoch(std::time::Duration::from_secs(1));
             session.handle_open(now, ConnectOptions::new(version));
             let mut input = bytes::BytesMut::with_capacity(64);

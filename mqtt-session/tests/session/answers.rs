@@ -76,10 +76,7 @@ fn an_identifier_is_assigned_once() {
 #[test]
 fn response_information_counts_where_it_was_asked_for() {
     for asked in [false, true] {
-        let config = Config {
-            request_response_information: asked,
-            ..named()
-        };
+        let config = named().request_response_information(asked);
         let (peer, properties) = connected_with(config, |properties| {
             properties.response_information = Some(words("responses"));
         });
@@ -173,10 +170,7 @@ fn many() -> UserProperties {
 #[test]
 fn diagnostics_are_bounded() {
     let size = many().size();
-    let config = Config {
-        diagnostics: u32::try_from(2 * size).expect("small"),
-        ..named()
-    };
+    let config = named().diagnostics(u32::try_from(2 * size).expect("small"));
     let mut peer = Peer::connected(Version::V5, config);
     peer.reported();
     for round in 1..=2 {
@@ -225,10 +219,7 @@ fn diagnostics_are_bounded() {
 /// The reason string comes first: it says most in the fewest bytes.
 #[test]
 fn one_answer_alone_does_not_exceed_the_bound() {
-    let config = Config {
-        diagnostics: 100,
-        ..named()
-    };
+    let config = named().diagnostics(100);
     let mut peer = Peer::connected(Version::V5, config.clone());
     let mut disconnect = Disconnect::new(DisconnectReasonCode::ServerBusy);
     disconnect.reason_string = Some(words("busy"));

@@ -2,7 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{PublishProperties, Version};
-use martlet_session::{Admission, Config, OutgoingPublish, PublishError, QueueLimits, WhenFull};
+use martlet_session::{Admission, OutgoingPublish, PublishError, QueueLimits, WhenFull};
 
 fn qos0(payload: &str) -> OutgoingPublish {
     message(0, "a", payload)
@@ -43,13 +43,7 @@ fn what_needs_more_than_the_output_is_left_to_publish() {
     peer.forget();
     assert!(!at_once(&mut peer, &message(1, "a", "acknowledged")));
     let properties = PublishProperties::builder().payload_is_utf8(true).build();
-    assert!(!at_once(
-        &mut peer,
-        &OutgoingPublish {
-            properties,
-            ..qos0("text")
-        }
-    ));
+    assert!(!at_once(&mut peer, &qos0("text").properties(properties)));
     assert_eq!((peer.said(), peer.session.queued()), (vec![], 0));
 }
 
@@ -90,16 +84,11 @@ fn what_the_server_does_not_take_is_refused_at_once() {
 /// A message of 100 bytes beside its topic of one.
 #[test]
 fn there_is_room_for_what_publish_accepts() {
-    let limits = QueueLimits {
-        messages: 2,
-        bytes: 300,
-        when_full: WhenFull::Refuse,
-        ..QueueLimits::default()
-    };
-    let mut peer = Peer::new(Config {
-        queue: limits,
-        ..named()
-    });
+    let limits = QueueLimits::default()
+        .messages(2)
+        .bytes(300)
+        .when_full(WhenFull::Refuse);
+    let mut peer = Peer::new(named().queue(limits));
     let hundred = || message(1, "a", &"x".repeat(99));
     assert!(peer.session.has_room(300) && !peer.session.has_room(301));
     let of = |size: usize| message(1, "a", &"x".repeat(size - 1));
@@ -131,13 +120,7 @@ fn there_is_room_for_what_publish_accepts() {
     peer.reconnect(Version::V5, false);
     assert_eq!((peer.session.queued(), peer.session.queued_bytes()), (0, 0));
 
-    let none = QueueLimits {
-        messages: 0,
-        ..QueueLimits::default()
-    };
-    let peer = Peer::new(Config {
-        queue: none,
-        ..named()
-    });
+    let none = QueueLimits::default().messages(0);
+    let peer = Peer::new(named().queue(none));
     assert_eq!(admission(&peer, 1), Ok(Admission::Direct));
 }

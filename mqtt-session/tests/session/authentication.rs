@@ -29,12 +29,8 @@ fn says(text: &str) -> AuthMessage {
 }
 
 fn options() -> ConnectOptions {
-    let mut options = ConnectOptions::new(Version::V5);
-    options.authentication = Some(Box::new(Authentication {
-        method: words(METHOD),
-        data: data("first"),
-    }));
-    options
+    let authentication = Authentication::new(words(METHOD)).data(data("first"));
+    ConnectOptions::new(Version::V5).authentication(authentication)
 }
 
 fn auth(reason: AuthReasonCode, text: &str) -> Auth {
@@ -59,7 +55,7 @@ fn accepted(text: &str) -> ConnAck {
 /// CONNECT has left.
 fn connecting() -> Peer {
     let mut peer = Peer::new(Config::default());
-    peer.open_with(options());
+    peer.open_with(Version::V5, options());
     peer.forget();
     peer
 }
@@ -124,7 +120,7 @@ fn every_step_names_the_method_and_nothing_else_leaves_before_connack() {
         peer.chunking = chunking;
         peer.publish(message(1, "a", "queued"));
         peer.subscribe("b", 0);
-        peer.open_with(options());
+        peer.open_with(Version::V5, options());
         let [Packet::Connect(connect)] = &peer.packets()[..] else {
             panic!("CONNECT comes alone")
         };
@@ -181,7 +177,7 @@ fn nothing_is_read_before_the_server_is_accepted() {
 fn a_server_that_is_not_what_it_should_be_is_left() {
     let mut peer = Peer::new(Config::default());
     peer.publish(message(1, "a", "secret"));
-    peer.open_with(options());
+    peer.open_with(Version::V5, options());
     peer.forget();
     peer.send(accepted("forged"));
     peer.session
@@ -200,7 +196,7 @@ fn a_server_that_is_not_what_it_should_be_is_left() {
         "disconnected: the server's signature is wrong"
     );
     // The next connection is a first connection.
-    peer.open_with(options());
+    peer.open_with(Version::V5, options());
     assert!(peer.said()[0].starts_with("CONNECT 5 clean"));
 }
 
@@ -298,10 +294,7 @@ fn a_refusal_may_come_at_any_time() {
 fn versions_without_it_do_not_connect() {
     for version in [Version::V3_1, Version::V3_1_1] {
         let mut peer = Peer::new(named());
-        peer.open_with(ConnectOptions {
-            version,
-            ..options()
-        });
+        peer.open_with(version, options());
         assert!(
             matches!(peer.close, Some(ConnectionError::CannotConnect { .. })),
             "{:?}",
@@ -553,12 +546,13 @@ fn the_connack_that_was_held_back_counts() {
 /// The bytes of a CONNECT that the socket had not taken were shown, password and all.
 #[test]
 fn secrets_are_not_in_debug() {
-    let mut options = options();
-    options.password = data("hunter2");
-    options.authentication.as_mut().unwrap().data = data("hunter2");
+    let authentication = Authentication::new(words(METHOD)).data(data("hunter2"));
+    let options = options()
+        .password(data("hunter2"))
+        .authentication(authentication);
     let mut peer = Peer::new(Config::default());
     peer.blocked = true;
-    peer.open_with(options.clone());
+    peer.open_with(Version::V5, options.clone());
     let blocked = format!("{:?}", peer.session);
     peer.unblock();
     peer.send(challenge("hunter2"));

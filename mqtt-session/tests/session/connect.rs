@@ -5,6 +5,7 @@ use martlet_proto::{
     BinaryData, ConnAck, ConnAckProperties, ConnectProperties, ConnectReasonCode, EncodeError,
     Packet, PublishProperties, Version, Will,
 };
+use martlet_session::CleanStart;
 use martlet_session::{
     Awaited, Config, ConnectOptions, ConnectionError, Event, InboundLimits, Instant, Limits,
     Misbehaviour, Session,
@@ -13,10 +14,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 fn resuming() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 fn nothing() -> Vec<String> {
@@ -73,14 +71,12 @@ fn what_a_connect_says_is_decided_for_each_connection() {
             .build(),
         ..Will::new(topic("gone"), BinaryData::new("bye").expect("short"))
     };
-    let options = ConnectOptions {
-        user_name: Some(words("u")),
-        password: Some(BinaryData::new("p").expect("short")),
-        will: Some(Box::new(will)),
-        user_properties: [(words("k"), words("v"))].into(),
-        ..ConnectOptions::new(Version::V5)
-    };
-    peer.open_with(options.clone());
+    let options = ConnectOptions::new(Version::V5)
+        .user_name(Some(words("u")))
+        .password(Some(BinaryData::new("p").expect("short")))
+        .will(will)
+        .user_properties([(words("k"), words("v"))].into());
+    peer.open_with(Version::V5, options.clone());
     let Some(Packet::Connect(connect)) = peer.packets().pop() else {
         panic!("a CONNECT")
     };
@@ -94,10 +90,7 @@ fn what_a_connect_says_is_decided_for_each_connection() {
     );
     peer.cut();
     // What has no spelling in 3.x is left out and counted.
-    peer.open_with(ConnectOptions {
-        version: Version::V3_1_1,
-        ..options
-    });
+    peer.open_with(Version::V3_1_1, options);
     let Some(Packet::Connect(connect)) = peer.packets().pop() else {
         panic!("a CONNECT")
     };
@@ -122,24 +115,16 @@ fn a_connect_of_mqtt_5_says_what_is_configured() {
         ..ConnectProperties::default()
     };
     assert_eq!(
-        said(Config {
-            session_expiry_interval: Some(0),
-            ..named()
-        }),
+        said(named().session_expiry_interval(Some(0))),
         (60, properties)
     );
-    let config = Config {
-        keep_alive: 9,
-        session_expiry_interval: Some(100),
-        inbound: InboundLimits {
-            receive_maximum: NonZeroU16::MIN,
-            ..InboundLimits::default()
-        },
-        maximum_packet_size: 1000,
-        topic_alias_maximum: 0,
-        request_response_information: true,
-        ..named()
-    };
+    let config = named()
+        .keep_alive(9)
+        .session_expiry_interval(Some(100))
+        .inbound(InboundLimits::default().receive_maximum(1))
+        .maximum_packet_size(1000)
+        .topic_alias_maximum(0)
+        .request_response_information(true);
     let properties = ConnectProperties {
         session_expiry_interval: Some(100),
         receive_maximum: NonZeroU16::new(1),
@@ -256,10 +241,7 @@ fn session_present_after_a_clean_start_is_a_protocol_error() {
         (Version::V5, &["DISCONNECT 0x82"][..]),
         (Version::V3_1_1, &[]),
     ] {
-        let mut peer = Peer::new(Config {
-            clean_start: true,
-            ..named()
-        });
+        let mut peer = Peer::new(named().clean_start(CleanStart::First));
         peer.open(version);
         peer.said();
         peer.send(connack(true));
@@ -279,10 +261,7 @@ fn a_session_that_is_not_known_here_is_accepted_or_strictly_not() {
         let mut peer = Peer::new(resuming());
         peer.reconnect(version, true);
         assert_eq!(peer.reported(), ["connected, session present"]);
-        let mut peer = Peer::new(Config {
-            strict_session_present: true,
-            ..resuming()
-        });
+        let mut peer = Peer::new(resuming().strict_session_present(true));
         peer.reconnect(version, true);
         assert_eq!(
             peer.close,
@@ -297,10 +276,7 @@ fn a_session_that_is_not_known_here_is_accepted_or_strictly_not() {
 /// failed.
 #[test]
 fn the_strict_option_does_not_shut_out_3_1() {
-    let mut peer = Peer::new(Config {
-        strict_session_present: true,
-        ..resuming()
-    });
+    let mut peer = Peer::new(resuming().strict_session_present(true));
     peer.reconnect(Version::V3_1, false);
     assert!(peer.close.is_none());
     peer.cut();
@@ -367,7 +343,6 @@ fn limits_are_the_server_s_of_this_connection() {
     };
     assert_eq!(connected.connack, accepted);
     // They say nothing of our own limits, nor of the next server.
-    assert_eq!(peer.session.config().max_in_flight.get(), 100);
     peer.cut();
     assert_eq!(*peer.session.limits(), before);
 }
@@ -414,11 +389,8 @@ fn spurious_calls_do_nothing() {
 // [MQTT-3.1.3-7]
 #[test]
 fn an_empty_client_identifier_in_3_1_1_needs_a_clean_session() {
-    for (clean_start, good) in [(true, true), (false, false)] {
-        let mut peer = Peer::new(Config {
-            clean_start,
-            ..Config::default()
-        });
+    for (clean_start, good) in [(CleanStart::First, true), (CleanStart::Never, false)] {
+        let mut peer = Peer::new(Config::default().clean_start(clean_start));
         peer.open(Version::V3_1_1);
         assert_eq!(peer.said().len(), usize::from(good));
         assert_eq!(
@@ -462,56 +434,55 @@ fn connect_is_the_first_packet_and_the_only_one_of_its_kind() {
 /// hard bound of 0 every connection with the first message.
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
-    type Change = fn(&mut Config);
+    type Change = fn(Config) -> Config;
     let cannot_work: [(Change, &str); 11] = [
         (
-            |config| config.maximum_packet_size = 0,
+            |config| config.maximum_packet_size(0),
             "maximum_packet_size is 0 bytes; a CONNACK may need 60",
         ),
         (
-            |config| config.maximum_packet_size = 4,
+            |config| config.maximum_packet_size(4),
             "maximum_packet_size is 4 bytes; a CONNACK may need 60",
         ),
         (
-            |config| config.maximum_packet_size = 59,
+            |config| config.maximum_packet_size(59),
             "maximum_packet_size is 59 bytes; a CONNACK may need 60",
         ),
         (
-            |config| config.inbound.hard_messages = 0,
+            |config| config.inbound(InboundLimits::default().hard_messages(0)),
             "inbound.hard_messages is 0; it must be more",
         ),
         (
-            |config| config.inbound.hard_bytes = 0,
+            |config| config.inbound(InboundLimits::default().hard_bytes(0)),
             "inbound.hard_bytes is 0; it must be more",
         ),
         (
-            |config| config.inbound.soft_messages = 0,
+            |config| config.inbound(InboundLimits::default().soft_messages(0)),
             "inbound.soft_messages is 0; it must be more",
         ),
         (
-            |config| config.inbound.soft_bytes = 0,
+            |config| config.inbound(InboundLimits::default().soft_bytes(0)),
             "inbound.soft_bytes is 0; it must be more",
         ),
         (
-            |config| config.connect_timeout = Duration::ZERO,
+            |config| config.connect_timeout(Duration::ZERO),
             "connect_timeout is 0; it must be more",
         ),
         (
-            |config| config.ping_timeout = Duration::ZERO,
+            |config| config.ping_timeout(Duration::ZERO),
             "ping_timeout is 0; it must be more",
         ),
         (
-            |config| config.request_timeout = Duration::ZERO,
+            |config| config.request_timeout(Duration::ZERO),
             "request_timeout is 0; it must be more",
         ),
         (
-            |config| config.publish_timeout = Some(Duration::ZERO),
+            |config| config.publish_timeout(Some(Duration::ZERO)),
             "publish_timeout is 0; it must be more",
         ),
     ];
     for (change, text) in cannot_work {
-        let mut config = durable();
-        change(&mut config);
+        let config = change(durable());
         assert_eq!(
             Session::try_new(config.clone())
                 .expect_err(text)
@@ -531,16 +502,9 @@ fn a_configuration_that_cannot_work_is_refused() {
         );
         assert_eq!(peer.said(), nothing());
     }
-    let least = Config {
-        maximum_packet_size: 60,
-        ..named()
-    };
+    let least = named().maximum_packet_size(60);
     assert!(Session::try_new(least).is_ok());
-    let no_keep_alive = Config {
-        keep_alive: 0,
-        ping_timeout: Duration::ZERO,
-        ..named()
-    };
+    let no_keep_alive = named().keep_alive(0).ping_timeout(Duration::ZERO);
     assert_eq!(no_keep_alive.check(), Ok(()));
 }
 

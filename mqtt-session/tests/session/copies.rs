@@ -3,19 +3,14 @@
 use crate::driver::*;
 use crate::resume::config;
 use martlet_proto::Version;
-use martlet_session::{Config, InboundLimits};
+use martlet_session::CleanStart;
+use martlet_session::InboundLimits;
 
 /// A review found: a new message with the packet identifier of one that was not taken yet, of a
 /// session that had ended unnoticed, took its place, and no server had that any more.
 #[test]
 fn only_a_copy_takes_the_place_of_a_message() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            clean_start: false,
-            ..named()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, named().clean_start(CleanStart::Never));
     peer.send_all(&[publish(1, 1, "a", "one"), publish(1, 2, "a", "two")]);
     peer.reported();
     peer.cut();
@@ -38,17 +33,10 @@ fn only_a_copy_takes_the_place_of_a_message() {
 /// A review found: copies were let in whatever their size.
 #[test]
 fn copies_that_are_larger_do_not_pass_the_bounds() {
-    let inbound = InboundLimits {
-        hard_bytes: 1000,
-        ..InboundLimits::default()
-    };
+    let inbound = InboundLimits::default().hard_bytes(1000);
     let mut peer = Peer::connected(
         Version::V3_1_1,
-        Config {
-            clean_start: false,
-            inbound,
-            ..named()
-        },
+        named().clean_start(CleanStart::Never).inbound(inbound),
     );
     for id in 1..=3 {
         peer.send(publish(1, id, "a", "small"));
@@ -71,19 +59,9 @@ fn copies_that_are_larger_do_not_pass_the_bounds() {
 /// passed the bound with it, and was cut off on each connection anew.
 #[test]
 fn a_copy_that_comes_again_counts_once() {
-    let inbound = InboundLimits {
-        hard_messages: 10,
-        hard_bytes: 1000,
-        ..InboundLimits::default()
-    };
+    let inbound = InboundLimits::default().hard_messages(10).hard_bytes(1000);
     for version in Version::ALL {
-        let mut peer = Peer::connected(
-            version,
-            Config {
-                inbound,
-                ..config()
-            },
-        );
+        let mut peer = Peer::connected(version, config().inbound(inbound));
         let payload = "x".repeat(80);
         // 3.x knows no Receive Maximum; in MQTT 5, with all the room taken, it is 1.
         let at_a_time = if version == Version::V5 { 1 } else { 10 };

@@ -7,6 +7,8 @@ use martlet_proto::{
     Ack, ConnAck, ConnectReasonCode, Delivery, MAX_PACKET_SIZE, Packet, PacketIdentifier,
     PubAckReasonCode, PubRelReasonCode, PublishRef, QoS, TopicName, Utf8String, Version,
 };
+use martlet_session::CleanStart;
+use martlet_session::Durable;
 use martlet_session::drain::Drain;
 use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId,
@@ -199,15 +201,13 @@ struct World {
 }
 
 fn config() -> Config {
-    Config {
-        client_identifier: Utf8String::from_static("me").unwrap(),
-        clean_start: false,
-        max_in_flight: 3.try_into().unwrap(),
-        durable: Some(Box::default()),
+    Config::default()
+        .client_identifier(Utf8String::from_static("me").unwrap())
+        .clean_start(CleanStart::Never)
+        .max_in_flight(3)
+        .durable(Durable::default())
         // This network cuts as it likes, and nothing may be given up for it.
-        when_server_hangs_up: WhenServerHangsUp::KeepTrying,
-        ..Config::default()
-    }
+        .when_server_hangs_up(WhenServerHangsUp::KeepTrying)
 }
 
 impl World {
@@ -359,11 +359,7 @@ impl World {
                 let qos = QoS::from_u8(qos).unwrap();
                 let topic = TopicName::from_static("t").unwrap();
                 let payload = number.to_be_bytes().to_vec();
-                let message = OutgoingPublish {
-                    qos,
-                    key: Some(1),
-                    ..OutgoingPublish::new(topic, payload)
-                };
+                let message = OutgoingPublish::new(topic, payload).qos(qos).key(Some(1));
                 let accepted = self.session.publish(self.now, message).unwrap();
                 let before = self
                     .accepted

@@ -6,12 +6,10 @@ use martlet_proto::{Packet, SubAckReasonCode, Version};
 use martlet_session::{Config, LostSession, RequestError};
 
 fn config() -> Config {
-    Config {
-        keep_alive: 0,
-        request_timeout: seconds(10),
-        publish_timeout: Some(seconds(10)),
-        ..named()
-    }
+    named()
+        .keep_alive(0)
+        .request_timeout(seconds(10))
+        .publish_timeout(Some(seconds(10)))
 }
 
 #[test]
@@ -95,13 +93,7 @@ fn a_ping_without_an_answer_behind_many_with_one() {
 
 #[test]
 fn pings_without_answers_are_bounded() {
-    let mut peer = connected(
-        Version::V5,
-        Config {
-            request_timeout: seconds(100),
-            ..config()
-        },
-    );
+    let mut peer = connected(Version::V5, config().request_timeout(seconds(100)));
     let mut accepted = 0;
     while peer.session.ping().is_ok() {
         accepted += 1;
@@ -128,14 +120,7 @@ fn what_is_late_ends_with_the_session() {
         (LostSession::InDoubt, 1, false),
         (LostSession::InDoubt, 2, true),
     ] {
-        let mut peer = connected(
-            Version::V5,
-            Config {
-                lost_qos1: lost,
-                lost_qos2: lost,
-                ..config()
-            },
-        );
+        let mut peer = connected(Version::V5, config().lost_qos1(lost).lost_qos2(lost));
         peer.publish(message(quality, "a", "late"));
         if recorded {
             peer.send(pubrec(1));

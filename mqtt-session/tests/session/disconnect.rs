@@ -257,10 +257,8 @@ fn a_drain_without_a_connection_ends_when_the_last_message_expires() {
 
 #[test]
 fn the_will_is_published_when_that_is_asked_for() {
-    let options = DisconnectOptions {
-        reason: DisconnectReasonCode::DisconnectWithWillMessage,
-        ..Default::default()
-    };
+    let options =
+        DisconnectOptions::default().reason(DisconnectReasonCode::DisconnectWithWillMessage);
     let mut peer = Peer::connected(Version::V5, Config::default());
     peer.disconnect_with(options.clone());
     assert_eq!(peer.said(), ["DISCONNECT 0x04 expiry=0"]);
@@ -281,15 +279,9 @@ fn the_session_expiry_is_said_where_it_changes() {
         // Zero cannot become more than zero: a protocol error.
         (Some(0), Some(60), "DISCONNECT 0x00"),
     ] {
-        let config = Config {
-            session_expiry_interval: configured,
-            ..Config::default()
-        };
+        let config = Config::default().session_expiry_interval(configured);
         let mut peer = Peer::connected(Version::V5, config);
-        peer.disconnect_with(DisconnectOptions {
-            session_expiry_interval: asked,
-            ..Default::default()
-        });
+        peer.disconnect_with(DisconnectOptions::default().session_expiry_interval(asked));
         assert_eq!(peer.said(), [said]);
     }
 }
@@ -303,10 +295,7 @@ fn words_that_the_server_does_not_take_are_left_out() {
     peer.send(accepted);
     peer.said();
     let reason_string = Some(words("a reason that is too long for this server"));
-    peer.disconnect_with(DisconnectOptions {
-        reason_string,
-        ..Default::default()
-    });
+    peer.disconnect_with(DisconnectOptions::default().reason_string(reason_string));
     assert!(peer.wire.len() > 20);
     assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
     assert!(peer.wire.ends_with(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]));
@@ -364,10 +353,7 @@ fn a_second_disconnect_does_nothing() {
 fn a_session_can_be_opened_again_after_its_end() {
     let mut peer = Peer::connected(
         Version::V5,
-        Config {
-            session_expiry_interval: Some(60),
-            ..Config::default()
-        },
+        Config::default().session_expiry_interval(Some(60)),
     );
     peer.publish(message(2, "a", "1"));
     peer.disconnect(seconds(0));
@@ -455,12 +441,12 @@ fn a_disconnect_is_never_larger_than_the_server_takes() {
         accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(limit);
         peer.send(accepted);
         peer.said();
-        peer.disconnect_with(DisconnectOptions {
-            reason: DisconnectReasonCode::DisconnectWithWillMessage,
-            reason_string: by_name.then(|| words("disconnect")),
-            user_properties: [(words("name"), words("value"))].into(),
-            ..Default::default()
-        });
+        peer.disconnect_with(
+            DisconnectOptions::default()
+                .reason(DisconnectReasonCode::DisconnectWithWillMessage)
+                .reason_string(by_name.then(|| words("disconnect")))
+                .user_properties([(words("name"), words("value"))].into()),
+        );
         let packets = peer.packets();
         assert!(
             packets

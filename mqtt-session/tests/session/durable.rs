@@ -2,9 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{ConnAck, Packet, Version};
-use martlet_session::{
-    Config, DisconnectOptions, Durable, Event, LostSession, QueueLimits, WhenFull,
-};
+use martlet_session::{DisconnectOptions, Durable, Event, LostSession, QueueLimits, WhenFull};
 use std::time::Duration;
 
 pub(crate) fn keys(peer: &Peer) -> Vec<String> {
@@ -19,13 +17,7 @@ pub(crate) fn nothing() -> Vec<String> {
 
 #[test]
 fn a_session_that_is_not_durable_stores_nothing() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            durable: None,
-            ..durable()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, durable().durable(None));
     peer.publish(message(2, "a", "1"));
     peer.send(publish(2, 1, "b", "2"));
     assert!(peer.operations.is_empty());
@@ -155,10 +147,7 @@ fn pubrec_and_pubcomp_wait_for_their_record() {
 /// A message without an identifier, because the window is full, waits with the store done already.
 #[test]
 fn the_window_bounds_the_identifiers() {
-    let config = Config {
-        max_in_flight: 1.try_into().unwrap(),
-        ..durable()
-    };
+    let config = durable().max_in_flight(1);
     let mut peer = connected(Version::V5, config);
     peer.publish(message(1, "a", "1"));
     peer.publish(message(1, "a", "2"));
@@ -249,10 +238,7 @@ fn disconnect_keeps_what_is_not_settled() {
 /// one is kept.
 #[test]
 fn a_kept_message_has_no_key_any_more() {
-    let config = Config {
-        lost_qos2: LostSession::Requeue,
-        ..durable()
-    };
+    let config = durable().lost_qos2(LostSession::Requeue);
     let mut peer = connected(Version::V5, config);
     for payload in ["1", "2"] {
         peer.publish(message(2, "a", payload));
@@ -286,10 +272,7 @@ fn a_kept_message_has_no_key_any_more() {
 #[test]
 fn disconnect_may_still_end_the_session() {
     let mut peer = connected(Version::V5, durable());
-    let options = DisconnectOptions {
-        session_expiry_interval: Some(0),
-        ..DisconnectOptions::default()
-    };
+    let options = DisconnectOptions::default().session_expiry_interval(Some(0));
     peer.disconnect_with(options);
     assert_eq!(peer.said(), ["DISCONNECT 0x00 expiry=0"]);
 }
@@ -402,12 +385,10 @@ fn what_failed_and_was_received_all_the_same_is_released_after_a_crash() {
 
 #[test]
 fn a_message_dropped_from_the_queue_leaves_the_store() {
-    let queue = QueueLimits {
-        messages: 1,
-        when_full: WhenFull::DropOldest,
-        ..QueueLimits::default()
-    };
-    let mut peer = Peer::new(Config { queue, ..durable() });
+    let queue = QueueLimits::default()
+        .messages(1)
+        .when_full(WhenFull::DropOldest);
+    let mut peer = Peer::new(durable().queue(queue));
     peer.publish(message(1, "a", "1"));
     peer.store_all();
     peer.publish(message(1, "a", "2"));
@@ -419,13 +400,7 @@ fn a_message_dropped_from_the_queue_leaves_the_store() {
 fn a_message_expires_while_no_process_runs_if_the_time_is_known() {
     let with_epoch = |epoch| {
         let epoch = Some(seconds(epoch));
-        Config {
-            durable: Some(Box::new(Durable {
-                epoch,
-                ..Durable::default()
-            })),
-            ..durable()
-        }
+        durable().durable(Durable::default().epoch(epoch))
     };
     // Down for 100 s. The clock of the process begins at 1,000 s each time.
     for (first, second, left) in [

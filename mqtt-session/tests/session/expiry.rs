@@ -20,13 +20,7 @@ fn only_whole_seconds_that_have_passed_are_taken_off() {
         (4999, 1),
     ] {
         for quality in [0, 1, 2] {
-            let mut peer = Peer::connected(
-                Version::V5,
-                Config {
-                    keep_alive: 0,
-                    ..Config::default()
-                },
-            );
+            let mut peer = Peer::connected(Version::V5, Config::default().keep_alive(0));
             peer.blocked = true;
             peer.publish(expiring(quality, "a", "1", 5));
             peer.wait(millis(waited));
@@ -39,13 +33,7 @@ fn only_whole_seconds_that_have_passed_are_taken_off() {
         }
     }
     // The largest interval does not overflow.
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..Config::default()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, Config::default().keep_alive(0));
     peer.blocked = true;
     peer.publish(expiring(1, "a", "1", u32::MAX));
     peer.wait(millis(1));

@@ -3,7 +3,7 @@
 use crate::driver::*;
 use crate::durable::{keys, nothing};
 use martlet_proto::Version;
-use martlet_session::{Config, Durable, PublishError, StoreError, StoreErrorKind, WhenStoreFails};
+use martlet_session::{Durable, PublishError, StoreError, StoreErrorKind, WhenStoreFails};
 
 fn full() -> StoreError {
     StoreError::new(StoreErrorKind::Full, "no space left")
@@ -71,13 +71,7 @@ fn a_store_that_fails_fails_what_is_queued() {
 #[test]
 fn a_store_that_fails_may_hold_messages_until_it_works_again() {
     let when_store_fails = WhenStoreFails::Hold;
-    let config = Config {
-        durable: Some(Box::new(Durable {
-            when_store_fails,
-            ..Durable::default()
-        })),
-        ..durable()
-    };
+    let config = durable().durable(Durable::default().when_store_fails(when_store_fails));
     let mut peer = connected(Version::V5, config);
     peer.publish(message(1, "a", "held"));
     peer.session

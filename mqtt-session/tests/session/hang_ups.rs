@@ -3,18 +3,15 @@
 
 use crate::driver::*;
 use martlet_proto::{Disconnect, DisconnectReasonCode, Packet, QoS, SubAckReasonCode, Version};
+use martlet_session::CleanStart;
 use martlet_session::{
     Config, ConnectionError, Event, PublishError, TransportError, TransportErrorKind,
     WhenServerHangsUp,
 };
-use std::num::{NonZeroU8, NonZeroU16};
+use std::num::NonZeroU16;
 
 fn config() -> Config {
-    Config {
-        clean_start: false,
-        keep_alive: 0,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never).keep_alive(0)
 }
 
 /// A server that acknowledges in order, and hangs up at the payload "bad".
@@ -159,13 +156,7 @@ fn a_message_at_which_the_server_hangs_up_fails_and_the_others_go_on() {
 /// still the same.
 #[test]
 fn a_clean_session_does_not_make_it_another_message() {
-    let mut peer = Peer::connected(
-        Version::V3_1_1,
-        Config {
-            keep_alive: 0,
-            ..Config::default()
-        },
-    );
+    let mut peer = Peer::connected(Version::V3_1_1, Config::default().keep_alive(0));
     let mut server = Server::new(Version::V3_1_1, false);
     peer.subscribe("b", 1);
     peer.publish(message(1, "a", "1"));
@@ -331,13 +322,7 @@ fn a_message_at_which_all_falls_silent_does_not_hold_up_the_others() {
     let ends: [fn(&mut Peer); 2] = [|peer| peer.wait(seconds(100)), write_timeout];
     for end in ends {
         let keep_alive = 20;
-        let mut peer = Peer::connected(
-            Version::V5,
-            Config {
-                keep_alive,
-                ..config()
-            },
-        );
+        let mut peer = Peer::connected(Version::V5, config().keep_alive(keep_alive));
         peer.publish(message(1, "a", "large"));
         peer.publish(message(1, "a", "2"));
         for _ in 0..10 {
@@ -418,10 +403,7 @@ fn what_becomes_of_it_is_a_policy() {
     for when_server_hangs_up in [WhenServerHangsUp::KeepTrying, WhenServerHangsUp::Ask] {
         let mut peer = Peer::connected(
             Version::V5,
-            Config {
-                when_server_hangs_up,
-                ..config()
-            },
+            config().when_server_hangs_up(when_server_hangs_up),
         );
         let mut server = Server::new(Version::V5, true);
         let operation = peer.publish(message(1, "a", "bad"));
@@ -459,14 +441,7 @@ fn what_becomes_of_it_is_a_policy() {
 /// What the application does is reported as an event too, and the limit is a setting.
 #[test]
 fn giving_up_is_an_event_and_the_limit_a_setting() {
-    let hang_up_limit = NonZeroU8::MIN;
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            hang_up_limit,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().hang_up_limit(1));
     let mut server = Server::new(Version::V5, true);
     let operation = peer.publish(message(1, "a", "bad"));
     assert!(server.answer(&mut peer));
@@ -504,11 +479,9 @@ fn a_message_that_nobody_waits_for_does_not_loop() {
         let publish_timeout = Some(seconds(5));
         let mut peer = Peer::connected(
             Version::V5,
-            Config {
-                when_server_hangs_up,
-                publish_timeout,
-                ..config()
-            },
+            config()
+                .when_server_hangs_up(when_server_hangs_up)
+                .publish_timeout(publish_timeout),
         );
         let mut server = Server::new(Version::V5, true);
         peer.publish(message(1, "a", "bad"));
@@ -546,13 +519,7 @@ fn the_window_is_the_server_s_again_afterwards() {
 #[test]
 fn the_count_outlives_the_process_of_a_stored_session() {
     for version in [Version::V3_1_1, Version::V5] {
-        let mut peer = connected(
-            version,
-            Config {
-                keep_alive: 0,
-                ..durable()
-            },
-        );
+        let mut peer = connected(version, durable().keep_alive(0));
         let mut server = Server::new(version, true);
         for payload in ["bad", "2", "3"] {
             peer.publish(message(1, "a", payload));
@@ -564,10 +531,7 @@ fn the_count_outlives_the_process_of_a_stored_session() {
         while processes < 20 {
             peer.store_all();
             reported.extend(ends(&mut peer));
-            peer.crash(Config {
-                keep_alive: 0,
-                ..durable()
-            });
+            peer.crash(durable().keep_alive(0));
             processes += 1;
             if server.serve(&mut peer, 1) == 0 {
                 break;

@@ -2,7 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Packet, SubAckReasonCode, Version};
-use martlet_session::{Config, OutgoingPublish};
+use martlet_session::Config;
 
 /// An identifier of an answered SUBSCRIBE kept the place of that packet in the bytes of the
 /// connection, and the message that took it next counted as sent: cut off before it left, it was
@@ -76,10 +76,7 @@ fn all_identifiers_can_be_in_flight_and_none_is_used_twice() {
     peer.publish(message(1, "a", ""));
     peer.subscribe("a", 0);
     for _ in 0..65_534 {
-        peer.publish(OutgoingPublish {
-            key: None,
-            ..message(1, "a", "")
-        });
+        peer.publish(message(1, "a", "").key(None));
     }
     let mut seen = vec![false; 65_536];
     for packet in peer.packets() {

@@ -3,17 +3,14 @@
 use crate::driver::*;
 use crate::receive::{bounded, config, nothing};
 use martlet_proto::{Packet, Version};
-use martlet_session::{Config, ConnectionError, DropQos0, Excess, InboundLimits, Misbehaviour};
+use martlet_session::{ConnectionError, DropQos0, Excess, InboundLimits, Misbehaviour};
 use std::num::NonZeroU16;
 
 #[test]
 fn more_than_our_receive_maximum_ends_the_connection_with_0x93() {
-    let receive_maximum = NonZeroU16::MIN.saturating_add(1);
-    let limits = InboundLimits {
-        receive_maximum,
-        excess: Excess::Disconnect,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default()
+        .receive_maximum(2)
+        .excess(Excess::Disconnect);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     peer.send_all(&[publish(1, 1, "a", ""), publish(2, 2, "a", "")]);
     peer.reported();
@@ -40,10 +37,7 @@ fn more_than_our_receive_maximum_ends_the_connection_with_0x93() {
 /// 2,849 of 3,000 messages were missing.
 #[test]
 fn a_server_beyond_our_receive_maximum_is_tolerated_and_reported_once() {
-    let limits = InboundLimits {
-        receive_maximum: NonZeroU16::MIN,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default().receive_maximum(1);
     for quality in [1, 2] {
         let mut peer = Peer::connected(Version::V5, bounded(limits));
         for round in 1..=2 {
@@ -86,12 +80,9 @@ fn a_server_beyond_our_receive_maximum_is_tolerated_and_reported_once() {
 /// The hard bounds hold as they do for a 3.x server, which knows no Receive Maximum.
 #[test]
 fn the_excess_is_bounded() {
-    let receive_maximum = NonZeroU16::MIN.saturating_add(1);
-    let limits = InboundLimits {
-        receive_maximum,
-        hard_messages: 10,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default()
+        .receive_maximum(2)
+        .hard_messages(10);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     for n in 1..=10 {
         peer.send(publish(1, n, "a", ""));
@@ -104,10 +95,7 @@ fn the_excess_is_bounded() {
 
 #[test]
 fn the_receive_maximum_is_never_more_than_there_is_room_for() {
-    let limits = InboundLimits {
-        hard_messages: 10,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default().hard_messages(10);
     let mut peer = Peer::new(bounded(limits));
     peer.open(Version::V5);
     let Some(Packet::Connect(connect)) = peer.packets().pop() else {
@@ -120,11 +108,9 @@ fn the_receive_maximum_is_never_more_than_there_is_room_for() {
 /// many again: it kept to that, and lost the connection for it.
 #[test]
 fn what_is_untaken_is_no_room_for_the_next_connection() {
-    let limits = InboundLimits {
-        hard_messages: 3,
-        excess: Excess::Disconnect,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default()
+        .hard_messages(3)
+        .excess(Excess::Disconnect);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     peer.send_all(&[publish(1, 1, "a", "first"), publish(1, 2, "a", "second")]);
     peer.cut();
@@ -154,10 +140,7 @@ fn what_is_untaken_is_no_room_for_the_next_connection() {
 
 #[test]
 fn a_3x_server_that_sends_too_much_loses_the_connection() {
-    let limits = InboundLimits {
-        hard_messages: 2,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default().hard_messages(2);
     let mut peer = Peer::connected(Version::V3_1_1, bounded(limits));
     // QoS 0 has bounds of its own: it does not count against QoS 1 and 2.
     peer.send_all(&[
@@ -178,10 +161,7 @@ fn a_3x_server_that_sends_too_much_loses_the_connection() {
 /// Only messages were counted: 1,024 of 16 MiB each would have been taken.
 #[test]
 fn bytes_of_qos1_are_bounded_in_mqtt_5_too() {
-    let limits = InboundLimits {
-        hard_bytes: 1000,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default().hard_bytes(1000);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     let large = "x".repeat(600);
     peer.send_all(&[publish(1, 1, "a", &large), publish(1, 2, "a", &large)]);
@@ -192,11 +172,9 @@ fn bytes_of_qos1_are_bounded_in_mqtt_5_too() {
 }
 
 fn soft(soft_messages: usize, hard_messages: usize) -> InboundLimits {
-    InboundLimits {
-        soft_messages,
-        hard_messages,
-        ..InboundLimits::default()
-    }
+    InboundLimits::default()
+        .soft_messages(soft_messages)
+        .hard_messages(hard_messages)
 }
 
 #[test]
@@ -269,10 +247,7 @@ fn at_the_hard_bound_qos0_is_dropped_by_policy_counted_and_told() {
         (DropQos0::Oldest, ["3", "4"]),
         (DropQos0::Newest, ["1", "2"]),
     ] {
-        let limits = InboundLimits {
-            qos0_when_full,
-            ..soft(100, 2)
-        };
+        let limits = soft(100, 2).qos0_when_full(qos0_when_full);
         let mut peer = Peer::connected(Version::V5, bounded(limits));
         peer.send_all(&["1", "2", "3", "4"].map(|payload| publish(0, 0, "a", payload)));
         let reported = peer.reported();
@@ -289,11 +264,7 @@ fn at_the_hard_bound_qos0_is_dropped_by_policy_counted_and_told() {
 /// One small message went for each large one, so that memory had no bound.
 #[test]
 fn a_large_qos0_message_takes_the_place_of_several_small_ones() {
-    let limits = InboundLimits {
-        hard_bytes: 1000,
-        soft_bytes: 1 << 20,
-        ..soft(1 << 20, 100)
-    };
+    let limits = soft(1 << 20, 100).hard_bytes(1000).soft_bytes(1 << 20);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     let mut packets: Vec<Packet> = (0..100).map(|_| publish(0, 0, "a", "12")).collect();
     packets.extend((0..20).map(|_| publish(0, 0, "a", &"x".repeat(900))));
@@ -314,7 +285,7 @@ fn a_large_qos0_message_takes_the_place_of_several_small_ones() {
 /// moved: 17 MiB behind 1,024 of them took 13 s. The order of what is left is that of arrival.
 #[test]
 fn the_oldest_qos0_message_is_dropped_wherever_it_is() {
-    let limits = InboundLimits { ..soft(1 << 20, 6) };
+    let limits = soft(1 << 20, 6);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     let mut packets = vec![publish(0, 0, "a", "0"), publish(1, 1, "a", "1")];
     packets.extend((2..100_000).map(|n| publish(0, 0, "a", &n.to_string())));
@@ -365,7 +336,7 @@ fn input_can_be_handled_a_little_at_a_time() {
 
 #[test]
 fn qos1_and_2_are_never_dropped_for_qos0() {
-    let limits = InboundLimits { ..soft(100, 2) };
+    let limits = soft(100, 2);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     peer.send_all(&[
         publish(1, 1, "a", "1"),
@@ -381,13 +352,7 @@ fn qos1_and_2_are_never_dropped_for_qos0() {
 
 #[test]
 fn a_packet_over_our_maximum_ends_the_connection_before_it_is_buffered() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            maximum_packet_size: 100,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().maximum_packet_size(100));
     // The five bytes of the fixed header only: 256 MiB are announced.
     peer.send_bytes(&[0x30, 0xff, 0xff, 0xff, 0x7f]);
     assert!(matches!(peer.close, Some(ConnectionError::Malformed(_))));

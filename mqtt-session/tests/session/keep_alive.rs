@@ -2,17 +2,14 @@
 
 use crate::driver::*;
 use martlet_proto::{Packet, Version};
+use martlet_session::InboundLimits;
 use martlet_session::{Awaited, Config, ConnectionError};
 
 /// Due after 45 s without anything sent, or after 60 s without anything received; dead 10 s later.
 fn connected() -> Peer {
     Peer::connected(
         Version::V5,
-        Config {
-            keep_alive: 60,
-            ping_timeout: seconds(10),
-            ..Config::default()
-        },
+        Config::default().keep_alive(60).ping_timeout(seconds(10)),
     )
 }
 
@@ -49,10 +46,7 @@ fn the_margin_can_be_chosen_up_to_the_last_second() {
         (u64::from(u32::MAX), 45),
         (u64::MAX, 45),
     ] {
-        let config = Config {
-            keep_alive_margin: Some(seconds(margin)),
-            ..Config::default()
-        };
+        let config = Config::default().keep_alive_margin(Some(seconds(margin)));
         let mut peer = Peer::connected(Version::V5, config);
         peer.wait(seconds(due) - millis(1));
         assert_eq!(peer.said(), nothing());
@@ -213,13 +207,7 @@ fn both_timers_may_run_out_at_once() {
 
 #[test]
 fn a_long_ping_timeout_does_not_stop_the_pings() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            ping_timeout: seconds(1000),
-            ..Config::default()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, Config::default().ping_timeout(seconds(1000)));
     peer.wait(seconds(45 * 4));
     assert_eq!(peer.said(), ["PINGREQ", "PINGREQ", "PINGREQ", "PINGREQ"]);
 }
@@ -243,13 +231,7 @@ fn the_server_s_keep_alive_replaces_ours() {
 
 #[test]
 fn without_keep_alive_nothing_is_due() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..Config::default()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, Config::default().keep_alive(0));
     assert_eq!(peer.session.poll_timeout(), None);
     peer.wait(seconds(1_000_000));
     assert_eq!(peer.said(), nothing());
@@ -259,8 +241,7 @@ fn without_keep_alive_nothing_is_due() {
 /// the answer.
 #[test]
 fn a_ping_resumes_paused_reading() {
-    let mut config = Config::default();
-    config.inbound.soft_messages = 1;
+    let config = Config::default().inbound(InboundLimits::default().soft_messages(1));
     let mut peer = Peer::connected(Version::V5, config);
     peer.send_all(&[publish(0, 0, "a", "1"), publish(0, 0, "a", "2")]);
     assert!(!peer.session.wants_input());
@@ -278,11 +259,7 @@ fn a_ping_resumes_paused_reading() {
 fn the_gap_between_two_packets_is_never_longer_than_the_keep_alive() {
     for version in Version::ALL {
         for margin in [None, Some(seconds(0)), Some(seconds(5))] {
-            let config = Config {
-                keep_alive: 20,
-                keep_alive_margin: margin,
-                ..named()
-            };
+            let config = named().keep_alive(20).keep_alive_margin(margin);
             let mut peer = Peer::connected(version, config);
             let mut last = peer.now;
             // Numerical Recipes' generator: the same steps each time.

@@ -5,13 +5,7 @@ use martlet_proto::Version;
 use martlet_session::{Config, PublishError, QueueLimits};
 
 fn small_queue(config: Config) -> Config {
-    Config {
-        queue: QueueLimits {
-            bytes: 100,
-            ..QueueLimits::default()
-        },
-        ..config
-    }
+    config.queue(QueueLimits::default().bytes(100))
 }
 
 /// It leaves at once or not at all: with an expiry interval too, which otherwise waits in the

@@ -3,13 +3,11 @@
 
 use crate::driver::*;
 use martlet_proto::{SubAckReasonCode, Version};
+use martlet_session::CleanStart;
 use martlet_session::{Config, LostSession};
 
 fn config() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 const IN_DOUBT: &str = "in doubt: the server lost the session after the message was sent";
@@ -80,10 +78,7 @@ fn qos2_that_may_have_arrived_is_in_doubt_by_default() {
 // [MQTT-4.4.0-1] [MQTT-4.3.3-1]
 #[test]
 fn qos2_is_sent_again_as_mqtt_has_it_if_so_chosen() {
-    let chosen = Config {
-        lost_qos2: LostSession::Requeue,
-        ..config()
-    };
+    let chosen = config().lost_qos2(LostSession::Requeue);
     let mut peer = Peer::connected(Version::V3_1_1, chosen);
     for payload in ["1", "2", "3"] {
         peer.publish(message(2, "a", payload));
@@ -111,10 +106,7 @@ fn qos2_is_sent_again_as_mqtt_has_it_if_so_chosen() {
 
 #[test]
 fn qos1_is_in_doubt_if_so_chosen() {
-    let chosen = Config {
-        lost_qos1: LostSession::InDoubt,
-        ..config()
-    };
+    let chosen = config().lost_qos1(LostSession::InDoubt);
     let mut peer = Peer::connected(Version::V3_1_1, chosen);
     peer.publish(message(1, "a", "1"));
     peer.cut();

@@ -141,10 +141,7 @@ fn malformed_bytes() {
         ] {
             for chunking in [Chunking::Whole, Chunking::Bytes] {
                 // Before MQTT 5, 256 MiB would be skipped.
-                let config = Config {
-                    oversized: Oversized::Disconnect,
-                    ..named()
-                };
+                let config = named().oversized(Oversized::Disconnect);
                 let mut peer = Peer::connected(version, config);
                 peer.chunking = chunking;
                 peer.send_bytes(bytes);
@@ -279,13 +276,7 @@ fn an_identifier_that_is_in_use_is_used_again() {
 // [MQTT-3.1.2-27]
 #[test]
 fn a_topic_alias_where_none_is_allowed() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            topic_alias_maximum: 0,
-            ..Config::default()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, Config::default().topic_alias_maximum(0));
     peer.send_bytes(&[0x30, 7, 0, 1, b'a', 3, 0x23, 0, 1]);
     assert_eq!(peer.close, misbehaved(Misbehaviour::TopicAlias(1)));
     check(&mut peer, "0x94");
@@ -359,10 +350,7 @@ fn reserved_flags_of_connack() {
 // [MQTT-3.11.2-2]
 #[test]
 fn answers_larger_than_our_maximum() {
-    let config = Config {
-        maximum_packet_size: 100,
-        ..Config::default()
-    };
+    let config = Config::default().maximum_packet_size(100);
     let long = words(&"x".repeat(100));
     for (reason_string, user_properties) in [
         (Some(long.clone()), UserProperties::new()),

@@ -8,10 +8,7 @@ use martlet_session::{Config, ConnectionError, Event, Oversized};
 const OLD: [Version; 2] = [Version::V3_1, Version::V3_1_1];
 
 fn small() -> Config {
-    Config {
-        maximum_packet_size: 100,
-        ..named()
-    }
+    named().maximum_packet_size(100)
 }
 
 fn large() -> String {
@@ -101,13 +98,7 @@ fn its_bytes_are_not_buffered() {
 
 #[test]
 fn a_durable_session_stores_that_it_skipped_one_of_qos_2() {
-    let mut peer = connected(
-        Version::V3_1_1,
-        Config {
-            maximum_packet_size: 100,
-            ..durable()
-        },
-    );
+    let mut peer = connected(Version::V3_1_1, durable().maximum_packet_size(100));
     peer.send(publish(2, 8, "two", &large()));
     assert_eq!(peer.said(), nothing());
     peer.store_all();
@@ -148,13 +139,7 @@ fn the_connection_is_closed_where_that_is_asked_for_or_the_server_knows() {
         (Version::V3_1, Oversized::Disconnect),
         (Version::V3_1_1, Oversized::Disconnect),
     ] {
-        let mut peer = Peer::connected(
-            version,
-            Config {
-                oversized,
-                ..small()
-            },
-        );
+        let mut peer = Peer::connected(version, small().oversized(oversized));
         peer.forget();
         peer.send(publish(1, 1, "a", &large()));
         assert!(

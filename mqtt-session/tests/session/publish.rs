@@ -2,7 +2,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, PubRelReasonCode, Version};
-use martlet_session::{Accepted, Config, OutgoingPublish, PublishError};
+use martlet_session::{Accepted, Config, PublishError};
 use std::num::{NonZeroU16, NonZeroU32};
 
 fn receive_maximum(n: u16) -> ConnAck {
@@ -66,14 +66,8 @@ fn qos2_is_settled_by_pubcomp() {
 #[test]
 fn success_is_told_to_those_who_asked_and_failure_to_all() {
     let mut peer = Peer::connected(Version::V5, Config::default());
-    peer.publish(OutgoingPublish {
-        key: None,
-        ..message(1, "a", "1")
-    });
-    peer.publish(OutgoingPublish {
-        key: None,
-        ..message(1, "a", "2")
-    });
+    peer.publish(message(1, "a", "1").key(None));
+    peer.publish(message(1, "a", "2").key(None));
     peer.send(puback(1));
     assert!(peer.reported().is_empty());
     peer.send(Packet::PubAck(Ack::new(
@@ -260,13 +254,9 @@ fn what_the_server_does_not_take_is_refused_or_fails_and_nothing_else() {
         error,
         Err(PublishError::QosNotSupported { maximum: qos(1) })
     );
-    let error = peer.session.publish(
-        peer.now,
-        OutgoingPublish {
-            retain: true,
-            ..message(0, "a", "hi")
-        },
-    );
+    let error = peer
+        .session
+        .publish(peer.now, message(0, "a", "hi").retain(true));
     assert_eq!(error, Err(PublishError::RetainNotSupported));
     // Header 2, topic 3, properties 1.
     peer.publish(message(0, "a", "12345678901234"));
@@ -295,10 +285,7 @@ fn properties_are_left_out_in_3x_and_counted_or_refused() {
     in_5.publish(expiring(1, "a", "1", 60));
     assert_eq!(in_5.session.counters().left_out_in_3x, 0);
 
-    let mut peer = Peer::new(Config {
-        refuse_properties_in_3x: true,
-        ..Config::default()
-    });
+    let mut peer = Peer::new(Config::default().refuse_properties_in_3x(true));
     peer.publish(expiring(1, "a", "1", 60));
     peer.reconnect(Version::V3_1_1, false);
     assert_eq!(
@@ -316,10 +303,7 @@ fn properties_are_left_out_in_3x_and_counted_or_refused() {
 fn a_publish_timeout_is_told_once_and_the_message_stays_in_flight() {
     let mut peer = Peer::connected(
         Version::V5,
-        Config {
-            publish_timeout: Some(seconds(5)),
-            ..Config::default()
-        },
+        Config::default().publish_timeout(Some(seconds(5))),
     );
     peer.publish(message(1, "a", "1"));
     peer.publish(message(2, "a", "2"));
@@ -345,10 +329,7 @@ fn a_publish_timeout_is_told_once_and_the_message_stays_in_flight() {
 fn a_publish_timeout_survives_the_connection() {
     let mut peer = Peer::connected(
         Version::V5,
-        Config {
-            publish_timeout: Some(seconds(5)),
-            ..Config::default()
-        },
+        Config::default().publish_timeout(Some(seconds(5))),
     );
     peer.publish(message(1, "a", "1"));
     peer.cut();
@@ -367,11 +348,9 @@ fn a_publish_timeout_survives_the_connection() {
 fn a_publish_timeout_begins_when_the_bytes_leave() {
     let mut peer = Peer::connected(
         Version::V5,
-        Config {
-            publish_timeout: Some(seconds(5)),
-            keep_alive: 0,
-            ..Config::default()
-        },
+        Config::default()
+            .publish_timeout(Some(seconds(5)))
+            .keep_alive(0),
     );
     peer.blocked = true;
     peer.publish(message(1, "a", "1"));
@@ -539,14 +518,8 @@ fn nothing_is_sent_again_on_the_same_connection() {
 #[test]
 fn what_was_queued_is_checked_against_the_server_that_answers() {
     let mut peer = Peer::new(Config::default());
-    peer.publish(OutgoingPublish {
-        retain: true,
-        ..message(0, "a", "1")
-    });
-    peer.publish(OutgoingPublish {
-        retain: true,
-        ..message(1, "a", "2")
-    });
+    peer.publish(message(0, "a", "1").retain(true));
+    peer.publish(message(1, "a", "2").retain(true));
     peer.publish(message(2, "a", "3"));
     peer.publish(message(1, "a", &"x".repeat(20)));
     peer.publish(message(1, "a", "4"));

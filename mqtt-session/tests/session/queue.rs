@@ -6,14 +6,14 @@ use martlet_session::{Config, PublishError, QueueLimits, WhenFull};
 
 #[test]
 fn a_full_queue_follows_its_policy() {
-    let config = |when_full| Config {
-        queue: QueueLimits {
-            messages: 2,
-            bytes: 100,
-            when_full,
-            qos0_offline: true,
-        },
-        ..Config::default()
+    let config = |when_full| {
+        Config::default().queue(
+            QueueLimits::default()
+                .messages(2)
+                .bytes(100)
+                .when_full(when_full)
+                .qos0_offline(true),
+        )
     };
     let mut peer = Peer::new(config(WhenFull::Refuse));
     peer.publish(message(1, "a", "1"));
@@ -55,16 +55,12 @@ fn a_full_queue_follows_its_policy() {
 /// A message larger than the whole queue used to drop all others first, and then itself.
 #[test]
 fn a_message_that_never_fits_drops_nobody_else() {
-    let queue = QueueLimits {
-        messages: 10,
-        bytes: 10,
-        when_full: WhenFull::DropOldest,
-        qos0_offline: true,
-    };
-    let mut peer = Peer::new(Config {
-        queue,
-        ..Config::default()
-    });
+    let queue = QueueLimits::default()
+        .messages(10)
+        .bytes(10)
+        .when_full(WhenFull::DropOldest)
+        .qos0_offline(true);
+    let mut peer = Peer::new(Config::default().queue(queue));
     peer.publish(message(1, "a", "1"));
     peer.publish(message(1, "a", "0123456789"));
     assert_eq!(
@@ -82,14 +78,8 @@ fn qos0_without_a_connection_is_queued_or_refused() {
     assert_eq!(peer.said()[1..], ["PUBLISH q0 a 1"]);
     assert_eq!(peer.reported(), ["connected", "published 1: ok"]);
 
-    let queue = QueueLimits {
-        qos0_offline: false,
-        ..QueueLimits::default()
-    };
-    let mut peer = Peer::new(Config {
-        queue,
-        ..Config::default()
-    });
+    let queue = QueueLimits::default().qos0_offline(false);
+    let mut peer = Peer::new(Config::default().queue(queue));
     assert_eq!(
         peer.session.publish(peer.now, message(0, "a", "1")),
         Err(PublishError::NotConnected)
@@ -138,10 +128,7 @@ fn message_expiry_is_counted_in_the_queue() {
 /// socket took it later.
 #[test]
 fn what_is_left_of_the_expiry_is_counted_until_the_socket_takes_it() {
-    let mut peer = Peer::new(Config {
-        keep_alive: 0,
-        ..Config::default()
-    });
+    let mut peer = Peer::new(Config::default().keep_alive(0));
     peer.publish(expiring(1, "a", "1", 5));
     peer.publish(expiring(1, "a", "2", 100));
     peer.open(Version::V5);

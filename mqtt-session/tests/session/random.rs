@@ -9,9 +9,9 @@ use crate::driver::*;
 use martlet_proto::{
     Packet, PubAckReasonCode, SubAckReasonCode, SubscribeFilter, UserProperties, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::{
-    Accepted, Config, Event, InboundLimits, LostSession, PublishError, ReceivedPublish,
-    SubscribeRequest,
+    Accepted, Event, InboundLimits, LostSession, PublishError, ReceivedPublish, SubscribeRequest,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -108,20 +108,18 @@ impl World {
         } else {
             LostSession::InDoubt
         };
-        let config = Config {
-            clean_start: false,
-            max_in_flight: NonZeroU16::new(4).expect("not zero"),
-            publish_timeout: requeue.then_some(seconds(20)),
-            lost_qos1: lost,
-            lost_qos2: lost,
-            inbound: InboundLimits {
-                receive_maximum: NonZeroU16::new(RECEIVE_MAXIMUM).expect("not zero"),
-                soft_messages: 6,
-                hard_messages: 12,
-                ..InboundLimits::default()
-            },
-            ..named()
-        };
+        let config = named()
+            .clean_start(CleanStart::Never)
+            .max_in_flight(4)
+            .publish_timeout(requeue.then_some(seconds(20)))
+            .lost_qos1(lost)
+            .lost_qos2(lost)
+            .inbound(
+                InboundLimits::default()
+                    .receive_maximum(RECEIVE_MAXIMUM)
+                    .soft_messages(6)
+                    .hard_messages(12),
+            );
         let mut peer = Peer::new(config);
         peer.version = version;
         peer.chunking = chunking;
@@ -482,7 +480,7 @@ proptest! {
         connected in any::<bool>(),
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20),
     ) {
-        let mut peer = Peer::new(Config { clean_start: false, ..named() });
+        let mut peer = Peer::new(named().clean_start(CleanStart::Never));
         peer.open(version);
         if connected {
             peer.send(connack(false));

@@ -2,21 +2,16 @@
 
 use crate::driver::*;
 use martlet_proto::{ConnAck, Packet, PubAckReasonCode, PublishRef, Version};
+use martlet_session::CleanStart;
 use martlet_session::{Config, ConnectionError, DropQos0, InboundLimits, Misbehaviour, Oversized};
 use std::num::NonZeroU16;
 
 pub(crate) fn config() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 pub(crate) fn bounded(limits: InboundLimits) -> Config {
-    Config {
-        inbound: limits,
-        ..config()
-    }
+    config().inbound(limits)
 }
 
 pub(crate) fn nothing() -> Vec<String> {
@@ -345,12 +340,10 @@ fn topic_aliases_do_not_outlive_the_connection() {
 /// The alias counts even when its message was dropped.
 #[test]
 fn a_dropped_message_teaches_its_alias() {
-    let limits = InboundLimits {
-        soft_messages: 100,
-        hard_messages: 1,
-        qos0_when_full: DropQos0::Newest,
-        ..InboundLimits::default()
-    };
+    let limits = InboundLimits::default()
+        .soft_messages(100)
+        .hard_messages(1)
+        .qos0_when_full(DropQos0::Newest);
     let mut peer = Peer::connected(Version::V5, bounded(limits));
     peer.send(publish(0, 0, "a", ""));
     peer.send_bytes(&with_alias(1, Some("one")));
@@ -417,11 +410,9 @@ fn a_message_that_is_published_again_is_a_message_of_our_own() {
         peer.send_publish(received);
         peer.forget();
         let message = peer.messages.pop().expect("one has come");
-        let echo = martlet_session::OutgoingPublish {
-            qos: qos(quality),
-            properties: message.publish.message_properties(),
-            ..martlet_session::OutgoingPublish::new(message.topic_name(), "!")
-        };
+        let echo = martlet_session::OutgoingPublish::new(message.topic_name(), "!")
+            .qos(qos(quality))
+            .properties(message.publish.message_properties());
         peer.publish(echo);
         let Some(Packet::Publish(sent)) = peer.packets().pop() else {
             panic!("the message")
@@ -437,10 +428,7 @@ fn a_message_that_is_published_again_is_a_message_of_our_own() {
 #[test]
 fn every_topic_alias_up_to_our_maximum_is_taken() {
     for maximum in [1, 16, u16::MAX] {
-        let mut peer = Peer::new(Config {
-            topic_alias_maximum: maximum,
-            ..config()
-        });
+        let mut peer = Peer::new(config().topic_alias_maximum(maximum));
         peer.open(Version::V5);
         let Some(Packet::Connect(connect)) = peer.packets().pop() else {
             panic!("a CONNECT")
@@ -466,13 +454,7 @@ fn every_topic_alias_up_to_our_maximum_is_taken() {
 // [MQTT-4.3.3-13]
 #[test]
 fn an_expired_qos2_message_goes_its_way_to_the_end() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().keep_alive(0));
     let name = topic("a");
     let expiring = PublishRef::new(&name, b"!").with_message_expiry_interval(1);
     peer.send_publish(expiring.with_delivery(delivery(2, 4, false)));
@@ -515,10 +497,7 @@ fn after_puback_the_same_identifier_is_another_message() {
 fn the_default_inbound_limit_is_generous_and_its_error_says_both_numbers() {
     for version in Version::ALL {
         // Before MQTT 5, it would be skipped.
-        let config = Config {
-            oversized: Oversized::Disconnect,
-            ..config()
-        };
+        let config = config().oversized(Oversized::Disconnect);
         let mut peer = Peer::connected(version, config);
         peer.send(publish(0, 0, "a", &"x".repeat(15 << 20)));
         assert_eq!(peer.reported(), ["message q0 a 15728640 bytes"]);

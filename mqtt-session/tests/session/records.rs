@@ -4,7 +4,7 @@ use crate::driver::*;
 use bytes::Bytes;
 use martlet_proto::{SubAckReasonCode, TopicFilter, Version};
 use martlet_session::{
-    BadRecord, Config, Durable, LostSession, OperationId, RecordKey, RestoreErrorKind, Session,
+    BadRecord, Durable, LostSession, OperationId, RecordKey, RestoreErrorKind, Session,
 };
 
 // ---- records that cannot be used
@@ -167,14 +167,8 @@ const GOLDEN: &[(&str, &str)] = &[
 /// A session whose store has one record of each kind.
 fn golden() -> Peer {
     let epoch = Some(seconds(1_700_000_000));
-    let durable_config = Durable {
-        epoch,
-        ..Durable::default()
-    };
-    let config = Config {
-        durable: Some(Box::new(durable_config)),
-        ..durable()
-    };
+    let durable_config = Durable::default().epoch(epoch);
+    let config = durable().durable(durable_config);
     let mut peer = connected(Version::V5, config);
     let mut published = expiring(2, "a/b", "payload", 60);
     published.retain = true;
@@ -212,14 +206,9 @@ fn records_are_read_as_ever() {
         peer.store.insert(key, unhex(value).into());
     }
     let epoch = Some(seconds(1_700_000_030));
-    let config = Config {
-        durable: Some(Box::new(Durable {
-            epoch,
-            ..Durable::default()
-        })),
-        lost_qos2: LostSession::Requeue,
-        ..durable()
-    };
+    let config = durable()
+        .durable(Durable::default().epoch(epoch))
+        .lost_qos2(LostSession::Requeue);
     let restored = peer.crash(config);
     assert_eq!(restored.quarantined, []);
     assert_eq!(restored.version, Some(Version::V5));

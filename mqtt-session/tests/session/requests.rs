@@ -5,16 +5,14 @@ use martlet_proto::{
     ConnAck, Packet, RetainHandling, SubAckReasonCode as Code, SubscribeFilter,
     SubscriptionIdentifier, TopicFilter, UnsubAckReasonCode, UserProperties, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::{
     Config, ConnectionError, Misbehaviour, RequestError, SubscribeRequest, UnsubscribeRequest,
 };
 use std::num::NonZeroU32;
 
 pub(crate) fn config() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 pub(crate) fn nothing() -> Vec<String> {
@@ -247,13 +245,7 @@ fn unanswered_requests_are_sent_again_in_their_order() {
 
 #[test]
 fn a_request_without_an_answer_times_out_from_when_its_bytes_left() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().keep_alive(0));
     peer.blocked = true;
     peer.subscribe("a", 0);
     peer.unsubscribe("b");
@@ -290,13 +282,7 @@ fn a_timed_out_request_is_not_waited_for() {
 
 #[test]
 fn pings_are_answered_in_order_and_time_out() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().keep_alive(0));
     for _ in 0..2 {
         peer.session.ping().expect("connected");
         peer.drain();
@@ -539,15 +525,7 @@ fn requests_wait_for_a_connection_for_so_long() {
 /// for ever.
 #[test]
 fn the_wait_for_a_connection_does_not_begin_anew_with_a_loss() {
-    let max_request_losses = NonZeroU32::new(100).expect("not zero");
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            max_request_losses,
-            keep_alive: 0,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().max_request_losses(100).keep_alive(0));
     peer.subscribe("a", 0);
     for _ in 0..5 {
         peer.cut();

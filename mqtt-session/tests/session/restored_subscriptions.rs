@@ -5,8 +5,8 @@ use crate::requests::{config, limited, nothing, one};
 use martlet_proto::{
     Packet, SubAckReasonCode as Code, SubscribeFilter, SubscriptionIdentifier, TopicFilter, Version,
 };
-use martlet_session::{Config, SubscribeRequest};
-use std::num::{NonZeroU16, NonZeroU32};
+use martlet_session::SubscribeRequest;
+use std::num::NonZeroU32;
 
 /// Most clients do not restore.
 #[test]
@@ -82,14 +82,7 @@ fn restoring_is_split_by_what_the_server_takes() {
         (largest(12) - 1, vec![11, 1]),
         (largest(1) + 1, vec![1; 12]),
     ] {
-        let max_filters_per_packet = NonZeroU16::new(100).expect("not zero");
-        let mut peer = Peer::connected(
-            Version::V5,
-            Config {
-                max_filters_per_packet,
-                ..config()
-            },
-        );
+        let mut peer = Peer::connected(Version::V5, config().max_filters_per_packet(100));
         peer.subscribe_to(
             (0..12)
                 .map(|n| SubscribeFilter::new(filter(&name(n)), qos(0)))

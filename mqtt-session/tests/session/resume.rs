@@ -3,15 +3,13 @@
 
 use crate::driver::*;
 use martlet_proto::{Ack, ConnAck, Packet, PubAckReasonCode, SubAckReasonCode, Version};
-use martlet_session::{Config, DisconnectOptions, LostSession, OutgoingPublish};
+use martlet_session::CleanStart;
+use martlet_session::{Config, DisconnectOptions, LostSession};
 use std::num::{NonZeroU16, NonZeroU32};
 
 /// In 3.1.1 a clean session would be clean each time.
 pub(crate) fn config() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 fn resumed(receive_maximum: u16) -> ConnAck {
@@ -174,10 +172,7 @@ fn what_was_never_sent_cannot_be_acknowledged() {
 /// twice, and took a place in the window for good.
 #[test]
 fn a_pubrec_while_pubrels_wait_counts_once() {
-    let config = Config {
-        max_in_flight: NonZeroU16::new(2).unwrap(),
-        ..config()
-    };
+    let config = config().max_in_flight(2);
     let mut peer = Peer::connected(Version::V5, config);
     peer.publish(message(2, "a", "1"));
     peer.publish(message(2, "a", "2"));
@@ -263,11 +258,9 @@ fn renumber(_: &Peer) -> impl Fn(&str) -> String {
 
 #[test]
 fn session_lost_as_chosen() {
-    let config = Config {
-        lost_qos1: LostSession::InDoubt,
-        lost_qos2: LostSession::Requeue,
-        ..config()
-    };
+    let config = config()
+        .lost_qos1(LostSession::InDoubt)
+        .lost_qos2(LostSession::Requeue);
     let mut peer = Peer::connected(Version::V5, config);
     peer.publish(message(1, "a", "1"));
     peer.publish(message(2, "a", "2"));
@@ -328,13 +321,7 @@ fn a_requeued_message_expires_in_the_queue() {
 /// does not.
 #[test]
 fn a_written_message_is_sent_again_though_it_has_expired() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().keep_alive(0));
     peer.publish(expiring(1, "a", "1", 10));
     peer.cut();
     peer.wait(seconds(20));
@@ -420,10 +407,7 @@ fn a_refusal_that_arrives_after_the_resend_is_told() {
 fn a_resent_message_obeys_the_new_maximum_qos_and_retain() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.publish(message(2, "a", "1"));
-    peer.publish(OutgoingPublish {
-        retain: true,
-        ..message(1, "a", "2")
-    });
+    peer.publish(message(1, "a", "2").retain(true));
     peer.publish(message(1, "a", "3"));
     peer.cut();
     peer.forget();
@@ -505,13 +489,7 @@ fn a_clean_session_knows_nothing_of_the_one_before() {
 // [MQTT-4.3.3-7]
 #[test]
 fn a_written_qos2_message_is_not_given_up_because_it_has_expired() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            keep_alive: 0,
-            ..config()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, config().keep_alive(0));
     peer.publish(expiring(2, "a", "1", 10));
     peer.wait(seconds(20));
     assert_eq!(peer.reported(), Vec::<String>::new());
@@ -536,10 +514,7 @@ fn a_written_qos2_message_is_not_given_up_because_it_has_expired() {
 #[test]
 fn a_session_that_may_have_begun_unnoticed_gets_its_subscriptions_again() {
     for version in [Version::V3_1_1, Version::V5] {
-        let config = Config {
-            clean_start: false,
-            ..named()
-        };
+        let config = named().clean_start(CleanStart::Never);
         let mut peer = Peer::connected(version, config);
         peer.subscribe("a", 1);
         peer.send(suback(1, &[SubAckReasonCode::GrantedQos1]));
@@ -575,10 +550,7 @@ fn a_session_that_may_have_begun_unnoticed_gets_its_subscriptions_again() {
 #[test]
 fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
     for version in [Version::V3_1_1, Version::V5] {
-        let config = Config {
-            clean_start: false,
-            ..named()
-        };
+        let config = named().clean_start(CleanStart::Never);
         let mut peer = Peer::connected(version, config);
         peer.send_all(&[
             publish(2, 1, "a", "taken"),
@@ -615,13 +587,7 @@ fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
 /// there.
 #[test]
 fn a_message_of_a_new_session_is_delivered_in_3_1() {
-    let mut peer = Peer::connected(
-        Version::V3_1,
-        Config {
-            clean_start: false,
-            ..named()
-        },
-    );
+    let mut peer = Peer::connected(Version::V3_1, named().clean_start(CleanStart::Never));
     peer.send_all(&[publish(2, 1, "a", "old"), publish(2, 2, "a", "known")]);
     peer.reported();
     peer.take(0);
@@ -638,11 +604,9 @@ fn a_message_of_a_new_session_is_delivered_in_3_1() {
 #[test]
 fn subscriptions_that_are_being_made_again_outlive_a_disconnect() {
     for version in [Version::V3_1_1, Version::V5] {
-        let config = Config {
-            clean_start: false,
-            session_expiry_interval: Some(100),
-            ..named()
-        };
+        let config = named()
+            .clean_start(CleanStart::Never)
+            .session_expiry_interval(Some(100));
         let mut peer = Peer::connected(version, config);
         peer.subscribe("a", 1);
         peer.send(suback(1, &[SubAckReasonCode::GrantedQos1]));

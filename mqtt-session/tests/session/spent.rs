@@ -9,6 +9,7 @@
 use crate::driver::*;
 use bytes::Bytes;
 use martlet_proto::{PubAckReasonCode, TopicName, Version};
+use martlet_session::CleanStart;
 use martlet_session::{Config, LostSession, OutgoingPublish, QueueLimits, WhenFull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -70,10 +71,7 @@ impl World {
             Bytes::from_owner(Owner(bytes, self.watch.clone()))
         };
         let topic = TopicName::from_bytes(owned(b"a/b".to_vec())).unwrap();
-        OutgoingPublish {
-            qos: qos(quality),
-            ..OutgoingPublish::new(topic, owned(vec![b'x'; size]))
-        }
+        OutgoingPublish::new(topic, owned(vec![b'x'; size])).qos(qos(quality))
     }
 
     /// Calls the session, as under a lock.
@@ -111,10 +109,7 @@ impl World {
 fn settled() {
     for keep_released in [LostSession::InDoubt, LostSession::Requeue] {
         for size in [1, 5000] {
-            let mut world = World::connected(Config {
-                lost_qos2: keep_released,
-                ..named()
-            });
+            let mut world = World::connected(named().lost_qos2(keep_released));
             for quality in [0, 1, 2] {
                 world.publish(quality, size);
             }
@@ -153,12 +148,8 @@ fn refused_by_the_server() {
 /// Not accepted, by any of the checks.
 #[test]
 fn refused_here() {
-    let queue = QueueLimits {
-        messages: 0,
-        qos0_offline: false,
-        ..QueueLimits::default()
-    };
-    let mut world = World::new(Config { queue, ..named() });
+    let queue = QueueLimits::default().messages(0).qos0_offline(false);
+    let mut world = World::new(named().queue(queue));
     for quality in [0, 1, 2] {
         let message = world.message(quality, 1);
         world.call(|peer| peer.session.publish(peer.now, message).unwrap_err());
@@ -172,12 +163,8 @@ fn refused_here() {
 #[test]
 fn dropped_by_a_full_queue() {
     for when_full in [WhenFull::DropOldest, WhenFull::DropNewest] {
-        let queue = QueueLimits {
-            messages: 1,
-            when_full,
-            ..QueueLimits::default()
-        };
-        let mut world = World::new(Config { queue, ..named() });
+        let queue = QueueLimits::default().messages(1).when_full(when_full);
+        let mut world = World::new(named().queue(queue));
         for _ in 0..3 {
             world.publish(0, 1);
         }
@@ -238,10 +225,7 @@ fn lost_with_the_connection_after_it_was_given_back() {
 
 #[test]
 fn lost_with_the_session() {
-    let lost = Config {
-        lost_qos1: LostSession::InDoubt,
-        ..named()
-    };
+    let lost = named().lost_qos1(LostSession::InDoubt);
     let mut world = World::connected(lost);
     for quality in [1, 2, 2] {
         world.publish(quality, 5000);
@@ -258,10 +242,7 @@ fn lost_with_the_session() {
 /// The next server does not take what the last one did.
 #[test]
 fn too_large_for_the_next_server() {
-    let mut world = World::connected(Config {
-        clean_start: false,
-        ..named()
-    });
+    let mut world = World::connected(named().clean_start(CleanStart::Never));
     for quality in [0, 1, 2, 1] {
         if quality == 0 {
             world.peer.cut();

@@ -3,21 +3,16 @@
 use crate::driver::*;
 use crate::wishes::{config, nothing, reports_of, serve, subscriptions, withdraw};
 use martlet_proto::{Disconnect, DisconnectReasonCode, Packet, TopicFilter, Version};
-use martlet_session::{Config, ConnectionError};
+use martlet_session::ConnectionError;
+use martlet_session::Durable;
 
 /// A subscription that the server had granted once, and hangs up at after it has lost the session,
 /// ended every connection. In a durable session it went on with the next process.
 #[test]
 fn a_restored_subscription_that_ends_connections_fails() {
     for durable in [false, true] {
-        let durable = durable.then(Box::default);
-        let mut peer = Peer::connected(
-            Version::V5,
-            Config {
-                durable,
-                ..config()
-            },
-        );
+        let durable = durable.then(Durable::default);
+        let mut peer = Peer::connected(Version::V5, config().durable(durable));
         peer.subscribe_to(subscriptions(&["a", "bad", "c"]));
         serve(&mut peer, |_| false);
         peer.cut();

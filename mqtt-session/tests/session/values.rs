@@ -127,13 +127,7 @@ fn a_token_names_its_delivery() {
 
 #[test]
 fn a_message_has_its_topic_with_and_without_an_alias() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            topic_alias_maximum: 1,
-            ..Config::default()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, Config::default().topic_alias_maximum(1));
     let name = topic("a/b");
     peer.send_publish(PublishRef::new(&name, b"").with_topic_alias(id(1)));
     peer.send_publish(PublishRef::new(&name, b"").with_topic_alias_only(id(1)));

@@ -6,14 +6,12 @@ use martlet_proto::{
     ConnAck, Packet, SubAckReasonCode as Code, SubscribeFilter, UnsubAckReasonCode as Unsub,
     UserProperties, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::{Config, Event, RequestError, SubscribeRequest, UnsubscribeRequest};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU32;
 
 pub(crate) fn config() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 pub(crate) fn nothing() -> Vec<String> {
@@ -21,10 +19,7 @@ pub(crate) fn nothing() -> Vec<String> {
 }
 
 fn most(filters: u16) -> Config {
-    Config {
-        max_filters_per_packet: NonZeroU16::new(filters).expect("not zero"),
-        ..config()
-    }
+    config().max_filters_per_packet(filters)
 }
 
 pub(crate) fn subscriptions(names: &[&str]) -> Vec<SubscribeFilter> {
@@ -122,14 +117,7 @@ fn a_subscribe_that_ends_three_connections_fails() {
 #[test]
 fn an_unsubscribe_that_ends_connections_fails() {
     for waits in [true, false] {
-        let losses = NonZeroU32::new(2).expect("not zero");
-        let mut peer = Peer::connected(
-            Version::V5,
-            Config {
-                max_request_losses: losses,
-                ..config()
-            },
-        );
+        let mut peer = Peer::connected(Version::V5, config().max_request_losses(2));
         peer.subscribe("a", 0);
         serve(&mut peer, |_| false);
         peer.forget();
@@ -558,10 +546,8 @@ fn maximum_packet_size_can_be_left_out_of_connect() {
     for (announce_maximum_packet_size, expected) in
         [(true, NonZeroU32::new(16 << 20)), (false, None)]
     {
-        let mut peer = Peer::new(Config {
-            announce_maximum_packet_size,
-            ..config()
-        });
+        let mut peer =
+            Peer::new(config().announce_maximum_packet_size(announce_maximum_packet_size));
         peer.open(Version::V5);
         let Some(Packet::Connect(connect)) = peer.packets().pop() else {
             panic!("CONNECT")

@@ -2,14 +2,11 @@
 
 use crate::driver::*;
 use martlet_proto::{Packet, PacketIdentifier, Version};
+use martlet_session::CleanStart;
 use martlet_session::{Config, OperationId, RecordKey, Withdrawal};
-use std::num::NonZeroU16;
 
 fn config() -> Config {
-    Config {
-        clean_start: false,
-        ..named()
-    }
+    named().clean_start(CleanStart::Never)
 }
 
 const WITHDRAWN: &str = "published 1: the message was withdrawn";
@@ -89,10 +86,7 @@ fn what_is_stored_leaves_the_store() {
 #[test]
 fn what_is_in_flight_is_not_sent_again_and_its_identifier_rests() {
     for (quality, answers) in [(1, vec![puback(1)]), (2, vec![pubrec(1), pubcomp(1)])] {
-        let mut peer = Peer::new(Config {
-            max_in_flight: NonZeroU16::new(2).unwrap(),
-            ..config()
-        });
+        let mut peer = Peer::new(config().max_in_flight(2));
         peer.reconnect(Version::V5, false);
         peer.forget();
         let operation = peer.publish(message(quality, "a", "1"));
@@ -204,13 +198,7 @@ fn a_disconnect_does_not_wait_for_what_was_withdrawn() {
 fn messages_that_are_given_up_do_not_use_up_the_identifiers() {
     const EACH: u16 = 1000;
     for quality in [1, 2] {
-        let mut peer = Peer::connected(
-            Version::V5,
-            Config {
-                max_in_flight: NonZeroU16::new(EACH).unwrap(),
-                ..config()
-            },
-        );
+        let mut peer = Peer::connected(Version::V5, config().max_in_flight(EACH));
         let mut last = Vec::new();
         for _ in 0..70 {
             let now = peer.now;

@@ -3,7 +3,7 @@
 
 use crate::driver::*;
 use martlet_proto::{Ack, Packet, PubAckReasonCode, PubRelReasonCode, Version};
-use martlet_session::Config;
+use martlet_session::CleanStart;
 
 fn rejecting(packet: fn(Ack<PubAckReasonCode>) -> Packet, n: u16) -> Packet {
     packet(Ack::new(id(n), PubAckReasonCode::NotAuthorized))
@@ -15,13 +15,7 @@ fn rejecting(packet: fn(Ack<PubAckReasonCode>) -> Packet, n: u16) -> Packet {
 #[test]
 fn a_puback_for_a_message_of_qos2_ends_it() {
     for version in Version::ALL {
-        let mut peer = Peer::connected(
-            version,
-            Config {
-                client_identifier: words("me"),
-                ..window(2)
-            },
-        );
+        let mut peer = Peer::connected(version, window(2).client_identifier(words("me")));
         for payload in ["1", "2", "3"] {
             peer.publish(message(2, "a", payload));
         }
@@ -94,13 +88,7 @@ fn no_answer_of_another_flow_leaves_a_message_waiting() {
             if has_reason && !version.has_properties() {
                 continue;
             }
-            let mut peer = Peer::connected(
-                version,
-                Config {
-                    client_identifier: words("me"),
-                    ..window(1)
-                },
-            );
+            let mut peer = Peer::connected(version, window(1).client_identifier(words("me")));
             peer.publish(message(*quality, "a", "1"));
             if *released {
                 peer.send(pubrec(1));
@@ -181,13 +169,7 @@ fn the_identifier_of_a_message_with_the_wrong_answer_rests() {
 /// What was never sent has no answer: a late one of another message does not end it.
 #[test]
 fn what_was_never_sent_has_no_wrong_answer() {
-    let mut peer = Peer::connected(
-        Version::V5,
-        Config {
-            clean_start: false,
-            ..named()
-        },
-    );
+    let mut peer = Peer::connected(Version::V5, named().clean_start(CleanStart::Never));
     peer.blocked = true;
     peer.publish(message(2, "a", "1"));
     peer.cut();

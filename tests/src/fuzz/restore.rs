@@ -3,6 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use martlet_proto::{QoS, TopicName, Version};
+use martlet_session::CleanStart;
+use martlet_session::Durable;
 use martlet_session::drain::Drain;
 use martlet_session::{
     Config, ConnectOptions, Instant, OutgoingPublish, RecordKey, Session, StoreOp,
@@ -18,10 +20,10 @@ pub fn restore(data: &[u8]) {
     };
     let (sealed, with_identity, present) = (choice & 1 == 0, choice & 2 == 0, choice & 4 == 0);
     let now = Instant::from_epoch(Duration::from_secs(1000));
-    let config = || Config {
-        durable: Some(Box::default()),
-        clean_start: false,
-        ..Config::default()
+    let config = || {
+        Config::default()
+            .durable(Durable::default())
+            .clean_start(CleanStart::Never)
     };
     let mut records = BTreeMap::new();
     while let [kind, number, len, tail @ ..] = rest {
@@ -59,10 +61,7 @@ pub fn restore(data: &[u8]) {
     let mut input = BytesMut::from(&[0x20, 3, u8::from(present), 0, 0][..]);
     session.handle_input(now, &mut input);
     let topic = TopicName::from_static("t").expect("a topic name");
-    let message = OutgoingPublish {
-        qos: QoS::ExactlyOnce,
-        ..OutgoingPublish::new(topic, "new")
-    };
+    let message = OutgoingPublish::new(topic, "new").qos(QoS::ExactlyOnce);
     let accepted = session.publish(now, message);
     store(session, now, &mut records);
     let again = Session::restore(config(), now, records).expect("it has stored this");

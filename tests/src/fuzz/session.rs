@@ -12,6 +12,7 @@ use martlet_proto::{
     PubAckReasonCode, PublishProperties, QoS, SubscribeFilter, SubscriptionIdentifier, TopicFilter,
     TopicName, UserProperties, Utf8String, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::drain::{Drain, run_timers};
 use martlet_session::{
     Accepted, AckToken, AuthMessage, Authentication, Config, ConnectOptions, ConnectionError,
@@ -83,10 +84,7 @@ impl Driven {
         } else {
             WhenStoreFails::Hold
         };
-        let durable = Durable {
-            when_store_fails,
-            ..Durable::default()
-        };
+        let durable = Durable::default().when_store_fails(when_store_fails);
         let bits = choices.byte();
         let lost = |bit| {
             if bit == 0 {
@@ -95,43 +93,46 @@ impl Driven {
                 LostSession::InDoubt
             }
         };
-        let config = Config {
-            client_identifier: Utf8String::new("fuzzed").expect("short"),
-            clean_start: bits & 1 != 0,
-            keep_alive: if bits & 2 != 0 { 10 } else { 0 },
-            publish_timeout: (bits & 4 != 0).then_some(Duration::from_secs(3)),
-            max_in_flight: NonZeroU16::MIN.saturating_add(IN_FLIGHT - 1),
-            queue: QueueLimits {
-                messages: QUEUED,
-                bytes: 4096,
-                when_full: [WhenFull::Refuse, WhenFull::DropOldest, WhenFull::DropNewest]
-                    [usize::from(bits >> 4) % 3],
-                ..QueueLimits::default()
-            },
-            inbound: InboundLimits {
-                receive_maximum: NonZeroU16::MIN.saturating_add(7),
-                soft_messages: 4,
-                hard_messages: HARD_MESSAGES,
-                qos0_when_full: if bits & 8 != 0 {
-                    DropQos0::Oldest
-                } else {
-                    DropQos0::Newest
-                },
-                ..InboundLimits::default()
-            },
-            maximum_packet_size: 2048,
-            topic_alias_maximum: 3,
-            topic_aliases_out: if first & 0x20 == 0 {
+        let config = Config::default()
+            .client_identifier(Utf8String::new("fuzzed").expect("short"))
+            .clean_start(match bits & 1 {
+                0 => CleanStart::Never,
+                _ => CleanStart::First,
+            })
+            .keep_alive(if bits & 2 != 0 { 10 } else { 0 })
+            .publish_timeout((bits & 4 != 0).then_some(Duration::from_secs(3)))
+            .max_in_flight(IN_FLIGHT)
+            .queue(
+                QueueLimits::default()
+                    .messages(QUEUED)
+                    .bytes(4096)
+                    .when_full(
+                        [WhenFull::Refuse, WhenFull::DropOldest, WhenFull::DropNewest]
+                            [usize::from(bits >> 4) % 3],
+                    ),
+            )
+            .inbound(
+                InboundLimits::default()
+                    .receive_maximum(8)
+                    .soft_messages(4)
+                    .hard_messages(HARD_MESSAGES)
+                    .qos0_when_full(if bits & 8 != 0 {
+                        DropQos0::Oldest
+                    } else {
+                        DropQos0::Newest
+                    }),
+            )
+            .maximum_packet_size(2048)
+            .topic_alias_maximum(3)
+            .topic_aliases_out(if first & 0x20 == 0 {
                 TopicAliases::Automatic
             } else {
                 TopicAliases::Manual
-            },
-            session_expiry_interval: (first & 0x10 != 0).then_some(0),
-            durable: (first & 0x80 != 0).then(|| Box::new(durable)),
-            lost_qos1: lost(bits & 0x40),
-            lost_qos2: lost(bits & 0x80),
-            ..Config::default()
-        };
+            })
+            .session_expiry_interval((first & 0x10 != 0).then_some(0))
+            .durable((first & 0x80 != 0).then_some(durable))
+            .lost_qos1(lost(bits & 0x40))
+            .lost_qos2(lost(bits & 0x80));
         Self {
             session: Session::new(config),
             linter: Linter::new().with_window(IN_FLIGHT),
@@ -160,17 +161,9 @@ impl Driven {
         self.input.clear();
         self.sent.clear();
         self.linter.open(self.now);
-        let authentication = with_method.then(|| {
-            Box::new(Authentication {
-                method: Utf8String::new("method").expect("short"),
-                data: None,
-            })
-        });
-        let authentication = authentication.filter(|_| self.version.has_properties());
-        let options = ConnectOptions {
-            authentication,
-            ..ConnectOptions::new(self.version)
-        };
+        let authentication = (with_method && self.version.has_properties())
+            .then(|| Authentication::new(Utf8String::new("method").expect("short")));
+        let options = ConnectOptions::new(self.version).authentication(authentication);
         self.session.handle_open(self.instant(), options);
         self.drain();
     }
@@ -398,14 +391,12 @@ impl Driven {
                 usize::from(bits >> 4)
             }
         ];
-        let publish = OutgoingPublish {
-            qos: QoS::from_u8(bits & 3).unwrap_or(QoS::AtMostOnce),
-            retain: bits & 0x80 != 0,
-            properties,
-            key: Some(bits.into()),
-            topic_alias: NonZeroU16::new(u16::from(bits >> 5)),
-            ..OutgoingPublish::new(TopicName::new(name).expect("a topic name"), payload)
-        };
+        let publish = OutgoingPublish::new(TopicName::new(name).expect("a topic name"), payload)
+            .qos(QoS::from_u8(bits & 3).unwrap_or(QoS::AtMostOnce))
+            .retain(bits & 0x80 != 0)
+            .properties(properties)
+            .key(Some(bits.into()))
+            .topic_alias(NonZeroU16::new(u16::from(bits >> 5)));
         if bits & 0x0c == 0x0c && self.session.publish_at_once(&publish) == Ok(true) {
             return;
         }
@@ -505,11 +496,9 @@ impl Driven {
 
     fn disconnect(&mut self, drain: Duration) {
         let session_expiry_interval = (drain.as_secs() & 1 != 0).then_some(7);
-        let options = DisconnectOptions {
-            drain,
-            session_expiry_interval,
-            ..DisconnectOptions::default()
-        };
+        let options = DisconnectOptions::default()
+            .drain(drain)
+            .session_expiry_interval(session_expiry_interval);
         self.session.disconnect(self.instant(), options);
         self.drain();
     }

@@ -23,6 +23,7 @@ use crate::certificates::Directory;
 use crate::server::{Setup, TestServer};
 use adapter::{ALL_QOS, until};
 use martlet_broker::{BrokerConfig, BrokerEvent, Ending, Memory};
+use martlet_client::Reconnect;
 use martlet_client::{
     Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, SocketOptions,
     runtime::{Address, Network, Runtime, Streams, Timer},
@@ -204,10 +205,11 @@ pub async fn subscribes_and_receives<A: Adapter>() {
 
 pub async fn reconnects_and_subscribes_again<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
-    let builder = Client::builder(broker.uri()).reconnect(|reconnect| {
-        reconnect.initial = Duration::from_millis(10);
-        reconnect.max = Duration::from_millis(50);
-    });
+    let builder = Client::builder(broker.uri()).reconnect(
+        Reconnect::default()
+            .initial(Duration::from_millis(10))
+            .max(Duration::from_millis(50)),
+    );
     let client = A::connect_with(builder).await.unwrap();
     let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();
     let mut events = client.events();

@@ -22,6 +22,7 @@ pub(super) fn observed(builder: Builder) -> (Builder, Transcript) {
     (builder.observer(Lines(observer)), transcript)
 }
 
+#[derive(Clone)]
 struct Lines(mpsc::UnboundedSender<Line>);
 
 /// A packet: its direction, type and identifier.

@@ -4,6 +4,7 @@ use super::adapter::{ALL_QOS, Adapter};
 use super::transcript::{Transcript, transcribed};
 use crate::certificates::Certificates;
 use crate::server::{HttpProxy, Proxy, Setup, SocksProxy, TestServer};
+use martlet_client::Reconnect;
 use martlet_client::{Builder, Client, QoS, Subscription, Trust};
 use std::time::Duration;
 
@@ -124,10 +125,11 @@ impl Place {
             _ if self.is_websocket() => self.server.uri_by_name() + "/mqtt?a=b",
             _ => self.server.uri_by_name(),
         };
-        let mut builder = Client::builder(&uri).reconnect(|reconnect| {
-            reconnect.initial = Duration::from_millis(10);
-            reconnect.max = Duration::from_millis(50);
-        });
+        let mut builder = Client::builder(&uri).reconnect(
+            Reconnect::default()
+                .initial(Duration::from_millis(10))
+                .max(Duration::from_millis(50)),
+        );
         if self.is_tls() {
             let mut trust = Trust::new().ca_pem(&*certificates.authority.pem);
             if self.has_client_certificate() {

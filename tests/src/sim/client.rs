@@ -6,12 +6,12 @@ use super::wire::{WireFrames, frame_len, number};
 use super::{Options, Random};
 use crate::linter::Linter;
 use bytes::{BufMut, Bytes, BytesMut};
-use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
     Packet, PacketIdentifier, PubAckReasonCode, QoS, SubscribeFilter, TopicFilter, UserProperties,
     Utf8String, Version,
 };
+use martlet_session::CleanStart;
 use martlet_session::drain::{Drain, Drained, run_timers};
 use martlet_session::{
     AckToken, Config, ConnectOptions, ConnectionError, Durable, Event, InboundLimits, Instant,
@@ -33,6 +33,8 @@ pub(crate) struct SimClient {
     subscribing: bool,
     /// It was granted, and no end of it was asked for.
     pub(crate) subscribed: bool,
+    /// How many messages it may have in flight.
+    window: u16,
     saboteur: Option<Saboteur>,
     /// The broker has begun a new session, and the client does not know yet.
     pub(crate) lost: bool,
@@ -128,6 +130,7 @@ impl SimClient {
             subscribes,
             subscribing: false,
             subscribed: false,
+            window: options.max_in_flight,
             saboteur: options
                 .sabotage
                 .map(|bug| Saboteur::new(bug, options.version)),
@@ -252,8 +255,7 @@ impl SimClient {
         if unaware {
             // It goes on with a session that is gone: what it sends again was never sent in this
             // one.
-            let window = self.session.config().max_in_flight.get();
-            self.linter = Linter::on_the_way().with_window(window);
+            self.linter = Linter::on_the_way().with_window(self.window);
         }
         self.link = None;
         self.blocked = false;
@@ -549,36 +551,31 @@ impl SimClient {
 }
 
 fn config(name: &'static str, options: &Options) -> Config {
-    Config {
-        client_identifier: Utf8String::new(name).expect("a short name"),
-        clean_start: false,
-        session_expiry_interval: Some(u32::MAX),
-        keep_alive: options.keep_alive,
-        ping_timeout: Duration::from_secs(8),
-        max_in_flight: NonZeroU16::new(options.max_in_flight).unwrap_or(NonZeroU16::MIN),
-        inbound: InboundLimits {
-            receive_maximum: NonZeroU16::new(options.receive_maximum).unwrap_or(NonZeroU16::MIN),
-            soft_messages: options.inbound.0,
-            hard_messages: options.inbound.1,
-            ..InboundLimits::default()
-        },
-        queue: QueueLimits {
-            messages: options.queue.0,
-            when_full: options.queue.1,
-            ..QueueLimits::default()
-        },
-        publish_timeout: options.publish_timeout.map(Duration::from_secs),
-        lost_qos1: options.lost_qos1,
-        lost_qos2: options.lost_qos2,
-        durable: options.durable.map(|_| {
+    Config::default()
+        .client_identifier(Utf8String::new(name).expect("a short name"))
+        .clean_start(CleanStart::Never)
+        .session_expiry_interval(Some(u32::MAX))
+        .keep_alive(options.keep_alive)
+        .ping_timeout(Duration::from_secs(8))
+        .max_in_flight(options.max_in_flight)
+        .inbound(
+            InboundLimits::default()
+                .receive_maximum(options.receive_maximum)
+                .soft_messages(options.inbound.0)
+                .hard_messages(options.inbound.1),
+        )
+        .queue(
+            QueueLimits::default()
+                .messages(options.queue.0)
+                .when_full(options.queue.1),
+        )
+        .publish_timeout(options.publish_timeout.map(Duration::from_secs))
+        .lost_qos1(options.lost_qos1)
+        .lost_qos2(options.lost_qos2)
+        .durable(options.durable.map(|_| {
             // Simulated time goes on between processes.
-            Box::new(Durable {
-                epoch: Some(Duration::ZERO),
-                ..Durable::default()
-            })
-        }),
-        ..Config::default()
-    }
+            Durable::default().epoch(Duration::ZERO)
+        }))
 }
 
 impl Disk {

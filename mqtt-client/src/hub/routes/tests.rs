@@ -4,9 +4,10 @@ use martlet_proto::{
     ConnAck, ConnectReasonCode, Delivery as Way, PacketIdentifier, PubAckReasonCode, PublishRef,
     QoS, Version,
 };
+use martlet_session::CleanStart;
+use martlet_session::InboundLimits;
 use martlet_session::{Config, ConnectOptions, ConnectionError, Event, SendBuffer, Session};
 use std::cell::Cell;
-use std::num::NonZeroU16;
 
 fn subscription(filter: &str) -> SubscribeFilter {
     SubscribeFilter::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)
@@ -73,11 +74,9 @@ struct Resending(Session);
 
 impl Resending {
     fn new() -> Self {
-        let mut config = Config {
-            clean_start: false,
-            ..Config::default()
-        };
-        config.inbound.receive_maximum = NonZeroU16::MAX;
+        let config = Config::default()
+            .clean_start(CleanStart::Never)
+            .inbound(InboundLimits::default().receive_maximum(u16::MAX));
         Self(Session::new(config))
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use martlet_broker::{Broker, ConnectionId};
+use martlet_client::Reconnect;
 use martlet_client::proto::SubscribeFilter;
 use martlet_client::session::{
     Config, DisconnectOptions, Event, OutgoingPublish, SubscribeRequest,
@@ -42,18 +43,14 @@ pub(super) fn refused() -> TransportError {
 }
 
 pub(super) fn link() -> LinkConfig {
-    let mut link = LinkConfig::new("mqtt://one.example".parse().unwrap());
-    link.seed = 1;
-    link.reconnect.retry_first = true;
-    link
+    LinkConfig::new("mqtt://one.example".parse().unwrap())
+        .seed(1)
+        .reconnect(Reconnect::default().retry_first(true))
 }
 
 impl World {
     pub(super) fn new(link: LinkConfig) -> Self {
-        let config = Config {
-            client_identifier: "me".try_into().unwrap(),
-            ..Config::default()
-        };
+        let config = Config::default().client_identifier("me".try_into().unwrap());
         Self {
             client: Embedded::new(Session::new(config), link),
             broker: Broker::new(martlet_broker::BrokerConfig {
@@ -219,14 +216,7 @@ impl World {
         let message = OutgoingPublish::new("a/b".try_into().unwrap(), payload.to_owned());
         self.client
             .session_mut()
-            .publish(
-                at(self.now),
-                OutgoingPublish {
-                    qos,
-                    key: Some(0),
-                    ..message
-                },
-            )
+            .publish(at(self.now), message.qos(qos).key(Some(0)))
             .unwrap();
     }
 

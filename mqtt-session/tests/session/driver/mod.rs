@@ -13,11 +13,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::*;
 use martlet_session::drain::{Drain, run_timers};
 use martlet_session::{
-    AckToken, Config, ConnectOptions, ConnectionError, Event, Instant, OperationId,
-    OutgoingPublish, ReceivedPublish, RecordKey, Restored, Session, StoreOp, StoreSeq,
+    AckToken, CleanStart, Config, ConnectOptions, ConnectionError, DisconnectOptions, Durable,
+    Event, Instant, OperationId, OutgoingPublish, ReceivedPublish, RecordKey, Restored, Session,
+    StoreOp, StoreSeq,
 };
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// How the server's bytes arrive.
@@ -71,19 +71,14 @@ pub fn words(text: &str) -> Utf8String {
 
 /// The defaults, and a client identifier, which 3.1 asks for.
 pub fn named() -> Config {
-    Config {
-        client_identifier: words("me"),
-        ..Config::default()
-    }
+    Config::default().client_identifier(words("me"))
 }
 
 /// A session that is stored.
 pub fn durable() -> Config {
-    Config {
-        clean_start: false,
-        durable: Some(Box::default()),
-        ..named()
-    }
+    named()
+        .clean_start(CleanStart::Never)
+        .durable(Durable::default())
 }
 
 /// Connected; what was stored, sent and reported until then is discarded.
@@ -96,12 +91,7 @@ pub fn connected(version: Version, config: Config) -> Peer {
 
 /// The defaults, with this many in flight.
 pub fn window(n: u16) -> Config {
-    let n = NonZeroU16::new(n).unwrap();
-    Config {
-        max_in_flight: n,
-        max_in_flight_3x: n,
-        ..Config::default()
-    }
+    Config::default().max_in_flight(n).max_in_flight_3x(n)
 }
 
 pub fn id(n: u16) -> PacketIdentifier {
@@ -114,21 +104,16 @@ pub fn qos(n: u8) -> QoS {
 
 /// A message to publish, with the key 1.
 pub fn message(quality: u8, name: &str, payload: &str) -> OutgoingPublish {
-    OutgoingPublish {
-        qos: qos(quality),
-        key: Some(1),
-        ..OutgoingPublish::new(topic(name), payload.to_owned())
-    }
+    OutgoingPublish::new(topic(name), payload.to_owned())
+        .qos(qos(quality))
+        .key(Some(1))
 }
 
 pub fn expiring(quality: u8, name: &str, payload: &str, seconds: u32) -> OutgoingPublish {
     let properties = PublishProperties::builder()
         .message_expiry_interval(seconds)
         .build();
-    OutgoingPublish {
-        properties,
-        ..message(quality, name, payload)
-    }
+    message(quality, name, payload).properties(properties)
 }
 
 pub fn connack(session_present: bool) -> ConnAck {
@@ -284,11 +269,12 @@ impl Peer {
     // ---- what happens outside
 
     pub fn open(&mut self, version: Version) {
-        self.open_with(ConnectOptions::new(version));
+        self.open_with(version, ConnectOptions::new(version));
     }
 
-    pub fn open_with(&mut self, options: ConnectOptions) {
-        self.version = options.version;
+    pub fn open_with(&mut self, version: Version, options: ConnectOptions) {
+        let options = options.version(version);
+        self.version = version;
         self.wire.clear();
         self.unseen.clear();
         self.input.clear();
@@ -439,13 +425,10 @@ impl Peer {
     }
 
     pub fn disconnect(&mut self, drain: Duration) {
-        self.disconnect_with(martlet_session::DisconnectOptions {
-            drain,
-            ..Default::default()
-        });
+        self.disconnect_with(DisconnectOptions::default().drain(drain));
     }
 
-    pub fn disconnect_with(&mut self, options: martlet_session::DisconnectOptions) {
+    pub fn disconnect_with(&mut self, options: DisconnectOptions) {
         self.session.disconnect(self.now, options);
         self.drain();
     }

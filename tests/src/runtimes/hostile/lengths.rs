@@ -29,8 +29,7 @@ pub async fn lengths_that_lie<A: Adapter>() {
             FaultEnd::Hang,
         )
         .await;
-        let builder =
-            builder(&server.uri()).session(|config| config.maximum_packet_size = 1_000_000);
+        let builder = builder(&server.uri()).maximum_packet_size(1_000_000);
         match loss::<A>(builder).await {
             ConnectionError::Transport(error) => panic!("{error}"),
             error => assert!(
@@ -56,8 +55,7 @@ pub async fn lengths_that_lie<A: Adapter>() {
             b"\x30\xff\xff\xff\xff\x01",
         ] {
             let server = TestServer::start(says(bytes, FaultEnd::Hang)).await;
-            let builder =
-                builder(&server.uri()).session(|config| config.maximum_packet_size = 1_000_000);
+            let builder = builder(&server.uri()).maximum_packet_size(1_000_000);
             let lost = loss::<A>(builder).await;
             assert!(
                 !matches!(

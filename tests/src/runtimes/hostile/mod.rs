@@ -15,6 +15,7 @@ use crate::certificates::Certificates;
 use crate::runtimes::adapter::Adapter;
 use crate::server::{Fault, FaultEnd, Level, TestServer};
 use martlet_broker::{BrokerConfig, BrokerEvent};
+use martlet_client::Reconnect;
 use martlet_client::{
     Builder, Client, ClientEvent, ConnectError, ConnectionError, Trust, Version,
     session::{TransportError, TransportErrorKind},
@@ -56,7 +57,7 @@ fn builder(uri: &str) -> Builder {
     let builder = Client::builder(uri).trust(&trust);
     builder
         .version(Version::V5)
-        .reconnect(|reconnect| reconnect.enabled = false)
+        .reconnect(Reconnect::default().enabled(false))
 }
 
 /// Why it does not get a connection.

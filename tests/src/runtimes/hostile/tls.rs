@@ -4,6 +4,7 @@ use super::{CONNACK, assert_says, builder, failure, has_served, instead, recordi
 use crate::certificates::{Certificates, TestIdentity};
 use crate::runtimes::adapter::Adapter;
 use crate::server::{FaultEnd, Level, Setup, TestServer};
+use martlet_client::Reconnect;
 use martlet_client::{Client, Trust, session::TransportErrorKind};
 use std::time::Duration;
 
@@ -104,12 +105,13 @@ pub async fn what_is_to_be_encrypted_is_never_sent_in_clear<A: Adapter>() {
         let uri = format!("{scheme}://{}", server.socket_addr());
         // Without a version, so that it may try two.
         let trust = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
-        let builder = Client::builder(&uri).trust(&trust).reconnect(|reconnect| {
-            reconnect.initial = Duration::from_millis(1);
-            reconnect.max = Duration::from_millis(1);
-            reconnect.retry_first = true;
-            reconnect.retries = Some(4);
-        });
+        let builder = Client::builder(&uri).trust(&trust).reconnect(
+            Reconnect::default()
+                .initial(Duration::from_millis(1))
+                .max(Duration::from_millis(1))
+                .retry_first(true)
+                .retries(4),
+        );
         let error = failure::<A>(builder.credentials("user", "secret")).await;
         assert_says(&error, TransportErrorKind::Tls, &["may not speak TLS"]);
     }

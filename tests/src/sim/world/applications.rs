@@ -99,15 +99,13 @@ impl World {
                     .build();
             }
             let name = ["t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6", "t/7"][usize::from(topic)];
-            let message = OutgoingPublish {
-                qos: QoS::from_u8(qos).unwrap_or(QoS::AtMostOnce),
-                key: Some(number as u32),
-                properties,
-                ..OutgoingPublish::new(
-                    TopicName::new(name).expect("a topic name"),
-                    payload(number, expires_at, size as usize),
-                )
-            };
+            let message = OutgoingPublish::new(
+                TopicName::new(name).expect("a topic name"),
+                payload(number, expires_at, size as usize),
+            )
+            .qos(QoS::from_u8(qos).unwrap_or(QoS::AtMostOnce))
+            .key(Some(number as u32))
+            .properties(properties);
             match self.clients[i].session.publish(instant(self.now), message) {
                 Ok(accepted) => {
                     let settled = matches!(accepted, Accepted::Settled(_));
@@ -169,10 +167,7 @@ impl World {
             }
             if self.random.per_mille(faults.disconnect) {
                 let drain = self.seconds(3);
-                let options = DisconnectOptions {
-                    drain,
-                    ..DisconnectOptions::default()
-                };
+                let options = DisconnectOptions::default().drain(drain);
                 self.clients[i]
                     .session
                     .disconnect(instant(self.now), options);

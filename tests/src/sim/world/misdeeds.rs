@@ -122,11 +122,9 @@ impl World {
             QoS::ExactlyOnce
         };
         let topic = TopicName::new(format!("p/{number}")).expect("a topic name");
-        let message = OutgoingPublish {
-            qos,
-            key: Some(DISLIKED | number as u32),
-            ..OutgoingPublish::new(topic, payload(u64::from(DISLIKED) + number, None, 0))
-        };
+        let message = OutgoingPublish::new(topic, payload(u64::from(DISLIKED) + number, None, 0))
+            .qos(qos)
+            .key(Some(DISLIKED | number as u32));
         // The queue may be full, and the server's limits may forbid it.
         if let Ok(accepted) = self.clients[i].session.publish(instant(self.now), message) {
             self.wishes.published(i, number, accepted.operation().get());
