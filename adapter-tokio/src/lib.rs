@@ -75,4 +75,5 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../../docs/brokers.md")]
 mod readme {}
