@@ -76,4 +76,6 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../../docs/brokers.md")]
+#[doc = include_str!("../../docs/guide.md")]
+#[doc = include_str!("../../docs/testing.md")]
 mod readme {}
