@@ -8,6 +8,7 @@
 
 use log::{LevelFilter, Log, Metadata, Record};
 use martlet_broker::{BrokerConfig, ScriptedAuthentication};
+use martlet_tests::canary::{CANARY, assert_hidden};
 use martlet_tests::certificates::{Certificates, Directory};
 use martlet_tests::server::{HttpProxy, Proxy, Setup, TestServer};
 use martlet_tokio::settings::WillSettings;
@@ -19,8 +20,6 @@ use martlet_tokio::{
 use std::cell::Cell;
 use std::fmt::{Debug, Write};
 use std::sync::Mutex;
-
-const CANARY: &str = "kanarienvogel";
 
 /// All that was logged or shown.
 static SHOWN: Mutex<String> = Mutex::new(String::new());
@@ -50,31 +49,6 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
-}
-
-/// In letters, as bytes in decimal and in hexadecimal, in Base64 and behind a percent sign: also
-/// where it is only a part.
-fn assert_hidden(shown: &str) {
-    let part = &CANARY[3..9];
-    let decimal: Vec<_> = part.bytes().map(|byte| byte.to_string()).collect();
-    let hexadecimal: Vec<_> = part.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let forms = [
-        part.to_owned(),
-        decimal.join(", "),
-        hexadecimal.concat(),
-        hexadecimal.join(" "),
-        hexadecimal.join(", 0x"),
-        format!("%{}", hexadecimal.join("%")),
-        // "ann:kanarienvogel" and "kanarienvogel", a part of it.
-        "a2FuYXJpZW".to_owned(),
-        "rYW5hcmllbn".to_owned(),
-    ];
-    for form in forms {
-        let lower = shown.to_lowercase();
-        let found = lower.find(&form).or_else(|| shown.find(&form));
-        let around = found.map(|at| lower.get(at.saturating_sub(200)..(at + 60).min(lower.len())));
-        assert_eq!(around, None, "{form}");
-    }
 }
 
 /// Connects, does something, and shows what can be shown.
@@ -160,31 +134,29 @@ fn settings(uri: &str) -> Settings {
     settings
 }
 
-#[tokio::test]
-async fn no_secret_is_shown() {
-    log::set_logger(&Logger).unwrap();
-    log::set_max_level(LevelFilter::Trace);
-    IS_CLIENT.set(true);
-    let broker = || {
-        BrokerConfig::default()
-            .with_user(CANARY, CANARY)
-            .unwrap()
-            .with_user("ann", CANARY)
-            .unwrap()
-    };
+/// A broker that lets the secret in.
+fn broker() -> BrokerConfig {
+    let config = BrokerConfig::default().with_user(CANARY, CANARY).unwrap();
+    config.with_user("ann", CANARY).unwrap()
+}
 
-    // Everywhere at once: the settings, the URI's query, a header, the password of a key and of a
-    // proxy.
-    let (certificates, files) = (Certificates::shared(), Directory::new());
-    let server = TestServer::start(Setup::mutual_tls().websocket().broker(broker())).await;
-    let proxy = Proxy::http(HttpProxy {
-        user: Some(("ann", CANARY)),
+async fn proxy(password: &'static str) -> Proxy {
+    Proxy::http(HttpProxy {
+        user: Some(("ann", password)),
         ..HttpProxy::default()
     })
-    .await;
+    .await
+}
+
+/// In the settings, in the URI's query, in a header, and as the password of a key and of a proxy, all
+/// at once.
+async fn a_secret_in_each_setting() {
+    let (certificates, files) = (Certificates::shared(), Directory::new());
+    let server = TestServer::start(Setup::mutual_tls().websocket().broker(broker())).await;
+    let open = proxy(CANARY).await;
     let mut everywhere = settings(&format!("{}/mqtt?token={CANARY}", server.uri_by_name()));
     everywhere.martlet.headers = vec![("Authorization".into(), format!("Bearer {CANARY}").into())];
-    everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", proxy.address()).into());
+    everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", open.address()).into());
     everywhere.martlet.key_password = Some(CANARY.into());
     everywhere.connection.cafile = Some(files.write("ca.pem", &certificates.authority.pem));
     everywhere.connection.certfile =
@@ -198,9 +170,14 @@ async fn no_secret_is_shown() {
         server.seen()[0].header("authorization"),
         Some(&*format!("Bearer {CANARY}"))
     );
-    assert_eq!(proxy.targets().len(), 1);
+    assert_eq!(open.targets().len(), 1);
 
-    // In the URI, and from a hook.
+    let locked = proxy("another").await;
+    everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", locked.address()).into());
+    fail(&everywhere).await;
+}
+
+async fn a_secret_in_the_uri_and_from_a_hook() {
     let server = TestServer::start(Setup::tcp().broker(broker())).await;
     let in_uri = server.uri().replace("://", &format!("://ann:{CANARY}@"));
     live(Client::builder(&in_uri), CANARY).await;
@@ -212,7 +189,13 @@ async fn no_secret_is_shown() {
     };
     live(Client::builder(server.uri()).before_connect(hook), CANARY).await;
 
-    // Proven by enhanced authentication.
+    server.kill(martlet_broker::Memory::Lost).await;
+    let mut nobody_there = Settings::default();
+    nobody_there.connection.uri = in_uri.into();
+    fail(&nobody_there).await;
+}
+
+async fn a_secret_that_enhanced_authentication_proves() {
     let secret = bytes::Bytes::from_static(CANARY.as_bytes());
     let steps = vec![(secret.clone(), secret.clone()), (secret.clone(), secret)];
     let authentication = ScriptedAuthentication {
@@ -226,26 +209,28 @@ async fn no_secret_is_shown() {
     };
     let quiz = TestServer::start(Setup::tcp().broker(config)).await;
     live(Client::builder(quiz.uri()).authenticator(Prover), CANARY).await;
+}
 
-    // Refused: by the proxy, by the broker, by nobody who is there, by the hook itself.
-    let locked = Proxy::http(HttpProxy {
-        user: Some(("ann", "another")),
-        ..HttpProxy::default()
-    })
-    .await;
-    everywhere.martlet.proxy = Some(format!("http://ann:{CANARY}@{}", locked.address()).into());
-    fail(&everywhere).await;
+/// By the broker, and by the hook itself.
+async fn a_secret_that_is_rejected() {
     let strict = BrokerConfig::default().with_user("ann", "another").unwrap();
     let refusing = TestServer::start(Setup::tcp().broker(strict)).await;
     let error = fail(&settings(&refusing.uri())).await;
     assert!(error.to_string().contains("refused"), "{error}");
-    server.kill(martlet_broker::Memory::Lost).await;
-    let mut nobody_there = Settings::default();
-    nobody_there.connection.uri = in_uri.into();
-    fail(&nobody_there).await;
     let no_token = |_: Attempt| async { Err(GivenUp::for_good(std::io::Error::other("no token"))) };
     let builder = Client::builder(refusing.uri()).before_connect(no_token);
     show(&martlet_tokio::connect_with(builder).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn no_secret_is_shown() {
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    IS_CLIENT.set(true);
+    a_secret_in_each_setting().await;
+    a_secret_in_the_uri_and_from_a_hook().await;
+    a_secret_that_enhanced_authentication_proves().await;
+    a_secret_that_is_rejected().await;
 
     let shown = SHOWN.lock().unwrap();
     // This is how it would look.
@@ -258,5 +243,5 @@ async fn no_secret_is_shown() {
     ] {
         assert!(shown.contains(seen), "{seen}: {shown}");
     }
-    assert_hidden(&shown);
+    assert_hidden(&*shown);
 }

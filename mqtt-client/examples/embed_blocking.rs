@@ -46,80 +46,43 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
     let link = LinkConfig::new(uri.parse()?).tls(trust.build()?);
     let mut client = Embedded::new(Session::new(config), link);
     begin(&mut client, StdClock::now())?;
-    let (mut arrived, mut settled) = (BTreeSet::new(), 0);
+    let mut application = Application::default();
+    let mut socket: Option<Socket> = None;
     // So long all of it may take.
     let end = StdClock::now() + Duration::from_secs(30);
-    let mut socket: Option<TcpStream> = None;
-    let mut scratch = vec![0; 16 * 1024];
     loop {
         let now = StdClock::now();
         client.handle_timeout(now);
         // Drain.
-        let (mut moved, mut is_full) = (false, false);
-        while let (Some(output), Some(open), false) = (client.poll_wire(now), &mut socket, is_full)
-        {
-            let mut slices = [IoSlice::new(&[]); 8];
-            let used = output.chunks_vectored(&mut slices);
-            match open.write_vectored(&slices[..used]) {
-                Ok(n) => client.handle_written(now, n),
-                Err(error) if is_timeout(&error) => is_full = true,
-                Err(error) => client.handle_eof(now, Some(error.into())),
-            }
+        if let Some(socket) = &mut socket {
+            socket.write(&mut client, now);
         }
-        if let Some(open) = socket.as_ref().filter(|_| client.poll_shutdown(now)) {
-            let _ = open.shutdown(Shutdown::Write);
-        }
+        let mut moved = false;
         if let Some(target) = client.poll_dial(now) {
             moved = true;
-            match dial(&target) {
-                Ok(open) => {
-                    socket = Some(open);
+            match Socket::dial(&target) {
+                Ok(dialed) => {
+                    socket = Some(dialed);
                     client.handle_dialed(StdClock::now());
                 }
                 Err(error) => client.handle_dial_failed(StdClock::now(), error.into()),
             }
         }
-        while let Some(event) = client.poll_event() {
-            moved = true;
-            match event {
-                EmbeddedEvent::Session(Event::Message(message)) => {
-                    let payload = message.publish.payload();
-                    println!(
-                        "received: {} => {}",
-                        message.topic(),
-                        String::from_utf8_lossy(payload)
-                    );
-                    arrived.insert(payload.to_vec());
-                    client
-                        .session_mut()
-                        .acknowledge(message.token, PubAckReasonCode::Success);
-                }
-                EmbeddedEvent::Session(Event::Published { result, .. }) => {
-                    println!("published: {}", result?.reason);
-                    settled += 1;
-                }
-                EmbeddedEvent::Link(event) => println!("{event:?}"),
-                _ => {}
-            }
-        }
-        let is_done = arrived.len() == 3 && settled == 3;
-        if is_done || now > end {
+        moved |= application.handle_events(&mut client)?;
+        if application.is_done() || now > end {
             client
                 .session_mut()
                 .disconnect(now, DisconnectOptions::default());
         }
         if let Some(error) = client.stopped() {
             println!("{error}");
-            return if is_done {
-                Ok(())
-            } else {
-                Err("something is missing".into())
-            };
+            return application.result();
         }
         if moved {
             continue;
         }
         // Wait for the socket or the time. A socket's timeout cannot be zero.
+        let is_full = socket.as_ref().is_some_and(|socket| socket.is_full);
         let wait = client
             .poll_timeout()
             .map_or(LONGEST, |at| at.saturating_duration_since(StdClock::now()));
@@ -128,31 +91,69 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
             if is_full { WRITE } else { LONGEST },
         );
         socket = socket.filter(|_| client.wants_socket());
-        let Some(open) = socket.as_mut().filter(|_| client.wants_wire()) else {
-            std::thread::sleep(wait);
-            continue;
-        };
-        open.set_read_timeout(Some(wait))?;
-        match open.read(&mut scratch) {
-            Ok(0) => client.handle_eof(StdClock::now(), None),
-            Ok(n) => client.handle_wire(StdClock::now(), &scratch[..n]),
-            Err(error) if is_timeout(&error) => {}
-            Err(error) => client.handle_eof(StdClock::now(), Some(error.into())),
+        match socket.as_mut().filter(|_| client.wants_wire()) {
+            Some(socket) => socket.read(&mut client, wait)?,
+            None => std::thread::sleep(wait),
         }
     }
 }
 
-fn dial(target: &Target) -> io::Result<TcpStream> {
-    let mut result = Err(ErrorKind::AddrNotAvailable.into());
-    for address in (target.host(), target.port()).to_socket_addrs()? {
-        result = TcpStream::connect_timeout(&address, LONGEST);
-        if let Ok(socket) = &result {
-            socket.set_nodelay(true)?;
-            socket.set_write_timeout(Some(WRITE))?;
-            break;
+struct Socket {
+    stream: TcpStream,
+    /// Whether the last write found no room.
+    is_full: bool,
+    scratch: Vec<u8>,
+}
+
+impl Socket {
+    fn dial(target: &Target) -> io::Result<Self> {
+        let mut result = Err(ErrorKind::AddrNotAvailable.into());
+        for address in (target.host(), target.port()).to_socket_addrs()? {
+            result = TcpStream::connect_timeout(&address, LONGEST);
+            if result.is_ok() {
+                break;
+            }
+        }
+        let stream = result?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(WRITE))?;
+        Ok(Self {
+            stream,
+            is_full: false,
+            scratch: vec![0; 16 * 1024],
+        })
+    }
+
+    /// Writes what the client has for the server, unless the socket is full.
+    fn write(&mut self, client: &mut Embedded, now: Instant) {
+        self.is_full = false;
+        while let Some(output) = client.poll_wire(now).filter(|_| !self.is_full) {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let used = output.chunks_vectored(&mut slices);
+            match self.stream.write_vectored(&slices[..used]) {
+                Ok(n) => client.handle_written(now, n),
+                Err(error) if is_timeout(&error) => self.is_full = true,
+                Err(error) => client.handle_eof(now, Some(error.into())),
+            }
+        }
+        if client.poll_shutdown(now) {
+            let _ = self.stream.shutdown(Shutdown::Write);
         }
     }
-    result
+
+    /// Reads what the server has sent, and waits for it no longer than this.
+    fn read(&mut self, client: &mut Embedded, wait: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(wait))?;
+        let read = self.stream.read(&mut self.scratch);
+        let now = StdClock::now();
+        match read {
+            Ok(0) => client.handle_eof(now, None),
+            Ok(n) => client.handle_wire(now, &self.scratch[..n]),
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => client.handle_eof(now, Some(error.into())),
+        }
+        Ok(())
+    }
 }
 
 fn is_timeout(error: &io::Error) -> bool {
@@ -160,6 +161,55 @@ fn is_timeout(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
     )
+}
+
+/// What the application waits for.
+#[derive(Default)]
+struct Application {
+    /// The payloads of the messages that have arrived.
+    arrived: BTreeSet<Vec<u8>>,
+    /// How many messages the server has acknowledged.
+    acknowledged: usize,
+}
+
+impl Application {
+    /// Handles all events. Returns whether there were any.
+    fn handle_events(&mut self, client: &mut Embedded) -> Result<bool, Box<dyn Error>> {
+        let mut handled = false;
+        while let Some(event) = client.poll_event() {
+            handled = true;
+            match event {
+                EmbeddedEvent::Session(Event::Message(message)) => {
+                    let payload = message.publish.payload();
+                    println!(
+                        "received: {} => {}",
+                        message.topic(),
+                        String::from_utf8_lossy(payload)
+                    );
+                    self.arrived.insert(payload.to_vec());
+                    client
+                        .session_mut()
+                        .acknowledge(message.token, PubAckReasonCode::Success);
+                }
+                EmbeddedEvent::Session(Event::Published { result, .. }) => {
+                    println!("published: {}", result?.reason);
+                    self.acknowledged += 1;
+                }
+                EmbeddedEvent::Link(event) => println!("{event:?}"),
+                _ => {}
+            }
+        }
+        Ok(handled)
+    }
+
+    fn is_done(&self) -> bool {
+        self.arrived.len() == 3 && self.acknowledged == 3
+    }
+
+    fn result(&self) -> Result<(), Box<dyn Error>> {
+        let missing = || "something is missing".into();
+        self.is_done().then_some(()).ok_or_else(missing)
+    }
 }
 
 /// Subscribes, and publishes once with each QoS; all of it waits in the session for a connection.

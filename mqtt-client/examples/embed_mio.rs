@@ -13,13 +13,13 @@ use martlet_client::session::{
 };
 use martlet_client::{QoS, proto::PubAckReasonCode, session::Instant};
 use martlet_client::{
-    embedded::{Embedded, EmbeddedEvent, LinkConfig},
+    embedded::{Embedded, EmbeddedEvent, LinkConfig, Target},
     runtime::StdClock,
     session::Session,
 };
 use martlet_tests::server::{Setup, TestServer};
-use mio::{Events, Interest, Poll, Token, net::TcpStream};
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, ToSocketAddrs};
 use std::{collections::BTreeSet, error::Error, time::Duration};
 
@@ -32,120 +32,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     run(&server.uri())
 }
 
-/// A socket, and what mio has last said of it.
-struct Socket {
-    stream: TcpStream,
-    is_open: bool,
-    readable: bool,
-    writable: bool,
-}
-
 pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     let config = Config::default().client_identifier("martlet-mio".try_into()?);
     let mut client = Embedded::new(Session::new(config), LinkConfig::new(uri.parse()?));
     begin(&mut client, StdClock::now())?;
-    let (mut arrived, mut settled) = (BTreeSet::new(), 0);
+    let mut application = Application::default();
     // So long all of it may take.
     let end = StdClock::now() + Duration::from_secs(30);
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(16));
-    let (mut socket, mut scratch) = (None::<Socket>, vec![0; 16 * 1024]);
+    let mut socket: Option<Socket> = None;
     loop {
         let now = StdClock::now();
         client.handle_timeout(now);
         let mut moved = false;
         if let Some(socket) = &mut socket {
-            // A new socket is open, or has failed, when it is writable.
-            if !socket.is_open && socket.writable {
-                match (socket.stream.take_error()?, socket.stream.peer_addr()) {
-                    (Some(error), _) => client.handle_dial_failed(now, error.into()),
-                    (None, Ok(_)) => {
-                        socket.is_open = true;
-                        client.handle_dialed(now);
-                    }
-                    (None, Err(_)) => socket.writable = false,
-                }
-            }
-            if socket.is_open && socket.readable && client.wants_wire() {
-                moved = true;
-                match socket.stream.read(&mut scratch) {
-                    Ok(0) => client.handle_eof(now, None),
-                    Ok(n) => client.handle_wire(now, &scratch[..n]),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => socket.readable = false,
-                    Err(error) => client.handle_eof(now, Some(error.into())),
-                }
-            }
+            socket.finish_dial(&mut client, now)?;
+            moved |= socket.read(&mut client, now);
             // Drain.
-            while let Some(output) = client.poll_wire(now).filter(|_| socket.writable) {
-                let mut slices = [IoSlice::new(&[]); 8];
-                let used = output.chunks_vectored(&mut slices);
-                match socket.stream.write_vectored(&slices[..used]) {
-                    Ok(n) => client.handle_written(now, n),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => socket.writable = false,
-                    Err(error) => client.handle_eof(now, Some(error.into())),
-                }
-            }
-            if client.poll_shutdown(now) {
-                let _ = socket.stream.shutdown(Shutdown::Write);
-            }
+            socket.write(&mut client, now);
         }
         if let Some(target) = client.poll_dial(now) {
             moved = true;
-            // Looking up a name blocks: a loop with more to do leaves that to a thread, and tries
-            // more than one address.
-            let address = (target.host(), target.port())
-                .to_socket_addrs()
-                .map(|mut all| all.next());
-            let address = address.and_then(|first| first.ok_or(ErrorKind::AddrNotAvailable.into()));
-            match address.and_then(TcpStream::connect) {
-                Ok(mut stream) => {
-                    let both = Interest::READABLE | Interest::WRITABLE;
-                    poll.registry().register(&mut stream, Token(0), both)?;
-                    stream.set_nodelay(true)?;
-                    socket = Some(Socket {
-                        stream,
-                        is_open: false,
-                        readable: false,
-                        writable: false,
-                    });
-                }
+            match Socket::dial(&target, poll.registry()) {
+                Ok(dialed) => socket = Some(dialed),
                 Err(error) => client.handle_dial_failed(now, error.into()),
             }
         }
-        while let Some(event) = client.poll_event() {
-            moved = true;
-            match event {
-                EmbeddedEvent::Session(Event::Message(message)) => {
-                    let payload = message.publish.payload();
-                    println!(
-                        "received: {} => {}",
-                        message.topic(),
-                        String::from_utf8_lossy(payload)
-                    );
-                    arrived.insert(payload.to_vec());
-                    client
-                        .session_mut()
-                        .acknowledge(message.token, PubAckReasonCode::Success);
-                }
-                EmbeddedEvent::Session(Event::Published { result, .. }) => {
-                    println!("published: {}", result?.reason);
-                    settled += 1;
-                }
-                EmbeddedEvent::Link(event) => println!("{event:?}"),
-                _ => {}
-            }
-        }
-        let is_done = arrived.len() == 3 && settled == 3;
-        if is_done || now > end {
+        moved |= application.handle_events(&mut client)?;
+        if application.is_done() || now > end {
             client
                 .session_mut()
                 .disconnect(now, DisconnectOptions::default());
         }
         if client.stopped().is_some() {
-            return if is_done {
-                Ok(())
-            } else {
-                Err("something is missing".into())
-            };
+            return application.result();
         }
         socket = socket.filter(|_| client.wants_socket());
         if moved {
@@ -166,6 +86,130 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
                 .any(|event| event.is_readable() || event.is_read_closed());
             socket.writable |= events.iter().any(mio::event::Event::is_writable);
         }
+    }
+}
+
+/// A socket, and what mio has last said of it.
+struct Socket {
+    stream: TcpStream,
+    is_open: bool,
+    readable: bool,
+    writable: bool,
+    scratch: Vec<u8>,
+}
+
+impl Socket {
+    /// Begins to connect. Looking up a name blocks: a loop with more to do leaves that to a thread,
+    /// and tries more than one address.
+    fn dial(target: &Target, registry: &Registry) -> io::Result<Self> {
+        let mut addresses = (target.host(), target.port()).to_socket_addrs()?;
+        let address = addresses.next().ok_or(ErrorKind::AddrNotAvailable)?;
+        let mut stream = TcpStream::connect(address)?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Token(0), both)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            is_open: false,
+            readable: false,
+            writable: false,
+            scratch: vec![0; 16 * 1024],
+        })
+    }
+
+    /// A new socket is open, or has failed, when it is writable.
+    fn finish_dial(&mut self, client: &mut Embedded, now: Instant) -> io::Result<()> {
+        if self.is_open || !self.writable {
+            return Ok(());
+        }
+        match (self.stream.take_error()?, self.stream.peer_addr()) {
+            (Some(error), _) => client.handle_dial_failed(now, error.into()),
+            (None, Ok(_)) => {
+                self.is_open = true;
+                client.handle_dialed(now);
+            }
+            (None, Err(_)) => self.writable = false,
+        }
+        Ok(())
+    }
+
+    /// Reads once, if the client wants to. Returns whether it did.
+    fn read(&mut self, client: &mut Embedded, now: Instant) -> bool {
+        if !self.is_open || !self.readable || !client.wants_wire() {
+            return false;
+        }
+        match self.stream.read(&mut self.scratch) {
+            Ok(0) => client.handle_eof(now, None),
+            Ok(n) => client.handle_wire(now, &self.scratch[..n]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+            Err(error) => client.handle_eof(now, Some(error.into())),
+        }
+        true
+    }
+
+    /// Writes what the client has for the server, until the socket is full.
+    fn write(&mut self, client: &mut Embedded, now: Instant) {
+        while let Some(output) = client.poll_wire(now).filter(|_| self.writable) {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let used = output.chunks_vectored(&mut slices);
+            match self.stream.write_vectored(&slices[..used]) {
+                Ok(n) => client.handle_written(now, n),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) => client.handle_eof(now, Some(error.into())),
+            }
+        }
+        if client.poll_shutdown(now) {
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+/// What the application waits for.
+#[derive(Default)]
+struct Application {
+    /// The payloads of the messages that have arrived.
+    arrived: BTreeSet<Vec<u8>>,
+    /// How many messages the server has acknowledged.
+    acknowledged: usize,
+}
+
+impl Application {
+    /// Handles all events. Returns whether there were any.
+    fn handle_events(&mut self, client: &mut Embedded) -> Result<bool, Box<dyn Error>> {
+        let mut handled = false;
+        while let Some(event) = client.poll_event() {
+            handled = true;
+            match event {
+                EmbeddedEvent::Session(Event::Message(message)) => {
+                    let payload = message.publish.payload();
+                    println!(
+                        "received: {} => {}",
+                        message.topic(),
+                        String::from_utf8_lossy(payload)
+                    );
+                    self.arrived.insert(payload.to_vec());
+                    client
+                        .session_mut()
+                        .acknowledge(message.token, PubAckReasonCode::Success);
+                }
+                EmbeddedEvent::Session(Event::Published { result, .. }) => {
+                    println!("published: {}", result?.reason);
+                    self.acknowledged += 1;
+                }
+                EmbeddedEvent::Link(event) => println!("{event:?}"),
+                _ => {}
+            }
+        }
+        Ok(handled)
+    }
+
+    fn is_done(&self) -> bool {
+        self.arrived.len() == 3 && self.acknowledged == 3
+    }
+
+    fn result(&self) -> Result<(), Box<dyn Error>> {
+        let missing = || "something is missing".into();
+        self.is_done().then_some(()).ok_or_else(missing)
     }
 }
 

@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout)]
 
 use bytes::BytesMut;
-use martlet_broker::Broker;
+use martlet_broker::{Broker, ConnectionId};
 use martlet_client::proto::SubscribeFilter;
 use martlet_client::session::{
     Config, DisconnectOptions, Event, OutgoingPublish, SubscribeRequest,
@@ -35,47 +35,134 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The waits between attempts are random, and with this seed the same each time.
     let link = LinkConfig::new("mqtt://broker.example".parse()?).seed(7);
     let mut client = Embedded::new(Session::new(config), link);
-    let mut broker = Broker::new(martlet_broker::BrokerConfig::default());
     begin(&mut client, Instant::EPOCH)?;
-    let (mut arrived, mut settled) = (BTreeSet::new(), 0);
-    let (mut connection, mut wire) = (None, BytesMut::new());
+    let mut application = Application::default();
+    let mut network = Network::new();
     let mut now = Duration::ZERO;
-    let mut carried = 0;
     loop {
         let time = Instant::from_epoch(now);
-        let mut moved = false;
-        // Drain the client. What it writes goes to the broker.
-        while let (Some(output), Some(id)) = (client.poll_wire(time), connection) {
+        // Drain the client.
+        network.carry_to_broker(&mut client, now);
+        let mut moved = network.dial(&mut client, now);
+        moved |= application.handle_events(&mut client)?;
+        if application.is_done() || now > LONGEST {
+            client
+                .session_mut()
+                .disconnect(time, DisconnectOptions::default());
+        }
+        if let Some(error) = client.stopped() {
+            println!("{now:?}: {error}");
+            return application.result();
+        }
+        moved |= network.carry_to_client(&mut client, now);
+        // When nothing moves any more, time does.
+        if !moved {
+            let next = [
+                client.poll_timeout().map(Instant::since_epoch),
+                network.broker.poll_timeout(),
+            ];
+            let next = next.into_iter().flatten().min();
+            now = now.max(next.ok_or("nothing will happen any more")?);
+            client.handle_timeout(Instant::from_epoch(now));
+            network.broker.handle_timeout(now);
+        }
+    }
+}
+
+/// The network, and the broker behind it.
+struct Network {
+    broker: Broker,
+    connection: Option<ConnectionId>,
+    /// What the broker has not read yet.
+    wire: BytesMut,
+    /// How many bytes the client has sent.
+    carried: usize,
+}
+
+impl Network {
+    fn new() -> Self {
+        Self {
+            broker: Broker::new(martlet_broker::BrokerConfig::default()),
+            connection: None,
+            wire: BytesMut::new(),
+            carried: 0,
+        }
+    }
+
+    /// Opens a connection if the client wants one. Returns whether it did.
+    fn dial(&mut self, client: &mut Embedded, now: Duration) -> bool {
+        let time = Instant::from_epoch(now);
+        let Some(target) = client.poll_dial(time) else {
+            return false;
+        };
+        println!("{now:?}: to {}:{}", target.host(), target.port());
+        self.connection = Some(self.broker.handle_open(now));
+        self.wire.clear();
+        client.handle_dialed(time);
+        true
+    }
+
+    /// Ends the connection at both ends.
+    fn cut(&mut self, client: &mut Embedded, now: Duration) {
+        if let Some(id) = self.connection.take() {
+            self.broker.handle_close(now, id);
+        }
+        client.handle_eof(Instant::from_epoch(now), None);
+    }
+
+    fn carry_to_broker(&mut self, client: &mut Embedded, now: Duration) {
+        let time = Instant::from_epoch(now);
+        while let (Some(output), Some(id)) = (client.poll_wire(time), self.connection) {
             let chunk = output.chunk();
             let n = chunk.len().min(CHUNK);
-            if (carried..carried + n).contains(&BREAKS_AFTER) {
+            let breaks = (self.carried..self.carried + n).contains(&BREAKS_AFTER);
+            self.carried += n;
+            if breaks {
                 println!("{now:?}: the network breaks");
-                broker.handle_close(now, id);
-                connection = None;
-                client.handle_eof(time, None);
+                self.cut(client, now);
             } else {
-                wire.extend_from_slice(&chunk[..n]);
-                broker.handle_input(now, id, &mut wire);
+                self.wire.extend_from_slice(&chunk[..n]);
+                self.broker.handle_input(now, id, &mut self.wire);
                 client.handle_written(time, n);
             }
-            carried += n;
         }
         if client.poll_shutdown(time) {
-            connection
-                .take()
-                .into_iter()
-                .for_each(|id| broker.handle_close(now, id));
-            client.handle_eof(time, None);
+            self.cut(client, now);
         }
-        if let Some(target) = client.poll_dial(time) {
-            println!("{now:?}: to {}:{}", target.host(), target.port());
-            connection = Some(broker.handle_open(now));
-            wire.clear();
-            client.handle_dialed(time);
-            moved = true;
+    }
+
+    /// Returns whether there was anything to carry.
+    fn carry_to_client(&mut self, client: &mut Embedded, now: Duration) -> bool {
+        let mut output = BytesMut::new();
+        if let Some(id) = self.connection {
+            while self.broker.poll_transmit(now, id, &mut output) > 0 {}
         }
+        for chunk in output.chunks(CHUNK) {
+            client.handle_wire(Instant::from_epoch(now), chunk);
+        }
+        let has_closed = self.broker.poll_close().is_some();
+        if has_closed {
+            self.cut(client, now);
+        }
+        has_closed || !output.is_empty()
+    }
+}
+
+/// What the application waits for.
+#[derive(Default)]
+struct Application {
+    /// The payloads of the messages that have arrived.
+    arrived: BTreeSet<Vec<u8>>,
+    /// How many messages the server has acknowledged.
+    acknowledged: usize,
+}
+
+impl Application {
+    /// Handles all events. Returns whether there were any.
+    fn handle_events(&mut self, client: &mut Embedded) -> Result<bool, Box<dyn Error>> {
+        let mut handled = false;
         while let Some(event) = client.poll_event() {
-            moved = true;
+            handled = true;
             match event {
                 EmbeddedEvent::Session(Event::Message(message)) => {
                     let payload = message.publish.payload();
@@ -84,63 +171,29 @@ fn main() -> Result<(), Box<dyn Error>> {
                         message.topic(),
                         String::from_utf8_lossy(payload)
                     );
-                    arrived.insert(payload.to_vec());
+                    self.arrived.insert(payload.to_vec());
                     client
                         .session_mut()
                         .acknowledge(message.token, PubAckReasonCode::Success);
                 }
                 EmbeddedEvent::Session(Event::Published { result, .. }) => {
                     println!("published: {}", result?.reason);
-                    settled += 1;
+                    self.acknowledged += 1;
                 }
                 EmbeddedEvent::Link(event) => println!("{event:?}"),
                 _ => {}
             }
         }
-        let is_done = arrived.len() == 3 && settled == 3;
-        if is_done || now > LONGEST {
-            client
-                .session_mut()
-                .disconnect(time, DisconnectOptions::default());
-        }
-        if let Some(error) = client.stopped() {
-            println!("{now:?}: {error}");
-            return if is_done {
-                Ok(())
-            } else {
-                Err("something is missing".into())
-            };
-        }
-        // What the broker writes goes to the client.
-        let mut output = BytesMut::new();
-        if let Some(id) = connection {
-            while broker.poll_transmit(now, id, &mut output) > 0 {}
-        }
-        for chunk in output.chunks(CHUNK) {
-            client.handle_wire(time, chunk);
-            moved = true;
-        }
-        if let Some(id) = broker.poll_close() {
-            broker.handle_close(now, id);
-            connection = None;
-            client.handle_eof(time, None);
-            moved = true;
-        }
-        // When nothing moves any more, time does.
-        if !moved {
-            let next = [
-                client.poll_timeout().map(Instant::since_epoch),
-                broker.poll_timeout(),
-            ];
-            now = now.max(
-                next.into_iter()
-                    .flatten()
-                    .min()
-                    .ok_or("nothing will happen any more")?,
-            );
-            client.handle_timeout(Instant::from_epoch(now));
-            broker.handle_timeout(now);
-        }
+        Ok(handled)
+    }
+
+    fn is_done(&self) -> bool {
+        self.arrived.len() == 3 && self.acknowledged == 3
+    }
+
+    fn result(&self) -> Result<(), Box<dyn Error>> {
+        let missing = || "something is missing".into();
+        self.is_done().then_some(()).ok_or_else(missing)
     }
 }
 

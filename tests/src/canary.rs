@@ -3,15 +3,32 @@
 /// The secret.
 pub const CANARY: &str = "kanarienvogel";
 
-/// Asserts that a text does not show [`CANARY`].
+/// Asserts that a text does not show [`CANARY`]: in letters, as bytes in decimal and in hexadecimal,
+/// in Base64 and behind a percent sign; nor a part of it.
 #[track_caller]
 pub fn assert_hidden(shown: impl AsRef<str>) {
     let shown = shown.as_ref();
-    assert!(!shown.contains(CANARY), "{shown}");
-    // Nor as bytes, nor a part of it.
-    let bytes = format!("{:?}", CANARY.as_bytes());
-    assert!(!shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
-    assert!(!shown.contains(&CANARY[4..]), "{shown}");
+    let lower = shown.to_lowercase();
+    let part = &CANARY[3..9];
+    let decimal: Vec<_> = part.bytes().map(|byte| byte.to_string()).collect();
+    let hexadecimal: Vec<_> = part.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let forms = [
+        part.to_owned(),
+        CANARY[4..].to_owned(),
+        decimal.join(", "),
+        hexadecimal.concat(),
+        hexadecimal.join(" "),
+        hexadecimal.join(", 0x"),
+        format!("%{}", hexadecimal.join("%")),
+        // "ann:kanarienvogel" and "kanarienvogel", a part of it.
+        "a2FuYXJpZW".to_owned(),
+        "rYW5hcmllbn".to_owned(),
+    ];
+    for form in forms {
+        let found = lower.find(&form).or_else(|| shown.find(&form));
+        let around = found.map(|at| lower.get(at.saturating_sub(200)..(at + 60).min(lower.len())));
+        assert_eq!(around, None, "{form}");
+    }
 }
 
 /// URIs that are wrong in every part, with the secret where a secret may stand by mistake.

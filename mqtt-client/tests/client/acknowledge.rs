@@ -3,11 +3,10 @@
 use crate::scripted::{
     Script, builder, client, connected, discarded, is_pending, qos1, qos2, settle, soon,
 };
-use martlet_client::session::CleanStart;
 use martlet_client::{
     Client, ClientEvent, QoS, StreamLimits, Subscription,
     proto::{Packet, PubAckReasonCode},
-    session::{Details, DropQos0},
+    session::{CleanStart, Details, DropQos0},
 };
 use martlet_proto::{Delivery, SubscriptionIdentifier};
 use std::pin::pin;
@@ -123,8 +122,7 @@ async fn a_token_outlives_its_connection_not_its_session() {
     server.message("a", "2", qos2(2), &[]).await;
     let message = soon(stream.next()).await.unwrap();
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     server.message("a", "2", qos2(2), &[]).await;
     assert!(is_silent(&mut server).await);
     assert!(
@@ -359,12 +357,7 @@ async fn a_slow_stream_holds_up_nobody() {
     let (published, ()) = tokio::join!(
         soon(client.publish("a", "b").qos(QoS::AtLeastOnce)),
         async {
-            let id = server
-                .published()
-                .await
-                .delivery()
-                .packet_identifier()
-                .unwrap();
+            let id = server.published_id().await;
             server.puback(id).await;
         }
     );

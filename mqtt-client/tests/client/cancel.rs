@@ -1,7 +1,7 @@
 //! Futures that are dropped while they wait: what they leave behind. Those of publishing,
 //! subscribing and disconnecting have their stories with their families.
 
-use crate::scripted::{builder, client, connected, discarded, is_pending, settle, soon};
+use crate::scripted::{builder, client, connected, discarded, enqueue, is_pending, settle, soon};
 use martlet_client::{QoS, TopicFilter, proto::Packet};
 use martlet_proto::Delivery;
 use std::pin::pin;
@@ -64,22 +64,12 @@ async fn an_unsubscribe_goes_its_way() {
 #[tokio::test(start_paused = true)]
 async fn a_flush_and_a_receipt_leave_nothing_behind() {
     let (client, _, mut network) = client(builder());
-    let mut receipt = client
-        .publish("a", "1")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let mut receipt = enqueue(&client, "a", "1").await;
     assert!(is_pending(&mut pin!(&mut receipt)));
     assert!(is_pending(&mut pin!(client.flush())));
     let mut events = client.events();
     let mut server = network.accept().await;
-    let id = server
-        .published()
-        .await
-        .delivery()
-        .packet_identifier()
-        .unwrap();
+    let id = server.published_id().await;
     drop(receipt);
     server.puback(id).await;
     soon(client.flush()).await.unwrap();
@@ -108,12 +98,7 @@ async fn a_driver_may_move_between_tasks() {
         error = &mut driver => panic!("{error}"),
         connected = client.connected() => drop(connected.unwrap()),
     }
-    let publishing = client
-        .publish("a", "1")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let publishing = enqueue(&client, "a", "1").await;
     tokio::spawn(driver);
     let server = tokio::spawn(server.serve());
     soon(publishing).await.unwrap();

@@ -2,12 +2,10 @@
 
 use crate::scripted::{builder, client, discarded, is_pending, qos1, qos2, settle, soon};
 use crate::subscribe::{acknowledgement, filter};
-use martlet_client::Reconnect;
-use martlet_client::session::CleanStart;
-use martlet_client::session::InboundLimits;
 use martlet_client::{
-    QoS, RequestError, UnsubscribeError, Version,
+    QoS, Reconnect, RequestError, UnsubscribeError, Version,
     proto::{Packet, SubAckReasonCode},
+    session::{CleanStart, InboundLimits},
 };
 use martlet_proto::{ConnAck, ConnectReasonCode};
 use std::future::IntoFuture;
@@ -23,8 +21,7 @@ async fn a_resumed_sessions_messages_go_to_the_catch_all() {
     let (client, _, mut network) = client(builder().clean_start(CleanStart::Never));
     let mut rest = client.catch_all().unwrap();
     assert!(client.catch_all().is_none(), "there is one");
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     server.message("old/1", "1", qos1(1), &[]).await;
     server.message("old/2", "2", qos2(2), &[]).await;
     settle().await;
@@ -61,8 +58,7 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
             .clean_start(CleanStart::Never)
             .inbound(InboundLimits::default().receive_maximum(10)),
     );
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     server.message("old", "x", qos1(1), &[]).await;
     let (stream, _) = tokio::join!(
         soon(client.subscribe("new").qos(QoS::AtLeastOnce)),
@@ -95,8 +91,7 @@ async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
             .version(Version::V3_1_1)
             .clean_start(CleanStart::Never),
     );
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     soon(client.connected()).await.unwrap();
     let mut events = client.events();
     let start = Instant::now();
@@ -147,8 +142,7 @@ async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
     );
     // On a new connection there is time again.
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     server.message("old", "x", qos1(4), &[]).await;
     settle().await;
     assert!(is_pending(&mut pin!(server.packet())));

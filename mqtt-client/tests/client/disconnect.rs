@@ -1,12 +1,14 @@
 //! Ending it: on request, by dropping handles, by dropping the driver.
 
-use crate::scripted::{Script, builder, client, connected, network, settle, soon, with_broker};
+use crate::scripted::{
+    Script, builder, client, connected, enqueue, network, settle, soon, with_broker,
+};
 use martlet_broker::BrokerConfig;
-use martlet_client::session::QueueLimits;
 use martlet_client::{
     Client, ConnectionError, PublishError, PublishProperties, QoS, RequestError, SubscribeError,
     TopicName, Version, Will,
     proto::{BinaryData, Packet},
+    session::QueueLimits,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, DisconnectReasonCode};
 use std::time::Duration;
@@ -40,12 +42,7 @@ async fn what_was_published_is_settled_first() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_has_an_end() {
     let (client, mut server, _network) = connected(builder().drain(Duration::from_secs(3))).await;
-    let receipt = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let receipt = enqueue(&client, "a", "b").await;
     server.published().await;
     let start = Instant::now();
     let server = tokio::spawn(async move { (server.packet().await, Instant::now()) });
@@ -65,12 +62,7 @@ async fn a_drain_has_an_end() {
 #[tokio::test(start_paused = true)]
 async fn at_once_means_at_once() {
     let (client, server, _network) = connected(builder()).await;
-    let receipt = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let receipt = enqueue(&client, "a", "b").await;
     let start = Instant::now();
     let server = tokio::spawn(server.rest());
     soon(client.disconnect().drain(Duration::ZERO)).await;
@@ -167,12 +159,7 @@ async fn dropping_the_driver_resolves_every_waiter() {
     soon(client.connected()).await.unwrap();
     let (stream, _) = tokio::join!(async { client.subscribe("s").await }, server.grant());
     let mut stream = stream.unwrap();
-    let in_flight = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let in_flight = enqueue(&client, "a", "b").await;
     macro_rules! waits {
         ($client:ident => $what:expr) => {{
             let $client = client.clone();
@@ -239,14 +226,7 @@ async fn publishers_that_wait_for_room_are_told_too() {
         .queue(QueueLimits::default().messages(1))
         .build(runtime)
         .unwrap();
-    drop(
-        client
-            .publish("a", "1")
-            .qos(QoS::AtLeastOnce)
-            .enqueue()
-            .await
-            .unwrap(),
-    );
+    drop(enqueue(&client, "a", "1").await);
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { client.publish("a", "2").qos(QoS::AtLeastOnce).await }

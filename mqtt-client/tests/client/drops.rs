@@ -1,16 +1,14 @@
 //! Payloads and wakers are anybody's code when they are dropped, and that code may call the client:
 //! it never runs under the client's lock. Where it did, these tests hang.
 
-use crate::scripted::{builder, client, connected, network, qos1, settle, soon};
+use crate::scripted::{builder, client, connected, enqueue, network, qos1, settle, soon};
 use bytes::Bytes;
-use martlet_client::Reconnect;
-use martlet_client::session::QueueLimits;
 use martlet_client::{
-    Builder, Client, PublishError, PublishProperties, QoS, TopicFilter, TopicName, UserProperties,
-    Will,
+    Builder, Client, PublishError, PublishProperties, QoS, Reconnect, TopicFilter, TopicName,
+    UserProperties, Will,
     hooks::Attempt,
     proto::{BinaryData, Packet, PubAckReasonCode, Utf8String},
-    session::{Details, LostSession, OutgoingPublish, WhenFull},
+    session::{Details, LostSession, OutgoingPublish, QueueLimits, WhenFull},
 };
 use std::future::{Future, ready};
 use std::pin::pin;
@@ -302,12 +300,7 @@ async fn wakers_of_those_who_do_not_wait_any_more() {
     calls.are_gone();
     wakers(&mut calls, client.subscribe("b").into_future());
     calls.are_gone();
-    let mut receipt = client
-        .publish("a", "1")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let mut receipt = enqueue(&client, "a", "1").await;
     wakers(&mut calls, &mut receipt);
     drop(receipt);
     calls.are_gone();
@@ -373,8 +366,7 @@ async fn a_stream_with_messages_in_it() {
     calls.are_gone();
     // Sent again, it takes the place of the first copy.
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     server.message("a", "1", qos1(1), &[]).await;
     settle().await;
     drop(stream);

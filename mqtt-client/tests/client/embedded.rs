@@ -7,15 +7,13 @@ mod world;
 use self::world::{World, at, link, refused};
 use bytes::BytesMut;
 use martlet_broker::{Broker, Memory};
-use martlet_client::Reconnect;
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet, Version};
-use martlet_client::session::CleanStart;
 use martlet_client::session::{Config, Event};
 use martlet_client::{
-    ConnectionError, PublishError, QoS,
+    ConnectionError, PublishError, QoS, Reconnect,
     embedded::{Embedded, EmbeddedEvent, LinkConfig, LinkEvent, VersionChoice},
     hooks::{GivenUp, Observer},
-    session::{Instant, Session, TransportErrorKind},
+    session::{CleanStart, Instant, Session, TransportErrorKind},
 };
 use martlet_tests::sim::Random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -393,37 +391,60 @@ fn a_session_that_is_stored() {
 fn it_drains_to_rest_whatever_happens() {
     let mut settled = 0;
     for seed in 0..200 {
-        settled += run(seed);
+        let mut conversation = Conversation::new(seed);
+        for _ in 0..200 {
+            conversation.step();
+        }
+        conversation.finish(seed);
+        settled += conversation.world.settled();
     }
     assert!(settled > 2000, "only {settled} messages in all");
 }
 
-fn run(seed: u64) -> usize {
-    let mut random = Random::new(seed);
-    let config = link()
-        // An older version would begin the session anew.
-        .version(VersionChoice::Fixed(Version::V5))
-        .seed(seed)
-        .server("mqtt://two.example".parse().unwrap());
-    let mut world = World::new(config);
-    world.subscribe("a/b");
-    world.settle();
-    let (mut sent, mut arrived) = (0, Vec::new());
-    for _ in 0..200 {
-        match random.below(16) {
+/// A client that publishes to itself, while everything happens to it.
+struct Conversation {
+    world: World,
+    random: Random,
+    /// How many messages were published.
+    sent: usize,
+    arrived: Vec<String>,
+}
+
+impl Conversation {
+    fn new(seed: u64) -> Self {
+        let config = link()
+            // An older version would begin the session anew.
+            .version(VersionChoice::Fixed(Version::V5))
+            .seed(seed)
+            .server("mqtt://two.example".parse().unwrap());
+        let mut world = World::new(config);
+        world.subscribe("a/b");
+        world.settle();
+        Self {
+            world,
+            random: Random::new(seed),
+            sent: 0,
+            arrived: Vec::new(),
+        }
+    }
+
+    /// Something happens.
+    fn step(&mut self) {
+        let world = &mut self.world;
+        match self.random.below(16) {
             0..3 => {
-                let qos = if random.below(2) == 0 {
+                let qos = if self.random.below(2) == 0 {
                     QoS::AtLeastOnce
                 } else {
                     QoS::ExactlyOnce
                 };
-                world.publish(qos, &format!("{qos:?} {sent}"));
-                sent += 1;
+                world.publish(qos, &format!("{qos:?} {}", self.sent));
+                self.sent += 1;
                 world.drain();
             }
             3 => {
                 // A few bytes fit, then it is full.
-                let most = 1 + random.below(40) as usize;
+                let most = 1 + self.random.below(40) as usize;
                 world.blocked = false;
                 world.drain_once(most);
                 world.drain();
@@ -432,14 +453,14 @@ fn run(seed: u64) -> usize {
                 world.blocked = false;
                 world.drain();
             }
-            8..11 => drop(world.hear_broker(1 + random.below(64) as usize)),
-            11 => arrived.extend(world.take_messages()),
+            8..11 => drop(world.hear_broker(1 + self.random.below(64) as usize)),
+            11 => self.arrived.extend(world.take_messages()),
             12 => {
                 let far = world.now + Duration::from_secs(100);
                 world.wait(far);
             }
             13 => {
-                world.reachable = random.below(2) == 0;
+                world.reachable = self.random.below(2) == 0;
                 if world.client.wants_socket()
                     && !world.client.wants_wire()
                     && world.connection.is_none()
@@ -449,8 +470,8 @@ fn run(seed: u64) -> usize {
                     world.drain();
                 }
             }
-            14 if random.below(3) == 0 => world.eof(),
-            15 if random.below(4) == 0 => {
+            14 if self.random.below(3) == 0 => world.eof(),
+            15 if self.random.below(4) == 0 => {
                 world.broker.restart(world.now, Memory::Kept);
                 world.connection = None;
                 world
@@ -461,27 +482,35 @@ fn run(seed: u64) -> usize {
             _ => {}
         }
     }
-    world.reachable = true;
-    world.blocked = false;
-    world.drain();
-    let begin = world.now;
-    while arrived.iter().collect::<BTreeSet<_>>().len() < sent || world.settled() < sent {
-        let far = world.now + Duration::from_secs(100);
+
+    /// Nothing goes wrong any more: everything arrives and is settled.
+    fn finish(&mut self, seed: u64) {
+        let world = &mut self.world;
+        world.reachable = true;
         world.blocked = false;
-        world.wait(far);
-        arrived.extend(world.take_messages());
-        assert!(
-            world.now - begin < Duration::from_secs(3600),
-            "seed {seed}: {} of {sent}, {} settled: {:?}",
-            arrived.len(),
-            world.settled(),
-            world.events
-        );
+        world.drain();
+        let begin = world.now;
+        while self.arrived.iter().collect::<BTreeSet<_>>().len() < self.sent
+            || world.settled() < self.sent
+        {
+            let far = world.now + Duration::from_secs(100);
+            world.blocked = false;
+            world.wait(far);
+            self.arrived.extend(world.take_messages());
+            assert!(
+                world.now - begin < Duration::from_secs(3600),
+                "seed {seed}: {} of {}, {} settled: {:?}",
+                self.arrived.len(),
+                self.sent,
+                world.settled(),
+                world.events
+            );
+        }
+        let mut twice = BTreeSet::new();
+        let again = self
+            .arrived
+            .iter()
+            .find(|text| text.starts_with("ExactlyOnce") && !twice.insert(*text));
+        assert_eq!(again, None, "seed {seed}: QoS 2 arrives once");
     }
-    let mut twice = BTreeSet::new();
-    let again = arrived
-        .iter()
-        .find(|text| text.starts_with("ExactlyOnce") && !twice.insert(*text));
-    assert_eq!(again, None, "seed {seed}: QoS 2 arrives once");
-    world.settled()
 }

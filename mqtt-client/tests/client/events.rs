@@ -1,8 +1,7 @@
 //! What the client tells about itself.
 
-use crate::scripted::{builder, client, connected, discarded, qos1, settle, soon};
-use martlet_client::session::QueueLimits;
-use martlet_client::{ClientEvent, ConnectionError, PublishError, QoS};
+use crate::scripted::{builder, client, connected, discarded, enqueue, qos1, settle, soon};
+use martlet_client::{ClientEvent, ConnectionError, PublishError, QoS, session::QueueLimits};
 use martlet_proto::{Delivery, Disconnect, DisconnectReasonCode};
 use std::time::Duration;
 
@@ -94,12 +93,7 @@ async fn a_failed_message_whose_receipt_nobody_holds_is_told() {
     drop(server);
     network.accept().await;
     // Its receipt was dropped: the slot is free again, and its end is not reported to another.
-    let receipt = client
-        .publish("a", "2")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let receipt = enqueue(&client, "a", "2").await;
     drop(receipt);
     settle().await;
     let mut seen = Vec::new();

@@ -5,10 +5,10 @@ use crate::reading::{limits, numbered, subscribe};
 use crate::scripted::{Script, builder, soon, with_broker};
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
-use martlet_client::session::InboundLimits;
 use martlet_client::{
-    Client, QoS, TopicName,
+    Client, QoS, Subscription, TopicName,
     proto::{Packet, PubAckReasonCode},
+    session::InboundLimits,
 };
 use martlet_proto::{Ack, MAX_PACKET_SIZE, PublishRef, Version};
 use std::io::{Read, Write};
@@ -47,6 +47,45 @@ async fn simple_server(mut server: Script, floods: Vec<BytesMut>) -> Script {
     }
 }
 
+/// Awaits a publish for each message, with a pause after every tenth, until none comes any more.
+async fn answer_each(client: Client, mut stream: Subscription, qos: QoS, pause: Duration) {
+    let mut n = 0;
+    while let Ok(Some(_)) = stream.next_timeout(Duration::from_secs(20)).await {
+        n += 1;
+        client
+            .publish("answer", vec![0; 500])
+            .qos(qos)
+            .await
+            .unwrap();
+        if n % 10 == 0 {
+            sleep(pause).await;
+        }
+    }
+}
+
+/// Reads up to message 999, and returns the numbers that came and how many messages were dropped.
+async fn read_slowly(mut stream: Subscription, pause: Duration) -> (Vec<usize>, u64) {
+    let mut seen = Vec::new();
+    while seen.last() != Some(&999) {
+        let message = stream.next().await.unwrap();
+        seen.push(message.text().unwrap().parse().unwrap());
+        sleep(pause).await;
+    }
+    (seen, stream.dropped())
+}
+
+async fn publish_and_ping(client: Client) {
+    for _ in 0..30 {
+        client
+            .publish("other", "")
+            .qos(QoS::AtLeastOnce)
+            .await
+            .unwrap();
+        client.ping().await.unwrap();
+        client.flush().await.unwrap();
+    }
+}
+
 /// Readers that await what they publish, that are slow, that never come; a publisher and a task
 /// that pings; small streams, a small socket and a server that reads nothing while it writes. In
 /// each of these worlds everything that is awaited ends, on the one connection, and readers that
@@ -67,8 +106,8 @@ async fn nobody_waits_for_ever() {
         server.accept(false).await;
         soon(client.connected()).await.unwrap();
         let size = |n| [1, 2, 10, 50, 1000][choose(n, 5)];
-        let mut echo = subscribe(&client, &mut server, "echo", size(2)).await;
-        let mut slow = subscribe(&client, &mut server, "slow", size(3)).await;
+        let echo = subscribe(&client, &mut server, "echo", size(2)).await;
+        let slow = subscribe(&client, &mut server, "slow", size(3)).await;
         let unread = subscribe(&client, &mut server, "unread", size(4)).await;
         let floods = (0..20).map(|n| {
             let mut bytes = numbered("slow", n * 50..n * 50 + 50);
@@ -77,53 +116,12 @@ async fn nobody_waits_for_ever() {
             bytes
         });
         let server = tokio::spawn(simple_server(server, floods.collect()));
-        let echoing = {
-            let client = client.clone();
-            let (qos, pause) = (
-                [QoS::AtMostOnce, QoS::AtLeastOnce][choose(5, 2)],
-                choose(6, 3) as u64,
-            );
-            tokio::spawn(async move {
-                let mut n = 0;
-                while let Ok(Some(_)) = echo.next_timeout(Duration::from_secs(20)).await {
-                    n += 1;
-                    client
-                        .publish("answer", vec![0; 500])
-                        .qos(qos)
-                        .await
-                        .unwrap();
-                    if n % 10 == 0 {
-                        sleep(Duration::from_millis(pause * 30)).await;
-                    }
-                }
-            })
-        };
-        let slowly = {
-            let pause = Duration::from_millis([0, 1, 20][choose(7, 3)]);
-            tokio::spawn(async move {
-                let mut seen = Vec::new();
-                while seen.last() != Some(&999) {
-                    let message = slow.next().await.unwrap();
-                    seen.push(message.text().unwrap().parse::<usize>().unwrap());
-                    sleep(pause).await;
-                }
-                (seen, slow.dropped())
-            })
-        };
-        let asking = {
-            let client = client.clone();
-            tokio::spawn(async move {
-                for _ in 0..30 {
-                    client
-                        .publish("other", "")
-                        .qos(QoS::AtLeastOnce)
-                        .await
-                        .unwrap();
-                    client.ping().await.unwrap();
-                    client.flush().await.unwrap();
-                }
-            })
-        };
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce][choose(5, 2)];
+        let pause = Duration::from_millis(choose(6, 3) as u64 * 30);
+        let echoing = tokio::spawn(answer_each(client.clone(), echo, qos, pause));
+        let pause = Duration::from_millis([0, 1, 20][choose(7, 3)]);
+        let slowly = tokio::spawn(read_slowly(slow, pause));
+        let asking = tokio::spawn(publish_and_ping(client.clone()));
         let all = async {
             asking.await.unwrap();
             echoing.await.unwrap();

@@ -1,10 +1,9 @@
 //! The application's hook before each CONNECT.
 
 use crate::scripted::{builder, client, network, settle, soon, stopped};
-use martlet_client::Reconnect;
-use martlet_client::UserProperties;
 use martlet_client::{
-    Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, TopicName, Version, Will,
+    Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, Reconnect, TopicName,
+    UserProperties, Version, Will,
     client::{Callback, PublishBuilder},
     hooks::{Attempt, GivenUp},
     session::Awaited,
@@ -267,9 +266,6 @@ async fn the_version_is_remembered_of_the_server_that_was_dialled() {
         .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     network
-        .dial()
-        .await
-        .open()
         .refuse(ConnectReasonCode::UnsupportedProtocolVersion)
         .await;
     for (host, version) in [
@@ -298,9 +294,6 @@ async fn going_from_server_to_server_for_the_version_takes_its_time() {
     let start = tokio::time::Instant::now();
     for _ in 0..3 {
         network
-            .dial()
-            .await
-            .open()
             .refuse(ConnectReasonCode::UnsupportedProtocolVersion)
             .await;
     }
@@ -351,19 +344,11 @@ async fn a_hook_may_do_better_after_a_refusal() {
                 .await;
         } else {
             drop(server);
-            network
-                .dial()
-                .await
-                .open()
-                .refuse(ConnectReasonCode::NotAuthorized)
-                .await;
+            network.refuse(ConnectReasonCode::NotAuthorized).await;
         }
     }
     let before = tokio::time::Instant::now();
     network
-        .dial()
-        .await
-        .open()
         .refuse(ConnectReasonCode::BadUserNameOrPassword)
         .await;
     assert!(
@@ -392,12 +377,7 @@ async fn a_server_that_the_hook_chose_is_not_hammered() {
     let (client, _, mut network) =
         client(builder.reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..2 {
-        network
-            .dial()
-            .await
-            .open()
-            .refuse(ConnectReasonCode::NotAuthorized)
-            .await;
+        network.refuse(ConnectReasonCode::NotAuthorized).await;
     }
     assert!(network.try_dial().await.is_none());
     assert!(matches!(

@@ -1,15 +1,15 @@
 //! Publishing: what is accepted, when it waits, and how it ends.
 
 use crate::scripted::{
-    Counted, builder, client, connected, encode, identifier, is_pending, settle, soon, with_broker,
+    Counted, builder, client, connected, encode, enqueue, identifier, is_pending, settle, soon,
+    with_broker,
 };
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
-use martlet_client::session::InboundLimits;
-use martlet_client::session::QueueLimits;
 use martlet_client::{
-    PublishError, PublishProperties, QoS, TopicName, Version, proto::Packet,
-    session::OutgoingPublish,
+    PublishError, PublishProperties, QoS, TopicName, Version,
+    proto::Packet,
+    session::{InboundLimits, OutgoingPublish, QueueLimits},
 };
 use martlet_proto::{Ack, Delivery, MAX_PACKET_SIZE, PubAckReasonCode, PubRelReasonCode};
 use std::num::NonZeroU32;
@@ -78,36 +78,21 @@ async fn each_qos_one_after_the_other_and_all_at_once() {
 async fn the_answer_is_the_servers() {
     let (client, mut server, _network) = connected(builder()).await;
     let ack = async {
-        let id = server
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = server.published_id().await;
         server
             .send(Packet::PubAck(Ack::new(
                 id,
                 PubAckReasonCode::NoMatchingSubscribers,
             )))
             .await;
-        let id = server
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = server.published_id().await;
         server
             .send(Packet::PubAck(Ack::new(
                 id,
                 PubAckReasonCode::QuotaExceeded,
             )))
             .await;
-        let id = server
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = server.published_id().await;
         server
             .send(Packet::PubRec(Ack::new(
                 id,
@@ -189,12 +174,7 @@ async fn wrong_messages_change_nothing() {
         }
     );
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
-    let _receipt = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let _receipt = enqueue(&client, "a", "b").await;
     assert_eq!(
         server.published().await.delivery().packet_identifier(),
         Some(identifier(1))
@@ -216,12 +196,7 @@ async fn try_publish_refuses_what_has_no_room() {
     );
     assert_eq!(client.queued(), 2);
     let mut server = network.accept().await;
-    let id = server
-        .published()
-        .await
-        .delivery()
-        .packet_identifier()
-        .unwrap();
+    let id = server.published_id().await;
     assert_eq!(server.published().await.topic(), "a/2");
     server.puback(id).await;
     soon(first).await.unwrap();
@@ -277,14 +252,7 @@ async fn offline_qos_0_may_be_refused() {
 #[tokio::test(start_paused = true)]
 async fn room_is_given_in_order() {
     let (client, _, mut network) = client(builder().queue(QueueLimits::default().messages(1)));
-    drop(
-        client
-            .publish("a", "0")
-            .qos(QoS::AtLeastOnce)
-            .enqueue()
-            .await
-            .unwrap(),
-    );
+    drop(enqueue(&client, "a", "0").await);
     let mut waiting = Vec::new();
     for n in 1..10 {
         let client = client.clone();
@@ -466,23 +434,13 @@ async fn a_dropped_publish_does_what_its_docs_say() {
         let mut publish = pin!(client.publish("a", "1").qos(QoS::AtLeastOnce).into_future());
         assert!(is_pending(&mut publish.as_mut()));
     }
-    let id = server
-        .published()
-        .await
-        .delivery()
-        .packet_identifier()
-        .unwrap();
+    let id = server.published_id().await;
     assert_eq!(client.in_flight(), 1);
     server.puback(id).await;
     {
         let mut publish = Box::pin(client.publish("a", "2").qos(QoS::ExactlyOnce).into_future());
         assert!(is_pending(&mut publish.as_mut()));
-        let id = server
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = server.published_id().await;
         server.pubrec(id).await;
         assert!(matches!(server.packet().await, Packet::PubRel(_)));
         assert!(is_pending(&mut publish.as_mut()));

@@ -3,8 +3,9 @@
 
 use crate::scripted::{Script, builder, connected, encode, settle, soon};
 use bytes::BytesMut;
-use martlet_client::session::InboundLimits;
-use martlet_client::{Client, ClientEvent, QoS, StreamLimits, Subscription, proto::Packet};
+use martlet_client::{
+    Client, ClientEvent, QoS, StreamLimits, Subscription, proto::Packet, session::InboundLimits,
+};
 use martlet_proto::{Delivery, Version};
 use std::future::IntoFuture;
 use std::pin::pin;
@@ -316,12 +317,7 @@ async fn a_stream_that_is_never_read_is_waited_for_once() {
     let (published, ()) = tokio::join!(
         soon(client.publish("a", "b").qos(QoS::AtLeastOnce)),
         async {
-            let id = server
-                .published()
-                .await
-                .delivery()
-                .packet_identifier()
-                .unwrap();
+            let id = server.published_id().await;
             server.puback(id).await;
         }
     );

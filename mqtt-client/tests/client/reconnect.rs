@@ -1,6 +1,6 @@
 //! Lost connections, and when they are made again.
 
-use crate::scripted::{builder, client, connected, soon, stopped};
+use crate::scripted::{builder, client, connected, enqueue, soon, stopped};
 use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
 use martlet_client::{
@@ -98,18 +98,8 @@ async fn no_reconnect_means_none() {
 #[tokio::test(start_paused = true)]
 async fn nothing_waits_for_a_client_that_has_ended() {
     let (client, driver, mut network) = client(builder());
-    let waiting = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
-    network
-        .dial()
-        .await
-        .open()
-        .refuse(ConnectReasonCode::NotAuthorized)
-        .await;
+    let waiting = enqueue(&client, "a", "b").await;
+    network.refuse(ConnectReasonCode::NotAuthorized).await;
     let why = stopped(&client).await;
     assert!(matches!(why, ConnectionError::Refused(_)));
     assert_eq!(soon(waiting).await, Err(PublishError::OnHold(why.clone())));
@@ -145,7 +135,7 @@ async fn before_the_first_connection_a_permanent_error_is_final() {
     ] {
         let (client, _, mut network) =
             client(builder().reconnect(Reconnect::default().retry_first(true)));
-        network.dial().await.open().refuse(reason).await;
+        network.refuse(reason).await;
         assert!(matches!(
             stopped(&client).await,
             ConnectionError::Refused(_)
@@ -171,13 +161,8 @@ async fn permanent_errors_are_not_hammered() {
         let (client, _, mut network) = client(builder().version(version));
         drop(network.accept().await);
         let mut events = client.events();
-        let receipt = client
-            .publish("a", "kept")
-            .qos(QoS::AtLeastOnce)
-            .enqueue()
-            .await
-            .unwrap();
-        network.dial().await.open().refuse(reason).await;
+        let receipt = enqueue(&client, "a", "kept").await;
+        network.refuse(reason).await;
         for times in 1..=3 {
             let refused = Instant::now();
             let reported = loop {
@@ -199,12 +184,7 @@ async fn permanent_errors_are_not_hammered() {
             } else {
                 let mut server = dial.open();
                 server.accept(version == Version::V5).await;
-                let id = server
-                    .published()
-                    .await
-                    .delivery()
-                    .packet_identifier()
-                    .unwrap();
+                let id = server.published_id().await;
                 server.puback(id).await;
             }
         }
@@ -218,12 +198,7 @@ async fn the_policy_says_what_follows_each_class_of_errors() {
     let stop = Reconnect::default().on(ErrorClass::Permanent, Reaction::Stop, Reaction::Stop);
     let (strict, _, mut network) = client(builder().reconnect(stop));
     drop(network.accept().await);
-    network
-        .dial()
-        .await
-        .open()
-        .refuse(ConnectReasonCode::NotAuthorized)
-        .await;
+    network.refuse(ConnectReasonCode::NotAuthorized).await;
     assert!(matches!(
         stopped(&strict).await,
         ConnectionError::Refused(_)
@@ -252,12 +227,7 @@ async fn a_client_that_has_stopped_is_revived() {
     );
     let mut stream = stream.unwrap();
     let (mut events, mut states) = (client.events(), client.state_changes());
-    let in_flight = client
-        .publish("in", "flight")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let in_flight = enqueue(&client, "in", "flight").await;
     server.published().await;
     server
         .send(Disconnect::new(DisconnectReasonCode::SessionTakenOver))
@@ -312,27 +282,12 @@ async fn a_client_that_has_stopped_is_revived() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_was_never_connected_is_revived() {
     let (client, _, mut network) = client(builder());
-    let receipt = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
-    network
-        .dial()
-        .await
-        .open()
-        .refuse(ConnectReasonCode::NotAuthorized)
-        .await;
+    let receipt = enqueue(&client, "a", "b").await;
+    network.refuse(ConnectReasonCode::NotAuthorized).await;
     let why = stopped(&client).await;
     assert_eq!(soon(receipt).await, Err(PublishError::OnHold(why.clone())));
     let (again, ()) = tokio::join!(soon(client.reconnect()), async {
-        network
-            .dial()
-            .await
-            .open()
-            .refuse(ConnectReasonCode::NotAuthorized)
-            .await;
+        network.refuse(ConnectReasonCode::NotAuthorized).await;
     });
     assert_eq!(again.unwrap_err(), why.into());
     let (revived, mut server) = tokio::join!(soon(client.reconnect()), network.accept());
@@ -349,12 +304,7 @@ async fn a_client_that_was_never_connected_is_revived() {
 async fn a_live_connection_is_replaced() {
     for version in [Version::V5, Version::V3_1_1] {
         let (client, mut server, mut network) = connected(builder().version(version)).await;
-        let receipt = client
-            .publish("a", "b")
-            .qos(QoS::AtLeastOnce)
-            .enqueue()
-            .await
-            .unwrap();
+        let receipt = enqueue(&client, "a", "b").await;
         server.published().await;
         let start = Instant::now();
         let (replaced, mut second) = tokio::join!(soon(client.reconnect().replace()), async {
@@ -373,12 +323,7 @@ async fn a_live_connection_is_replaced() {
         });
         replaced.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
-        let id = second
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = second.published_id().await;
         second.puback(id).await;
         soon(receipt).await.unwrap();
         // An attempt that is under way has the old token.
@@ -397,12 +342,7 @@ async fn a_server_that_is_busy_is_asked_again() {
     let (client, _, mut network) =
         client(builder().reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..3 {
-        network
-            .dial()
-            .await
-            .open()
-            .refuse(ConnectReasonCode::ServerBusy)
-            .await;
+        network.refuse(ConnectReasonCode::ServerBusy).await;
     }
     let _server = network.accept().await;
     soon(client.connected()).await.unwrap();
@@ -463,8 +403,7 @@ async fn subscriptions_are_restored_when_the_session_was_lost() {
     );
     let mut stream = stream.unwrap();
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     server
         .message("a/b", "kept", Delivery::AtMostOnce, &[])
         .await;

@@ -104,12 +104,7 @@ async fn a_response_that_does_not_come() {
     assert_eq!(next.unwrap().text(), Some("right"));
     // The server knows better than to wait.
     let (nobody, ()) = tokio::join!(soon(client.request("ask", "3")), async {
-        let id = server
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = server.published_id().await;
         server
             .send(Packet::PubAck(Ack::new(
                 id,
@@ -119,12 +114,7 @@ async fn a_response_that_does_not_come() {
     });
     assert_eq!(nobody.unwrap_err(), ResponseError::NobodyListens);
     let (refused, ()) = tokio::join!(soon(client.request("ask", "4")), async {
-        let id = server
-            .published()
-            .await
-            .delivery()
-            .packet_identifier()
-            .unwrap();
+        let id = server.published_id().await;
         server
             .send(Packet::PubAck(Ack::new(
                 id,
@@ -350,8 +340,7 @@ async fn response_information() {
     answered.unwrap();
     // The next server has another: the old subscription goes.
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     soon(client.connected()).await.unwrap();
     let (answered, ()) = tokio::join!(soon(client.request("ask", "2")), async {
         assert_eq!(server.ungrant().await.filters[0].as_str(), "r/42/responses");

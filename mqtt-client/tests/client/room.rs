@@ -1,8 +1,7 @@
 //! Publishers that wait for room: who is woken, and when.
 
-use crate::scripted::{builder, client, connected, settle, soon};
-use martlet_client::session::QueueLimits;
-use martlet_client::{PublishError, PublishProperties, QoS};
+use crate::scripted::{builder, client, connected, enqueue, settle, soon};
+use martlet_client::{PublishError, PublishProperties, QoS, session::QueueLimits};
 
 /// QoS 0 publishers that waited for the socket were not woken when the connection went: without one
 /// they need not wait.
@@ -43,14 +42,7 @@ async fn who_waits_for_the_queue_offline_is_woken_by_the_connection() {
             .max_in_flight(1),
     );
     for _ in 0..3 {
-        drop(
-            client
-                .publish("a", "123456789")
-                .qos(QoS::AtLeastOnce)
-                .enqueue()
-                .await
-                .unwrap(),
-        );
+        drop(enqueue(&client, "a", "123456789").await);
     }
     let publish = |qos| {
         let client = client.clone();

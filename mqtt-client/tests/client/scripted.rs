@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
 use martlet_client::{
-    Builder, Client, ClientEvent, ConnectionError, ConnectionState, Endpoint, QoS, TopicName,
-    Version, proto::Packet,
+    Builder, Client, ClientEvent, ConnectionError, ConnectionState, Endpoint, QoS, Receipt,
+    TopicName, Version, proto::Packet,
 };
 use martlet_proto::{
     Ack, ConnAck, Connect, ConnectReasonCode, Delivery, PacketIdentifier, PubAckReasonCode,
@@ -87,6 +87,18 @@ impl Network {
         let mut script = self.dial().await.open();
         script.accept(false).await;
         script
+    }
+
+    /// Accepts the next stream and the CONNECT on it, and has kept the session.
+    pub(crate) async fn resume(&mut self) -> Script {
+        let mut script = self.dial().await.open();
+        script.accept(true).await;
+        script
+    }
+
+    /// Accepts the next stream, and rejects the CONNECT on it.
+    pub(crate) async fn refuse(&mut self, reason: ConnectReasonCode) {
+        self.dial().await.open().refuse(reason).await;
     }
 
     pub(crate) fn is_quiet(&mut self) -> bool {
@@ -217,6 +229,13 @@ impl Script {
             Packet::Publish(publish) => publish,
             other => panic!("expected PUBLISH, got {other:?}"),
         }
+    }
+
+    /// The packet identifier of the next PUBLISH, which is not of QoS 0.
+    pub(crate) async fn published_id(&mut self) -> PacketIdentifier {
+        let publish = self.published().await;
+        let id = publish.delivery().packet_identifier();
+        id.expect("it is not of QoS 0")
     }
 
     pub(crate) async fn subscribe(&mut self) -> Subscribe {
@@ -390,6 +409,12 @@ pub(crate) fn client(builder: Builder) -> (Client, JoinHandle<ConnectionError>, 
     let (runtime, network) = network();
     let (client, driver) = builder.build(runtime).unwrap();
     (client, tokio::spawn(driver), network)
+}
+
+/// Publishes with QoS 1, and does not wait for the PUBACK.
+pub(crate) async fn enqueue(client: &Client, topic: &str, payload: &'static str) -> Receipt {
+    let publish = client.publish(topic, payload).qos(QoS::AtLeastOnce);
+    publish.enqueue().await.expect("it is accepted")
 }
 
 /// Why the client has stopped, once it has.

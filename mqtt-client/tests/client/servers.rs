@@ -1,8 +1,7 @@
 //! Several servers: whose turn it is, and where servers refer to.
 
 use crate::scripted::{builder, client, soon, stopped};
-use martlet_client::Reconnect;
-use martlet_client::{Client, ConnectionError};
+use martlet_client::{Client, ConnectionError, Reconnect};
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,12 +58,7 @@ async fn servers_are_tried_in_turn() {
 async fn a_server_that_refuses_for_good_is_left_out() {
     let builder = Client::builder("mqtt://one").server("mqtt://two").seed(1);
     let (client, _, mut network) = client(builder);
-    network
-        .dial()
-        .await
-        .open()
-        .refuse(ConnectReasonCode::NotAuthorized)
-        .await;
+    network.refuse(ConnectReasonCode::NotAuthorized).await;
     for _ in 0..3 {
         let dial = network.dial().await;
         assert_eq!(dial.endpoint.host(), "two");

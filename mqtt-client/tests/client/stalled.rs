@@ -1,9 +1,9 @@
 //! Each handshake that stalls ends at its deadline, and the error says which it was. In simulated
 //! time.
 
-use martlet_client::Reconnect;
 use martlet_client::{
-    Builder, Client, ConnectError, ConnectionError, Endpoint, Trust, session::TransportErrorKind,
+    Builder, Client, ConnectError, ConnectionError, Endpoint, Reconnect, Trust,
+    session::TransportErrorKind,
 };
 use martlet_tests::certificates::Certificates;
 use martlet_tests::server::{Fault, FaultEnd, Level, Seen, Setup};
@@ -50,93 +50,59 @@ async fn ends(builder: Builder, setup: Setup) -> (ConnectionError, Duration) {
     (reason, time)
 }
 
+/// Asserts that the only attempt ends at the deadline, and that the error names this handshake.
+async fn assert_stalls(handshake: &str, uri: &str, proxy: Option<&str>, setup: Setup) {
+    let mut builder = builder(uri);
+    if let Some(proxy) = proxy {
+        builder = builder.proxy(proxy);
+    }
+    let (error, time) = ends(builder, setup).await;
+    match &error {
+        ConnectionError::Transport(error)
+            if error.kind() == TransportErrorKind::HandshakeTimeout =>
+        {
+            let name = format!("the {handshake} handshake");
+            assert!(error.to_string().contains(&name), "{error}");
+        }
+        other => panic!("{uri} {proxy:?}: {other:?}"),
+    }
+    assert_eq!(time, TIMEOUT, "{uri} {proxy:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_handshake_has_a_deadline() {
-    let part = |at, after| Fault::Ends {
-        at,
-        after,
-        end: FaultEnd::Hang,
+    let silent = |setup: Setup, at| setup.fault(Fault::silent(at));
+    let part = |setup: Setup, at, after| {
+        setup.fault(Fault::Ends {
+            at,
+            after,
+            end: FaultEnd::Hang,
+        })
     };
     let (tcp, tls) = (Setup::tcp, Setup::tls);
-    for (uri, proxy, setup, handshake) in [
-        // TCP accepts and is silent; so is the server after the ClientHello, or in the middle of
-        // its answer.
-        (
-            "mqtts://localhost",
-            None,
-            tls().fault(Fault::silent(Level::Socket)),
-            "TLS",
-        ),
-        (
-            "mqtts://localhost",
-            None,
-            tls().fault(part(Level::Socket, 100)),
-            "TLS",
-        ),
-        (
-            "wss://localhost",
-            None,
-            tls().websocket().fault(Fault::silent(Level::Socket)),
-            "TLS",
-        ),
-        // After the request for an upgrade, or in the middle of the answer.
-        (
-            "ws://localhost",
-            None,
-            tcp().websocket().fault(Fault::silent(Level::Stream)),
-            "WebSocket",
-        ),
-        (
-            "ws://localhost",
-            None,
-            tcp().websocket().fault(part(Level::Stream, 20)),
-            "WebSocket",
-        ),
-        (
-            "wss://localhost",
-            None,
-            tls().websocket().fault(Fault::silent(Level::Stream)),
-            "WebSocket",
-        ),
-        // The proxy.
-        (
-            "mqtt://localhost",
-            Some("http://proxy:1"),
-            tcp().fault(Fault::silent(Level::Socket)),
-            "proxy",
-        ),
-        (
-            "wss://localhost",
-            Some("http://proxy:1"),
-            tcp().fault(Fault::silent(Level::Socket)),
-            "proxy",
-        ),
-        (
-            "mqtts://localhost",
-            Some("socks5://proxy:1"),
-            tcp().fault(Fault::silent(Level::Socket)),
-            "proxy",
-        ),
+    // TCP accepts and is silent; so is the server after the ClientHello, or in the middle of its
+    // answer.
+    for (uri, setup) in [
+        ("mqtts://localhost", silent(tls(), Level::Socket)),
+        ("mqtts://localhost", part(tls(), Level::Socket, 100)),
+        ("wss://localhost", silent(tls().websocket(), Level::Socket)),
     ] {
-        let mut builder = builder(uri);
-        if let Some(proxy) = proxy {
-            builder = builder.proxy(proxy);
-        }
-        let (error, time) = ends(builder, setup).await;
-        match &error {
-            ConnectionError::Transport(error)
-                if error.kind() == TransportErrorKind::HandshakeTimeout =>
-            {
-                assert!(
-                    error
-                        .to_string()
-                        .contains(&format!("the {handshake} handshake")),
-                    "{error}"
-                );
-            }
-            other => panic!("{uri} {proxy:?}: {other:?}"),
-        }
-        assert_eq!(time, TIMEOUT, "{uri} {proxy:?}");
+        assert_stalls("TLS", uri, None, setup).await;
+    }
+    // After the request for an upgrade, or in the middle of the answer.
+    for (uri, setup) in [
+        ("ws://localhost", silent(tcp().websocket(), Level::Stream)),
+        ("ws://localhost", part(tcp().websocket(), Level::Stream, 20)),
+        ("wss://localhost", silent(tls().websocket(), Level::Stream)),
+    ] {
+        assert_stalls("WebSocket", uri, None, setup).await;
+    }
+    for (uri, proxy) in [
+        ("mqtt://localhost", "http://proxy:1"),
+        ("wss://localhost", "http://proxy:1"),
+        ("mqtts://localhost", "socks5://proxy:1"),
+    ] {
+        assert_stalls("proxy", uri, Some(proxy), silent(tcp(), Level::Socket)).await;
     }
 }
 

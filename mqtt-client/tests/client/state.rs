@@ -1,9 +1,8 @@
 //! The connection as a value and as a stream, and what calls do while there is none.
 
-use crate::scripted::{builder, client, connected, settle, soon};
-use martlet_client::Reconnect;
+use crate::scripted::{builder, client, connected, enqueue, settle, soon};
 use martlet_client::{
-    ConnectionError, ConnectionState, PublishError, QoS, RequestError, StateChanges,
+    ConnectionError, ConnectionState, PublishError, QoS, Reconnect, RequestError, StateChanges,
     SubscribeError, UnsubscribeError, proto::Packet,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
@@ -143,12 +142,7 @@ fn retrying() -> martlet_client::Builder {
 async fn a_drain_waits_for_a_connection() {
     let (client, driver, mut network) = client(retrying());
     network.dial().await.refuse();
-    let receipt = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let receipt = enqueue(&client, "a", "b").await;
     let leaving = tokio::spawn({
         let client = client.clone();
         async move { client.disconnect().await }
@@ -187,12 +181,7 @@ async fn a_drain_without_a_connection_has_an_end() {
 async fn at_once_does_not_wait_for_a_connection() {
     let (client, driver, mut network) = client(retrying());
     let _dial = network.dial().await;
-    let receipt = client
-        .publish("a", "b")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let receipt = enqueue(&client, "a", "b").await;
     let start = Instant::now();
     let leaving = tokio::spawn({
         let client = client.clone();

@@ -4,13 +4,11 @@ use crate::scripted::{
     builder, connected, identifier, is_pending, qos1, qos2, settle, soon, with_broker,
 };
 use martlet_broker::BrokerConfig;
-use martlet_client::Reconnect;
-use martlet_client::session::CleanStart;
-use martlet_client::session::InboundLimits;
 use martlet_client::{
-    QoS, RequestError, SubscribeError, TopicFilter, Version,
+    QoS, Reconnect, RequestError, SubscribeError, TopicFilter, Version,
     client::NoMessage,
     proto::{Packet, PubAckReasonCode, SubAckReasonCode},
+    session::{CleanStart, InboundLimits},
 };
 use martlet_proto::{Ack, ConnectReasonCode, Delivery};
 use std::future::IntoFuture;
@@ -416,8 +414,7 @@ async fn a_resent_message_takes_the_place_of_the_untaken_one() {
     server.message("a", "2", qos2(2), &[]).await;
     settle().await;
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     let again = |qos, packet_identifier| match qos {
         QoS::ExactlyOnce => Delivery::ExactlyOnce {
             packet_identifier,

@@ -1,8 +1,7 @@
 //! How long a publish is waited for, when it says so itself, in simulated time.
 
-use crate::scripted::{builder, client, connected, identifier, is_pending, settle, soon};
-use martlet_client::session::QueueLimits;
-use martlet_client::{ConnectionError, PublishError, QoS, proto::Packet};
+use crate::scripted::{builder, client, connected, enqueue, identifier, is_pending, settle, soon};
+use martlet_client::{ConnectionError, PublishError, QoS, proto::Packet, session::QueueLimits};
 use std::future::IntoFuture;
 use std::pin::pin;
 use std::time::Duration;
@@ -113,12 +112,7 @@ async fn a_receipt_has_the_limit_of_its_publish() {
 async fn without_room_nothing_is_published() {
     let builder = builder().queue(QueueLimits::default().messages(1));
     let (client, _driver, mut network) = client(builder);
-    let first = client
-        .publish("a", "1")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let first = enqueue(&client, "a", "1").await;
     let start = Instant::now();
     let second = client
         .publish("a", "2")

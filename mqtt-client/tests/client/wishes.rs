@@ -57,13 +57,10 @@ async fn a_subscribe_at_which_the_server_hangs_up_ends_and_starves_nobody() {
     let world = async {
         serve_until_bad(server).await;
         for _ in 0..2 {
-            let mut server = network.dial().await.open();
-            server.accept(true).await;
+            let server = network.resume().await;
             serve_until_bad(server).await;
         }
-        let mut server = network.dial().await.open();
-        server.accept(true).await;
-        server
+        network.resume().await
     };
     let publish = async {
         // Among the first attempts.
@@ -98,8 +95,7 @@ async fn what_the_builder_subscribes_to_travels_in_eights_without_the_bad_one() 
         server.accept(connection > 0).await;
         granted += soon(serve_until_bad(server)).await;
     }
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     while granted < 9 {
         granted += soon(server.grant()).await.subscriptions.len();
     }
@@ -140,8 +136,7 @@ async fn a_subscription_that_cannot_be_made_again_ends_its_stream_only() {
         let server = network.accept().await;
         soon(serve_until_bad(server)).await;
     }
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     assert_eq!(soon(bad.next()).await, None);
     server.message("good", "1", Delivery::AtMostOnce, &[]).await;
     assert_eq!(soon(good.next()).await.unwrap().text(), Some("1"));
@@ -307,8 +302,7 @@ async fn an_answer_in_the_other_versions_form_ends_the_subscribe_and_not_the_cli
         let [high, low] = asked.packet_identifier.get().to_be_bytes();
         server.send_bytes(&[0x90, 3, high, low, 1]).await;
         server.rest().await;
-        let mut server = network.dial().await.open();
-        server.accept(true).await;
+        let mut server = network.resume().await;
         let asked = server.subscribe().await;
         let [high, low] = asked.packet_identifier.get().to_be_bytes();
         server.send_bytes(&[0x90, 3, high, low, 1]).await;

@@ -1,30 +1,19 @@
 //! Messages that the application takes back, and those at which the server hangs up.
 
-use crate::scripted::{builder, client, connected, settle, soon};
-use martlet_client::session::QueueLimits;
+use crate::scripted::{builder, client, connected, enqueue, settle, soon};
 use martlet_client::{
     ClientEvent, PublishError, QoS,
     client::Withdrawn,
-    session::{WhenFull, WhenServerHangsUp},
+    session::{QueueLimits, WhenFull, WhenServerHangsUp},
 };
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
 async fn a_receipt_takes_its_message_back() {
     let (client, _, mut network) = client(builder());
-    let unsent = client
-        .publish("a", "unsent")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let unsent = enqueue(&client, "a", "unsent").await;
     let qos0 = client.publish("a", "unsent").enqueue().await.unwrap();
-    let sent = client
-        .publish("a", "sent")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let sent = enqueue(&client, "a", "sent").await;
     assert_eq!(unsent.withdraw(), Withdrawn::Unsent);
     assert_eq!(qos0.withdraw(), Withdrawn::Unsent);
     assert_eq!(client.queued(), 1);
@@ -34,14 +23,8 @@ async fn a_receipt_takes_its_message_back() {
     assert_eq!(client.in_flight(), 0);
     drop(server);
     // It is not sent again.
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
-    let settled = client
-        .publish("a", "next")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let mut server = network.resume().await;
+    let settled = enqueue(&client, "a", "next").await;
     let published = server.published().await;
     assert_eq!(published.payload(), b"next".as_slice());
     server
@@ -72,8 +55,7 @@ async fn a_receipt_takes_its_message_back_after_a_timeout() {
     let mut awaited = receipts.pop().unwrap();
     assert_eq!(receipts.pop().unwrap().withdraw(), Withdrawn::InFlight);
     drop(server);
-    let mut server = network.dial().await.open();
-    server.accept(true).await;
+    let mut server = network.resume().await;
     let published = server.published().await;
     assert_eq!(published.payload(), b"awaited".as_slice());
     server
@@ -118,12 +100,7 @@ async fn a_receipt_returns_the_end_that_there_was() {
 #[tokio::test(start_paused = true)]
 async fn the_room_of_a_withdrawn_message_is_given_away() {
     let (client, _, _network) = client(builder().queue(QueueLimits::default().messages(1)));
-    let receipt = client
-        .publish("a", "1")
-        .qos(QoS::AtLeastOnce)
-        .enqueue()
-        .await
-        .unwrap();
+    let receipt = enqueue(&client, "a", "1").await;
     let waiting = tokio::spawn({
         let client = client.clone();
         async move {
@@ -148,19 +125,9 @@ async fn a_publish_at_which_the_server_hangs_up_ends() {
         let (client, mut server, mut network) =
             connected(builder().when_server_hangs_up(policy)).await;
         let mut events = client.events();
-        let bad = client
-            .publish("a", "bad")
-            .qos(QoS::AtLeastOnce)
-            .enqueue()
-            .await
-            .unwrap();
+        let bad = enqueue(&client, "a", "bad").await;
         let operation = bad.operation().unwrap();
-        let good = client
-            .publish("a", "good")
-            .qos(QoS::AtLeastOnce)
-            .enqueue()
-            .await
-            .unwrap();
+        let good = enqueue(&client, "a", "good").await;
         let serving = tokio::spawn(async move {
             loop {
                 while let Some(packet) = server.try_packet().await {

@@ -1,176 +1,34 @@
 //! What a connection over plain TCP holds, and how often its payloads are copied: counted, on a
 //! runtime of the test's own whose socket sees what it is given.
 
-use bytes::{Buf, Bytes, BytesMut};
+use crate::wire::{self, InMemory, SharedWire, Wire, accept, encoded, poll};
+use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use futures_io::{AsyncRead, AsyncWrite};
-use martlet_client::proto::{
-    Ack, ConnAck, ConnectReasonCode, Packet, PubAckReasonCode, PublishRef,
-};
+use martlet_client::proto::{Ack, Packet, PubAckReasonCode, PublishRef};
 use martlet_client::session::{Config, Event, OutgoingPublish};
 use martlet_client::{
-    Client, ConnectionState, Driver, Message, QoS, SocketOptions, TopicName, Version,
-    embedded::{Embedded, EmbeddedEvent, LinkConfig, Target},
-    runtime::{Runtime, Timer},
-    session::{Instant, Session, TransportError},
+    Client, ConnectionState, Driver, Message, QoS, TopicName, Version,
+    embedded::{Embedded, EmbeddedEvent, LinkConfig},
+    session::{Instant, Session},
 };
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::future::{Future, Ready, ready};
-use std::io::{self, IoSlice};
-use std::ops::Range;
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 const LARGE: usize = 64 * 1024;
 
-/// What the socket's other end has for us, a chunk for each read, and what it was given.
-#[derive(Default)]
-struct Wire {
-    input: VecDeque<Bytes>,
-    output: BytesMut,
-    /// Where the payload lies that the application has published, and how many bytes were written
-    /// from there.
-    payload: Option<Range<usize>>,
-    from_payload: usize,
-    /// How many bytes the socket takes at a time.
-    takes: usize,
-}
-
-/// A runtime with one socket, where time stands still.
-#[derive(Clone)]
-struct Still(Rc<RefCell<Wire>>);
-
-struct Never;
-
-impl Timer for Never {
-    fn reset(&mut self, _: Instant) {}
-
-    fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-}
-
-impl Runtime for Still {
-    type Socket = Self;
-    type Dial = Ready<Result<Self, TransportError>>;
-    type Timer = Never;
-
-    fn now() -> Instant {
-        Instant::EPOCH
-    }
-
-    fn dial(&self, _: &Target, _: &SocketOptions) -> Self::Dial {
-        ready(Ok(self.clone()))
-    }
-
-    fn timer(&self) -> Never {
-        Never
-    }
-}
-
-impl AsyncRead for Still {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        let Some(chunk) = wire.input.front_mut() else {
-            return Poll::Pending;
-        };
-        let n = chunk.len().min(buf.len());
-        chunk.copy_to_slice(&mut buf[..n]);
-        if chunk.is_empty() {
-            wire.input.pop_front();
-        }
-        Poll::Ready(Ok(n))
-    }
-}
-
-impl Wire {
-    fn write(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.takes);
-        let begin = bytes.as_ptr() as usize;
-        match &self.payload {
-            Some(payload) if payload.contains(&begin) => self.from_payload += n,
-            _ => self.output.extend_from_slice(&bytes[..n]),
-        }
-        n
-    }
-}
-
-impl AsyncWrite for Still {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(self.0.borrow_mut().write(bytes)))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        let mut written = 0;
-        for slice in slices {
-            let n = wire.write(slice);
-            written += n;
-            if n < slice.len() {
-                break;
-            }
-        }
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn encoded(packet: impl Into<Packet>) -> Bytes {
-    let mut bytes = BytesMut::new();
-    packet.into().encode(Version::V5, &mut bytes).unwrap();
-    bytes.freeze()
-}
-
-fn connack() -> Bytes {
-    encoded(ConnAck::new(ConnectReasonCode::Success))
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
 struct World {
     client: Client,
-    driver: Driver<Still>,
-    wire: Rc<RefCell<Wire>>,
+    driver: Driver<InMemory>,
+    wire: SharedWire,
 }
 
 impl World {
     /// Connected. What is counted belongs to the caller's thread, so the server says its part
     /// before.
     fn new() -> Self {
-        let mut wire = Wire {
-            takes: usize::MAX,
-            ..Wire::default()
-        };
-        wire.input.reserve(1024);
-        wire.output.reserve(1024 * 1024);
-        wire.input.push_back(connack());
-        let wire = Rc::new(RefCell::new(wire));
-        let (client, driver) = Client::builder("mqtt://localhost")
-            .build(Still(Rc::clone(&wire)))
-            .unwrap();
+        let (client, driver, wire) = wire::client(Client::builder("mqtt://localhost"));
+        wire.borrow_mut().input.push_back(accept(Version::V5));
         let mut world = Self {
             client,
             driver,
@@ -198,18 +56,12 @@ fn an_idle_connection_takes_less_than_4_kib_of_heap() {
     // What a thread has once, such as the buffer that it reads into.
     drop(World::new());
     let mut world = None;
-    let wire = 1024 * 1024
-        + 1024 * size_of::<Bytes>()
-        + size_of::<RefCell<Wire>>()
-        + 2 * size_of::<usize>();
     let all = allocation_counter::measure(|| world = Some(World::new())).bytes_current;
-    let fresh = all - i64::try_from(wire).unwrap();
+    let fresh = all - i64::try_from(Wire::HEAP).unwrap();
     let world = world.as_mut().unwrap();
     // A message each way, and then nothing.
-    let answer = encoded(Packet::PubAck(Ack::new(
-        1.try_into().unwrap(),
-        PubAckReasonCode::Success,
-    )));
+    let answer = Ack::new(1.try_into().unwrap(), PubAckReasonCode::Success);
+    let answer = encoded(Version::V5, Packet::PubAck(answer));
     let message = message(100);
     let used = allocation_counter::measure(|| {
         {
@@ -240,7 +92,7 @@ fn an_idle_connection_takes_less_than_4_kib_of_heap() {
         }
     })
     .bytes_current;
-    println!("the driver itself: {} bytes", size_of::<Driver<Still>>());
+    println!("the driver itself: {} bytes", size_of::<Driver<InMemory>>());
     println!(
         "on the heap: {fresh} bytes when connected, {} after a message each way",
         fresh + used
@@ -311,7 +163,7 @@ fn an_embedded_client_is_given_the_payload_itself() {
     client.handle_dialed(now);
     let n = client.poll_wire(now).unwrap().remaining();
     client.handle_written(now, n);
-    client.handle_wire(now, &connack());
+    client.handle_wire(now, &accept(Version::V5));
     assert!(matches!(client.poll_event(), Some(EmbeddedEvent::Link(_))));
     assert!(matches!(
         client.poll_event(),

@@ -2,25 +2,15 @@
 //! through a client of which nobody reads the events, the receipts and the answers: at most four
 //! times the maximum packet size plus the stated bounds.
 
+use crate::wire::{self, InMemory, SharedWire, accept, encoded, pass, poll};
 use bytes::{Buf, Bytes, BytesMut};
-use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::*;
-use martlet_client::session::InboundLimits;
 use martlet_client::session::{Event, OutgoingPublish};
 use martlet_client::{
-    Client, ConnectionState, Driver, SocketOptions, StreamLimits,
-    embedded::Target,
-    runtime::{Runtime, Timer},
-    session::{Config, ConnectOptions, Instant, SendBuffer, Session, TransportError},
+    Client, ConnectionState, Driver, StreamLimits,
+    session::{Config, ConnectOptions, InboundLimits, Instant, SendBuffer, Session},
 };
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::{Future, Ready, ready};
-use std::io;
 use std::num::NonZeroU16;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// The largest packet that the client takes.
@@ -34,97 +24,10 @@ const BOUNDS: usize = 5 * (1 << 20) + (1 << 19);
 /// over.
 const HARD_BYTES: usize = 2 << 20;
 
+const V5: Version = Version::V5;
+
 /// How often the server does it.
 const TIMES: u16 = 8;
-
-thread_local! {
-    static NOW: Cell<Instant> = const { Cell::new(Instant::EPOCH) };
-}
-
-#[derive(Default)]
-struct Wire {
-    input: VecDeque<Bytes>,
-}
-
-#[derive(Clone)]
-struct World(Rc<RefCell<Wire>>);
-
-#[derive(Default)]
-struct Alarm(Option<Instant>);
-
-impl Timer for Alarm {
-    fn reset(&mut self, at: Instant) {
-        self.0 = Some(at);
-    }
-
-    fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        match self.0 {
-            Some(at) if at <= NOW.get() => Poll::Ready(()),
-            _ => Poll::Pending,
-        }
-    }
-}
-
-impl Runtime for World {
-    type Socket = Self;
-    type Dial = Ready<Result<Self, TransportError>>;
-    type Timer = Alarm;
-
-    fn now() -> Instant {
-        NOW.get()
-    }
-
-    fn dial(&self, _: &Target, _: &SocketOptions) -> Self::Dial {
-        ready(Ok(self.clone()))
-    }
-
-    fn timer(&self) -> Alarm {
-        Alarm::default()
-    }
-}
-
-impl AsyncRead for World {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        let Some(chunk) = wire.input.front_mut() else {
-            return Poll::Pending;
-        };
-        let n = chunk.len().min(buf.len());
-        chunk.copy_to_slice(&mut buf[..n]);
-        if chunk.is_empty() {
-            wire.input.pop_front();
-        }
-        Poll::Ready(Ok(n))
-    }
-}
-
-impl AsyncWrite for World {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn encoded(version: Version, packet: impl Into<Packet>) -> Bytes {
-    let mut bytes = BytesMut::new();
-    packet.into().encode(version, &mut bytes).unwrap();
-    bytes.freeze()
-}
 
 fn text(size: usize) -> Option<Utf8String> {
     Utf8String::new("x".repeat(size)).ok()
@@ -144,10 +47,6 @@ fn ack<R>(n: u16, reason: R, user_properties: &UserProperties) -> Ack<R> {
         user_properties: user_properties.clone(),
     };
     Ack::new(NonZeroU16::new(n).unwrap(), reason).with_properties(properties)
-}
-
-fn accept(version: Version) -> Bytes {
-    encoded(version, ConnAck::new(ConnectReasonCode::Success))
 }
 
 fn publish(version: Version, qos: QoS, n: u16, size: usize) -> Bytes {
@@ -184,157 +83,150 @@ struct Attack {
     most: usize,
 }
 
-fn attacks() -> Vec<Attack> {
-    let v5 = Version::V5;
-    let most = 4 * LARGEST + BOUNDS;
-    let pairs = pairs();
-    let mut attacks = Vec::new();
-    let mut often = |name, make: &dyn Fn(u16) -> Bytes| {
-        let packets = (1..=TIMES).map(make);
-        let connection = std::iter::once(accept(v5)).chain(packets).collect();
-        attacks.push(Attack {
-            name,
-            version: v5,
-            connections: vec![connection],
-            has_pending_stream: false,
-            most,
-        });
-    };
-    // The client has published and subscribed: these are its packet identifiers.
-    often("PUBACK", &|n| {
-        encoded(
-            v5,
-            Packet::PubAck(ack(n, PubAckReasonCode::QuotaExceeded, &pairs)),
-        )
-    });
-    often("PUBREC", &|n| {
-        encoded(
-            v5,
-            Packet::PubRec(ack(n + TIMES, PubAckReasonCode::QuotaExceeded, &pairs)),
-        )
-    });
-    often("PUBACK of success", &|n| {
-        encoded(
-            v5,
-            Packet::PubAck(ack(n, PubAckReasonCode::Success, &pairs)),
-        )
-    });
-    often("PUBREL", &|n| {
-        encoded(
-            v5,
-            Packet::PubRel(ack(n, PubRelReasonCode::Success, &pairs)),
-        )
-    });
-    often("PUBCOMP", &|n| {
-        encoded(
-            v5,
-            Packet::PubComp(ack(n + TIMES, PubRelReasonCode::Success, &pairs)),
-        )
-    });
-    often("SUBACK", &|n| {
-        let packet_identifier = NonZeroU16::new(n + 2 * TIMES).unwrap();
-        let reasons = vec![SubAckReasonCode::GrantedQos0];
-        let user_properties = pairs.clone();
-        encoded(
-            v5,
-            SubAck {
-                packet_identifier,
-                reason_string: text(60_000),
-                user_properties,
-                reasons,
-            },
-        )
-    });
-    often("UNSUBACK", &|n| {
-        let packet_identifier = NonZeroU16::new(n + 3 * TIMES).unwrap();
-        let reasons = vec![UnsubAckReasonCode::Success];
-        let user_properties = pairs.clone();
-        encoded(
-            v5,
-            UnsubAck {
-                packet_identifier,
-                reason_string: text(60_000),
-                user_properties,
-                reasons,
-            },
-        )
-    });
-    let mut each = |name, version, make: &dyn Fn(u16) -> Vec<Bytes>| {
-        let connections = (1..=TIMES).map(make).collect();
-        attacks.push(Attack {
+/// What an attack may cost.
+const MOST: usize = 4 * LARGEST + BOUNDS;
+
+impl Attack {
+    fn new(name: &'static str, version: Version, connections: Vec<Vec<Bytes>>) -> Self {
+        Self {
             name,
             version,
             connections,
             has_pending_stream: false,
-            most,
-        });
-    };
-    let first = |n: u16| n == 1;
-    each("CONNACK", v5, &|_| {
-        let mut connack = ConnAck::new(ConnectReasonCode::Success);
-        connack.properties.user_properties = pairs.clone();
-        connack.properties.reason_string = text(10_000);
-        connack.properties.response_information = text(50_000);
-        vec![
-            encoded(v5, connack),
-            encoded(v5, Disconnect::new(DisconnectReasonCode::ServerBusy)),
-        ]
-    });
-    each("CONNACK that refuses", v5, &|n| {
-        let mut connack = ConnAck::new(ConnectReasonCode::ServerBusy);
-        connack.properties.user_properties = pairs.clone();
-        connack.properties.reason_string = text(60_000);
-        let disconnect = encoded(v5, Disconnect::new(DisconnectReasonCode::ServerBusy));
-        if first(n) {
-            vec![accept(v5), disconnect]
-        } else {
-            vec![encoded(v5, connack)]
+            most: MOST,
         }
-    });
-    each("DISCONNECT", v5, &|_| {
-        let mut disconnect = Disconnect::new(DisconnectReasonCode::ServerBusy);
-        disconnect.user_properties = pairs.clone();
-        disconnect.reason_string = text(60_000);
-        vec![accept(v5), encoded(v5, disconnect)]
-    });
-    each("AUTH", v5, &|_| {
-        let mut auth = Auth::new(AuthReasonCode::ContinueAuthentication);
-        auth.authentication_method = text(10);
-        auth.authentication_data = BinaryData::new(vec![0; 60_000]).ok();
-        auth.user_properties = pairs.clone();
-        vec![accept(v5), encoded(v5, auth)]
-    });
-    each("SUBACK with too many codes", v5, &|n| {
-        let packet_identifier = NonZeroU16::new(2 * TIMES + 1).unwrap();
-        let reasons = vec![SubAckReasonCode::GrantedQos0; LARGEST - 10];
-        let user_properties = UserProperties::new();
-        let _ = n;
-        vec![
-            accept(v5),
-            encoded(
-                v5,
-                SubAck {
-                    packet_identifier,
-                    reason_string: None,
-                    user_properties,
-                    reasons,
-                },
-            ),
-        ]
-    });
-    each("malformed PUBLISH", v5, &|_| {
-        let mut bytes = BytesMut::from(&publish(v5, QoS::AtLeastOnce, 1, LARGEST - 100)[..]);
-        bytes[6] = b'#';
-        vec![accept(v5), bytes.freeze()]
-    });
-    for version in [Version::V3_1, Version::V3_1_1, v5] {
-        each("PUBLISH above the maximum", version, &|n| {
+    }
+
+    /// Such packets, one after the other, on one connection.
+    fn often(name: &'static str, packet: impl Fn(u16) -> Packet) -> Self {
+        let packets = (1..=TIMES).map(|n| encoded(V5, packet(n)));
+        let connection = std::iter::once(accept(V5)).chain(packets).collect();
+        Self::new(name, V5, vec![connection])
+    }
+
+    /// A connection with such packets, again and again.
+    fn each(name: &'static str, version: Version, packets: impl Fn(u16) -> Vec<Bytes>) -> Self {
+        Self::new(name, version, (1..=TIMES).map(packets).collect())
+    }
+}
+
+fn attacks() -> Vec<Attack> {
+    let mut attacks = acknowledgements();
+    attacks.extend(whole_connections());
+    attacks.extend(packets_that_break_rules());
+    attacks.extend(floods());
+    attacks
+}
+
+/// Acknowledgements with all the diagnostics that have room. The client has published and
+/// subscribed: these are its packet identifiers.
+fn acknowledgements() -> Vec<Attack> {
+    use PubAckReasonCode::QuotaExceeded;
+    let pairs = pairs();
+    vec![
+        Attack::often("PUBACK", |n| Packet::PubAck(ack(n, QuotaExceeded, &pairs))),
+        Attack::often("PUBREC", |n| {
+            Packet::PubRec(ack(n + TIMES, QuotaExceeded, &pairs))
+        }),
+        Attack::often("PUBACK of success", |n| {
+            Packet::PubAck(ack(n, PubAckReasonCode::Success, &pairs))
+        }),
+        Attack::often("PUBREL", |n| {
+            Packet::PubRel(ack(n, PubRelReasonCode::Success, &pairs))
+        }),
+        Attack::often("PUBCOMP", |n| {
+            Packet::PubComp(ack(n + TIMES, PubRelReasonCode::Success, &pairs))
+        }),
+        Attack::often("SUBACK", |n| {
+            Packet::from(SubAck {
+                packet_identifier: NonZeroU16::new(n + 2 * TIMES).unwrap(),
+                reason_string: text(60_000),
+                user_properties: pairs.clone(),
+                reasons: vec![SubAckReasonCode::GrantedQos0],
+            })
+        }),
+        Attack::often("UNSUBACK", |n| {
+            Packet::from(UnsubAck {
+                packet_identifier: NonZeroU16::new(n + 3 * TIMES).unwrap(),
+                reason_string: text(60_000),
+                user_properties: pairs.clone(),
+                reasons: vec![UnsubAckReasonCode::Success],
+            })
+        }),
+    ]
+}
+
+/// Packets that begin or end a connection, with all the diagnostics that have room.
+fn whole_connections() -> Vec<Attack> {
+    let pairs = pairs();
+    let busy = encoded(V5, Disconnect::new(DisconnectReasonCode::ServerBusy));
+    vec![
+        Attack::each("CONNACK", V5, |_| {
+            let mut connack = ConnAck::new(ConnectReasonCode::Success);
+            connack.properties.user_properties = pairs.clone();
+            connack.properties.reason_string = text(10_000);
+            connack.properties.response_information = text(50_000);
+            vec![encoded(V5, connack), busy.clone()]
+        }),
+        Attack::each("CONNACK that refuses", V5, |n| {
+            if n == 1 {
+                return vec![accept(V5), busy.clone()];
+            }
+            let mut connack = ConnAck::new(ConnectReasonCode::ServerBusy);
+            connack.properties.user_properties = pairs.clone();
+            connack.properties.reason_string = text(60_000);
+            vec![encoded(V5, connack)]
+        }),
+        Attack::each("DISCONNECT", V5, |_| {
+            let mut disconnect = Disconnect::new(DisconnectReasonCode::ServerBusy);
+            disconnect.user_properties = pairs.clone();
+            disconnect.reason_string = text(60_000);
+            vec![accept(V5), encoded(V5, disconnect)]
+        }),
+        Attack::each("AUTH", V5, |_| {
+            let mut auth = Auth::new(AuthReasonCode::ContinueAuthentication);
+            auth.authentication_method = text(10);
+            auth.authentication_data = BinaryData::new(vec![0; 60_000]).ok();
+            auth.user_properties = pairs.clone();
+            vec![accept(V5), encoded(V5, auth)]
+        }),
+    ]
+}
+
+/// Packets for which the client ends the connection.
+fn packets_that_break_rules() -> Vec<Attack> {
+    let suback = SubAck {
+        packet_identifier: NonZeroU16::new(2 * TIMES + 1).unwrap(),
+        reason_string: None,
+        user_properties: UserProperties::new(),
+        reasons: vec![SubAckReasonCode::GrantedQos0; LARGEST - 10],
+    };
+    let suback = encoded(V5, suback);
+    let mut malformed = BytesMut::from(&publish(V5, QoS::AtLeastOnce, 1, LARGEST - 100)[..]);
+    malformed[6] = b'#';
+    let malformed = malformed.freeze();
+    let mut attacks = vec![
+        Attack::each("SUBACK with too many codes", V5, |_| {
+            vec![accept(V5), suback.clone()]
+        }),
+        Attack::each("malformed PUBLISH", V5, |_| {
+            vec![accept(V5), malformed.clone()]
+        }),
+    ];
+    for version in [Version::V3_1, Version::V3_1_1, V5] {
+        attacks.push(Attack::each("PUBLISH above the maximum", version, |n| {
             vec![
                 accept(version),
                 publish(version, QoS::AtLeastOnce, n, 2 * LARGEST),
             ]
-        });
+        }));
     }
+    attacks
+}
+
+/// Messages that nobody takes.
+fn floods() -> Vec<Attack> {
+    let mut attacks = Vec::new();
     for (qos, name) in [
         (QoS::AtMostOnce, "PUBLISH of QoS 0"),
         (QoS::AtLeastOnce, "PUBLISH of QoS 1"),
@@ -350,28 +242,21 @@ fn attacks() -> Vec<Attack> {
             let times = if has_pending_stream { 20 } else { 2 };
             let messages = (1..60_000)
                 .take(times * HARD_BYTES / size)
-                .map(|n| publish(v5, qos, n, size));
-            let connection = std::iter::once(accept(v5)).chain(messages).collect();
-            // Messages have a table beside their bytes.
-            let most = most + 2 * HARD_BYTES + (4 << 20);
+                .map(|n| publish(V5, qos, n, size));
+            let connection = std::iter::once(accept(V5)).chain(messages).collect();
             attacks.push(Attack {
-                name,
-                version: v5,
-                connections: vec![connection],
                 has_pending_stream,
-                most,
+                // Messages have a table beside their bytes.
+                most: MOST + 2 * HARD_BYTES + (4 << 20),
+                ..Attack::new(name, V5, vec![connection])
             });
         }
     }
     attacks
 }
 
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
 /// Some turns of the driver, while time goes on. Returns whether it goes on too.
-fn run(driver: &mut Driver<World>, turns: usize) -> bool {
+fn run(driver: &mut Driver<InMemory>, turns: usize) -> bool {
     for _ in 0..turns {
         if poll(driver).is_ready() {
             return false;
@@ -387,16 +272,15 @@ fn inbound() -> InboundLimits {
         .hard_bytes(HARD_BYTES)
 }
 
-fn client(version: Version) -> (Client, Driver<World>, Rc<RefCell<Wire>>) {
-    let wire = Rc::new(RefCell::new(Wire::default()));
-    let builder = Client::builder("mqtt://localhost")
-        .version(version)
-        .maximum_packet_size(LARGEST as u32)
-        .client_identifier("me")
-        .keep_alive(0)
-        .inbound(inbound());
-    let (client, driver) = builder.build(World(Rc::clone(&wire))).unwrap();
-    (client, driver, wire)
+fn client(version: Version) -> (Client, Driver<InMemory>, SharedWire) {
+    wire::client(
+        Client::builder("mqtt://localhost")
+            .version(version)
+            .maximum_packet_size(LARGEST as u32)
+            .client_identifier("me")
+            .keep_alive(0)
+            .inbound(inbound()),
+    )
 }
 
 /// The peak above what there was before.
@@ -454,7 +338,7 @@ fn cost_to_a_client(attack: &Attack) -> usize {
                 }
             }
             if attack.connections.len() > 1 {
-                NOW.set(NOW.get() + Duration::from_secs(100));
+                pass(Duration::from_secs(100));
                 run(&mut driver, 10);
                 wire.borrow_mut().input.clear();
             }

@@ -11,3 +11,4 @@
 
 mod connections;
 mod hostile;
+mod wire;

@@ -5,10 +5,9 @@ use martlet_proto::{
     BinaryData, ConnAck, ConnAckProperties, ConnectProperties, ConnectReasonCode, EncodeError,
     Packet, PublishProperties, Version, Will,
 };
-use martlet_session::CleanStart;
 use martlet_session::{
-    Awaited, Config, ConnectOptions, ConnectionError, Event, InboundLimits, Instant, Limits,
-    Misbehaviour, Session,
+    Awaited, CleanStart, Config, ConnectOptions, ConnectionError, Event, InboundLimits, Instant,
+    Limits, Misbehaviour, Session,
 };
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
@@ -430,6 +429,29 @@ fn connect_is_the_first_packet_and_the_only_one_of_its_kind() {
     }
 }
 
+/// Asserts that no session begins with this configuration, and that each way to begin one has this
+/// error.
+fn assert_rejected(config: &Config, text: &str) {
+    assert_eq!(
+        Session::try_new(config.clone())
+            .expect_err(text)
+            .to_string(),
+        text
+    );
+    let restored = Session::restore(config.clone(), Instant::EPOCH, []);
+    assert!(matches!(
+        restored.expect_err(text).kind(),
+        martlet_session::RestoreErrorKind::Configuration(error) if error.to_string() == text
+    ));
+    // Otherwise it is an error of the first connection; nothing is sent.
+    let mut peer = Peer::new(config.clone());
+    peer.open(Version::V5);
+    assert!(
+        matches!(peer.close, Some(ConnectionError::Configuration(error)) if error.to_string() == text)
+    );
+    assert_eq!(peer.said(), nothing());
+}
+
 /// A maximum packet size below what a CONNACK needs ended every connection as the server's fault, a
 /// hard bound of 0 every connection with the first message.
 #[test]
@@ -482,25 +504,7 @@ fn a_configuration_that_cannot_work_is_refused() {
         ),
     ];
     for (change, text) in cannot_work {
-        let config = change(durable());
-        assert_eq!(
-            Session::try_new(config.clone())
-                .expect_err(text)
-                .to_string(),
-            text
-        );
-        let restored = Session::restore(config.clone(), Instant::EPOCH, []);
-        assert!(matches!(
-            restored.expect_err(text).kind(),
-            martlet_session::RestoreErrorKind::Configuration(error) if error.to_string() == text
-        ));
-        // Otherwise it is an error of the first connection; nothing is sent.
-        let mut peer = Peer::new(config);
-        peer.open(Version::V5);
-        assert!(
-            matches!(peer.close, Some(ConnectionError::Configuration(error)) if error.to_string() == text)
-        );
-        assert_eq!(peer.said(), nothing());
+        assert_rejected(&change(durable()), text);
     }
     let least = named().maximum_packet_size(60);
     assert!(Session::try_new(least).is_ok());

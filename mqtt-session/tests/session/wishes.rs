@@ -6,8 +6,9 @@ use martlet_proto::{
     ConnAck, Packet, SubAckReasonCode as Code, SubscribeFilter, UnsubAckReasonCode as Unsub,
     UserProperties, Version,
 };
-use martlet_session::CleanStart;
-use martlet_session::{Config, Event, RequestError, SubscribeRequest, UnsubscribeRequest};
+use martlet_session::{
+    CleanStart, Config, Event, RequestError, SubscribeRequest, UnsubscribeRequest,
+};
 use std::num::NonZeroU32;
 
 pub(crate) fn config() -> Config {
@@ -430,52 +431,69 @@ fn an_unsubscribe_is_answered_when_the_session_is_lost() {
     }
 }
 
+/// The version, the request, the answer that does not fit it, and what the error says of it.
+const MISFITS: [(Version, &str, &[u8], &str); 9] = [
+    // One code too many; the form of 3.1.1; a code that does not exist; nothing at all.
+    (
+        Version::V5,
+        "SUBSCRIBE",
+        &[0x90, 5, 0, 1, 0, 0, 0],
+        "2 reason codes for 1 filters; it sent 90 05 00 01 00 00 00",
+    ),
+    (
+        Version::V5,
+        "SUBSCRIBE",
+        &[0x90, 3, 0, 1, 1],
+        "it sent 90 03 00 01 01",
+    ),
+    (
+        Version::V5,
+        "SUBSCRIBE",
+        &[0x90, 4, 0, 1, 0, 0x55],
+        "it sent 90 04 00 01 00 55",
+    ),
+    (
+        Version::V5,
+        "SUBSCRIBE",
+        &[0x90, 2, 0, 1],
+        "it sent 90 02 00 01",
+    ),
+    (
+        Version::V5,
+        "UNSUBSCRIBE",
+        &[0xb0, 5, 0, 1, 0, 0, 0],
+        "2 reason codes for 1 filters; it sent b0 05 00 01 00 00 00",
+    ),
+    (
+        Version::V5,
+        "UNSUBSCRIBE",
+        &[0xb0, 2, 0, 1],
+        "it sent b0 02 00 01",
+    ),
+    (
+        Version::V3_1_1,
+        "SUBSCRIBE",
+        &[0x90, 4, 0, 1, 0, 0],
+        "2 reason codes for 1 filters; it sent 90 04 00 01 00 00",
+    ),
+    (
+        Version::V3_1_1,
+        "SUBSCRIBE",
+        &[0x90, 4, 0, 1, 0, 0x87],
+        "it sent 90 04 00 01 00 87",
+    ),
+    (
+        Version::V3_1_1,
+        "UNSUBSCRIBE",
+        &[0xb0, 4, 0, 1, 0, 0],
+        "it sent b0 04 00 01 00 00",
+    ),
+];
+
 /// A SUBACK or UNSUBACK that does not fit ended the connection each time, for ever.
 #[test]
 fn an_answer_that_does_not_fit_ends_the_request_after_one_reconnect() {
-    let v5 = [
-        // One code too many; the form of 3.1.1; a code that does not exist; nothing at all.
-        (
-            "SUBSCRIBE",
-            &[0x90, 5, 0, 1, 0, 0, 0][..],
-            "2 reason codes for 1 filters; it sent 90 05 00 01 00 00 00",
-        ),
-        ("SUBSCRIBE", &[0x90, 3, 0, 1, 1], "it sent 90 03 00 01 01"),
-        (
-            "SUBSCRIBE",
-            &[0x90, 4, 0, 1, 0, 0x55],
-            "it sent 90 04 00 01 00 55",
-        ),
-        ("SUBSCRIBE", &[0x90, 2, 0, 1], "it sent 90 02 00 01"),
-        (
-            "UNSUBSCRIBE",
-            &[0xb0, 5, 0, 1, 0, 0, 0],
-            "2 reason codes for 1 filters; it sent b0 05 00 01 00 00 00",
-        ),
-        ("UNSUBSCRIBE", &[0xb0, 2, 0, 1], "it sent b0 02 00 01"),
-    ];
-    let v3 = [
-        (
-            "SUBSCRIBE",
-            &[0x90, 4, 0, 1, 0, 0][..],
-            "2 reason codes for 1 filters; it sent 90 04 00 01 00 00",
-        ),
-        (
-            "SUBSCRIBE",
-            &[0x90, 4, 0, 1, 0, 0x87],
-            "it sent 90 04 00 01 00 87",
-        ),
-        (
-            "UNSUBSCRIBE",
-            &[0xb0, 4, 0, 1, 0, 0],
-            "it sent b0 04 00 01 00 00",
-        ),
-    ];
-    let cases = v5
-        .map(|case| (Version::V5, case))
-        .into_iter()
-        .chain(v3.map(|case| (Version::V3_1_1, case)));
-    for (version, (kind, answer, quoted)) in cases {
+    for (version, kind, answer, quoted) in MISFITS {
         let mut peer = Peer::connected(version, config());
         match kind {
             "SUBSCRIBE" => peer.subscribe("a", 0),

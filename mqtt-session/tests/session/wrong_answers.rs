@@ -49,12 +49,11 @@ fn a_puback_for_a_message_of_qos2_ends_it() {
     }
 }
 
-/// The relatives of the above: each answer that ends a flow, to each message that waits for another
-/// answer.
-#[test]
-fn no_answer_of_another_flow_leaves_a_message_waiting() {
+/// Answers that end a flow, to message 1 that waits for another answer: the name of the case, the
+/// QoS, whether the message was released, and the answer.
+fn answers_of_another_flow() -> [(&'static str, u8, bool, Packet); 9] {
     let release = Packet::PubComp(Ack::new(id(1), PubRelReasonCode::PacketIdentifierNotFound));
-    let cases: &[(&str, u8, bool, Packet)] = &[
+    [
         ("PUBREC to QoS 1", 1, false, pubrec(1)),
         ("PUBCOMP to QoS 1", 1, false, pubcomp(1)),
         ("PUBACK to QoS 2", 2, false, puback(1)),
@@ -79,12 +78,19 @@ fn no_answer_of_another_flow_leaves_a_message_waiting() {
             true,
             rejecting(Packet::PubRec, 1),
         ),
-    ];
-    for (name, quality, released, answer) in cases {
+    ]
+}
+
+/// The relatives of the above: each answer that ends a flow, to each message that waits for another
+/// answer.
+#[test]
+fn no_answer_of_another_flow_leaves_a_message_waiting() {
+    for (name, quality, released, answer) in &answers_of_another_flow() {
+        let rejects =
+            matches!(answer, Packet::PubAck(ack) | Packet::PubRec(ack) if ack.reason.is_error());
+        let has_reason =
+            rejects || matches!(answer, Packet::PubComp(ack) if ack.reason.as_u8() > 0);
         for version in Version::ALL {
-            let rejects = matches!(answer, Packet::PubAck(ack) | Packet::PubRec(ack) if ack.reason.is_error());
-            let has_reason =
-                rejects || matches!(answer, Packet::PubComp(ack) if ack.reason.as_u8() > 0);
             if has_reason && !version.has_properties() {
                 continue;
             }

@@ -82,6 +82,32 @@ struct Life {
     unnoticed: bool,
 }
 
+impl Life {
+    /// The copies of this message in a line, from this place on, need not come any more.
+    fn waive(&mut self, topic: usize, qos: usize, from: usize, number: u64) {
+        for copy in self.lines[topic][qos - 1]
+            .iter_mut()
+            .skip(from)
+            .filter(|copy| copy.number == number && copy.required)
+        {
+            copy.required = false;
+            self.required -= 1;
+        }
+    }
+}
+
+/// Where the copy of this message is that may come next. Those in front that need not come may be
+/// left out.
+fn next_place(line: &Line, number: u64) -> Option<usize> {
+    let optional = || line.iter().take_while(|copy| !copy.required);
+    optional()
+        .position(|copy| copy.number == number)
+        .or_else(|| {
+            let first_required = optional().count();
+            (line.get(first_required)?.number == number).then_some(first_required)
+        })
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     /// Number of the first entry.
@@ -338,14 +364,7 @@ impl Model {
     pub(crate) fn delivered(&mut self, number: u64, topic: usize, qos: u8, life: u64) -> Judgement {
         self.delivered += 1;
         if qos == 0 {
-            let last = &mut self.delivered_qos0[topic];
-            ensure!(
-                number >= *last,
-                "QoS 0 message {number} was delivered after {}",
-                *last - 1
-            );
-            *last = number + 1;
-            return Ok(());
+            return self.delivered_qos0(number, topic);
         }
         let known = self
             .entry(number)
@@ -356,32 +375,18 @@ impl Model {
                 "message {number} was delivered with topic {topic} and QoS {qos}"
             );
         }
+        let qos = usize::from(qos);
         let past = life < self.life.number;
         let lives = if past { &mut self.past } else { &mut self.life };
         ensure!(lives.number == life, "a delivery of a life long past");
-        let line = &mut lives.lines[topic][usize::from(qos) - 1];
         if qos == 1 && known.is_some_and(|(_, _, delivered)| delivered > 0) {
             // Which copy this is, nobody can tell; none must come any more.
-            for copy in line
-                .iter_mut()
-                .filter(|copy| copy.number == number && copy.required)
-            {
-                copy.required = false;
-                lives.required -= 1;
-            }
+            lives.waive(topic, qos, 0, number);
             self.repeated += 1;
             return Ok(());
         }
-        // Those in front that need not come may be left out.
-        let place = line
-            .iter()
-            .take_while(|copy| !copy.required)
-            .position(|copy| copy.number == number)
-            .or_else(|| {
-                let optional = line.iter().take_while(|copy| !copy.required).count();
-                (line.get(optional).map(|copy| copy.number) == Some(number)).then_some(optional)
-            });
-        let Some(place) = place else {
+        let line = &lives.lines[topic][qos - 1];
+        let Some(place) = next_place(line, number) else {
             let first = line.front().copied();
             let delivered = known.is_none_or(|(_, _, delivered)| delivered > 0);
             let again = delivered
@@ -395,31 +400,39 @@ impl Model {
         };
         // Of a message that the broker accepted more than once, this copy or another has come: then
         // none must.
-        let optional = !line[place].required;
-        let is_other = |copy: &&mut Copy| optional && copy.number == number && copy.required;
-        for copy in line.iter_mut().skip(place + 1).filter(is_other) {
-            copy.required = false;
-            lives.required -= 1;
+        if !line[place].required {
+            lives.waive(topic, qos, place + 1, number);
         }
-        let popped: Vec<_> = line.drain(..=place).collect();
-        for Copy {
-            number: popped,
-            required,
-            ..
-        } in popped
-        {
-            if !past {
-                self.life.required -= u64::from(required);
-            }
-            if let Some(entry) = self.entry(popped).filter(|_| !past) {
-                entry.waiting -= 1;
-            }
+        let come = lives.lines[topic][qos - 1].drain(..=place).collect();
+        if !past {
+            self.wait_no_more(come);
         }
         if let Some(entry) = self.entry(number) {
             entry.delivered += 1;
         }
         self.retire();
         Ok(())
+    }
+
+    fn delivered_qos0(&mut self, number: u64, topic: usize) -> Judgement {
+        let last = &mut self.delivered_qos0[topic];
+        ensure!(
+            number >= *last,
+            "QoS 0 message {number} was delivered after {}",
+            *last - 1
+        );
+        *last = number + 1;
+        Ok(())
+    }
+
+    /// These copies of the present life have come, or were left out.
+    fn wait_no_more(&mut self, copies: Vec<Copy>) {
+        for copy in copies {
+            self.life.required -= u64::from(copy.required);
+            if let Some(entry) = self.entry(copy.number) {
+                entry.waiting -= 1;
+            }
+        }
     }
 
     /// The broker has granted the subscription. Of what it accepted in the same turn some may come.

@@ -3,8 +3,9 @@
 use super::wire::{Frame, WireFrames, number};
 use super::wishes::DISLIKED;
 use bytes::Bytes;
-use martlet_proto::{Packet, Version};
+use martlet_proto::{Packet, Publish, Subscribe, Version};
 use martlet_session::{Event, RecordKey, StoreOp};
+use std::num::NonZeroU16;
 
 /// Kinds of records, as their format has them.
 const FLOW: u8 = 3;
@@ -195,31 +196,13 @@ impl Saboteur {
                 bytes.extend_from_slice(&self.kept.take().unwrap_or_default());
             }
             // Those of an earlier connection are the first to be sent: CONNECT is before them.
-            (Sabotage::SwallowsPubrel, Packet::PubRel(ack)) => {
-                let id = ack.packet_identifier.get().to_be_bytes();
-                let answers = self
-                    .kept
-                    .as_ref()
-                    .is_some_and(|ids| ids.chunks(2).any(|pair| pair == id));
-                if !answers {
-                    return;
-                }
+            (Sabotage::SwallowsPubrel, Packet::PubRel(ack))
+                if !self.has_kept_identifier(ack.packet_identifier) =>
+            {
+                return;
             }
             (Sabotage::ReusesIdentifiers, Packet::Publish(publish)) => {
-                if let Some(id) = publish.delivery().packet_identifier() {
-                    let head = 1
-                        + bytes
-                            .iter()
-                            .skip(1)
-                            .take_while(|&&byte| byte & 0x80 != 0)
-                            .count()
-                        + 1;
-                    let at = head + 2 + publish.topic().len();
-                    let last = self.kept.replace(id.get().to_be_bytes().to_vec().into());
-                    if let Some(last) = last.filter(|_| bytes[0] & 8 == 0) {
-                        bytes[at..at + 2].copy_from_slice(&last);
-                    }
-                }
+                self.reuse_identifier(publish, &mut bytes);
             }
             (Sabotage::TalksAfterDisconnect, Packet::Disconnect(_)) => {
                 bytes.extend_from_slice(&[0xc0, 0]);
@@ -235,9 +218,7 @@ impl Saboteur {
             (Sabotage::NeverPings, Packet::PingReq) => return,
             // The second packet of a connection: it has begun.
             (Sabotage::PublishesForEver | Sabotage::SubscribesForEver, _)
-                if self.packets == 2
-                    && self.kept.is_some()
-                    && (self.has_ended || self.bug == Sabotage::SubscribesForEver) =>
+                if self.packets == 2 && self.kept.is_some() && self.sends_again() =>
             {
                 // What is sent again comes first.
                 let mut first = self.kept.clone().unwrap_or_default().to_vec();
@@ -253,17 +234,40 @@ impl Saboteur {
                 self.disliked = Some(number(publish.payload()) as u32);
             }
             (Sabotage::SubscribesForEver, Packet::Subscribe(subscribe))
-                if subscribe.subscriptions[0]
-                    .filter
-                    .as_str()
-                    .starts_with("forbidden/")
-                    && self.kept.is_none() =>
+                if is_forbidden(subscribe) && self.kept.is_none() =>
             {
                 self.kept = Some(frame.bytes);
             }
             _ => {}
         }
         out.extend_from_slice(&bytes);
+    }
+
+    /// Whether this identifier was kept of a PUBREC.
+    fn has_kept_identifier(&self, id: NonZeroU16) -> bool {
+        let id = id.get().to_be_bytes();
+        self.kept
+            .as_ref()
+            .is_some_and(|ids| ids.chunks(2).any(|pair| pair == id))
+    }
+
+    /// Gives a new message the identifier of the one before, and keeps its own.
+    fn reuse_identifier(&mut self, publish: &Publish, bytes: &mut [u8]) {
+        let Some(id) = publish.delivery().packet_identifier() else {
+            return;
+        };
+        let longer = bytes[1..].iter().take_while(|&&byte| byte & 0x80 != 0);
+        let head = 1 + longer.count() + 1;
+        let at = head + 2 + publish.topic().len();
+        let last = self.kept.replace(id.get().to_be_bytes().to_vec().into());
+        if let Some(last) = last.filter(|_| bytes[0] & 8 == 0) {
+            bytes[at..at + 2].copy_from_slice(&last);
+        }
+    }
+
+    /// Whether what is kept is sent on each connection: a PUBLISH only after its end.
+    fn sends_again(&self) -> bool {
+        self.has_ended || self.bug == Sabotage::SubscribesForEver
     }
 
     /// What the network brings, and what a session with the bug makes of it.
@@ -332,6 +336,11 @@ impl Saboteur {
         };
         reported.push(Reported { event, times });
     }
+}
+
+fn is_forbidden(subscribe: &Subscribe) -> bool {
+    let filter = &subscribe.subscriptions[0].filter;
+    filter.as_str().starts_with("forbidden/")
 }
 
 /// An event, and how often it is reported.

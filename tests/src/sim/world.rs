@@ -595,7 +595,7 @@ impl World {
                 }
             }
             BrokerEvent::Accepted { publish, .. } => {
-                self.model.accepted(number(publish.payload()))?
+                self.model.accepted(number(publish.payload()))?;
             }
             BrokerEvent::Misbehaved { .. } => self.misbehaved(&event)?,
             BrokerEvent::Dropped {

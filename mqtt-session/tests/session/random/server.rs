@@ -1,7 +1,9 @@
 //! The server of the random conversations, which keeps books of what a client may do.
 
 use crate::driver::*;
-use martlet_proto::{Ack, Packet, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode, Version};
+use martlet_proto::{
+    Ack, Packet, PubAckReasonCode, Publish, SubAckReasonCode, UnsubAckReasonCode, Version,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
@@ -69,30 +71,7 @@ impl Server {
 
     pub(super) fn handle(&mut self, packet: Packet) {
         match packet {
-            Packet::Publish(publish) => {
-                let Some(id) = publish.delivery().packet_identifier().map(NonZeroU16::get) else {
-                    return;
-                };
-                assert!(self.unsettled.insert(id), "#{id} twice on this connection");
-                assert!(
-                    self.unsettled.len() <= self.window,
-                    "the window is {}",
-                    self.window
-                );
-                let fresh = self.live.insert(id);
-                assert!(fresh || publish.delivery().duplicate(), "#{id} is in use");
-                if publish.delivery().qos().as_u8() == 1 {
-                    self.owed.push(Owed::PubAck(id));
-                } else {
-                    if !self.received.contains_key(&id) {
-                        let payload =
-                            String::from_utf8(publish.payload().to_vec()).expect("a number");
-                        assert!(self.arrived.insert(payload.clone()), "exactly once");
-                        self.received.insert(id, payload);
-                    }
-                    self.owed.push(Owed::PubRec(id));
-                }
-            }
+            Packet::Publish(publish) => self.handle_publish(&publish),
             Packet::PubRel(ack) => {
                 let id = ack.packet_identifier.get();
                 self.received.remove(&id);
@@ -101,16 +80,10 @@ impl Server {
                 }
             }
             Packet::Subscribe(packet) => {
-                let id = packet.packet_identifier.get();
-                assert!(self.live.insert(id), "#{id} is in use");
-                self.requests.insert(id);
-                self.owed.push(Owed::SubAck(id));
+                self.handle_request(packet.packet_identifier.get(), Owed::SubAck);
             }
             Packet::Unsubscribe(packet) => {
-                let id = packet.packet_identifier.get();
-                assert!(self.live.insert(id), "#{id} is in use");
-                self.requests.insert(id);
-                self.owed.push(Owed::UnsubAck(id));
+                self.handle_request(packet.packet_identifier.get(), Owed::UnsubAck);
             }
             Packet::PingReq => self.owed.push(Owed::PingResp),
             Packet::PubAck(ack) => {
@@ -122,24 +95,7 @@ impl Server {
                 );
                 self.outgoing.retain(|out| (out.quality, out.id) != (1, id));
             }
-            Packet::PubRec(ack) => {
-                let id = ack.packet_identifier.get();
-                assert_eq!(
-                    self.order[1].pop_front(),
-                    Some(id),
-                    "PUBRECs in the order of PUBLISHes"
-                );
-                if ack.reason.is_error() {
-                    self.outgoing.retain(|out| (out.quality, out.id) != (2, id));
-                } else if let Some(out) = self
-                    .outgoing
-                    .iter_mut()
-                    .find(|out| (out.quality, out.id) == (2, id))
-                {
-                    out.recorded = true;
-                    self.owed.push(Owed::PubRel(id));
-                }
-            }
+            Packet::PubRec(ack) => self.handle_pubrec(&ack),
             Packet::PubComp(ack) => {
                 let id = ack.packet_identifier.get();
                 self.outgoing
@@ -147,6 +103,56 @@ impl Server {
             }
             Packet::Connect(_) | Packet::Disconnect(_) => {}
             other => panic!("{other:?} from a client"),
+        }
+    }
+
+    fn handle_publish(&mut self, publish: &Publish) {
+        let Some(id) = publish.delivery().packet_identifier().map(NonZeroU16::get) else {
+            return;
+        };
+        assert!(self.unsettled.insert(id), "#{id} twice on this connection");
+        assert!(
+            self.unsettled.len() <= self.window,
+            "the window is {}",
+            self.window
+        );
+        let fresh = self.live.insert(id);
+        assert!(fresh || publish.delivery().duplicate(), "#{id} is in use");
+        if publish.delivery().qos().as_u8() == 1 {
+            self.owed.push(Owed::PubAck(id));
+            return;
+        }
+        if !self.received.contains_key(&id) {
+            let payload = String::from_utf8(publish.payload().to_vec()).expect("a number");
+            assert!(self.arrived.insert(payload.clone()), "exactly once");
+            self.received.insert(id, payload);
+        }
+        self.owed.push(Owed::PubRec(id));
+    }
+
+    /// A SUBSCRIBE or UNSUBSCRIBE.
+    fn handle_request(&mut self, id: u16, answer: fn(u16) -> Owed) {
+        assert!(self.live.insert(id), "#{id} is in use");
+        self.requests.insert(id);
+        self.owed.push(answer(id));
+    }
+
+    fn handle_pubrec(&mut self, ack: &Ack<PubAckReasonCode>) {
+        let id = ack.packet_identifier.get();
+        assert_eq!(
+            self.order[1].pop_front(),
+            Some(id),
+            "PUBRECs in the order of PUBLISHes"
+        );
+        if ack.reason.is_error() {
+            self.outgoing.retain(|out| (out.quality, out.id) != (2, id));
+        } else if let Some(out) = self
+            .outgoing
+            .iter_mut()
+            .find(|out| (out.quality, out.id) == (2, id))
+        {
+            out.recorded = true;
+            self.owed.push(Owed::PubRel(id));
         }
     }
 

@@ -14,6 +14,34 @@ async fn through<A: Adapter>(proxy: &Proxy, scheme: &str, user: &str) -> Transpo
     error
 }
 
+/// An HTTP proxy that says this to every request.
+async fn http_that_says(says: &[u8], end: FaultEnd) -> Proxy {
+    let fault = Some(ProxyFault {
+        to: Step::Request,
+        says: says.to_vec(),
+        end,
+    });
+    Proxy::http(HttpProxy {
+        fault,
+        ..HttpProxy::default()
+    })
+    .await
+}
+
+/// A SOCKS proxy that says this in this step.
+async fn socks_that_says(to: Step, says: &[u8], end: FaultEnd) -> Proxy {
+    let fault = Some(ProxyFault {
+        to,
+        says: says.to_vec(),
+        end,
+    });
+    Proxy::socks(SocksProxy {
+        fault,
+        ..SocksProxy::default()
+    })
+    .await
+}
+
 pub async fn an_http_proxy_refuses<A: Adapter>() {
     let user = Some(("user", "right"));
     let proxy = Proxy::http(HttpProxy {
@@ -55,16 +83,7 @@ pub async fn an_http_proxy_refuses<A: Adapter>() {
             false,
         ),
     ] {
-        let fault = Some(ProxyFault {
-            to: Step::Request,
-            says: answer.into(),
-            end: FaultEnd::Hang,
-        });
-        let proxy = Proxy::http(HttpProxy {
-            fault,
-            ..HttpProxy::default()
-        })
-        .await;
+        let proxy = http_that_says(answer.as_bytes(), FaultEnd::Hang).await;
         let error = through::<A>(&proxy, "http", "").await;
         assert_says(&error, TransportErrorKind::Proxy, &[word]);
         assert_eq!(error.is_permanent(), permanent, "{error}");
@@ -107,22 +126,10 @@ pub async fn a_socks_proxy_refuses<A: Adapter>() {
         (8, "type of address"),
         (9, "code 9"),
     ] {
-        let says = vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0];
-        let fault = Some(ProxyFault {
-            to: Step::Request,
-            says,
-            end: FaultEnd::Hang,
-        });
-        let proxy = Proxy::socks(SocksProxy {
-            fault,
-            ..SocksProxy::default()
-        })
-        .await;
-        assert_says(
-            &through::<A>(&proxy, "socks5", "").await,
-            TransportErrorKind::Proxy,
-            &[word],
-        );
+        let says = [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
+        let proxy = socks_that_says(Step::Request, &says, FaultEnd::Hang).await;
+        let error = through::<A>(&proxy, "socks5", "").await;
+        assert_says(&error, TransportErrorKind::Proxy, &[word]);
     }
     for (says, word) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP"),
@@ -130,21 +137,9 @@ pub async fn a_socks_proxy_refuses<A: Adapter>() {
         (b"\x04\x00", "0x04"),
         (b"\x05\x01", "method 1"),
     ] {
-        let fault = Some(ProxyFault {
-            to: Step::Greeting,
-            says: says.to_vec(),
-            end: FaultEnd::Hang,
-        });
-        let proxy = Proxy::socks(SocksProxy {
-            fault,
-            ..SocksProxy::default()
-        })
-        .await;
-        assert_says(
-            &through::<A>(&proxy, "socks5", "").await,
-            TransportErrorKind::Proxy,
-            &[word],
-        );
+        let proxy = socks_that_says(Step::Greeting, says, FaultEnd::Hang).await;
+        let error = through::<A>(&proxy, "socks5", "").await;
+        assert_says(&error, TransportErrorKind::Proxy, &[word]);
     }
 }
 
@@ -157,21 +152,9 @@ pub async fn proxies_break_off<A: Adapter>() {
             "before the way to the server was open",
         ),
     ] {
-        let fault = Some(ProxyFault {
-            to: Step::Request,
-            says: says.to_vec(),
-            end: FaultEnd::Cut,
-        });
-        let proxy = Proxy::http(HttpProxy {
-            fault,
-            ..HttpProxy::default()
-        })
-        .await;
-        assert_says(
-            &through::<A>(&proxy, "http", "").await,
-            TransportErrorKind::Proxy,
-            &[words],
-        );
+        let proxy = http_that_says(says, FaultEnd::Cut).await;
+        let error = through::<A>(&proxy, "http", "").await;
+        assert_says(&error, TransportErrorKind::Proxy, &[words]);
     }
     for (to, says, words) in [
         (Step::Greeting, &b""[..], "without an answer"),
@@ -187,20 +170,8 @@ pub async fn proxies_break_off<A: Adapter>() {
             "before the way to the server was open",
         ),
     ] {
-        let fault = Some(ProxyFault {
-            to,
-            says: says.to_vec(),
-            end: FaultEnd::Cut,
-        });
-        let proxy = Proxy::socks(SocksProxy {
-            fault,
-            ..SocksProxy::default()
-        })
-        .await;
-        assert_says(
-            &through::<A>(&proxy, "socks5", "").await,
-            TransportErrorKind::Proxy,
-            &[words],
-        );
+        let proxy = socks_that_says(to, says, FaultEnd::Cut).await;
+        let error = through::<A>(&proxy, "socks5", "").await;
+        assert_says(&error, TransportErrorKind::Proxy, &[words]);
     }
 }
