@@ -119,7 +119,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// the stream.
 ///
 /// A stream of `futures_io` instead of tokio's can be had with
-/// [`martlet_client::runtime::TokioStreams`].
+/// [`martlet_client::runtime::Streams`].
 ///
 /// ```
 /// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
