@@ -64,7 +64,16 @@ impl ConnectionEnd {
                 _ => Self::Other,
             },
             ConnectionError::Timeout(Awaited::PingResp) => Self::Silent,
-            _ => Self::Other,
+            ConnectionError::ClosedHere
+            | ConnectionError::Refused(_)
+            | ConnectionError::PeerMisbehaved(_)
+            | ConnectionError::Timeout(_)
+            | ConnectionError::NoConnAck { .. }
+            | ConnectionError::Replaced
+            | ConnectionError::InboundOverrun
+            | ConnectionError::GivenUp(_)
+            | ConnectionError::Configuration(_)
+            | ConnectionError::CannotConnect { .. } => Self::Other,
         }
     }
 }
