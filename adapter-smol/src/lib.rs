@@ -43,11 +43,11 @@ pub mod runtime;
 
 pub use martlet_client::{
     AuthenticateError, Builder, Client, ClientEvent, ConnectError, ConnectionError,
-    ConnectionState, Driver, DurableBuilder, Endpoint, Events, Message, OpenError, PacketLogger,
-    PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError, ResponseError,
-    SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription, TopicFilter,
-    TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will, client, embedded,
-    hooks, proto, reconnect, session, store, transport,
+    ConnectionState, Driver, DurableBuilder, Endpoint, Error, Events, Message, OpenError,
+    PacketLogger, PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError,
+    ResponseError, SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription,
+    TopicFilter, TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will,
+    client, embedded, hooks, proto, reconnect, session, store, transport,
 };
 #[cfg(feature = "tls")]
 pub use martlet_client::{TlsConfig, Trust};
@@ -69,17 +69,26 @@ pub async fn connect(
     connect_with(Client::builder(server)).await
 }
 
-/// Connects with what the builder says: spawns the driver on smol's global executor and waits for
-/// the server's answer.
+/// Connects with what the builder says: [`start`]s the client and waits for the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
 pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+    let client = start(builder)?;
+    client.connected().await?;
+    Ok(client)
+}
+
+/// Spawns the driver on smol's global executor and returns the client at once. It connects meanwhile, and what is
+/// asked of it waits; [`Client::connected`] waits for the server's answer.
+///
+/// # Errors
+/// [`ConnectError`] when a setting is wrong.
+pub fn start(builder: Builder) -> Result<Client, ConnectError> {
     let (client, driver) = builder.build(Smol)?;
     smol::spawn(driver).detach();
-    client.connected().await?;
     Ok(client)
 }
 

@@ -16,10 +16,9 @@
 //! }
 //! ```
 //!
-//! **What it does.** [`connect`] spawns a driver and waits for the connection. For more say,
-//! `Client::builder(uri).build(Tokio)` gives the client and its driver: spawn the driver yourself,
-//! or poll it in a `select!`. **What it does not touch.** Everything but sockets, time and the
-//! spawn is `martlet-client`'s, whose types are exported here.
+//! **What it does.** [`connect`] spawns a driver and waits for the connection; `build(Tokio)` of a
+//! [`Builder`] returns client and driver, for a `select!` of your own. **What it does not touch.**
+//! Everything but sockets, time and the spawn is `martlet-client`'s, whose types are exported here.
 //!
 //! `tokio::time::pause()` drives all of the client's time: keep alive, deadlines, reconnects.
 
@@ -27,11 +26,11 @@ pub mod runtime;
 
 pub use martlet_client::{
     AuthenticateError, Builder, Client, ClientEvent, ConnectError, ConnectionError,
-    ConnectionState, Driver, DurableBuilder, Endpoint, Events, Message, OpenError, PacketLogger,
-    PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError, ResponseError,
-    SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription, TopicFilter,
-    TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will, client, embedded,
-    hooks, proto, reconnect, session, store, transport,
+    ConnectionState, Driver, DurableBuilder, Endpoint, Error, Events, Message, OpenError,
+    PacketLogger, PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError,
+    ResponseError, SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription,
+    TopicFilter, TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will,
+    client, embedded, hooks, proto, reconnect, session, store, transport,
 };
 #[cfg(feature = "tls")]
 pub use martlet_client::{TlsConfig, Trust};
@@ -39,10 +38,7 @@ pub use martlet_client::{TlsConfig, Trust};
 pub use martlet_config::{self as settings, Settings};
 pub use runtime::Tokio;
 
-/// Connects with everything at its default: spawns the driver on the current runtime and waits for
-/// the server's answer.
-///
-/// Cancel safe: dropped while it waits, the attempt ends.
+/// Connects with everything at its default, as [`connect_with`] does.
 ///
 /// # Errors
 /// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it;
@@ -56,8 +52,7 @@ pub async fn connect(
     connect_with(Client::builder(server)).await
 }
 
-/// Connects with what the builder says: spawns the driver on the current runtime and waits for the
-/// server's answer.
+/// Connects with what the builder says: [`start`]s the client and waits for the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -67,15 +62,25 @@ pub async fn connect(
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+    let client = start(builder)?;
+    client.connected().await?;
+    Ok(client)
+}
+
+/// Spawns the driver on the current runtime and returns the client at once. It connects meanwhile, and what is
+/// asked of it waits; [`Client::connected`] waits for the server's answer.
+///
+/// # Errors
+/// [`ConnectError`] when a setting is wrong.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn start(builder: Builder) -> Result<Client, ConnectError> {
     let (client, driver) = builder.build(Tokio)?;
     tokio::spawn(driver);
-    client.connected().await?;
     Ok(client)
 }
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-#[doc = include_str!("../../docs/brokers.md")]
-#[doc = include_str!("../../docs/guide.md")]
-#[doc = include_str!("../../docs/testing.md")]
 mod readme {}

@@ -118,9 +118,6 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// to the proxy if one is set. TLS and WebSocket, where the URI's scheme has them, are spoken over
 /// the stream.
 ///
-/// A stream of `futures_io` instead of tokio's can be had with
-/// [`martlet_client::runtime::Streams`].
-///
 /// ```
 /// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
 /// use martlet_tokio::{Client, Endpoint, Tokio, runtime::TokioStreams};

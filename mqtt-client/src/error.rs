@@ -1,11 +1,46 @@
 //! Errors of the client as a whole. Those of one operation are the session's.
 
+use crate::api::request::ResponseError;
+use crate::builder::durable::OpenError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
-use martlet_session::{ConnectionError, Details, GivenUp, RequestError};
+use martlet_session::{ConnectionError, Details, GivenUp, PublishError, RequestError};
 use martlet_transport::UriError;
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+
+/// Any error of this crate, for callers who only report it: each of the others becomes one by `?`.
+///
+/// ```
+/// # use martlet_client::{Client, Error};
+/// async fn hello(client: &Client) -> Result<(), Error> {
+///     let _greetings = client.subscribe("greetings").await?;
+///     client.publish("greetings", "hello").await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no connection, or a setting is wrong.
+    Connect(#[from] ConnectError),
+    /// The connection has ended.
+    Connection(#[from] ConnectionError),
+    /// A client cannot go on with its store.
+    Open(#[from] OpenError),
+    /// A message was not accepted, or not settled.
+    Publish(#[from] PublishError),
+    /// There is no subscription.
+    Subscribe(#[from] SubscribeError),
+    /// An unsubscribe failed.
+    Unsubscribe(#[from] UnsubscribeError),
+    /// The server was not asked, or did not answer.
+    Request(#[from] RequestError),
+    /// There is no response.
+    Response(#[from] ResponseError),
+    /// The client did not authenticate again.
+    Authenticate(#[from] AuthenticateError),
+}
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +85,7 @@ pub enum ConnectError {
 impl ConnectError {
     /// Wraps the error of a configuration, for code that makes a [`Builder`](crate::Builder) of
     /// one. `martlet-config` does so with its `SettingsError`.
-    pub fn settings(error: impl Error + Send + Sync + 'static) -> Self {
+    pub fn settings(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Settings(SharedError(Arc::new(error)))
     }
 }
@@ -60,16 +95,16 @@ impl ConnectError {
 /// `Debug` and `Display` are those of the error inside. Two are equal if they are clones of one
 /// error, or have the same text.
 #[derive(Clone)]
-pub struct SharedError(Arc<dyn Error + Send + Sync>);
+pub struct SharedError(Arc<dyn std::error::Error + Send + Sync>);
 
 impl SharedError {
     /// Returns the error inside.
-    pub fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
+    pub fn get(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
         &*self.0
     }
 
     /// Returns the error inside if it has this type.
-    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()
     }
 }

@@ -74,7 +74,7 @@ pub use builder::Builder;
 pub use builder::durable::{DurableBuilder, OpenError};
 pub use driver::Driver;
 pub use driver::socket::SocketOptions;
-pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
+pub use error::{AuthenticateError, ConnectError, Error, SubscribeError, UnsubscribeError};
 pub use event::ClientEvent;
 pub use hub::connection::ConnectionState;
 pub use hub::message::Message;

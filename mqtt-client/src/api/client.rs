@@ -20,8 +20,8 @@ use martlet_proto::{
     DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
 };
 use martlet_session::{
-    Connected, ConnectionError, DisconnectOptions, OperationId, OutgoingPublish, PublishError,
-    RequestError,
+    Connected, ConnectionError, Counters, DisconnectOptions, OperationId, OutgoingPublish,
+    PublishError, RequestError,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -335,6 +335,12 @@ impl Client {
     /// Messages that wait for a connection, the window or the socket.
     pub fn queued(&self) -> usize {
         self.shared().lock().session.queued()
+    }
+
+    /// How often things happened that nobody waits for, such as messages that were dropped or
+    /// packets that were tolerated.
+    pub fn counters(&self) -> Counters {
+        self.shared().lock().session.counters()
     }
 
     /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends

@@ -22,6 +22,8 @@ pub struct PublishBuilder<'a> {
     shared: &'a Arc<Shared>,
     message: Result<OutgoingPublish, TopicError>,
     timeout: Option<Duration>,
+    /// Seconds.
+    expiry: Option<u32>,
 }
 
 impl<'a> PublishBuilder<'a> {
@@ -39,6 +41,7 @@ impl<'a> PublishBuilder<'a> {
             shared,
             message,
             timeout: None,
+            expiry: None,
         }
     }
 
@@ -48,6 +51,7 @@ impl<'a> PublishBuilder<'a> {
             shared,
             message: Ok(message),
             timeout: None,
+            expiry: None,
         }
     }
 
@@ -84,10 +88,44 @@ impl<'a> PublishBuilder<'a> {
         self.with(|message| message.topic_alias = Some(alias))
     }
 
+    /// Lets the message expire: what has not been sent by then is not sent any more, and fails as
+    /// [`Expired`](PublishError::Expired); in MQTT 5 the server does not deliver it any more either
+    /// (MQTT 5 §3.3.2.3.3). The time counts from when the message is accepted, in whole seconds,
+    /// rounded up. It takes the place of an interval among the
+    /// [`properties`](Self::properties). Default: never.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, PublishError, QoS};
+    /// # use std::time::Duration;
+    /// # async fn example(client: Client) -> Result<(), PublishError> {
+    /// let publish = client.publish("door/open", "now").qos(QoS::AtLeastOnce);
+    /// publish.expires_after(Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn expires_after(mut self, time: Duration) -> Self {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        self.expiry = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// The message, or what is wrong with its topic.
+    #[inline]
+    fn into_message(self) -> Result<OutgoingPublish, TopicError> {
+        match (self.message, self.expiry) {
+            (Ok(mut message), Some(seconds)) => {
+                message.properties = message.properties.with_message_expiry_interval(seconds);
+                Ok(message)
+            }
+            (message, _) => message,
+        }
+    }
+
     /// Sets how long to wait, counted from the first poll: for room, for a connection, for the
     /// acknowledgement, and with [`enqueue`](Self::enqueue) for the receipt. Default: for ever, but
     /// for [`Config::publish_timeout`](martlet_session::Config::publish_timeout), which counts from
-    /// when the message left.
+    /// when the message left. To let the message itself be worthless after a time, see
+    /// [`expires_after`](Self::expires_after).
     ///
     /// When it runs out, the error says what becomes of the message:
     /// [`Timeout`](PublishError::Timeout), it was accepted and is delivered in the background;
@@ -119,8 +157,9 @@ impl<'a> PublishBuilder<'a> {
     /// otherwise why it was not accepted.
     #[inline]
     pub fn enqueue(self) -> Enqueue<'a> {
+        let (shared, timeout) = (self.shared, self.timeout);
         Enqueue {
-            sending: Sending::new(self.shared, self.message, self.timeout),
+            sending: Sending::new(shared, self.into_message(), timeout),
         }
     }
 }
@@ -131,8 +170,9 @@ impl<'a> IntoFuture for PublishBuilder<'a> {
 
     #[inline]
     fn into_future(self) -> PublishFuture<'a> {
+        let (shared, timeout) = (self.shared, self.timeout);
         PublishFuture {
-            sending: Sending::new(self.shared, self.message, self.timeout),
+            sending: Sending::new(shared, self.into_message(), timeout),
         }
     }
 }

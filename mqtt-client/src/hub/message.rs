@@ -1,7 +1,7 @@
 //! A message as the application gets it.
 
 use bytes::Bytes;
-use martlet_proto::{Publish, PublishPropertiesRef, QoS, TopicName};
+use martlet_proto::{Publish, PublishPropertiesRef, PublishRef, QoS, TopicName};
 use martlet_session::{AckToken, ReceivedPublish};
 use std::fmt;
 
@@ -14,7 +14,44 @@ pub struct Message {
 }
 
 impl Message {
-    pub(crate) fn new(delivery: ReceivedPublish) -> (Self, AckToken) {
+    /// A message of QoS 0, not retained, without properties, as no server has sent it: for tests of
+    /// your own code. [`from_packet`](Self::from_packet) makes any other.
+    ///
+    /// ```
+    /// use martlet_client::{Message, TopicName};
+    ///
+    /// fn degrees(message: &Message) -> Option<f64> {
+    ///     message.text()?.parse().ok()
+    /// }
+    /// let message = Message::new(&TopicName::new("sensors/1/temp")?, "21.5");
+    /// assert_eq!(degrees(&message), Some(21.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(topic: &TopicName, payload: impl AsRef<[u8]>) -> Self {
+        Self {
+            publish: Publish::from(PublishRef::new(topic, payload.as_ref())),
+            aliased: None,
+        }
+    }
+
+    /// The message of this packet; `None` where a topic alias stands for the topic.
+    ///
+    /// ```
+    /// use martlet_client::{Message, TopicName, proto::{Publish, PublishRef}};
+    ///
+    /// let topic = TopicName::new("lamps/1")?;
+    /// let retained = Publish::from(PublishRef::new(&topic, b"on").with_retain(true));
+    /// assert!(Message::from_packet(retained).is_some_and(|message| message.retain()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_packet(publish: Publish) -> Option<Self> {
+        publish.topic_name().map(|_| Self {
+            publish,
+            aliased: None,
+        })
+    }
+
+    pub(crate) fn received(delivery: ReceivedPublish) -> (Self, AckToken) {
         let aliased = delivery
             .publish
             .as_ref()

@@ -218,7 +218,7 @@ impl Routes {
     ) -> usize {
         let mut targets = std::mem::take(&mut self.targets);
         self.find_targets(&delivery, resumed, &mut targets);
-        let (message, token) = Message::new(delivery);
+        let (message, token) = Message::received(delivery);
         match targets[..] {
             [] if self.keeps_unmatched(resumed) => {
                 let ticket = Ticket::Own(token);

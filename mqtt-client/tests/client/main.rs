@@ -27,6 +27,7 @@ mod hooks;
 mod keep_alive;
 #[cfg(all(feature = "ring", feature = "websocket"))]
 mod last_bytes;
+mod lasting;
 mod observer;
 mod publish;
 mod reading;

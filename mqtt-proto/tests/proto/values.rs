@@ -222,3 +222,27 @@ fn a_subscribe_is_at_most_256_mib() {
         5 + 2 + 4095 * (2 + 65_535 + 1)
     );
 }
+
+/// The interval is set where it belongs, whatever else there is, and takes the place of another.
+#[test]
+fn a_message_expiry_interval_is_set_on_properties_that_are_there() {
+    let with = |utf8: bool, seconds: Option<u32>, content: bool| {
+        let mut builder = PublishProperties::builder();
+        if utf8 {
+            builder = builder.payload_is_utf8(true);
+        }
+        if let Some(seconds) = seconds {
+            builder = builder.message_expiry_interval(seconds);
+        }
+        if content {
+            builder = builder.content_type("text".try_into().unwrap());
+        }
+        builder.build()
+    };
+    for (utf8, content) in [(false, false), (false, true), (true, false), (true, true)] {
+        for before in [None, Some(1)] {
+            let after = with(utf8, before, content).with_message_expiry_interval(60);
+            assert_eq!(after, with(utf8, Some(60), content));
+        }
+    }
+}

@@ -625,3 +625,35 @@ fn subscriptions_that_are_being_made_again_outlive_a_disconnect() {
         assert!(again, "{version}");
     }
 }
+
+/// A node that builds up its state anew with each connection had to begin clean by hand.
+#[test]
+fn every_connection_may_begin_a_new_session() {
+    let mut peer = Peer::connected(Version::V5, named().clean_start(CleanStart::Every));
+    peer.publish(message(1, "a", "in flight"));
+    peer.forget();
+    peer.cut();
+    peer.open(Version::V5);
+    let said = peer.packets();
+    assert!(matches!(&said[..], [Packet::Connect(connect)] if connect.clean_start));
+    // What was in flight goes on as a new message.
+    peer.send(connack(false));
+    assert_eq!(peer.said(), ["PUBLISH q1 #2 a in flight"]);
+}
+
+#[test]
+fn subscriptions_may_be_left_to_the_application() {
+    for resubscribe in [true, false] {
+        let mut peer = Peer::connected(Version::V5, config().resubscribe(resubscribe));
+        peer.subscribe("a", 1);
+        peer.send(suback(1, &[SubAckReasonCode::GrantedQos1]));
+        peer.forget();
+        peer.cut();
+        peer.reconnect(Version::V5, false);
+        let again = peer.said().iter().any(|line| line.starts_with("SUBSCRIBE"));
+        assert_eq!(again, resubscribe);
+        // The application's own is sent either way.
+        peer.subscribe("b", 1);
+        assert!(peer.said().iter().any(|line| line.starts_with("SUBSCRIBE")));
+    }
+}

@@ -53,7 +53,7 @@ const FILE_LINES: usize = 700;
 const FUNCTION_LINES: usize = 80;
 
 /// The folders with sources that are no crate of [`CRATES`].
-const OTHER_FOLDERS: &[&str] = &["bench", "examples", "fuzz"];
+const OTHER_FOLDERS: &[&str] = &["bench", "docs", "examples", "fuzz"];
 
 fn main() -> Result<(), String> {
     let broken = inspect(true)?;

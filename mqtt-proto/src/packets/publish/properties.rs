@@ -9,7 +9,7 @@ use crate::ground::wire::{Counter, PacketWriter, Sink, share_binary, share_name}
 use crate::properties::reader::{PropertyReader, Value};
 use crate::properties::user_properties::{UserProperties, share_pairs};
 use crate::properties::writer::PropertyWriter;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use core::num::NonZeroU16;
 
 /// The properties of a PUBLISH by reference: checked already, read on demand. Each getter walks
@@ -148,6 +148,27 @@ impl PublishProperties {
     /// None set yet.
     pub fn builder() -> PublishPropertiesBuilder {
         PublishPropertiesBuilder::default()
+    }
+
+    /// The same with this message expiry interval, in seconds (MQTT 5 §3.3.2.3.3).
+    #[must_use]
+    pub fn with_message_expiry_interval(&self, seconds: u32) -> Self {
+        const FORMAT: u8 = PropertyId::PayloadFormatIndicator as u8;
+        const INTERVAL: u8 = PropertyId::MessageExpiryInterval as u8;
+        let (before, rest) = match &self.0[..] {
+            [FORMAT, _, ..] => self.0.split_at(2),
+            all => (&[][..], all),
+        };
+        let behind = match rest {
+            [INTERVAL, _, _, _, _, behind @ ..] => behind,
+            none => none,
+        };
+        let mut bytes = BytesMut::with_capacity(before.len() + 5 + behind.len());
+        bytes.extend_from_slice(before);
+        bytes.put_u8(INTERVAL);
+        bytes.put_u32(seconds);
+        bytes.extend_from_slice(behind);
+        Self(bytes.freeze())
     }
 
     /// Reads properties that were kept as bytes, such as [`as_bytes`](Self::as_bytes) gives.
