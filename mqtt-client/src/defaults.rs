@@ -15,21 +15,21 @@ pub struct PublishDefaults {
 }
 
 impl PublishDefaults {
-    /// The QoS of all topics. Default: 0.
+    /// Sets the QoS of all topics. Default: 0.
     #[must_use]
     pub fn qos(mut self, qos: QoS) -> Self {
         self.qos = qos;
         self
     }
 
-    /// Whether messages of all topics are retained. Default: false.
+    /// Sets whether messages of all topics are retained. Default: false.
     #[must_use]
     pub fn retain(mut self, retain: bool) -> Self {
         self.retain = retain;
         self
     }
 
-    /// What single topics have of their own. Default: none.
+    /// Sets what single topics have of their own. Default: none.
     #[must_use]
     pub fn topics(mut self, topics: HashMap<TopicName, TopicDefaults>) -> Self {
         self.topics = topics;
@@ -48,14 +48,14 @@ pub struct TopicDefaults {
 }
 
 impl TopicDefaults {
-    /// `None`: that of all topics.
+    /// Sets the QoS. `None`: that of all topics.
     #[must_use]
     pub fn qos(mut self, qos: impl Into<Option<QoS>>) -> Self {
         self.qos = qos.into();
         self
     }
 
-    /// `None`: that of all topics.
+    /// Sets whether messages are retained. `None`: as those of all topics.
     #[must_use]
     pub fn retain(mut self, retain: impl Into<Option<bool>>) -> Self {
         self.retain = retain.into();

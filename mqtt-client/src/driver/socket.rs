@@ -45,14 +45,14 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
-    /// Send small packets at once (`TCP_NODELAY`). Default: true.
+    /// Sets whether small packets are sent at once (`TCP_NODELAY`). Default: true.
     #[must_use]
     pub fn no_delay(mut self, no_delay: bool) -> Self {
         self.no_delay = no_delay;
         self
     }
 
-    /// After how long without a byte the system begins to probe whether the peer is there
+    /// Sets after how long without a byte the system begins to probe whether the peer is there
     /// (`SO_KEEPALIVE`), in whole seconds. Default: `None`, it does not; MQTT's own keep alive
     /// does.
     #[must_use]
@@ -61,30 +61,30 @@ impl SocketOptions {
         self
     }
 
-    /// The size of the system's send buffer, in bytes (`SO_SNDBUF`). Default: the system's.
+    /// Sets the size of the system's send buffer, in bytes (`SO_SNDBUF`). Default: the system's.
     #[must_use]
     pub fn send_buffer(mut self, send_buffer: impl Into<Option<usize>>) -> Self {
         self.send_buffer = send_buffer.into();
         self
     }
 
-    /// The size of the system's receive buffer, in bytes (`SO_RCVBUF`). Default: the system's.
+    /// Sets the size of the system's receive buffer, in bytes (`SO_RCVBUF`). Default: the system's.
     #[must_use]
     pub fn receive_buffer(mut self, receive_buffer: impl Into<Option<usize>>) -> Self {
         self.receive_buffer = receive_buffer.into();
         self
     }
 
-    /// The address of ours to connect from; servers' addresses of the other family are left out.
-    /// Default: the system's choice.
+    /// Sets the address of ours to connect from; servers' addresses of the other family are left
+    /// out. Default: the system's choice.
     #[must_use]
     pub fn local_address(mut self, local_address: impl Into<Option<IpAddr>>) -> Self {
         self.local_address = local_address.into();
         self
     }
 
-    /// The network interface to connect through, by name (`SO_BINDTODEVICE`). On Linux and Android;
-    /// elsewhere it makes connecting fail. Default: the system's choice.
+    /// Sets the network interface to connect through, by name (`SO_BINDTODEVICE`). On Linux and
+    /// Android; elsewhere it makes connecting fail. Default: the system's choice.
     #[must_use]
     pub fn device(mut self, device: impl Into<Option<String>>) -> Self {
         self.device = device.into();

@@ -60,30 +60,30 @@ pub struct StreamLimits {
 }
 
 impl StreamLimits {
-    /// How many messages wait at most. Default: 8,192.
+    /// Sets how many messages wait at most. Default: 8,192.
     #[must_use]
     pub fn messages(mut self, messages: usize) -> Self {
         self.messages = messages;
         self
     }
 
-    /// How many bytes of packets wait at most. Default: 16 MiB.
+    /// Sets how many bytes of packets wait at most. Default: 16 MiB.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// Which message is dropped when one more comes: the oldest that may be, or the one that came.
-    /// It is counted and reported. Default: the oldest.
+    /// Sets which message is dropped when one more comes: the oldest that may be, or the one that
+    /// came. It is counted and reported. Default: the oldest.
     #[must_use]
     pub fn when_full(mut self, when_full: DropQos0) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// How long a stream that is half full is waited for while its reader takes nothing. A reader
-    /// counts as gone after that, until it comes back. Default: 5 s.
+    /// Sets how long a stream that is half full is waited for while its reader takes nothing. A
+    /// reader counts as gone after that, until it comes back. Default: 5 s.
     #[must_use]
     pub fn reader_timeout(mut self, reader_timeout: Duration) -> Self {
         self.reader_timeout = reader_timeout;

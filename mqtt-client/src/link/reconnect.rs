@@ -41,35 +41,36 @@ pub struct Reconnect {
 }
 
 impl Reconnect {
-    /// Whether at all. Default: true.
+    /// Sets whether a lost connection is made again. Default: true.
     #[must_use]
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
     }
 
-    /// The longest wait before the first retry. Default: 1 s.
+    /// Sets the longest wait before the first retry. Default: 1 s.
     #[must_use]
     pub fn initial(mut self, initial: Duration) -> Self {
         self.initial = initial;
         self
     }
 
-    /// The longest wait before any retry. Default: 60 s.
+    /// Sets the longest wait before any retry. Default: 60 s.
     #[must_use]
     pub fn max(mut self, max: Duration) -> Self {
         self.max = max;
         self
     }
 
-    /// How many attempts in a row may fail before the client stops; `None`: never. Default: `None`.
+    /// Sets how many attempts in a row may fail before the client stops; `None`: never. Default:
+    /// `None`.
     #[must_use]
     pub fn retries(mut self, retries: impl Into<Option<u32>>) -> Self {
         self.retries = retries.into();
         self
     }
 
-    /// How long a connection must last to count as a success: then the waits begin again from
+    /// Sets how long a connection must last to count as a success: then the waits begin again from
     /// `initial`. Default: 10 s.
     #[must_use]
     pub fn stable_after(mut self, stable_after: Duration) -> Self {
@@ -77,27 +78,27 @@ impl Reconnect {
         self
     }
 
-    /// Whether the first connection is retried like all others, or its failure ends the client at
-    /// once. Default: false.
+    /// Sets whether the first connection is retried like all others, or its failure ends the client
+    /// at once. Default: false.
     #[must_use]
     pub fn retry_first(mut self, retry_first: bool) -> Self {
         self.retry_first = retry_first;
         self
     }
 
-    /// How many Server References (MQTT 5 §4.11) are followed in a row: a server that refuses or
-    /// disconnects with *use another server* or *server moved* may name the other, which is then
+    /// Sets how many Server References (MQTT 5 §4.11) are followed in a row: a server that refuses
+    /// or disconnects with *use another server* or *server moved* may name the other, which is then
     /// asked at once, with the same scheme and path; of *server moved* it takes the place of the
-    /// one that moved. The row ends with a connection that lasted, or a wait. Default: 0, none:
-    /// an attacker that can speak for a server could send the client anywhere.
+    /// one that moved. The row ends with a connection that lasted, or a wait. Default: 0, none: an
+    /// attacker that can speak for a server could send the client anywhere.
     #[must_use]
     pub fn server_references(mut self, server_references: u32) -> Self {
         self.server_references = server_references;
         self
     }
 
-    /// Whether a server on another host that a Server Reference named is sent the user name and
-    /// password as well. Default: false.
+    /// Sets whether a server on another host that a Server Reference named is sent the user name
+    /// and password as well. Default: false.
     #[must_use]
     pub fn credentials_elsewhere(mut self, credentials_elsewhere: bool) -> Self {
         self.credentials_elsewhere = credentials_elsewhere;

@@ -15,28 +15,29 @@ pub struct QueueLimits {
 }
 
 impl QueueLimits {
-    /// At most this many messages. Default: 10,000.
+    /// Sets how many messages wait at most. Default: 10,000.
     #[must_use]
     pub fn messages(mut self, messages: usize) -> Self {
         self.messages = messages;
         self
     }
 
-    /// At most this many bytes of topics, properties and payloads. Default: 64 MiB.
+    /// Sets how many bytes of topics, properties and payloads wait at most. Default: 64 MiB.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// What to do when one more comes. Default: refuse it.
+    /// Sets what to do when one more comes. Default: refuse it.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// Whether QoS 0 messages are queued while there is no connection, or refused. Default: queued.
+    /// Sets whether QoS 0 messages are queued while there is no connection, or refused. Default:
+    /// queued.
     #[must_use]
     pub fn qos0_offline(mut self, qos0_offline: bool) -> Self {
         self.qos0_offline = qos0_offline;
@@ -103,48 +104,48 @@ pub struct InboundLimits {
 }
 
 impl InboundLimits {
-    /// How many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3); each
-    /// connection allows no more than `hard_messages` leaves room for. A 3.x server does not know
-    /// of it. Default: 1,024.
+    /// Sets how many QoS 1 and 2 messages the server may have unacknowledged (MQTT 5 §3.1.2.11.3);
+    /// each connection allows no more than `hard_messages` leaves room for. A 3.x server does not
+    /// know of it. Default: 1,024.
     #[must_use]
     pub fn receive_maximum(mut self, receive_maximum: u16) -> Self {
         self.receive_maximum = receive_maximum;
         self
     }
 
-    /// Above this many messages the socket is not read while the server owes us nothing. Default:
-    /// 32,768.
+    /// Sets the number of messages above which the socket is not read while the server owes us
+    /// nothing. Default: 32,768.
     #[must_use]
     pub fn soft_messages(mut self, soft_messages: usize) -> Self {
         self.soft_messages = soft_messages;
         self
     }
 
-    /// Above this many bytes likewise. Default: 64 MiB.
+    /// Sets the number of bytes above which it is not read either. Default: 64 MiB.
     #[must_use]
     pub fn soft_bytes(mut self, soft_bytes: usize) -> Self {
         self.soft_bytes = soft_bytes;
         self
     }
 
-    /// At this many messages QoS 0 is dropped. A server that sends more QoS 1 and 2 than this loses
-    /// the connection (in MQTT 5 the receive maximum keeps a server that obeys it below). Default:
-    /// 65,536.
+    /// Sets the number of messages at which QoS 0 is dropped. A server that sends more QoS 1 and 2
+    /// than this loses the connection (in MQTT 5 the receive maximum keeps a server that obeys it
+    /// below). Default: 65,536.
     #[must_use]
     pub fn hard_messages(mut self, hard_messages: usize) -> Self {
         self.hard_messages = hard_messages;
         self
     }
 
-    /// At this many bytes QoS 0 is dropped, and a server of any version that sends more than this
-    /// as QoS 1 and 2, not counting QoS 0, loses the connection. Default: 128 MiB.
+    /// Sets the number of bytes at which QoS 0 is dropped, and a server of any version that sends
+    /// more than this as QoS 1 and 2, not counting QoS 0, loses the connection. Default: 128 MiB.
     #[must_use]
     pub fn hard_bytes(mut self, hard_bytes: usize) -> Self {
         self.hard_bytes = hard_bytes;
         self
     }
 
-    /// What to do with a server that has more than `receive_maximum` unacknowledged. Default:
+    /// Sets what to do with a server that has more than `receive_maximum` unacknowledged. Default:
     /// tolerate it.
     #[must_use]
     pub fn excess(mut self, excess: Excess) -> Self {
@@ -152,8 +153,8 @@ impl InboundLimits {
         self
     }
 
-    /// Which QoS 0 message is dropped: the oldest that the session still holds, or the one that
-    /// came. Default: the oldest.
+    /// Sets which QoS 0 message is dropped: the oldest that the session still holds, or the one
+    /// that came. Default: the oldest.
     #[must_use]
     pub fn qos0_when_full(mut self, qos0_when_full: DropQos0) -> Self {
         self.qos0_when_full = qos0_when_full;

@@ -56,8 +56,8 @@ impl Config {
     /// The default of [`maximum_packet_size`](Self::maximum_packet_size), in bytes.
     pub const DEFAULT_MAXIMUM_PACKET_SIZE: u32 = 16 * 1024 * 1024;
 
-    /// Names the session to the server. Empty: the server assigns one (not in 3.1, and in 3.1.1
-    /// only with a clean start). Default: empty.
+    /// Sets the client identifier, which names the session to the server. Empty: the server assigns
+    /// one (not in 3.1, and in 3.1.1 only with a clean start). Default: empty.
     #[must_use]
     pub fn client_identifier(mut self, client_identifier: Utf8String) -> Self {
         self.client_identifier = client_identifier;
@@ -81,9 +81,9 @@ impl Config {
         self
     }
 
-    /// Seconds that the session outlives a connection (MQTT 5 §3.1.2.11.2). `None`: 3,600 while the
-    /// client means to come back; after `disconnect()` 0, or, if the session is durable, 3,600
-    /// still. Default: `None`.
+    /// Sets how many seconds the session outlives a connection (MQTT 5 §3.1.2.11.2). `None`: 3,600
+    /// while the client means to come back; after `disconnect()` 0, or, if the session is durable,
+    /// 3,600 still. Default: `None`.
     #[must_use]
     pub fn session_expiry_interval(
         mut self,
@@ -93,39 +93,39 @@ impl Config {
         self
     }
 
-    /// Close the connection when the server has a session although there is none here yet
-    /// [MQTT-3.2.2-4]. Default: false: a new `Session` without clean start is an empty, but
-    /// existing, session.
+    /// Sets whether the connection is closed when the server has a session although there is none
+    /// here yet [MQTT-3.2.2-4]. Default: false: a new `Session` without clean start is an empty,
+    /// but existing, session.
     #[must_use]
     pub fn strict_session_present(mut self, strict_session_present: bool) -> Self {
         self.strict_session_present = strict_session_present;
         self
     }
 
-    /// Seconds; 0 turns keep alive off (MQTT 5 §3.1.2.10). Default: 60.
+    /// Sets the keep alive, in seconds; 0 turns it off (MQTT 5 §3.1.2.10). Default: 60.
     #[must_use]
     pub fn keep_alive(mut self, keep_alive: u16) -> Self {
         self.keep_alive = keep_alive;
         self
     }
 
-    /// A PINGREQ is due this long before the keep alive ends. `None`, or where less than a second
-    /// of the keep alive would be left, which may be the server's: a quarter of it. Default:
-    /// `None`.
+    /// Sets how long before the end of the keep alive a PINGREQ is due. `None`, or where less than
+    /// a second of the keep alive would be left, which may be the server's: a quarter of it.
+    /// Default: `None`.
     #[must_use]
     pub fn keep_alive_margin(mut self, keep_alive_margin: impl Into<Option<Duration>>) -> Self {
         self.keep_alive_margin = keep_alive_margin.into();
         self
     }
 
-    /// How long after a PINGREQ became due something must have arrived. Default: 10 s.
+    /// Sets how long after a PINGREQ became due something must have arrived. Default: 10 s.
     #[must_use]
     pub fn ping_timeout(mut self, ping_timeout: Duration) -> Self {
         self.ping_timeout = ping_timeout;
         self
     }
 
-    /// How long after the transport is up the CONNACK must have arrived. With enhanced
+    /// Sets how long after the transport is up the CONNACK must have arrived. With enhanced
     /// authentication each step has this long, those of the server and those of the application; it
     /// counts from when the step became due. Default: 10 s.
     #[must_use]
@@ -134,27 +134,28 @@ impl Config {
         self
     }
 
-    /// How long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default: 10 s.
+    /// Sets how long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default:
+    /// 10 s.
     #[must_use]
     pub fn request_timeout(mut self, request_timeout: Duration) -> Self {
         self.request_timeout = request_timeout;
         self
     }
 
-    /// How long a subscribe or unsubscribe waits to be sent, counted from the command; a connection
-    /// that is lost before the answer does not restart the wait. A subscribe then fails and is
-    /// withdrawn; an unsubscribe fails, but is still sent when there is a connection. Default: 60
-    /// s.
+    /// Sets how long a subscribe or unsubscribe waits to be sent, counted from the command; a
+    /// connection that is lost before the answer does not restart the wait. A subscribe then fails
+    /// and is withdrawn; an unsubscribe fails, but is still sent when there is a connection.
+    /// Default: 60 s.
     #[must_use]
     pub fn offline_timeout(mut self, offline_timeout: Duration) -> Self {
         self.offline_timeout = offline_timeout;
         self
     }
 
-    /// How many connections may end between a SUBSCRIBE or UNSUBSCRIBE and its answer before it
-    /// fails as [`RequestError::ConnectionsLost`](crate::RequestError::ConnectionsLost) and is not
-    /// sent again: some servers close the connection instead of answering. After the first loss it
-    /// is sent alone and after everything else; for the last attempt each filter has a packet of
+    /// Sets how many connections may end between a SUBSCRIBE or UNSUBSCRIBE and its answer before
+    /// it fails as [`RequestError::ConnectionsLost`](crate::RequestError::ConnectionsLost) and is
+    /// not sent again: some servers close the connection instead of answering. After the first loss
+    /// it is sent alone and after everything else; for the last attempt each filter has a packet of
     /// its own, so that one bad filter does not fail the others. The limit also holds for
     /// subscriptions that are made again.
     ///
@@ -168,7 +169,7 @@ impl Config {
         self
     }
 
-    /// How many topic filters a SUBSCRIBE or UNSUBSCRIBE has at most; more travel in several
+    /// Sets how many topic filters a SUBSCRIBE or UNSUBSCRIBE has at most; more travel in several
     /// packets, with one answer to the application. Some servers take no more than eight. Default:
     /// 8.
     #[must_use]
@@ -177,16 +178,16 @@ impl Config {
         self
     }
 
-    /// How long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in flight.
-    /// Default: for ever.
+    /// Sets how long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in
+    /// flight. Default: for ever.
     #[must_use]
     pub fn publish_timeout(mut self, publish_timeout: impl Into<Option<Duration>>) -> Self {
         self.publish_timeout = publish_timeout.into();
         self
     }
 
-    /// When an untaken message has held back the acknowledgements of later ones for this long, an
-    /// [`AcknowledgementsHeld`](crate::Event::AcknowledgementsHeld) event is emitted, and repeated
+    /// Sets after how long an untaken message that holds back the acknowledgements of later ones is
+    /// reported as [`AcknowledgementsHeld`](crate::Event::AcknowledgementsHeld), and again
     /// at this interval; after up to twice as long when another message held them first. `None`:
     /// never. Default: 10 s.
     #[must_use]
@@ -198,62 +199,63 @@ impl Config {
         self
     }
 
-    /// How many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive Maximum
-    /// limits it further. Default: 100.
+    /// Sets how many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive
+    /// Maximum limits it further. Default: 100.
     #[must_use]
     pub fn max_in_flight(mut self, max_in_flight: u16) -> Self {
         self.max_in_flight = max_in_flight;
         self
     }
 
-    /// The same for a 3.x server, which cannot tell its Receive Maximum; the smaller of the two
-    /// counts. Default: 20, what mosquitto takes by default: it ends a 3.x connection with more QoS
-    /// 2 messages unacknowledged.
+    /// Sets the same for a 3.x server, which cannot tell its Receive Maximum; the smaller of the
+    /// two counts. Default: 20, what mosquitto takes by default: it ends a 3.x connection with more
+    /// QoS 2 messages unacknowledged.
     #[must_use]
     pub fn max_in_flight_3x(mut self, max_in_flight_3x: u16) -> Self {
         self.max_in_flight_3x = max_in_flight_3x;
         self
     }
 
-    /// Messages that cannot be sent yet.
+    /// Sets the bounds of the messages that cannot be sent yet.
     #[must_use]
     pub fn queue(mut self, queue: QueueLimits) -> Self {
         self.queue = queue;
         self
     }
 
-    /// Messages that have arrived and wait to be taken.
+    /// Sets the bounds of the messages that have arrived and wait to be taken.
     #[must_use]
     pub fn inbound(mut self, inbound: InboundLimits) -> Self {
         self.inbound = inbound;
         self
     }
 
-    /// The largest packet to take, in bytes; MQTT 5 announces it to the server. Default: 16 MiB.
+    /// Sets the largest packet to take, in bytes; MQTT 5 announces it to the server. Default: 16
+    /// MiB.
     #[must_use]
     pub fn maximum_packet_size(mut self, maximum_packet_size: u32) -> Self {
         self.maximum_packet_size = maximum_packet_size;
         self
     }
 
-    /// Whether the CONNECT of MQTT 5 has the Maximum Packet Size. Without it a server may send what
-    /// is larger than this client takes. Default: true.
+    /// Sets whether the CONNECT of MQTT 5 has the Maximum Packet Size. Without it a server may send
+    /// what is larger than this client takes. Default: true.
     #[must_use]
     pub fn announce_maximum_packet_size(mut self, announce_maximum_packet_size: bool) -> Self {
         self.announce_maximum_packet_size = announce_maximum_packet_size;
         self
     }
 
-    /// What to do with a message above that maximum where the server cannot know it: in 3.x, and
-    /// where it is not announced. Default: skip it.
+    /// Sets what to do with a message above the maximum packet size where the server cannot know
+    /// it: in 3.x, and where it is not announced. Default: skip it.
     #[must_use]
     pub fn oversized(mut self, oversized: Oversized) -> Self {
         self.oversized = oversized;
         self
     }
 
-    /// How many bytes of the server's reason strings and user properties wait in events at a time,
-    /// and at most in one error. What does not fit is left out and counted
+    /// Sets how many bytes of the server's reason strings and user properties wait in events at a
+    /// time, and at most in one error. What does not fit is left out and counted
     /// ([`Counters::diagnostics_left_out`](crate::Counters::diagnostics_left_out)). Default: 1 MiB.
     #[must_use]
     pub fn diagnostics(mut self, diagnostics: u32) -> Self {
@@ -261,22 +263,23 @@ impl Config {
         self
     }
 
-    /// The highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
+    /// Sets the highest topic alias to take (MQTT 5 §3.1.2.11.5). Default: 16.
     #[must_use]
     pub fn topic_alias_maximum(mut self, topic_alias_maximum: u16) -> Self {
         self.topic_alias_maximum = topic_alias_maximum;
         self
     }
 
-    /// Ask the server for a topic to make response topics of (MQTT 5 §3.1.2.11.6). Default: false.
+    /// Sets whether the server is asked for a topic to make response topics of (MQTT 5
+    /// §3.1.2.11.6). Default: false.
     #[must_use]
     pub fn request_response_information(mut self, request_response_information: bool) -> Self {
         self.request_response_information = request_response_information;
         self
     }
 
-    /// Whether topic aliases are used on what is sent, as far as the server takes them: a topic
-    /// that comes again costs two bytes instead of its name (MQTT 5 §3.3.2.3.4). Default:
+    /// Sets whether topic aliases are used on what is sent, as far as the server takes them: a
+    /// topic that comes again costs two bytes instead of its name (MQTT 5 §3.3.2.3.4). Default:
     /// automatic.
     #[must_use]
     pub fn topic_aliases_out(mut self, topic_aliases_out: TopicAliases) -> Self {
@@ -284,15 +287,15 @@ impl Config {
         self
     }
 
-    /// What to do with a QoS 1 message in flight when the server has lost the session. Default:
-    /// requeue.
+    /// Sets what to do with a QoS 1 message in flight when the server has lost the session.
+    /// Default: requeue.
     #[must_use]
     pub fn lost_qos1(mut self, lost_qos1: LostSession) -> Self {
         self.lost_qos1 = lost_qos1;
         self
     }
 
-    /// What to do with a QoS 2 message that was written when the server has lost the session.
+    /// Sets what to do with a QoS 2 message that was written when the server has lost the session.
     /// Default: in doubt, which in 3.1.1 without a clean session deviates from [MQTT-4.4.0-1]: sent
     /// again, the message could arrive twice.
     #[must_use]
@@ -301,9 +304,9 @@ impl Config {
         self
     }
 
-    /// How many connections in a row the server, or the network, may end without an acknowledgement
-    /// while messages of QoS 1 or 2 are in flight: then they are sent again one at a time. When so
-    /// many more end at the same message, with nothing else in flight,
+    /// Sets how many connections in a row the server, or the network, may end without an
+    /// acknowledgement while messages of QoS 1 or 2 are in flight: then they are sent again one at
+    /// a time. When as many again end at the same message, which alone is in flight,
     /// [`when_server_hangs_up`](Self::when_server_hangs_up) decides about it. A connection on which
     /// the server fell silent counts as well for sending them one at a time, so that the others get
     /// past the message, but no message is given up for it. A connection that the server has ended
@@ -314,24 +317,24 @@ impl Config {
         self
     }
 
-    /// What to do with a message at which the server hangs up each time. Default: it fails.
+    /// Sets what to do with a message at which the server hangs up each time. Default: it fails.
     #[must_use]
     pub fn when_server_hangs_up(mut self, when_server_hangs_up: WhenServerHangsUp) -> Self {
         self.when_server_hangs_up = when_server_hangs_up;
         self
     }
 
-    /// Store what must outlive the process: [`Session::poll_store`](crate::Session::poll_store)
-    /// then tells what, and packets above QoS 0 leave when they are stored. Default: `None`,
-    /// nothing is stored.
+    /// Sets that what must outlive the process is stored:
+    /// [`Session::poll_store`](crate::Session::poll_store) then returns it, and packets above QoS 0
+    /// leave when they are stored. Default: `None`, nothing is stored.
     #[must_use]
     pub fn durable(mut self, durable: impl Into<Option<Durable>>) -> Self {
         self.durable = durable.into().map(Box::new);
         self
     }
 
-    /// Refuse a message with properties on a 3.x connection. Default: false: they are dropped and
-    /// counted.
+    /// Sets whether a message with properties is refused on a 3.x connection. Default: false: they
+    /// are left out and counted.
     #[must_use]
     pub fn refuse_properties_in_3x(mut self, refuse_properties_in_3x: bool) -> Self {
         self.refuse_properties_in_3x = refuse_properties_in_3x;

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use core::time::Duration;
 use martlet_proto::{BinaryData, DisconnectReasonCode, UserProperties, Utf8String, Version, Will};
 
-/// What one CONNECT says besides what [`Config`](crate::Config) holds for all: decided anew for each connection.
-/// `Debug` shows neither the password nor the user name, which may be a token.
+/// What one CONNECT says besides what [`Config`](crate::Config) holds for all: decided anew for
+/// each connection. `Debug` shows neither the password nor the user name, which may be a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
     pub(crate) version: Version,
@@ -57,8 +57,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the enhanced authentication (MQTT 5 §4.12). In 3.x, which has none, no connection is made
-    /// then. Default: none.
+    /// Sets the enhanced authentication (MQTT 5 §4.12). In 3.x, which has none, no connection is
+    /// made then. Default: none.
     #[must_use]
     pub fn authentication(mut self, authentication: impl Into<Option<Authentication>>) -> Self {
         self.authentication = authentication.into().map(Box::new);
@@ -131,9 +131,9 @@ pub struct DisconnectOptions {
 }
 
 impl DisconnectOptions {
-    /// Sets the reason to send. 3.x has only a normal disconnection; with another reason the connection
-    /// is closed without a DISCONNECT, so that the will is published. Default:
-    /// normal disconnection.
+    /// Sets the reason to send. 3.x has only a normal disconnection; with another reason the
+    /// connection is closed without a DISCONNECT, so that the will is published. Default: normal
+    /// disconnection.
     #[must_use]
     pub fn reason(mut self, reason: DisconnectReasonCode) -> Self {
         self.reason = reason;
@@ -147,8 +147,9 @@ impl DisconnectOptions {
         self
     }
 
-    /// Sets how many seconds the session is to outlive the connection (MQTT 5 §3.14.2.2.2). Default: what
-    /// the configuration says, or 0 if it says nothing and the session is not durable.
+    /// Sets how many seconds the session is to outlive the connection (MQTT 5 §3.14.2.2.2).
+    /// Default: what the configuration says, or 0 if it says nothing and the session is not
+    /// durable.
     #[must_use]
     pub fn session_expiry_interval(
         mut self,

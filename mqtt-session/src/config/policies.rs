@@ -80,16 +80,16 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// What becomes of messages that the store could not take. Default: they fail.
+    /// Sets what becomes of messages that the store could not take. Default: they fail.
     #[must_use]
     pub fn when_store_fails(mut self, when_store_fails: WhenStoreFails) -> Self {
         self.when_store_fails = when_store_fails;
         self
     }
 
-    /// Time from the Unix epoch to the epoch of the session's [`Instant`](crate::Instant)s. With
-    /// it, a message expires when its time is over, also while no process runs; without it, the
-    /// time between processes does not count. Default: `None`.
+    /// Sets the time from the Unix epoch to the epoch of the session's
+    /// [`Instant`](crate::Instant)s. With it, a message expires when its time is over, also while
+    /// no process runs; without it, the time between processes does not count. Default: `None`.
     #[must_use]
     pub fn epoch(mut self, epoch: impl Into<Option<Duration>>) -> Self {
         self.epoch = epoch.into();

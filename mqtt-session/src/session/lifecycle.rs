@@ -313,10 +313,10 @@ impl Session {
     }
 
     /// Puts the session on hold, because no connection will be made for the time being, for this
-    /// reason. Nobody waits for what does not come: everyone with a [key](crate::OutgoingPublish::key) gets
-    /// [`PublishError::OnHold`], and requests fail as [`RequestError::Closed`]. Messages,
-    /// subscriptions and the state of every delivery stay. [`resume`](Self::resume) goes on with
-    /// them, [`disconnect`](Self::disconnect) ends them.
+    /// reason. Nobody waits for what does not come: everyone with a
+    /// [key](crate::OutgoingPublish::key) gets [`PublishError::OnHold`], and requests fail as
+    /// [`RequestError::Closed`]. Messages, subscriptions and the state of every delivery stay.
+    /// [`resume`](Self::resume) goes on with them, [`disconnect`](Self::disconnect) ends them.
     pub fn stop(&mut self, now: Instant, reason: ConnectionError) {
         self.handle_close(now, reason.clone());
         if self.is_ended() {
