@@ -1,46 +1,10 @@
 //! Errors of the client as a whole. Those of one operation are the session's.
 
-use crate::api::request::ResponseError;
-use crate::builder::durable::OpenError;
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
-use martlet_session::{ConnectionError, Details, GivenUp, PublishError, RequestError};
+use martlet_session::{ConnectionError, Details, GivenUp, RequestError};
 use martlet_transport::UriError;
 use std::fmt;
 use std::sync::Arc;
-
-/// Any error of this crate, for callers who only report it: each of the others becomes one by `?`.
-///
-/// ```
-/// # use martlet_client::{Client, Error};
-/// async fn hello(client: &Client) -> Result<(), Error> {
-///     let _greetings = client.subscribe("greetings").await?;
-///     client.publish("greetings", "hello").await?;
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-#[non_exhaustive]
-pub enum Error {
-    /// There is no connection, or a setting is wrong.
-    Connect(#[from] ConnectError),
-    /// The connection has ended.
-    Connection(#[from] ConnectionError),
-    /// A client cannot go on with its store.
-    Open(#[from] OpenError),
-    /// A message was not accepted, or not settled.
-    Publish(#[from] PublishError),
-    /// There is no subscription.
-    Subscribe(#[from] SubscribeError),
-    /// An unsubscribe failed.
-    Unsubscribe(#[from] UnsubscribeError),
-    /// The server was not asked, or did not answer.
-    Request(#[from] RequestError),
-    /// There is no response.
-    Response(#[from] ResponseError),
-    /// The client did not authenticate again.
-    Authenticate(#[from] AuthenticateError),
-}
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -50,6 +50,7 @@
 //! | `international-names` | | names of hosts in other alphabets than ASCII |
 //! | `redb` | | [`store`]: `RedbStore`, a file |
 
+mod any_error;
 mod api;
 mod builder;
 mod defaults;
@@ -63,6 +64,7 @@ pub mod store;
 
 pub use {martlet_proto as proto, martlet_session as session, martlet_transport as transport};
 
+pub use any_error::Error;
 pub use api::client::Client;
 pub use api::events::Events;
 pub use api::message::Unacknowledged;
@@ -74,7 +76,7 @@ pub use builder::Builder;
 pub use builder::durable::{DurableBuilder, OpenError};
 pub use driver::Driver;
 pub use driver::socket::SocketOptions;
-pub use error::{AuthenticateError, ConnectError, Error, SubscribeError, UnsubscribeError};
+pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
 pub use event::ClientEvent;
 pub use hub::connection::ConnectionState;
 pub use hub::message::Message;
