@@ -336,7 +336,7 @@ async fn what_comes_while_the_client_is_away_arrives_when_it_is_back() {
         let (client, driver) = persistent(&broker, version, "away")
             .build(Tokio)
             .expect("settings that work");
-        let mut messages = client.catch_all().expect("nobody has it");
+        let mut messages = client.catch_all().expect("it is not taken");
         tokio::spawn(driver);
         let connected = in_time("connecting", client.connected())
             .await

@@ -191,7 +191,8 @@ impl Builder {
         })
     }
 
-    /// Sets the same with a QoS, properties, a delay or as a message to retain.
+    /// Sets the will as [`will`](Self::will) does, with a QoS, properties and a delay of your own, or
+    /// as a retained message.
     pub fn will_message(mut self, mut will: Will) -> Self {
         will.own();
         self.change_connect(|options| options.will(will));

@@ -211,13 +211,13 @@ impl Client {
     /// exists before the first CONNECT is sent, so that none is lost while nothing listens: take
     /// it before the driver is first polled, or later. `None` while it is taken.
     ///
-    /// Until it is taken, its messages wait if the client was built without
-    /// [`clean_start`](crate::Builder::clean_start) and the server has resumed a session, or if a
-    /// subscription was [detached](Subscription::detach); for 10 s at most, and not so long that
-    /// they would hold up others. All else is acknowledged and reported
-    /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)): also what comes after those 10
-    /// s on the same connection, until somebody has taken it, or left another subscription with the
-    /// server.
+    /// Until it is taken, its messages wait for 10 s at most, and not so long that they would hold
+    /// up others: if [`CleanStart::Never`](martlet_session::CleanStart::Never) is set, as by
+    /// [`lasting_session`](crate::Builder::lasting_session), and the server has resumed a session,
+    /// or if a subscription was [detached](Subscription::detach). All other messages are
+    /// acknowledged and reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)). So
+    /// are those that come later than 10 s on the same connection, until the application takes the
+    /// stream or leaves another subscription with the server.
     pub fn catch_all(&self) -> Option<Subscription> {
         Subscription::catch_all(&self.handle)
     }
@@ -337,8 +337,7 @@ impl Client {
         self.shared().lock().session.queued()
     }
 
-    /// How often things happened that nobody waits for, such as messages that were dropped or
-    /// packets that were tolerated.
+    /// What the session has tolerated or left out so far, such as messages that were dropped.
     pub fn counters(&self) -> Counters {
         self.shared().lock().session.counters()
     }

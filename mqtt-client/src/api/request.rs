@@ -1,9 +1,9 @@
 //! Request and response (MQTT 5 §4.10): a publish whose answer comes back as a message.
 //!
 //! All requests of a client share one subscription, to a topic of its own, made with the first.
-//! Correlation data tells the responses apart: a number that is found at once, and a tag that
-//! nobody can guess who has not seen the request. Without it, a late response to an earlier process
-//! would answer the question of a later one.
+//! Correlation data tells the responses apart: a number that is found at once, and a tag that only
+//! the receivers of the request know. Without the tag, a late response to an earlier process would
+//! answer a request of a later one.
 
 use crate::api::publish::PublishBuilder;
 use crate::error::{ConnectError, SubscribeError};
@@ -288,7 +288,7 @@ fn close_inbox(state: &mut State) {
         filters: filters.clone(),
         user_properties: UserProperties::new(),
     };
-    // Nobody waits for the answer.
+    // The answer is of no use.
     if state.session.unsubscribe(state.now, request).is_err() {
         state.withdraw_subscriptions(state.now, filters);
     }

@@ -1,7 +1,7 @@
 //! A message on its way: from waiting for room to its end.
 
 use crate::api::receipt::Receipt;
-use crate::hub::admission::Admission;
+use crate::hub::admission::Offered;
 use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::shared::{Shared, wake};
 use crate::hub::sleeper::{Sleeper, is_over};
@@ -171,13 +171,13 @@ impl<'a> Sending<'a> {
         };
         let now = expiry_clock(self.shared, offered);
         let mut state = self.shared.lock();
-        let admission = match state.admit(offered, *place) {
-            Ok(Admission::Wait(need)) => {
+        let offered = match state.admit(offered, *place) {
+            Ok(Offered::Wait(need)) => {
                 // Room comes from the driver, which was called by the one that took the room.
                 state.await_room(place, need, cx);
                 return Poll::Pending;
             }
-            Ok(admission) => admission,
+            Ok(offered) => offered,
             Err(error) => {
                 drop(state);
                 return Poll::Ready(Err(self.finish(error)));
@@ -186,12 +186,12 @@ impl<'a> Sending<'a> {
         if let Some(place) = place.take() {
             state.forget_room(place);
         }
-        let result = match admission {
-            Admission::Room => {
+        let result = match offered {
+            Offered::Room => {
                 let message = self.step.take_message();
                 state.accept(message, now, waiter)
             }
-            Admission::Sent | Admission::Wait(_) => Ok(None),
+            Offered::Sent | Offered::Wait(_) => Ok(None),
         };
         let driver = state.call_driver();
         drop(state);

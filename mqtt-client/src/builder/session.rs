@@ -123,8 +123,9 @@ settings! {
     /// Sets how many QoS 1 and 2 messages may be unacknowledged at a time; the server's Receive
     /// Maximum limits it further. Default: 100.
     max_in_flight: u16;
-    /// Sets the same for a 3.x server, which cannot tell its Receive Maximum; the smaller of the
-    /// two counts. Default: 20, what mosquitto takes by default.
+    /// Sets how many QoS 1 and 2 messages may be unacknowledged at a time by a 3.x server, which
+    /// cannot announce a Receive Maximum; [`max_in_flight`](Self::max_in_flight) limits it further.
+    /// Default: 20, what mosquitto takes by default.
     max_in_flight_3x: u16;
     /// Sets the bounds of the messages that cannot be sent yet.
     queue: QueueLimits;

@@ -7,7 +7,7 @@ use martlet_session::{Accepted, Instant, OperationId, OutgoingPublish, PublishEr
 use std::task::Context;
 
 /// What becomes of a message that was offered.
-pub(crate) enum Admission {
+pub(crate) enum Offered {
     /// QoS 0: it is in the output.
     Sent,
     /// There is room for it.
@@ -33,14 +33,14 @@ impl State {
         &mut self,
         message: &OutgoingPublish,
         place: Option<u64>,
-    ) -> Result<Admission, PublishError> {
+    ) -> Result<Offered, PublishError> {
         if self.session.publish_at_once(message)? {
-            return Ok(Admission::Sent);
+            return Ok(Offered::Sent);
         }
         let room = &self.publishers.room;
         match room.need(&self.session, message, place)? {
-            Some(need) => Ok(Admission::Wait(need)),
-            None => Ok(Admission::Room),
+            Some(need) => Ok(Offered::Wait(need)),
+            None => Ok(Offered::Room),
         }
     }
 

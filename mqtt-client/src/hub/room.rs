@@ -82,9 +82,9 @@ impl Room {
     ) -> Result<Option<Need>, PublishError> {
         let is_behind = self.is_behind(id, session.is_connected());
         Ok(match session.admission(message, is_behind)? {
-            Admission::OutputFull => Some(Need::Output),
-            Admission::QueueFull(bytes) => Some(Need::Queue(bytes)),
-            Admission::Direct => Some(Need::Direct(message.qos)),
+            Admission::Output => Some(Need::Output),
+            Admission::Queue(bytes) => Some(Need::Queue(bytes)),
+            Admission::Connection => Some(Need::Direct(message.qos)),
             _ => None,
         })
     }

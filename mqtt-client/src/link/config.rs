@@ -1,8 +1,7 @@
 //! The configuration of a link, and its events.
 
-use crate::error::ConnectError;
 use crate::link::reconnect::{Reconnect, random_seed};
-use crate::link::stage::{StackConfig, check_header};
+use crate::link::stage::StackConfig;
 use martlet_proto::Version;
 use martlet_session::{Config, ConnectOptions, ConnectionError};
 #[cfg(feature = "tls")]
@@ -113,14 +112,12 @@ impl LinkConfig {
         self
     }
 
-    /// Adds a header to the request that begins a WebSocket connection.
-    ///
-    /// # Errors
-    /// [`ConnectError::Stack`] when it is none, or one that the handshake sets itself.
-    pub fn header(mut self, name: &str, value: &str) -> Result<Self, ConnectError> {
-        check_header(name, value)?;
-        self.stack.headers.push((name.to_owned(), value.to_owned()));
-        Ok(self)
+    /// Adds a header to the request that begins a WebSocket connection. With an invalid one, or one
+    /// that the handshake sets itself, each attempt fails.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.stack.headers.push((name.into(), value.into()));
+        self
     }
 
     /// Sets how long resolving a name and opening a socket may take in all. Default: 10 s.

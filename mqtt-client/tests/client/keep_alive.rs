@@ -24,7 +24,7 @@ async fn a_pingreq_leaves_before_the_keep_alive_ends() {
 async fn what_arrives_does_not_postpone_it() {
     let (client, mut server, _network) = connected(builder().keep_alive(20)).await;
     let start = Instant::now();
-    let mut stream = client.catch_all().expect("nobody has it");
+    let mut stream = client.catch_all().expect("it is not taken");
     let ping = async {
         loop {
             match timeout(Duration::from_secs(1), server.packet()).await {

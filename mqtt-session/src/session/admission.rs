@@ -3,25 +3,23 @@
 use crate::{OutgoingPublish, PublishError, Session, WhenFull};
 use martlet_proto::{QoS, Version};
 
-/// What there is for one more message, from [`Session::admission`].
+/// What one more message has to wait for, from [`Session::admission`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Admission {
-    /// It passes the queue: QoS 0 on a connection, or a message that is larger than the queue.
-    AtOnce,
-    /// It leaves at once, or there is room for it in the queue.
-    Room,
-    /// QoS 0, and the output is full: it could only be queued.
-    OutputFull,
-    /// It needs room in the queue for this many bytes.
-    QueueFull(usize),
-    /// It is larger than the queue: it needs a connection that takes it at once.
-    Direct,
+    /// Nothing: waiting would not change what [`Session::publish`] does with it.
+    Now,
+    /// Room in the output: it is of QoS 0 and could only be queued.
+    Output,
+    /// Room in the queue for this many bytes.
+    Queue(usize),
+    /// A connection that takes it at once: it is larger than the queue.
+    Connection,
 }
 
 impl Session {
-    /// Whether [`publish`](Self::publish) would accept this message, and what a caller who can wait
-    /// has to wait for. [`has_room`](Self::has_room), [`has_output_room`](Self::has_output_room)
+    /// What a caller who can wait has to wait for before [`publish`](Self::publish) takes this
+    /// message. [`has_room`](Self::has_room), [`has_output_room`](Self::has_output_room)
     /// and [`may_send_at_once`](Self::may_send_at_once) then say when to ask again. `is_behind`:
     /// others wait for room in the queue, and come first.
     ///
@@ -37,26 +35,26 @@ impl Session {
         let refuses = self.config.queue.when_full == WhenFull::Refuse;
         let is_stored = message.qos != QoS::AtMostOnce && self.is_durable();
         let admission = if self.is_ended() {
-            Admission::Room
+            Admission::Now
         } else if refuses && self.never_fits(size) {
-            // What is stored passes no queue: `publish` refuses it.
+            // What is stored does not go past the queue: `publish` refuses it.
             if is_stored || self.may_send_at_once(message.qos) {
-                Admission::AtOnce
+                Admission::Now
             } else {
-                Admission::Direct
+                Admission::Connection
             }
         } else if message.qos == QoS::AtMostOnce && is_connected {
             if self.has_output_room() {
-                Admission::AtOnce
+                Admission::Now
             } else {
-                Admission::OutputFull
+                Admission::Output
             }
         } else if refuses && (is_behind || !self.has_room(size)) {
-            Admission::QueueFull(size)
+            Admission::Queue(size)
         } else {
-            Admission::Room
+            Admission::Now
         };
-        if matches!(admission, Admission::AtOnce | Admission::Room) {
+        if admission == Admission::Now {
             return Ok(admission);
         }
         match self.check(message, is_connected, !message.properties.is_empty()) {

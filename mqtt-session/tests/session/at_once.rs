@@ -93,11 +93,11 @@ fn there_is_room_for_what_publish_accepts() {
     assert!(peer.session.has_room(300) && !peer.session.has_room(301));
     let of = |size: usize| message(1, "a", &"x".repeat(size - 1));
     let admission = |peer: &Peer, size| peer.session.admission(&of(size), false);
-    assert_eq!(admission(&peer, 300), Ok(Admission::Room));
-    assert_eq!(admission(&peer, 301), Ok(Admission::Direct));
+    assert_eq!(admission(&peer, 300), Ok(Admission::Now));
+    assert_eq!(admission(&peer, 301), Ok(Admission::Connection));
     assert_eq!(
         peer.session.admission(&of(300), true),
-        Ok(Admission::QueueFull(300))
+        Ok(Admission::Queue(300))
     );
     peer.publish(hundred());
     assert_eq!(
@@ -105,7 +105,7 @@ fn there_is_room_for_what_publish_accepts() {
         (1, 100)
     );
     assert!(peer.session.has_room(200) && !peer.session.has_room(201));
-    assert_eq!(admission(&peer, 300), Ok(Admission::QueueFull(300)));
+    assert_eq!(admission(&peer, 300), Ok(Admission::Queue(300)));
     peer.publish(hundred());
     assert_eq!(
         (peer.session.queued(), peer.session.queued_bytes()),
@@ -122,5 +122,5 @@ fn there_is_room_for_what_publish_accepts() {
 
     let none = QueueLimits::default().messages(0);
     let peer = Peer::new(named().queue(none));
-    assert_eq!(admission(&peer, 1), Ok(Admission::Direct));
+    assert_eq!(admission(&peer, 1), Ok(Admission::Connection));
 }

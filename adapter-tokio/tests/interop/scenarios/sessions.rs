@@ -33,7 +33,7 @@ pub(super) async fn sessions_are_clean_or_resumed(place: Place) {
     disconnect(publisher).await;
 
     let (client, driver) = place.persistent("away").build(Tokio).expect("a client");
-    let mut messages = client.catch_all().expect("nobody has it");
+    let mut messages = client.catch_all().expect("it is not taken");
     tokio::spawn(driver);
     assert!(
         client

@@ -7,7 +7,7 @@ use martlet_tokio::{QoS, Version};
 
 pub(super) async fn what_is_unsubscribed_comes_no_more(place: Place) {
     let client = connect(place.builder()).await;
-    let mut rest = client.catch_all().expect("nobody has it");
+    let mut rest = client.catch_all().expect("it is not taken");
     for &qos in place.qos() {
         let [stays, goes] = ["stays", "goes"].map(|name| place.own(&format!("unsubscribe/{name}")));
         let mut staying = subscribe(&client, &stays, qos).await;
