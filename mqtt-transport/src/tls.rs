@@ -155,9 +155,9 @@ impl Tls {
             let mut slices = [IoSlice::new(&[]); 16];
             let count = plain.chunks_vectored(&mut slices);
             match self.connection.writer().write_vectored(&slices[..count]) {
-                Ok(written) if written > 0 => plain.advance(written),
                 // The connection has failed: a handler has said why.
-                _ => return,
+                Ok(0) | Err(_) => return,
+                Ok(written) => plain.advance(written),
             }
         }
     }

@@ -110,6 +110,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_an_address_with_a_zone_has_one() {
+        let of = |uri| {
+            let proxy = ProxyUri::parse(uri).unwrap();
+            (proxy.host().to_owned(), proxy.zone().map(str::to_owned))
+        };
+        let zoned = of("http://[fe80::1%25eth0]:3128");
+        assert_eq!(zoned, ("fe80::1".to_owned(), Some("eth0".to_owned())));
+        assert_eq!(of("http://[fe80::1]:3128"), ("fe80::1".to_owned(), None));
+        assert_eq!(of("http://proxy:3128"), ("proxy".to_owned(), None));
+    }
+
+    #[test]
     fn reads_the_parts_and_keeps_secrets() {
         let table = [
             (

@@ -82,24 +82,6 @@ impl Verifier {
         checked.map_err(|error| in_words(error, roots, end_entity, intermediates))
     }
 
-    fn check_name(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        server_name: &ServerName<'_>,
-    ) -> Result<(), Error> {
-        match ParsedCertificate::try_from(end_entity) {
-            Ok(certificate) => verify_server_name(&certificate, server_name)
-                .map_err(|error| misplaced_address(end_entity, server_name).map_or(error, other)),
-            // webpki does not read it, which matters only where somebody is to vouch for it.
-            Err(error) => match Certificate::read(end_entity) {
-                Some(certificate) if self.roots.is_none() => {
-                    name_of_unchecked(&certificate, server_name)
-                }
-                _ => Err(error),
-            },
-        }
-    }
-
     /// What becomes of a signature by a key that the provider does not know.
     fn or_key_unknown(
         &self,
@@ -153,20 +135,16 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(roots) = &self.roots {
-            if roots.pinned.contains(end_entity.as_ref()) {
-                return Ok(ServerCertVerified::assertion());
+        match &self.roots {
+            Some(roots) if roots.pinned.contains(end_entity.as_ref()) => {}
+            Some(roots) => {
+                self.check_chain(roots, end_entity, intermediates, now)?;
+                if self.check_host_name {
+                    check_name(end_entity, server_name)?;
+                }
             }
-            self.check_chain(roots, end_entity, intermediates, now)?;
-        }
-        if self.check_host_name {
-            self.check_name(end_entity, server_name)
-                .map_err(|error| match error {
-                    Error::InvalidCertificate(error) if self.roots.is_none() => {
-                        other(VerifyError::NameAlone(error))
-                    }
-                    error => error,
-                })?;
+            None if self.check_host_name => check_name_alone(end_entity, server_name)?,
+            None => {}
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -202,6 +180,32 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+fn check_name(end_entity: &CertificateDer<'_>, server_name: &ServerName<'_>) -> Result<(), Error> {
+    let certificate = ParsedCertificate::try_from(end_entity)?;
+    verify_server_name(&certificate, server_name)
+        .map_err(|error| misplaced_address(end_entity, server_name).map_or(error, other))
+}
+
+/// The name, where any certificate will do: also one that webpki does not read, which matters only
+/// where a CA vouches for it.
+fn check_name_alone(
+    end_entity: &CertificateDer<'_>,
+    server_name: &ServerName<'_>,
+) -> Result<(), Error> {
+    let unread = match ParsedCertificate::try_from(end_entity) {
+        Ok(_) => None,
+        Err(_) => Certificate::read(end_entity),
+    };
+    let checked = match unread {
+        Some(certificate) => name_of_unchecked(&certificate, server_name),
+        None => check_name(end_entity, server_name),
+    };
+    checked.map_err(|error| match error {
+        Error::InvalidCertificate(error) => other(VerifyError::NameAlone(error)),
+        error => error,
+    })
 }
 
 /// The key of a certificate that webpki does not read, such as one of X.509 version 1.

@@ -38,6 +38,16 @@ fn error_of(proxy: &ProxyTunnel, answers: &[&[u8]]) -> Error {
 }
 
 #[test]
+fn a_poll_counts_what_it_appends_and_not_what_waited() {
+    let mut transport = Transport::new(&stack(ProxyTunnel::socks5("broker", 1883))).unwrap();
+    let mut wire = BytesMut::from("what the socket has not taken yet");
+    let before = wire.len();
+    assert_eq!(transport.poll_wire(&mut wire), wire.len() - before);
+    assert!(wire.len() > before);
+    assert_eq!(transport.poll_wire(&mut wire), 0);
+}
+
+#[test]
 fn http_proxies_that_refuse_are_quoted() {
     let table: &[(&str, ErrorKind, bool, &str)] = &[
         (
