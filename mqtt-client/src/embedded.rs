@@ -118,19 +118,14 @@ pub enum EmbeddedEvent {
 }
 
 impl Embedded {
-    /// A client that dials at once, and keeps to the session's maximum packet size.
+    /// A client that dials at once.
     ///
     /// # Panics
     /// Without an endpoint.
     pub fn new(session: Session, link: LinkConfig) -> Self {
-        let maximum_packet_size = session.maximum_packet_size();
-        let link = Link::new(LinkConfig {
-            maximum_packet_size,
-            ..link
-        });
         Self {
+            link: Link::new(link, &session),
             session,
-            link,
             events: VecDeque::new(),
             shut_down: false,
         }

@@ -154,13 +154,10 @@ impl Storm {
 
     fn client(&self, n: u32) -> Client {
         let server = Endpoint::parse("mqtt://broker.example").expect("a URI");
-        let link = Link::new(
-            LinkConfig::new(server)
-                .version(VersionChoice::Fixed(Version::V5))
-                .reconnect(self.reconnect)
-                .maximum_packet_size(1 << 20)
-                .seed(n.into()),
-        );
+        let link = LinkConfig::new(server)
+            .version(VersionChoice::Fixed(Version::V5))
+            .reconnect(self.reconnect)
+            .seed(n.into());
         let client_identifier = Utf8String::new(format!("client-{n}")).expect("short");
         // Nothing is said in the long time before the storm.
         let session = Session::new(
@@ -168,7 +165,10 @@ impl Storm {
                 .client_identifier(client_identifier)
                 .keep_alive(0),
         );
-        Client { link, session }
+        Client {
+            link: Link::new(link, &session),
+            session,
+        }
     }
 
     /// The link's next timer; it may be due at once.

@@ -106,19 +106,16 @@ impl Builder {
             self.before_connect.map(|make| make()),
             self.authenticator.map(|make| make()),
         );
-        let mut link = Link::new(LinkConfig {
+        let session = session(self.config)?;
+        let link = LinkConfig {
             prepare_timeout: hooks.is_some().then_some(self.hook_timeout),
             seed: random.next(),
             ..self.link
-        });
+        };
+        let mut link = Link::new(link, &session);
         let defaults =
             Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
-        let mut shared = Shared::new(
-            session(self.config)?,
-            R::now,
-            self.drain,
-            defaults.map(Box::new),
-        );
+        let mut shared = Shared::new(session, R::now, self.drain, defaults.map(Box::new));
         shared.keep_on_server = self.keep_subscriptions;
         shared.subscribe_at_start(
             self.subscriptions

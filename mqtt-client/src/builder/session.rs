@@ -64,7 +64,6 @@ impl Builder {
     /// [`Config`](martlet_session::Config::maximum_packet_size).
     pub fn maximum_packet_size(mut self, bytes: u32) -> Self {
         self.change(|config| config.maximum_packet_size(bytes));
-        self.link.maximum_packet_size = bytes;
         self
     }
 }

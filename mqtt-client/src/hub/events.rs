@@ -182,8 +182,14 @@ impl Subscribers {
 #[allow(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
-    use martlet_proto::{DisconnectReasonCode, TopicFilter, UserProperties};
-    use martlet_session::{ConnectionError, Farewell, PublishError, RequestError};
+    use martlet_proto::{
+        DisconnectReasonCode, QoS, SubAckReasonCode, TopicFilter, TopicName, UserProperties,
+    };
+    use martlet_session::{
+        Accepted, Config, ConnectionError, Farewell, Instant, OutgoingPublish, PublishError,
+        RequestError, Session,
+    };
+    use std::time::Duration;
 
     /// Filters of up to 64 KiB were not counted in events about requests: 256 of them held 16 MiB.
     #[test]
@@ -223,6 +229,60 @@ mod tests {
             ClientEvent::Subscribed(Err(RequestError::Closed(error.clone()))),
         ] {
             assert_eq!(event.size(), 1000, "{event:?}");
+        }
+    }
+
+    /// An event whose size was not counted was a way around the bound on what waits for a reader.
+    #[test]
+    fn what_an_event_holds_on_to_is_counted() {
+        let filter = || TopicFilter::new("y".repeat(20)).unwrap();
+        let topic = || TopicName::new("z".repeat(30)).unwrap();
+        let mut session = Session::new(Config::default());
+        let message = OutgoingPublish::new(topic(), "");
+        let Ok(Accepted::Pending(operation)) =
+            session.publish(Instant::from_epoch(Duration::ZERO), message)
+        else {
+            unreachable!("it waits for a connection")
+        };
+        let codes = vec![(filter(), SubAckReasonCode::GrantedQos0); 3];
+        let of_codes = 3 * (size_of_val(&codes[0].0) + 20);
+        let table = [
+            (ClientEvent::Subscribed(Ok(codes.clone())), of_codes),
+            (ClientEvent::Resubscribed(codes), of_codes),
+            (
+                ClientEvent::RequestFailed {
+                    filter: filter(),
+                    error: RequestError::Timeout,
+                },
+                20,
+            ),
+            (
+                ClientEvent::AcknowledgementsHeld {
+                    topic: topic(),
+                    taken: true,
+                    held: 1,
+                },
+                30,
+            ),
+            (
+                ClientEvent::MessageSkipped {
+                    topic: topic(),
+                    size: 1,
+                    qos: QoS::AtMostOnce,
+                },
+                30,
+            ),
+            (
+                ClientEvent::Restored {
+                    unsettled: vec![operation; 2],
+                    quarantined: Vec::new(),
+                },
+                2 * size_of_val(&operation),
+            ),
+            (ClientEvent::StoreRecovered, 0),
+        ];
+        for (event, size) in table {
+            assert_eq!(event.size(), size, "{event:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::link::reconnect::{Reconnect, random_seed};
 use crate::link::stage::StackConfig;
 use martlet_proto::Version;
-use martlet_session::{Config, ConnectOptions, ConnectionError};
+use martlet_session::{ConnectOptions, ConnectionError};
 #[cfg(feature = "tls")]
 use martlet_transport::TlsConfig;
 use martlet_transport::{Endpoint, ProxyUri};
@@ -35,7 +35,6 @@ pub struct LinkConfig {
     pub(crate) stack: StackConfig,
     pub(crate) dial_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
-    pub(crate) maximum_packet_size: u32,
     pub(crate) seed: u64,
 }
 
@@ -53,7 +52,6 @@ impl LinkConfig {
             stack: StackConfig::default(),
             dial_timeout: PATIENCE,
             handshake_timeout: PATIENCE,
-            maximum_packet_size: Config::DEFAULT_MAXIMUM_PACKET_SIZE,
             seed: random_seed(),
         }
     }
@@ -131,14 +129,6 @@ impl LinkConfig {
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
-        self
-    }
-
-    /// Sets the largest packet that the session takes, in bytes: its
-    /// [`maximum_packet_size`](martlet_session::Config::maximum_packet_size). Default: 16 MiB.
-    #[must_use]
-    pub fn maximum_packet_size(mut self, bytes: u32) -> Self {
-        self.maximum_packet_size = bytes;
         self
     }
 

@@ -60,6 +60,7 @@ pub(crate) use connection::FAREWELL;
 /// straight pass without a copy.
 pub struct Link {
     config: LinkConfig,
+    maximum_packet_size: u32,
     servers: Servers,
     backoff: Backoff,
     /// Which attempt since the last connection this is, or the next will be.
@@ -104,11 +105,12 @@ struct LostConnection {
 }
 
 impl Link {
-    /// A link that dials at once.
+    /// A link for this session that dials at once. It reads packets of up to the session's
+    /// [maximum packet size](martlet_session::Config::maximum_packet_size).
     ///
     /// # Panics
     /// Without an endpoint.
-    pub fn new(mut config: LinkConfig) -> Self {
+    pub fn new(mut config: LinkConfig, session: &Session) -> Self {
         let endpoints = std::mem::take(&mut config.endpoints);
         Self {
             servers: Servers::new(endpoints, config.version, config.prepare_timeout.is_some()),
@@ -122,13 +124,14 @@ impl Link {
             unwritten: SendBuffer::new(),
             trace: None,
             events: VecDeque::new(),
+            maximum_packet_size: session.maximum_packet_size(),
             config,
         }
     }
 
     /// Shows every packet to `observer`.
     pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
-        self.trace = Some(Trace::new(observer, self.config.maximum_packet_size));
+        self.trace = Some(Trace::new(observer, self.maximum_packet_size));
     }
 
     /// Shows an event of the client to the observer, if there is one.
@@ -304,7 +307,7 @@ impl Link {
             endpoint(&self.prepared, &self.servers),
             self.servers.version(),
         );
-        let largest = self.config.maximum_packet_size;
+        let largest = self.maximum_packet_size;
         connection.handle_wire(now, bytes, from, largest, &mut self.trace);
     }
 

@@ -6,7 +6,11 @@ use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
 use martlet_session::{Config, ConnectOptions, Event, Instead};
 
 fn link() -> Link {
-    Link::new(config())
+    link_of(config())
+}
+
+fn link_of(config: LinkConfig) -> Link {
+    Link::new(config, &Session::new(Config::default()))
 }
 
 fn config() -> LinkConfig {
@@ -19,7 +23,6 @@ fn config() -> LinkConfig {
         stack: StackConfig::default(),
         dial_timeout: Duration::from_secs(10),
         handshake_timeout: Duration::from_secs(10),
-        maximum_packet_size: 1 << 20,
         seed: 1,
     }
 }
@@ -124,7 +127,7 @@ fn through_proxy(change: impl FnOnce(&mut LinkConfig)) -> Link {
     let mut config = config();
     config.stack.proxy = Some("http://proxy.example:3128".parse().unwrap());
     change(&mut config);
-    Link::new(config)
+    link_of(config)
 }
 
 /// What the socket is given, all of it.
@@ -334,7 +337,7 @@ fn nothing_is_written_to_a_socket_that_is_not_wanted() {
 /// what a silent server speaks stays open.
 #[test]
 fn a_connect_that_meets_silence_is_followed_by_one_in_3_1_1() {
-    let mut link = Link::new(LinkConfig {
+    let mut link = link_of(LinkConfig {
         reconnect: retrying(),
         ..config()
     });
@@ -414,7 +417,7 @@ fn a_connack_that_cannot_be_read_leads_to_3_1_1() {
 fn with_a_fixed_version_the_error_names_it_and_the_setting() {
     let fixed = VersionChoice::Fixed(Version::V5);
     for answer in [None, Some(&[0x20, 2, 0, 0][..])] {
-        let mut link = Link::new(LinkConfig {
+        let mut link = link_of(LinkConfig {
             version: fixed,
             ..config()
         });
@@ -540,7 +543,7 @@ fn check_headers(prepare_timeout: Option<Duration>) {
     config.endpoints = vec![Endpoint::parse("ws://test/mqtt?token=secret").unwrap()];
     config.stack.headers = vec![("X-Token".into(), "secret".into())];
     config.reconnect.server_references = 1;
-    let (mut link, mut session) = (Link::new(config), Session::new(Config::default()));
+    let (mut link, mut session) = (link_of(config), Session::new(Config::default()));
     for (host, is_told) in [("test", true), ("other", false)] {
         link.exchange(at(0), &mut session);
         if let Some(attempt) = link.poll_prepare(at(0)) {
@@ -595,7 +598,7 @@ fn a_server_that_refused_before_the_first_connection_has_its_turn_after_it() {
     config
         .endpoints
         .push(Endpoint::parse("mqtt://second.example").unwrap());
-    let (mut link, mut session) = (Link::new(config), Session::new(Config::default()));
+    let (mut link, mut session) = (link_of(config), Session::new(Config::default()));
     open(&mut link, &mut session, at(0));
     let mut refusal = BytesMut::new();
     Packet::from(ConnAck::new(ConnectReasonCode::NotAuthorized))
