@@ -31,7 +31,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         .builder()?
         .before_connect(|attempt: Attempt| async move {
             if let Some(error) = attempt.last_error() {
-                println!("{error}");
+                println!("{:#}", martlet::Error::from(error.clone()));
             }
             println!("attempt at {}", attempt.endpoint());
             Ok(attempt)

@@ -6,7 +6,7 @@ use async_std::net::ToSocketAddrs;
 pub use martlet_client::runtime::{
     Address, Dial, EitherStream, Network, Opening, Runtime, Streams, Timer,
 };
-use martlet_client::{SocketOptions, embedded::Target, runtime::StdClock, session::Instant};
+use martlet_client::{SocketOptions, embedded::Target};
 use std::future::Future;
 use std::io;
 #[cfg(not(unix))]
@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// async-std's reactor, which any executor can be used with. It has a thread of its own and needs
 /// no set-up.
@@ -26,10 +27,6 @@ impl Runtime for AsyncStd {
     type Socket = EitherStream<AsyncStdSocket<TcpStream>, AsyncStdSocket<UnixStream>>;
     type Dial = Dial<Self>;
     type Timer = AsyncStdSleep;
-
-    fn now() -> Instant {
-        StdClock::now()
-    }
 
     fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
         Dial::new(*self, target, options)
@@ -81,8 +78,8 @@ impl Network for AsyncStd {
 pub struct AsyncStdSleep(async_io::Timer);
 
 impl Timer for AsyncStdSleep {
-    fn reset(&mut self, at: Instant) {
-        self.0.set_at(StdClock::to_std(at));
+    fn reset(&mut self, wait: Duration) {
+        self.0.set_after(wait);
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {

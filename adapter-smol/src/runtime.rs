@@ -3,7 +3,7 @@
 pub use martlet_client::runtime::{
     Address, Dial, EitherStream, Network, Opening, Runtime, Streams, Timer,
 };
-use martlet_client::{SocketOptions, embedded::Target, runtime::StdClock, session::Instant};
+use martlet_client::{SocketOptions, embedded::Target};
 use smol::Async;
 #[cfg(not(unix))]
 use smol::net::TcpStream as UnixStream;
@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// smol's reactor, which any executor can be used with. It has a thread of its own and needs no
 /// set-up.
@@ -25,10 +26,6 @@ impl Runtime for Smol {
     type Socket = EitherStream<TcpStream, UnixStream>;
     type Dial = Dial<Self>;
     type Timer = SmolSleep;
-
-    fn now() -> Instant {
-        StdClock::now()
-    }
 
     fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
         Dial::new(*self, target, options)
@@ -76,8 +73,8 @@ impl Network for Smol {
 pub struct SmolSleep(smol::Timer);
 
 impl Timer for SmolSleep {
-    fn reset(&mut self, at: Instant) {
-        self.0.set_at(StdClock::to_std(at));
+    fn reset(&mut self, wait: Duration) {
+        self.0.set_after(wait);
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {

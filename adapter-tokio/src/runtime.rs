@@ -1,7 +1,7 @@
 //! tokio's sockets, timer and names.
 
 use futures_io::{AsyncRead, AsyncWrite};
-pub use martlet_client::runtime::{Address, Dial, EitherStream, Network, Runtime, Timer};
+pub use martlet_client::runtime::{Address, Clock, Dial, EitherStream, Network, Runtime, Timer};
 use martlet_client::{
     Endpoint, SocketOptions,
     embedded::Target,
@@ -11,7 +11,6 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::ReadBuf;
@@ -26,25 +25,10 @@ use tokio::time;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tokio;
 
-/// The moment that the client's time counts from: an hour before it was first asked for, by the
-/// real clock. Each paused runtime has a time of its own, none of them is before that.
-fn epoch() -> time::Instant {
-    static EPOCH: OnceLock<time::Instant> = OnceLock::new();
-    *EPOCH.get_or_init(|| {
-        let now = std::time::Instant::now();
-        time::Instant::from_std(now.checked_sub(Duration::from_secs(3600)).unwrap_or(now))
-    })
-}
-
 impl Runtime for Tokio {
     type Socket = EitherStream<TokioSocket<TcpStream>, TokioSocket<UnixStream>>;
     type Dial = Dial<Self>;
     type Timer = TokioSleep;
-
-    fn now() -> Instant {
-        let epoch = epoch();
-        Instant::from_epoch(time::Instant::now().saturating_duration_since(epoch))
-    }
 
     fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
         Dial::new(*self, target, options)
@@ -52,6 +36,14 @@ impl Runtime for Tokio {
 
     fn timer(&self) -> TokioSleep {
         TokioSleep(None)
+    }
+
+    /// `tokio::time` where there is a runtime now, so that a paused one can be advanced.
+    fn clock(&self) -> Clock {
+        // The driver may be polled in a paused runtime, whose time is behind that of this place.
+        let now = time::Instant::now();
+        let epoch = now.checked_sub(Duration::from_secs(3600)).unwrap_or(now);
+        Clock::new(move || Instant::from_epoch(epoch.elapsed()))
     }
 }
 
@@ -90,11 +82,8 @@ impl Network for Tokio {
 pub struct TokioSleep(Option<Pin<Box<time::Sleep>>>);
 
 impl Timer for TokioSleep {
-    fn reset(&mut self, at: Instant) {
-        // What lies beyond the clock's range never comes; a day is long enough to look again.
-        let deadline = epoch()
-            .checked_add(at.since_epoch())
-            .unwrap_or_else(|| time::Instant::now() + DAY);
+    fn reset(&mut self, wait: Duration) {
+        let deadline = time::Instant::now() + wait;
         match &mut self.0 {
             Some(sleep) => sleep.as_mut().reset(deadline),
             None => self.0 = Some(Box::pin(time::sleep_until(deadline))),
@@ -108,8 +97,6 @@ impl Timer for TokioSleep {
         }
     }
 }
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Streams that a function opens: anything that reads and writes, such as an end of
 /// `tokio::io::duplex`. It need not be `Send`; the driver is then polled where it was made.
@@ -143,10 +130,6 @@ where
     type Dial = TokioOpening<O>;
     type Timer = TokioSleep;
 
-    fn now() -> Instant {
-        Tokio::now()
-    }
-
     fn dial(&self, target: &Target, _options: &SocketOptions) -> TokioOpening<O> {
         TokioOpening(martlet_client::runtime::Opening::new((self.1)(
             target.endpoint().clone(),
@@ -155,6 +138,10 @@ where
 
     fn timer(&self) -> TokioSleep {
         self.0.timer()
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock()
     }
 }
 

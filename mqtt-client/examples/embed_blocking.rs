@@ -15,7 +15,7 @@ use martlet_client::{QoS, proto::PubAckReasonCode, session::Instant};
 use martlet_client::{
     Trust,
     embedded::{Embedded, EmbeddedEvent, LinkConfig, Target},
-    runtime::StdClock,
+    runtime::Clock,
     session::Session,
 };
 use martlet_tests::certificates::Certificates;
@@ -45,13 +45,14 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
     let config = Config::default().client_identifier("martlet-blocking".try_into()?);
     let link = LinkConfig::new(uri.parse()?).tls(trust.build()?);
     let mut client = Embedded::new(Session::new(config), link);
-    begin(&mut client, StdClock::now())?;
+    let clock = Clock::default();
+    begin(&mut client, clock.now())?;
     let mut application = Application::default();
     let mut socket: Option<Socket> = None;
     // So long all of it may take.
-    let end = StdClock::now() + Duration::from_secs(30);
+    let end = clock.now() + Duration::from_secs(30);
     loop {
-        let now = StdClock::now();
+        let now = clock.now();
         client.handle_timeout(now);
         // Drain.
         if let Some(socket) = &mut socket {
@@ -63,9 +64,9 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
             match Socket::dial(&target) {
                 Ok(dialed) => {
                     socket = Some(dialed);
-                    client.handle_dialed(StdClock::now());
+                    client.handle_dialed(clock.now());
                 }
-                Err(error) => client.handle_dial_failed(StdClock::now(), error.into()),
+                Err(error) => client.handle_dial_failed(clock.now(), error.into()),
             }
         }
         moved |= application.handle_events(&mut client)?;
@@ -85,14 +86,14 @@ pub(crate) fn run(uri: &str, trust: &Trust) -> Result<(), Box<dyn Error>> {
         let is_full = socket.as_ref().is_some_and(|socket| socket.is_full);
         let wait = client
             .poll_timeout()
-            .map_or(LONGEST, |at| at.saturating_duration_since(StdClock::now()));
+            .map_or(LONGEST, |at| at.saturating_duration_since(clock.now()));
         let wait = wait.clamp(
             Duration::from_millis(1),
             if is_full { WRITE } else { LONGEST },
         );
         socket = socket.filter(|_| client.wants_socket());
         match socket.as_mut().filter(|_| client.wants_wire()) {
-            Some(socket) => socket.read(&mut client, wait)?,
+            Some(socket) => socket.read(&mut client, &clock, wait)?,
             None => std::thread::sleep(wait),
         }
     }
@@ -142,10 +143,10 @@ impl Socket {
     }
 
     /// Reads what the server has sent, and waits for it no longer than this.
-    fn read(&mut self, client: &mut Embedded, wait: Duration) -> io::Result<()> {
+    fn read(&mut self, client: &mut Embedded, clock: &Clock, wait: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(wait))?;
         let read = self.stream.read(&mut self.scratch);
-        let now = StdClock::now();
+        let now = clock.now();
         match read {
             Ok(0) => client.handle_eof(now, None),
             Ok(n) => client.handle_wire(now, &self.scratch[..n]),

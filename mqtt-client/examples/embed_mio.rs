@@ -14,7 +14,7 @@ use martlet_client::session::{
 use martlet_client::{QoS, proto::PubAckReasonCode, session::Instant};
 use martlet_client::{
     embedded::{Embedded, EmbeddedEvent, LinkConfig, Target},
-    runtime::StdClock,
+    runtime::Clock,
     session::Session,
 };
 use martlet_tests::server::{Setup, TestServer};
@@ -35,14 +35,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     let config = Config::default().client_identifier("martlet-mio".try_into()?);
     let mut client = Embedded::new(Session::new(config), LinkConfig::new(uri.parse()?));
-    begin(&mut client, StdClock::now())?;
+    let clock = Clock::default();
+    begin(&mut client, clock.now())?;
     let mut application = Application::default();
     // So long all of it may take.
-    let end = StdClock::now() + Duration::from_secs(30);
+    let end = clock.now() + Duration::from_secs(30);
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(16));
     let mut socket: Option<Socket> = None;
     loop {
-        let now = StdClock::now();
+        let now = clock.now();
         client.handle_timeout(now);
         let mut moved = false;
         if let Some(socket) = &mut socket {
@@ -75,7 +76,7 @@ pub(crate) fn run(uri: &str) -> Result<(), Box<dyn Error>> {
         let wait = client
             .poll_timeout()
             .unwrap_or(end)
-            .saturating_duration_since(StdClock::now());
+            .saturating_duration_since(clock.now());
         match poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
             _ => {}

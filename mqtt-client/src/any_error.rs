@@ -4,8 +4,12 @@ use crate::api::request::ResponseError;
 use crate::builder::durable::OpenError;
 use crate::error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
 use martlet_session::{ConnectionError, PublishError, RequestError};
+use std::fmt;
 
 /// Any error of this crate, for callers who only report it: each of the others becomes one by `?`.
+///
+/// `{error}` says what failed, and `source()` why. `{error:#}` says it with all of its causes, such
+/// as `cannot connect to 127.0.0.1:1883: Connection refused (os error 111)`.
 ///
 /// ```
 /// # use martlet_client::{Client, Error};
@@ -15,26 +19,96 @@ use martlet_session::{ConnectionError, PublishError, RequestError};
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no connection, or a setting is wrong.
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
     /// The connection has ended.
-    Connection(#[from] ConnectionError),
+    Connection(ConnectionError),
     /// A client cannot go on with its store.
-    Open(#[from] OpenError),
+    Open(OpenError),
     /// A message was not accepted, or not settled.
-    Publish(#[from] PublishError),
+    Publish(PublishError),
     /// There is no subscription.
-    Subscribe(#[from] SubscribeError),
+    Subscribe(SubscribeError),
     /// An unsubscribe failed.
-    Unsubscribe(#[from] UnsubscribeError),
+    Unsubscribe(UnsubscribeError),
     /// The server was not asked, or did not answer.
-    Request(#[from] RequestError),
+    Request(RequestError),
     /// There is no response.
-    Response(#[from] ResponseError),
+    Response(ResponseError),
     /// The client did not authenticate again.
-    Authenticate(#[from] AuthenticateError),
+    Authenticate(AuthenticateError),
+}
+
+impl Error {
+    /// The error, or the first error of its causes, that has this type: such as
+    /// [`std::io::Error`].
+    ///
+    /// ```
+    /// # use martlet_client::{Error, session::{ConnectionError, TransportError}};
+    /// let lost = ConnectionError::Transport(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+    /// let kind = Error::from(lost).find::<std::io::Error>().map(std::io::Error::kind);
+    /// assert_eq!(kind, Some(std::io::ErrorKind::ConnectionReset));
+    /// ```
+    pub fn find<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        chain(self.inner()).find_map(|error| error.downcast_ref())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.inner())?;
+        if f.alternate() {
+            for cause in chain(self.inner()).skip(1) {
+                write!(f, ": {cause}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error, its cause, the cause of that, and so on.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner().source()
+    }
+}
+
+/// All variants: each is made of the error that it holds.
+macro_rules! made_of {
+    ($($variant:ident($error:ty),)*) => {
+        impl Error {
+            fn inner(&self) -> &(dyn std::error::Error + 'static) {
+                match self {
+                    $(Self::$variant(error) => error,)*
+                }
+            }
+        }
+
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+made_of! {
+    Connect(ConnectError),
+    Connection(ConnectionError),
+    Open(OpenError),
+    Publish(PublishError),
+    Subscribe(SubscribeError),
+    Unsubscribe(UnsubscribeError),
+    Request(RequestError),
+    Response(ResponseError),
+    Authenticate(AuthenticateError),
 }

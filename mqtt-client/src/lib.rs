@@ -53,6 +53,7 @@
 mod any_error;
 mod api;
 mod builder;
+mod clock;
 mod defaults;
 mod driver;
 pub mod embedded;
@@ -102,7 +103,6 @@ pub mod client {
     pub use crate::api::subscription::NoMessage;
     pub use crate::api::unsubscribe::UnsubscribeBuilder;
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
-    pub use crate::error::SharedError;
     pub use crate::event::Callback;
     pub use crate::hub::connection::LeftBehind;
 }
@@ -125,7 +125,7 @@ pub mod reconnect {
 
 /// What an adapter provides: sockets, a timer, a clock.
 pub mod runtime {
-    pub use crate::driver::clock::StdClock;
+    pub use crate::clock::Clock;
     pub use crate::driver::dial::Dial;
     pub use crate::driver::runtime::{Network, Runtime, Timer};
     pub use crate::driver::socket::{Address, EitherStream};

@@ -1,16 +1,13 @@
 //! What can go wrong, and whose fault it is.
 
+use crate::shared_error::{SharedError, show_its_error};
 use alloc::boxed::Box;
-use alloc::string::String;
-#[cfg(not(feature = "portable-atomic"))]
-use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::error::Error;
 use martlet_proto::{
     ConnectReasonCode, DecodeError, DisconnectReasonCode, PacketType, PubAckReasonCode, QoS,
     UserProperties, Utf8String, Version,
 };
-#[cfg(feature = "portable-atomic")]
-use portable_atomic_util::Arc;
 
 /// Why a connection ended. It goes to everyone who waits on the connection, and, where MQTT 5 has a
 /// word for it, to the server in a DISCONNECT.
@@ -24,7 +21,7 @@ pub enum ConnectionError {
     #[error("the server closed the connection")]
     ClosedByPeer,
     /// The network failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(TransportError),
     /// The server refused the CONNECT (MQTT 5 §3.2.2.2).
     #[error("the server refused the connection: {0}")]
@@ -33,11 +30,11 @@ pub enum ConnectionError {
     #[error("the server disconnected: {0}")]
     DisconnectedByPeer(Box<Farewell>),
     /// The server sent bytes that are not MQTT.
-    #[error("the server sent a {0}")]
-    Malformed(DecodeError),
+    #[error("the server sent bytes that are not MQTT")]
+    Malformed(#[source] DecodeError),
     /// The server sent a packet that it may not send, or not now.
-    #[error("the server broke the protocol: {0}")]
-    PeerMisbehaved(Misbehaviour),
+    #[error("the server broke the protocol")]
+    PeerMisbehaved(#[source] Misbehaviour),
     /// The server, or the application in its place, did not answer in time.
     #[error("no {0} in time")]
     Timeout(Awaited),
@@ -64,28 +61,29 @@ pub enum ConnectionError {
     InboundOverrun,
     /// The application would not go on: its own code that prepares connections or authenticates
     /// said so.
-    #[error("{0}")]
+    #[error(transparent)]
     GivenUp(GivenUp),
     /// No connection can work with the configuration; nothing was sent.
-    #[error("the configuration cannot work: {0}")]
-    Configuration(crate::ConfigError),
+    #[error("the configuration cannot work")]
+    Configuration(#[source] crate::ConfigError),
     /// What the CONNECT should say has no spelling in the version of the connection.
-    #[error("cannot connect with {version}: {what}")]
+    #[error("cannot connect with {version}")]
     CannotConnect {
         /// The version asked for.
         version: Version,
         /// What is in the way.
+        #[source]
         what: martlet_proto::EncodeError,
     },
 }
 
-/// How the network failed, as described by the caller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+/// How the network failed, as described by the caller. `source()` is what the operating system, or
+/// the library in between, said of it, such as a [`std::io::Error`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportError {
     kind: TransportErrorKind,
     permanent: bool,
-    text: Arc<str>,
+    error: SharedError,
 }
 
 /// Where the network, or what lies between it and MQTT, failed.
@@ -119,12 +117,22 @@ pub enum TransportErrorKind {
 }
 
 impl TransportError {
-    /// With this text for people: lower case, without a full stop, without secrets.
-    pub fn new(kind: TransportErrorKind, text: impl Into<String>) -> Self {
+    /// With this error, whose text and cause it has from then on, or this text for people: lower
+    /// case, without a full stop, without secrets.
+    pub fn new(kind: TransportErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind,
             permanent: false,
-            text: Arc::from(text.into()),
+            error: SharedError::new(error),
+        }
+    }
+
+    /// Sets the error that caused it: what `source()` returns.
+    #[must_use]
+    pub fn caused_by(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            error: self.error.caused_by(cause),
+            ..self
         }
     }
 
@@ -153,31 +161,32 @@ impl TransportError {
 #[cfg(feature = "std")]
 impl From<std::io::Error> for TransportError {
     fn from(error: std::io::Error) -> Self {
-        Self::new(TransportErrorKind::Io, alloc::format!("{error}"))
+        Self::new(TransportErrorKind::Io, "the network connection failed").caused_by(error)
     }
 }
 
-/// Why the application would not connect, or not stay connected: the words of its own code.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+/// Why the application would not connect, or not stay connected: the error of its own code.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GivenUp {
-    text: Arc<str>,
+    error: SharedError,
     is_final: bool,
 }
 
 impl GivenUp {
-    /// This time only: a later attempt may do better. The words come without secrets.
-    pub fn for_now(why: impl core::fmt::Display) -> Self {
+    /// This time only: a later attempt may do better. The error, or a text in its place, comes
+    /// without secrets.
+    pub fn for_now(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
-            text: Arc::from(alloc::format!("{why}")),
+            error: SharedError::new(why),
             is_final: false,
         }
     }
 
-    /// For good: trying again would not help. The words come without secrets.
-    pub fn for_good(why: impl core::fmt::Display) -> Self {
+    /// For good: trying again would not help. The error, or a text in its place, comes without
+    /// secrets.
+    pub fn for_good(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
-            text: Arc::from(alloc::format!("{why}")),
+            error: SharedError::new(why),
             is_final: true,
         }
     }
@@ -390,8 +399,8 @@ impl Details {
 #[non_exhaustive]
 pub enum PublishError {
     /// The topic name is wrong.
-    #[error("topic name: {0}")]
-    Topic(martlet_proto::TopicError),
+    #[error("the topic name is wrong")]
+    Topic(#[source] martlet_proto::TopicError),
     /// The queue is full. Wait for completions, or choose a policy that drops.
     #[error("the queue of unsent messages is full")]
     QueueFull,
@@ -481,8 +490,8 @@ pub enum PublishError {
     Dropped,
     /// The store could not take it, and it was not sent. No message above QoS 0 is accepted until
     /// the store works again.
-    #[error("the message could not be stored: {0}")]
-    Store(StoreError),
+    #[error("the message could not be stored")]
+    Store(#[source] StoreError),
     /// The client has disconnected before it was settled, and the store keeps it: its end is
     /// reported by the next session on that store.
     #[error("not settled yet, and kept in the store")]
@@ -615,12 +624,12 @@ impl core::fmt::Display for Hex<'_> {
     }
 }
 
-/// How a store failed, as described by the caller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+/// How a store failed, as described by the caller. `source()` is what the operating system said of
+/// it, where it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    text: Arc<str>,
+    error: SharedError,
 }
 
 /// Why a store failed.
@@ -640,11 +649,21 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// With this text for people: lower case, without a full stop, without secrets.
-    pub fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
+    /// With this error, whose text and cause it has from then on, or this text for people: lower
+    /// case, without a full stop, without secrets.
+    pub fn new(kind: StoreErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             kind,
-            text: Arc::from(text.into()),
+            error: SharedError::new(error),
+        }
+    }
+
+    /// Sets the error that caused it: what `source()` returns.
+    #[must_use]
+    pub fn caused_by(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            error: self.error.caused_by(cause),
+            ..self
         }
     }
 
@@ -653,3 +672,5 @@ impl StoreError {
         self.kind
     }
 }
+
+show_its_error!(TransportError, GivenUp, StoreError);

@@ -5,6 +5,7 @@ use crate::error::{ConnectionError, Details, PublishError, RequestError};
 use crate::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 use martlet_proto::PubAckReasonCode;
 use martlet_proto::{
     BinaryData, ConnAck, DecodeError, Publish as PublishPacket, PublishPropertiesRef, QoS,
@@ -46,23 +47,47 @@ impl Accepted {
 /// one SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscribeRequest {
-    /// At least one.
-    pub subscriptions: Vec<SubscribeFilter>,
-    /// Comes back in each message that these subscriptions bring (MQTT 5; left out where the server
-    /// has none).
-    pub subscription_identifier: Option<SubscriptionIdentifier>,
-    /// Name-value pairs of the users' own (MQTT 5).
-    pub user_properties: UserProperties,
+    pub(crate) subscriptions: Vec<SubscribeFilter>,
+    pub(crate) subscription_identifier: Option<SubscriptionIdentifier>,
+    pub(crate) user_properties: UserProperties,
+    pub(crate) offline_timeout: Option<Duration>,
 }
 
 impl SubscribeRequest {
-    /// Without a subscription identifier and user properties.
-    pub fn new(subscriptions: Vec<SubscribeFilter>) -> Self {
+    /// To these, of which there must be at least one.
+    pub fn new(subscriptions: impl IntoIterator<Item = SubscribeFilter>) -> Self {
         Self {
-            subscriptions,
+            subscriptions: subscriptions.into_iter().collect(),
             subscription_identifier: None,
             user_properties: UserProperties::new(),
+            offline_timeout: None,
         }
+    }
+
+    /// Sets what comes back in each message that these subscriptions bring (MQTT 5; left out where
+    /// the server has none). Default: none.
+    #[must_use]
+    pub fn subscription_identifier(
+        mut self,
+        identifier: impl Into<Option<SubscriptionIdentifier>>,
+    ) -> Self {
+        self.subscription_identifier = identifier.into();
+        self
+    }
+
+    /// Sets name-value pairs of the users' own (MQTT 5). Default: none.
+    #[must_use]
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.user_properties = properties;
+        self
+    }
+
+    /// Sets how long it waits to be sent. Default: the session's
+    /// [`offline_timeout`](crate::Config::offline_timeout).
+    #[must_use]
+    pub fn offline_timeout(mut self, timeout: Duration) -> Self {
+        self.offline_timeout = Some(timeout);
+        self
     }
 }
 
@@ -71,10 +96,35 @@ impl SubscribeRequest {
 /// one UNSUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsubscribeRequest {
-    /// At least one.
-    pub filters: Vec<TopicFilter>,
-    /// Name-value pairs of the users' own (MQTT 5).
-    pub user_properties: UserProperties,
+    pub(crate) filters: Vec<TopicFilter>,
+    pub(crate) user_properties: UserProperties,
+    pub(crate) offline_timeout: Option<Duration>,
+}
+
+impl UnsubscribeRequest {
+    /// From these, of which there must be at least one.
+    pub fn new(filters: impl IntoIterator<Item = TopicFilter>) -> Self {
+        Self {
+            filters: filters.into_iter().collect(),
+            user_properties: UserProperties::new(),
+            offline_timeout: None,
+        }
+    }
+
+    /// Sets name-value pairs of the users' own (MQTT 5). Default: none.
+    #[must_use]
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.user_properties = properties;
+        self
+    }
+
+    /// Sets how long it waits to be sent. Default: the session's
+    /// [`offline_timeout`](crate::Config::offline_timeout).
+    #[must_use]
+    pub fn offline_timeout(mut self, timeout: Duration) -> Self {
+        self.offline_timeout = Some(timeout);
+        self
+    }
 }
 
 /// A message that arrived.

@@ -101,6 +101,7 @@ mod output;
 mod publish;
 mod requests;
 mod session;
+mod shared_error;
 mod store;
 mod time;
 
@@ -124,6 +125,7 @@ pub use limits::Limits;
 pub use output::SendBuffer;
 pub use publish::OutgoingPublish;
 pub use session::{Admission, Restored, Session, Withdrawal};
+pub use shared_error::SharedError;
 pub use store::journal::{StoreOp, StoreSeq};
 pub use store::record::{BadRecord, RecordKey};
 pub use store::restore::{Quarantined, RestoreError, RestoreErrorKind};

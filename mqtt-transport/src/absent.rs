@@ -2,7 +2,7 @@
 
 #[cfg(not(feature = "tls"))]
 pub(crate) mod tls {
-    use crate::Error;
+    use crate::StackError;
     use bytes::{Buf, BytesMut};
 
     /// TLS with a server; this build is without the feature `tls`, so there is none.
@@ -12,7 +12,7 @@ pub(crate) mod tls {
     pub(crate) enum Tls {}
 
     impl Tls {
-        pub(crate) fn new(client: &TlsClient) -> Result<Self, Error> {
+        pub(crate) fn new(client: &TlsClient) -> Result<Self, StackError> {
             match *client {}
         }
 
@@ -20,11 +20,15 @@ pub(crate) mod tls {
             match *self {}
         }
 
-        pub(crate) fn open(&mut self, _: &mut BytesMut, _: &mut BytesMut) -> Result<(), Error> {
+        pub(crate) fn open(
+            &mut self,
+            _: &mut BytesMut,
+            _: &mut BytesMut,
+        ) -> Result<(), StackError> {
             match *self {}
         }
 
-        pub(crate) fn handle_end(&self) -> Result<(), Error> {
+        pub(crate) fn handle_end(&self) -> Result<(), StackError> {
             match *self {}
         }
 
@@ -45,7 +49,7 @@ pub(crate) mod tls {
 #[cfg(not(feature = "websocket"))]
 pub(crate) mod web_socket {
     use crate::request::WebSocketRequest;
-    use crate::{Error, ErrorKind};
+    use crate::{StackError, StackErrorKind};
     use bytes::{Buf, BytesMut};
 
     pub(crate) const MAX_HEADER: usize = 0;
@@ -53,20 +57,24 @@ pub(crate) mod web_socket {
     pub(crate) enum WebSocket {}
 
     impl WebSocket {
-        pub(crate) fn new(_: &WebSocketRequest) -> Result<Self, Error> {
+        pub(crate) fn new(_: &WebSocketRequest) -> Result<Self, StackError> {
             let text = "this build is without the feature `websocket`, which ws:// and wss:// need";
-            Err(Error::permanent(ErrorKind::Configuration, text))
+            Err(StackError::permanent(StackErrorKind::Configuration, text))
         }
 
         pub(crate) fn is_open(&self) -> bool {
             match *self {}
         }
 
-        pub(crate) fn handle(&mut self, _: &mut BytesMut, _: &mut BytesMut) -> Result<(), Error> {
+        pub(crate) fn handle(
+            &mut self,
+            _: &mut BytesMut,
+            _: &mut BytesMut,
+        ) -> Result<(), StackError> {
             match *self {}
         }
 
-        pub(crate) fn handle_end(&self) -> Result<(), Error> {
+        pub(crate) fn handle_end(&self) -> Result<(), StackError> {
             match *self {}
         }
 
@@ -86,7 +94,7 @@ pub(crate) mod web_socket {
 
 #[cfg(all(test, not(feature = "websocket")))]
 mod tests {
-    use crate::{ErrorKind, Stack, Transport, WebSocketRequest};
+    use crate::{Stack, StackErrorKind, Transport, WebSocketRequest};
 
     #[test]
     fn a_stage_that_is_left_out_is_named() {
@@ -95,7 +103,7 @@ mod tests {
             ..Stack::default()
         };
         let error = Transport::new(&stack).expect_err("there is none");
-        assert!(error.kind() == ErrorKind::Configuration && error.is_permanent());
+        assert!(error.kind() == StackErrorKind::Configuration && error.is_permanent());
         assert!(
             error.to_string().contains("the feature `websocket`"),
             "{error}"

@@ -2,19 +2,22 @@
 
 use crate::endpoint::Endpoint;
 use crate::scheme::Scheme;
+use std::fmt;
 
 /// What ended a [`Transport`](crate::Transport): where it happened, and in words what it means and
 /// what to do.
 ///
 /// The text never holds a password, a key or the value of a header of ours; what a peer said is cut
-/// short and its control characters are escaped.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct Error {
-    kind: ErrorKind,
+/// short and its control characters are escaped. `source()` is the error of rustls, where there is
+/// one.
+#[derive(Debug, Clone)]
+pub struct StackError {
+    kind: StackErrorKind,
     permanent: bool,
     text: Box<str>,
     speaks: Option<Speaks>,
+    #[cfg(feature = "tls")]
+    cause: Option<Box<rustls::Error>>,
 }
 
 /// What the server seems to speak instead of what it was spoken to in.
@@ -43,7 +46,7 @@ pub(crate) enum Speaks {
 /// Where, and by whose fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ErrorKind {
+pub enum StackErrorKind {
     /// The [`Stack`](crate::Stack) asks for what cannot be sent, or for what this build leaves out.
     Configuration,
     /// The proxy does not speak as a proxy should, or hung up.
@@ -73,14 +76,25 @@ pub enum ErrorKind {
     Truncated,
 }
 
-impl Error {
+impl StackError {
     /// One that may pass: trying again makes sense.
-    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: StackErrorKind, text: impl Into<String>) -> Self {
         Self {
             kind,
             permanent: false,
             text: text.into().into_boxed_str(),
             speaks: None,
+            #[cfg(feature = "tls")]
+            cause: None,
+        }
+    }
+
+    /// With the error of rustls that it explains.
+    #[cfg(feature = "tls")]
+    pub(crate) fn caused_by(self, cause: rustls::Error) -> Self {
+        Self {
+            cause: Some(Box::new(cause)),
+            ..self
         }
     }
 
@@ -93,7 +107,7 @@ impl Error {
     }
 
     /// One that will be the same the next time.
-    pub(crate) fn permanent(kind: ErrorKind, text: impl Into<String>) -> Self {
+    pub(crate) fn permanent(kind: StackErrorKind, text: impl Into<String>) -> Self {
         Self {
             permanent: true,
             ..Self::new(kind, text)
@@ -101,7 +115,7 @@ impl Error {
     }
 
     /// Where it happened, and by whose fault.
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> StackErrorKind {
         self.kind
     }
 
@@ -159,7 +173,7 @@ impl Error {
     pub fn of_plain_answer(first: u8) -> Option<Self> {
         (first == TLS_ALERT).then(|| {
             Self::permanent(
-                ErrorKind::UnexpectedTls,
+                StackErrorKind::UnexpectedTls,
                 "the server speaks TLS on this port; use mqtts:// or wss://, or its port for plain connections",
             )
             .speaking(Speaks::Tls)
@@ -174,7 +188,7 @@ impl Error {
         if let Some(tls) = Self::of_plain_answer(first) {
             return Some(tls);
         }
-        let not_mqtt = |text: String| Self::new(ErrorKind::NotMqtt, text);
+        let not_mqtt = |text: String| Self::new(StackErrorKind::NotMqtt, text);
         let line = || {
             shown(
                 bytes
@@ -211,10 +225,33 @@ impl Error {
         is_for_tls.then(|| {
             let text =
                 "the server closed the connection without an answer, as one does that wants TLS";
-            Self::new(ErrorKind::UnexpectedTls, text)
+            Self::new(StackErrorKind::UnexpectedTls, text)
                 .speaking(Speaks::PerhapsTls)
                 .at(endpoint)
         })
+    }
+}
+
+/// Errors of rustls differ from themselves where they hold one of another library's.
+impl PartialEq for StackError {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |error: &Self| (error.kind, error.permanent, error.speaks);
+        parts(self) == parts(other) && self.text == other.text
+    }
+}
+
+impl Eq for StackError {}
+
+impl fmt::Display for StackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for StackError {
+    #[cfg(feature = "tls")]
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What rustls' errors mean for somebody who wants to connect.
 
 use crate::der;
-use crate::error::{CONNACK, Error, ErrorKind, Speaks};
+use crate::error::{CONNACK, Speaks, StackError, StackErrorKind};
 use crate::verify::{Untrusted, VerifyError};
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
@@ -15,7 +15,7 @@ pub(crate) struct Moment {
 }
 
 /// The first byte is not TLS's.
-pub(crate) fn not_tls(first: u8) -> Error {
+pub(crate) fn not_tls(first: u8) -> StackError {
     let (what, speaks) = match first {
         CONNACK => ("with MQTT; use its TLS port, or mqtt://", Speaks::Mqtt),
         b'H' => (
@@ -26,49 +26,48 @@ pub(crate) fn not_tls(first: u8) -> Error {
             let text = format!(
                 "the server does not speak TLS on this port (its first byte is {first:#04x})"
             );
-            return Error::new(ErrorKind::NotTls, text).speaking(Speaks::PerhapsPlain);
+            return StackError::new(StackErrorKind::NotTls, text).speaking(Speaks::PerhapsPlain);
         }
     };
     let text = format!("the server does not speak TLS on this port: it answered {what}");
-    Error::permanent(ErrorKind::NotTls, text).speaking(speaks)
+    StackError::permanent(StackErrorKind::NotTls, text).speaking(speaks)
 }
 
-pub(crate) fn failure(error: &rustls::Error, moment: Moment) -> Error {
+pub(crate) fn failure(error: &rustls::Error, moment: Moment) -> StackError {
     match error {
         rustls::Error::InvalidCertificate(error) => certificate(error, OR_PIN),
-        rustls::Error::NoCertificatesPresented => {
-            Error::permanent(ErrorKind::Certificate, "the server sent no certificate")
-        }
+        rustls::Error::NoCertificatesPresented => StackError::permanent(
+            StackErrorKind::Certificate,
+            "the server sent no certificate",
+        ),
         rustls::Error::AlertReceived(alert) => self::alert(*alert, moment),
         rustls::Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) if moment.is_handshaking => Error::new(
-            ErrorKind::NotTls,
+        ) if moment.is_handshaking => StackError::new(
+            StackErrorKind::NotTls,
             "the server does not speak TLS on this port, or its TLS is broken",
         )
         .speaking(Speaks::PerhapsPlain),
         rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
-            Error::permanent(
-                ErrorKind::Tls,
+            StackError::permanent(
+                StackErrorKind::Tls,
                 "the server speaks only TLS versions that are too old; 1.2 is the least",
             )
         }
-        rustls::Error::PeerIncompatible(why) => Error::permanent(
-            ErrorKind::Tls,
-            format!(
-                "the server and this client have no TLS version or cipher suite in common ({why:?})"
-            ),
+        rustls::Error::PeerIncompatible(_) => StackError::permanent(
+            StackErrorKind::Tls,
+            "the server and this client have no TLS version or cipher suite in common",
         ),
-        rustls::Error::DecryptError => Error::new(
-            ErrorKind::Tls,
+        rustls::Error::DecryptError => StackError::new(
+            StackErrorKind::Tls,
             "a TLS record was changed on its way, or the server is broken",
         ),
-        other => Error::new(ErrorKind::Tls, format!("TLS failed: {other}")),
+        _ => StackError::new(StackErrorKind::Tls, "TLS failed"),
     }
 }
 
 /// What the server did not like.
-fn alert(alert: AlertDescription, moment: Moment) -> Error {
+fn alert(alert: AlertDescription, moment: Moment) -> StackError {
     use AlertDescription as Alert;
     let of_ours = match alert {
         Alert::CertificateRequired => "it is required",
@@ -82,55 +81,47 @@ fn alert(alert: AlertDescription, moment: Moment) -> Error {
         _ => "",
     };
     if !of_ours.is_empty() {
-        return Error::permanent(
-            ErrorKind::ClientCertificate,
+        return StackError::permanent(
+            StackErrorKind::ClientCertificate,
             if moment.has_certificate {
-                format!(
-                    "the server does not accept our client certificate: {of_ours} (alert {alert:?})"
-                )
+                format!("the server does not accept our client certificate: {of_ours}")
             } else {
-                format!(
-                    "the server wants a client certificate, and none was given (alert {alert:?})"
-                )
+                "the server wants a client certificate, and none was given".to_owned()
             },
         );
     }
     match alert {
-        Alert::ProtocolVersion => Error::permanent(
-            ErrorKind::Tls,
-            "the server supports neither TLS 1.2 nor TLS 1.3 (alert ProtocolVersion)",
+        Alert::ProtocolVersion => StackError::permanent(
+            StackErrorKind::Tls,
+            "the server supports neither TLS 1.2 nor TLS 1.3",
         ),
-        Alert::UnrecognisedName => Error::permanent(
-            ErrorKind::Tls,
-            "the server does not know the name that it was asked for (alert UnrecognisedName); is the host name right?",
+        Alert::UnrecognisedName => StackError::permanent(
+            StackErrorKind::Tls,
+            "the server does not know the name that it was asked for; is the host name right?",
         ),
-        Alert::NoApplicationProtocol => Error::permanent(
-            ErrorKind::Tls,
-            "the server has none of the application protocols that were offered (ALPN; alert NoApplicationProtocol)",
+        Alert::NoApplicationProtocol => StackError::permanent(
+            StackErrorKind::Tls,
+            "the server has none of the application protocols that were offered (ALPN)",
         ),
-        Alert::HandshakeFailure if !moment.has_certificate => Error::new(
-            ErrorKind::Tls,
-            "the server found no cipher or parameter in common, or wants a client certificate, of which there is none \
-             (alert HandshakeFailure); if its certificate has a key on P-521, that needs the feature aws-lc-rs",
+        Alert::HandshakeFailure if !moment.has_certificate => StackError::new(
+            StackErrorKind::Tls,
+            "the server found no cipher or parameter in common, or wants a client certificate, of which there is none; \
+             if its certificate has a key on P-521, that needs the feature aws-lc-rs",
         ),
-        Alert::HandshakeFailure => Error::new(
-            ErrorKind::Tls,
-            "the server found no cipher or parameter in common, or does not accept our client certificate (alert \
-             HandshakeFailure)",
+        Alert::HandshakeFailure => StackError::new(
+            StackErrorKind::Tls,
+            "the server found no cipher or parameter in common, or does not accept our client certificate",
         ),
-        other => Error::new(
-            ErrorKind::Tls,
-            format!("the server ended TLS with the alert {other:?}"),
-        ),
+        _ => StackError::new(StackErrorKind::Tls, "the server ended TLS"),
     }
 }
 
 /// What is wrong with the server's certificate.
-fn certificate(error: &CertificateError, way_out: &str) -> Error {
-    let permanent = |text: String| Error::permanent(ErrorKind::Certificate, text);
+fn certificate(error: &CertificateError, way_out: &str) -> StackError {
+    let permanent = |text: String| StackError::permanent(StackErrorKind::Certificate, text);
     // Time, setting the clock, or renewing the certificate cures it, and nobody has to come
     // here for that.
-    let passing = |text: String| Error::new(ErrorKind::Certificate, text);
+    let passing = |text: String| StackError::new(StackErrorKind::Certificate, text);
     match error {
         CertificateError::ExpiredContext { time, not_after } => passing(format!(
             "the server's certificate, or one that vouches for it, expired on {}; today is {}",
@@ -165,10 +156,7 @@ fn certificate(error: &CertificateError, way_out: &str) -> Error {
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<VerifyError>() {
             Some(error) => not_verified(error, way_out),
-            None => permanent(format!(
-                "the server's certificate is not accepted: {}",
-                other.0
-            )),
+            None => permanent("the server's certificate is not accepted".into()),
         },
         CertificateError::UnsupportedSignatureAlgorithmContext {
             signature_algorithm_id,
@@ -188,15 +176,12 @@ fn certificate(error: &CertificateError, way_out: &str) -> Error {
                  ({}; P-521 needs the feature aws-lc-rs); {way_out}",
             der::key_kind(public_key_algorithm_id)
         )),
-        other => permanent(format!(
-            "the server's certificate is not accepted: {}",
-            Shown(other)
-        )),
+        _ => permanent("the server's certificate is not accepted".into()),
     }
 }
 
 /// What our own verifier found wrong with the server's certificate.
-fn not_verified(error: &VerifyError, way_out: &str) -> Error {
+fn not_verified(error: &VerifyError, way_out: &str) -> StackError {
     let text = match error {
         VerifyError::Untrusted(why) => untrusted(why),
         VerifyError::Authority => format!(
@@ -222,7 +207,7 @@ fn not_verified(error: &VerifyError, way_out: &str) -> Error {
         ),
         VerifyError::NameAlone(error) => return certificate(error, OR_SKIP),
     };
-    Error::permanent(ErrorKind::Certificate, text)
+    StackError::permanent(StackErrorKind::Certificate, text)
 }
 
 /// What to do if the server is known but its CA is not.
@@ -232,15 +217,6 @@ const OR_PIN: &str =
 /// The way out where names are checked and nothing else.
 const OR_SKIP: &str =
     "or, as certificates are not checked here, leave out the check of host names too";
-
-/// `CertificateError` has no words of its own; rustls' error has.
-struct Shown<'a>(&'a CertificateError);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", rustls::Error::InvalidCertificate(self.0.clone()))
-    }
-}
 
 fn wrong_name(expected: &ServerName<'_>, presented: &[String], way_out: &str) -> String {
     /// As many names as an error shows; there are certificates with hundreds.

@@ -108,7 +108,7 @@ use absent::tls;
 use absent::web_socket;
 
 pub use endpoint::Endpoint;
-pub use error::{Error, ErrorKind};
+pub use error::{StackError, StackErrorKind};
 pub use proxy::ProxyTunnel;
 #[cfg(feature = "tls")]
 pub use reload::TrustFiles;

@@ -6,7 +6,7 @@
 //!                         └► Authentication ──►
 //! ```
 
-use crate::error::{Error, ErrorKind, TLS_ALERT};
+use crate::error::{StackError, StackErrorKind, TLS_ALERT};
 use crate::head::{self, Head};
 use bytes::{BufMut, BytesMut};
 use data_encoding::BASE64;
@@ -58,8 +58,8 @@ impl ProxyTunnel {
     }
 
     /// Whether it can be said to a proxy at all.
-    fn check(&self) -> Result<(), Error> {
-        let wrong = |text: &str| Err(Error::permanent(ErrorKind::Configuration, text));
+    fn check(&self) -> Result<(), StackError> {
+        let wrong = |text: &str| Err(StackError::permanent(StackErrorKind::Configuration, text));
         if self.host.is_empty() || self.host.len() > 255 {
             return wrong("the name of a server behind a proxy has 1 to 255 bytes");
         }
@@ -121,7 +121,7 @@ enum ConversationState {
 }
 
 impl Conversation {
-    pub(crate) fn new(tunnel: &ProxyTunnel) -> Result<Self, Error> {
+    pub(crate) fn new(tunnel: &ProxyTunnel) -> Result<Self, StackError> {
         tunnel.check()?;
         let tunnel = tunnel.clone();
         let mut output = BytesMut::new();
@@ -150,7 +150,7 @@ impl Conversation {
 
     /// Takes what the proxy said from the front; `true` once the way is open, and what remains is
     /// the server's.
-    pub(crate) fn handle(&mut self, wire: &mut BytesMut) -> Result<bool, Error> {
+    pub(crate) fn handle(&mut self, wire: &mut BytesMut) -> Result<bool, StackError> {
         if let ConversationState::Head(head) = &mut self.state {
             while let Some(head) = head.take(wire).map_err(not_a_proxy)? {
                 match head::status(&head) {
@@ -215,7 +215,7 @@ impl Conversation {
     }
 
     /// The proxy hung up.
-    pub(crate) fn end(&self) -> Error {
+    pub(crate) fn end(&self) -> StackError {
         let silent = match &self.state {
             ConversationState::Head(head) => head.is_empty(),
             ConversationState::Method => self.input.is_empty(),
@@ -225,8 +225,8 @@ impl Conversation {
             ProxyKind::HttpConnect => "an HTTP",
             ProxyKind::Socks5 => "a SOCKS5",
         };
-        Error::new(
-            ErrorKind::Proxy,
+        StackError::new(
+            StackErrorKind::Proxy,
             if silent {
                 format!("the proxy closed the connection without an answer; is it {kind} proxy?")
             } else {
@@ -236,7 +236,7 @@ impl Conversation {
     }
 
     /// How long the answer is, as far as its beginning says.
-    fn answer_len(&self) -> Result<usize, Error> {
+    fn answer_len(&self) -> Result<usize, StackError> {
         match (&self.state, &self.input[..]) {
             (ConversationState::Reply, [_, _, _, kind, length, ..]) => match kind {
                 1 => Ok(4 + 4 + 2),
@@ -251,7 +251,7 @@ impl Conversation {
         }
     }
 
-    fn check_version(&self) -> Result<(), Error> {
+    fn check_version(&self) -> Result<(), StackError> {
         // The version of RFC 1929 is 1; some proxies repeat that of SOCKS.
         match (&self.state, self.input[0]) {
             (ConversationState::Authentication, 1 | 5) | (_, 5) => Ok(()),
@@ -314,15 +314,15 @@ fn connect_request(tunnel: &ProxyTunnel) -> String {
     request
 }
 
-fn not_a_proxy(what: impl fmt::Display) -> Error {
-    Error::new(ErrorKind::Proxy, format!("the proxy {what}"))
+fn not_a_proxy(what: impl fmt::Display) -> StackError {
+    StackError::new(StackErrorKind::Proxy, format!("the proxy {what}"))
 }
 
-fn denied(text: &str) -> Error {
-    Error::permanent(ErrorKind::ProxyRefused, text)
+fn denied(text: &str) -> StackError {
+    StackError::permanent(StackErrorKind::ProxyRefused, text)
 }
 
-fn refused_by_http(head: &[u8], status: Option<u16>) -> Error {
+fn refused_by_http(head: &[u8], status: Option<u16>) -> StackError {
     let line = head::status_line(head);
     match status {
         None => not_a_proxy(format!("answered \"{line}\", which has no status")),
@@ -336,15 +336,15 @@ fn refused_by_http(head: &[u8], status: Option<u16>) -> Error {
         Some(405) => denied(&format!(
             "the proxy answered \"{line}\": it does not allow CONNECT"
         )),
-        Some(_) => Error::new(
-            ErrorKind::ProxyRefused,
+        Some(_) => StackError::new(
+            StackErrorKind::ProxyRefused,
             format!("the proxy answered \"{line}\""),
         ),
     }
 }
 
 /// RFC 1928, section 6.
-fn refused_by_socks(code: u8) -> Error {
+fn refused_by_socks(code: u8) -> StackError {
     let reason = match code {
         1 => "general failure",
         2 => return denied("the SOCKS5 proxy refused: its rules do not allow this server or port"),
@@ -356,8 +356,8 @@ fn refused_by_socks(code: u8) -> Error {
         8 => "it does not support this type of address",
         _ => "a reason that SOCKS5 does not name",
     };
-    Error::new(
-        ErrorKind::ProxyRefused,
+    StackError::new(
+        StackErrorKind::ProxyRefused,
         format!("the SOCKS5 proxy refused: {reason} (code {code})"),
     )
 }

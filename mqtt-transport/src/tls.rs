@@ -7,7 +7,7 @@
 //! * `write` is short above a limit, so there is none, and [`Transport`](crate::Transport) has the
 //!   bound.
 
-use crate::error::{Error, ErrorKind, Speaks, TLS_ALERT, TLS_HANDSHAKE};
+use crate::error::{Speaks, StackError, StackErrorKind, TLS_ALERT, TLS_HANDSHAKE};
 use crate::explain::{self, Moment};
 use crate::trust::TlsConfig;
 use bytes::{Buf, BytesMut};
@@ -29,15 +29,15 @@ impl TlsClient {
     /// goes before it.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`]: it is neither a name nor an address.
-    pub fn new(config: &TlsConfig, host: &str) -> Result<Self, Error> {
+    /// [`StackErrorKind::Configuration`]: it is neither a name nor an address.
+    pub fn new(config: &TlsConfig, host: &str) -> Result<Self, StackError> {
         let server_name = match &config.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| {
                 let text = format!(
                     "{host:?} is neither a host name nor an address, so no certificate can have it"
                 );
-                Error::permanent(ErrorKind::Configuration, text)
+                StackError::permanent(StackErrorKind::Configuration, text)
             })?,
         };
         Ok(Self {
@@ -64,15 +64,16 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn new(client: &TlsClient) -> Result<Self, Error> {
+    pub(crate) fn new(client: &TlsClient) -> Result<Self, StackError> {
         let config = client.config.config.clone();
         let has_certificate = config.client_auth_cert_resolver.has_certs();
         let mut connection =
             ClientConnection::new(config, client.server_name.clone()).map_err(|error| {
-                Error::permanent(
-                    ErrorKind::Configuration,
-                    format!("TLS cannot begin with this configuration: {error}"),
+                StackError::permanent(
+                    StackErrorKind::Configuration,
+                    "TLS cannot begin with this configuration",
                 )
+                .caused_by(error)
             })?;
         connection.set_buffer_limit(None);
         Ok(Self {
@@ -87,7 +88,11 @@ impl Tls {
     }
 
     /// Takes records from `wire`, and appends what they hold to `plain`.
-    pub(crate) fn open(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
+    pub(crate) fn open(
+        &mut self,
+        wire: &mut BytesMut,
+        plain: &mut BytesMut,
+    ) -> Result<(), StackError> {
         if !self.answered && !wire.is_empty() {
             if !matches!(wire[0], TLS_HANDSHAKE | TLS_ALERT) {
                 return Err(explain::not_tls(wire[0]));
@@ -103,7 +108,7 @@ impl Tls {
                 Err(error) => {
                     let text =
                         format!("the server sent more of a TLS message than there may be: {error}");
-                    return Err(Error::new(ErrorKind::Tls, text));
+                    return Err(StackError::new(StackErrorKind::Tls, text));
                 }
             }
             let result = self.connection.process_new_packets();
@@ -112,26 +117,26 @@ impl Tls {
             match result {
                 Ok(state) if state.peer_has_closed() && self.connection.is_handshaking() => {
                     let text = "the server closed TLS in the middle of the handshake";
-                    return Err(Error::new(ErrorKind::Tls, text));
+                    return Err(StackError::new(StackErrorKind::Tls, text));
                 }
                 Ok(state) if state.peer_has_closed() => {
-                    return Err(Error::new(
-                        ErrorKind::Closed,
+                    return Err(StackError::new(
+                        StackErrorKind::Closed,
                         "the server closed the TLS connection",
                     ));
                 }
                 Ok(_) => {}
-                Err(error) => return Err(explain::failure(&error, self.moment())),
+                Err(error) => return Err(explain::failure(&error, self.moment()).caused_by(error)),
             }
         }
         Ok(())
     }
 
     /// The connection has ended under it.
-    pub(crate) fn handle_end(&self) -> Result<(), Error> {
+    pub(crate) fn handle_end(&self) -> Result<(), StackError> {
         if !self.answered {
-            return Err(Error::new(
-                ErrorKind::NotTls,
+            return Err(StackError::new(
+                StackErrorKind::NotTls,
                 "the server closed the connection in the TLS handshake without an answer; it may not speak TLS on \
                  this port",
             )
@@ -139,10 +144,10 @@ impl Tls {
         }
         if self.connection.is_handshaking() {
             let text = "the server closed the connection in the middle of the TLS handshake, and did not say why";
-            return Err(Error::new(ErrorKind::Tls, text));
+            return Err(StackError::new(StackErrorKind::Tls, text));
         }
-        Err(Error::new(
-            ErrorKind::Truncated,
+        Err(StackError::new(
+            StackErrorKind::Truncated,
             "the connection ended without TLS's close_notify: it was cut, or the server skips that",
         ))
     }

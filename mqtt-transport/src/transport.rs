@@ -10,7 +10,7 @@
 //! Each stage is optional. The proxy goes away once it has opened the way; the others stay. A stage
 //! begins to speak when the one before it is open.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{StackError, StackErrorKind};
 use crate::proxy::{Conversation, ProxyTunnel};
 use crate::request::WebSocketRequest;
 use crate::tls::{Tls, TlsClient};
@@ -63,7 +63,7 @@ pub struct Transport {
     output: BytesMut,
     /// Bytes of the wire, or a little more, that were written since the last poll.
     unpolled: usize,
-    failed: Option<Error>,
+    failed: Option<StackError>,
     closing: bool,
 }
 
@@ -72,9 +72,9 @@ impl Transport {
     /// first bytes are ready for [`poll_wire`](Self::poll_wire).
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration): the stack has something that
+    /// [`StackErrorKind::Configuration`](crate::StackErrorKind::Configuration): the stack has something that
     /// cannot be said on the wire, or that this build leaves out.
-    pub fn new(stack: &Stack) -> Result<Self, Error> {
+    pub fn new(stack: &Stack) -> Result<Self, StackError> {
         Ok(Self {
             proxy: stack
                 .proxy
@@ -121,12 +121,16 @@ impl Transport {
     /// # Errors
     /// A stage failed, or the server closed it before we did. What came before is in `plain`, and
     /// counts.
-    pub fn handle_wire(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
+    pub fn handle_wire(
+        &mut self,
+        wire: &mut BytesMut,
+        plain: &mut BytesMut,
+    ) -> Result<(), StackError> {
         let result = match &self.failed {
             Some(error) => Err(error.clone()),
             None => match self.open(wire, plain) {
                 // It is the answer to ours.
-                Err(error) if self.closing && error.kind() == ErrorKind::Closed => Ok(()),
+                Err(error) if self.closing && error.kind() == StackErrorKind::Closed => Ok(()),
                 other => other,
             },
         };
@@ -140,7 +144,7 @@ impl Transport {
     /// # Errors
     /// The connection should not have ended here: in a handshake, or before the peer said so. The
     /// error explains it. After [`close`](Self::close) every end will do.
-    pub fn handle_eof(&mut self) -> Result<(), Error> {
+    pub fn handle_eof(&mut self) -> Result<(), StackError> {
         let result = match (&self.failed, &self.proxy) {
             (Some(error), _) => Err(error.clone()),
             _ if self.closing => Ok(()),
@@ -167,7 +171,7 @@ impl Transport {
     ///
     /// # Errors
     /// The connection has failed; the error is the one that a handler returned.
-    pub fn write(&mut self, plain: &mut impl Buf) -> Result<usize, Error> {
+    pub fn write(&mut self, plain: &mut impl Buf) -> Result<usize, StackError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -224,7 +228,7 @@ impl Transport {
         wire.len() - before
     }
 
-    fn open(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), Error> {
+    fn open(&mut self, wire: &mut BytesMut, plain: &mut BytesMut) -> Result<(), StackError> {
         if let Some(proxy) = &mut self.proxy {
             if !proxy.handle(wire)? {
                 return Ok(());
@@ -246,7 +250,9 @@ impl Transport {
                 web_socket.handle(&mut self.between, plain)?;
                 match tls {
                     // The end of TLS in good order is not the end of the request in good order.
-                    Err(error) if error.kind() == ErrorKind::Closed && !web_socket.is_open() => {
+                    Err(error)
+                        if error.kind() == StackErrorKind::Closed && !web_socket.is_open() =>
+                    {
                         web_socket.handle_end()
                     }
                     other => other,
@@ -269,7 +275,7 @@ impl Transport {
         }
     }
 
-    fn fail(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+    fn fail(&mut self, result: Result<(), StackError>) -> Result<(), StackError> {
         if let Err(error) = &result {
             self.failed.get_or_insert_with(|| error.clone());
         }

@@ -9,7 +9,7 @@
 //! The head of the answer is collected and then looked at whole. What lies behind it stays with the
 //! caller, so no byte of a frame is ever inside the handshake.
 
-use crate::error::{CONNACK, Error, ErrorKind, Speaks, TLS_ALERT, shown};
+use crate::error::{CONNACK, Speaks, StackError, StackErrorKind, TLS_ALERT, shown};
 use crate::head::{self, Head};
 use crate::request::{WebSocketRequest, shown_path};
 use crate::wire::{WRITE_LIMIT, move_bytes};
@@ -64,7 +64,7 @@ struct Wire<'a> {
 }
 
 impl WebSocket {
-    pub(crate) fn new(request: &WebSocketRequest) -> Result<Self, Error> {
+    pub(crate) fn new(request: &WebSocketRequest) -> Result<Self, StackError> {
         check(request)?;
         let key = generate_key();
         let mut output = format!(
@@ -98,14 +98,14 @@ impl WebSocket {
         &mut self,
         input: &mut BytesMut,
         plain: &mut BytesMut,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StackError> {
         if let WebSocketState::Handshake { head, key, path } = &mut self.state {
             let whole = match head.take(input) {
                 Ok(None) => return Ok(()),
                 Ok(Some(whole)) => whole,
                 Err(what) if head.is_empty() && input.first() == Some(&TLS_ALERT) => {
-                    return Err(Error::permanent(
-                        ErrorKind::UnexpectedTls,
+                    return Err(StackError::permanent(
+                        StackErrorKind::UnexpectedTls,
                         format!("the server {what}; use wss:// or its port for plain connections"),
                     )
                     .speaking(Speaks::Tls));
@@ -114,7 +114,7 @@ impl WebSocket {
                     let text = format!("the server {what}; does this port serve WebSocket?");
                     let is_mqtt = head.is_empty() && input.first() == Some(&CONNACK);
                     let speaks = if is_mqtt { Speaks::Mqtt } else { Speaks::Other };
-                    return Err(Error::new(ErrorKind::WebSocket, text).speaking(speaks));
+                    return Err(StackError::new(StackErrorKind::WebSocket, text).speaking(speaks));
                 }
             };
             accept(&whole, key, path)?;
@@ -149,22 +149,22 @@ impl WebSocket {
     }
 
     /// The connection has ended under it.
-    pub(crate) fn handle_end(&self) -> Result<(), Error> {
+    pub(crate) fn handle_end(&self) -> Result<(), StackError> {
         match &self.state {
             WebSocketState::Handshake { head, path, .. } if head.is_empty() => {
                 let text = format!(
                     "the server closed the connection without an answer to the WebSocket request for {path:?}; does \
                      this port serve WebSocket?"
                 );
-                Err(Error::new(ErrorKind::WebSocket, text).speaking(Speaks::PerhapsMqtt))
+                Err(StackError::new(StackErrorKind::WebSocket, text).speaking(Speaks::PerhapsMqtt))
             }
-            WebSocketState::Handshake { .. } => Err(Error::new(
-                ErrorKind::WebSocket,
+            WebSocketState::Handshake { .. } => Err(StackError::new(
+                StackErrorKind::WebSocket,
                 "the server closed the connection in the middle of its answer to the WebSocket request",
             )),
             WebSocketState::Open(_) if self.ended => Ok(()),
-            WebSocketState::Open(_) => Err(Error::new(
-                ErrorKind::Truncated,
+            WebSocketState::Open(_) => Err(StackError::new(
+                StackErrorKind::Truncated,
                 "the connection ended without a WebSocket close frame: it broke, or the server skips that",
             )),
         }
@@ -233,7 +233,7 @@ fn handle_control(
     context: &mut WebSocketContext,
     frame: &mut BytesMut,
     output: &mut BytesMut,
-) -> Result<(), (Error, Option<CloseCode>)> {
+) -> Result<(), (StackError, Option<CloseCode>)> {
     let mut wire = Wire {
         input: frame,
         output,
@@ -328,8 +328,8 @@ fn say_close(context: &mut WebSocketContext, output: &mut BytesMut, code: CloseC
 }
 
 /// Whether the request can be sent. Nothing in it may begin a line of its own.
-fn check(request: &WebSocketRequest) -> Result<(), Error> {
-    let wrong = |text: String| Err(Error::permanent(ErrorKind::Configuration, text));
+fn check(request: &WebSocketRequest) -> Result<(), StackError> {
+    let wrong = |text: String| Err(StackError::permanent(StackErrorKind::Configuration, text));
     if !request.path.bytes().all(|b| b.is_ascii_graphic()) || request.path.contains('#') {
         return wrong(
             "the path or query of a WebSocket URI has a character that must be percent-encoded"
@@ -378,7 +378,7 @@ fn check(request: &WebSocketRequest) -> Result<(), Error> {
 }
 
 /// Whether the server's answer opens the connection (RFC 6455, section 4.1).
-fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
+fn accept(head: &[u8], key: &str, path: &str) -> Result<(), StackError> {
     if let Some(status) = head::status(head).filter(|&status| status != 101) {
         return Err(refused(head, status, path));
     }
@@ -386,12 +386,12 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
         let line = head::status_line(head);
         let text =
             format!("the server's answer to the WebSocket request cannot be read: \"{line}\"");
-        return Err(Error::new(ErrorKind::WebSocket, text));
+        return Err(StackError::new(StackErrorKind::WebSocket, text));
     };
     let headers = response.headers();
     let broken = |what: &str| {
-        Err(Error::new(
-            ErrorKind::WebSocket,
+        Err(StackError::new(
+            StackErrorKind::WebSocket,
             format!("the server's answer to the WebSocket request {what}"),
         ))
     };
@@ -419,15 +419,15 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), Error> {
         protocols.next(),
     ) {
         (Some(b"mqtt"), None) => Ok(()),
-        (None, _) => Err(Error::permanent(
-            ErrorKind::WebSocketRefused,
+        (None, _) => Err(StackError::permanent(
+            StackErrorKind::WebSocketRefused,
             format!(
                 "the server has WebSocket at {path:?}, but does not speak MQTT there: it left out the subprotocol \
                  mqtt; is the path right?"
             ),
         )),
-        (Some(other), _) => Err(Error::permanent(
-            ErrorKind::WebSocketRefused,
+        (Some(other), _) => Err(StackError::permanent(
+            StackErrorKind::WebSocketRefused,
             format!(
                 "the server chose the WebSocket subprotocol \"{}\", not mqtt",
                 shown(other, 80)
@@ -444,7 +444,7 @@ fn has_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-fn refused(head: &[u8], status: u16, path: &str) -> Error {
+fn refused(head: &[u8], status: u16, path: &str) -> StackError {
     let line = head::status_line(head);
     let hint = match status {
         401 | 403 | 407 => {
@@ -468,12 +468,12 @@ fn refused(head: &[u8], status: u16, path: &str) -> Error {
     );
     let passes = matches!(status, 408 | 425 | 429 | 500..);
     if passes {
-        Error::new(ErrorKind::WebSocketRefused, text)
+        StackError::new(StackErrorKind::WebSocketRefused, text)
     } else if status == 400 {
         // What servers of HTTPS answer to HTTP; why stands only in what follows the head.
-        Error::permanent(ErrorKind::WebSocketRefused, text).speaking(Speaks::PerhapsTls)
+        StackError::permanent(StackErrorKind::WebSocketRefused, text).speaking(Speaks::PerhapsTls)
     } else {
-        Error::permanent(ErrorKind::WebSocketRefused, text)
+        StackError::permanent(StackErrorKind::WebSocketRefused, text)
     }
 }
 
@@ -514,21 +514,21 @@ fn without_secrets(line: &[u8]) -> Vec<u8> {
     }
 }
 
-fn text() -> Error {
-    Error::new(
-        ErrorKind::WebSocket,
+fn text() -> StackError {
+    StackError::new(
+        StackErrorKind::WebSocket,
         "the server sent a WebSocket text frame; MQTT is carried in binary ones only",
     )
 }
 
-fn broken(what: &str) -> Error {
-    Error::new(
-        ErrorKind::WebSocket,
+fn broken(what: &str) -> StackError {
+    StackError::new(
+        StackErrorKind::WebSocket,
         format!("the server broke the WebSocket protocol: {what}"),
     )
 }
 
-fn closed(frame: Option<&CloseFrame>) -> Error {
+fn closed(frame: Option<&CloseFrame>) -> StackError {
     let text = match frame {
         None => "the server closed the WebSocket connection, without a code".to_owned(),
         Some(CloseFrame { code, reason }) => {
@@ -553,5 +553,5 @@ fn closed(frame: Option<&CloseFrame>) -> Error {
             )
         }
     };
-    Error::new(ErrorKind::Closed, text)
+    StackError::new(StackErrorKind::Closed, text)
 }

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use martlet_transport::{
-    Error, ErrorKind, Handshake, ProxyTunnel, Stack, TlsClient, TlsConfig, Transport, Trust,
-    WebSocketRequest,
+    Handshake, ProxyTunnel, Stack, StackError, StackErrorKind, TlsClient, TlsConfig, Transport,
+    Trust, WebSocketRequest,
 };
 use std::sync::OnceLock;
 use tungstenite::handshake::derive_accept_key;
@@ -52,7 +52,7 @@ fn conversation(
     stack: &Stack,
     is_answered: bool,
     pieces: &[&[u8]],
-) -> (BytesMut, Result<(), Error>) {
+) -> (BytesMut, Result<(), StackError>) {
     let mut transport = Transport::new(stack).expect("it can be said");
     let (mut plain, mut given, mut unsent) = (BytesMut::new(), 0, 0);
     let mut result = Ok(());
@@ -95,7 +95,7 @@ fn conversation(
         assert!(!error.to_string().is_empty() && error.to_string().len() < 4000);
         assert_ne!(
             error.kind(),
-            ErrorKind::Configuration,
+            StackErrorKind::Configuration,
             "that is known before"
         );
     }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use martlet_broker::Broker;
 use martlet_proto::{
     Delivery, PubAckReasonCode, PublishRef, QoS, SubscribeFilter, TopicFilter, TopicName,
-    UserProperties, Utf8String, Version,
+    Utf8String, Version,
 };
 use martlet_session::drain::Drain;
 use martlet_session::{
@@ -88,11 +88,8 @@ impl Receiver {
         match event {
             Event::Connected(_) => {
                 let filter = TopicFilter::new("flood").expect("a filter");
-                let subscribe = SubscribeRequest {
-                    subscriptions: vec![SubscribeFilter::new(filter, QoS::ExactlyOnce)],
-                    subscription_identifier: None,
-                    user_properties: UserProperties::new(),
-                };
+                let subscribe =
+                    SubscribeRequest::new([SubscribeFilter::new(filter, QoS::ExactlyOnce)]);
                 let now = Instant::from_epoch(NOW);
                 self.session.subscribe(now, subscribe).expect("connected");
             }

@@ -32,13 +32,45 @@ pub struct Unacknowledged {
     pending: Option<Pending>,
 }
 
-struct Pending {
-    ticket: Ticket,
-    key: RouteKey,
-    shared: Arc<Shared>,
+enum Pending {
+    Delivered {
+        ticket: Ticket,
+        key: RouteKey,
+        shared: Arc<Shared>,
+    },
+    Test(Box<dyn FnOnce(Option<PubAckReasonCode>) + Send + Sync>),
 }
 
 impl Unacknowledged {
+    /// A message that no server has sent, for tests of your own code: `told` gets the reason code
+    /// that it is acknowledged with, or `None` when it is dropped.
+    ///
+    /// ```
+    /// use martlet_client::{Message, TopicName, Unacknowledged, proto::PubAckReasonCode};
+    /// use std::sync::mpsc;
+    ///
+    /// fn work(job: Unacknowledged) {
+    ///     match job.text() {
+    ///         Some(_) => job.acknowledge(),
+    ///         None => job.reject(PubAckReasonCode::PayloadFormatInvalid),
+    ///     };
+    /// }
+    /// let (told, outcome) = mpsc::channel();
+    /// let job = Message::new(&TopicName::new("jobs/1")?, [0xff]);
+    /// work(Unacknowledged::for_test(job, move |reason| told.send(reason).unwrap()));
+    /// assert_eq!(outcome.recv()?, Some(PubAckReasonCode::PayloadFormatInvalid));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn for_test(
+        message: Message,
+        told: impl FnOnce(Option<PubAckReasonCode>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            message,
+            pending: Some(Pending::Test(Box::new(told))),
+        }
+    }
+
     /// Acknowledges the message, when all streams that it went to have. With QoS 0, or after
     /// [`acknowledge_on_arrival`](crate::client::SubscribeBuilder::acknowledge_on_arrival), it does
     /// nothing more.
@@ -64,16 +96,21 @@ impl Unacknowledged {
     }
 
     fn conclude(&mut self, verdict: Verdict) {
-        if let Some(Pending {
-            ticket,
-            key,
-            shared,
-        }) = self.pending.take()
-        {
-            shared.act(|state, _| {
+        match self.pending.take() {
+            Some(Pending::Delivered {
+                ticket,
+                key,
+                shared,
+            }) => shared.act(|state, _| {
                 state.routes.tickets.take_back(key, &ticket);
                 state.conclude_copy(ticket, verdict);
-            });
+            }),
+            Some(Pending::Test(told)) => told(match verdict {
+                Verdict::Acknowledged => Some(PubAckReasonCode::Success),
+                Verdict::Answered(reason, _) => Some(reason),
+                Verdict::Abandoned => None,
+            }),
+            None => {}
         }
     }
 }
@@ -157,7 +194,7 @@ pub(crate) mod sealed {
                 return (Self::qos0(message), look);
             }
             state.routes.tickets.hand_out(key, &ticket, &message);
-            let pending = Some(Pending {
+            let pending = Some(Pending::Delivered {
                 ticket,
                 key,
                 shared: Arc::clone(shared),

@@ -38,7 +38,6 @@ pub enum Withdrawn {
 /// [`withdraw`](Self::withdraw) the message. Once it has returned another result, it must not be
 /// polled again.
 #[derive(Debug)]
-#[must_use = "await it for the server's answer, or drop it"]
 pub struct Receipt {
     state: ReceiptState,
     sleeper: Option<Box<Sleeper>>,

@@ -18,7 +18,7 @@ use crate::hub::sleeper::Sleeper;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{
     BinaryData, PubAckReasonCode, PublishPropertiesBuilder, QoS, SubscribeFilter, TopicError,
-    TopicFilter, TopicName, UserProperties, Version,
+    TopicFilter, TopicName, Version,
 };
 use martlet_session::{
     Answer, Connected, OutgoingPublish, PublishError, SubscribeRequest, UnsubscribeRequest,
@@ -52,7 +52,7 @@ pub enum ResponseError {
     #[error("requests need MQTT 5; this connection speaks {0}")]
     NotInVersion(Version),
     /// The topic for the responses could not be subscribed to.
-    #[error("no subscription for the responses: {0}")]
+    #[error("no subscription for the responses")]
     Subscribe(#[from] SubscribeError),
     /// The request was not published.
     #[error(transparent)]
@@ -284,10 +284,7 @@ fn close_inbox(state: &mut State) {
         return;
     };
     let filters = state.routes.remove(inbox.route, &mut state.deferred);
-    let request = UnsubscribeRequest {
-        filters: filters.clone(),
-        user_properties: UserProperties::new(),
-    };
+    let request = UnsubscribeRequest::new(filters.clone());
     // The answer is of no use.
     if state.session.unsubscribe(state.now, request).is_err() {
         state.withdraw_subscriptions(state.now, filters);
@@ -306,13 +303,9 @@ async fn subscribe(handle: &Arc<Handle>, topic: &TopicName) -> Result<(), Subscr
             Some(inbox) => state.routes.identifier(inbox.route),
             None => None,
         };
-        let subscriptions = vec![SubscribeFilter::new(filter(topic), QoS::AtLeastOnce)];
-        let user_properties = UserProperties::new();
-        let request = SubscribeRequest {
-            subscriptions,
-            subscription_identifier,
-            user_properties,
-        };
+        let request =
+            SubscribeRequest::new([SubscribeFilter::new(filter(topic), QoS::AtLeastOnce)])
+                .subscription_identifier(subscription_identifier);
         state.session.subscribe(now, request)
     });
     let mut pending = pending?;

@@ -256,7 +256,7 @@ impl Drop for Sending<'_> {
 /// The time, for a message whose expiry counts from now; everything else can do with that of the
 /// driver's last turn.
 fn expiry_clock(shared: &Shared, message: &OutgoingPublish) -> Option<Instant> {
-    (!message.properties.is_empty()).then(|| (shared.clock)())
+    (!message.properties.is_empty()).then(|| shared.now())
 }
 
 /// Publishes a message, or rejects it.

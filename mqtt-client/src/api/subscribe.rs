@@ -15,6 +15,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Subscriptions about to be made, from [`Client::subscribe`](crate::Client::subscribe); await it.
 /// Options of a subscription apply to all filters given so far, those of the stream to all of it.
@@ -26,6 +27,7 @@ pub struct SubscribeBuilder<'a> {
     options: StreamOptions,
     also: Vec<TopicFilter>,
     user_properties: UserProperties,
+    offline_timeout: Option<Duration>,
 }
 
 impl<'a> SubscribeBuilder<'a> {
@@ -39,6 +41,7 @@ impl<'a> SubscribeBuilder<'a> {
             },
             also: Vec::new(),
             user_properties: UserProperties::new(),
+            offline_timeout: None,
         }
     }
 
@@ -75,15 +78,14 @@ impl<'a> SubscribeBuilder<'a> {
     }
 
     /// Leaves out what this client publishes itself (MQTT 5). Streams on one filter share its
-    /// subscription: it holds while all of them want it. Default: false.
-    pub fn no_local(self, yes: bool) -> Self {
-        self.each(|subscription| subscription.no_local = yes)
+    /// subscription: it holds while all of them want it.
+    pub fn no_local(self) -> Self {
+        self.each(|subscription| subscription.no_local = true)
     }
 
-    /// Keeps the RETAIN flag as it was published (MQTT 5), for all streams on this filter. Default:
-    /// false.
-    pub fn retain_as_published(self, yes: bool) -> Self {
-        self.each(|subscription| subscription.retain_as_published = yes)
+    /// Keeps the RETAIN flag as it was published (MQTT 5), for all streams on this filter.
+    pub fn retain_as_published(self) -> Self {
+        self.each(|subscription| subscription.retain_as_published = true)
     }
 
     /// Sets when retained messages come (MQTT 5). Default: always.
@@ -95,6 +97,14 @@ impl<'a> SubscribeBuilder<'a> {
     pub fn user_properties(mut self, mut properties: UserProperties) -> Self {
         properties.own();
         self.user_properties = properties;
+        self
+    }
+
+    /// Sets how long the subscribe waits to be sent: for a connection, and for its answer on one
+    /// after the other. Default: the session's
+    /// [`offline_timeout`](martlet_session::Config::offline_timeout), 60 s.
+    pub fn offline_timeout(mut self, timeout: Duration) -> Self {
+        self.offline_timeout = Some(timeout);
         self
     }
 
@@ -170,12 +180,14 @@ impl<'a> IntoFuture for SubscribeBuilder<'a> {
             options,
             also,
             user_properties,
+            offline_timeout,
         } = self;
         let start = subscriptions.map(|subscriptions| Start {
             subscriptions,
             options,
             also,
             user_properties,
+            offline_timeout,
         });
         SubscribeFuture {
             handle,
@@ -184,8 +196,8 @@ impl<'a> IntoFuture for SubscribeBuilder<'a> {
     }
 }
 
-/// Waits for the SUBACK, through reconnects, but to be sent no longer than the session's
-/// `offline_timeout` in all. A SUBSCRIBE that ends one connection after the other fails
+/// Waits for the SUBACK, through reconnects, but to be sent no longer than
+/// [`offline_timeout`](SubscribeBuilder::offline_timeout) in all. A SUBSCRIBE that ends one connection after the other fails
 /// ([`max_request_losses`](martlet_session::Config::max_request_losses)).
 ///
 /// Cancel safe: dropped before it is ready, the subscription is taken back. One that was not sent
@@ -216,6 +228,7 @@ struct Start {
     options: StreamOptions,
     also: Vec<TopicFilter>,
     user_properties: UserProperties,
+    offline_timeout: Option<Duration>,
 }
 
 impl SubscribeFuture<'_> {
@@ -225,6 +238,7 @@ impl SubscribeFuture<'_> {
             options,
             also,
             user_properties,
+            offline_timeout,
         } = start;
         let handle = self.handle;
         handle.shared.act(|state, now| {
@@ -235,11 +249,12 @@ impl SubscribeFuture<'_> {
                 .map(|subscription| subscription.filter.clone())
                 .collect();
             let subscription_identifier = (!options.anonymous).then_some(identifier);
-            let request = SubscribeRequest {
-                subscriptions,
-                subscription_identifier,
-                user_properties,
-            };
+            let mut request = SubscribeRequest::new(subscriptions)
+                .subscription_identifier(subscription_identifier)
+                .user_properties(user_properties);
+            if let Some(timeout) = offline_timeout {
+                request = request.offline_timeout(timeout);
+            }
             match state.session.subscribe(now, request) {
                 Ok(operation) => {
                     let pending = PendingReply::new(handle, state, operation);

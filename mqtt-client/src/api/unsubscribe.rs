@@ -11,6 +11,7 @@ use martlet_session::{Answer, UnsubscribeRequest};
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An unsubscribe about to be made, from [`Client::unsubscribe`](crate::Client::unsubscribe) or
 /// [`Subscription::unsubscribe`](crate::Subscription::unsubscribe); await it for the server's
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub struct UnsubscribeBuilder<'a> {
     target: Target<'a>,
     user_properties: UserProperties,
+    offline_timeout: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ impl<'a> UnsubscribeBuilder<'a> {
         Self {
             target: Target::Filters(handle, Ok(Vec::new())),
             user_properties: UserProperties::new(),
+            offline_timeout: None,
         }
     }
 
@@ -46,6 +49,7 @@ impl<'a> UnsubscribeBuilder<'a> {
         Self {
             target: Target::Stream(place),
             user_properties: UserProperties::new(),
+            offline_timeout: None,
         }
     }
 
@@ -74,21 +78,33 @@ impl<'a> UnsubscribeBuilder<'a> {
         self
     }
 
+    /// Sets how long it waits to be sent; then it fails, but is still sent when there is a
+    /// connection. Default: the session's
+    /// [`offline_timeout`](martlet_session::Config::offline_timeout), 60 s.
+    pub fn offline_timeout(mut self, timeout: Duration) -> Self {
+        self.offline_timeout = Some(timeout);
+        self
+    }
+
     fn start(self) -> Result<Option<PendingReply>, UnsubscribeError> {
         let Self {
             target,
             user_properties,
+            offline_timeout,
         } = self;
+        let request = |filters| {
+            let request = UnsubscribeRequest::new(filters).user_properties(user_properties);
+            match offline_timeout {
+                Some(timeout) => request.offline_timeout(timeout),
+                None => request,
+            }
+        };
         match target {
             Target::Filters(handle, filters) => {
                 let filters = filters?;
                 let mut wakers = Wakers::default();
                 let pending = PendingReply::ask(handle, |state, now| {
-                    let request = UnsubscribeRequest {
-                        filters: filters.clone(),
-                        user_properties,
-                    };
-                    let operation = state.session.unsubscribe(now, request)?;
+                    let operation = state.session.unsubscribe(now, request(filters.clone()))?;
                     filters
                         .iter()
                         .for_each(|filter| state.routes.remove_filter(filter, &mut wakers));
@@ -102,13 +118,9 @@ impl<'a> UnsubscribeBuilder<'a> {
                 place.keep_on_server = false;
                 place.handle.shared.act(|state, now| {
                     let filters = state.routes.filters_of_only(place.key);
-                    let request = UnsubscribeRequest {
-                        filters,
-                        user_properties,
-                    };
-                    let operation = match request.filters[..] {
+                    let operation = match filters[..] {
                         [] => None,
-                        _ => Some(state.session.unsubscribe(now, request)?),
+                        _ => Some(state.session.unsubscribe(now, request(filters))?),
                     };
                     // Unsubscribed from here on, so dropping the stream does not do it again.
                     state.routes.leave(place.key);

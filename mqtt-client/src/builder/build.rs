@@ -2,6 +2,7 @@
 
 use crate::api::client::Client;
 use crate::builder::Builder;
+use crate::clock::Clock;
 use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
 use crate::driver::hooks::Hooks;
@@ -84,13 +85,15 @@ impl Builder {
         self,
         runtime: R,
     ) -> Result<(Client, Driver<R>), ConnectError> {
-        self.build_session(runtime, true, |config| Ok(Session::new(config)))
+        let clock = runtime.clock();
+        self.build_session(runtime, clock, true, |config| Ok(Session::new(config)))
     }
 
     /// Makes them around this session; `is_new`: it needs a client identifier.
     pub(crate) fn build_session<R: Runtime + Unpin, E: From<ConnectError>>(
         mut self,
         runtime: R,
+        clock: Clock,
         is_new: bool,
         session: impl FnOnce(Config) -> Result<Session, E>,
     ) -> Result<(Client, Driver<R>), E> {
@@ -115,7 +118,7 @@ impl Builder {
         let mut link = Link::new(link, &session);
         let defaults =
             Some(self.publish_defaults).filter(|defaults| *defaults != PublishDefaults::default());
-        let mut shared = Shared::new(session, R::now, self.drain, defaults.map(Box::new));
+        let mut shared = Shared::new(session, clock, self.drain, defaults.map(Box::new));
         shared.keep_on_server = self.keep_subscriptions;
         shared.subscribe_at_start(
             self.subscriptions
@@ -162,7 +165,8 @@ mod tests {
 
     fn refusal(change: impl FnOnce(Builder) -> Builder) -> Option<String> {
         let builder = Client::builder("mqtt://localhost");
-        change(builder).check().err().map(|error| error.to_string())
+        let error = change(builder).check().err()?;
+        Some(format!("{:#}", crate::Error::from(error)))
     }
 
     /// Settings that no connection can work with were found out one connection after the other, as
@@ -205,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_when_the_client_is_built() {
         let wrong = refusal(|builder| builder.server("mq://h").client_identifier("a\0b"));
-        assert!(wrong.is_some_and(|text| text.starts_with("wrong URI: ")));
+        assert!(wrong.is_some_and(|text| text.starts_with("the URI is wrong: ")));
         let wrong = refusal(|builder| builder.client_identifier("a\0b").server("mq://h"));
         assert!(wrong.is_some_and(|text| text.starts_with("client identifier: ")));
         // HTTP's Basic scheme ends a user name at a colon.

@@ -28,10 +28,10 @@ pub enum OpenError {
     #[error(transparent)]
     Settings(#[from] ConnectError),
     /// The store cannot be read.
-    #[error("the store cannot be read: {0}")]
+    #[error("the store cannot be read")]
     Store(#[from] StoreError),
     /// What is in it is not a session of this client.
-    #[error("the session cannot be restored: {0}")]
+    #[error("the session cannot be restored")]
     Restore(#[from] RestoreError),
 }
 
@@ -55,7 +55,8 @@ impl DurableBuilder {
         runtime: R,
     ) -> Result<(Client, Driver<R>), OpenError> {
         let records = self.store.load()?;
-        let now = R::now();
+        let clock = runtime.clock();
+        let now = clock.now();
         // A clock before 1970 says nothing about how long no process ran.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let durable = Durable::default()
@@ -71,15 +72,17 @@ impl DurableBuilder {
         });
         let mut restored = None;
         let is_new = records.is_empty();
-        let (client, driver) = self.builder.build_session(runtime, is_new, |config| {
-            let found = Session::restore(config, now, records)?;
-            let unsettled = found.session.unsettled().collect();
-            restored = Some(ClientEvent::Restored {
-                unsettled,
-                quarantined: found.quarantined,
-            });
-            Ok::<_, OpenError>(found.session)
-        })?;
+        let (client, driver) = self
+            .builder
+            .build_session(runtime, clock, is_new, |config| {
+                let found = Session::restore(config, now, records)?;
+                let unsettled = found.session.unsettled().collect();
+                restored = Some(ClientEvent::Restored {
+                    unsettled,
+                    quarantined: found.quarantined,
+                });
+                Ok::<_, OpenError>(found.session)
+            })?;
         let restored = restored.expect("the session was restored");
         let writer = Writer::start(self.store, Arc::clone(client.shared()), restored)?;
         Ok((client, driver.with_writer(writer)))

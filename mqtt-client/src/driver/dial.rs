@@ -8,6 +8,7 @@ use martlet_session::{TransportError, TransportErrorKind};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -33,9 +34,11 @@ pub struct Dial<N: Network> {
     attempts: Vec<Attempt<N>>,
     /// Set to when the next attempt may begin.
     head_start: N::Timer,
+    /// What failed last: its address and why.
+    failure: Option<(String, io::Error)>,
     failures: usize,
-    /// The first of them, in words.
-    reasons: String,
+    /// The first of those before it, in words.
+    earlier: String,
 }
 
 struct Attempt<N: Network> {
@@ -56,14 +59,21 @@ impl<N: Network> Dial<N> {
             left: VecDeque::new(),
             attempts: Vec::new(),
             head_start,
+            failure: None,
             failures: 0,
-            reasons: String::new(),
+            earlier: String::new(),
         };
         if let Some(path) = target.unix_path() {
             #[cfg(unix)]
             dial.left.push_back(Address::Unix(path.into()));
             #[cfg(not(unix))]
-            dial.fail(&path, &"there are no Unix sockets on this system");
+            dial.fail(
+                path.to_string(),
+                io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "there are no Unix sockets on this system",
+                ),
+            );
         } else if let (Ok(address), Some(zone)) = (host.parse::<Ipv6Addr>(), target.zone()) {
             match zone.parse() {
                 Ok(scope) => {
@@ -85,13 +95,27 @@ impl<N: Network> Dial<N> {
         dial
     }
 
-    fn fail(&mut self, whom: &dyn std::fmt::Display, why: &dyn std::fmt::Display) {
+    fn fail(&mut self, address: String, why: io::Error) {
         self.failures += 1;
-        if self.failures <= SHOWN {
-            let between = if self.reasons.is_empty() { "" } else { "; " };
+        let before = self.failure.replace((address, why));
+        if let Some((address, why)) = before.filter(|_| self.failures <= SHOWN) {
             // Writing to a string does not fail.
-            let _ = write!(self.reasons, "{between}{whom}: {why}");
+            let _ = write!(self.earlier, "{address} ({why}), ");
         }
+    }
+
+    /// Nothing is left to try.
+    fn failed(&mut self) -> TransportError {
+        let kind = TransportErrorKind::Connect;
+        let Some((address, why)) = self.failure.take() else {
+            return TransportError::new(kind, "there is no address to connect to");
+        };
+        let more = match self.failures.saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("{more} more, "),
+        };
+        let text = format!("cannot connect to {}{more}{address}", self.earlier);
+        TransportError::new(kind, text).caused_by(why)
     }
 
     fn resolved(&mut self, addresses: Vec<SocketAddr>) -> Result<(), TransportError> {
@@ -107,7 +131,7 @@ impl<N: Network> Dial<N> {
                 Some(IpAddr::V4(_)) => " of IPv4, which the local address is of",
                 Some(IpAddr::V6(_)) => " of IPv6, which the local address is of",
             };
-            let text = format!("{}: the name has no address{family}", self.host);
+            let text = format!("the name {} has no address{family}", self.host);
             return Err(TransportError::new(TransportErrorKind::Resolve, text));
         }
         Ok(())
@@ -120,7 +144,7 @@ impl<N: Network> Dial<N> {
         let connect = Box::pin(self.network.connect(&address, &self.options));
         self.attempts.push(Attempt { address, connect });
         if !self.left.is_empty() {
-            self.head_start.reset(N::now() + HEAD_START);
+            self.head_start.reset(HEAD_START);
         }
     }
 }
@@ -141,11 +165,12 @@ impl<N: Network + Unpin> Future for Dial<N> {
                     } else {
                         ""
                     };
-                    let text = format!("{}: {error}{hint}", this.host);
+                    let text = format!("cannot resolve {}{hint}", this.host);
                     return Poll::Ready(Err(TransportError::new(
                         TransportErrorKind::Resolve,
                         text,
-                    )));
+                    )
+                    .caused_by(error)));
                 }
             }
         }
@@ -158,7 +183,7 @@ impl<N: Network + Unpin> Future for Dial<N> {
                     Poll::Ready(Ok(socket)) => return Poll::Ready(Ok(socket)),
                     Poll::Ready(Err(error)) => {
                         let Attempt { address, .. } = this.attempts.remove(n);
-                        this.fail(&address, &error);
+                        this.fail(address.to_string(), error);
                         is_free = true;
                     }
                     Poll::Pending => n += 1,
@@ -168,12 +193,7 @@ impl<N: Network + Unpin> Future for Dial<N> {
                 if !this.attempts.is_empty() {
                     return Poll::Pending;
                 }
-                let more = match this.failures.saturating_sub(SHOWN) {
-                    0 => String::new(),
-                    more => format!("; and {more} more"),
-                };
-                let text = format!("{}{more}", this.reasons);
-                return Poll::Ready(Err(TransportError::new(TransportErrorKind::Connect, text)));
+                return Poll::Ready(Err(this.failed()));
             }
             if !is_free {
                 std::task::ready!(this.head_start.poll_expired(cx));
@@ -220,9 +240,9 @@ mod tests {
     use super::*;
     use crate::driver::runtime::Runtime;
     use futures_io::{AsyncRead, AsyncWrite};
-    use martlet_session::Instant;
     use martlet_transport::Endpoint;
     use std::cell::{Cell, RefCell};
+    use std::error::Error;
     use std::future::{Ready, ready};
     use std::io;
     use std::rc::Rc;
@@ -263,10 +283,6 @@ mod tests {
         type Socket = Connected;
         type Dial = Dial<Self>;
         type Timer = Alarm;
-
-        fn now() -> Instant {
-            Instant::from_epoch(Duration::from_millis(now()))
-        }
 
         fn dial(&self, target: &Target, options: &SocketOptions) -> Dial<Self> {
             Dial::new(self.clone(), target, options)
@@ -310,8 +326,8 @@ mod tests {
     }
 
     impl Timer for Alarm {
-        fn reset(&mut self, at: Instant) {
-            self.0 = Some(u64::try_from(at.since_epoch().as_millis()).unwrap());
+        fn reset(&mut self, wait: Duration) {
+            self.0 = Some(now() + u64::try_from(wait.as_millis()).unwrap());
         }
 
         fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
@@ -493,8 +509,10 @@ mod tests {
         assert_eq!(error.kind(), TransportErrorKind::Connect);
         assert_eq!(
             error.to_string(),
-            "1.1.1.1:1: connection refused; [::1]:1: host unreachable"
+            "cannot connect to 1.1.1.1:1 (connection refused), [::1]:1"
         );
+        let cause = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(cause.kind(), io::ErrorKind::HostUnreachable);
     }
 
     #[test]
@@ -525,7 +543,7 @@ mod tests {
         ];
         let text = by_name(name, PLAN).0.unwrap_err().to_string();
         assert!(
-            text.contains("1.1.1.1:8:") && text.ends_with("; and 2 more"),
+            text.contains("1.1.1.1:7 (") && text.ends_with("), 2 more, 1.1.1.1:10"),
             "{text}"
         );
     }
@@ -533,8 +551,8 @@ mod tests {
     #[test]
     fn a_name_without_addresses_is_told() {
         for (name, text) in [
-            (&["unknown"][..], "name.example: no such host"),
-            (&[], "name.example: the name has no address"),
+            (&["unknown"][..], "cannot resolve name.example"),
+            (&[], "the name name.example has no address"),
         ] {
             let error = by_name(name, &[]).0.unwrap_err();
             assert_eq!(

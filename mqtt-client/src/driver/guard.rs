@@ -40,7 +40,7 @@ impl Panics {
         catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
             self.add(callback);
             // What the panic said may hold secrets, and the panic hook has shown it.
-            GivenUp::for_now(format_args!("{callback} panicked"))
+            GivenUp::for_now(format!("{callback} panicked"))
         })
     }
 

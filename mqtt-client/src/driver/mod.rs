@@ -1,7 +1,6 @@
 //! The driver: the one future that moves bytes between the link and a socket.
 
 pub(crate) mod authenticator;
-pub(crate) mod clock;
 pub(crate) mod dial;
 pub(crate) mod guard;
 pub(crate) mod hooks;
@@ -36,6 +35,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// How many turns the driver takes before it lets others run; it wakes itself then.
 const TURNS: usize = 32;
@@ -52,6 +52,9 @@ const GIVEN: usize = 2 * READ_SIZE;
 
 /// How often a socket that cannot be written any more is read.
 const LAST_READS: usize = 16;
+
+/// The most that the timer is set to; timers need not know longer times.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 thread_local! {
     /// Where reads go before they are appended to what the link has: one for each thread, not for
@@ -387,7 +390,8 @@ impl<R: Runtime> Driver<R> {
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> bool {
         let Some(at) = at else { return false };
         if self.armed.is_none_or(|armed| at < armed) {
-            self.timer.reset(at);
+            let wait = at.saturating_duration_since(self.shared.now());
+            self.timer.reset(wait.min(LONGEST_WAIT));
             self.armed = Some(at);
         }
         match self.timer.poll_expired(cx) {
@@ -408,7 +412,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         let this = self.get_mut();
-        let now = R::now();
+        let now = this.shared.now();
         if this.link.is_write_due(now) {
             this.poll_write(cx, now);
         }
@@ -478,7 +482,7 @@ impl<R: Runtime> Drop for Driver<R> {
             state.terminate(error, turn.wakers);
         }
         // What was accepted stays so, however the driver ends.
-        turn.end(R::now(), true);
+        turn.end(self.shared.now(), true);
         if let Some(writer) = &mut self.writer {
             writer.close();
             let outcome = writer.outcome().unwrap_or_else(|| {

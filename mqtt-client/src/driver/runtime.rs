@@ -1,14 +1,16 @@
 //! What an adapter provides.
 
+use crate::clock::Clock;
 use crate::driver::socket::{Address, SocketOptions};
 use crate::link::target::Target;
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_session::{Instant, TransportError};
+use martlet_session::TransportError;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// An async runtime, as far as a client needs one: streams to servers, a clock and a timer. One
 /// that knows names and addresses is a [`Network`], whose dialling is
@@ -24,16 +26,16 @@ pub trait Runtime {
     /// Fires once.
     type Timer: Timer;
 
-    /// The time, from an epoch that stays the same for the life of the process. It never goes back.
-    fn now() -> Instant
-    where
-        Self: Sized;
-
     /// Opens a stream to `target`. Names are looked up anew for each attempt.
     fn dial(&self, target: &Target, options: &SocketOptions) -> Self::Dial;
 
     /// A timer that is not set.
     fn timer(&self) -> Self::Timer;
+
+    /// A clock for one client, which goes as fast as the timers do. Default: that of `std`.
+    fn clock(&self) -> Clock {
+        Clock::default()
+    }
 }
 
 /// A runtime with names, addresses and sockets; dialling with all addresses of a name is made of it
@@ -53,10 +55,10 @@ pub trait Network: Runtime {
 
 /// A timer that can be set again and again.
 pub trait Timer: Unpin {
-    /// Sets it to `at`; it forgets what it was set to before.
-    fn reset(&mut self, at: Instant);
+    /// Sets it to fire after `wait`, which is a day at most; it forgets what it was set to before.
+    fn reset(&mut self, wait: Duration);
 
-    /// Ready at `at` or a little later; pending while it is not set.
+    /// Ready after that time or a little later; pending while it is not set.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

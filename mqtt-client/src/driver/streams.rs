@@ -1,10 +1,11 @@
 //! Streams of the user's own in place of the runtime's sockets.
 
+use crate::clock::Clock;
 use crate::driver::runtime::Runtime;
 use crate::driver::socket::SocketOptions;
 use crate::link::target::Target;
 use futures_io::{AsyncRead, AsyncWrite};
-use martlet_session::{Instant, TransportError, TransportErrorKind};
+use martlet_session::{TransportError, TransportErrorKind};
 use martlet_transport::Endpoint;
 use std::future::Future;
 use std::io;
@@ -44,16 +45,16 @@ where
     type Dial = Opening<O>;
     type Timer = R::Timer;
 
-    fn now() -> Instant {
-        R::now()
-    }
-
     fn dial(&self, target: &Target, _options: &SocketOptions) -> Opening<O> {
         Opening::new((self.1)(target.endpoint().clone()))
     }
 
     fn timer(&self) -> R::Timer {
         self.0.timer()
+    }
+
+    fn clock(&self) -> Clock {
+        self.0.clock()
     }
 }
 
@@ -72,8 +73,13 @@ impl<O: Future<Output = io::Result<S>>, S> Future for Opening<O> {
     type Output = Result<S, TransportError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let failed =
-            |error: io::Error| TransportError::new(TransportErrorKind::Connect, error.to_string());
+        let failed = |error: io::Error| {
+            TransportError::new(
+                TransportErrorKind::Connect,
+                "the connection's stream cannot be opened",
+            )
+            .caused_by(error)
+        };
         self.0.as_mut().poll(cx).map_err(failed)
     }
 }

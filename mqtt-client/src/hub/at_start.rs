@@ -1,11 +1,11 @@
 //! The builder's subscriptions, whose messages go to the catch-all, and what is refused to streams.
 
 use crate::event::ClientEvent;
-use crate::hub::requests::AtStart;
+use crate::hub::requests::{AskedAtStart, AtStart};
 use crate::hub::route::{CATCH_ALL, RouteKey};
 use crate::hub::shared::{Shared, State};
 use crate::hub::wakers::Wakers;
-use martlet_proto::{SubAckReasonCode, SubscribeFilter, TopicFilter, UserProperties};
+use martlet_proto::{SubAckReasonCode, SubscribeFilter, TopicFilter};
 use martlet_session::{Answer, Instant, RequestError, SubscribeRequest};
 
 impl Shared {
@@ -15,13 +15,9 @@ impl Shared {
             return;
         }
         let mut state = self.lock();
-        let subscription_identifier = Some(state.routes.add_to_catch_all(&mut subscriptions));
-        let user_properties = UserProperties::new();
-        state.requests.at_start.request = Some(Box::new(SubscribeRequest {
-            subscriptions,
-            subscription_identifier,
-            user_properties,
-        }));
+        let identifier = state.routes.add_to_catch_all(&mut subscriptions);
+        state.requests.at_start.asked =
+            Some(Box::new(AskedAtStart::new(subscriptions, identifier)));
         // Nobody reads events yet; what cannot be asked now is asked on the first connection.
         state.ask_at_start(&mut Wakers::default());
     }
@@ -47,7 +43,10 @@ impl State {
     /// There is a new connection: the builder's subscriptions are asked for on it, unless that is
     /// under way.
     pub(crate) fn handle_connected_at_start(&mut self, wakers: &mut Wakers) {
-        let waits = self.requests.at_start.is_suspect && self.requests.at_start.retry_at.is_some();
+        let AtStart {
+            asked, retry_at, ..
+        } = &self.requests.at_start;
+        let waits = retry_at.is_some() && asked.as_ref().is_some_and(|asked| asked.are_suspect);
         if !waits {
             self.ask_at_start(wakers);
         }
@@ -70,13 +69,8 @@ impl State {
 
     /// Subscribes to the builder's subscriptions, unless that is under way.
     fn ask_at_start(&mut self, wakers: &mut Wakers) {
-        let AtStart {
-            request, operation, ..
-        } = &mut self.requests.at_start;
-        if operation.is_some() {
-            return;
-        }
-        let Some(asked) = request else {
+        let at_start = &mut self.requests.at_start;
+        let (None, Some(asked)) = (at_start.operation, &mut at_start.asked) else {
             return;
         };
         // Since it was last asked for, somebody may have subscribed to the same at another QoS, or
@@ -86,14 +80,16 @@ impl State {
             self.requests.at_start = AtStart::default();
             return;
         }
-        match self.session.subscribe(self.now, (**asked).clone()) {
-            Ok(asking) => {
-                *operation = Some(asking);
-                self.requests.at_start.retry_at = None;
+        let request = SubscribeRequest::new(asked.subscriptions.iter().cloned())
+            .subscription_identifier(asked.identifier);
+        match self.session.subscribe(self.now, request) {
+            Ok(operation) => {
+                at_start.operation = Some(operation);
+                at_start.retry_at = None;
             }
             Err(error) => {
                 if error == RequestError::TooMany {
-                    self.requests.at_start.retry(self.now, &error);
+                    at_start.retry(self.now, &error);
                 }
                 // Otherwise this server does not take it, but perhaps the next one does.
                 self.events
@@ -124,11 +120,12 @@ impl State {
             let event = ClientEvent::Subscribed(Err(error.clone()));
             return self.events.push(&event, wakers);
         }
-        let asked = std::mem::take(&mut self.requests.at_start)
-            .request
+        let asked = std::mem::take(&mut self.requests.at_start).asked;
+        let filters: Vec<_> = asked
             .into_iter()
-            .flat_map(|request| request.subscriptions);
-        let filters: Vec<_> = asked.map(|subscription| subscription.filter).collect();
+            .flat_map(|asked| asked.subscriptions)
+            .map(|subscription| subscription.filter)
+            .collect();
         let refused = match &result {
             Ok(answer) => {
                 let answered = filters.iter().zip(&answer.reasons);

@@ -3,10 +3,10 @@
 use crate::hub::deferred::set_waker;
 use crate::hub::unread::Unread;
 use crate::hub::wakers::Wakers;
-use martlet_proto::{SubAckReasonCode, UnsubAckReasonCode};
-use martlet_session::{
-    Answer, ConnectionError, Details, Instant, OperationId, RequestError, SubscribeRequest,
+use martlet_proto::{
+    SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, UnsubAckReasonCode,
 };
+use martlet_session::{Answer, ConnectionError, Details, Instant, OperationId, RequestError};
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -28,15 +28,36 @@ const LAST_PAUSE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(crate) struct AtStart {
     /// What is asked for, until it is answered.
-    pub(crate) request: Option<Box<SubscribeRequest>>,
+    pub(crate) asked: Option<Box<AskedAtStart>>,
     /// The SUBSCRIBE that waits for its answer or a connection.
     pub(crate) operation: Option<OperationId>,
     /// When it is asked for again, also on the connection that there is.
     pub(crate) retry_at: Option<Instant>,
-    /// The pause before that.
+}
+
+/// The builder's subscriptions.
+#[derive(Debug)]
+pub(crate) struct AskedAtStart {
+    pub(crate) subscriptions: Vec<SubscribeFilter>,
+    pub(crate) identifier: SubscriptionIdentifier,
+    /// The last pause before they were asked for again.
     pause: Duration,
-    /// It may be what has ended the last connections: a new one is no reason to ask again.
-    pub(crate) is_suspect: bool,
+    /// They may be what has ended the last connections: a new one is no reason to ask again.
+    pub(crate) are_suspect: bool,
+}
+
+impl AskedAtStart {
+    pub(crate) fn new(
+        subscriptions: Vec<SubscribeFilter>,
+        identifier: SubscriptionIdentifier,
+    ) -> Self {
+        Self {
+            subscriptions,
+            identifier,
+            pause: Duration::ZERO,
+            are_suspect: false,
+        }
+    }
 }
 
 impl AtStart {
@@ -52,9 +73,11 @@ impl AtStart {
 
     /// It failed, and is asked for again.
     pub(crate) fn retry(&mut self, now: Instant, error: &RequestError) {
-        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
-        self.retry_at = Some(now + self.pause);
-        self.is_suspect = matches!(error, RequestError::ConnectionsLost { .. });
+        if let Some(asked) = &mut self.asked {
+            asked.pause = (asked.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
+            asked.are_suspect = matches!(error, RequestError::ConnectionsLost { .. });
+            self.retry_at = Some(now + asked.pause);
+        }
     }
 }
 

@@ -149,6 +149,7 @@ impl Room {
 #[allow(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::hub::shared::Shared;
     use martlet_session::{Config, Instant, QueueLimits};
     use std::sync::Arc;
@@ -171,7 +172,7 @@ mod tests {
     fn a_woken_publisher_that_gives_up_passes_its_room_on() {
         let queue = QueueLimits::default().bytes(10);
         let session = Session::new(Config::default().queue(queue));
-        let shared = Shared::new(session, || Instant::EPOCH, Duration::ZERO, None);
+        let shared = Shared::new(session, Clock::new(|| Instant::EPOCH), Duration::ZERO, None);
         let mut state = shared.lock();
         let woken = [Arc::<Woken>::default(), Arc::default()];
         let mut ids = [None, None];

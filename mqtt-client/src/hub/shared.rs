@@ -1,6 +1,7 @@
 //! What handles and the driver share: the session, and an owner for each kind of thing beside it;
 //! all under one mutex that is never held across a system call, user code or a wake-up.
 
+use crate::clock::Clock;
 use crate::defaults::PublishDefaults;
 use crate::hub::connection::HubConnection;
 use crate::hub::deferred::{Defers, Locked, set_waker};
@@ -21,7 +22,7 @@ use std::time::Duration;
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// The runtime's clock.
-    pub(crate) clock: fn() -> Instant,
+    clock: Clock,
     /// What a publish uses when it does not say; `None`: what every message has.
     pub(crate) publish_defaults: Option<Box<PublishDefaults>>,
     /// Streams that are dropped leave their subscriptions with the server.
@@ -82,14 +83,14 @@ impl Defers for State {
 impl Shared {
     pub(crate) fn new(
         mut session: Session,
-        clock: fn() -> Instant,
+        clock: Clock,
         drain: Duration,
         publish_defaults: Option<Box<PublishDefaults>>,
     ) -> Self {
         session.keep_spent();
         let state = State {
             session,
-            now: clock(),
+            now: clock.now(),
             connection: HubConnection::default(),
             publishers: Publishers::default(),
             requests: RequestReplies::default(),
@@ -113,6 +114,12 @@ impl Shared {
         }
     }
 
+    /// The time.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// A panic under the lock can only come from a bug; what it left behind is still better than a
     /// second panic.
     #[inline]
@@ -122,7 +129,7 @@ impl Shared {
 
     /// Runs `act` under the lock and wakes the driver after it.
     pub(crate) fn act<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
-        let now = (self.clock)();
+        let now = self.now();
         let mut state = self.lock();
         let result = act(&mut state, now);
         let driver = state.call_driver();

@@ -18,14 +18,14 @@ impl Sleeper {
     pub(crate) fn new(shared: &Arc<Shared>, timeout: Duration) -> Self {
         Self {
             shared: Arc::clone(shared),
-            at: (shared.clock)() + timeout,
+            at: shared.now() + timeout,
             id: None,
         }
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         let shared = &self.shared;
-        if (shared.clock)() >= self.at {
+        if shared.now() >= self.at {
             return Poll::Ready(());
         }
         let mut state = shared.lock();

@@ -84,7 +84,7 @@ pub(crate) struct ServerConnection {
 impl ServerConnection {
     /// The socket is open. Handshakes take until `deadline`; `most`: how many bytes the session
     /// gets at a time.
-    pub(crate) fn new(stage: Option<Box<Stage>>, deadline: Instant, most: Option<usize>) -> Self {
+    pub(crate) fn new(stage: Option<Box<Stage>>, deadline: Instant, most: usize) -> Self {
         let progress = match stage {
             Some(_) => ConnectionProgress::Handshaking(deadline),
             None => ConnectionProgress::Opening,

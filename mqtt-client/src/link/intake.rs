@@ -22,7 +22,6 @@ const PUBCOMP: u8 = 7;
 
 /// What has come, in order. A large packet of which a part has come has room for the rest, so that
 /// it is not moved again before the application has it.
-#[derive(Default)]
 pub(crate) struct Intake {
     /// For the session; it begins with a packet.
     front: BytesMut,
@@ -32,18 +31,21 @@ pub(crate) struct Intake {
     missing: usize,
     /// The application is to take messages first: nothing is read, and the session gets nothing.
     pub(crate) is_held: bool,
-    /// How many bytes the session gets at a time; `None`: all.
-    pub(crate) most: Option<usize>,
+    /// How many bytes the session gets at a time.
+    pub(crate) most: usize,
     /// The session skips a message: what comes next is its bytes, not a packet.
     skipping: bool,
 }
 
 impl Intake {
-    /// `most`: how many bytes the session gets at a time.
-    pub(crate) fn new(most: Option<usize>) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
+            front: BytesMut::new(),
+            behind: BytesMut::new(),
+            missing: 0,
+            is_held: false,
             most,
-            ..Self::default()
+            skipping: false,
         }
     }
 
@@ -117,7 +119,7 @@ impl Intake {
         if self.is_held && !at_end {
             return false;
         }
-        let most = self.most.unwrap_or(usize::MAX);
+        let most = self.most;
         let (all, before) = (self.len(), self.front.len());
         session.handle_input_upto(now, &mut self.front, most);
         if self.front.is_empty() && !self.behind.is_empty() && before < most {
@@ -187,7 +189,7 @@ mod tests {
                 .unwrap()
                 .packet_size();
             for read in [64 * 1024, 16 * 1024, 1500, size + 1, header] {
-                let (mut intake, mut session) = (Intake::default(), connected());
+                let (mut intake, mut session) = (Intake::new(usize::MAX), connected());
                 let mut begins = Vec::new();
                 let mut messages = Vec::new();
                 let mut come = 0;
@@ -238,7 +240,7 @@ mod tests {
             publish(n as u8, size, &mut stream);
         }
         for read in [1, 2, 3, 7, 100, 4096, 65_536, stream.len()] {
-            let (mut intake, mut session) = (Intake::default(), connected());
+            let (mut intake, mut session) = (Intake::new(usize::MAX), connected());
             let mut seen = Vec::new();
             for bytes in stream.chunks(read) {
                 intake.extend(bytes, Version::V5, 1 << 20);
@@ -259,7 +261,7 @@ mod tests {
             &[0x30, 0xff, 0xff, 0xff, 0x7f][..],
             &[0x30, 0xff, 0xff, 0xff, 0x07],
         ] {
-            let mut intake = Intake::default();
+            let mut intake = Intake::new(usize::MAX);
             intake.extend(header, Version::V5, 16 << 20);
             assert!(intake.front.capacity() <= 2 * ROOM);
         }

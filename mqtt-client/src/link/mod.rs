@@ -70,8 +70,8 @@ pub struct Link {
     prepared: Option<Box<Attempt>>,
     phase: Phase,
     session_wants_input: bool,
-    /// How many bytes the session gets at a time; `None`: all.
-    most: Option<usize>,
+    /// How many bytes the session gets at a time.
+    most: usize,
     /// What a lost connection did not write. Payloads are the application's: they are dropped where
     /// no session is locked.
     unwritten: SendBuffer,
@@ -120,7 +120,7 @@ impl Link {
             prepared: None,
             phase: Phase::Dial,
             session_wants_input: true,
-            most: None,
+            most: usize::MAX,
             unwritten: SendBuffer::new(),
             trace: None,
             events: VecDeque::new(),
@@ -143,7 +143,7 @@ impl Link {
 
     /// Sets how many bytes the session gets at a time.
     pub(crate) fn set_most(&mut self, most: usize) {
-        self.most = Some(most);
+        self.most = most;
     }
 
     /// Whether the application is to take messages first: nothing is read, and the session gets

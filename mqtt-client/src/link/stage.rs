@@ -4,7 +4,7 @@ use crate::link::observer::Trace;
 use bytes::{Buf, BytesMut};
 use martlet_session::{ConnectionError, Instant, SendBuffer, TransportError, TransportErrorKind};
 use martlet_transport::{
-    Endpoint, Error, ErrorKind, Handshake, ProxyUri, Scheme, Stack, TlsClient, Transport,
+    Endpoint, Handshake, ProxyUri, Scheme, Stack, StackError, StackErrorKind, TlsClient, Transport,
     WebSocketRequest,
 };
 #[cfg(feature = "tls")]
@@ -35,7 +35,7 @@ impl std::fmt::Debug for StackConfig {
 }
 
 /// Whether this can be a header of the WebSocket request.
-pub(crate) fn check_header(name: &str, value: &str) -> Result<(), Error> {
+pub(crate) fn check_header(name: &str, value: &str) -> Result<(), StackError> {
     let web_socket = Some(WebSocketRequest::ws("localhost", 80, "/").header(name, value));
     Transport::new(&Stack {
         web_socket,
@@ -82,14 +82,15 @@ impl StackConfig {
         if !endpoint.scheme().is_tls() {
             return Ok(None);
         }
-        let wrong =
-            |text: String| TransportError::new(TransportErrorKind::Configuration, text).permanent();
+        let wrong = |what: Box<dyn std::error::Error + Send + Sync>| {
+            TransportError::new(TransportErrorKind::Configuration, what).permanent()
+        };
         match &self.tls {
             None => Err(wrong("there is no configuration of TLS".into())),
-            Some(Err(error)) => Err(wrong(error.to_string())),
+            Some(Err(error)) => Err(wrong(error.clone().into())),
             Some(Ok(config)) => TlsClient::new(config, endpoint.host())
                 .map(Some)
-                .map_err(|error| transport_error(&error)),
+                .map_err(transport_error),
         }
     }
 
@@ -124,7 +125,7 @@ impl Stage {
     ) -> Result<Option<Box<Self>>, TransportError> {
         let transport = match config.stack(endpoint)? {
             None => return Ok(None),
-            Some(stack) => Transport::new(&stack).map_err(|error| transport_error(&error))?,
+            Some(stack) => Transport::new(&stack).map_err(transport_error)?,
         };
         Ok(Some(Box::new(Self {
             transport,
@@ -170,14 +171,14 @@ impl Stage {
     ) -> Result<(), ConnectionError> {
         self.incoming.extend_from_slice(bytes);
         let opened = self.transport.handle_wire(&mut self.incoming, plain);
-        opened.map_err(|error| connection_error(&error.at(&self.endpoint)))
+        opened.map_err(|error| connection_error(error.at(&self.endpoint)))
     }
 
     /// The socket gives no more.
     pub(crate) fn end(&mut self) -> ConnectionError {
         match self.transport.handle_eof() {
             Ok(()) => ConnectionError::ClosedByPeer,
-            Err(error) => connection_error(&error.at(&self.endpoint)),
+            Err(error) => connection_error(error.at(&self.endpoint)),
         }
     }
 
@@ -198,7 +199,7 @@ impl Stage {
             let taken = self
                 .transport
                 .write(&mut watched)
-                .map_err(|error| connection_error(&error))?;
+                .map_err(connection_error)?;
             self.sealed |= taken > 0;
             let _ = self.transport.poll_wire(&mut self.outgoing);
             if taken == 0 {
@@ -277,39 +278,44 @@ impl Buf for Watched<'_> {
 
 /// What the first bytes of a server on a plain connection say, if they are not MQTT's.
 pub(crate) fn not_plain(bytes: &[u8], endpoint: &Endpoint) -> Option<ConnectionError> {
-    let error = Error::of_plain_bytes(bytes)?.at(endpoint);
-    Some(connection_error(&error))
+    let error = StackError::of_plain_bytes(bytes)?.at(endpoint);
+    Some(connection_error(error))
 }
 
 /// How a plain connection ended whose server had not answered anything.
 pub(crate) fn plain_end(error: Option<TransportError>, endpoint: &Endpoint) -> ConnectionError {
-    match (Error::of_plain_end(endpoint), error) {
-        (Some(wants_tls), _) => connection_error(&wants_tls),
+    match (StackError::of_plain_end(endpoint), error) {
+        (Some(wants_tls), _) => connection_error(wants_tls),
         (None, Some(error)) => ConnectionError::Transport(error),
         (None, None) => ConnectionError::ClosedByPeer,
     }
 }
 
 /// An end in good order is the peer's close, as it is without a transport.
-fn connection_error(error: &Error) -> ConnectionError {
+fn connection_error(error: StackError) -> ConnectionError {
     match error.kind() {
-        ErrorKind::Closed => ConnectionError::ClosedByPeer,
+        StackErrorKind::Closed => ConnectionError::ClosedByPeer,
         _ => ConnectionError::Transport(transport_error(error)),
     }
 }
 
-fn transport_error(error: &Error) -> TransportError {
+fn transport_error(error: StackError) -> TransportError {
     let kind = match error.kind() {
-        ErrorKind::Configuration => TransportErrorKind::Configuration,
-        ErrorKind::Proxy | ErrorKind::ProxyRefused => TransportErrorKind::Proxy,
-        ErrorKind::Certificate => TransportErrorKind::Certificate,
-        ErrorKind::ClientCertificate => TransportErrorKind::ClientCertificate,
-        ErrorKind::Tls | ErrorKind::NotTls | ErrorKind::UnexpectedTls => TransportErrorKind::Tls,
-        ErrorKind::WebSocket | ErrorKind::WebSocketRefused => TransportErrorKind::WebSocket,
+        StackErrorKind::Configuration => TransportErrorKind::Configuration,
+        StackErrorKind::Proxy | StackErrorKind::ProxyRefused => TransportErrorKind::Proxy,
+        StackErrorKind::Certificate => TransportErrorKind::Certificate,
+        StackErrorKind::ClientCertificate => TransportErrorKind::ClientCertificate,
+        StackErrorKind::Tls | StackErrorKind::NotTls | StackErrorKind::UnexpectedTls => {
+            TransportErrorKind::Tls
+        }
+        StackErrorKind::WebSocket | StackErrorKind::WebSocketRefused => {
+            TransportErrorKind::WebSocket
+        }
         _ => TransportErrorKind::Io,
     };
-    let mapped = TransportError::new(kind, error.to_string());
-    if error.is_permanent() {
+    let is_permanent = error.is_permanent();
+    let mapped = TransportError::new(kind, error);
+    if is_permanent {
         mapped.permanent()
     } else {
         mapped

@@ -281,6 +281,7 @@ fn commit(database: &Database, operations: &[StoreOp]) -> Result<(u64, u64), Fai
 struct Failure {
     kind: StoreErrorKind,
     text: String,
+    cause: Option<io::Error>,
 }
 
 impl Failure {
@@ -288,6 +289,15 @@ impl Failure {
         Self {
             kind,
             text: error.to_string(),
+            cause: None,
+        }
+    }
+
+    fn of_system(kind: StoreErrorKind, error: io::Error) -> Self {
+        Self {
+            kind,
+            text: "cannot be read or written".to_owned(),
+            cause: Some(error),
         }
     }
 
@@ -303,7 +313,7 @@ impl Failure {
     }
 
     fn at(self, path: &Path) -> StoreError {
-        let Self { kind, text } = self;
+        let Self { kind, text, cause } = self;
         let mut text = text.trim_end_matches('.').to_owned();
         if let Some(first) = text.get_mut(..1) {
             first.make_ascii_lowercase();
@@ -315,25 +325,30 @@ impl Failure {
             }
             _ => "",
         };
-        StoreError::new(kind, format!("{}: {advice}{text}", path.display()))
+        let error = StoreError::new(kind, format!("{}: {advice}{text}", path.display()));
+        match cause {
+            Some(cause) => error.caused_by(cause),
+            None => error,
+        }
     }
 }
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        let kind = match &error {
-            StorageError::Corrupted(_) => StoreErrorKind::Corrupt,
+        match error {
+            StorageError::Corrupted(_) => Self::new(StoreErrorKind::Corrupt, &error),
             StorageError::Io(error) => match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::of_system(StoreErrorKind::Full, error)
+                }
                 // What redb says of a file that is none of its own.
                 io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                    StoreErrorKind::Corrupt
+                    Self::new(StoreErrorKind::Corrupt, &error)
                 }
-                _ => StoreErrorKind::Io,
+                _ => Self::of_system(StoreErrorKind::Io, error),
             },
-            _ => StoreErrorKind::Io,
-        };
-        Self::new(kind, &error)
+            error => Self::new(StoreErrorKind::Io, &error),
+        }
     }
 }
 

@@ -155,7 +155,7 @@ fn it_comes_back_after_an_end() {
         .handle_eof(at(world.now), Some(std::io::Error::other("reset").into()));
     world.drain();
     assert!(
-        matches!(world.ended().0, ConnectionError::Transport(error) if error.to_string() == "reset")
+        format!("{:#}", martlet_client::Error::from(world.ended().0.clone())).ends_with(": reset")
     );
     world.client.retry_now();
     world.settle();

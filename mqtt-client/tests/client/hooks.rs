@@ -25,7 +25,9 @@ type Seen = Arc<Mutex<Vec<(u32, Option<String>)>>>;
 fn note(seen: &Seen, attempt: &Attempt) {
     seen.lock().unwrap().push((
         attempt.number(),
-        attempt.last_error().map(ToString::to_string),
+        attempt
+            .last_error()
+            .map(|error| format!("{:#}", martlet_client::Error::from(error.clone()))),
     ));
 }
 
@@ -62,10 +64,11 @@ async fn each_attempt_has_fresh_credentials() {
         assert_eq!(password.as_bytes(), format!("token {n}").as_bytes());
         soon(client.connected()).await.unwrap();
     }
+    let not_open = "the connection's stream cannot be opened: connection refused";
     let refused = "the server refused the connection: server busy (0x89)";
     let expected = [
         (1, None),
-        (2, Some("connection refused".to_owned())),
+        (2, Some(not_open.to_owned())),
         (3, Some(refused.to_owned())),
         (1, Some("the server closed the connection".to_owned())),
     ];
@@ -526,8 +529,7 @@ async fn a_panic_of_an_own_stream_ends_the_connection_and_not_the_client() {
             }
         };
         assert!(retry_in.is_some(), "{connection}: {error}");
-        let panicked = error
-            .to_string()
+        let panicked = format!("{:#}", martlet_client::Error::from(error.clone()))
             .contains("the connection's stream panicked");
         assert_eq!(panicked, connection != IN_DROP, "{error}");
     }

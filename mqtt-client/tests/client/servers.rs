@@ -196,7 +196,8 @@ async fn a_password_alone_needs_mqtt_5() {
     server.send_bytes(&[0x20, 2, 0, 1]).await;
     let _second = network.dial().await.open();
     let error = soon(client.connected()).await.unwrap_err();
-    assert!(error.to_string().contains("password"), "{error}");
+    let error = format!("{:#}", martlet_client::Error::from(error));
+    assert!(error.contains("password"), "{error}");
     assert!(matches!(
         stopped(&client).await,
         ConnectionError::CannotConnect { .. }

@@ -2,8 +2,8 @@
 
 use crate::scripted::{builder, client, connected, enqueue, settle, soon};
 use martlet_client::{
-    ConnectionError, ConnectionState, PublishError, QoS, Reconnect, RequestError, StateChanges,
-    SubscribeError, UnsubscribeError, proto::Packet,
+    ConnectionError, ConnectionState, Error, PublishError, QoS, Reconnect, RequestError,
+    StateChanges, SubscribeError, UnsubscribeError, proto::Packet,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use std::num::NonZeroU16;
@@ -17,8 +17,8 @@ async fn next(changes: &mut StateChanges) -> String {
         Some(ConnectionState::Connected(connected)) => {
             format!("connected, {}", connected.session_present)
         }
-        Some(ConnectionState::Disconnected { why, .. }) => format!("waits: {why}"),
-        Some(ConnectionState::GaveUp { why }) => format!("gave up: {why}"),
+        Some(ConnectionState::Disconnected { why, .. }) => format!("waits: {:#}", Error::from(why)),
+        Some(ConnectionState::GaveUp { why }) => format!("gave up: {:#}", Error::from(why)),
         Some(other) => format!("{other:?}"),
         None => "the end".to_owned(),
     }
@@ -48,14 +48,20 @@ async fn the_states_of_a_client() {
     assert!(retry_in <= Duration::from_secs(1));
     assert_eq!(next(&mut states).await, "attempt 1");
     network.dial().await.refuse();
-    assert_eq!(next(&mut states).await, "waits: connection refused");
+    assert_eq!(
+        next(&mut states).await,
+        "waits: the connection's stream cannot be opened: connection refused"
+    );
     assert_eq!(next(&mut states).await, "attempt 2");
     network.dial().await.refuse();
-    assert_eq!(next(&mut states).await, "gave up: connection refused");
+    assert_eq!(
+        next(&mut states).await,
+        "gave up: the connection's stream cannot be opened: connection refused"
+    );
     assert_eq!(next(&mut states).await, "the end");
     assert_eq!(
         next(&mut client.state_changes()).await,
-        "gave up: connection refused"
+        "gave up: the connection's stream cannot be opened: connection refused"
     );
 }
 
@@ -115,9 +121,20 @@ async fn requests_wait_for_a_connection_for_so_long() {
     let change = builder().offline_timeout(Duration::from_secs(3));
     let (hasty, _, mut other_network) = crate::scripted::client(change);
     let other_dial = other_network.dial().await;
+    let patient = async {
+        let own = hasty.subscribe("c").offline_timeout(Duration::from_secs(5));
+        (
+            soon(own.into_future()).await.map(drop),
+            start.elapsed().as_secs(),
+        )
+    };
     let (subscribed, unsubscribed) = tokio::join!(
         soon(async { hasty.subscribe("a").await.map(|_| ()) }),
-        async { soon(hasty.unsubscribe("b")).await }
+        async {
+            let unsubscribed = soon(hasty.unsubscribe("b")).await;
+            assert_eq!(start.elapsed().as_secs(), 3);
+            unsubscribed
+        }
     );
     assert_eq!(
         subscribed,
@@ -127,7 +144,13 @@ async fn requests_wait_for_a_connection_for_so_long() {
         unsubscribed,
         Err(UnsubscribeError::Request(RequestError::NotConnected))
     );
-    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!(
+        soon(patient).await,
+        (
+            Err(SubscribeError::Request(RequestError::NotConnected)),
+            3 + 5
+        )
+    );
     assert_eq!(soon(client.ping()).await, Err(RequestError::NotConnected));
     drop((dial, other_dial));
 }

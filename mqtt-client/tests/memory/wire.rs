@@ -4,6 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet};
+use martlet_client::runtime::Clock;
 use martlet_client::{
     Builder, Client, Driver, SocketOptions, Version,
     embedded::Target,
@@ -83,8 +84,8 @@ pub(crate) struct InMemory(SharedWire);
 pub(crate) struct Alarm(Option<Instant>);
 
 impl Timer for Alarm {
-    fn reset(&mut self, at: Instant) {
-        self.0 = Some(at);
+    fn reset(&mut self, wait: Duration) {
+        self.0 = Some(NOW.get() + wait);
     }
 
     fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
@@ -100,16 +101,16 @@ impl Runtime for InMemory {
     type Dial = Ready<Result<Self, TransportError>>;
     type Timer = Alarm;
 
-    fn now() -> Instant {
-        NOW.get()
-    }
-
     fn dial(&self, _: &Target, _: &SocketOptions) -> Self::Dial {
         ready(Ok(self.clone()))
     }
 
     fn timer(&self) -> Alarm {
         Alarm::default()
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::new(|| NOW.get())
     }
 }
 

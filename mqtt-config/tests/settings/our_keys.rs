@@ -177,11 +177,11 @@ fn a_secret_that_is_not_there_is_told_when_the_builder_is_made() {
     let settings = load("martlet: {user_name: ann, password: {env: MARTLET_NO_SUCH_VARIABLE}}");
     assert_eq!(
         settings.builder().unwrap_err().to_string(),
-        "configuration: martlet.password: the environment variable that is named here is not set"
+        "martlet.password: the environment variable that is named here is not set"
     );
     let settings = load("martlet: {user_name: ann, password: {file: /no/such/file}}");
     let error = settings.builder().unwrap_err().to_string();
-    let beginning = "configuration: martlet.password: cannot read the file that is named here: ";
+    let beginning = "martlet.password: cannot read the file that is named here: ";
     assert!(error.starts_with(beginning), "{error}");
 }
 
@@ -194,7 +194,7 @@ fn a_session_that_is_kept() {
     settings.martlet.store = Some(folder.join("session.redb"));
     assert_eq!(
         settings.builder().unwrap_err().to_string(),
-        "configuration: martlet.store: a session that is kept begins with durable_builder()"
+        "martlet.store: a session that is kept begins with durable_builder()"
     );
     #[cfg(feature = "redb")]
     {
@@ -205,10 +205,7 @@ fn a_session_that_is_kept() {
             .map(drop)
             .unwrap_err()
             .to_string();
-        assert!(
-            error.starts_with("configuration: martlet.store: "),
-            "{error}"
-        );
+        assert!(error.starts_with("martlet.store: "), "{error}");
         settings.martlet.store = None;
         assert!(settings.durable_builder().is_err());
     }

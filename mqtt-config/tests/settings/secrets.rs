@@ -397,7 +397,7 @@ mod names_of_files_are_not_quoted {
         let error = Settings::from_yaml(yaml).unwrap().builder().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "configuration: martlet.server_name: it is neither a host name nor an address"
+            "martlet.server_name: it is neither a host name nor an address"
         );
     }
 
@@ -412,7 +412,7 @@ mod names_of_files_are_not_quoted {
             .map(drop)
             .unwrap_err()
             .to_string();
-        let words = "configuration: martlet.store: the file that is named here: damaged";
+        let words = "martlet.store: the file that is named here: damaged";
         assert!(
             error.starts_with(words) && !error.contains("canary"),
             "{error}"

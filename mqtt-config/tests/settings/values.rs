@@ -86,7 +86,7 @@ connection: {cadata: !!binary UEVN}
     let settings = load("martlet: {user_name: !!binary /w==}");
     assert_eq!(
         settings.builder().unwrap_err().to_string(),
-        "configuration: martlet.user_name: it is not UTF-8"
+        "martlet.user_name: it is not UTF-8"
     );
 }
 

@@ -10,6 +10,7 @@ use crate::{ConnectionError, Event, Instant, Misbehaviour, OperationId, RequestE
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::BytesMut;
+use core::time::Duration;
 use martlet_proto::{
     DecodeError, FixedHeader, Packet, PacketIdentifier, PacketType, QoS, SubAck, SubAckReasonCode,
     Subscribe as SubscribePacket, SubscribeFilter, TopicFilter, UnsubAck, UnsubAckReasonCode,
@@ -20,7 +21,7 @@ impl Session {
     // ---- commands
 
     /// Subscribes. Sent at once on a connection, otherwise when there is one, for which it waits
-    /// [`offline_timeout`](crate::Config::offline_timeout) in all; sent again if the connection
+    /// [`offline_timeout`](SubscribeRequest::offline_timeout) in all; sent again if the connection
     /// ends before the answer, until that has ended
     /// [`max_request_losses`](crate::Config::max_request_losses) connections. Many filters travel
     /// in several packets ([`max_filters_per_packet`](crate::Config::max_filters_per_packet)).
@@ -52,6 +53,7 @@ impl Session {
             subscriptions,
             subscription_identifier: identifier,
             user_properties,
+            offline_timeout,
         } = subscribe;
         self.ask(
             now,
@@ -60,6 +62,7 @@ impl Session {
                 user_properties,
             },
             subscriptions,
+            offline_timeout,
         )
     }
 
@@ -80,6 +83,7 @@ impl Session {
         let UnsubscribeRequest {
             filters,
             user_properties,
+            offline_timeout,
         } = unsubscribe;
         let subscriptions = filters
             .into_iter()
@@ -89,6 +93,7 @@ impl Session {
             now,
             RequestKind::Unsubscribe { user_properties },
             subscriptions,
+            offline_timeout,
         )
     }
 
@@ -130,6 +135,7 @@ impl Session {
         now: Instant,
         action: RequestKind,
         subscriptions: Vec<SubscribeFilter>,
+        offline_timeout: Option<Duration>,
     ) -> Result<OperationId, RequestError> {
         if self.is_ended() {
             return Err(RequestError::Closed(self.why_closed()));
@@ -145,7 +151,7 @@ impl Session {
         }
         let operation = OperationId(self.next_operation);
         self.next_operation += 1;
-        let expires = now + self.config.offline_timeout;
+        let expires = now + offline_timeout.unwrap_or(self.config.offline_timeout);
         let most = self.most_filters();
         self.requests
             .wishes_mut()

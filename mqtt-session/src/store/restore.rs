@@ -21,8 +21,7 @@ pub struct Quarantined {
 }
 
 /// Why a session cannot be restored. The records are given back.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreError {
     kind: RestoreErrorKind,
     records: Vec<(RecordKey, Bytes)>,
@@ -36,11 +35,11 @@ pub enum RestoreErrorKind {
     #[error("the store has no identity record: it is not one of this client, or was damaged")]
     NoIdentity,
     /// The record that says whose session it is cannot be read.
-    #[error("the identity record cannot be used: {0}")]
-    Identity(BadRecord),
+    #[error("the identity record cannot be used")]
+    Identity(#[source] BadRecord),
     /// No session can work with the configuration.
-    #[error("the configuration cannot work: {0}")]
-    Configuration(crate::ConfigError),
+    #[error("the configuration cannot work")]
+    Configuration(#[source] crate::ConfigError),
     /// The session is another client's.
     #[error(
         "the store is that of the client {stored:?}, not of {configured:?}; give each client a store of its own"
@@ -51,6 +50,18 @@ pub enum RestoreErrorKind {
         /// Whose session was asked for.
         configured: Utf8String,
     },
+}
+
+impl core::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl core::error::Error for RestoreError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.kind.source()
+    }
 }
 
 impl RestoreError {

@@ -437,7 +437,7 @@ fn a_reauthentication_ends_with_its_connection() {
     peer.disconnect(seconds(0));
     assert_eq!(
         peer.reported(),
-        ["reauthenticated 1: the client has stopped"]
+        ["reauthenticated 1: the client has stopped: disconnected as asked"]
     );
     assert_eq!(
         peer.again("x"),

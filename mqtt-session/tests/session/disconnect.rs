@@ -88,8 +88,8 @@ fn a_drain_has_a_deadline() {
     assert_eq!(
         peer.reported(),
         [
-            "published 1: the client has stopped",
-            "published 2: the client has stopped",
+            "published 1: the client has stopped: disconnected as asked",
+            "published 2: the client has stopped: disconnected as asked",
             "unsettled: 2 in flight, 0 queued"
         ]
     );
@@ -107,7 +107,7 @@ fn a_drain_ends_though_the_socket_takes_nothing() {
     assert_eq!(
         peer.reported(),
         [
-            "published 2: the client has stopped",
+            "published 2: the client has stopped: disconnected as asked",
             "unsettled: 0 in flight, 1 queued"
         ]
     );
@@ -146,7 +146,7 @@ fn a_drain_goes_on_with_the_next_connection() {
     assert_eq!(
         peer.reported(),
         [
-            "subscribed 3: the client has stopped",
+            "subscribed 3: the client has stopped: disconnected as asked",
             "disconnected: the server closed the connection"
         ]
     );
@@ -203,8 +203,8 @@ fn the_deadline_of_a_drain_holds_without_a_connection_too() {
         assert_eq!(
             peer.reported(),
             [
-                "published 1: the client has stopped",
-                "published 2: the client has stopped",
+                "published 1: the client has stopped: disconnected as asked",
+                "published 2: the client has stopped: disconnected as asked",
                 "unsettled: 1 in flight, 1 queued"
             ]
         );
@@ -310,8 +310,8 @@ fn without_a_connection_and_without_a_drain_everything_ends_at_once() {
     assert_eq!(
         peer.reported(),
         [
-            "subscribed 2: the client has stopped",
-            "published 1: the client has stopped",
+            "subscribed 2: the client has stopped: disconnected as asked",
+            "published 1: the client has stopped: disconnected as asked",
             "unsettled: 0 in flight, 1 queued"
         ]
     );
@@ -411,7 +411,8 @@ fn the_session_s_own_reason_is_told_not_that_of_the_socket() {
     peer.cut();
     let reported = peer.reported();
     assert!(
-        reported[0].starts_with("disconnected: the server sent a malformed packet"),
+        reported[0]
+            .starts_with("disconnected: the server sent bytes that are not MQTT: malformed packet"),
         "{reported:?}"
     );
 }

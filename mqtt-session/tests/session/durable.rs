@@ -204,7 +204,10 @@ fn disconnect_keeps_what_is_not_settled() {
             format!("published 2: {kept}"),
         ];
         if offline {
-            expected.insert(0, "published 3: the client has stopped".to_owned());
+            expected.insert(
+                0,
+                "published 3: the client has stopped: disconnected as asked".to_owned(),
+            );
             expected.push("unsettled: 1 in flight, 2 queued".to_owned());
         } else {
             assert_eq!(

@@ -21,7 +21,7 @@ fn a_store_that_fails_fails_what_it_did_not_take() {
     assert_eq!(
         peer.reported(),
         [
-            r#"StoreFailed(StoreError { kind: Full, text: "no space left" })"#,
+            r#"StoreFailed(StoreError { kind: Full, error: "no space left" })"#,
             "published 2: the message could not be stored: no space left"
         ]
     );
@@ -79,7 +79,7 @@ fn a_store_that_fails_may_hold_messages_until_it_works_again() {
     peer.drain();
     assert_eq!(
         peer.reported(),
-        [r#"StoreFailed(StoreError { kind: Full, text: "no space left" })"#]
+        [r#"StoreFailed(StoreError { kind: Full, error: "no space left" })"#]
     );
     assert!(!peer.session.has_room(1), "who can wait, waits");
     assert!(

@@ -107,9 +107,8 @@ fn all_identifiers_can_be_in_flight_and_none_is_used_twice() {
 }
 
 fn subscribe(name: &str) -> martlet_session::SubscribeRequest {
-    martlet_session::SubscribeRequest {
-        subscriptions: vec![martlet_proto::SubscribeFilter::new(filter(name), qos(0))],
-        subscription_identifier: None,
-        user_properties: martlet_proto::UserProperties::new(),
-    }
+    martlet_session::SubscribeRequest::new([martlet_proto::SubscribeFilter::new(
+        filter(name),
+        qos(0),
+    )])
 }

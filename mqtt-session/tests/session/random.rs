@@ -6,9 +6,7 @@ mod server;
 
 use self::server::{Outgoing, Server, unsuback_of};
 use crate::driver::*;
-use martlet_proto::{
-    Packet, PubAckReasonCode, SubAckReasonCode, SubscribeFilter, UserProperties, Version,
-};
+use martlet_proto::{Packet, PubAckReasonCode, SubAckReasonCode, SubscribeFilter, Version};
 use martlet_session::CleanStart;
 use martlet_session::{
     Accepted, Event, InboundLimits, LostSession, PublishError, ReceivedPublish, SubscribeRequest,
@@ -267,19 +265,12 @@ impl World {
                 large,
             } => self.publish(quality, expiry, large),
             Step::Subscribe => {
-                let subscribe = SubscribeRequest {
-                    subscriptions: vec![SubscribeFilter::new(filter("a"), qos(1))],
-                    subscription_identifier: None,
-                    user_properties: UserProperties::new(),
-                };
+                let subscribe = SubscribeRequest::new([SubscribeFilter::new(filter("a"), qos(1))]);
                 _ = self.peer.session.subscribe(self.peer.now, subscribe);
                 self.peer.drain();
             }
             Step::Unsubscribe => {
-                let unsubscribe = martlet_session::UnsubscribeRequest {
-                    filters: vec![filter("a")],
-                    user_properties: UserProperties::new(),
-                };
+                let unsubscribe = martlet_session::UnsubscribeRequest::new([filter("a")]);
                 _ = self.peer.session.unsubscribe(self.peer.now, unsubscribe);
                 self.peer.drain();
             }

@@ -502,7 +502,7 @@ fn the_default_inbound_limit_is_generous_and_its_error_says_both_numbers() {
         peer.send(publish(0, 0, "a", &"x".repeat(15 << 20)));
         assert_eq!(peer.reported(), ["message q0 a 15728640 bytes"]);
         peer.send(publish(0, 0, "a", &"x".repeat(16 << 20)));
-        let error = peer.close.as_ref().expect("too large").to_string();
+        let error = whole(peer.close.as_ref().expect("too large"));
         assert!(
             error.contains("16777216") && error.contains("limit"),
             "{error}"

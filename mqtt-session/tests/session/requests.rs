@@ -3,7 +3,7 @@
 use crate::driver::*;
 use martlet_proto::{
     ConnAck, Packet, RetainHandling, SubAckReasonCode as Code, SubscribeFilter,
-    SubscriptionIdentifier, TopicFilter, UnsubAckReasonCode, UserProperties, Version,
+    SubscriptionIdentifier, TopicFilter, UnsubAckReasonCode, Version,
 };
 use martlet_session::CleanStart;
 use martlet_session::{
@@ -20,11 +20,7 @@ pub(crate) fn nothing() -> Vec<String> {
 }
 
 pub(crate) fn one(name: &str) -> SubscribeRequest {
-    SubscribeRequest {
-        subscriptions: vec![SubscribeFilter::new(filter(name), qos(0))],
-        subscription_identifier: None,
-        user_properties: UserProperties::new(),
-    }
+    SubscribeRequest::new([SubscribeFilter::new(filter(name), qos(0))])
 }
 
 pub(crate) fn limited(change: impl FnOnce(&mut ConnAck)) -> ConnAck {
@@ -106,26 +102,21 @@ fn a_refused_filter_is_told_and_not_restored() {
 #[test]
 fn misuse_is_refused_at_once() {
     let mut peer = Peer::connected(Version::V5, config());
-    let none = SubscribeRequest {
-        subscriptions: Vec::new(),
-        ..one("a")
-    };
+    let none = SubscribeRequest::new(Vec::new());
     assert_eq!(
         peer.session.subscribe(peer.now, none),
         Err(RequestError::NoFilter)
     );
-    let none = UnsubscribeRequest {
-        filters: Vec::new(),
-        user_properties: UserProperties::new(),
-    };
+    let none = UnsubscribeRequest::new(Vec::new());
     assert_eq!(
         peer.session.unsubscribe(peer.now, none),
         Err(RequestError::NoFilter)
     );
-    let mut shared = one("$share/g/a");
-    shared.subscriptions[0].no_local = true;
+    let mut shared = SubscribeFilter::new(filter("$share/g/a"), qos(0));
+    shared.no_local = true;
     assert_eq!(
-        peer.session.subscribe(peer.now, shared),
+        peer.session
+            .subscribe(peer.now, SubscribeRequest::new([shared])),
         Err(RequestError::NoLocalShared)
     );
     assert_eq!(
@@ -163,10 +154,7 @@ fn what_the_server_does_not_have_is_not_asked_for() {
         })
     );
     // Messages are assigned to subscriptions by their topics then.
-    let with_identifier = SubscribeRequest {
-        subscription_identifier: SubscriptionIdentifier::new(5),
-        ..one("a")
-    };
+    let with_identifier = one("a").subscription_identifier(SubscriptionIdentifier::new(5));
     peer.session
         .subscribe(peer.now, with_identifier)
         .expect("an identifier can be left out");
@@ -177,10 +165,11 @@ fn what_the_server_does_not_have_is_not_asked_for() {
 #[test]
 fn options_are_left_out_in_3x_and_counted() {
     let mut peer = Peer::connected(Version::V3_1_1, config());
-    let mut subscribe = one("a");
-    subscribe.subscriptions[0].no_local = true;
-    subscribe.subscriptions[0].retain_handling = RetainHandling::DoNotSend;
-    subscribe.subscription_identifier = SubscriptionIdentifier::new(5);
+    let mut subscription = SubscribeFilter::new(filter("a"), qos(0));
+    subscription.no_local = true;
+    subscription.retain_handling = RetainHandling::DoNotSend;
+    let subscribe = SubscribeRequest::new([subscription])
+        .subscription_identifier(SubscriptionIdentifier::new(5));
     peer.session
         .subscribe(peer.now, subscribe)
         .expect("they can be left out");
@@ -372,10 +361,7 @@ fn one_unsuback_answers_all_filters_of_an_unsubscribe() {
     for version in Version::ALL {
         let mut peer = Peer::connected(version, config());
         let filters = ["a", "b/+", "never"].map(filter).to_vec();
-        let unsubscribe = UnsubscribeRequest {
-            filters,
-            user_properties: UserProperties::new(),
-        };
+        let unsubscribe = UnsubscribeRequest::new(filters);
         peer.session.unsubscribe(peer.now, unsubscribe).unwrap();
         peer.drain();
         assert_eq!(peer.said(), ["UNSUBSCRIBE #1 a b/+ never"]);
@@ -435,7 +421,7 @@ fn a_session_that_has_ended_asks_for_nothing() {
     assert_eq!(
         peer.reported(),
         [
-            "subscribed 1: the client has stopped",
+            "subscribed 1: the client has stopped: disconnected as asked",
             "disconnected: disconnected as asked"
         ]
     );
@@ -473,10 +459,7 @@ fn requests_are_as_large_as_the_server_takes() {
             limit: 20
         })
     );
-    let unsubscribe = |name: &str| UnsubscribeRequest {
-        filters: vec![filter(name)],
-        user_properties: UserProperties::new(),
-    };
+    let unsubscribe = |name: &str| UnsubscribeRequest::new([filter(name)]);
     peer.session
         .unsubscribe(peer.now, unsubscribe(&too_long))
         .expect("20 bytes");

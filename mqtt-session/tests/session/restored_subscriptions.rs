@@ -5,7 +5,6 @@ use crate::requests::{config, limited, nothing, one};
 use martlet_proto::{
     Packet, SubAckReasonCode as Code, SubscribeFilter, SubscriptionIdentifier, TopicFilter, Version,
 };
-use martlet_session::SubscribeRequest;
 use std::num::NonZeroU32;
 
 /// Most clients do not restore.
@@ -14,10 +13,7 @@ fn subscriptions_are_restored_when_the_server_lost_the_session_and_only_then() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.subscribe("a", 1);
     peer.subscribe("b", 2);
-    let with_identifier = SubscribeRequest {
-        subscription_identifier: SubscriptionIdentifier::new(5),
-        ..one("c")
-    };
+    let with_identifier = one("c").subscription_identifier(SubscriptionIdentifier::new(5));
     peer.session
         .subscribe(peer.now, with_identifier)
         .expect("connected");
@@ -120,7 +116,7 @@ fn what_cannot_be_restored_is_told_and_the_rest_is_restored() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.subscribe_to(
         ["#", "$share/g/a", "a", "a-very-long-topic-filter"]
-            .map(|name| one(name).subscriptions.remove(0))
+            .map(|name| SubscribeFilter::new(filter(name), qos(0)))
             .to_vec(),
     );
     peer.send(suback(1, &[Code::GrantedQos0; 4]));

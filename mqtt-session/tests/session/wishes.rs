@@ -4,7 +4,7 @@
 use crate::driver::*;
 use martlet_proto::{
     ConnAck, Packet, SubAckReasonCode as Code, SubscribeFilter, UnsubAckReasonCode as Unsub,
-    UserProperties, Version,
+    Version,
 };
 use martlet_session::{
     CleanStart, Config, Event, RequestError, SubscribeRequest, UnsubscribeRequest,
@@ -230,10 +230,7 @@ fn nine_filters_travel_in_two_subscribes_and_have_one_answer() {
             "SUBSCRIBE #5 9:0"
         ]
     );
-    let unsubscribe = UnsubscribeRequest {
-        filters: names.map(filter).to_vec(),
-        user_properties: UserProperties::new(),
-    };
+    let unsubscribe = UnsubscribeRequest::new(names.map(filter).to_vec());
     peer.send_all(&[
         suback(4, &[Code::GrantedQos0; 8]),
         suback(5, &[Code::GrantedQos0]),
@@ -260,11 +257,7 @@ fn many_subscribes_of_one_filter_fail_at_once() {
     const MANY: usize = 50_000;
     let mut peer = Peer::new(config());
     for _ in 0..MANY {
-        let subscribe = SubscribeRequest {
-            subscriptions: subscriptions(&["a"]),
-            subscription_identifier: None,
-            user_properties: UserProperties::new(),
-        };
+        let subscribe = SubscribeRequest::new(subscriptions(&["a"]));
         peer.session
             .subscribe(peer.now, subscribe)
             .expect("there is room");
@@ -540,10 +533,7 @@ fn an_unsuback_has_a_code_for_each_filter() {
     for codes in [1, 3] {
         let mut peer = Peer::connected(Version::V5, config());
         let filters = vec![filter("a"), filter("b")];
-        let unsubscribe = UnsubscribeRequest {
-            filters,
-            user_properties: UserProperties::new(),
-        };
+        let unsubscribe = UnsubscribeRequest::new(filters);
         peer.session
             .unsubscribe(peer.now, unsubscribe)
             .expect("connected");

@@ -28,7 +28,9 @@ pub enum TrustError {
     Unreadable {
         /// The file or directory.
         path: PathBuf,
-        /// The operating system's error.
+        /// The kind of the operating system's error.
+        kind: std::io::ErrorKind,
+        /// The text of the operating system's error.
         reason: String,
     },
     /// There is no certificate where one should be.

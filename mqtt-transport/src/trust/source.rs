@@ -31,6 +31,7 @@ impl Pem {
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> TrustError {
     TrustError::Unreadable {
         path: path.to_owned(),
+        kind: error.kind(),
         reason: error.to_string(),
     }
 }

@@ -1,7 +1,7 @@
 //! Certificates of servers that are not accepted, and what is said of each.
 
 use crate::pair::{Ca, ClientCertificates, HOST, Identity, Pair, leaf, server_config, world};
-use martlet_transport::{Error, ErrorKind, TlsClient, Trust};
+use martlet_transport::{StackError, StackErrorKind, TlsClient, Trust};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ fn trust() -> Trust {
     Trust::new().ca_pem(world().ca.pem())
 }
 
-fn refused(trust: &Trust, host: &str, identity: &Identity) -> Error {
+fn refused(trust: &Trust, host: &str, identity: &Identity) -> StackError {
     let mut pair = pair(trust, host, identity);
     let error = pair.drive().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Certificate, "{error}");
+    assert_eq!(error.kind(), StackErrorKind::Certificate, "{error}");
     assert!(!pair.client.is_open());
     assert!(
         pair.server.tls_error.is_some(),
@@ -205,7 +205,7 @@ fn without_either_check_the_server_must_still_have_the_key() {
     thief.key = KeyPair::generate().unwrap().serialize_der();
     let client = TlsClient::new(&trust.build().unwrap(), HOST).unwrap();
     let error = Pair::over_tls(client, stolen(&thief)).drive().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Certificate);
+    assert_eq!(error.kind(), StackErrorKind::Certificate);
     assert!(error.to_string().contains("signature"), "{error}");
 }
 

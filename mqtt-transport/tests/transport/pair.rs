@@ -4,7 +4,9 @@ use bytes::BytesMut;
 use martlet_transport::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use martlet_transport::rustls::server::WebPkiClientVerifier;
 use martlet_transport::rustls::{self, RootCertStore, ServerConfig, ServerConnection};
-use martlet_transport::{Error, ProxyTunnel, Stack, TlsClient, Transport, Trust, WebSocketRequest};
+use martlet_transport::{
+    ProxyTunnel, Stack, StackError, TlsClient, Transport, Trust, WebSocketRequest,
+};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -567,7 +569,7 @@ impl Pair {
     }
 
     /// Moves bytes until none are left. Also after an error, so that the server learns of it.
-    pub(crate) fn drive(&mut self) -> Result<(), Error> {
+    pub(crate) fn drive(&mut self) -> Result<(), StackError> {
         let mut result = Ok(());
         let mut wire = BytesMut::new();
         loop {

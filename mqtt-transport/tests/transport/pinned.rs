@@ -5,7 +5,7 @@ use crate::pair::{Ca, HOST, Identity, Pair, leaf, provider, world};
 use martlet_transport::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use martlet_transport::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use martlet_transport::rustls::{ServerConfig, version};
-use martlet_transport::{Error, ErrorKind, TlsClient, Trust};
+use martlet_transport::{StackError, StackErrorKind, TlsClient, Trust};
 use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use std::sync::Arc;
 
@@ -39,11 +39,11 @@ fn connects(trust: &Trust, identity: &Identity) {
     }
 }
 
-fn refused(trust: &Trust, host: &str, identity: &Identity) -> Error {
+fn refused(trust: &Trust, host: &str, identity: &Identity) -> StackError {
     let [error, of_tls12] =
         [false, true].map(|tls12| pair(trust, host, identity, tls12).drive().unwrap_err());
     assert_eq!(error, of_tls12);
-    assert_eq!(error.kind(), ErrorKind::Certificate, "{error}");
+    assert_eq!(error.kind(), StackErrorKind::Certificate, "{error}");
     error
 }
 

@@ -2,7 +2,7 @@
 
 use crate::pair::{Pair, Proxy, Stages};
 use bytes::BytesMut;
-use martlet_transport::{Error, ErrorKind, ProxyTunnel, Stack, Transport};
+use martlet_transport::{ProxyTunnel, Stack, StackError, StackErrorKind, Transport};
 
 fn stack(proxy: ProxyTunnel) -> Stack {
     Stack {
@@ -19,7 +19,7 @@ fn request(proxy: ProxyTunnel) -> Vec<u8> {
 }
 
 /// Hands these answers over, one by one, whole and then byte by byte; the errors are the same.
-fn error_of(proxy: &ProxyTunnel, answers: &[&[u8]]) -> Error {
+fn error_of(proxy: &ProxyTunnel, answers: &[&[u8]]) -> StackError {
     let run = |size: usize| {
         let mut transport = Transport::new(&stack(proxy.clone())).unwrap();
         let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
@@ -49,59 +49,69 @@ fn a_poll_counts_what_it_appends_and_not_what_waited() {
 
 #[test]
 fn http_proxies_that_refuse_are_quoted() {
-    let table: &[(&str, ErrorKind, bool, &str)] = &[
+    let table: &[(&str, StackErrorKind, bool, &str)] = &[
         (
             "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-            ErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRefused,
             true,
             "wants a user name and password",
         ),
         (
             "HTTP/1.1 403 Forbidden\r\n\r\n",
-            ErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRefused,
             true,
             "does not allow this server or port",
         ),
         (
             "HTTP/1.1 405 Method Not Allowed\r\n\r\n",
-            ErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRefused,
             true,
             "CONNECT",
         ),
         (
             "HTTP/1.1 502 Bad Gateway\r\nX: y\r\n\r\n<html>",
-            ErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRefused,
             false,
             "\"HTTP/1.1 502 Bad Gateway\"",
         ),
         (
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503\r\n\r\n",
-            ErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRefused,
             false,
             "\"HTTP/1.0 503\"",
         ),
-        ("HTTP/1.1 OK\r\n\r\n", ErrorKind::Proxy, false, "no status"),
+        (
+            "HTTP/1.1 OK\r\n\r\n",
+            StackErrorKind::Proxy,
+            false,
+            "no status",
+        ),
         (
             "SSH-2.0-OpenSSH\r\n",
-            ErrorKind::Proxy,
+            StackErrorKind::Proxy,
             false,
             "first byte is 0x53",
         ),
-        ("HTTQ", ErrorKind::Proxy, false, "did not answer with HTTP"),
-        ("\x05\x00", ErrorKind::Proxy, false, "SOCKS5"),
+        (
+            "HTTQ",
+            StackErrorKind::Proxy,
+            false,
+            "did not answer with HTTP",
+        ),
+        ("\x05\x00", StackErrorKind::Proxy, false, "SOCKS5"),
         (
             "\x15\x03\x01\x00\x02\x02\x46",
-            ErrorKind::Proxy,
+            StackErrorKind::Proxy,
             false,
             "speaks TLS",
         ),
         (
             "HTTP/1.1 200 OK\r\n",
-            ErrorKind::Proxy,
+            StackErrorKind::Proxy,
             false,
             "before the way to the server was open",
         ),
-        ("", ErrorKind::Proxy, false, "is it an HTTP proxy?"),
+        ("", StackErrorKind::Proxy, false, "is it an HTTP proxy?"),
     ];
     for (answer, kind, permanent, words) in table {
         let error = error_of(&ProxyTunnel::http_connect("h", 1), &[answer.as_bytes()]);
@@ -139,7 +149,7 @@ fn an_http_proxys_head_is_bounded() {
 fn assert_socks(
     proxy: &ProxyTunnel,
     answers: &[&[u8]],
-    (kind, permanent): (ErrorKind, bool),
+    (kind, permanent): (StackErrorKind, bool),
     words: &str,
 ) {
     let error = error_of(proxy, answers);
@@ -154,7 +164,7 @@ fn assert_socks(
 
 #[test]
 fn socks_proxies_that_do_not_accept_credentials_are_named() {
-    let refused = (ErrorKind::ProxyRefused, true);
+    let refused = (StackErrorKind::ProxyRefused, true);
     let plain = ProxyTunnel::socks5("h", 1);
     let named = plain.clone().credentials("ann", "p@ss");
     assert_socks(&plain, &[&[5, 0xff]], refused, "wants authentication");
@@ -178,7 +188,7 @@ fn the_reply_codes_of_socks_proxies_are_named() {
     ];
     for (code, permanent, words) in table {
         let answers: &[&[u8]] = &[&[5, 0], &[5, code, 0, 1, 0, 0, 0, 0, 0, 0]];
-        let refused = (ErrorKind::ProxyRefused, permanent);
+        let refused = (StackErrorKind::ProxyRefused, permanent);
         assert_socks(&ProxyTunnel::socks5("h", 1), answers, refused, words);
     }
 }
@@ -199,7 +209,7 @@ fn what_is_no_socks_proxy_is_named() {
     ];
     for (answers, words) in table {
         let plain = ProxyTunnel::socks5("h", 1);
-        assert_socks(&plain, answers, (ErrorKind::Proxy, false), words);
+        assert_socks(&plain, answers, (StackErrorKind::Proxy, false), words);
     }
 }
 
@@ -279,7 +289,7 @@ fn what_cannot_be_said_to_a_proxy_is_refused_before() {
     ];
     for proxy in wrong {
         let error = Transport::new(&stack(proxy.clone())).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Configuration, "{proxy:?}");
+        assert_eq!(error.kind(), StackErrorKind::Configuration, "{proxy:?}");
         assert!(error.is_permanent());
         assert!(!format!("{proxy:?} {error} {error:?}").contains("canary"));
     }
@@ -304,6 +314,6 @@ fn behind_a_proxy_the_server_is_to_blame() {
     assert_eq!(hello[0], 0x16, "TLS begins");
     assert_eq!(
         pair.client.handle_eof().unwrap_err().kind(),
-        ErrorKind::NotTls
+        StackErrorKind::NotTls
     );
 }

@@ -2,7 +2,7 @@
 
 use crate::pair::{HOST, Pair, Stages, header};
 use bytes::{Buf, Bytes, BytesMut};
-use martlet_transport::{ErrorKind, Handshake, Stack, Transport};
+use martlet_transport::{Handshake, Stack, StackErrorKind, Transport};
 use proptest::prelude::*;
 
 /// Opens, says something both ways in several pieces, and returns what each got.
@@ -220,11 +220,11 @@ fn the_end_of_each_handshake_says_what_it_means() {
         let error = pair.client.handle_eof().unwrap_err();
         let (kind, word) = match handshake {
             Handshake::Proxy => (
-                ErrorKind::Proxy,
+                StackErrorKind::Proxy,
                 "the proxy closed the connection without an answer",
             ),
-            Handshake::Tls => (ErrorKind::NotTls, "may not speak TLS"),
-            Handshake::WebSocket => (ErrorKind::WebSocket, "does this port serve WebSocket?"),
+            Handshake::Tls => (StackErrorKind::NotTls, "may not speak TLS"),
+            Handshake::WebSocket => (StackErrorKind::WebSocket, "does this port serve WebSocket?"),
         };
         assert_eq!(error.kind(), kind);
         assert!(error.to_string().contains(word), "{error}");

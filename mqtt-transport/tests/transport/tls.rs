@@ -6,7 +6,10 @@ use crate::pair::{
 };
 use bytes::BytesMut;
 use martlet_transport::rustls::{self, ServerConfig, ServerConnection, SupportedProtocolVersion};
-use martlet_transport::{Error, ErrorKind, Stack, TlsClient, Transport, Trust, WebSocketRequest};
+use martlet_transport::{
+    Stack, StackError, StackErrorKind, TlsClient, Transport, Trust, WebSocketRequest,
+};
+use std::error::Error;
 use std::sync::Arc;
 
 const TLS: Stages = Stages {
@@ -35,7 +38,7 @@ fn pair(trust: &Trust, config: ServerConfig) -> Pair {
 }
 
 /// What a server that is nothing but these bytes makes of a handshake, at once and byte by byte.
-fn error_of(answer: &[u8]) -> Error {
+fn error_of(answer: &[u8]) -> StackError {
     let run = |size: usize| {
         let mut transport = Transport::new(&stack(&trust())).unwrap();
         let mut plain = BytesMut::new();
@@ -62,7 +65,7 @@ fn servers_that_do_not_speak_tls_are_recognised() {
         let error = error_of(answer);
         assert_eq!(
             (error.kind(), error.is_permanent()),
-            (ErrorKind::NotTls, *permanent),
+            (StackErrorKind::NotTls, *permanent),
             "{error}"
         );
         assert!(error.to_string().contains(words), "{error}");
@@ -79,15 +82,15 @@ fn a_tls_server_on_a_plain_port_is_recognised() {
     assert!(tls.process_new_packets().is_err());
     transport_of_tls.server.flush();
     let answer = transport_of_tls.server.output;
-    let error = Error::of_plain_answer(answer[0]).unwrap();
-    assert_eq!(error.kind(), ErrorKind::UnexpectedTls);
+    let error = StackError::of_plain_answer(answer[0]).unwrap();
+    assert_eq!(error.kind(), StackErrorKind::UnexpectedTls);
     assert!(
         error.is_permanent() && error.to_string().contains("mqtts://"),
         "{error}"
     );
     // A CONNACK, and anything else of MQTT, is not one.
     for first in (0..=255).filter(|&first| first != answer[0]) {
-        assert_eq!(Error::of_plain_answer(first), None);
+        assert_eq!(StackError::of_plain_answer(first), None);
     }
 }
 
@@ -111,7 +114,7 @@ fn a_wrong_protocol_on_a_plain_connection_is_told_with_host_port_and_scheme() {
         ("mqtt://h:5672", b"AMQP\0\0\x09\x01", "AMQP"),
     ];
     for (uri, answer, words) in plain {
-        let error = Error::of_plain_bytes(answer)
+        let error = StackError::of_plain_bytes(answer)
             .unwrap()
             .at(&uri.parse().unwrap());
         assert!(error.to_string().contains(words), "{error}");
@@ -125,7 +128,7 @@ fn a_wrong_protocol_on_a_plain_connection_is_told_with_host_port_and_scheme() {
         b"\xd0\0",
         b"",
     ] {
-        assert_eq!(Error::of_plain_bytes(answer), None, "{answer:?}");
+        assert_eq!(StackError::of_plain_bytes(answer), None, "{answer:?}");
     }
 }
 
@@ -190,11 +193,11 @@ fn a_wrong_protocol_under_websocket_is_told_with_host_port_and_scheme() {
 /// did not help.
 #[test]
 fn a_plain_connection_that_ends_at_a_port_for_tls_is_told_so() {
-    let end = |uri: &str| Error::of_plain_end(&uri.parse().unwrap());
+    let end = |uri: &str| StackError::of_plain_end(&uri.parse().unwrap());
     let error = end("mqtt://h:8883").unwrap();
     assert_eq!(
         (error.kind(), error.is_permanent()),
-        (ErrorKind::UnexpectedTls, false)
+        (StackErrorKind::UnexpectedTls, false)
     );
     assert!(
         error
@@ -228,7 +231,7 @@ fn a_close_in_the_middle_of_the_handshake_says_so() {
         )
         .unwrap();
     let error = pair.client.handle_eof().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Tls);
+    assert_eq!(error.kind(), StackErrorKind::Tls);
     assert!(
         error
             .to_string()
@@ -252,7 +255,7 @@ fn an_end_with_close_notify_is_in_good_order() {
         // What follows is nobody's.
         pair.server.output.extend_from_slice(b"\x17\x03\x03junk");
         let error = pair.drive().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert_eq!(error.kind(), StackErrorKind::Closed, "{error}");
         assert_eq!(pair.received, &b"last words"[..], "{stages:?}");
         assert_eq!(pair.client.handle_eof(), Err(error));
     }
@@ -279,7 +282,7 @@ fn an_end_without_close_notify_is_a_cut() {
             )
             .unwrap();
         let error = pair.client.handle_eof().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Truncated);
+        assert_eq!(error.kind(), StackErrorKind::Truncated);
         assert!(
             !error.is_permanent() && error.to_string().contains("close_notify"),
             "{error}"
@@ -297,7 +300,7 @@ fn a_record_that_was_changed_is_refused_and_the_server_told() {
     *pair.server.output.last_mut().unwrap() ^= 1;
     assert!(good > 0);
     let error = pair.drive().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Tls);
+    assert_eq!(error.kind(), StackErrorKind::Tls);
     assert!(error.to_string().contains("changed on its way"), "{error}");
     assert_eq!(pair.received, &b"good"[..]);
     let alert = pair.server.tls_error.clone();
@@ -323,7 +326,7 @@ fn a_client_certificate_that_is_refused_is_told_as_that() {
         let config = || server_config_with(&world().server, ClientCertificates::Required, versions);
 
         let error = pair(&trust(), config()).drive().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ClientCertificate, "{error}");
+        assert_eq!(error.kind(), StackErrorKind::ClientCertificate, "{error}");
         assert!(error.is_permanent());
         assert!(
             error
@@ -337,8 +340,8 @@ fn a_client_certificate_that_is_refused_is_told_as_that() {
                 .certificate_pem(identity.chain_pem.clone())
                 .key_pem(identity.key_pem.clone());
             let error = pair(&trust, config()).drive().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::ClientCertificate, "{error}");
-            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.kind(), StackErrorKind::ClientCertificate, "{error}");
+            assert!(whole(&error).contains(words), "{error}");
         }
 
         let client = &world().client;
@@ -372,7 +375,7 @@ fn a_client_certificate_is_refused_under_websocket() {
     );
     assert_eq!(
         pair.drive().unwrap_err().kind(),
-        ErrorKind::ClientCertificate
+        StackErrorKind::ClientCertificate
     );
 }
 
@@ -398,7 +401,7 @@ fn tls_that_ends_before_websocket_has_answered_is_told_as_that() {
         .client
         .handle_wire(&mut BytesMut::from(&answer[..]), &mut pair.received)
         .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WebSocket);
+    assert_eq!(error.kind(), StackErrorKind::WebSocket);
     assert!(
         error
             .to_string()
@@ -407,27 +410,34 @@ fn tls_that_ends_before_websocket_has_answered_is_told_as_that() {
     );
 }
 
+/// What it means, and what rustls says.
+fn whole(error: &StackError) -> String {
+    let cause = error.source().expect("an error of rustls");
+    assert!(cause.is::<rustls::Error>());
+    format!("{error}: {cause}")
+}
+
 #[test]
 fn alerts_are_told_in_words() {
     let alert = |code: u8| [0x15, 3, 3, 0, 2, 2, code];
-    let table: &[(u8, ErrorKind, bool, &str)] = &[
+    let table: &[(u8, StackErrorKind, bool, &str)] = &[
         (
             40,
-            ErrorKind::Tls,
+            StackErrorKind::Tls,
             false,
             "no cipher or parameter in common",
         ),
-        (70, ErrorKind::Tls, true, "neither TLS 1.2 nor TLS 1.3"),
-        (112, ErrorKind::Tls, true, "is the host name right?"),
-        (120, ErrorKind::Tls, true, "ALPN"),
-        (80, ErrorKind::Tls, false, "InternalError"),
+        (70, StackErrorKind::Tls, true, "neither TLS 1.2 nor TLS 1.3"),
+        (112, StackErrorKind::Tls, true, "is the host name right?"),
+        (120, StackErrorKind::Tls, true, "ALPN"),
+        (80, StackErrorKind::Tls, false, "InternalError"),
         (
             116,
-            ErrorKind::ClientCertificate,
+            StackErrorKind::ClientCertificate,
             true,
             "wants a client certificate",
         ),
-        (49, ErrorKind::ClientCertificate, true, "AccessDenied"),
+        (49, StackErrorKind::ClientCertificate, true, "AccessDenied"),
     ];
     for (code, kind, permanent, words) in table {
         let error = error_of(&alert(*code));
@@ -436,7 +446,7 @@ fn alerts_are_told_in_words() {
             (*kind, *permanent),
             "{error}"
         );
-        assert!(error.to_string().contains(words), "{error}");
+        assert!(whole(&error).contains(words), "{error}");
     }
 }
 
@@ -490,7 +500,7 @@ fn the_server_name_can_be_another_than_the_host() {
         "no host",
     )
     .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert_eq!(error.kind(), StackErrorKind::Configuration);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::pair::{ACCEPT, HOST, Pair, Server, Stages, WsServer};
 use bytes::BytesMut;
-use martlet_transport::{Error, ErrorKind, Stack, Transport, WebSocketRequest};
+use martlet_transport::{Stack, StackError, StackErrorKind, Transport, WebSocketRequest};
 use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -33,7 +33,7 @@ fn open() -> Pair {
 }
 
 /// What comes of this answer, whole and byte by byte.
-fn error_of(answer: &'static str) -> Error {
+fn error_of(answer: &'static str) -> StackError {
     let run = |size: usize| {
         let mut pair = Pair::new(
             &stack(),
@@ -106,7 +106,7 @@ fn answers_that_are_not_101_are_shown() {
         let error = error_of(answer);
         assert_eq!(
             (error.kind(), error.is_permanent()),
-            (ErrorKind::WebSocketRefused, *permanent),
+            (StackErrorKind::WebSocketRefused, *permanent),
             "{error}"
         );
         for word in *words {
@@ -126,32 +126,32 @@ fn answers_that_are_no_handshake_are_refused() {
     let table = [
         (
             good("sec-websocket-protocol: mqtt\r\n", ""),
-            ErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRefused,
             "left out the subprotocol",
         ),
         (
             good(": mqtt", ": mqttv3.1"),
-            ErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRefused,
             "\"mqttv3.1\"",
         ),
         (
             good(": mqtt", ": mqtt, other"),
-            ErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRefused,
             "\"mqtt, other\"",
         ),
         (
             good("upgrade: WebSocket\r\n", ""),
-            ErrorKind::WebSocket,
+            StackErrorKind::WebSocket,
             "Upgrade: websocket",
         ),
         (
             good("connection: keep-alive, upgrade", "connection: close"),
-            ErrorKind::WebSocket,
+            StackErrorKind::WebSocket,
             "Connection: Upgrade",
         ),
         (
             good("KEY", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-            ErrorKind::WebSocket,
+            StackErrorKind::WebSocket,
             "not the one to our key",
         ),
         (
@@ -159,26 +159,26 @@ fn answers_that_are_no_handshake_are_refused() {
                 "upgrade: WebSocket",
                 "upgrade: websocket\r\nsec-websocket-extensions: permessage-deflate",
             ),
-            ErrorKind::WebSocket,
+            StackErrorKind::WebSocket,
             "names an extension",
         ),
         (
             good("HTTP/1.1", "HTTP/1.0"),
-            ErrorKind::WebSocket,
+            StackErrorKind::WebSocket,
             "cannot be read",
         ),
         (
             "HTTP/1.1 1x1\r\n\r\n",
-            ErrorKind::WebSocket,
+            StackErrorKind::WebSocket,
             "cannot be read",
         ),
-        ("\x20\x02\0\0", ErrorKind::WebSocket, "CONNACK"),
+        ("\x20\x02\0\0", StackErrorKind::WebSocket, "CONNACK"),
         (
             "\x15\x03\x01\0\x02\x02\x46",
-            ErrorKind::UnexpectedTls,
+            StackErrorKind::UnexpectedTls,
             "wss://",
         ),
-        ("220 smtp ready\r\n", ErrorKind::WebSocket, "0x32"),
+        ("220 smtp ready\r\n", StackErrorKind::WebSocket, "0x32"),
     ];
     for (answer, kind, words) in table {
         let error = error_of(answer);
@@ -249,7 +249,7 @@ fn the_connection_ends_in_the_middle_of_the_answer() {
         .handle_wire(&mut BytesMut::from("HTTP/1.1 101 S"), &mut BytesMut::new())
         .unwrap();
     let error = transport.handle_eof().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WebSocket);
+    assert_eq!(error.kind(), StackErrorKind::WebSocket);
     assert!(
         error.to_string().contains("in the middle of its answer"),
         "{error}"
@@ -314,7 +314,7 @@ fn a_request_that_cannot_be_sent_is_refused_before() {
         };
         let error = Transport::new(&stack).unwrap_err();
         assert!(
-            error.kind() == ErrorKind::Configuration && error.is_permanent(),
+            error.kind() == StackErrorKind::Configuration && error.is_permanent(),
             "{stack:?}: {error}"
         );
         assert!(!format!("{stack:?} {error}").contains("canary"));
@@ -421,7 +421,7 @@ fn text_closes_the_connection_with_1003() {
                 .send(Message::binary(&b"after"[..]));
             pair.server.flush();
             let error = pair.drive().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::WebSocket);
+            assert_eq!(error.kind(), StackErrorKind::WebSocket);
             assert!(error.to_string().contains("text frame"), "{error}");
             assert_eq!(
                 pair.received,
@@ -478,7 +478,7 @@ fn broken_frames_close_the_connection_with_1002() {
         pair.server.output = frame.to_vec();
         pair.server.output.extend_from_slice(&[0; 200]);
         let error = pair.drive().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WebSocket, "{error}");
+        assert_eq!(error.kind(), StackErrorKind::WebSocket, "{error}");
         assert!(
             error.to_string().contains("broke the WebSocket protocol"),
             "{error}"
@@ -516,7 +516,7 @@ fn a_close_of_the_server_is_told_with_its_code_and_answered() {
                 .send(Message::Close(close.clone()));
             pair.server.flush();
             let error = pair.drive().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Closed);
+            assert_eq!(error.kind(), StackErrorKind::Closed);
             assert!(error.to_string().contains(words), "{error}");
             assert_eq!(pair.received, &b"last words"[..]);
             assert_eq!(
@@ -538,7 +538,7 @@ fn an_end_without_a_close_is_a_cut() {
         .handle_wire(&mut BytesMut::from(&b"\x82\x05cut"[..]), &mut pair.received)
         .unwrap();
     let error = pair.client.handle_eof().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Truncated);
+    assert_eq!(error.kind(), StackErrorKind::Truncated);
     assert_eq!(pair.received, &b"wholecut"[..]);
 }
 

@@ -413,21 +413,17 @@ impl Driven {
         // Now and then there is none, which is refused.
         let n = usize::from(bits & 0x70 != 0x70);
         let asked = if bits & 4 != 0 {
-            let unsubscribe = UnsubscribeRequest {
-                filters: vec![filter; n],
-                user_properties,
-            };
+            let unsubscribe =
+                UnsubscribeRequest::new(vec![filter; n]).user_properties(user_properties);
             self.session.unsubscribe(self.instant(), unsubscribe)
         } else {
             let subscription = SubscribeFilter {
                 no_local: bits & 0x80 != 0,
                 ..SubscribeFilter::new(filter, QoS::ExactlyOnce)
             };
-            let subscribe = SubscribeRequest {
-                subscriptions: vec![subscription; n],
-                subscription_identifier: SubscriptionIdentifier::new(u32::from(bits & 8)),
-                user_properties,
-            };
+            let subscribe = SubscribeRequest::new(vec![subscription; n])
+                .subscription_identifier(SubscriptionIdentifier::new(u32::from(bits & 8)))
+                .user_properties(user_properties);
             self.session.subscribe(self.instant(), subscribe)
         };
         assert!(n > 0 || asked.is_err());

@@ -8,8 +8,8 @@ use crate::linter::Linter;
 use bytes::{BufMut, Bytes, BytesMut};
 use core::time::Duration;
 use martlet_proto::{
-    Packet, PacketIdentifier, PubAckReasonCode, QoS, SubscribeFilter, TopicFilter, UserProperties,
-    Utf8String, Version,
+    Packet, PacketIdentifier, PubAckReasonCode, QoS, SubscribeFilter, TopicFilter, Utf8String,
+    Version,
 };
 use martlet_session::CleanStart;
 use martlet_session::drain::{Drain, Drained, run_timers};
@@ -304,11 +304,8 @@ impl SimClient {
             return Ok(false);
         }
         self.subscribing = true;
-        let subscribe = SubscribeRequest {
-            subscriptions: vec![SubscribeFilter::new(everything(), QoS::ExactlyOnce)],
-            subscription_identifier: None,
-            user_properties: UserProperties::new(),
-        };
+        let subscribe =
+            SubscribeRequest::new([SubscribeFilter::new(everything(), QoS::ExactlyOnce)]);
         match self.session.subscribe(instant(now), subscribe) {
             Ok(_) => Ok(true),
             // Connected once more, only to settle what is left.
@@ -323,10 +320,7 @@ impl SimClient {
     /// Ends the subscription.
     pub(crate) fn unsubscribe(&mut self, now: Duration) -> Judgement {
         self.subscribed = false;
-        let unsubscribe = UnsubscribeRequest {
-            filters: vec![everything()],
-            user_properties: UserProperties::new(),
-        };
+        let unsubscribe = UnsubscribeRequest::new([everything()]);
         self.session
             .unsubscribe(instant(now), unsubscribe)
             .map(drop)

@@ -109,10 +109,7 @@ pub(super) async fn options_of_subscriptions_are_kept(place: Place) {
     let topic = place.own("options/one");
 
     // No Local: what others say only.
-    let messages = client
-        .subscribe(&*topic)
-        .qos(QoS::AtLeastOnce)
-        .no_local(true);
+    let messages = client.subscribe(&*topic).qos(QoS::AtLeastOnce).no_local();
     let mut messages = messages.await.expect("a subscription");
     publish(&client, &topic, "ours", QoS::AtLeastOnce).await;
     if place.has(Flaw::IgnoresOptions) {
@@ -126,7 +123,7 @@ pub(super) async fn options_of_subscriptions_are_kept(place: Place) {
     let messages = client
         .subscribe(&*topic)
         .qos(QoS::AtLeastOnce)
-        .retain_as_published(true);
+        .retain_as_published();
     let mut messages = messages.await.expect("a subscription");
     other
         .publish(&*topic, "kept")

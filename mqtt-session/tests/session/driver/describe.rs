@@ -2,6 +2,7 @@
 
 use martlet_proto::*;
 use martlet_session::Event;
+use std::error::Error;
 
 fn text(bytes: &[u8]) -> String {
     if bytes.len() > 32 {
@@ -98,14 +99,18 @@ pub fn describe(packet: &Packet) -> String {
     }
 }
 
-fn outcome<T>(
-    what: &str,
-    result: &Result<T, impl std::fmt::Display>,
-    ok: impl FnOnce(&T) -> String,
-) -> String {
+fn outcome<T>(what: &str, result: &Result<T, impl Error>, ok: impl FnOnce(&T) -> String) -> String {
     match result {
         Ok(value) => format!("{what}: {}", ok(value)),
-        Err(error) => format!("{what}: {error}"),
+        Err(error) => format!("{what}: {}", whole(error)),
+    }
+}
+
+/// An error and its causes.
+pub fn whole(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", whole(cause)),
+        None => error.to_string(),
     }
 }
 
@@ -185,7 +190,7 @@ pub fn describe_event(event: &Event) -> String {
             )
         }
         Event::InboundDropped(n) => format!("dropped {n}"),
-        Event::Disconnected(reason) => format!("disconnected: {reason}"),
+        Event::Disconnected(reason) => format!("disconnected: {}", whole(reason)),
         other => format!("{other:?}"),
     }
 }

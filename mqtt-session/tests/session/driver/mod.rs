@@ -7,7 +7,7 @@
 
 mod describe;
 
-pub use describe::{describe, describe_event};
+pub use describe::{describe, describe_event, whole};
 
 use bytes::{Buf, Bytes, BytesMut};
 use martlet_proto::*;
@@ -389,21 +389,14 @@ impl Peer {
     }
 
     pub fn subscribe_to(&mut self, subscriptions: Vec<SubscribeFilter>) -> OperationId {
-        let subscribe = martlet_session::SubscribeRequest {
-            subscriptions,
-            subscription_identifier: None,
-            user_properties: UserProperties::new(),
-        };
+        let subscribe = martlet_session::SubscribeRequest::new(subscriptions);
         let operation = self.session.subscribe(self.now, subscribe).unwrap();
         self.drain();
         operation
     }
 
     pub fn unsubscribe(&mut self, name: &str) -> OperationId {
-        let unsubscribe = martlet_session::UnsubscribeRequest {
-            filters: vec![filter(name)],
-            user_properties: UserProperties::new(),
-        };
+        let unsubscribe = martlet_session::UnsubscribeRequest::new([filter(name)]);
         let operation = self.session.unsubscribe(self.now, unsubscribe).unwrap();
         self.drain();
         operation
@@ -494,10 +487,7 @@ impl Peer {
     /// How the connection ends, and what is said about it last.
     pub fn end(&mut self) -> (String, Vec<String>) {
         (
-            self.close
-                .as_ref()
-                .expect("the connection is to end")
-                .to_string(),
+            whole(self.close.as_ref().expect("the connection is to end")),
             self.said(),
         )
     }

@@ -32,10 +32,10 @@ pub async fn lengths_that_lie<A: Adapter>() {
         let builder = builder(&server.uri()).maximum_packet_size(1_000_000);
         match loss::<A>(builder).await {
             ConnectionError::Transport(error) => panic!("{error}"),
-            error => assert!(
-                error.to_string().contains("over the limit of 1000000"),
-                "{error}"
-            ),
+            error => {
+                let text = format!("{:#}", martlet_client::Error::from(error));
+                assert!(text.contains("over the limit of 1000000"), "{text}");
+            }
         }
     }
     // Packets: one that comes in part, one that is larger than allowed, and a length that is none.

@@ -112,7 +112,10 @@ async fn has_served(server: &TestServer) -> bool {
 
 #[track_caller]
 fn assert_says(error: &TransportError, kind: TransportErrorKind, words: &[&str]) {
-    let text = error.to_string();
+    let text = format!(
+        "{:#}",
+        martlet_client::Error::from(ConnectionError::Transport(error.clone()))
+    );
     assert_eq!(error.kind(), kind, "{text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is not in: {text}");

@@ -6,9 +6,7 @@ use super::super::wishes::DISLIKED;
 use super::World;
 use core::time::Duration;
 use martlet_broker::{BrokerEvent, Moods};
-use martlet_proto::{
-    PacketType, QoS, SubscribeFilter, TopicFilter, TopicName, UserProperties, Utf8String,
-};
+use martlet_proto::{PacketType, QoS, SubscribeFilter, TopicFilter, TopicName, Utf8String};
 use martlet_session::{OutgoingPublish, SubscribeRequest, UnsubscribeRequest};
 
 /// How many filters the server takes at a time.
@@ -138,11 +136,7 @@ impl World {
         let filters = names
             .iter()
             .map(|name| SubscribeFilter::new(filter(name.clone()), QoS::AtLeastOnce));
-        let subscribe = SubscribeRequest {
-            subscriptions: filters.collect(),
-            subscription_identifier: None,
-            user_properties: UserProperties::new(),
-        };
+        let subscribe = SubscribeRequest::new(filters);
         let asked = self.clients[i]
             .session
             .subscribe(instant(self.now), subscribe);
@@ -156,10 +150,7 @@ impl World {
         let Some(name) = self.wishes.subscribed_filter(i) else {
             return Ok(());
         };
-        let unsubscribe = UnsubscribeRequest {
-            filters: vec![filter(name.clone())],
-            user_properties: UserProperties::new(),
-        };
+        let unsubscribe = UnsubscribeRequest::new([filter(name.clone())]);
         let asked = self.clients[i]
             .session
             .unsubscribe(instant(self.now), unsubscribe);
