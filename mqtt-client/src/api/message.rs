@@ -42,7 +42,7 @@ enum Pending {
 }
 
 impl Unacknowledged {
-    /// A message that no server has sent, for tests of your own code: `told` gets the reason code
+    /// A message that no server has sent, for tests of your own code: `outcome` gets the reason code
     /// that it is acknowledged with, or `None` when it is dropped.
     ///
     /// ```
@@ -55,19 +55,19 @@ impl Unacknowledged {
     ///         None => job.reject(PubAckReasonCode::PayloadFormatInvalid),
     ///     };
     /// }
-    /// let (told, outcome) = mpsc::channel();
+    /// let (sender, outcome) = mpsc::channel();
     /// let job = Message::new(&TopicName::new("jobs/1")?, [0xff]);
-    /// work(Unacknowledged::for_test(job, move |reason| told.send(reason).unwrap()));
+    /// work(Unacknowledged::for_test(job, move |reason| sender.send(reason).unwrap()));
     /// assert_eq!(outcome.recv()?, Some(PubAckReasonCode::PayloadFormatInvalid));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_test(
         message: Message,
-        told: impl FnOnce(Option<PubAckReasonCode>) + Send + Sync + 'static,
+        outcome: impl FnOnce(Option<PubAckReasonCode>) + Send + Sync + 'static,
     ) -> Self {
         Self {
             message,
-            pending: Some(Pending::Test(Box::new(told))),
+            pending: Some(Pending::Test(Box::new(outcome))),
         }
     }
 
@@ -105,7 +105,7 @@ impl Unacknowledged {
                 state.routes.tickets.take_back(key, &ticket);
                 state.conclude_copy(ticket, verdict);
             }),
-            Some(Pending::Test(told)) => told(match verdict {
+            Some(Pending::Test(outcome)) => outcome(match verdict {
                 Verdict::Acknowledged => Some(PubAckReasonCode::Success),
                 Verdict::Answered(reason, _) => Some(reason),
                 Verdict::Abandoned => None,
