@@ -191,12 +191,9 @@ async fn who_comes_from_amqtt_finds_what_the_page_names() {
     .await
     .unwrap();
     let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = Server::start(martlet_broker::BrokerConfig {
-        refuse,
-        ..Default::default()
-    })
-    .await
-    .unwrap();
+    let broker = Server::start(martlet_broker::BrokerConfig::default().refuse(refuse))
+        .await
+        .unwrap();
     let refused = martlet_tokio::connect(broker.uri()).await;
     let Err(ConnectError::Connection(ConnectionError::Refused(rejection))) = refused else {
         panic!("{refused:?}")

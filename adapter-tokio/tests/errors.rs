@@ -77,10 +77,7 @@ async fn a_certificate_that_is_not_trusted() {
 
 #[tokio::test]
 async fn a_connect_that_is_rejected() {
-    let config = BrokerConfig {
-        refuse: Some(ConnectReasonCode::NotAuthorized),
-        ..BrokerConfig::default()
-    };
+    let config = BrokerConfig::default().refuse(ConnectReasonCode::NotAuthorized);
     let server = TestServer::start(Setup::tcp().broker(config)).await;
     let error = error(Client::builder(server.uri())).await;
     assert_eq!(

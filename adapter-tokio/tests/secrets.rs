@@ -78,10 +78,8 @@ async fn live(builder: Builder, payload: &'static str) {
 
 /// The same of what does not get a connection.
 async fn fail(settings: &Settings) -> ConnectError {
-    let settings = Settings {
-        auto_reconnect: false,
-        ..settings.clone()
-    };
+    let mut settings = settings.clone();
+    settings.auto_reconnect = false;
     show(&settings);
     let builder = settings.builder().unwrap();
     let (client, driver) = builder.build(Tokio).unwrap();
@@ -125,12 +123,7 @@ fn settings(uri: &str) -> Settings {
     settings.connection.uri = uri.into();
     settings.martlet.user_name = Some(CANARY.into());
     settings.martlet.password = Some(CANARY.into());
-    settings.will = Some(WillSettings {
-        topic: "t".into(),
-        message: CANARY.into(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-    });
+    settings.will = Some(WillSettings::new("t", CANARY));
     settings
 }
 
@@ -198,15 +191,11 @@ async fn a_secret_in_the_uri_and_from_a_hook() {
 async fn a_secret_that_enhanced_authentication_proves() {
     let secret = bytes::Bytes::from_static(CANARY.as_bytes());
     let steps = vec![(secret.clone(), secret.clone()), (secret.clone(), secret)];
-    let authentication = ScriptedAuthentication {
-        method: "QUIZ".try_into().unwrap(),
-        steps,
-        success: Some(self::secret()),
-    };
-    let config = BrokerConfig {
-        authentication: Some(authentication),
-        ..BrokerConfig::default()
-    };
+    let authentication = ScriptedAuthentication::default()
+        .method("QUIZ".try_into().unwrap())
+        .steps(steps)
+        .success(self::secret());
+    let config = BrokerConfig::default().authentication(authentication);
     let quiz = TestServer::start(Setup::tcp().broker(config)).await;
     live(Client::builder(quiz.uri()).authenticator(Prover), CANARY).await;
 }

@@ -15,16 +15,15 @@ use std::collections::BTreeMap;
 /// use martlet_broker::{BrokerConfig, BrokerLimits};
 /// use martlet_proto::{QoS, Version};
 ///
-/// let config = BrokerConfig {
-///     versions: vec![Version::V3_1_1],
-///     limits: BrokerLimits { maximum_qos: QoS::AtLeastOnce, ..BrokerLimits::default() },
-///     ..BrokerConfig::default()
-/// };
+/// let config = BrokerConfig::default()
+///     .versions([Version::V3_1_1])
+///     .limits(BrokerLimits::default().maximum_qos(QoS::AtLeastOnce));
 /// # let _ = config;
 /// ```
 ///
 /// A bound of 0 messages, bytes, connections, … means that there is none.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BrokerConfig {
     /// The versions that are spoken; a CONNECT of another one is refused. Default: all.
     pub versions: Vec<Version>,
@@ -81,6 +80,7 @@ pub struct BrokerConfig {
 /// them: such a client is held to the packet size and the subscription limits, and granted no more
 /// than the maximum QoS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BrokerLimits {
     /// QoS 1 and 2 messages that a client may have unacknowledged. Default: 65,535.
     pub receive_maximum: NonZeroU16,
@@ -109,6 +109,7 @@ pub struct BrokerLimits {
 /// A scripted enhanced authentication (MQTT 5 §4.12), for CONNECT and for re-authentication alike:
 /// each step sends a challenge and waits for an answer.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ScriptedAuthentication {
     /// The only method that is known.
     pub method: Utf8String,
@@ -117,6 +118,72 @@ pub struct ScriptedAuthentication {
     pub steps: Vec<(Bytes, Bytes)>,
     /// The data that comes with success.
     pub success: Option<BinaryData>,
+}
+
+/// A setter for each field, whose docs are there.
+macro_rules! setters {
+    ($type:ident { $($field:ident: $value:ty $(=> $convert:expr)?,)* }) => {
+        impl $type {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $field(mut self, $field: $value) -> Self {
+                    self.$field = setters!(@ $field $(, $convert)?);
+                    self
+                }
+            )*
+        }
+    };
+    (@ $field:ident) => { $field };
+    (@ $field:ident, $convert:expr) => { $convert($field) };
+}
+
+setters! {
+    BrokerConfig {
+        versions: impl IntoIterator<Item = Version> => Vec::from_iter,
+        limits: BrokerLimits,
+        refuse: impl Into<Option<ConnectReasonCode>> => Into::into,
+        server_reference: impl Into<Option<Utf8String>> => Into::into,
+        response_information: impl Into<Option<Utf8String>> => Into::into,
+        authentication: impl Into<Option<ScriptedAuthentication>> => Into::into,
+        connect_timeout: Duration,
+        sys_interval: Duration,
+        seed: u64,
+        outbound_topic_aliases: u16,
+        max_in_flight: NonZeroU16,
+        max_connections: usize,
+        max_sessions: usize,
+        max_subscriptions: usize,
+        max_retained: usize,
+        max_queued: usize,
+        max_queued_bytes: usize,
+        max_output_bytes: usize,
+        moods: Moods,
+        record_events: bool,
+    }
+}
+
+setters! {
+    BrokerLimits {
+        receive_maximum: NonZeroU16,
+        maximum_qos: QoS,
+        retain_available: bool,
+        maximum_packet_size: u32,
+        topic_alias_maximum: u16,
+        wildcard_subscription_available: bool,
+        subscription_identifier_available: bool,
+        shared_subscription_available: bool,
+        server_keep_alive: impl Into<Option<u16>> => Into::into,
+        maximum_session_expiry: u32,
+    }
+}
+
+setters! {
+    ScriptedAuthentication {
+        method: Utf8String,
+        steps: impl IntoIterator<Item = (Bytes, Bytes)> => Vec::from_iter,
+        success: impl Into<Option<BinaryData>> => Into::into,
+    }
 }
 
 impl BrokerConfig {

@@ -10,7 +10,7 @@ use martlet_proto::{Subscribe, TopicFilter, Utf8String};
 ///
 /// // As a policy that forbids a topic is enforced by some.
 /// let forbidden = TopicFilter::new("forbidden/#").unwrap();
-/// let config = BrokerConfig { moods: Moods::new().hang_up_on_publish(forbidden), ..BrokerConfig::default() };
+/// let config = BrokerConfig::default().moods(Moods::new().hang_up_on_publish(forbidden));
 /// # let _ = config;
 /// ```
 ///

@@ -67,10 +67,7 @@ async fn clients_talk() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed() {
-    let config = BrokerConfig {
-        connect_timeout: Duration::from_millis(20),
-        ..BrokerConfig::default()
-    };
+    let config = BrokerConfig::default().connect_timeout(Duration::from_millis(20));
     let server = Server::start(config).await.unwrap();
     let mut client = Client(TcpStream::connect(server.local_addr()).await.unwrap());
     assert!(client.rest().await.is_empty());

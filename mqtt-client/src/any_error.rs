@@ -3,7 +3,9 @@
 use crate::api::request::ResponseError;
 use crate::builder::durable::OpenError;
 use crate::error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
+use martlet_proto::{TextError, TopicError};
 use martlet_session::{ConnectionError, PublishError, RequestError};
+use martlet_transport::UriError;
 use std::fmt;
 
 /// Any error of this crate, for callers who only report it: each of the others becomes one by `?`.
@@ -40,6 +42,15 @@ pub enum Error {
     Response(ResponseError),
     /// The client did not authenticate again.
     Authenticate(AuthenticateError),
+    /// A topic name or topic filter is none.
+    Topic(TopicError),
+    /// A text or binary data that MQTT cannot carry.
+    Text(TextError),
+    /// A URI is wrong.
+    Uri(UriError),
+    /// What TLS is to trust, or to show, cannot be used.
+    #[cfg(feature = "tls")]
+    Trust(martlet_transport::TrustError),
 }
 
 impl Error {
@@ -84,16 +95,16 @@ impl std::error::Error for Error {
 
 /// All variants: each is made of the error that it holds.
 macro_rules! made_of {
-    ($($variant:ident($error:ty),)*) => {
+    ($($(#[$attribute:meta])* $variant:ident($error:ty),)*) => {
         impl Error {
             fn inner(&self) -> &(dyn std::error::Error + 'static) {
                 match self {
-                    $(Self::$variant(error) => error,)*
+                    $($(#[$attribute])* Self::$variant(error) => error,)*
                 }
             }
         }
 
-        $(impl From<$error> for Error {
+        $($(#[$attribute])* impl From<$error> for Error {
             fn from(error: $error) -> Self {
                 Self::$variant(error)
             }
@@ -111,4 +122,9 @@ made_of! {
     Request(RequestError),
     Response(ResponseError),
     Authenticate(AuthenticateError),
+    Topic(TopicError),
+    Text(TextError),
+    Uri(UriError),
+    #[cfg(feature = "tls")]
+    Trust(martlet_transport::TrustError),
 }

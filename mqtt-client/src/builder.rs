@@ -231,10 +231,7 @@ impl Builder {
 
     fn read_proxy(&self, uri: &str) -> Result<ProxyUri, ConnectError> {
         let proxy = ProxyUri::parse(uri)?;
-        Transport::new(&Stack {
-            proxy: Some(proxy.tunnel(&self.link.endpoints[0])),
-            ..Stack::default()
-        })?;
+        Transport::new(&Stack::default().proxy(Some(proxy.tunnel(&self.link.endpoints[0]))))?;
         Ok(proxy)
     }
 

@@ -17,6 +17,9 @@ pub enum ClientEvent {
     Connecting(Endpoint),
     /// The server has accepted the connection.
     Connected(Arc<Connected>),
+    /// The client has disconnected, as [`disconnect`](crate::Client::disconnect) asked, or as it
+    /// does when its last handle or its driver is dropped. It is no error, and no attempt follows.
+    Closed,
     /// An attempt or a connection has ended.
     Disconnected {
         /// The reason.
@@ -164,6 +167,14 @@ pub enum ClientEvent {
 }
 
 impl ClientEvent {
+    /// An attempt or a connection has ended like this.
+    pub(crate) fn ended(error: ConnectionError, retry_in: Option<Duration>) -> Self {
+        match error {
+            ConnectionError::ClosedHere => Self::Closed,
+            error => Self::Disconnected { error, retry_in },
+        }
+    }
+
     /// Whether it is about one message: there may be as many of these as there are messages.
     pub(crate) fn is_about_a_message(&self) -> bool {
         matches!(
@@ -305,12 +316,10 @@ mod tests {
 
         let text = |len: usize| Utf8String::new("x".repeat(len)).ok();
         assert_eq!(size_of_texts(&[&text(3), &None, &text(5)]), 8);
-        let disconnect = Farewell {
-            reason: DisconnectReasonCode::ServerBusy,
-            reason_string: text(11),
-            server_reference: text(20),
-            user_properties: [("key", "value")].try_into().expect("short"),
-        };
+        let mut disconnect = Farewell::new(DisconnectReasonCode::ServerBusy);
+        disconnect.reason_string = text(11);
+        disconnect.server_reference = text(20);
+        disconnect.user_properties = [("key", "value")].try_into().expect("short");
         let properties = disconnect.user_properties.size();
         assert!(properties >= 8);
         let error = ConnectionError::DisconnectedByPeer(Box::new(disconnect));

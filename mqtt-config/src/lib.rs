@@ -31,8 +31,9 @@
 //! assert_eq!(error.to_string(), r#"2:1: there is no such key; did you mean "connection"?"#);
 //! # }
 //!
-//! let settings = Settings { keep_alive: 30, default_qos: QoS::AtLeastOnce, ..Settings::default()
-//! };
+//! let mut settings = Settings::default();
+//! settings.keep_alive = 30;
+//! settings.default_qos = QoS::AtLeastOnce;
 //! # settings.builder()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -90,6 +91,7 @@ use std::time::Duration;
     derive(Serialize, Deserialize),
     serde(default = "Settings::amqtt", deny_unknown_fields)
 )]
+#[non_exhaustive]
 pub struct Settings {
     /// Seconds of the keep alive that CONNECT announces; 0 turns it off (MQTT 5 §3.1.2.10).
     /// Default: 60; in a file 10.
@@ -210,6 +212,7 @@ impl Default for Settings {
     derive(Serialize, Deserialize),
     serde(default, deny_unknown_fields)
 )]
+#[non_exhaustive]
 pub struct ConnectionSettings {
     /// The server, such as `mqtts://user:password@host:8883`. Default: `mqtt://127.0.0.1:1883`.
     pub uri: Uri,
@@ -274,6 +277,7 @@ impl Default for ConnectionSettings {
     derive(Serialize, Deserialize),
     serde(deny_unknown_fields)
 )]
+#[non_exhaustive]
 pub struct WillSettings {
     /// The topic that it is published to.
     pub topic: String,
@@ -285,6 +289,18 @@ pub struct WillSettings {
     /// Whether the server retains it. Default: false.
     #[cfg_attr(feature = "serde", serde(default))]
     pub retain: bool,
+}
+
+impl WillSettings {
+    /// With QoS 0, not retained.
+    pub fn new(topic: impl Into<String>, message: impl Into<Secret>) -> Self {
+        Self {
+            topic: topic.into(),
+            message: message.into(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+        }
+    }
 }
 
 /// An observer of the connection that can be named in a file.
@@ -303,6 +319,7 @@ pub enum Plugin {
     derive(Serialize, Deserialize),
     serde(default = "Martlet::amqtt", deny_unknown_fields)
 )]
+#[non_exhaustive]
 pub struct Martlet {
     /// The version to speak: 3.1, 3.1.1 or 5. `None`, which is `auto` in a file: 5, and 3.1.1 with
     /// a server that does not know it. Default: `None`; in a file 3.1.1, because amqtt speaks
@@ -431,6 +448,7 @@ impl Martlet {
     derive(Serialize, Deserialize),
     serde(default, deny_unknown_fields)
 )]
+#[non_exhaustive]
 pub struct FilterSettings {
     /// The highest QoS with which the server may deliver messages: 0, 1 or 2. Default: 0.
     #[cfg_attr(feature = "serde", serde(with = "formats::qos"))]

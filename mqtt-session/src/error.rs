@@ -1,9 +1,8 @@
 //! What can go wrong, and whose fault it is.
 
-use crate::shared_error::{SharedError, show_its_error};
+use crate::reported::{GivenUp, StoreError, TransportError};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::error::Error;
 use martlet_proto::{
     ConnectReasonCode, DecodeError, DisconnectReasonCode, PacketType, PubAckReasonCode, QoS,
     UserProperties, Utf8String, Version,
@@ -77,128 +76,9 @@ pub enum ConnectionError {
     },
 }
 
-/// How the network failed, as described by the caller. `source()` is what the operating system, or
-/// the library in between, said of it, such as a [`std::io::Error`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransportError {
-    kind: TransportErrorKind,
-    permanent: bool,
-    error: SharedError,
-}
-
-/// Where the network, or what lies between it and MQTT, failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransportErrorKind {
-    /// The host's name has no address.
-    Resolve,
-    /// No connection could be made.
-    Connect,
-    /// Making the connection took too long.
-    ConnectTimeout,
-    /// Reading or writing failed.
-    Io,
-    /// The peer took no bytes for too long.
-    WriteTimeout,
-    /// The socket was open, but not all that lies between it and MQTT in time.
-    HandshakeTimeout,
-    /// The proxy failed or refused.
-    Proxy,
-    /// TLS failed, but not over a certificate.
-    Tls,
-    /// The server's certificate is not accepted here.
-    Certificate,
-    /// The server does not accept our certificate, or wants one and there is none.
-    ClientCertificate,
-    /// WebSocket failed, or was refused.
-    WebSocket,
-    /// What was asked for cannot be done at all.
-    Configuration,
-}
-
-impl TransportError {
-    /// With this error, whose text and cause it has from then on, or this text for people: lower
-    /// case, without a full stop, without secrets.
-    pub fn new(kind: TransportErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            permanent: false,
-            error: SharedError::new(error),
-        }
-    }
-
-    /// Sets the error that caused it: what `source()` returns.
-    #[must_use]
-    pub fn caused_by(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            error: self.error.caused_by(cause),
-            ..self
-        }
-    }
-
-    /// The same, of an error that stays until somebody changes something: trying again would be for
-    /// nothing.
-    #[must_use]
-    pub fn permanent(self) -> Self {
-        Self {
-            permanent: true,
-            ..self
-        }
-    }
-
-    /// Whether trying again would be for nothing.
-    pub fn is_permanent(&self) -> bool {
-        self.permanent
-    }
-
-    /// Where it failed.
-    pub fn kind(&self) -> TransportErrorKind {
-        self.kind
-    }
-}
-
-/// A socket that failed.
-#[cfg(feature = "std")]
-impl From<std::io::Error> for TransportError {
-    fn from(error: std::io::Error) -> Self {
-        Self::new(TransportErrorKind::Io, "the network connection failed").caused_by(error)
-    }
-}
-
-/// Why the application would not connect, or not stay connected: the error of its own code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenUp {
-    error: SharedError,
-    is_final: bool,
-}
-
-impl GivenUp {
-    /// This time only: a later attempt may do better. The error, or a text in its place, comes
-    /// without secrets.
-    pub fn for_now(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            error: SharedError::new(why),
-            is_final: false,
-        }
-    }
-
-    /// For good: trying again would not help. The error, or a text in its place, comes without
-    /// secrets.
-    pub fn for_good(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            error: SharedError::new(why),
-            is_final: true,
-        }
-    }
-
-    /// Whether trying again would not help.
-    pub fn is_final(&self) -> bool {
-        self.is_final
-    }
-}
-
 /// A CONNACK that refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The reason of the CONNACK.
     pub reason: ConnectReasonCode,
@@ -210,6 +90,18 @@ pub struct Refusal {
     pub user_properties: UserProperties,
 }
 
+impl Refusal {
+    /// With this reason and nothing else.
+    pub fn new(reason: ConnectReasonCode) -> Self {
+        Self {
+            reason,
+            reason_string: None,
+            server_reference: None,
+            user_properties: UserProperties::new(),
+        }
+    }
+}
+
 impl core::fmt::Display for Refusal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         display(f, &self.reason, self.reason_string.as_ref())
@@ -218,6 +110,7 @@ impl core::fmt::Display for Refusal {
 
 /// A DISCONNECT of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Farewell {
     /// The reason of the DISCONNECT.
     pub reason: DisconnectReasonCode,
@@ -227,6 +120,18 @@ pub struct Farewell {
     pub server_reference: Option<Utf8String>,
     /// Name-value pairs of the server's own.
     pub user_properties: UserProperties,
+}
+
+impl Farewell {
+    /// With this reason and nothing else.
+    pub fn new(reason: DisconnectReasonCode) -> Self {
+        Self {
+            reason,
+            reason_string: None,
+            server_reference: None,
+            user_properties: UserProperties::new(),
+        }
+    }
 }
 
 impl core::fmt::Display for Farewell {
@@ -367,6 +272,7 @@ impl ConnectionError {
 
 /// The server's words about one operation (MQTT 5); there are none in most acknowledgements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Details {
     /// A diagnostic text for humans.
     pub reason_string: Option<Utf8String>,
@@ -375,6 +281,20 @@ pub struct Details {
 }
 
 impl Details {
+    /// Sets the text. Default: none.
+    #[must_use]
+    pub fn reason_string(mut self, text: impl Into<Option<Utf8String>>) -> Self {
+        self.reason_string = text.into();
+        self
+    }
+
+    /// Sets the name-value pairs. Default: none.
+    #[must_use]
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.user_properties = properties;
+        self
+    }
+
     /// The number of bytes of the reason string and of the user properties.
     pub fn size(&self) -> usize {
         self.reason_string.as_ref().map_or(0, Utf8String::len) + self.user_properties.size()
@@ -623,54 +543,3 @@ impl core::fmt::Display for Hex<'_> {
         }
     }
 }
-
-/// How a store failed, as described by the caller. `source()` is what the operating system said of
-/// it, where it did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreError {
-    kind: StoreErrorKind,
-    error: SharedError,
-}
-
-/// Why a store failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreErrorKind {
-    /// Reading or writing failed.
-    Io,
-    /// The disk, or what is granted of it, is full.
-    Full,
-    /// Somebody else has it open.
-    Locked,
-    /// It is not a store, or damaged beyond single records.
-    Corrupt,
-    /// It is closed.
-    Closed,
-}
-
-impl StoreError {
-    /// With this error, whose text and cause it has from then on, or this text for people: lower
-    /// case, without a full stop, without secrets.
-    pub fn new(kind: StoreErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            error: SharedError::new(error),
-        }
-    }
-
-    /// Sets the error that caused it: what `source()` returns.
-    #[must_use]
-    pub fn caused_by(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            error: self.error.caused_by(cause),
-            ..self
-        }
-    }
-
-    /// Why it failed.
-    pub fn kind(&self) -> StoreErrorKind {
-        self.kind
-    }
-}
-
-show_its_error!(TransportError, GivenUp, StoreError);

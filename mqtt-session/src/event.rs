@@ -129,6 +129,7 @@ impl UnsubscribeRequest {
 
 /// A message that arrived.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceivedPublish {
     /// The PUBLISH, as it was on the wire.
     pub publish: PublishPacket,
@@ -335,6 +336,7 @@ pub enum Event {
 /// What one side says in a step of enhanced authentication (MQTT 5 §3.15.2.2), besides the method.
 /// `Debug` shows the length of the data only.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct AuthMessage {
     /// Data of the method.
     pub data: Option<BinaryData>,
@@ -342,6 +344,29 @@ pub struct AuthMessage {
     pub reason_string: Option<Utf8String>,
     /// Name-value pairs of the users' own.
     pub user_properties: UserProperties,
+}
+
+impl AuthMessage {
+    /// Sets the data. Default: none.
+    #[must_use]
+    pub fn data(mut self, data: impl Into<Option<BinaryData>>) -> Self {
+        self.data = data.into();
+        self
+    }
+
+    /// Sets the text. Default: none.
+    #[must_use]
+    pub fn reason_string(mut self, text: impl Into<Option<Utf8String>>) -> Self {
+        self.reason_string = text.into();
+        self
+    }
+
+    /// Sets the name-value pairs. Default: none.
+    #[must_use]
+    pub fn user_properties(mut self, properties: UserProperties) -> Self {
+        self.user_properties = properties;
+        self
+    }
 }
 
 /// A message that cannot be taken, and that ended the connection.
@@ -394,6 +419,7 @@ pub struct Unsettled {
 
 /// How a message was settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settled {
     /// Success, or that nobody subscribes to it (MQTT 5).
     pub reason: PubAckReasonCode,
@@ -402,7 +428,8 @@ pub struct Settled {
 }
 
 impl Settled {
-    pub(crate) const SUCCESS: Self = Self {
+    /// Success, without words.
+    pub const SUCCESS: Self = Self {
         reason: PubAckReasonCode::Success,
         details: None,
     };
@@ -410,11 +437,22 @@ impl Settled {
 
 /// The answer to a subscribe or unsubscribe.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer<C> {
     /// One for each filter, in their order.
     pub reasons: Vec<C>,
     /// The server's words.
     pub details: Option<Box<Details>>,
+}
+
+impl<C> Answer<C> {
+    /// With these codes, and without words.
+    pub fn new(reasons: Vec<C>) -> Self {
+        Self {
+            reasons,
+            details: None,
+        }
+    }
 }
 
 /// A connection that the server has accepted.

@@ -2,7 +2,8 @@
 //! crate has an arm for the rest. A new event is a new method here, and code that has no place for
 //! it does not compile.
 
-use crate::error::{ConnectionError, PublishError, RequestError, StoreError};
+use crate::StoreError;
+use crate::error::{ConnectionError, PublishError, RequestError};
 use crate::event::{
     Answer, AuthMessage, Connected, DeliveryId, Event, OperationId, ReceivedPublish,
     RefusedMessage, Settled, Unsettled,

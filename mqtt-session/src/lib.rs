@@ -99,6 +99,7 @@ mod limits;
 mod outbound;
 mod output;
 mod publish;
+mod reported;
 mod requests;
 mod session;
 mod shared_error;
@@ -111,9 +112,8 @@ pub use config::{
     WhenServerHangsUp, WhenStoreFails,
 };
 pub use error::{
-    AnswerProblem, Awaited, ConnectionError, Details, Farewell, GivenUp, Instead, InvalidAnswer,
-    Misbehaviour, PublishError, Refusal, RequestError, StoreError, StoreErrorKind, TransportError,
-    TransportErrorKind,
+    AnswerProblem, Awaited, ConnectionError, Details, Farewell, Instead, InvalidAnswer,
+    Misbehaviour, PublishError, Refusal, RequestError,
 };
 pub use event::{
     Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, OperationId,
@@ -124,6 +124,7 @@ pub use event_handler::EventHandler;
 pub use limits::Limits;
 pub use output::SendBuffer;
 pub use publish::OutgoingPublish;
+pub use reported::{GivenUp, StoreError, StoreErrorKind, TransportError, TransportErrorKind};
 pub use session::{Admission, Restored, Session, Withdrawal};
 pub use shared_error::SharedError;
 pub use store::journal::{StoreOp, StoreSeq};

@@ -98,10 +98,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_is_left_out_is_named() {
-        let stack = Stack {
-            web_socket: Some(WebSocketRequest::ws("h", 80, "/")),
-            ..Stack::default()
-        };
+        let stack = Stack::default().web_socket(Some(WebSocketRequest::ws("h", 80, "/")));
         let error = Transport::new(&stack).expect_err("there is none");
         assert!(error.kind() == StackErrorKind::Configuration && error.is_permanent());
         assert!(

@@ -31,7 +31,7 @@
 //! use std::net::TcpStream;
 //!
 //! let proxy = ProxyTunnel::socks5("broker.example", 1883).credentials("ann", "secret");
-//! let stack = Stack { proxy: Some(proxy), ..Stack::default() };
+//! let stack = Stack::default().proxy(Some(proxy));
 //! let mut socket = TcpStream::connect("proxy.example:1080")?;
 //!
 //! let mut transport = Transport::new(&stack)?;

@@ -22,6 +22,7 @@ use std::fmt;
 /// The proxy, TLS and WebSocket layers for one server, in order from the wire. The default is
 /// plain TCP, for which no [`Transport`] is needed.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Stack {
     /// The proxy that the socket is opened to.
     pub proxy: Option<ProxyTunnel>,
@@ -31,8 +32,32 @@ pub struct Stack {
     pub web_socket: Option<WebSocketRequest>,
 }
 
+impl Stack {
+    /// Sets the proxy. Default: none.
+    #[must_use]
+    pub fn proxy(mut self, proxy: impl Into<Option<ProxyTunnel>>) -> Self {
+        self.proxy = proxy.into();
+        self
+    }
+
+    /// Sets TLS. Default: none.
+    #[must_use]
+    pub fn tls(mut self, tls: impl Into<Option<TlsClient>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
+
+    /// Sets WebSocket. Default: none.
+    #[must_use]
+    pub fn web_socket(mut self, request: impl Into<Option<WebSocketRequest>>) -> Self {
+        self.web_socket = request.into();
+        self
+    }
+}
+
 /// What is under way before a connection is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Handshake {
     /// The proxy has not opened the way yet.
     Proxy,

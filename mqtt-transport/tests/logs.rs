@@ -31,10 +31,7 @@ fn neither_headers_nor_what_is_sent_is_logged() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(LevelFilter::Trace);
     let request = WebSocketRequest::ws("h", 80, "/?token=canary").header("Authorization", "canary");
-    let stack = Stack {
-        web_socket: Some(request),
-        ..Stack::default()
-    };
+    let stack = Stack::default().web_socket(Some(request));
     let mut transport = Transport::new(&stack).unwrap();
     let (mut wire, mut plain) = (BytesMut::new(), BytesMut::new());
     let _ = transport.poll_wire(&mut wire);

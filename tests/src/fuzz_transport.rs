@@ -35,16 +35,15 @@ fn stack(choice: u8) -> Stack {
             .danger_skip_host_name_check();
         trust.build().expect("there is nothing to read")
     });
-    Stack {
-        proxy: match choice % 4 {
+    Stack::default()
+        .proxy(match choice % 4 {
             0 => None,
             1 => Some(ProxyTunnel::http_connect("h", 1)),
             2 => Some(ProxyTunnel::socks5("h", 1)),
             _ => Some(ProxyTunnel::socks5("::1", 1).credentials("u", "p")),
-        },
-        tls: (choice & 8 != 0).then(|| TlsClient::new(config, "h").expect("a name")),
-        web_socket: (choice & 16 != 0).then(|| WebSocketRequest::ws("h", 1, "/")),
-    }
+        })
+        .tls((choice & 8 != 0).then(|| TlsClient::new(config, "h").expect("a name")))
+        .web_socket((choice & 16 != 0).then(|| WebSocketRequest::ws("h", 1, "/")))
 }
 
 /// What MQTT gets of it, and how it ends.

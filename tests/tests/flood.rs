@@ -124,11 +124,11 @@ impl Receiver {
 }
 
 fn flood(version: Version) {
-    let mut broker = Broker::new(martlet_broker::BrokerConfig {
-        sys_interval: Duration::ZERO,
-        max_in_flight: NonZeroU16::MIN.saturating_add(5),
-        ..martlet_broker::BrokerConfig::default()
-    });
+    let mut broker = Broker::new(
+        martlet_broker::BrokerConfig::default()
+            .sys_interval(Duration::ZERO)
+            .max_in_flight(NonZeroU16::MIN.saturating_add(5)),
+    );
     let connection = broker.handle_open(NOW);
     let mut receiver = Receiver::new(version);
     let (mut to_broker, mut to_client) = (BytesMut::new(), BytesMut::new());

@@ -341,15 +341,13 @@ pub(crate) async fn t59_nothing_is_left_after_all_flows(uri: &str) {
 // ---- wills
 
 fn with_will(uri: &str, text: &str, retain: bool) -> Settings {
-    let will = WillSettings {
-        topic: "will/t".into(),
-        message: text.into(),
-        qos: QoS::AtLeastOnce,
-        retain,
-    };
-    Settings {
-        will: Some(will),
-        ..settings(uri)
+    let mut will = WillSettings::new("will/t", text);
+    will.qos = QoS::AtLeastOnce;
+    will.retain = retain;
+    {
+        let mut settings = settings(uri);
+        settings.will = Some(will);
+        settings
     }
 }
 

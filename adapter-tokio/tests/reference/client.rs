@@ -59,10 +59,8 @@ pub(crate) fn message(topic: &str, text: &str, qos: u8) -> (String, String, u8) 
 
 /// Those of a client that keeps its session, and tries again at once.
 pub(crate) fn lasting(uri: impl Into<String>) -> Settings {
-    let mut settings = Settings {
-        cleansession: false,
-        ..settings(uri)
-    };
+    let mut settings = settings(uri);
+    settings.cleansession = false;
     settings.reconnect_max_interval = Duration::from_millis(1);
     settings.martlet.client_id = Some("lasting".to_owned());
     settings

@@ -5,7 +5,7 @@ use super::{broker, broker_with, connect, events, settings, try_connect};
 use martlet_broker::{BrokerConfig, BrokerEvent, Ending};
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use martlet_tokio::{
-    Client, ConnectError, ConnectionError, Settings,
+    Client, ConnectError, ConnectionError,
     session::{Instead, TransportErrorKind},
     transport::UriError,
 };
@@ -62,10 +62,8 @@ async fn dead_uri() -> String {
 
 #[tokio::test]
 async fn t10_nobody_listens() {
-    let settings = Settings {
-        auto_reconnect: false,
-        ..settings(dead_uri().await)
-    };
+    let mut settings = settings(dead_uri().await);
+    settings.auto_reconnect = false;
     let error = try_connect(&settings).await.unwrap_err();
     let ConnectError::Connection(ConnectionError::Transport(error)) = error else {
         panic!("{error}")
@@ -99,11 +97,9 @@ async fn t12_an_unknown_scheme() {
 #[tokio::test]
 async fn t13_a_server_that_says_nothing() {
     let peer = Peer::start().await;
-    let settings = Settings {
-        auto_reconnect: false,
-        connection_timeout: Duration::from_millis(50),
-        ..settings(peer.uri())
-    };
+    let mut settings = settings(peer.uri());
+    settings.auto_reconnect = false;
+    settings.connection_timeout = Duration::from_millis(50);
     let error = try_connect(&settings).await.unwrap_err();
     assert!(
         matches!(
@@ -121,11 +117,9 @@ async fn t13_a_server_that_says_nothing() {
 /// listens on.
 #[tokio::test]
 async fn t13_a_timeout_of_connecting_and_nobody_listens() {
-    let settings = Settings {
-        auto_reconnect: false,
-        connection_timeout: Duration::from_secs(2),
-        ..settings(dead_uri().await)
-    };
+    let mut settings = settings(dead_uri().await);
+    settings.auto_reconnect = false;
+    settings.connection_timeout = Duration::from_secs(2);
     assert!(matches!(
         try_connect(&settings).await,
         Err(ConnectError::Connection(ConnectionError::Transport(_)))
@@ -160,10 +154,8 @@ async fn t14_a_wrong_password_is_told_with_its_code() {
 #[tokio::test]
 async fn t16_no_client_identifier_without_a_clean_session() {
     let broker = broker().await;
-    let mut settings = Settings {
-        cleansession: false,
-        ..settings(broker.uri())
-    };
+    let mut settings = settings(broker.uri());
+    settings.cleansession = false;
     settings.martlet.client_id = Some(String::new());
     let error = try_connect(&settings).await.unwrap_err();
     assert!(

@@ -6,7 +6,7 @@ use super::{broker, broker_with, connect, lasting, message, next, settings, try_
 use martlet_broker::{BrokerConfig, BrokerEvent};
 use martlet_proto::{Delivery, PacketIdentifier, PacketType};
 use martlet_tokio::{
-    ClientEvent, ConnectError, ConnectionError, Events, PublishError, QoS, RequestError, Settings,
+    ClientEvent, ConnectError, ConnectionError, Events, PublishError, QoS, RequestError,
     SubscribeError, Tokio, TopicFilter, client::TopicDefaults, session::Awaited,
 };
 use std::future::IntoFuture;
@@ -118,11 +118,9 @@ async fn f06_12_a_refused_connection_is_closed() {
 #[tokio::test]
 async fn f07_a_missing_pingresp_ends_the_connection() {
     let peer = Peer::start().await;
-    let mut settings = Settings {
-        keep_alive: 1,
-        auto_reconnect: false,
-        ..settings(peer.uri())
-    };
+    let mut settings = settings(peer.uri());
+    settings.keep_alive = 1;
+    settings.auto_reconnect = false;
     settings.martlet.ping_timeout = Some(Duration::from_millis(50));
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
     let mut events = client.events();
@@ -224,11 +222,9 @@ async fn f11_half_a_message_does_not_delay_the_next_connection() {
 #[tokio::test]
 async fn f13_what_is_said_of_one_message_counts() {
     let peer = Peer::start().await;
-    let mut settings = Settings {
-        default_retain: true,
-        default_qos: QoS::AtLeastOnce,
-        ..settings(peer.uri())
-    };
+    let mut settings = settings(peer.uri());
+    settings.default_retain = true;
+    settings.default_qos = QoS::AtLeastOnce;
     let topic = TopicDefaults::default()
         .qos(Some(QoS::ExactlyOnce))
         .retain(Some(true));
@@ -254,10 +250,8 @@ async fn f13_what_is_said_of_one_message_counts() {
 #[tokio::test]
 async fn f15_no_keep_alive() {
     let peer = Peer::start().await;
-    let settings = Settings {
-        keep_alive: 0,
-        ..settings(peer.uri())
-    };
+    let mut settings = settings(peer.uri());
+    settings.keep_alive = 0;
     let (_, connect) = tokio::join!(try_connect(&settings), peer.refuse_with_connect());
     assert_eq!(connect.keep_alive, 0);
 }
@@ -277,10 +271,8 @@ async fn f16_malformed_bytes_end_the_connection() {
     ];
     for bytes in wrong {
         let peer = Peer::start().await;
-        let settings = Settings {
-            auto_reconnect: false,
-            ..settings(peer.uri())
-        };
+        let mut settings = settings(peer.uri());
+        settings.auto_reconnect = false;
         let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
         let mut events = client.events();
         server.send_bytes(bytes).await;

@@ -28,12 +28,11 @@ fn connecting(settings: &Settings) -> (Client, DuplexStream) {
 }
 
 fn with(keep_alive: u16, ping_delay: Option<u16>) -> Settings {
-    Settings {
-        keep_alive,
-        ping_delay,
-        auto_reconnect: false,
-        ..settings("mqtt://broker.example")
-    }
+    let mut settings = settings("mqtt://broker.example");
+    settings.keep_alive = keep_alive;
+    settings.ping_delay = ping_delay;
+    settings.auto_reconnect = false;
+    settings
 }
 
 /// The broker closes a connection on which nothing comes for one and a half times the keep alive.

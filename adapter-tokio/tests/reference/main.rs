@@ -30,12 +30,7 @@ async fn broker() -> Server {
 }
 
 async fn broker_with(config: BrokerConfig) -> Server {
-    Server::start(BrokerConfig {
-        record_events: true,
-        ..config
-    })
-    .await
-    .unwrap()
+    Server::start(config.record_events(true)).await.unwrap()
 }
 
 fn events(broker: &Server) -> Vec<BrokerEvent> {

@@ -118,10 +118,8 @@ async fn t71_a_file_of_yaml() {
     std::fs::write(&path, yaml).unwrap();
     let loaded = Settings::load(&path);
     std::fs::remove_file(&path).unwrap();
-    let mut expected = Settings {
-        keep_alive: 7,
-        ..Settings::amqtt()
-    };
+    let mut expected = Settings::amqtt();
+    expected.keep_alive = 7;
     expected.connection.uri = "mqtt://broker.example".into();
     expected.topics.insert(
         "a/b".into(),
@@ -142,18 +140,13 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
         peer.uri()
     );
     let from_yaml = Settings::from_yaml(&yaml).unwrap();
-    let will = WillSettings {
-        topic: "will/t".into(),
-        message: "gone".into(),
-        qos: QoS::ExactlyOnce,
-        retain: true,
-    };
-    let mut in_code = Settings {
-        keep_alive: 20,
-        cleansession: false,
-        will: Some(will),
-        ..settings(peer.uri())
-    };
+    let mut will = WillSettings::new("will/t", "gone");
+    will.qos = QoS::ExactlyOnce;
+    will.retain = true;
+    let mut in_code = settings(peer.uri());
+    in_code.keep_alive = 20;
+    in_code.cleansession = false;
+    in_code.will = Some(will);
     in_code.martlet.client_id = Some("it".into());
     in_code.martlet.user_name = Some("ann".into());
     in_code.martlet.password = Some("secret".into());
@@ -289,11 +282,9 @@ async fn subscriptions_of_the_configuration() {
 #[tokio::test]
 async fn how_often_is_tried() {
     let peer = Peer::start().await;
-    let settings = Settings {
-        reconnect_retries: 2,
-        reconnect_max_interval: Duration::from_millis(1),
-        ..settings(peer.uri())
-    };
+    let mut settings = settings(peer.uri());
+    settings.reconnect_retries = 2;
+    settings.reconnect_max_interval = Duration::from_millis(1);
     let attempts = async {
         let mut attempts = 0;
         loop {

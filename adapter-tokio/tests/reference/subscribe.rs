@@ -33,10 +33,7 @@ async fn t27_some_are_refused() {
 /// 35, with topics that the server has.
 #[tokio::test]
 async fn the_servers_own_topics_come_to_who_asks_for_them() {
-    let config = BrokerConfig {
-        sys_interval: Duration::from_millis(5),
-        ..BrokerConfig::default()
-    };
+    let config = BrokerConfig::default().sys_interval(Duration::from_millis(5));
     let broker = broker_with(config).await;
     let client = connect(&settings(broker.uri())).await;
     let mut system = client.subscribe("$SYS/#").await.unwrap();

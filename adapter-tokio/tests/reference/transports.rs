@@ -58,9 +58,10 @@ async fn t04_tls_with_the_servers_own_certificate_as_the_file_of_authorities() {
     let server = TestServer::start(Setup::tls_as(&Certificates::shared().by_tutorial)).await;
     let settings = trusting_itself(server.uri_by_name() + "/", &directory);
     works(
-        &connect(&Settings {
-            check_hostname: false,
-            ..settings
+        &connect(&{
+            let mut settings = settings;
+            settings.check_hostname = false;
+            settings
         })
         .await,
     )
@@ -73,17 +74,19 @@ async fn tls_with_a_file_of_authorities_and_another_host() {
     let server = TestServer::start(Setup::tls_as(&Certificates::shared().wrong_host)).await;
     let wrong_host = trusting(server.uri_by_name(), &directory);
     assert!(
-        try_connect(&Settings {
-            auto_reconnect: false,
-            ..wrong_host.clone()
+        try_connect(&{
+            let mut settings = wrong_host.clone();
+            settings.auto_reconnect = false;
+            settings
         })
         .await
         .is_err()
     );
     works(
-        &connect(&Settings {
-            check_hostname: false,
-            ..wrong_host
+        &connect(&{
+            let mut settings = wrong_host;
+            settings.check_hostname = false;
+            settings
         })
         .await,
     )
@@ -93,11 +96,9 @@ async fn tls_with_a_file_of_authorities_and_another_host() {
 #[tokio::test]
 async fn t05_tls_with_anybody() {
     let server = TestServer::start(Setup::tls_as(&Certificates::shared().by_tutorial)).await;
-    let anybody = Settings {
-        check_hostname: false,
-        verify_cert: false,
-        ..settings(server.uri_by_name())
-    };
+    let mut anybody = settings(server.uri_by_name());
+    anybody.check_hostname = false;
+    anybody.verify_cert = false;
     works(&connect(&anybody).await).await;
 }
 
@@ -192,10 +193,8 @@ async fn t18_a_certificate_of_our_own() {
 async fn t19_an_authority_that_did_not_sign() {
     let directory = Directory::new();
     let server = TestServer::start(Setup::tls()).await;
-    let mut settings = Settings {
-        auto_reconnect: false,
-        ..settings(server.uri_by_name())
-    };
+    let mut settings = settings(server.uri_by_name());
+    settings.auto_reconnect = false;
     let other = directory.write("other.pem", &Certificates::shared().other_authority.pem);
     settings.connection.cafile = Some(other);
     let error = try_connect(&settings).await.unwrap_err();
@@ -259,10 +258,8 @@ async fn f17_half_a_message_is_no_message() {
         end: FaultEnd::Close,
     };
     let server = TestServer::start(Setup::tcp().websocket().fault(fault)).await;
-    let settings = Settings {
-        auto_reconnect: false,
-        ..settings(server.uri())
-    };
+    let mut settings = settings(server.uri());
+    settings.auto_reconnect = false;
     let client = connect(&settings).await;
     let mut messages = client.subscribe("a").await.unwrap();
     assert_eq!(messages.reasons(), [SubAckReasonCode::GrantedQos0]);
@@ -292,10 +289,8 @@ fn elsewhere(
 #[tokio::test]
 async fn the_settings_trust_holds_wherever_a_hook_goes() {
     let server = TestServer::start(Setup::tcp()).await;
-    let mut settings = Settings {
-        auto_reconnect: false,
-        ..settings(server.uri())
-    };
+    let mut settings = settings(server.uri());
+    settings.auto_reconnect = false;
     settings.connection.cafile = Some("/no/such/file".into());
     let secure = server.uri().replace("mqtt://", "mqtts://");
     let builder = settings
@@ -313,10 +308,8 @@ async fn the_settings_trust_holds_wherever_a_hook_goes() {
 #[tokio::test]
 async fn the_password_of_a_key_is_looked_up_where_tls_is_spoken() {
     let server = TestServer::start(Setup::tcp()).await;
-    let mut settings = Settings {
-        auto_reconnect: false,
-        ..settings(server.uri())
-    };
+    let mut settings = settings(server.uri());
+    settings.auto_reconnect = false;
     settings.connection.certfile = Some("cert.pem".into());
     settings.connection.keyfile = Some("key.pem".into());
     settings.martlet.key_password = Some(Secret::Env("MARTLET_NOT_SET".into()));

@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use bytes::Bytes;
-use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits, Ending, ScriptedAuthentication};
+use martlet_broker::{BrokerEvent, BrokerLimits, Ending, ScriptedAuthentication};
 use martlet_proto::{
     Auth, AuthReasonCode, BinaryData, Connect, ConnectReasonCode, DisconnectReasonCode, Packet,
     QoS, Utf8String, Version,
@@ -53,17 +53,11 @@ fn a_version_that_is_not_spoken_is_refused_in_a_form_that_the_client_understands
         (&Version::ALL, NO_MQTT, "closed"),
     ];
     for (versions, connect, answer) in table {
-        each_way(
-            BrokerConfig {
-                versions: versions.to_vec(),
-                ..config()
-            },
-            |world| {
-                let peer = world.open(V5);
-                world.say_hex(peer, connect);
-                assert_eq!(world.hear_hex(peer), answer, "{versions:?}");
-            },
-        );
+        each_way(config().versions(versions.to_vec()), |world| {
+            let peer = world.open(V5);
+            world.say_hex(peer, connect);
+            assert_eq!(world.hear_hex(peer), answer, "{versions:?}");
+        });
     }
 }
 
@@ -143,13 +137,7 @@ fn an_empty_client_identifier() {
         assert!(world.broker.has_session(identifiers[0].as_str()));
         let mut same = World::new(config(), 1);
         assert_eq!(assigned(&mut same), identifiers, "the seed decides");
-        let mut other = World::new(
-            BrokerConfig {
-                seed: 1,
-                ..config()
-            },
-            1,
-        );
+        let mut other = World::new(config().seed(1), 1);
         assert_ne!(assigned(&mut other), identifiers);
 
         world.client(V3_1_1, "");
@@ -220,11 +208,9 @@ fn a_broker_that_refuses() {
         ),
     ];
     for (reason, v3, v5) in table {
-        let config = BrokerConfig {
-            refuse: Some(reason),
-            server_reference: Some("b:".try_into().unwrap()),
-            ..config()
-        };
+        let config = config()
+            .refuse(reason)
+            .server_reference(Utf8String::try_from("b:").unwrap());
         each_way(config, |world| {
             let peer = world.dial(clean(V3_1_1, "a"));
             assert_eq!(world.hear_hex(peer), v3);
@@ -246,23 +232,20 @@ fn a_broker_that_refuses() {
 
 #[test]
 fn connack_tells_what_is_allowed() {
-    let limits = BrokerLimits {
-        receive_maximum: 10.try_into().unwrap(),
-        maximum_qos: QoS::AtLeastOnce,
-        retain_available: false,
-        maximum_packet_size: 1000,
-        topic_alias_maximum: 0,
-        wildcard_subscription_available: false,
-        subscription_identifier_available: false,
-        shared_subscription_available: false,
-        server_keep_alive: Some(7),
-        maximum_session_expiry: 60,
-    };
-    let config = BrokerConfig {
-        limits,
-        response_information: Some("r/".try_into().unwrap()),
-        ..config()
-    };
+    let limits = BrokerLimits::default()
+        .receive_maximum(10.try_into().unwrap())
+        .maximum_qos(QoS::AtLeastOnce)
+        .retain_available(false)
+        .maximum_packet_size(1000)
+        .topic_alias_maximum(0)
+        .wildcard_subscription_available(false)
+        .subscription_identifier_available(false)
+        .shared_subscription_available(false)
+        .server_keep_alive(7)
+        .maximum_session_expiry(60);
+    let config = config()
+        .limits(limits)
+        .response_information(Utf8String::try_from("r/").unwrap());
     each_way(config, |world| {
         let mut connect = lasting(V5, "a");
         connect.properties.request_response_information = Some(true);
@@ -348,31 +331,24 @@ fn the_same_client_identifier_takes_over() {
 
 #[test]
 fn too_many() {
-    each_way(
-        BrokerConfig {
-            max_connections: 2,
-            max_sessions: 1,
-            ..config()
-        },
-        |world| {
-            let first = world.client(V5, "a");
-            let peer = world.dial(clean(V5, "b"));
-            assert_eq!(world.hear(peer), refused(ConnectReasonCode::QuotaExceeded));
-            let peer = world.dial(clean(V3_1_1, "b"));
-            assert_eq!(
-                world.hear(peer),
-                refused(ConnectReasonCode::ServerUnavailable)
-            );
-            // The client that has a session may come again.
-            let second = world.client(V5, "a");
-            assert_eq!(world.hear(first), ["DISCONNECT 8e", "closed"]);
-            let third = world.open(V5);
-            assert!(world.is_open(third));
-            let fourth = world.open(V5);
-            assert_eq!(world.hear(fourth), ["closed"]);
-            assert!(world.is_open(second));
-        },
-    );
+    each_way(config().max_connections(2).max_sessions(1), |world| {
+        let first = world.client(V5, "a");
+        let peer = world.dial(clean(V5, "b"));
+        assert_eq!(world.hear(peer), refused(ConnectReasonCode::QuotaExceeded));
+        let peer = world.dial(clean(V3_1_1, "b"));
+        assert_eq!(
+            world.hear(peer),
+            refused(ConnectReasonCode::ServerUnavailable)
+        );
+        // The client that has a session may come again.
+        let second = world.client(V5, "a");
+        assert_eq!(world.hear(first), ["DISCONNECT 8e", "closed"]);
+        let third = world.open(V5);
+        assert!(world.is_open(third));
+        let fourth = world.open(V5);
+        assert_eq!(world.hear(fourth), ["closed"]);
+        assert!(world.is_open(second));
+    });
 }
 
 fn auth(reason: AuthReasonCode, data: &str) -> Auth {
@@ -409,61 +385,54 @@ fn enhanced_authentication_follows_the_script() {
     let step = |challenge: &'static str, answer: &'static str| {
         (Bytes::from(challenge), Bytes::from(answer))
     };
-    let script = ScriptedAuthentication {
-        method: "M".try_into().unwrap(),
-        steps: vec![step("one?", "one!"), step("two?", "two!")],
-        success: Some(BinaryData::try_from("welcome").unwrap()),
-    };
-    each_way(
-        BrokerConfig {
-            authentication: Some(script),
-            ..config()
-        },
-        |world| {
-            use AuthReasonCode::{ContinueAuthentication, ReAuthenticate};
-            let peer = world.dial(with_method("M"));
-            assert_eq!(world.hear(peer), ["AUTH 18 one?"]);
-            world.send(peer, auth(ContinueAuthentication, "one!"));
-            assert_eq!(world.hear(peer), ["AUTH 18 two?"]);
-            world.send(peer, auth(ContinueAuthentication, "two!"));
-            let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
-                panic!()
-            };
-            assert_eq!(ack.reason, ConnectReasonCode::Success);
-            assert_eq!(
-                ack.properties.authentication_method,
-                Some("M".try_into().unwrap())
-            );
-            assert_eq!(
-                ack.properties.authentication_data.unwrap().as_bytes(),
-                b"welcome"
-            );
+    let script = ScriptedAuthentication::default()
+        .method("M".try_into().unwrap())
+        .steps(vec![step("one?", "one!"), step("two?", "two!")])
+        .success(BinaryData::try_from("welcome").unwrap());
+    each_way(config().authentication(script), |world| {
+        use AuthReasonCode::{ContinueAuthentication, ReAuthenticate};
+        let peer = world.dial(with_method("M"));
+        assert_eq!(world.hear(peer), ["AUTH 18 one?"]);
+        world.send(peer, auth(ContinueAuthentication, "one!"));
+        assert_eq!(world.hear(peer), ["AUTH 18 two?"]);
+        world.send(peer, auth(ContinueAuthentication, "two!"));
+        let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
+            panic!()
+        };
+        assert_eq!(ack.reason, ConnectReasonCode::Success);
+        assert_eq!(
+            ack.properties.authentication_method,
+            Some("M".try_into().unwrap())
+        );
+        assert_eq!(
+            ack.properties.authentication_data.unwrap().as_bytes(),
+            b"welcome"
+        );
 
-            // Again, later, while other packets go on.
-            world.send(peer, auth(ReAuthenticate, ""));
-            world.send(peer, Packet::PingReq);
-            assert_eq!(world.hear(peer), ["AUTH 18 one?", "PINGRESP"]);
-            world.send(peer, auth(ContinueAuthentication, "one!"));
-            world.send(peer, auth(ContinueAuthentication, "two!"));
-            assert_eq!(world.hear(peer), ["AUTH 18 two?", "AUTH 00 welcome"]);
-            world.send(peer, auth(ReAuthenticate, ""));
-            world.send(peer, auth(ContinueAuthentication, "wrong"));
-            assert_eq!(
-                world.hear(peer),
-                ["AUTH 18 one?", "DISCONNECT 87", "closed"]
-            );
+        // Again, later, while other packets go on.
+        world.send(peer, auth(ReAuthenticate, ""));
+        world.send(peer, Packet::PingReq);
+        assert_eq!(world.hear(peer), ["AUTH 18 one?", "PINGRESP"]);
+        world.send(peer, auth(ContinueAuthentication, "one!"));
+        world.send(peer, auth(ContinueAuthentication, "two!"));
+        assert_eq!(world.hear(peer), ["AUTH 18 two?", "AUTH 00 welcome"]);
+        world.send(peer, auth(ReAuthenticate, ""));
+        world.send(peer, auth(ContinueAuthentication, "wrong"));
+        assert_eq!(
+            world.hear(peer),
+            ["AUTH 18 one?", "DISCONNECT 87", "closed"]
+        );
 
-            let peer = world.dial(with_method("M"));
-            world.send(peer, auth(ContinueAuthentication, "wrong"));
-            assert_eq!(world.hear(peer), ["AUTH 18 one?", "CONNACK 87", "closed"]);
-            let peer = world.dial(with_method("N"));
-            assert_eq!(
-                world.hear(peer),
-                refused(ConnectReasonCode::BadAuthenticationMethod)
-            );
-            let peer = world.dial(with_method("M"));
-            world.send(peer, Packet::PingReq);
-            assert_eq!(world.hear(peer), ["AUTH 18 one?", "closed"]);
-        },
-    );
+        let peer = world.dial(with_method("M"));
+        world.send(peer, auth(ContinueAuthentication, "wrong"));
+        assert_eq!(world.hear(peer), ["AUTH 18 one?", "CONNACK 87", "closed"]);
+        let peer = world.dial(with_method("N"));
+        assert_eq!(
+            world.hear(peer),
+            refused(ConnectReasonCode::BadAuthenticationMethod)
+        );
+        let peer = world.dial(with_method("M"));
+        world.send(peer, Packet::PingReq);
+        assert_eq!(world.hear(peer), ["AUTH 18 one?", "closed"]);
+    });
 }

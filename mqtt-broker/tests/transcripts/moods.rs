@@ -6,7 +6,7 @@ use martlet_proto::{Connect, ConnectReasonCode, Packet, QoS, TopicFilter};
 use std::num::NonZeroU16;
 
 fn with(moods: Moods) -> BrokerConfig {
-    BrokerConfig { moods, ..config() }
+    config().moods(moods)
 }
 
 fn filter(text: &str) -> TopicFilter {

@@ -3,7 +3,7 @@
 
 use crate::world::*;
 use core::num::NonZeroU16;
-use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits};
+use martlet_broker::{BrokerEvent, BrokerLimits};
 use martlet_proto::{
     Ack, Packet, PacketType, PubAckReasonCode, PublishProperties, PublishRef, QoS,
     SubscriptionIdentifier, TopicName, Version,
@@ -167,13 +167,7 @@ fn the_client_s_receive_maximum_is_kept_and_order_too() {
 
 #[test]
 fn packet_identifiers_wrap_and_skip_those_in_use() {
-    let mut world = World::new(
-        BrokerConfig {
-            max_in_flight: NonZeroU16::MAX,
-            ..config()
-        },
-        usize::MAX,
-    );
+    let mut world = World::new(config().max_in_flight(NonZeroU16::MAX), usize::MAX);
     let receiver = world.client(V5, "r");
     world.subscribe(receiver, "t", Q1);
     let sender = world.client(V5, "s");
@@ -191,11 +185,8 @@ fn packet_identifiers_wrap_and_skip_those_in_use() {
 /// [MQTT-3.3.4-7]
 #[test]
 fn a_client_that_exceeds_receive_maximum_is_told_so() {
-    let limits = BrokerLimits {
-        receive_maximum: alias(2),
-        ..BrokerLimits::default()
-    };
-    each_way(BrokerConfig { limits, ..config() }, |world| {
+    let limits = BrokerLimits::default().receive_maximum(alias(2));
+    each_way(config().limits(limits), |world| {
         let peer = world.client(V5, "a");
         world.subscribe(peer, "none", Q0);
         // Acknowledgements that are still with the broker free nothing; those that were handed out
@@ -225,13 +216,11 @@ fn a_client_that_exceeds_receive_maximum_is_told_so() {
 /// [MQTT-3.2.2-11], MQTT 5 §3.2.2.3.4, §3.2.2.3.5, [MQTT-3.3.4-6]
 #[test]
 fn what_was_not_allowed_ends_the_connection() {
-    let limits = BrokerLimits {
-        maximum_qos: Q1,
-        retain_available: false,
-        maximum_packet_size: 50,
-        ..BrokerLimits::default()
-    };
-    each_way(BrokerConfig { limits, ..config() }, |world| {
+    let limits = BrokerLimits::default()
+        .maximum_qos(Q1)
+        .retain_available(false)
+        .maximum_packet_size(50);
+    each_way(config().limits(limits), |world| {
         let name = topic("t");
         let publish = PublishRef::new(&name, b"x");
         let identifiers = [SubscriptionIdentifier::new(1).unwrap()];
@@ -353,42 +342,36 @@ fn topic_aliases_of_the_client() {
 
 #[test]
 fn topic_aliases_towards_the_client() {
-    each_way(
-        BrokerConfig {
-            outbound_topic_aliases: 2,
-            ..config()
-        },
-        |world| {
-            let mut connect = lasting(V5, "r");
-            connect.properties.topic_alias_maximum = Some(9);
-            let receiver = world.enter(connect.clone());
-            world.subscribe(receiver, "#", Q1);
-            let sender = world.client(V5, "s");
-            for name in ["a", "b", "c", "a", "b", "c"] {
-                world.publish(sender, name, "x", Q0, 0);
-            }
-            world.publish(sender, "a", "y", Q1, 1);
-            assert_eq!(
-                world.hear(receiver),
-                [
-                    "PUBLISH a x alias=1",
-                    "PUBLISH b x alias=2",
-                    "PUBLISH c x",
-                    "PUBLISH  x alias=1",
-                    "PUBLISH  x alias=2",
-                    "PUBLISH c x",
-                    "PUBLISH  y q1#1 alias=1",
-                ]
-            );
-            // What is sent again has its topic.
-            world.cut(receiver);
-            let receiver = world.dial(connect);
-            assert_eq!(
-                world.hear(receiver),
-                ["CONNACK present 00", "PUBLISH a y q1#1 dup alias=1"]
-            );
-        },
-    );
+    each_way(config().outbound_topic_aliases(2), |world| {
+        let mut connect = lasting(V5, "r");
+        connect.properties.topic_alias_maximum = Some(9);
+        let receiver = world.enter(connect.clone());
+        world.subscribe(receiver, "#", Q1);
+        let sender = world.client(V5, "s");
+        for name in ["a", "b", "c", "a", "b", "c"] {
+            world.publish(sender, name, "x", Q0, 0);
+        }
+        world.publish(sender, "a", "y", Q1, 1);
+        assert_eq!(
+            world.hear(receiver),
+            [
+                "PUBLISH a x alias=1",
+                "PUBLISH b x alias=2",
+                "PUBLISH c x",
+                "PUBLISH  x alias=1",
+                "PUBLISH  x alias=2",
+                "PUBLISH c x",
+                "PUBLISH  y q1#1 alias=1",
+            ]
+        );
+        // What is sent again has its topic.
+        world.cut(receiver);
+        let receiver = world.dial(connect);
+        assert_eq!(
+            world.hear(receiver),
+            ["CONNACK present 00", "PUBLISH a y q1#1 dup alias=1"]
+        );
+    });
 }
 
 /// [MQTT-3.3.2-4, MQTT-3.3.2-15, MQTT-3.3.2-16, MQTT-3.3.2-17, MQTT-3.3.2-18, MQTT-3.3.2-20]
@@ -579,13 +562,7 @@ fn the_broker_publishes_too() {
 #[test]
 fn a_blocked_socket_makes_messages_wait_in_order_and_loses_only_what_is_too_much() {
     for version in Version::ALL {
-        let mut world = World::new(
-            BrokerConfig {
-                max_queued: 1000,
-                ..config()
-            },
-            usize::MAX,
-        );
+        let mut world = World::new(config().max_queued(1000), usize::MAX);
         let receiver = world.client(version, "r");
         world.subscribe(receiver, "t", Q1);
         let sender = world.client(version, "s");

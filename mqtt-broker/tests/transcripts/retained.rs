@@ -1,7 +1,6 @@
 //! Retained messages.
 
 use crate::world::*;
-use martlet_broker::BrokerConfig;
 use martlet_proto::{PublishProperties, PublishRef, TopicName};
 
 /// [MQTT-3.3.1-5] to [MQTT-3.3.1-8]
@@ -98,34 +97,28 @@ fn filters_find_what_they_match() {
 
 #[test]
 fn there_is_room_for_so_many() {
-    each_way(
-        BrokerConfig {
-            max_retained: 2,
-            ..config()
-        },
-        |world| {
-            let peer = world.client(V5, "a");
-            world.retain(peer, "a", "x");
-            world.retain(peer, "b", "x");
-            let name = TopicName::new("c").unwrap();
-            for qos in [Q1, Q2] {
-                let publish = PublishRef::new(&name, b"x")
-                    .with_retain(true)
-                    .with_delivery(delivery(qos, 1, false));
-                world.send_publish(peer, publish);
-            }
-            assert_eq!(world.hear(peer), ["PUBACK #1 97", "PUBREC #1 97"]);
-            // The identifier is free again after a PUBREC that refuses.
-            world.send(peer, pubrel(1));
-            assert_eq!(world.hear(peer), ["PUBCOMP #1 92"]);
-            world.retain(peer, "a", "y");
-            world.retain(peer, "b", "");
-            world.retain(peer, "c", "z");
-            world.send(peer, subscribe(1, [subscription("#", Q0)]));
-            assert_eq!(
-                world.hear(peer),
-                ["SUBACK #1 00", "PUBLISH a y retain", "PUBLISH c z retain"]
-            );
-        },
-    );
+    each_way(config().max_retained(2), |world| {
+        let peer = world.client(V5, "a");
+        world.retain(peer, "a", "x");
+        world.retain(peer, "b", "x");
+        let name = TopicName::new("c").unwrap();
+        for qos in [Q1, Q2] {
+            let publish = PublishRef::new(&name, b"x")
+                .with_retain(true)
+                .with_delivery(delivery(qos, 1, false));
+            world.send_publish(peer, publish);
+        }
+        assert_eq!(world.hear(peer), ["PUBACK #1 97", "PUBREC #1 97"]);
+        // The identifier is free again after a PUBREC that refuses.
+        world.send(peer, pubrel(1));
+        assert_eq!(world.hear(peer), ["PUBCOMP #1 92"]);
+        world.retain(peer, "a", "y");
+        world.retain(peer, "b", "");
+        world.retain(peer, "c", "z");
+        world.send(peer, subscribe(1, [subscription("#", Q0)]));
+        assert_eq!(
+            world.hear(peer),
+            ["SUBACK #1 00", "PUBLISH a y retain", "PUBLISH c z retain"]
+        );
+    });
 }

@@ -34,26 +34,22 @@ const MAX_PACKET: u32 = 4096;
 
 /// Small enough that everything is reached.
 fn tight() -> BrokerConfig {
-    let limits = BrokerLimits {
-        receive_maximum: NonZeroU16::new(3).unwrap(),
-        maximum_packet_size: MAX_PACKET,
-        topic_alias_maximum: 2,
-        ..BrokerLimits::default()
-    };
-    BrokerConfig {
-        limits,
-        max_in_flight: NonZeroU16::new(3).unwrap(),
-        max_connections: 4,
-        max_sessions: 4,
-        max_subscriptions: 4,
-        max_retained: 3,
-        max_queued: 8,
-        max_queued_bytes: 4096,
-        max_output_bytes: 1024,
-        sys_interval: Duration::from_secs(60),
-        record_events: false,
-        ..config()
-    }
+    let limits = BrokerLimits::default()
+        .receive_maximum(NonZeroU16::new(3).unwrap())
+        .maximum_packet_size(MAX_PACKET)
+        .topic_alias_maximum(2);
+    config()
+        .limits(limits)
+        .max_in_flight(NonZeroU16::new(3).unwrap())
+        .max_connections(4)
+        .max_sessions(4)
+        .max_subscriptions(4)
+        .max_retained(3)
+        .max_queued(8)
+        .max_queued_bytes(4096)
+        .max_output_bytes(1024)
+        .sys_interval(Duration::from_secs(60))
+        .record_events(false)
 }
 
 /// A connection as the network sees it, and all that it was ever given.

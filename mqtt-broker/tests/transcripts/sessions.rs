@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use core::num::NonZeroU16;
-use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits, Memory};
+use martlet_broker::{BrokerEvent, BrokerLimits, Memory};
 use martlet_proto::{
     Connect, Disconnect, DisconnectReasonCode, Packet, PublishRef, TopicName, Version,
 };
@@ -230,11 +230,8 @@ fn session_expiry() {
 
 #[test]
 fn the_server_may_shorten_a_session() {
-    let limits = BrokerLimits {
-        maximum_session_expiry: 5,
-        ..BrokerLimits::default()
-    };
-    each_way(BrokerConfig { limits, ..config() }, |world| {
+    let limits = BrokerLimits::default().maximum_session_expiry(5);
+    each_way(config().limits(limits), |world| {
         for (connect, granted) in [(expiring("a", 4), None), (expiring("b", 60), Some(5))] {
             let peer = world.dial(connect);
             let Packet::ConnAck(ack) = world.hear_packets(peer).remove(0) else {
@@ -302,28 +299,9 @@ fn queues_are_bounded() {
             assert_eq!(world.broker.statistics().held_bytes, 0);
         });
     };
-    fill(
-        BrokerConfig {
-            max_queued: 5,
-            ..config()
-        },
-        5,
-    );
-    fill(
-        BrokerConfig {
-            max_queued_bytes: 8_000,
-            ..config()
-        },
-        7,
-    );
-    fill(
-        BrokerConfig {
-            max_queued: 0,
-            max_queued_bytes: 0,
-            ..config()
-        },
-        20,
-    );
+    fill(config().max_queued(5), 5);
+    fill(config().max_queued_bytes(8_000), 7);
+    fill(config().max_queued(0).max_queued_bytes(0), 20);
 }
 
 #[test]
@@ -408,13 +386,7 @@ fn the_broker_ends_connections() {
 
 #[test]
 fn a_client_that_reads_nothing_is_cut_off() {
-    let mut world = World::new(
-        BrokerConfig {
-            max_output_bytes: 1000,
-            ..config()
-        },
-        usize::MAX,
-    );
+    let mut world = World::new(config().max_output_bytes(1000), usize::MAX);
     let peer = world.client(V3_1_1, "a");
     let mut pings = bytes::BytesMut::from(&[0xc0, 0x00].repeat(10_000)[..]);
     world.broker.handle_input(world.now, peer, &mut pings);

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what the options of a subscription do.
 
 use crate::world::*;
-use martlet_broker::{BrokerConfig, BrokerLimits};
+use martlet_broker::BrokerLimits;
 use martlet_proto::{PublishRef, QoS, RetainHandling, SubscribeFilter, TopicName};
 
 #[test]
@@ -271,13 +271,11 @@ fn shared_subscriptions_take_turns() {
 /// MQTT 5 §3.2.2.3.11 to §3.2.2.3.13
 #[test]
 fn what_is_not_available_is_refused() {
-    let limits = BrokerLimits {
-        wildcard_subscription_available: false,
-        shared_subscription_available: false,
-        subscription_identifier_available: false,
-        ..BrokerLimits::default()
-    };
-    each_way(BrokerConfig { limits, ..config() }, |world| {
+    let limits = BrokerLimits::default()
+        .wildcard_subscription_available(false)
+        .shared_subscription_available(false)
+        .subscription_identifier_available(false);
+    each_way(config().limits(limits), |world| {
         for (filter, v5) in [("a/+", "DISCONNECT a2"), ("$share/g/a", "DISCONNECT 9e")] {
             let peer = world.client(V5, "a");
             world.send(peer, subscribe(1, [subscription(filter, Q0)]));
@@ -301,28 +299,18 @@ fn what_is_not_available_is_refused() {
 
 #[test]
 fn what_is_too_much_is_refused() {
-    let limits = BrokerLimits {
-        maximum_qos: QoS::AtLeastOnce,
-        ..BrokerLimits::default()
-    };
-    each_way(
-        BrokerConfig {
-            limits,
-            max_subscriptions: 2,
-            ..config()
-        },
-        |world| {
-            let many = ["a", "b", "a", "c"].map(|filter| subscription(filter, Q2));
-            let deep = vec!["x"; 129].join("/");
-            for (version, too_many, too_deep) in [(V5, "97", "8f"), (V3_1_1, "80", "80")] {
-                let peer = world.client(version, "a");
-                world.send(peer, subscribe(1, many.clone()));
-                assert_eq!(world.hear(peer), [format!("SUBACK #1 01 01 01 {too_many}")]);
-                world.send(peer, subscribe(2, [subscription(&deep, Q0)]));
-                assert_eq!(world.hear(peer), [format!("SUBACK #2 {too_deep}")]);
-            }
-        },
-    );
+    let limits = BrokerLimits::default().maximum_qos(QoS::AtLeastOnce);
+    each_way(config().limits(limits).max_subscriptions(2), |world| {
+        let many = ["a", "b", "a", "c"].map(|filter| subscription(filter, Q2));
+        let deep = vec!["x"; 129].join("/");
+        for (version, too_many, too_deep) in [(V5, "97", "8f"), (V3_1_1, "80", "80")] {
+            let peer = world.client(version, "a");
+            world.send(peer, subscribe(1, many.clone()));
+            assert_eq!(world.hear(peer), [format!("SUBACK #1 01 01 01 {too_many}")]);
+            world.send(peer, subscribe(2, [subscription(&deep, Q0)]));
+            assert_eq!(world.hear(peer), [format!("SUBACK #2 {too_deep}")]);
+        }
+    });
 }
 
 #[test]

@@ -53,11 +53,9 @@ pub(crate) fn each_version(test: impl Fn(&mut World, Version)) {
 
 /// Without `$SYS`, so that time holds nothing but what a test is about.
 pub(crate) fn config() -> BrokerConfig {
-    BrokerConfig {
-        sys_interval: Duration::ZERO,
-        record_events: true,
-        ..BrokerConfig::default()
-    }
+    BrokerConfig::default()
+        .sys_interval(Duration::ZERO)
+        .record_events(true)
 }
 
 pub(crate) fn seconds(seconds: u64) -> Duration {

@@ -311,7 +311,9 @@ async fn subscribe(handle: &Arc<Handle>, topic: &TopicName) -> Result<(), Subscr
     let mut pending = pending?;
     match poll_fn(|cx| pending.poll(cx)).await {
         Reply::Subscribed(Ok(answer)) if answer.reasons.iter().any(|reason| reason.is_error()) => {
-            let Answer { reasons, details } = answer;
+            let Answer {
+                reasons, details, ..
+            } = answer;
             Err(SubscribeError::Refused { reasons, details })
         }
         Reply::Subscribed(Ok(_)) => {

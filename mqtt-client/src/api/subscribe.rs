@@ -10,7 +10,7 @@ use crate::hub::shared::Handle;
 use martlet_proto::{
     QoS, RetainHandling, SubscribeFilter as Options, TopicError, TopicFilter, UserProperties,
 };
-use martlet_session::{Answer, SubscribeRequest};
+use martlet_session::SubscribeRequest;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -257,6 +257,7 @@ impl SubscribeFuture<'_> {
             }
             match state.session.subscribe(now, request) {
                 Ok(operation) => {
+                    state.routes.claim_waiting(key, now);
                     let pending = PendingReply::new(handle, state, operation);
                     let subscription = Subscription::new(handle, state, key);
                     Ok(Step::Waiting {
@@ -306,7 +307,7 @@ impl Future for SubscribeFuture<'_> {
                             .iter()
                             .all(|reason| reason.is_error());
                         return Poll::Ready(if refused {
-                            let Answer { reasons, details } = subscription.take_answer();
+                            let (reasons, details) = subscription.take_answer();
                             Err(SubscribeError::Refused { reasons, details })
                         } else {
                             Ok(subscription)

@@ -98,9 +98,9 @@ impl Subscription {
         };
     }
 
-    pub(crate) fn take_answer(&mut self) -> Answer<SubAckReasonCode> {
+    pub(crate) fn take_answer(&mut self) -> (Vec<SubAckReasonCode>, Option<Box<Details>>) {
         let Granted { reasons, details } = std::mem::take(&mut self.answer);
-        Answer { reasons, details }
+        (reasons, details)
     }
 
     pub(crate) fn set_keep_on_server(&mut self, keep: bool) {

@@ -140,10 +140,7 @@ impl<'a> IntoFuture for UnsubscribeBuilder<'a> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let Some(mut pending) = self.start()? else {
-                return Ok(Answer {
-                    reasons: Vec::new(),
-                    details: None,
-                });
+                return Ok(Answer::new(Vec::new()));
             };
             Ok(poll_fn(|cx| pending.poll(cx)).await.into_unsubscribed()?)
         })

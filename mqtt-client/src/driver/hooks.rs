@@ -233,10 +233,7 @@ fn owned(mut data: Option<BinaryData>) -> Option<BinaryData> {
 }
 
 fn says(data: Option<BinaryData>) -> AuthMessage {
-    AuthMessage {
-        data,
-        ..AuthMessage::default()
-    }
+    AuthMessage::default().data(data)
 }
 
 /// The re-authentication has ended.

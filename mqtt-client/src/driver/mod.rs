@@ -474,10 +474,7 @@ impl<R: Runtime> Drop for Driver<R> {
             } else {
                 state.connection.why_stopped()
             };
-            let event = ClientEvent::Disconnected {
-                error: error.clone(),
-                retry_in: None,
-            };
+            let event = ClientEvent::ended(error.clone(), None);
             state.events.push(&event, turn.wakers);
             state.terminate(error, turn.wakers);
         }

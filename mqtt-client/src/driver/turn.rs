@@ -105,7 +105,7 @@ impl<'a> Turn<'a> {
                         .connection
                         .set_disconnected(why, retry_in, waiters, self.wakers);
                 }
-                ClientEvent::Disconnected { error, retry_in }
+                ClientEvent::ended(error, retry_in)
             }
             LinkEvent::ErrorPersists {
                 endpoint,

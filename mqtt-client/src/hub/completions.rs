@@ -2,7 +2,6 @@
 
 use crate::hub::unread::Unread;
 use crate::hub::wakers::Wakers;
-use martlet_proto::PubAckReasonCode;
 use martlet_session::{ConnectionError, PublishError, Settled};
 use slab::Slab;
 use std::task::{Context, Poll, Waker};
@@ -11,10 +10,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) type PublishResult = Result<Settled, PublishError>;
 
 /// The end of a message of QoS 0 that is in the output.
-pub(crate) const SENT: Settled = Settled {
-    reason: PubAckReasonCode::Success,
-    details: None,
-};
+pub(crate) const SENT: Settled = Settled::SUCCESS;
 
 #[derive(Debug, Default)]
 pub(crate) struct Completions {

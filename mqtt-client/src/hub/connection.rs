@@ -38,11 +38,13 @@ pub enum ConnectionState {
     /// The client has stopped: there is no connection, and no attempt will be made, unless
     /// [`reconnect`](crate::Client::reconnect) revives it.
     GaveUp {
-        /// Why: [`ClosedHere`](ConnectionError::ClosedHere) after a disconnect, which is for good;
-        /// otherwise an error to which the policy's reaction is to stop, or the last of as many
-        /// attempts as it allows.
+        /// Why: an error to which the policy's reaction is to stop, or the last of as many attempts
+        /// as it allows.
         why: ConnectionError,
     },
+    /// The client has disconnected, as [`disconnect`](crate::Client::disconnect) asked, or as it
+    /// does when its last handle or its driver is dropped. It is for good.
+    Closed,
 }
 
 /// What a client leaves behind when it disconnects.
@@ -127,7 +129,10 @@ impl HubConnection {
                 why: why.clone(),
                 retry_in: *retry_in,
             },
-            Phase::Stopped { why, .. } => ConnectionState::GaveUp { why: why.clone() },
+            Phase::Stopped { why, .. } => match why {
+                ConnectionError::ClosedHere => ConnectionState::Closed,
+                why => ConnectionState::GaveUp { why: why.clone() },
+            },
         }
     }
 

@@ -182,9 +182,7 @@ impl Subscribers {
 #[allow(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
-    use martlet_proto::{
-        DisconnectReasonCode, QoS, SubAckReasonCode, TopicFilter, TopicName, UserProperties,
-    };
+    use martlet_proto::{DisconnectReasonCode, QoS, SubAckReasonCode, TopicFilter, TopicName};
     use martlet_session::{
         Accepted, Config, ConnectionError, Farewell, Instant, OutgoingPublish, PublishError,
         RequestError, Session,
@@ -213,12 +211,8 @@ mod tests {
     /// The diagnostics of an error that persists are those of the disconnect before it.
     #[test]
     fn diagnostics_of_errors_are_counted_wherever_they_are() {
-        let disconnect = Farewell {
-            reason: DisconnectReasonCode::NormalDisconnection,
-            reason_string: Some("x".repeat(1000).try_into().unwrap()),
-            server_reference: None,
-            user_properties: UserProperties::new(),
-        };
+        let mut disconnect = Farewell::new(DisconnectReasonCode::NormalDisconnection);
+        disconnect.reason_string = Some("x".repeat(1000).try_into().unwrap());
         let error = ConnectionError::DisconnectedByPeer(Box::new(disconnect));
         for event in [
             ClientEvent::Disconnected {

@@ -47,18 +47,13 @@ impl Unread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_proto::{PubAckReasonCode, Utf8String};
+    use martlet_proto::Utf8String;
 
     fn result(size: usize) -> PublishResult {
         let reason_string = Utf8String::new("x".repeat(size)).ok();
-        let details = Some(Box::new(Details {
-            reason_string,
-            ..Details::default()
-        }));
-        Ok(Settled {
-            reason: PubAckReasonCode::Success,
-            details,
-        })
+        let mut settled = Settled::SUCCESS;
+        settled.details = Some(Box::new(Details::default().reason_string(reason_string)));
+        Ok(settled)
     }
 
     #[test]

@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which version to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VersionChoice {
     /// This one.
     Fixed(Version),

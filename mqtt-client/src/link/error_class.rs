@@ -101,21 +101,12 @@ mod tests {
 
     #[test]
     fn every_layer_has_errors_that_stay_and_errors_that_pass() {
-        let refused = |reason| {
-            ErrorClass::of(&ConnectionError::Refused(Box::new(Refusal {
-                reason,
-                reason_string: None,
-                server_reference: None,
-                user_properties: martlet_proto::UserProperties::new(),
-            })))
-        };
+        let refused =
+            |reason| ErrorClass::of(&ConnectionError::Refused(Box::new(Refusal::new(reason))));
         let disconnected = |reason| {
-            ErrorClass::of(&ConnectionError::DisconnectedByPeer(Box::new(Farewell {
-                reason,
-                reason_string: None,
-                server_reference: None,
-                user_properties: martlet_proto::UserProperties::new(),
-            })))
+            ErrorClass::of(&ConnectionError::DisconnectedByPeer(Box::new(
+                Farewell::new(reason),
+            )))
         };
         assert_eq!(
             refused(ConnectReasonCode::BadUserNameOrPassword),

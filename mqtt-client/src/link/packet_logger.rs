@@ -206,6 +206,7 @@ impl Display for EventLine<'_> {
         match self.0 {
             E::Connecting(endpoint) => write!(f, "connecting to {endpoint}"),
             E::Connected(connected) => write!(f, "connected with {}", connected.version),
+            E::Closed => f.write_str("closed"),
             E::Disconnected { error, retry_in } => disconnected(f, error, *retry_in),
             E::ErrorPersists {
                 endpoint,

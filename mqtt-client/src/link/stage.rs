@@ -37,11 +37,7 @@ impl std::fmt::Debug for StackConfig {
 /// Whether this can be a header of the WebSocket request.
 pub(crate) fn check_header(name: &str, value: &str) -> Result<(), StackError> {
     let web_socket = Some(WebSocketRequest::ws("localhost", 80, "/").header(name, value));
-    Transport::new(&Stack {
-        web_socket,
-        ..Stack::default()
-    })
-    .map(drop)
+    Transport::new(&Stack::default().web_socket(web_socket)).map(drop)
 }
 
 impl StackConfig {
@@ -70,11 +66,12 @@ impl StackConfig {
                 request.header(name, value)
             })
         });
-        Ok(Some(Stack {
-            proxy,
-            tls: self.tls(endpoint)?,
-            web_socket,
-        }))
+        Ok(Some(
+            Stack::default()
+                .proxy(proxy)
+                .tls(self.tls(endpoint)?)
+                .web_socket(web_socket),
+        ))
     }
 
     #[cfg(feature = "tls")]
@@ -147,7 +144,7 @@ impl Stage {
             Some(Handshake::Proxy) => "proxy",
             Some(Handshake::Tls) => "TLS",
             Some(Handshake::WebSocket) => "WebSocket",
-            None => "no",
+            _ => "no",
         }
     }
 

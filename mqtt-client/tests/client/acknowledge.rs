@@ -60,13 +60,7 @@ async fn the_application_says_when() {
     two.reject(PubAckReasonCode::NotAuthorized);
     assert!(is_silent(&mut server).await);
     let text = "done".try_into().unwrap();
-    four.acknowledge_with(
-        SUCCESS,
-        Details {
-            reason_string: Some(text),
-            ..Details::default()
-        },
-    );
+    four.acknowledge_with(SUCCESS, Details::default().reason_string(Some(text)));
     match soon(server.packet()).await {
         Packet::PubRec(ack) => {
             assert_eq!(

@@ -100,17 +100,12 @@ fn pupil() -> Pupil {
 async fn quizmaster() -> Server {
     let steps = ANSWERS
         .iter()
-        .map(|(asked, answer)| (Bytes::from(*asked), Bytes::from(*answer)))
-        .collect();
-    let authentication = ScriptedAuthentication {
-        method: "QUIZ".try_into().unwrap(),
-        steps,
-        success: data("well done"),
-    };
-    let config = BrokerConfig {
-        authentication: Some(authentication),
-        ..BrokerConfig::default()
-    };
+        .map(|(asked, answer)| (Bytes::from(*asked), Bytes::from(*answer)));
+    let authentication = ScriptedAuthentication::default()
+        .method("QUIZ".try_into().unwrap())
+        .steps(steps)
+        .success(data("well done"));
+    let config = BrokerConfig::default().authentication(authentication);
     Server::start(config).await.unwrap()
 }
 
@@ -188,10 +183,7 @@ async fn wrong_answers_are_refused_and_none_gives_up() {
 /// 3.1.1 has no enhanced authentication: there is nothing to fall back to.
 #[tokio::test]
 async fn a_server_without_mqtt_5_is_not_connected_to() {
-    let config = BrokerConfig {
-        versions: vec![Version::V3_1_1],
-        ..BrokerConfig::default()
-    };
+    let config = BrokerConfig::default().versions(vec![Version::V3_1_1]);
     let server = Server::start(config).await.unwrap();
     let error = attempt(&server, &pupil()).await.unwrap_err();
     assert!(

@@ -49,6 +49,33 @@ async fn a_resumed_sessions_messages_go_to_the_catch_all() {
     );
 }
 
+/// A program that is ported from another client connects with its session and subscribes at once,
+/// which is too late for what the server sends with the CONNACK: that was acknowledged and
+/// discarded, 10 s later, beside a stream that it was for.
+#[tokio::test(start_paused = true)]
+async fn a_stream_gets_what_came_before_it_could_be_there() {
+    let (client, _, mut network) = client(builder().clean_start(CleanStart::Never));
+    let mut server = network.resume().await;
+    server.message("jobs/1", "1", qos1(1), &[]).await;
+    server.message("other", "2", qos1(2), &[]).await;
+    server.message("jobs/2", "3", qos2(3), &[]).await;
+    settle().await;
+    let (jobs, _) = tokio::join!(
+        soon(client.subscribe("jobs/#").qos(QoS::ExactlyOnce)),
+        server.grant()
+    );
+    let mut jobs = jobs.unwrap();
+    assert_eq!(soon(jobs.next()).await.unwrap().text(), Some("1"));
+    assert_eq!(soon(server.packet()).await, acknowledgement(1));
+    assert_eq!(soon(jobs.next()).await.unwrap().text(), Some("3"));
+    // The rest waits for somebody who takes it.
+    let mut rest = client.catch_all().unwrap();
+    assert_eq!(soon(rest.next()).await.unwrap().text(), Some("2"));
+    assert!(matches!(soon(server.packet()).await, Packet::PubRec(_)));
+    assert_eq!(soon(server.packet()).await, acknowledgement(2));
+    assert!(is_pending(&mut pin!(rest.next())));
+}
+
 /// The catch-all of a resumed session is not taken. Its messages used to be held for ever; the
 /// acknowledgements of all later ones stood behind theirs, and the server stopped sending.
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@ use martlet_broker::tokio::Server;
 use martlet_client::Reconnect;
 use martlet_client::session::CleanStart;
 use martlet_client::{
-    Client, ConnectError, ConnectionError, Version, proto::Packet, session::TransportErrorKind,
+    Client, ConnectError, ConnectionError, SocketOptions, Version, proto::Packet,
+    session::TransportErrorKind,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, DisconnectReasonCode};
 use std::pin::pin;
@@ -446,4 +447,11 @@ async fn after_a_refusal_the_client_closes() {
         assert_eq!(soon(server.rest()).await, []);
         assert!(soon(client.connected()).await.is_err());
     }
+}
+
+/// An error that the system has at once is not taken for a connection that is under way.
+#[test]
+fn a_socket_that_cannot_connect_says_so_at_once() {
+    let nowhere = "255.255.255.255:1883".parse().unwrap();
+    assert!(SocketOptions::default().connect(nowhere).is_err());
 }

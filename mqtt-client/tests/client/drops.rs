@@ -388,10 +388,9 @@ async fn filters_and_what_is_said_to_the_server() {
     let mut stream = stream.unwrap().acknowledge_manually();
     server.message("a/b", "1", qos1(1), &[]).await;
     let message = soon(stream.next()).await.unwrap();
-    let details = Details {
-        reason_string: Some(calls.text()),
-        user_properties: calls.properties(),
-    };
+    let details = Details::default()
+        .reason_string(Some(calls.text()))
+        .user_properties(calls.properties());
     message.acknowledge_with(PubAckReasonCode::QuotaExceeded, details);
     assert!(matches!(soon(server.packet()).await, Packet::PubAck(_)));
     let unsubscribe = stream.unsubscribe().user_properties(calls.properties());

@@ -46,10 +46,7 @@ async fn the_story_of_a_client() {
         discarded(1, "a", QoS::AtMostOnce)
     );
     client.disconnect().await;
-    let closed = ClientEvent::Disconnected {
-        error: ConnectionError::ClosedHere,
-        retry_in: None,
-    };
+    let closed = ClientEvent::Closed;
     assert_eq!(soon(events.next()).await, Some(closed));
     assert_eq!(soon(events.next()).await, None);
     let mut count = 0;
@@ -67,10 +64,7 @@ async fn listening_does_not_keep_the_client() {
     let mut events = client.events();
     let server = tokio::spawn(server.rest());
     drop(client);
-    let last = ClientEvent::Disconnected {
-        error: ConnectionError::ClosedHere,
-        retry_in: None,
-    };
+    let last = ClientEvent::Closed;
     assert_eq!(soon(events.next()).await, Some(last));
     assert_eq!(soon(events.next()).await, None);
     assert_eq!(soon(server).await.unwrap().len(), 1, "DISCONNECT");
@@ -153,7 +147,7 @@ async fn counts_do_not_push_out_what_happened_to_the_connection() {
     client.disconnect().await;
     assert!(matches!(
         soon(events.next()).await,
-        Some(ClientEvent::Disconnected { retry_in: None, .. })
+        Some(ClientEvent::Closed)
     ));
     assert_eq!(soon(events.next()).await, None);
 }
@@ -178,10 +172,7 @@ async fn a_slow_reader_loses_the_oldest() {
     assert_eq!(seen.remove(0), ClientEvent::Missed(1 + 2 * 200 + 1 - 256));
     assert_eq!(seen.len(), 256);
     assert!(
-        matches!(
-            seen.last(),
-            Some(ClientEvent::Disconnected { retry_in: None, .. })
-        ),
+        matches!(seen.last(), Some(ClientEvent::Closed)),
         "the newest is kept"
     );
 }

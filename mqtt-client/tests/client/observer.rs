@@ -72,7 +72,7 @@ async fn the_log_of_a_connection() {
         "me -out-> PUBREL #2 success (0x00)",
         "me <-in-- PUBCOMP #2 success (0x00)",
         "me -out-> DISCONNECT normal disconnection (0x00)",
-        "me ------ disconnected for good: disconnected as asked",
+        "me ------ closed",
     ];
     assert_eq!(*lines, expected);
 }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
 use martlet_client::{
     PublishError, PublishProperties, QoS, TopicName, Version,
+    client::PublishDefaults,
     proto::Packet,
     session::{InboundLimits, OutgoingPublish, QueueLimits},
 };
@@ -539,4 +540,17 @@ async fn a_receiver_that_publishes_while_it_is_flooded_never_wedges() {
         soon(echo).await.unwrap();
         assert!(network.is_quiet(), "{qos}: no second connection");
     }
+}
+
+/// A default of the builder's holds for every message that says nothing else.
+#[tokio::test(start_paused = true)]
+async fn the_builders_defaults_hold_for_each_publish() {
+    let defaults = PublishDefaults::default()
+        .qos(QoS::AtLeastOnce)
+        .retain(true);
+    let (client, mut server, _network) = connected(builder().publish_defaults(defaults)).await;
+    drop(client.publish("a", "b").enqueue().await.unwrap());
+    let publish = server.published().await;
+    assert_eq!(publish.delivery().qos(), QoS::AtLeastOnce);
+    assert!(publish.retain());
 }

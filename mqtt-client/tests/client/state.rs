@@ -19,6 +19,7 @@ async fn next(changes: &mut StateChanges) -> String {
         }
         Some(ConnectionState::Disconnected { why, .. }) => format!("waits: {:#}", Error::from(why)),
         Some(ConnectionState::GaveUp { why }) => format!("gave up: {:#}", Error::from(why)),
+        Some(ConnectionState::Closed) => "closed".to_owned(),
         Some(other) => format!("{other:?}"),
         None => "the end".to_owned(),
     }
@@ -59,10 +60,20 @@ async fn the_states_of_a_client() {
         "gave up: the connection's stream cannot be opened: connection refused"
     );
     assert_eq!(next(&mut states).await, "the end");
+    let gave_up = client.state();
     assert_eq!(
         next(&mut client.state_changes()).await,
         "gave up: the connection's stream cannot be opened: connection refused"
     );
+    // A revived client is seen by who has seen the end.
+    let revived = tokio::spawn({
+        let client = client.clone();
+        async move { client.reconnect().await }
+    });
+    settle().await;
+    assert_eq!(next(&mut states).await, "attempt 1");
+    assert_ne!(client.state(), gave_up);
+    revived.abort();
 }
 
 /// `events()` after `connect()` never showed that the client was connected.
@@ -108,7 +119,7 @@ async fn dropping_the_driver_is_giving_up() {
     let mut states = client.state_changes();
     assert_eq!(next(&mut states).await, "attempt 1");
     drop(driver);
-    assert_eq!(next(&mut states).await, "gave up: disconnected as asked");
+    assert_eq!(next(&mut states).await, "closed");
     assert_eq!(next(&mut states).await, "the end");
 }
 
@@ -245,4 +256,26 @@ async fn what_was_not_settled_is_counted() {
         matches!(&packets[..], [Packet::Disconnect(packet)] if packet.reason == reason),
         "{packets:?}"
     );
+}
+
+/// What looks at a client now and then left its waker with it each time.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_stream_of_states_leaves_no_waker_behind() {
+    struct Idle;
+    impl std::task::Wake for Idle {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    let (client, _server, _network) = connected(builder()).await;
+    let idle = std::sync::Arc::new(Idle);
+    let waker = std::task::Waker::from(std::sync::Arc::clone(&idle));
+    let mut states = client.state_changes();
+    soon(states.next()).await.unwrap();
+    let mut next = Box::pin(states.next());
+    let mut cx = std::task::Context::from_waker(&waker);
+    assert!(next.as_mut().poll(&mut cx).is_pending());
+    assert!(std::sync::Arc::strong_count(&idle) > 2, "it waits");
+    drop(next);
+    drop(states);
+    settle().await;
+    assert_eq!(std::sync::Arc::strong_count(&idle), 2, "this and the waker");
 }

@@ -314,8 +314,7 @@ async fn disconnecting_waits_for_the_store() {
     let client = process.client.clone();
     let mut disconnect = pin!(client.disconnect().into_future());
     assert!(is_pending(&mut disconnect));
-    let is_end =
-        |event| matches!(event, ClientEvent::Disconnected { retry_in: None, .. }).then_some(());
+    let is_end = |event| matches!(event, ClientEvent::Closed).then_some(());
     process.event(is_end).await;
     assert!(is_pending(&mut disconnect), "the store has not done it yet");
     release.send(()).unwrap();

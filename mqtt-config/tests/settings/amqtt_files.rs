@@ -26,14 +26,16 @@ plugins:
   amqtt.plugins.logging_amqtt.PacketLoggerPlugin:
 ",
     );
-    let expected = Settings {
-        ping_delay: Some(1),
-        connection: ConnectionSettings {
-            uri: "mqtt://127.0.0.1".into(),
-            ..ConnectionSettings::default()
-        },
-        plugins: vec![Plugin::PacketLogger],
-        ..Settings::amqtt()
+    let expected = {
+        let mut settings = Settings::amqtt();
+        settings.ping_delay = Some(1);
+        settings.connection = {
+            let mut connection_settings = ConnectionSettings::default();
+            connection_settings.uri = "mqtt://127.0.0.1".into();
+            connection_settings
+        };
+        settings.plugins = vec![Plugin::PacketLogger];
+        settings
     };
     assert_eq!(settings, expected);
     assert!(settings.builder().is_ok());
@@ -127,39 +129,43 @@ plugins:
 ",
     );
     let defaults = |qos, retain: Option<bool>| TopicDefaults::default().qos(qos).retain(retain);
-    let expected = Settings {
-        keep_alive: 20,
-        ping_delay: Some(2),
-        default_qos: QoS::AtLeastOnce,
-        default_retain: true,
-        auto_reconnect: false,
-        connection_timeout: Duration::from_secs(6),
-        reconnect_retries: -1,
-        reconnect_max_interval: Duration::from_secs(5),
-        cleansession: false,
-        check_hostname: false,
-        verify_cert: false,
-        topics: [
+    let expected = {
+        let mut settings = Settings::default();
+        settings.keep_alive = 20;
+        settings.ping_delay = Some(2);
+        settings.default_qos = QoS::AtLeastOnce;
+        settings.default_retain = true;
+        settings.auto_reconnect = false;
+        settings.connection_timeout = Duration::from_secs(6);
+        settings.reconnect_retries = -1;
+        settings.reconnect_max_interval = Duration::from_secs(5);
+        settings.cleansession = false;
+        settings.check_hostname = false;
+        settings.verify_cert = false;
+        settings.topics = [
             ("a/b".to_owned(), defaults(QoS::AtMostOnce, None)),
             ("a/c".to_owned(), defaults(QoS::ExactlyOnce, Some(true))),
         ]
-        .into(),
-        connection: ConnectionSettings {
-            uri: "mqtt://user:pw@host:8883".into(),
-            cafile: Some("/p/ca.pem".into()),
-            capath: Some("/p/cas".into()),
-            cadata: Some("PEM...".into()),
-            certfile: Some("/p/c.pem".into()),
-            keyfile: Some("/p/k.pem".into()),
-        },
-        plugins: vec![Plugin::PacketLogger],
-        will: Some(WillSettings {
-            topic: "will/t".into(),
-            message: "gone".into(),
-            qos: QoS::AtLeastOnce,
-            retain: true,
-        }),
-        martlet: Settings::amqtt().martlet,
+        .into();
+        settings.connection = {
+            let mut connection_settings = ConnectionSettings::default();
+            connection_settings.uri = "mqtt://user:pw@host:8883".into();
+            connection_settings.cafile = Some("/p/ca.pem".into());
+            connection_settings.capath = Some("/p/cas".into());
+            connection_settings.cadata = Some("PEM...".into());
+            connection_settings.certfile = Some("/p/c.pem".into());
+            connection_settings.keyfile = Some("/p/k.pem".into());
+            connection_settings
+        };
+        settings.plugins = vec![Plugin::PacketLogger];
+        settings.will = Some({
+            let mut will_settings = WillSettings::new("will/t", "gone");
+            will_settings.qos = QoS::AtLeastOnce;
+            will_settings.retain = true;
+            will_settings
+        });
+        settings.martlet = Settings::amqtt().martlet;
+        settings
     };
     assert_eq!(settings, expected);
 }

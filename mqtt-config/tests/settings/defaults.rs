@@ -42,10 +42,8 @@ fn what_a_file_gives_replaces_one_default() {
     let mut expected = Settings::amqtt();
     expected.martlet.retry_first = false;
     assert_eq!(load("martlet: {retry_first: false}"), expected);
-    let expected = Settings {
-        keep_alive: 60,
-        ..Settings::amqtt()
-    };
+    let mut expected = Settings::amqtt();
+    expected.keep_alive = 60;
     assert_eq!(load("keep_alive: 60"), expected);
 }
 

@@ -1,6 +1,5 @@
 //! A secret may stand anywhere in a configuration; it is never shown.
 
-use martlet_client::QoS;
 use martlet_config::{Secret, Settings, WillSettings};
 use martlet_tests::canary::{CANARY, assert_hidden, wrong_uris};
 
@@ -15,12 +14,7 @@ fn settings() -> Settings {
     settings.connection.certfile = Some("a".into());
     settings.connection.keyfile = Some("b".into());
     settings.martlet.key_password = Some(CANARY.into());
-    settings.will = Some(WillSettings {
-        topic: "t".into(),
-        message: CANARY.into(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-    });
+    settings.will = Some(WillSettings::new("t", CANARY));
     settings
 }
 

@@ -118,13 +118,11 @@ martlet:
         .iter()
         .map(|(filter, options)| (&**filter, *options))
         .collect();
-    let filter = |qos| FilterSettings { qos };
+    let mut once = FilterSettings::default();
+    once.qos = QoS::AtLeastOnce;
     assert_eq!(
         filters,
-        [
-            ("#", filter(QoS::AtMostOnce)),
-            ("sensors/#", filter(QoS::AtLeastOnce))
-        ]
+        [("#", FilterSettings::default()), ("sensors/#", once)]
     );
 }
 

@@ -18,6 +18,7 @@ pub enum CleanStart {
 /// How the topic aliases of sent messages are chosen. An alias always lives as long as its
 /// connection: a message that waits, or is sent again, has its full topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum TopicAliases {
     /// The session: busy topics have the aliases that the server takes.
     #[default]
@@ -45,6 +46,7 @@ pub enum Oversized {
 
 /// What to do with a message in flight when the server has lost the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LostSession {
     /// Send it again: it may arrive twice. In MQTT 5, and after a clean session, it is a new
     /// message. In 3.1.1 without a clean session it keeps its packet identifier: a PUBLISH is sent
@@ -100,6 +102,7 @@ impl Durable {
 /// What becomes of messages above QoS 0 that were accepted, and that the store could not take.
 /// Either way no more are accepted until it works again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum WhenStoreFails {
     /// They fail as [`PublishError::Store`](crate::PublishError::Store).
     #[default]

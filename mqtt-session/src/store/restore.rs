@@ -11,6 +11,7 @@ use martlet_proto::{PacketIdentifier, Utf8String};
 
 /// A record that cannot be used, as it was in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Quarantined {
     /// Its key. Of a message and its flow it tells the operation.
     pub key: RecordKey,

@@ -150,10 +150,9 @@ fn an_abandoned_message_comes_again() {
 }
 
 fn details(text: &str) -> Details {
-    Details {
-        reason_string: Some(words(text)),
-        user_properties: [(words("name"), words("value"))].into(),
-    }
+    Details::default()
+        .reason_string(Some(words(text)))
+        .user_properties([(words("name"), words("value"))].into())
 }
 
 /// PUBACK and PUBREC have the words of the application, each its own, also when it has waited for
@@ -233,6 +232,7 @@ fn words_that_do_not_fit_are_left_out() {
         let Details {
             reason_string,
             user_properties,
+            ..
         } = details("too long");
         let properties = AckProperties {
             reason_string,

@@ -22,10 +22,7 @@ fn data(text: &str) -> Option<BinaryData> {
 }
 
 fn says(text: &str) -> AuthMessage {
-    AuthMessage {
-        data: data(text),
-        ..AuthMessage::default()
-    }
+    AuthMessage::default().data(data(text))
 }
 
 fn options() -> ConnectOptions {
@@ -488,11 +485,9 @@ fn words_that_do_not_fit_are_left_out_and_data_that_does_not_is_refused() {
         peer.send(connack);
         peer.accept();
         peer.forget();
-        let message = AuthMessage {
-            reason_string: Some(words("some words")),
-            user_properties: [(words("name"), words("value"))].into(),
-            ..says("token")
-        };
+        let message = says("token")
+            .reason_string(words("some words"))
+            .user_properties([(words("name"), words("value"))].into());
         let whole = Packet::from(Auth {
             reason_string: message.reason_string.clone(),
             user_properties: message.user_properties.clone(),

@@ -211,8 +211,8 @@ impl Stages {
 
     pub(crate) fn stack(self) -> Stack {
         let trust = Trust::new().ca_pem(world().ca.pem());
-        Stack {
-            proxy: self.proxy.map(|proxy| match proxy {
+        Stack::default()
+            .proxy(self.proxy.map(|proxy| match proxy {
                 Proxy::Http => ProxyTunnel::http_connect(HOST, 8883),
                 Proxy::HttpCredentials => {
                     ProxyTunnel::http_connect(HOST, 8883).credentials("ann", "p@ss:word")
@@ -221,15 +221,15 @@ impl Stages {
                 Proxy::SocksCredentials => {
                     ProxyTunnel::socks5(HOST, 8883).credentials("ann", "p@ss:word")
                 }
-            }),
-            tls: self
-                .tls
-                .then(|| TlsClient::new(&trust.build().unwrap(), HOST).unwrap()),
-            web_socket: self.web_socket.then(|| {
+            }))
+            .tls(
+                self.tls
+                    .then(|| TlsClient::new(&trust.build().unwrap(), HOST).unwrap()),
+            )
+            .web_socket(self.web_socket.then(|| {
                 WebSocketRequest::wss(HOST, 8883, "/mqtt?token=%20a")
                     .header("Authorization", "Bearer abc")
-            }),
-        }
+            }))
     }
 
     pub(crate) fn pair(self) -> Pair {
@@ -550,10 +550,7 @@ pub(crate) struct Pair {
 impl Pair {
     /// Over TLS and nothing else.
     pub(crate) fn over_tls(client: TlsClient, server: impl Into<Arc<ServerConfig>>) -> Self {
-        let stack = Stack {
-            tls: Some(client),
-            ..Stack::default()
-        };
+        let stack = Stack::default().tls(Some(client));
         let tls = ServerConnection::new(server.into()).unwrap();
         Self::new(&stack, Server::new(None, Some(tls), None))
     }

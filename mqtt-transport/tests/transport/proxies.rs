@@ -5,10 +5,7 @@ use bytes::BytesMut;
 use martlet_transport::{ProxyTunnel, Stack, StackError, StackErrorKind, Transport};
 
 fn stack(proxy: ProxyTunnel) -> Stack {
-    Stack {
-        proxy: Some(proxy),
-        ..Stack::default()
-    }
+    Stack::default().proxy(Some(proxy))
 }
 
 /// What the client says first.

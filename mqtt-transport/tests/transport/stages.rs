@@ -225,6 +225,7 @@ fn the_end_of_each_handshake_says_what_it_means() {
             ),
             Handshake::Tls => (StackErrorKind::NotTls, "may not speak TLS"),
             Handshake::WebSocket => (StackErrorKind::WebSocket, "does this port serve WebSocket?"),
+            other => panic!("{other:?}"),
         };
         assert_eq!(error.kind(), kind);
         assert!(error.to_string().contains(word), "{error}");

@@ -27,10 +27,7 @@ fn client(trust: &Trust) -> TlsClient {
 }
 
 fn stack(trust: &Trust) -> Stack {
-    Stack {
-        tls: Some(client(trust)),
-        ..Stack::default()
-    }
+    Stack::default().tls(Some(client(trust)))
 }
 
 fn pair(trust: &Trust, config: ServerConfig) -> Pair {
@@ -175,10 +172,7 @@ fn a_wrong_protocol_under_websocket_is_told_with_host_port_and_scheme() {
         ("ws://h:1883", b"", "mqtt://h:1883"),
     ];
     for (uri, answer, words) in web_socket {
-        let stack = Stack {
-            web_socket: Some(WebSocketRequest::ws("h", 80, "/")),
-            ..Stack::default()
-        };
+        let stack = Stack::default().web_socket(Some(WebSocketRequest::ws("h", 80, "/")));
         let mut transport = Transport::new(&stack).unwrap();
         let taken = transport.handle_wire(&mut BytesMut::from(*answer), &mut BytesMut::new());
         let error = taken
@@ -364,10 +358,7 @@ fn a_client_certificate_that_is_refused_is_told_as_that() {
 #[test]
 fn a_client_certificate_is_refused_under_websocket() {
     let config = server_config(&world().server, ClientCertificates::Required);
-    let stack = Stack {
-        web_socket: Some(WebSocketRequest::wss(HOST, 443, "/")),
-        ..stack(&trust())
-    };
+    let stack = stack(&trust()).web_socket(Some(WebSocketRequest::wss(HOST, 443, "/")));
     let tls = ServerConnection::new(Arc::new(config)).unwrap();
     let mut pair = Pair::new(
         &stack,

@@ -13,10 +13,7 @@ fn request() -> WebSocketRequest {
 }
 
 fn stack() -> Stack {
-    Stack {
-        web_socket: Some(request()),
-        ..Stack::default()
-    }
+    Stack::default().web_socket(Some(request()))
 }
 
 /// WebSocket alone and within TLS.
@@ -260,10 +257,7 @@ fn the_connection_ends_in_the_middle_of_the_answer() {
 fn hosts_and_paths_are_written_as_they_should_be() {
     let written = |request: WebSocketRequest| {
         let mut wire = BytesMut::new();
-        let stack = Stack {
-            web_socket: Some(request),
-            ..Stack::default()
-        };
+        let stack = Stack::default().web_socket(Some(request));
         let _ = Transport::new(&stack).unwrap().poll_wire(&mut wire);
         let head = String::from_utf8(wire.to_vec()).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
@@ -308,10 +302,7 @@ fn a_request_that_cannot_be_sent_is_refused_before() {
         request().header("A", "canary\r\nB: c"),
     ];
     for request in wrong {
-        let stack = Stack {
-            web_socket: Some(request),
-            ..Stack::default()
-        };
+        let stack = Stack::default().web_socket(Some(request));
         let error = Transport::new(&stack).unwrap_err();
         assert!(
             error.kind() == StackErrorKind::Configuration && error.is_permanent(),

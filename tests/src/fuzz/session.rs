@@ -459,10 +459,7 @@ impl Driven {
                 self.session.acknowledge_with(
                     token,
                     reason,
-                    Details {
-                        reason_string,
-                        ..Details::default()
-                    },
+                    Details::default().reason_string(reason_string),
                 );
             }
             _ => self.session.acknowledge(token, reason),

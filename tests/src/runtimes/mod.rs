@@ -118,11 +118,8 @@ pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
         other => panic!("{other:?}"),
     }
     let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = TestServer::start(Setup::tcp().broker(BrokerConfig {
-        refuse,
-        ..BrokerConfig::default()
-    }))
-    .await;
+    let broker =
+        TestServer::start(Setup::tcp().broker(BrokerConfig::default().refuse(refuse))).await;
     match A::connect(&broker.uri()).await {
         Err(ConnectError::Connection(ConnectionError::Refused(refusal))) => {
             assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
@@ -494,10 +491,7 @@ pub async fn the_transcript_is_the_same<A: Adapter>() {
 // ---- their parts
 
 fn recording() -> Setup {
-    Setup::tcp().broker(BrokerConfig {
-        record_events: true,
-        ..BrokerConfig::default()
-    })
+    Setup::tcp().broker(BrokerConfig::default().record_events(true))
 }
 
 /// The messages that the broker has accepted, each of them a number, with their QoS.

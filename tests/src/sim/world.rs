@@ -71,13 +71,11 @@ pub struct World {
 impl World {
     /// A world in which nothing has happened yet.
     pub fn new(seed: u64, options: Options) -> Self {
-        let config = BrokerConfig {
-            sys_interval: Duration::ZERO,
-            record_events: true,
-            max_queued: 0,
-            max_in_flight: NonZeroU16::new(options.server_in_flight).unwrap_or(NonZeroU16::MIN),
-            ..BrokerConfig::default()
-        };
+        let config = BrokerConfig::default()
+            .sys_interval(Duration::ZERO)
+            .record_events(true)
+            .max_queued(0)
+            .max_in_flight(NonZeroU16::new(options.server_in_flight).unwrap_or(NonZeroU16::MIN));
         let names = ["first", "second", "third"].into_iter().enumerate();
         let publishers = names
             .take(options.publishers.into())

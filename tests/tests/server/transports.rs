@@ -174,10 +174,7 @@ async fn other_subprotocols() {
 /// The configuration reaches the broker, whatever is in front of it.
 #[tokio::test]
 async fn the_broker_is_the_one_that_was_asked_for() {
-    let config = BrokerConfig {
-        record_events: true,
-        ..BrokerConfig::default()
-    };
+    let config = BrokerConfig::default().record_events(true);
     let server = TestServer::start(Setup::tls().websocket().broker(config)).await;
     let stream = tls(socket(&server).await, nobody(), "localhost")
         .await

@@ -2,7 +2,7 @@
 
 use super::Routes;
 use crate::hub::route::{CATCH_ALL, RouteKey};
-use crate::hub::route::{Queued, ReaderState};
+use crate::hub::route::{Queued, ReaderState, Ticket};
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier};
 use martlet_session::Instant;
@@ -117,6 +117,39 @@ impl Routes {
         }
         if self.holder.taker != Taker::Held {
             self.await_taker(now);
+        }
+    }
+
+    /// A stream has come whose filters match what waits for somebody to take the catch-all: it gets
+    /// that, as if it had been there before. A resumed session's messages come with the connection,
+    /// earlier than anybody can subscribe.
+    pub(crate) fn claim_waiting(&mut self, key: RouteKey, now: Instant) {
+        if self.holder.taker == Taker::Held || self.streams.catch_all.queue.is_empty() {
+            return;
+        }
+        let Some(filters) = self.streams.subscription(key).map(|route| {
+            let filters = route.filters.iter().chain(&route.also);
+            filters.cloned().collect::<Vec<_>>()
+        }) else {
+            return;
+        };
+        let matches = |topic: &str| filters.iter().any(|filter| filter.matches(topic));
+        let waiting = self.streams.catch_all.queue.drain();
+        let (claimed, rest): (Vec<_>, Vec<_>) =
+            waiting.partition(|queued| matches(queued.message.topic()));
+        let catch_all = &mut self.streams.catch_all;
+        rest.into_iter()
+            .for_each(|queued| catch_all.queue.push(queued));
+        if catch_all.queue.is_empty() {
+            self.holder.taker = Taker::Awaited(None);
+        }
+        self.holder.forget_unheld(claimed.len());
+        for mut queued in claimed {
+            if self.acknowledges_on_arrival(key) {
+                self.tickets.drop_copy(queued.ticket);
+                queued.ticket = Ticket::Acknowledged;
+            }
+            self.push(key, queued, now, &mut Wakers::default());
         }
     }
 

@@ -1,7 +1,7 @@
 //! A network between a client in an event loop and the embedded broker, in simulated time.
 
 use bytes::BytesMut;
-use martlet_broker::{Broker, ConnectionId};
+use martlet_broker::{Broker, BrokerConfig, ConnectionId};
 use martlet_client::Reconnect;
 use martlet_client::proto::SubscribeFilter;
 use martlet_client::session::{
@@ -53,10 +53,7 @@ impl World {
         let config = Config::default().client_identifier("me".try_into().unwrap());
         Self {
             client: Embedded::new(Session::new(config), link),
-            broker: Broker::new(martlet_broker::BrokerConfig {
-                sys_interval: Duration::ZERO,
-                ..Default::default()
-            }),
+            broker: Broker::new(BrokerConfig::default().sys_interval(Duration::ZERO)),
             now: Duration::ZERO,
             connection: None,
             input: BytesMut::new(),

@@ -135,8 +135,5 @@ fn ends(at: Level, after: usize, end: FaultEnd) -> Fault {
 }
 
 fn recording() -> BrokerConfig {
-    BrokerConfig {
-        record_events: true,
-        ..BrokerConfig::default()
-    }
+    BrokerConfig::default().record_events(true)
 }
