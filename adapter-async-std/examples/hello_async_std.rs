@@ -2,12 +2,16 @@
 //!
 //! ```toml
 //! [dependencies]
-//! martlet-async-std = "0.1"
+//! martlet-async-std = { path = "martlet/adapter-async-std" } # a clone of the repository
 //! async-std = "1"
 //! ```
 //!
-//! Run it with the URI of a server: `cargo run -- mqtt://127.0.0.1:1883`. async-std is no
-//! longer developed: for a new program take `martlet-smol`.
+//! `cargo run -- mqtt://localhost` runs it with your server.
+//!
+//! What is different from the examples of `martlet-tokio`, whose code works here, too: the name of the crate, a
+//! `block_on` in `main` in place of `#[tokio::main]`, and where they name the runtime, `AsyncStd` and
+//! `async_std::task::spawn`. The client works on async-std's global executor. async-std is no longer developed: for a
+//! new program take `martlet-smol`.
 
 #![allow(clippy::print_stdout)]
 
@@ -16,7 +20,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let uri = std::env::args().nth(1);
-    async_std::task::block_on(hello(uri.as_deref().unwrap_or("mqtt://127.0.0.1:1883")))
+    async_std::task::block_on(hello(uri.as_deref().unwrap_or("mqtt://localhost")))
 }
 
 async fn hello(uri: &str) -> Result<(), Box<dyn Error>> {

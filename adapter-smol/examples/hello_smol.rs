@@ -2,14 +2,16 @@
 //!
 //! ```toml
 //! [dependencies]
-//! martlet-smol = "0.1"
+//! martlet-smol = { path = "martlet/adapter-smol" } # a clone of the repository
 //! smol = "2"
 //! ```
 //!
-//! Run it with the URI of a server: `cargo run -- mqtt://127.0.0.1:1883`. What differs from tokio:
-//! the client works on smol's global executor, whose threads smol starts by itself
-//! (`SMOL_THREADS`). On an executor of your own, `Client::builder(uri).build(Smol)` gives the
-//! client and its driver, which you spawn there.
+//! `cargo run -- mqtt://localhost` runs it with your server.
+//!
+//! What is different from the examples of `martlet-tokio`, whose code works here, too: the name of the crate, a
+//! `block_on` in `main` in place of `#[tokio::main]`, and where they name the runtime, `Smol` and `smol::spawn`. The
+//! client works on smol's global executor, whose threads smol starts by itself (`SMOL_THREADS`). For an executor of your
+//! own, `Client::builder(uri).build(Smol)` returns the client and its driver, which you spawn there.
 
 #![allow(clippy::print_stdout)]
 
@@ -18,7 +20,7 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let uri = std::env::args().nth(1);
-    smol::block_on(hello(uri.as_deref().unwrap_or("mqtt://127.0.0.1:1883")))
+    smol::block_on(hello(uri.as_deref().unwrap_or("mqtt://localhost")))
 }
 
 async fn hello(uri: &str) -> Result<(), Box<dyn Error>> {

@@ -1,5 +1,5 @@
 //! What the tests of Martlet share: arbitrary inputs and the properties that hold for them, what
-//! every adapter must do, and servers that do what servers must not.
+//! every adapter must do, the examples as tests, and servers that do what servers must not.
 //!
 //! Nothing here is published, and nothing that is published depends on it.
 
@@ -8,6 +8,8 @@ pub mod canary;
 pub mod certificates;
 pub mod conformance;
 pub mod directory;
+#[cfg(feature = "runtimes")]
+pub mod examples;
 pub mod fuzz;
 pub mod fuzz_transport;
 pub mod linter;

@@ -77,18 +77,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test on the adapter's runtime.
 pub fn run<A: Adapter>(test: impl Future<Output = ()>) {
-    A::block_on(async {
-        let mut test = pin!(test);
-        let mut timer = A::Runtime::default().timer();
-        timer.reset(PATIENCE);
-        poll_fn(|cx| match test.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => timer
-                .poll_expired(cx)
-                .map(|()| panic!("this takes too long")),
-        })
-        .await;
-    });
+    A::block_on(in_time::<A::Runtime>(test));
+}
+
+/// Fails when the test takes too long, by the runtime's timer.
+pub async fn in_time<R: Runtime + Default>(test: impl Future<Output = ()>) {
+    let mut test = pin!(test);
+    let mut timer = R::default().timer();
+    timer.reset(PATIENCE);
+    poll_fn(|cx| match test.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => timer
+            .poll_expired(cx)
+            .map(|()| panic!("this takes too long")),
+    })
+    .await;
 }
 
 // ---- the tests
