@@ -44,7 +44,7 @@ macro_rules! example_tests {
             #[test]
             fn $name() {
                 $block_on($crate::runtimes::in_time::<$runtime>(
-                    $crate::examples::$name(crate::$name::run),
+                    $crate::examples::$name($name::run),
                 ));
             }
         )*
