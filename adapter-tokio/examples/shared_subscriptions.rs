@@ -15,18 +15,16 @@ use futures_lite::future;
 use martlet_tokio::{Client, QoS, Subscription, Unacknowledged, session::InboundLimits};
 
 const JOBS: usize = 10;
+/// The group `workers` shares what comes for `jobs/+`.
+const SHARED: &str = "$share/workers/jobs/+";
 
-/// A client that shares the jobs with all others of the group `workers`.
 async fn worker(
     server: &str,
 ) -> Result<(Client, Subscription<Unacknowledged>), Box<dyn std::error::Error>> {
     // A worker has one job at a time, so a server that balances the load gives the next job to another worker.
     let one = InboundLimits::default().receive_maximum(1);
     let client = martlet_tokio::connect_with(Client::builder(server).inbound(one)).await?;
-    let jobs = client
-        .subscribe("$share/workers/jobs/+")
-        .qos(QoS::AtLeastOnce)
-        .await?;
+    let jobs = client.subscribe(SHARED).qos(QoS::AtLeastOnce).await?;
     Ok((client, jobs.acknowledge_manually()))
 }
 
@@ -55,9 +53,7 @@ async fn give_out(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
         job.qos(QoS::AtLeastOnce).await?;
     }
     for _ in 0..JOBS {
-        let Some(result) = results.next().await else {
-            break;
-        };
+        let result = results.next().await.ok_or("the client has stopped")?;
         println!("{}", result.text().unwrap_or("(binary)"));
     }
     Ok(())
@@ -68,11 +64,18 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn std::error::Error>> 
     let (bob, jobs_of_bob) = worker(server).await?;
     let client = martlet_tokio::connect(server).await?;
     // In a program each of them is a program.
-    let workers = future::or(
+    let boss = async {
+        give_out(&client).await?;
+        // Their streams end, and the workers do when they have acknowledged their last jobs.
+        ann.unsubscribe(SHARED).await?;
+        bob.unsubscribe(SHARED).await?;
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    let workers = future::try_zip(
         work("Ann", &ann, jobs_of_ann),
         work("Bob", &bob, jobs_of_bob),
     );
-    future::or(give_out(&client), workers).await?;
+    future::try_zip(boss, workers).await?;
     for client in [client, ann, bob] {
         client.disconnect().await;
     }
