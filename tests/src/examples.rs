@@ -162,11 +162,7 @@ pub async fn websocket_bearer(run: impl AsyncFnOnce(&str, &str) -> ExampleResult
 
 /// A server that keeps events of what clients do.
 pub async fn recording() -> TestServer {
-    TestServer::start(Setup::tcp().broker(BrokerConfig {
-        record_events: true,
-        ..BrokerConfig::default()
-    }))
-    .await
+    TestServer::start(Setup::tcp().broker(BrokerConfig::default().record_events(true))).await
 }
 
 /// A message of a client that the server has accepted.

@@ -48,10 +48,7 @@ impl Service {
 }
 
 async fn broker() -> Server {
-    let config = BrokerConfig {
-        record_events: true,
-        ..BrokerConfig::default()
-    };
+    let config = BrokerConfig::default().record_events(true);
     Server::start(config).await.unwrap()
 }
 
