@@ -4,7 +4,7 @@
 //! use martlet_tokio::QoS;
 //!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn main() -> Result<(), martlet_tokio::Error> {
 //!     let client = martlet_tokio::connect("mqtt://user:secret@broker.example").await?;
 //!     let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
 //!     client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // acknowledged by the server

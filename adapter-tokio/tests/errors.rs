@@ -102,5 +102,10 @@ async fn the_error_for_all_shows_the_same() {
     let theirs = anyhow::Error::from(error);
     assert_eq!(format!("{ours:#}"), format!("{theirs:#}"));
     assert_eq!(ours.to_string(), theirs.to_string());
+    assert_eq!(
+        format!("{ours:?}"),
+        format!("{ours:#}"),
+        "what `main` shows"
+    );
     assert_eq!(ours.find::<UriError>(), find::<UriError>(&theirs));
 }

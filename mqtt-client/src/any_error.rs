@@ -2,7 +2,7 @@
 
 use crate::api::request::ResponseError;
 use crate::builder::durable::OpenError;
-use crate::error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
+use crate::error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError, WithCauses};
 use martlet_proto::{TextError, TopicError};
 use martlet_session::{ConnectionError, PublishError, RequestError};
 use martlet_transport::UriError;
@@ -11,7 +11,8 @@ use std::fmt;
 /// Any error of this crate, for callers who only report it: each of the others becomes one by `?`.
 ///
 /// `{error}` says what failed, and `source()` why. `{error:#}` says it with all of its causes, such
-/// as `cannot connect to 127.0.0.1:1883: Connection refused (os error 111)`.
+/// as `cannot connect to 127.0.0.1:1883: Connection refused (os error 111)`; so does `{error:?}`,
+/// since that is what a `main` that returns it shows.
 ///
 /// ```
 /// # use martlet_client::{Client, Error};
@@ -21,7 +22,7 @@ use std::fmt;
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// There is no connection, or a setting is wrong.
@@ -64,27 +65,26 @@ impl Error {
     /// assert_eq!(kind, Some(std::io::ErrorKind::ConnectionReset));
     /// ```
     pub fn find<E: std::error::Error + 'static>(&self) -> Option<&E> {
-        chain(self.inner()).find_map(|error| error.downcast_ref())
+        WithCauses(self.inner())
+            .all()
+            .find_map(|error| error.downcast_ref())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.inner())?;
         if f.alternate() {
-            for cause in chain(self.inner()).skip(1) {
-                write!(f, ": {cause}")?;
-            }
+            WithCauses(self.inner()).fmt(f)
+        } else {
+            write!(f, "{}", self.inner())
         }
-        Ok(())
     }
 }
 
-/// An error, its cause, the cause of that, and so on.
-fn chain<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:#}")
+    }
 }
 
 impl std::error::Error for Error {

@@ -3,6 +3,7 @@
 use martlet_proto::{SubAckReasonCode, TextError, TopicError};
 use martlet_session::{ConnectionError, Details, GivenUp, RequestError, SharedError};
 use martlet_transport::UriError;
+use std::fmt;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,24 @@ impl ConnectError {
         Self::Settings(SharedError::new(
             Box::<dyn std::error::Error + Send + Sync>::from(error),
         ))
+    }
+}
+
+/// An error with its cause, the cause of that, and so on, in one line.
+pub(crate) struct WithCauses<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl<'a> WithCauses<'a> {
+    /// The error and its causes.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+        std::iter::successors(Some(self.0), |error| error.source())
+    }
+}
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut causes = self.all().skip(1);
+        causes.try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
 

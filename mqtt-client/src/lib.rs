@@ -59,6 +59,7 @@ mod driver;
 pub mod embedded;
 mod error;
 mod event;
+mod event_text;
 mod hub;
 mod link;
 pub mod store;

@@ -9,10 +9,12 @@
 //!     └─────────── revive ───────────────────────────┘
 //! ```
 
+use crate::error::WithCauses;
 use crate::hub::authenticating::Authenticating;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
 use martlet_session::{Connected, ConnectionError, StoreError, Unsettled};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +47,21 @@ pub enum ConnectionState {
     /// The client has disconnected, as [`disconnect`](crate::Client::disconnect) asked, or as it
     /// does when its last handle or its driver is dropped. It is for good.
     Closed,
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
+            Self::Connected(connected) => write!(f, "connected with {}", connected.version),
+            Self::Disconnected { why, retry_in } => {
+                let why = WithCauses(why);
+                write!(f, "disconnected, next attempt in {retry_in:?}: {why}")
+            }
+            Self::GaveUp { why } => write!(f, "stopped: {}", WithCauses(why)),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
 }
 
 /// What a client leaves behind when it disconnects.

@@ -2,10 +2,9 @@
 
 use crate::event::ClientEvent;
 use crate::link::observer::Observer;
-use martlet_proto::{Ack, Connect, Packet, Publish, QoS, SubAckReasonCode, TopicFilter, TopicName};
-use martlet_session::{ConnectionError, Instant, PublishError, Settled};
+use martlet_proto::{Ack, Connect, Packet, Publish};
+use martlet_session::Instant;
 use std::fmt::{self, Display, Write};
-use std::time::Duration;
 
 /// An observer that makes a line of text of each packet that leaves (`-out->`) and comes
 /// (`<-in--`), and of each event of the client (`------`), with a name in front that tells clients
@@ -63,7 +62,7 @@ impl<W: FnMut(&str)> Observer for PacketLogger<W> {
     }
 
     fn client_event(&mut self, _: Instant, event: &ClientEvent) {
-        self.write("------", &EventLine(event));
+        self.write("------", &event);
     }
 }
 
@@ -196,152 +195,4 @@ fn list<R: Display>(f: &mut fmt::Formatter<'_>, reasons: &[R]) -> fmt::Result {
     reasons
         .iter()
         .try_for_each(|reason| write!(f, " {reason};"))
-}
-
-struct EventLine<'a>(&'a ClientEvent);
-
-impl Display for EventLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ClientEvent as E;
-        match self.0 {
-            E::Connecting(endpoint) => write!(f, "connecting to {endpoint}"),
-            E::Connected(connected) => write!(f, "connected with {}", connected.version),
-            E::Closed => f.write_str("closed"),
-            E::Disconnected { error, retry_in } => disconnected(f, error, *retry_in),
-            E::ErrorPersists {
-                endpoint,
-                error,
-                times,
-            } => write!(
-                f,
-                "{endpoint} needs attention, {times} times in a row: {error}"
-            ),
-
-            E::Subscribed(Ok(filters)) => granted(f, "subscribed", filters),
-            E::Subscribed(Err(error)) => write!(f, "not subscribed: {error}"),
-            E::Resubscribed(filters) => granted(f, "subscribed again", filters),
-            E::RequestFailed { filter, error } => {
-                let filter = filter.as_str();
-                write!(f, "{filter:?} failed and is not sent again: {error}")
-            }
-
-            E::Published { operation, result } => published(f, operation.get(), result),
-            E::PublishFailed(error) => write!(f, "a message was not settled: {error}"),
-            E::ServerHangsUp {
-                connections,
-                given_up,
-                ..
-            } => server_hangs_up(f, *connections, *given_up),
-
-            E::InboundDropped(n) => write!(f, "{n} messages dropped, too many wait"),
-            E::Discarded {
-                messages,
-                topic,
-                qos,
-            } => discarded(f, *messages, topic, *qos),
-            E::AcknowledgementsHeld { topic, held, .. } => {
-                let topic = topic.as_str();
-                write!(f, "{held} acknowledgements wait for a message on {topic:?}")
-            }
-            E::ReceiveMaximumExceeded { receive_maximum: n } => {
-                write!(f, "the server exceeds the receive maximum of {n}")
-            }
-            E::MessageSkipped { topic, size, qos } => {
-                let topic = topic.as_str();
-                write!(
-                    f,
-                    "a message of {size} bytes and {qos} on {topic:?} was skipped"
-                )
-            }
-            E::MessageRefused(message) => message.fmt(f),
-            E::Missed(events) => write!(f, "{events} events missed"),
-
-            E::Restored {
-                unsettled,
-                quarantined,
-            } => restored(f, unsettled.len(), quarantined.len()),
-            E::StoreFailed(error) => write!(f, "the store failed: {error}"),
-            E::StoreRecovered => f.write_str("the store works again"),
-
-            E::HookPanicked(callback) => write!(f, "{callback} has panicked"),
-            E::ObserverPanicked => f.write_str("the observer has panicked"),
-            #[cfg(feature = "tls")]
-            E::TrustReloaded => f.write_str("the certificates were read again"),
-            #[cfg(feature = "tls")]
-            E::TrustNotReloaded(error) => {
-                write!(f, "the certificates stay as they were: {error}")
-            }
-        }
-    }
-}
-
-fn disconnected(
-    f: &mut fmt::Formatter<'_>,
-    error: &ConnectionError,
-    retry_in: Option<Duration>,
-) -> fmt::Result {
-    match retry_in {
-        Some(wait) => write!(f, "disconnected, next attempt in {wait:?}: {error}"),
-        None => write!(f, "disconnected for good: {error}"),
-    }
-}
-
-/// How many filters the server has granted, and which not.
-fn granted(
-    f: &mut fmt::Formatter<'_>,
-    what: &str,
-    filters: &[(TopicFilter, SubAckReasonCode)],
-) -> fmt::Result {
-    let granted = filters.iter().filter(|(_, reason)| !reason.is_error());
-    write!(f, "{what} to {} filters", granted.count())?;
-    for (filter, reason) in filters.iter().filter(|(_, reason)| reason.is_error()) {
-        write!(f, ", not to {:?}: {reason}", filter.as_str())?;
-    }
-    Ok(())
-}
-
-fn published(
-    f: &mut fmt::Formatter<'_>,
-    operation: u64,
-    result: &Result<Settled, PublishError>,
-) -> fmt::Result {
-    match result {
-        Ok(_) => write!(f, "message {operation} of an earlier client is settled"),
-        Err(error) => write!(
-            f,
-            "message {operation} of an earlier client was not settled: {error}"
-        ),
-    }
-}
-
-fn server_hangs_up(f: &mut fmt::Formatter<'_>, connections: u32, given_up: bool) -> fmt::Result {
-    write!(
-        f,
-        "the server ended {connections} connections at the same message; "
-    )?;
-    f.write_str(if given_up {
-        "it was given up"
-    } else {
-        "it is sent again"
-    })
-}
-
-fn discarded(
-    f: &mut fmt::Formatter<'_>,
-    messages: u64,
-    topic: &TopicName,
-    qos: QoS,
-) -> fmt::Result {
-    let qos = qos as u8;
-    write!(
-        f,
-        "{messages} messages discarded that nobody took, the last of QoS {qos} for {topic:?}"
-    )
-}
-
-fn restored(f: &mut fmt::Formatter<'_>, unsettled: usize, unreadable: usize) -> fmt::Result {
-    write!(
-        f,
-        "restored with {unsettled} unsettled messages, {unreadable} records unreadable"
-    )
 }
