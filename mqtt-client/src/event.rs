@@ -41,7 +41,7 @@ pub enum ClientEvent {
         given_up: bool,
     },
     /// The attempt or connection that has just ended did so by an error that does not go away by
-    /// itself, such as rejected credentials, and the client tries on: somebody should look after
+    /// itself, such as rejected credentials, and the client tries on: an operator should look at
     /// it. It comes with each such attempt after the client's first connection (see
     /// [`Reaction::RetrySlowly`](crate::reconnect::Reaction::RetrySlowly)), and from the third
     /// connection in a row on that ends by a [protocol
@@ -79,8 +79,9 @@ pub enum ClientEvent {
     /// stream that acknowledges on arrival. [`Subscription::dropped`](crate::Subscription::dropped)
     /// counts those of each stream.
     InboundDropped(u64),
-    /// Messages were acknowledged and dropped although nobody had taken them: they match no
-    /// subscription and nobody held the catch-all in time, or their stream was dropped.
+    /// Messages were acknowledged and dropped although the application had not taken them: they
+    /// matched no subscription, and the catch-all was not taken in time; or their stream was
+    /// dropped.
     Discarded {
         /// How many.
         messages: u64,
@@ -141,7 +142,7 @@ pub enum ClientEvent {
     /// used. What was in use before stays so; they are read again for the next attempt.
     #[cfg(feature = "tls")]
     TrustNotReloaded(martlet_transport::TrustError),
-    /// A message whose receipt nobody holds was not settled.
+    /// A message whose receipt was dropped was not settled.
     PublishFailed(PublishError),
     /// The content of the store; reported once, before anything else.
     Restored {

@@ -264,7 +264,7 @@ pub enum Event {
     /// A subscribe or unsubscribe of one filter has failed and is not sent again. It is emitted
     /// where no answer carries the error: for subscriptions that were made again
     /// ([`Resubscribed`](Self::Resubscribed) has a code for them as well), for one filter among
-    /// several whose answer has codes, and where nobody waits for an answer.
+    /// several whose answer has codes, and where no operation waits for an answer.
     RequestFailed {
         /// The filter.
         filter: TopicFilter,
@@ -473,7 +473,7 @@ pub struct Connected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Acknowledgements that nobody waited for: late, repeated or foreign.
+    /// Acknowledgements that were not expected: late, repeated or foreign.
     pub unexpected_acknowledgements: u64,
     /// Properties and options that the version of the connection had no spelling for.
     pub left_out_in_3x: u64,

@@ -119,10 +119,9 @@ impl StackError {
         self.kind
     }
 
-    /// Whether trying again must fail in the same way until somebody changes something: a
-    /// certificate that is not trusted, credentials that are refused, a wrong path. A certificate
-    /// that has expired is not such an error, since its renewal, or a clock that is set right,
-    /// cures it without anybody here.
+    /// Whether trying again must fail in the same way until a setting changes: a certificate that is
+    /// not trusted, credentials that are refused, a wrong path. A certificate that has expired is
+    /// not such an error, since its renewal on the server, or a clock that is set right, cures it.
     pub fn is_permanent(&self) -> bool {
         self.permanent
     }

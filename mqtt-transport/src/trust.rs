@@ -39,7 +39,7 @@ use std::sync::Arc;
 /// **A certificate that is itself among those given** ([`ca_file`](Self::ca_file),
 /// [`ca_directory`](Self::ca_directory), [`ca_pem`](Self::ca_pem)) is accepted as it is, when the
 /// server shows it byte for byte and has its key: whatever its names, dates, versions and
-/// CAs. The certificate is then *pinned*: there is nobody whose promises could be checked. This is
+/// CAs. The certificate is then *pinned*: no CA is asked. This is
 /// what a self-signed certificate needs, such as one of `openssl req -x509`. It ends when the file
 /// no longer holds the certificate. Certificates of the operating system are not pinned.
 ///
@@ -207,12 +207,12 @@ impl Trust {
         self
     }
 
-    /// Does not ask who vouches for the certificate, nor whether it is out of date. It must still
+    /// Does not check which CA has signed the certificate, nor whether it is out of date. It must still
     /// be for the host; skip [that](Self::danger_skip_host_name_check) too and every certificate
-    /// will do, of whatever version, with whatever key the server was able to agree on. **Anybody
+    /// will do, of whatever version, with whatever key the server was able to agree on. **Anyone
     /// on the way to the server can then read and change everything.**
     ///
-    /// For one server with a certificate that nobody vouches for, it is as easy and safe to trust
+    /// For one server with a certificate that no CA has signed, it is as easy and safe to trust
     /// that certificate: [`ca_file`](Self::ca_file).
     #[must_use]
     pub fn danger_skip_certificate_check(mut self) -> Self {

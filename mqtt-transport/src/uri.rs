@@ -58,7 +58,7 @@ pub enum UriError {
         "{0} URIs have no query; a client identifier, a keep alive and the like are settings of their own"
     )]
     Query(Scheme),
-    /// A fragment, which nobody has a use for.
+    /// A fragment, which has no meaning here.
     #[error("there is a fragment, which servers are never sent; write a # in another part as %23")]
     Fragment,
     /// There is an `@` behind the host: a user name or password with an unescaped `/`, `?` or `#`

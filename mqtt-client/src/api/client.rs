@@ -211,7 +211,8 @@ impl Client {
     /// exists before the first CONNECT is sent, so that none is lost while nothing listens: take
     /// it before the driver is first polled, or later. `None` while it is taken.
     ///
-    /// Until it is taken, its messages wait for 10 s at most, and not so long that they would hold
+    /// Until it is taken, a new subscription gets those of its messages that match. They wait for
+    /// 10 s at most, and not so long that they would hold
     /// up others: if [`CleanStart::Never`](martlet_session::CleanStart::Never) is set, as by
     /// [`lasting_session`](crate::Builder::lasting_session), and the server has resumed a session,
     /// or if a subscription was [detached](Subscription::detach). All other messages are

@@ -29,7 +29,7 @@ use std::time::Duration;
 /// subscription identifiers each goes to its own stream, without them all go to every stream that
 /// matches.
 ///
-/// **A slow reader** holds up nobody but itself, within its
+/// **A slow reader** holds up no other stream, within its
 /// [limits](crate::client::SubscribeBuilder::limits), where QoS 0 is dropped. With one exception that MQTT
 /// makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that is not
 /// taken holds back those of all streams that came later, until the server has sent all that it may
@@ -234,8 +234,9 @@ impl<M: Item> Subscription<M> {
     /// meantime; see [`Client::catch_all`](crate::Client::catch_all).
     ///
     /// Until the client disconnects, what comes for the subscription goes to the catch-all, and so
-    /// does what was not taken. Somebody should take it if the client goes on: what would hold up
-    /// other messages there, or waits for longer than 10 s, is acknowledged and dropped
+    /// does what was not taken. Take the catch-all, or subscribe to the filter again, if the client
+    /// goes on: what would hold up other messages there, or waits for longer than 10 s, is
+    /// acknowledged and dropped
     /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
     pub fn detach(mut self) {
         self.place.keep_on_server = true;

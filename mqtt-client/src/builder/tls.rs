@@ -6,7 +6,7 @@ use martlet_transport::{TlsConfig, Trust, TrustError, TrustFiles};
 use std::sync::Arc;
 
 impl Builder {
-    /// Sets whom TLS trusts, and who we are to it. Default: the certificate authorities of the
+    /// Sets which certificates TLS trusts, and the client's own. Default: the certificate authorities of the
     /// operating system, and no client certificate. This reads the files that it names. They are
     /// read again, by the driver, before an attempt to connect when they have changed:
     /// [`ClientEvent::TrustReloaded`](crate::ClientEvent::TrustReloaded) reports that, and
@@ -24,7 +24,7 @@ impl Builder {
         })
     }
 
-    /// Sets whom TLS trusts, as [`trust`](Self::trust) does, but calls `read` and reads the files
+    /// Sets which certificates TLS trusts, as [`trust`](Self::trust) does, but calls `read` and reads the files
     /// only if TLS can be needed: when the client is built, if a server's URI asks for TLS, or a
     /// [`before_connect`](Self::before_connect) hook may choose a server whose URI does. An error
     /// fails each attempt that needs TLS.
@@ -34,7 +34,7 @@ impl Builder {
     ///
     /// ```
     /// # use martlet_client::{Client, ConnectError, Trust};
-    /// // Over plain TCP nobody looks for the file.
+    /// // Over plain TCP the file is not looked for.
     /// let builder = Client::builder("mqtt://localhost")
     ///     .trust_if_needed(|| Ok(Trust::new().ca_file("/etc/factory/ca.pem")));
     /// # Ok::<(), ConnectError>(())

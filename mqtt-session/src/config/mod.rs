@@ -398,8 +398,8 @@ pub enum ConfigError {
         /// The least value, in bytes.
         least: u32,
     },
-    /// A setting is 0 with which nothing can be done: a bound at which no message can be taken, or
-    /// a time within which nobody can answer.
+    /// A setting is 0 that must be more: a bound at which no message can be taken, or a time within
+    /// which no answer can come.
     #[error("{0} is 0; it must be more")]
     Zero(&'static str),
 }

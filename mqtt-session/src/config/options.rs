@@ -36,7 +36,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets who we are. Default: nobody.
+    /// Sets the user name. Default: none.
     #[must_use]
     pub fn user_name(mut self, user_name: impl Into<Option<Utf8String>>) -> Self {
         self.user_name = user_name.into();

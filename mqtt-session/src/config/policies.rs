@@ -25,7 +25,7 @@ pub enum TopicAliases {
     Automatic,
     /// The application, with [`OutgoingPublish::topic_alias`](crate::OutgoingPublish::topic_alias).
     Manual,
-    /// Nobody: there are none.
+    /// Topic aliases are not used.
     Off,
 }
 
