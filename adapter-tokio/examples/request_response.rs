@@ -31,7 +31,7 @@ async fn respond(
 async fn answer(client: &Client, request: &Message) -> Result<(), Box<dyn std::error::Error>> {
     let asked = request.properties();
     let Some(topic) = asked.response_topic() else {
-        return Ok(()); // not a request: nobody waits for an answer
+        return Ok(()); // not a request: no answer is expected
     };
     let mut properties = PublishProperties::builder();
     // By this the requester knows which of its requests is answered.

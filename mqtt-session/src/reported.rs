@@ -63,8 +63,7 @@ impl TransportError {
         }
     }
 
-    /// The same, of an error that stays until somebody changes something: trying again would be for
-    /// nothing.
+    /// Marks it as permanent: trying again must fail in the same way until a setting changes.
     #[must_use]
     pub fn permanent(self) -> Self {
         Self {
@@ -73,7 +72,7 @@ impl TransportError {
         }
     }
 
-    /// Whether trying again would be for nothing.
+    /// Whether trying again must fail in the same way until a setting changes.
     pub fn is_permanent(&self) -> bool {
         self.permanent
     }

@@ -68,7 +68,7 @@ async fn a_stream_gets_what_came_before_it_could_be_there() {
     assert_eq!(soon(jobs.next()).await.unwrap().text(), Some("1"));
     assert_eq!(soon(server.packet()).await, acknowledgement(1));
     assert_eq!(soon(jobs.next()).await.unwrap().text(), Some("3"));
-    // The rest waits for somebody who takes it.
+    // The rest waits until the catch-all is taken.
     let mut rest = client.catch_all().unwrap();
     assert_eq!(soon(rest.next()).await.unwrap().text(), Some("2"));
     assert!(matches!(soon(server.packet()).await, Packet::PubRec(_)));

@@ -65,7 +65,7 @@ async fn the_states_of_a_client() {
         next(&mut client.state_changes()).await,
         "gave up: the connection's stream cannot be opened: connection refused"
     );
-    // A revived client is seen by who has seen the end.
+    // A stream of states that has ended goes on when the client is revived.
     let revived = tokio::spawn({
         let client = client.clone();
         async move { client.reconnect().await }
