@@ -257,7 +257,6 @@ impl SubscribeFuture<'_> {
             }
             match state.session.subscribe(now, request) {
                 Ok(operation) => {
-                    state.routes.claim_waiting(key, now);
                     let pending = PendingReply::new(handle, state, operation);
                     let subscription = Subscription::new(handle, state, key);
                     Ok(Step::Waiting {

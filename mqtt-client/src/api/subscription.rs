@@ -91,6 +91,7 @@ impl Subscription {
         self.place.handle.shared.act(|state, now| {
             state.routes.handle_granted(self.place.key);
             state.refuse(now, self.place.key, refused);
+            state.routes.claim_waiting(self.place.key, now);
         });
         self.answer = Granted {
             reasons: answer.reasons,

@@ -60,6 +60,13 @@ async fn a_stream_gets_what_came_before_it_could_be_there() {
     server.message("other", "2", qos1(2), &[]).await;
     server.message("jobs/2", "3", qos2(3), &[]).await;
     settle().await;
+    // A subscribe that is refused takes nothing with it.
+    let (refused, ()) = tokio::join!(soon(client.subscribe("jobs/+")), async {
+        let asked = server.subscribe().await;
+        let reasons = vec![SubAckReasonCode::NotAuthorized];
+        server.suback(asked.packet_identifier, reasons).await;
+    });
+    assert!(refused.is_err());
     let (jobs, _) = tokio::join!(
         soon(client.subscribe("jobs/#").qos(QoS::ExactlyOnce)),
         server.grant()

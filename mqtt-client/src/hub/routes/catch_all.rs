@@ -120,9 +120,10 @@ impl Routes {
         }
     }
 
-    /// A stream has come whose filters match what waits for somebody to take the catch-all: it gets
-    /// that, as if it had been there before. A resumed session's messages come with the connection,
-    /// earlier than anybody can subscribe.
+    /// The server has granted a stream its filters: messages that wait in the catch-all and match
+    /// move to it, in front of what has come for it since. A resumed session's messages come with
+    /// the connection, before the application can subscribe. A subscribe that is refused or
+    /// cancelled moves nothing.
     pub(crate) fn claim_waiting(&mut self, key: RouteKey, now: Instant) {
         if self.holder.taker == Taker::Held || self.streams.catch_all.queue.is_empty() {
             return;
@@ -144,12 +145,22 @@ impl Routes {
             self.holder.taker = Taker::Awaited(None);
         }
         self.holder.forget_unheld(claimed.len());
+        if claimed.is_empty() {
+            return;
+        }
+        let newer = self.streams.get_mut(key).map(|route| route.queue.drain());
         for mut queued in claimed {
             if self.acknowledges_on_arrival(key) {
                 self.tickets.drop_copy(queued.ticket);
                 queued.ticket = Ticket::Acknowledged;
             }
             self.push(key, queued, now, &mut Wakers::default());
+        }
+        if let Some(route) = self.streams.get_mut(key) {
+            newer
+                .into_iter()
+                .flatten()
+                .for_each(|queued| route.queue.push(queued));
         }
     }
 
