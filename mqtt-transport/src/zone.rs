@@ -52,3 +52,18 @@ fn bracketed(uri: &str) -> Option<(&str, &str, &str)> {
     let (inner, _) = inner.split_once(']')?;
     Some((&uri[..host], inner, &uri[host + inner.len() + 2..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_no_longer_than_a_name_can_be() {
+        let zone = |length: usize| {
+            let uri = format!("mqtt://[fe80::1%{}]", "e".repeat(length));
+            split(&uri).map(|(_, zone)| zone.expect("there is one").len())
+        };
+        assert_eq!(zone(LONGEST), Ok(LONGEST));
+        assert!(zone(LONGEST + 1).is_err() && zone(0).is_err());
+    }
+}

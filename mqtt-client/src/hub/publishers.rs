@@ -86,3 +86,42 @@ fn is_given_up(error: &PublishError) -> bool {
             | PublishError::Expired
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use martlet_proto::TopicName;
+    use martlet_session::{Accepted, Config, Instant, OutgoingPublish, Session};
+
+    /// How a message has ended, and whether the store has it, are two questions.
+    #[test]
+    fn what_ends_without_the_store_was_not_stored() {
+        let mut session = Session::new(Config::default());
+        let topic = TopicName::new("a").expect("a name");
+        let message = OutgoingPublish::new(topic, "");
+        let Ok(Accepted::Pending(operation)) = session.publish(Instant::EPOCH, message) else {
+            unreachable!("it waits for a connection")
+        };
+        let closed = PublishError::Closed(ConnectionError::ClosedByPeer);
+        let stored = |end: PublishError, newest| {
+            let mut publishers = Publishers::default();
+            let mut wakers = Wakers::default();
+            let key = publishers.completions.reserve();
+            publishers.storing.begin();
+            publishers.storing.set_newest(newest, &mut wakers);
+            publishers.complete(key, operation, Err(end), &mut wakers);
+            let mut cx = Context::from_waker(Waker::noop());
+            publishers.poll_stored(key, operation, &mut cx, &mut Vec::new())
+        };
+        assert_eq!(
+            stored(closed.clone(), None),
+            Poll::Ready(Err(closed.clone()))
+        );
+        assert_eq!(stored(closed, Some(operation)), Poll::Ready(Ok(())));
+        let given_up = PublishError::Withdrawn;
+        assert_eq!(
+            stored(given_up.clone(), Some(operation)),
+            Poll::Ready(Err(given_up))
+        );
+    }
+}

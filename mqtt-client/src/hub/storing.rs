@@ -90,3 +90,41 @@ impl Storing {
         deferred.extend(self.waiting.remove(&operation));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use martlet_proto::TopicName;
+    use martlet_session::{Accepted, Config, Instant, OutgoingPublish, Session, StoreErrorKind};
+
+    /// When the store fails in the end, what it has is kept all the same.
+    #[test]
+    fn what_the_store_has_is_kept_whatever_comes_later() {
+        let mut session = Session::new(Config::default());
+        let mut operation = || {
+            let topic = TopicName::new("a").expect("a name");
+            let message = OutgoingPublish::new(topic, "");
+            match session.publish(Instant::EPOCH, message) {
+                Ok(Accepted::Pending(operation)) => operation,
+                other => panic!("it waits for a connection: {other:?}"),
+            }
+        };
+        let (stored, newest, lost) = (operation(), operation(), operation());
+        let mut storing = Storing::default();
+        storing.begin();
+        storing.set_newest(Some(newest), &mut Wakers::default());
+        for (key, operation) in [(0, stored), (1, newest), (2, lost)] {
+            storing.keep(key, operation);
+        }
+        let full = StoreError::new(StoreErrorKind::Full, "the disk is full");
+        let ends = storing.finish(Err(full.clone()));
+        assert_eq!(
+            ends,
+            [
+                (0, PublishError::Kept),
+                (1, PublishError::Kept),
+                (2, PublishError::Store(full))
+            ]
+        );
+    }
+}

@@ -142,6 +142,15 @@ mod tests {
             ErrorClass::of(&ConnectionError::Transport(transport.permanent())),
             ErrorClass::Permanent
         );
+        let misbehaved = |what| ErrorClass::of(&ConnectionError::PeerMisbehaved(what));
+        assert_eq!(
+            misbehaved(Misbehaviour::ReceiveMaximumExceeded),
+            ErrorClass::Transient
+        );
+        assert_eq!(
+            misbehaved(Misbehaviour::TopicAlias(0)),
+            ErrorClass::Protocol
+        );
         let given_up = |why| ErrorClass::of(&ConnectionError::GivenUp(why));
         assert_eq!(given_up(GivenUp::for_good("no")), ErrorClass::Application);
         assert_eq!(given_up(GivenUp::for_now("not yet")), ErrorClass::Transient);

@@ -237,6 +237,21 @@ fn a_handshake_has_a_deadline() {
     );
 }
 
+/// Behind the handshake, how the socket ended is all there is to say.
+#[test]
+fn an_open_transport_ends_as_its_socket_does() {
+    let (mut link, mut session) = (through_proxy(|_| {}), Session::new(Config::default()));
+    ask_proxy(&mut link, &mut session, at(0));
+    link.handle_wire(at(0), OPEN);
+    link.exchange(at(0), &mut session);
+    wire(&mut link, at(0));
+    accept(&mut link, &mut session, at(0));
+    let reset = TransportError::new(TransportErrorKind::Io, "reset");
+    link.handle_eof(Some(reset.clone()));
+    link.exchange(at(1), &mut session);
+    assert_eq!(why(&mut link).0, ConnectionError::Transport(reset));
+}
+
 /// Neither an end in the middle of a handshake nor a failed one says anything about the versions of
 /// MQTT.
 #[test]

@@ -47,6 +47,11 @@ async fn responses_find_their_requests() {
         let subscribe = server.grant().await;
         assert_eq!(subscribe.subscriptions.len(), 1);
         assert_eq!(subscribe.subscriptions[0].filter.as_str(), "responses/me");
+        let identifier = subscribe.subscription_identifier;
+        assert!(
+            identifier.is_some(),
+            "it sets responses apart from other messages"
+        );
         let first = asked(&mut server).await;
         let second = asked(&mut server).await;
         assert_eq!(first.properties().response_topic(), Some("responses/me"));
