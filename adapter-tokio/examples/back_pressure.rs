@@ -10,8 +10,8 @@
 
 #![allow(clippy::print_stdout)]
 
-use martlet_tokio::session::{OutgoingPublish, QueueLimits, WhenFull};
-use martlet_tokio::{Client, PublishError, QoS, TopicName};
+use martlet_tokio::session::{QueueLimits, WhenFull};
+use martlet_tokio::{Client, PublishError, QoS};
 
 const READINGS: usize = 1000;
 
@@ -41,17 +41,16 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn std::error::Error>> 
     println!("enqueue: {READINGS} acknowledged, at most {most} queued or in flight");
 
     // Tried: a full queue is an error, for a producer that must not wait.
-    let topic = TopicName::new("meters/7")?;
     let (mut accepted, mut failed) = (0, 0);
     for n in 0..READINGS {
-        let reading = OutgoingPublish::new(topic.clone(), n.to_string());
-        match client.try_publish(reading.qos(QoS::AtLeastOnce)) {
+        let reading = client.publish("meters/7", n.to_string());
+        match reading.qos(QoS::AtLeastOnce).try_enqueue() {
             Ok(_receipt) => accepted += 1, // dropped: it is delivered in the background
             Err(PublishError::QueueFull) => failed += 1,
             Err(error) => return Err(error.into()),
         }
     }
-    println!("try_publish: {accepted} accepted, {failed} failed because the queue was full");
+    println!("try_enqueue: {accepted} accepted, {failed} failed because the queue was full");
     client.disconnect().await;
 
     // Where only the latest messages count, a full queue drops the oldest.
@@ -60,8 +59,8 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn std::error::Error>> 
     let client = martlet_tokio::connect_with(builder).await?;
     let mut receipts = Vec::new();
     for n in 0..READINGS {
-        let reading = OutgoingPublish::new(topic.clone(), n.to_string());
-        receipts.push(client.try_publish(reading.qos(QoS::AtLeastOnce))?);
+        let reading = client.publish("meters/7", n.to_string());
+        receipts.push(reading.qos(QoS::AtLeastOnce).try_enqueue()?);
     }
     let (mut delivered, mut dropped) = (0, 0);
     for receipt in receipts {

@@ -133,9 +133,8 @@ async fn accept(client: &Client, number: u64, enqueued: bool) {
         );
         return;
     }
-    let topic = TopicName::new("killed").expect("a topic name");
-    let message = OutgoingPublish::new(topic, payload).qos(qos(number));
-    let mut receipt = client.try_publish(message).expect("there is room");
+    let publish = client.publish("killed", payload).qos(qos(number));
+    let mut receipt = publish.try_enqueue().expect("there is room");
     receipt.stored().await.expect("stored");
 }
 

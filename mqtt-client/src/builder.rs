@@ -377,7 +377,7 @@ impl Builder {
     /// |---|---|---|
     /// | [`publish`](Client::publish)`().await` | when the server has acknowledged it | yes, before it was sent |
     /// | [`enqueue`](crate::client::PublishBuilder::enqueue)`().await` | when it is stored | yes |
-    /// | [`try_publish`](Client::try_publish) | at once | when [`Receipt::stored`](crate::Receipt::stored) says so |
+    /// | [`try_enqueue`](crate::client::PublishBuilder::try_enqueue) | at once | when [`Receipt::stored`](crate::Receipt::stored) says so |
     ///
     /// A message of QoS 0 is never stored.
     ///

@@ -337,6 +337,10 @@ pub enum PublishError {
     /// There is no connection, and the configuration says to refuse then.
     #[error("not connected")]
     NotConnected,
+    /// The connection has ended on which alone the message was to be accepted: nothing was
+    /// published.
+    #[error("the connection that the message was for has ended")]
+    ConnectionEnded,
     /// The client has stopped or is disconnecting, for this reason: the message was not accepted,
     /// or will not be sent any more.
     #[error("the client has stopped")]

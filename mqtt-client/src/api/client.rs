@@ -2,9 +2,7 @@
 
 use crate::api::events::Events;
 use crate::api::publish::PublishBuilder;
-use crate::api::receipt::Receipt;
 use crate::api::request::RequestBuilder;
-use crate::api::sending::send_now;
 use crate::api::state_changes::StateChanges;
 use crate::api::subscribe::SubscribeBuilder;
 use crate::api::subscription::Subscription;
@@ -21,7 +19,7 @@ use martlet_proto::{
 };
 use martlet_session::{
     Connected, ConnectionError, Counters, DisconnectOptions, OperationId, OutgoingPublish,
-    PublishError, RequestError,
+    RequestError,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -49,9 +47,8 @@ use std::time::Duration;
 ///
 /// While the client connects, or waits for the next attempt ([`state`](Self::state) says which),
 ///
-/// * [`publish`](Self::publish) and [`try_publish`](Self::try_publish) queue the message within the
-///   bounds. It waits as long as its message expiry interval says, without one for as long as the
-///   client tries;
+/// * [`publish`](Self::publish) queues the message within the bounds. It waits as long as its
+///   message expiry interval says, without one for as long as the client tries;
 /// * [`subscribe`](Self::subscribe) and [`unsubscribe`](Self::unsubscribe) wait for a connection
 ///   for the session's `offline_timeout`, 60 s by default, and then fail as
 ///   [`RequestError::NotConnected`]. Only the last wish for a filter is sent, and one that was
@@ -109,16 +106,6 @@ impl Client {
             topic.try_into().map_err(Into::into),
             payload.into(),
         )
-    }
-
-    /// Publishes a message now, or refuses it. It is accepted into this process's memory: with a
-    /// [`store`](crate::Builder::store), [`Receipt::stored`] waits until it survives a crash.
-    ///
-    /// # Errors
-    /// [`PublishError`], [`QueueFull`](PublishError::QueueFull) among them; nothing has changed
-    /// then.
-    pub fn try_publish(&self, message: OutgoingPublish) -> Result<Receipt, PublishError> {
-        send_now(self.shared(), message)
     }
 
     /// Takes back a message that [`ClientEvent::ServerHangsUp`](crate::ClientEvent::ServerHangsUp)
@@ -481,5 +468,5 @@ fn handles_can_be_sent_and_shared() {
     fn is<T: Send + Sync + 'static>() {}
     is::<Client>();
     is::<Subscription>();
-    is::<Receipt>();
+    is::<crate::Receipt>();
 }

@@ -1,12 +1,12 @@
 //! Publishing: a builder, and the futures that it makes.
 
 use crate::api::receipt::Receipt;
-use crate::api::sending::Sending;
+use crate::api::sending::{Sending, send_now};
 use crate::hub::completions::PublishResult;
 use crate::hub::shared::Shared;
 use bytes::Bytes;
 use martlet_proto::{PublishProperties, QoS, TopicError, TopicName};
-use martlet_session::{OutgoingPublish, PublishError};
+use martlet_session::{Connected, OutgoingPublish, PublishError};
 use std::future::{Future, IntoFuture};
 use std::num::NonZeroU16;
 use std::pin::Pin;
@@ -24,6 +24,8 @@ pub struct PublishBuilder<'a> {
     timeout: Option<Duration>,
     /// Seconds.
     expiry: Option<u32>,
+    /// The only connection that may take it.
+    connection: Option<&'a Arc<Connected>>,
 }
 
 impl<'a> PublishBuilder<'a> {
@@ -42,6 +44,7 @@ impl<'a> PublishBuilder<'a> {
             message,
             timeout: None,
             expiry: None,
+            connection: None,
         }
     }
 
@@ -52,6 +55,7 @@ impl<'a> PublishBuilder<'a> {
             message: Ok(message),
             timeout: None,
             expiry: None,
+            connection: None,
         }
     }
 
@@ -65,6 +69,9 @@ impl<'a> PublishBuilder<'a> {
 
     /// Sets the quality of service. Default: that of the builder's
     /// [`publish_defaults`](crate::Builder::publish_defaults), 0 if there are none.
+    ///
+    /// A message of QoS 0 that waits, for a connection or for room, leaves on whatever connection
+    /// is there then, unless [`only_on`](Self::only_on) names one.
     #[inline]
     pub fn qos(self, qos: QoS) -> Self {
         self.with(|message| message.qos = qos)
@@ -109,6 +116,35 @@ impl<'a> PublishBuilder<'a> {
         self
     }
 
+    /// Lets the message be accepted on this connection only, which
+    /// [`ClientEvent::Connected`](crate::ClientEvent::Connected) or
+    /// [`Client::connection`](crate::Client::connection) has named: for what is of no use on the
+    /// next one, such as readings that a birth certificate has to come before. Once that connection
+    /// has ended, the publish fails as [`ConnectionEnded`](PublishError::ConnectionEnded), and
+    /// nothing was published. Default: on any.
+    ///
+    /// At QoS 0 the message leaves on this connection or not at all. At QoS 1 and 2, what was
+    /// accepted is delivered like every other message, on a later connection if need be.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, ClientEvent, PublishError};
+    /// # async fn example(client: Client) -> Result<(), PublishError> {
+    /// let mut events = client.events();
+    /// while let Some(event) = events.next().await {
+    ///     let ClientEvent::Connected(connection) = event else { continue };
+    ///     match client.publish("node/1/birth", "on").only_on(&connection).await {
+    ///         Err(PublishError::ConnectionEnded) => {} // the next event says what came after it
+    ///         published => drop(published?),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn only_on(mut self, connection: &'a Arc<Connected>) -> Self {
+        self.connection = Some(connection);
+        self
+    }
+
     /// The message, or what is wrong with its topic.
     #[inline]
     fn into_message(self) -> Result<OutgoingPublish, TopicError> {
@@ -144,8 +180,8 @@ impl<'a> PublishBuilder<'a> {
     /// memory. With a [`store`](crate::Builder::store), a message of QoS 1 or 2 is accepted when it
     /// is **stored**: it survives a crash of the process or the machine from then on, and is
     /// delivered. That takes a write to the disk, which messages that are enqueued at the same time
-    /// share: enqueue many concurrently, or use [`Client::try_publish`](crate::Client::try_publish)
-    /// and [`Receipt::stored`], where one write for each is too slow. The driver must run.
+    /// share: enqueue many concurrently, or use [`try_enqueue`](Self::try_enqueue) and
+    /// [`Receipt::stored`], where one write for each is too slow. The driver must run.
     ///
     /// Cancel safe: dropped while it waits for room, nothing was published; dropped while it waits
     /// for the store, the message is delivered in the background. A [`timeout`](Self::timeout) that
@@ -157,10 +193,40 @@ impl<'a> PublishBuilder<'a> {
     /// otherwise why it was not accepted.
     #[inline]
     pub fn enqueue(self) -> Enqueue<'a> {
-        let (shared, timeout) = (self.shared, self.timeout);
         Enqueue {
-            sending: Sending::new(shared, self.into_message(), timeout),
+            sending: self.into_sending(),
         }
+    }
+
+    /// Publishes the message now, or refuses it: never waits. It is accepted into this process's
+    /// memory: with a [`store`](crate::Builder::store), [`Receipt::stored`] waits until it survives
+    /// a crash. The [`timeout`](Self::timeout) has nothing to bound.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, PublishError, QoS};
+    /// # fn example(client: Client) -> Result<(), PublishError> {
+    /// match client.publish("a/b", "21.5").qos(QoS::AtLeastOnce).try_enqueue() {
+    ///     Ok(_receipt) => {} // it is delivered, whether or not the receipt is kept
+    ///     Err(PublishError::QueueFull) => println!("later"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PublishError`], [`QueueFull`](PublishError::QueueFull) among them; nothing has changed
+    /// then.
+    pub fn try_enqueue(self) -> Result<Receipt, PublishError> {
+        let (shared, connection) = (self.shared, self.connection);
+        let message = self.into_message().map_err(PublishError::Topic)?;
+        send_now(shared, message, connection)
+    }
+
+    #[inline]
+    fn into_sending(self) -> Sending<'a> {
+        let (shared, timeout, connection) = (self.shared, self.timeout, self.connection);
+        Sending::new(shared, self.into_message(), timeout, connection)
     }
 }
 
@@ -170,9 +236,8 @@ impl<'a> IntoFuture for PublishBuilder<'a> {
 
     #[inline]
     fn into_future(self) -> PublishFuture<'a> {
-        let (shared, timeout) = (self.shared, self.timeout);
         PublishFuture {
-            sending: Sending::new(shared, self.into_message(), timeout),
+            sending: self.into_sending(),
         }
     }
 }

@@ -31,7 +31,8 @@ pub enum Withdrawn {
 ///
 /// One from [`PublishBuilder::enqueue`](crate::client::PublishBuilder::enqueue) is of a message that is stored,
 /// if the client has a [`store`](crate::Builder::store) and its QoS is 1 or 2; with one from
-/// [`Client::try_publish`](crate::Client::try_publish), [`stored`](Self::stored) waits for that.
+/// [`try_enqueue`](crate::client::PublishBuilder::try_enqueue), [`stored`](Self::stored) waits for
+/// that.
 ///
 /// After [`PublishError::Timeout`] it still stands for the message: await it by reference
 /// (`(&mut receipt).await`) to keep it, then await it again, without a limit, or

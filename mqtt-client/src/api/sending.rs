@@ -7,7 +7,7 @@ use crate::hub::shared::{Shared, wake};
 use crate::hub::sleeper::{Sleeper, is_over};
 use crate::hub::wakers::Wakers;
 use martlet_proto::TopicError;
-use martlet_session::{Instant, OutgoingPublish, PublishError};
+use martlet_session::{Connected, Instant, OutgoingPublish, PublishError};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub(super) struct Sending<'a> {
     /// Until the first poll.
     timeout: Option<Duration>,
     sleeper: Option<Box<Sleeper>>,
+    /// The only connection that may take it.
+    connection: Option<&'a Arc<Connected>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl<'a> Sending<'a> {
         shared: &'a Arc<Shared>,
         message: Result<OutgoingPublish, TopicError>,
         timeout: Option<Duration>,
+        connection: Option<&'a Arc<Connected>>,
     ) -> Self {
         Self {
             shared,
@@ -73,6 +76,7 @@ impl<'a> Sending<'a> {
             },
             timeout,
             sleeper: None,
+            connection,
         }
     }
 
@@ -171,7 +175,7 @@ impl<'a> Sending<'a> {
         };
         let now = expiry_clock(self.shared, offered);
         let mut state = self.shared.lock();
-        let offered = match state.admit(offered, *place) {
+        let offered = match state.admit(offered, self.connection, *place) {
             Ok(Offered::Wait(need)) => {
                 // Room comes from the driver, which was called by the one that took the room.
                 state.await_room(place, need, cx);
@@ -263,10 +267,11 @@ fn expiry_clock(shared: &Shared, message: &OutgoingPublish) -> Option<Instant> {
 pub(super) fn send_now(
     shared: &Arc<Shared>,
     message: OutgoingPublish,
+    connection: Option<&Arc<Connected>>,
 ) -> Result<Receipt, PublishError> {
     let now = expiry_clock(shared, &message);
     let mut state = shared.lock();
-    let result = match state.session.publish_at_once(&message) {
+    let result = match state.send_at_once(&message, connection) {
         Ok(true) => Ok(None),
         Ok(false) => state.accept(message, now, None),
         Err(error) => Err(error),

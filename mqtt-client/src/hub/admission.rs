@@ -3,7 +3,8 @@
 use crate::hub::room::Need;
 use crate::hub::shared::State;
 use martlet_proto::QoS;
-use martlet_session::{Accepted, Instant, OperationId, OutgoingPublish, PublishError};
+use martlet_session::{Accepted, Connected, Instant, OperationId, OutgoingPublish, PublishError};
+use std::sync::Arc;
 use std::task::Context;
 
 /// What becomes of a message that was offered.
@@ -28,19 +29,37 @@ pub(crate) struct AcceptedMessage {
 
 impl State {
     /// Sends a message of QoS 0 that can leave at once, and says of others whether there is room.
-    /// `place`: the number under which it waits for room already.
+    /// `connection`: the only one that may take it. `place`: the number under which it waits for
+    /// room already.
     pub(crate) fn admit(
         &mut self,
         message: &OutgoingPublish,
+        connection: Option<&Arc<Connected>>,
         place: Option<u64>,
     ) -> Result<Offered, PublishError> {
-        if self.session.publish_at_once(message)? {
+        if self.send_at_once(message, connection)? {
             return Ok(Offered::Sent);
         }
         let room = &self.publishers.room;
         match room.need(&self.session, message, place)? {
             Some(need) => Ok(Offered::Wait(need)),
             None => Ok(Offered::Room),
+        }
+    }
+
+    /// Sends a message of QoS 0 that can leave at once. Returns whether it has left. `connection`:
+    /// the only one that may take it.
+    #[inline]
+    pub(crate) fn send_at_once(
+        &mut self,
+        message: &OutgoingPublish,
+        connection: Option<&Arc<Connected>>,
+    ) -> Result<bool, PublishError> {
+        match connection {
+            Some(connection) if !self.connection.is(connection) => {
+                Err(PublishError::ConnectionEnded)
+            }
+            _ => self.session.publish_at_once(message),
         }
     }
 

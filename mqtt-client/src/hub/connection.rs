@@ -171,6 +171,12 @@ impl HubConnection {
         }
     }
 
+    /// Whether this is the connection as it is.
+    pub(crate) fn is(&self, connection: &Arc<Connected>) -> bool {
+        self.connected()
+            .is_some_and(|connected| Arc::ptr_eq(connected, connection))
+    }
+
     /// Why the client has stopped; `None` while it has not.
     pub(crate) fn stopped(&self) -> Option<&ConnectionError> {
         match &self.phase {

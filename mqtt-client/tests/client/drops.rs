@@ -1,7 +1,9 @@
 //! Payloads and wakers are anybody's code when they are dropped, and that code may call the client:
 //! it never runs under the client's lock. Where it did, these tests hang.
 
-use crate::scripted::{builder, client, connected, enqueue, network, qos1, settle, soon};
+use crate::scripted::{
+    builder, client, connected, enqueue, network, qos1, settle, soon, try_publish,
+};
 use bytes::Bytes;
 use martlet_client::{
     Builder, Client, PublishError, PublishProperties, QoS, Reconnect, TopicFilter, TopicName,
@@ -30,7 +32,7 @@ impl Drop for Caller {
         if self.publishes {
             // Accepted or refused, as it may be.
             let message = OutgoingPublish::new(TopicName::from_static("dropped").unwrap(), "");
-            drop(self.client.try_publish(message));
+            drop(try_publish(&self.client, message));
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -132,7 +134,7 @@ async fn settled_by_the_server() {
                 soon(client.publish(message.topic, message.payload).qos(qos))
                     .await
                     .unwrap();
-                let receipt = client.try_publish(calls.message(qos, size)).unwrap();
+                let receipt = try_publish(&client, calls.message(qos, size)).unwrap();
                 soon(receipt).await.unwrap();
             }
             soon(client.flush()).await.unwrap();
@@ -147,7 +149,7 @@ async fn queued_and_sent_later() {
     let (client, _, mut network) = client(builder());
     let mut calls = Calls::new(&client);
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        drop(client.try_publish(calls.message(qos, 10_000)).unwrap());
+        drop(try_publish(&client, calls.message(qos, 10_000)).unwrap());
     }
     tokio::spawn(network.accept().await.serve());
     settle().await;
@@ -166,7 +168,7 @@ async fn refused_or_dropped_by_a_full_queue() {
         let mut calls = Calls::new(&client);
         // What is queued in its place, as the last, is that of the last drop.
         for _ in 0..5 {
-            drop(client.try_publish(calls.message(QoS::AtLeastOnce, 1)));
+            drop(try_publish(&client, calls.message(QoS::AtLeastOnce, 1)));
         }
         soon(client.disconnect()).await;
         settle().await;
@@ -184,7 +186,7 @@ async fn expired() {
             .message_expiry_interval(1)
             .build();
         let message = calls.message(qos, 1).properties(properties);
-        receipts.push(client.try_publish(message).unwrap());
+        receipts.push(try_publish(&client, message).unwrap());
     }
     for receipt in receipts {
         assert_eq!(soon(receipt).await, Err(PublishError::Expired));
@@ -206,7 +208,7 @@ async fn left_when_the_client_ends() {
         settle().await;
         let mut calls = Calls::new(&client);
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            drop(client.try_publish(calls.message(qos, 10_000)).unwrap());
+            drop(try_publish(&client, calls.message(qos, 10_000)).unwrap());
         }
         settle().await;
         if drop_driver {
@@ -243,7 +245,7 @@ async fn lost_with_the_connection_and_the_session() {
         QoS::AtLeastOnce,
         QoS::ExactlyOnce,
     ] {
-        receipts.push(client.try_publish(calls.message(qos, 10_000)).unwrap());
+        receipts.push(try_publish(&client, calls.message(qos, 10_000)).unwrap());
         settle().await;
     }
     drop(server);
@@ -308,12 +310,11 @@ async fn wakers_of_those_who_do_not_wait_any_more() {
     drop(server);
     drop(network.dial().await);
     settle().await;
-    let _queued = client
-        .try_publish(OutgoingPublish::new(
-            TopicName::from_static("a").unwrap(),
-            "",
-        ))
-        .unwrap();
+    let _queued = try_publish(
+        &client,
+        OutgoingPublish::new(TopicName::from_static("a").unwrap(), ""),
+    )
+    .unwrap();
     wakers(
         &mut calls,
         client.publish("a", "2").qos(QoS::AtLeastOnce).into_future(),

@@ -2,7 +2,7 @@
 
 use crate::scripted::{
     Counted, builder, client, connected, encode, enqueue, identifier, is_pending, settle, soon,
-    with_broker,
+    try_publish, with_broker,
 };
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
@@ -183,16 +183,12 @@ async fn wrong_messages_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn try_publish_refuses_what_has_no_room() {
+async fn what_is_tried_is_refused_without_room() {
     let (client, _, mut network) = client(builder().queue(QueueLimits::default().messages(2)));
-    let first = client
-        .try_publish(message("a/1", QoS::AtLeastOnce))
-        .unwrap();
-    let second = client.try_publish(message("a/2", QoS::AtMostOnce)).unwrap();
+    let first = try_publish(&client, message("a/1", QoS::AtLeastOnce)).unwrap();
+    let second = try_publish(&client, message("a/2", QoS::AtMostOnce)).unwrap();
     assert_eq!(
-        client
-            .try_publish(message("a/3", QoS::AtLeastOnce))
-            .unwrap_err(),
+        try_publish(&client, message("a/3", QoS::AtLeastOnce)).unwrap_err(),
         PublishError::QueueFull
     );
     assert_eq!(client.queued(), 2);
@@ -237,6 +233,60 @@ async fn what_was_published_offline_is_sent() {
             "order is kept for each QoS"
         );
     }
+}
+
+/// A node whose birth and readings belong to one connection looked whether it was still there, and
+/// then published: the next connection got a reading before its birth.
+#[tokio::test(start_paused = true)]
+async fn what_is_for_one_connection_leaves_on_no_other() {
+    let queue = QueueLimits::default().messages(1);
+    let (client, mut server, mut network) =
+        connected(builder().queue(queue).max_in_flight(1)).await;
+    let first = client.connection().unwrap();
+    let publish = |payload: &'static str, qos| client.publish("a", payload).qos(qos);
+    let sent = publish("on it", QoS::AtMostOnce).only_on(&first);
+    soon(sent).await.unwrap();
+    server.published().await;
+    // One in flight, one queued: no room for another until the connection has ended.
+    let kept = publish("kept", QoS::AtLeastOnce).only_on(&first);
+    let in_flight = kept.try_enqueue().unwrap();
+    let queued = enqueue(&client, "a", "queued").await;
+    let mut waiting = pin!(
+        publish("late", QoS::AtLeastOnce)
+            .only_on(&first)
+            .into_future()
+    );
+    assert!(is_pending(&mut waiting));
+    drop(server);
+    assert_eq!(soon(waiting).await, Err(PublishError::ConnectionEnded));
+
+    for qos in EACH {
+        let error = Err(PublishError::ConnectionEnded);
+        assert_eq!(soon(publish("late", qos).only_on(&first)).await, error);
+        let enqueued = soon(publish("late", qos).only_on(&first).enqueue()).await;
+        assert_eq!(enqueued.map(drop), error.clone().map(drop));
+        let tried = publish("late", qos).only_on(&first).try_enqueue();
+        assert_eq!(tried.map(drop), error.map(drop));
+    }
+    let server = network.accept().await;
+    let server = tokio::spawn(server.serve());
+    soon(client.connected()).await.unwrap();
+    assert!(
+        publish("late", QoS::AtMostOnce)
+            .only_on(&first)
+            .try_enqueue()
+            .is_err()
+    );
+    let second = client.connection().unwrap();
+    soon(publish("new", QoS::AtLeastOnce).only_on(&second))
+        .await
+        .unwrap();
+    soon(in_flight).await.unwrap();
+    soon(queued).await.unwrap();
+    soon(client.disconnect()).await;
+    let got = soon(server).await.unwrap();
+    let got: Vec<_> = got.iter().map(|message| &message.payload()[..]).collect();
+    assert_eq!(got, [&b"kept"[..], b"queued", b"new"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,7 +344,7 @@ async fn what_never_fits_waits_for_a_connection() {
         assert_eq!(soon(limited).await, Err(larger.clone()));
         let topic = "a".try_into().unwrap();
         let message = OutgoingPublish::new(topic, vec![0; 200]).qos(qos);
-        assert_eq!(client.try_publish(message).unwrap_err(), larger);
+        assert_eq!(try_publish(&client, message).unwrap_err(), larger);
     }
     tokio::spawn(network.accept().await.serve());
     for future in waiting {

@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
 use martlet_client::{
-    Builder, Client, ClientEvent, ConnectionError, ConnectionState, Endpoint, QoS, Receipt,
-    TopicName, Version, proto::Packet,
+    Builder, Client, ClientEvent, ConnectionError, ConnectionState, Endpoint, PublishError, QoS,
+    Receipt, TopicName, Version, proto::Packet, session::OutgoingPublish,
 };
 use martlet_proto::{
     Ack, ConnAck, Connect, ConnectReasonCode, Delivery, PacketIdentifier, PubAckReasonCode,
@@ -409,6 +409,18 @@ pub(crate) fn client(builder: Builder) -> (Client, JoinHandle<ConnectionError>, 
     let (runtime, network) = network();
     let (client, driver) = builder.build(runtime).unwrap();
     (client, tokio::spawn(driver), network)
+}
+
+/// Publishes a message that was made before.
+pub(crate) fn try_publish(
+    client: &Client,
+    message: OutgoingPublish,
+) -> Result<Receipt, PublishError> {
+    client
+        .publish(message.topic, message.payload)
+        .qos(message.qos)
+        .properties(message.properties)
+        .try_enqueue()
 }
 
 /// Publishes with QoS 1, and does not wait for the PUBACK.

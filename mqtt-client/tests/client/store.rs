@@ -1,6 +1,6 @@
 //! A session that outlives its client: kept in a store, against the embedded broker.
 
-use crate::scripted::{is_pending, soon};
+use crate::scripted::{is_pending, soon, try_publish};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
 use martlet_broker::{BrokerConfig, Memory};
@@ -379,7 +379,7 @@ async fn a_store_that_fails_fails_messages_or_holds_them() {
         soon(publish()).await.unwrap();
         store.fails.store(true, Ordering::SeqCst);
         let message = OutgoingPublish::new(topic("t"), "2").qos(QoS::AtLeastOnce);
-        let mut receipt = process.client.try_publish(message).unwrap();
+        let mut receipt = try_publish(&process.client, message).unwrap();
         if policy == WhenStoreFails::Fail {
             let error = soon(&mut receipt).await.unwrap_err();
             assert!(
@@ -426,7 +426,7 @@ async fn a_store_that_fails_at_the_end_is_told_of() {
         .unwrap();
     store.fails.store(true, Ordering::SeqCst);
     let message = OutgoingPublish::new(topic("t"), "2").qos(QoS::AtLeastOnce);
-    let receipt = process.client.try_publish(message).unwrap();
+    let receipt = try_publish(&process.client, message).unwrap();
     process
         .event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(()))
         .await;
@@ -465,7 +465,7 @@ async fn a_store_that_has_failed_is_tried_again_at_the_end() {
     soon(process.client.connected()).await.unwrap();
     store.fails.store(true, Ordering::SeqCst);
     let message = OutgoingPublish::new(topic("t"), "1").qos(QoS::AtLeastOnce);
-    let receipt = process.client.try_publish(message).unwrap();
+    let receipt = try_publish(&process.client, message).unwrap();
     process
         .event(|event| matches!(event, ClientEvent::StoreFailed(_)).then_some(()))
         .await;

@@ -1,6 +1,6 @@
 //! "Accepted" means stored, on a client with a store; and what its end tells.
 
-use crate::scripted::{is_pending, soon};
+use crate::scripted::{is_pending, soon, try_publish};
 use crate::store::{Failing, Process, builder};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
@@ -91,7 +91,7 @@ async fn accepted_means_stored() {
     soon(entered.recv()).await.unwrap();
     assert!(is_pending(&mut enqueue), "its commit is under way");
     // What is published now waits for the next commit.
-    let mut receipt = client.try_publish(outgoing(QoS::ExactlyOnce)).unwrap();
+    let mut receipt = try_publish(&client, outgoing(QoS::ExactlyOnce)).unwrap();
     release.send(()).unwrap();
     let _accepted = soon(enqueue).await.unwrap();
     assert_eq!(messages(&store), 1);
@@ -295,7 +295,7 @@ async fn who_waits_for_the_end_of_the_store_is_woken_by_a_dropped_driver() {
     let server = Server::start(BrokerConfig::default()).await.unwrap();
     let (gate, _, mut entered, release) = gate();
     let (client, mut driver) = builder(&server).store(gate).build(Tokio).unwrap();
-    let receipt = client.try_publish(outgoing(QoS::AtLeastOnce)).unwrap();
+    let receipt = try_publish(&client, outgoing(QoS::AtLeastOnce)).unwrap();
     // The driver hands the message to the store, and stands then.
     let mut poll_driver = || Pin::new(&mut driver).poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll_driver().is_pending());

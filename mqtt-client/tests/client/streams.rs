@@ -1,6 +1,6 @@
 //! Streams of the user's own, which may do anything within the driver's poll.
 
-use crate::scripted::{builder, encode, qos1, settle, soon, with_broker};
+use crate::scripted::{builder, encode, qos1, settle, soon, try_publish, with_broker};
 use bytes::BytesMut;
 use martlet_broker::BrokerConfig;
 use martlet_client::session::QueueLimits;
@@ -149,13 +149,7 @@ async fn who_polls_the_driver_now_is_woken() {
                 // The turn has written; the next one has nothing to do but to flush …
                 0 => return Poll::Pending,
                 // … and that is when somebody publishes.
-                1 => drop(
-                    client
-                        .get()
-                        .unwrap()
-                        .try_publish(message("second"))
-                        .unwrap(),
-                ),
+                1 => drop(try_publish(client.get().unwrap(), message("second")).unwrap()),
                 _ => {}
             }
             Poll::Ready(Ok(()))
