@@ -49,9 +49,9 @@ pub use martlet_client::{
     AuthenticateError, Builder, Client, ClientEvent, ConnectError, ConnectionError,
     ConnectionState, Driver, DurableBuilder, Endpoint, Error, Events, Message, OpenError,
     PacketLogger, PublishError, PublishProperties, QoS, Receipt, Reconnect, RequestError,
-    ResponseError, SocketOptions, StateChanges, StreamLimits, SubscribeError, Subscription,
-    TopicFilter, TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will,
-    client, embedded, hooks, proto, reconnect, session, store, transport,
+    ResponseError, StateChanges, StreamLimits, SubscribeError, Subscription, TopicFilter,
+    TopicName, Unacknowledged, UnsubscribeError, UserProperties, Version, Will, client, embedded,
+    hooks, proto, reconnect, session, store, transport,
 };
 #[cfg(feature = "tls")]
 pub use martlet_client::{TlsConfig, Trust};

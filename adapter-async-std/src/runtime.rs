@@ -3,10 +3,10 @@
 pub use crate::socket::AsyncStdSocket;
 use async_io::Async;
 use async_std::net::ToSocketAddrs;
+use martlet_client::embedded::Target;
 pub use martlet_client::runtime::{
-    Address, Dial, EitherStream, Network, Opening, Runtime, Streams, Timer,
+    Address, Clock, Dial, EitherStream, Network, Opening, Runtime, SocketOptions, Streams, Timer,
 };
-use martlet_client::{SocketOptions, embedded::Target};
 use std::future::Future;
 use std::io;
 #[cfg(not(unix))]

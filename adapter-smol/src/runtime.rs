@@ -1,9 +1,9 @@
 //! smol's sockets, timer and names.
 
+use martlet_client::embedded::Target;
 pub use martlet_client::runtime::{
-    Address, Dial, EitherStream, Network, Opening, Runtime, Streams, Timer,
+    Address, Clock, Dial, EitherStream, Network, Opening, Runtime, SocketOptions, Streams, Timer,
 };
-use martlet_client::{SocketOptions, embedded::Target};
 use smol::Async;
 #[cfg(not(unix))]
 use smol::net::TcpStream as UnixStream;

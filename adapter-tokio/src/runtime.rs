@@ -1,9 +1,11 @@
 //! tokio's sockets, timer and names.
 
 use futures_io::{AsyncRead, AsyncWrite};
-pub use martlet_client::runtime::{Address, Clock, Dial, EitherStream, Network, Runtime, Timer};
+pub use martlet_client::runtime::{
+    Address, Clock, Dial, EitherStream, Network, Runtime, SocketOptions, Timer,
+};
 use martlet_client::{
-    Endpoint, SocketOptions,
+    Endpoint,
     embedded::Target,
     session::{Instant, TransportError},
 };

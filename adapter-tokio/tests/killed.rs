@@ -10,9 +10,7 @@
 mod mosquitto;
 
 use martlet_broker::tokio::Server;
-use martlet_tokio::{
-    Client, QoS, Tokio, TopicName, Version, session::OutgoingPublish, store::RedbStore,
-};
+use martlet_tokio::{Client, QoS, Tokio, Version, store::RedbStore};
 use mosquitto::{Mosquitto, in_time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -77,7 +77,6 @@ pub use api::subscription::Subscription;
 pub use builder::Builder;
 pub use builder::durable::{DurableBuilder, OpenError};
 pub use driver::Driver;
-pub use driver::socket::SocketOptions;
 pub use error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError};
 pub use event::ClientEvent;
 pub use hub::connection::ConnectionState;
@@ -124,12 +123,13 @@ pub mod reconnect {
     pub use crate::link::reconnect::Reaction;
 }
 
-/// What an adapter provides: sockets, a timer, a clock.
+/// What an adapter provides: sockets, a timer, a clock. What an application may set of it:
+/// [`SocketOptions`].
 pub mod runtime {
     pub use crate::clock::Clock;
     pub use crate::driver::dial::Dial;
     pub use crate::driver::runtime::{Network, Runtime, Timer};
-    pub use crate::driver::socket::{Address, EitherStream};
+    pub use crate::driver::socket::{Address, EitherStream, SocketOptions};
     pub use crate::driver::streams::{Opening, Streams};
 }
 

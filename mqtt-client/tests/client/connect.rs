@@ -6,7 +6,7 @@ use martlet_broker::tokio::Server;
 use martlet_client::Reconnect;
 use martlet_client::session::CleanStart;
 use martlet_client::{
-    Client, ConnectError, ConnectionError, SocketOptions, Version, proto::Packet,
+    Client, ConnectError, ConnectionError, Version, proto::Packet, runtime::SocketOptions,
     session::TransportErrorKind,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, DisconnectReasonCode};

@@ -6,9 +6,9 @@ use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet};
 use martlet_client::runtime::Clock;
 use martlet_client::{
-    Builder, Client, Driver, SocketOptions, Version,
+    Builder, Client, Driver, Version,
     embedded::Target,
-    runtime::{Runtime, Timer},
+    runtime::{Runtime, SocketOptions, Timer},
     session::{Instant, TransportError},
 };
 use std::cell::{Cell, RefCell};

@@ -25,8 +25,8 @@ use adapter::{ALL_QOS, until};
 use martlet_broker::{BrokerConfig, BrokerEvent, Ending, Memory};
 use martlet_client::Reconnect;
 use martlet_client::{
-    Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS, SocketOptions,
-    runtime::{Address, Network, Runtime, Streams, Timer},
+    Client, ClientEvent, ConnectError, ConnectionError, Endpoint, QoS,
+    runtime::{Address, Network, Runtime, SocketOptions, Streams, Timer},
     session::TransportErrorKind,
 };
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
