@@ -65,7 +65,7 @@ pub use runtime::AsyncStd;
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
-/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it;
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server rejects it;
 /// with its code.
 pub async fn connect(
     server: impl TryInto<Endpoint, Error: Into<transport::UriError>>,
@@ -78,7 +78,7 @@ pub async fn connect(
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
-/// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
+/// [`ConnectError`] when no connection can be made, or the server rejects it; with its code.
 pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
     let client = start(builder)?;
     client.connected().await?;

@@ -28,13 +28,15 @@ pub(crate) async fn run(server: &str, file: &Path) -> Result<(), Box<dyn std::er
         .subscriptions([("commands/meter-7", QoS::AtLeastOnce)]);
     let (client, driver) = builder.store(store).build(Tokio)?;
     let mut events = client.events(); // before the driver runs: it first reports what was in the file
-    let mut commands = client.catch_all().ok_or("the catch-all is taken")?;
+    let mut commands = client
+        .unmatched()
+        .ok_or("the stream of unmatched messages is taken")?;
     tokio::spawn(driver);
     let reports = tokio::spawn(async move {
         while let Some(event) = events.next().await {
             match event {
-                ClientEvent::Restored { unsettled, .. } => {
-                    println!("{} messages of an earlier process", unsettled.len());
+                ClientEvent::Restored { unacknowledged, .. } => {
+                    println!("{} messages of an earlier process", unacknowledged.len());
                 }
                 ClientEvent::Published { operation, result } => {
                     println!("of an earlier process: {}: {result:?}", operation.get());

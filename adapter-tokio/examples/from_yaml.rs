@@ -43,7 +43,9 @@ pub(crate) async fn run(
     println!("published: {}", published.reason);
 
     // The messages of the subscriptions that the file makes.
-    let mut commands = client.catch_all().ok_or("the catch-all is taken")?;
+    let mut commands = client
+        .unmatched()
+        .ok_or("the stream of unmatched messages is taken")?;
     client.publish("commands/sensor-1/led", "on").await?;
     if let Some(command) = commands.next().await {
         println!("received: {} => {:?}", command.topic(), command.text());

@@ -36,8 +36,8 @@ pub(crate) async fn run(server: &str, others: &[String]) -> Result<(), Box<dyn s
                 let publish = client.publish("devices/7/state", "on");
                 publish.qos(QoS::AtLeastOnce).await?;
             }
-            Some(ConnectionState::Disconnected { why, retry_in }) => {
-                println!("{:#}; again in {retry_in:?}", Error::from(why));
+            Some(ConnectionState::Disconnected { reason, retry_in }) => {
+                println!("{:#}; again in {retry_in:?}", Error::from(reason));
             }
             Some(_) => {}
             None => break, // the client has stopped

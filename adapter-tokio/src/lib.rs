@@ -41,7 +41,7 @@ pub use runtime::Tokio;
 /// Connects with everything at its default, as [`connect_with`] does.
 ///
 /// # Errors
-/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server refuses it;
+/// [`ConnectError`] when the URI is wrong, no connection can be made, or the server rejects it;
 /// with its code.
 ///
 /// # Panics
@@ -57,7 +57,7 @@ pub async fn connect(
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
 /// # Errors
-/// [`ConnectError`] when no connection can be made, or the server refuses it; with its code.
+/// [`ConnectError`] when no connection can be made, or the server rejects it; with its code.
 ///
 /// # Panics
 /// Outside a tokio runtime.

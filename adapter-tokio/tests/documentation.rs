@@ -137,7 +137,7 @@ async fn migrated(uri: &str, path: &Path) -> Result<(), Box<dyn Error>> {
     assert!(!message.duplicate() && message.text() == Some("b"));
     assert!(client.connection().is_some());
     assert!(subscription.next().await.is_some());
-    assert!(client.catch_all().is_some());
+    assert!(client.unmatched().is_some());
     let mut manual = client.subscribe("c").await?.acknowledge_manually();
     client.publish("c", "d").await?;
     manual.next().await.ok_or("an end")?.acknowledge();
@@ -190,13 +190,13 @@ async fn who_comes_from_amqtt_finds_what_the_page_names() {
     )
     .await
     .unwrap();
-    let refuse = Some(ConnectReasonCode::NotAuthorized);
-    let broker = Server::start(martlet_broker::BrokerConfig::default().refuse(refuse))
+    let reject = Some(ConnectReasonCode::NotAuthorized);
+    let broker = Server::start(martlet_broker::BrokerConfig::default().reject(reject))
         .await
         .unwrap();
-    let refused = martlet_tokio::connect(broker.uri()).await;
-    let Err(ConnectError::Connection(ConnectionError::Refused(rejection))) = refused else {
-        panic!("{refused:?}")
+    let rejected = martlet_tokio::connect(broker.uri()).await;
+    let Err(ConnectError::Connection(ConnectionError::Rejected(rejection))) = rejected else {
+        panic!("{rejected:?}")
     };
     assert_eq!(rejection.reason.return_code(), Some(5));
 }

@@ -33,7 +33,7 @@ fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_refused() {
+async fn a_socket_that_is_rejected() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -77,19 +77,19 @@ async fn a_certificate_that_is_not_trusted() {
 
 #[tokio::test]
 async fn a_connect_that_is_rejected() {
-    let config = BrokerConfig::default().refuse(ConnectReasonCode::NotAuthorized);
+    let config = BrokerConfig::default().reject(ConnectReasonCode::NotAuthorized);
     let server = TestServer::start(Setup::tcp().broker(config)).await;
     let error = error(Client::builder(server.uri())).await;
     assert_eq!(
         texts(&error),
-        ["the server refused the connection: not authorized (0x87)"]
+        ["the server rejected the connection: not authorized (0x87)"]
     );
     // What the caller handles, it matches.
-    let Some(ConnectError::Connection(ConnectionError::Refused(refused))) = error.downcast_ref()
+    let Some(ConnectError::Connection(ConnectionError::Rejected(rejected))) = error.downcast_ref()
     else {
         panic!("{error:#}")
     };
-    assert_eq!(refused.reason, ConnectReasonCode::NotAuthorized);
+    assert_eq!(rejected.reason, ConnectReasonCode::NotAuthorized);
 }
 
 /// Martlet's own `Error` prints what `anyhow` does.

@@ -97,7 +97,7 @@ async fn messages_cross_in_each_version_at_each_qos() {
                 .publish(&*topic, text.clone())
                 .qos(qos)
                 .await
-                .expect("settled");
+                .expect("acknowledged");
             assert_eq!(
                 subscriber.lines().await,
                 [format!("{topic} {} 0 {text}", qos as u8)]
@@ -136,7 +136,7 @@ async fn the_versions_understand_each_other_and_properties_arrive() {
     old.publish("a/c", "from 3.1")
         .qos(QoS::ExactlyOnce)
         .await
-        .expect("settled");
+        .expect("acknowledged");
     assert_eq!(next(&mut at_new).await.text(), Some("from 3.1"));
     assert_eq!(next(&mut at_old).await.topic(), "a/c");
 }
@@ -150,12 +150,15 @@ async fn the_defaults_work() {
         .await
         .expect("a connection");
     assert_eq!(client.connection().expect("connected").version, Version::V5);
-    let settled = client
+    let acknowledged = client
         .publish("nobody/listens", "x")
         .qos(QoS::AtLeastOnce)
         .await
-        .expect("settled");
-    assert_eq!(settled.reason.to_string(), "no matching subscribers (0x10)");
+        .expect("acknowledged");
+    assert_eq!(
+        acknowledged.reason.to_string(),
+        "no matching subscribers (0x10)"
+    );
     client.ping().await.expect("an answer");
     disconnect(client).await;
 }
@@ -192,7 +195,7 @@ async fn retained_messages_go_both_ways() {
             .qos(QoS::AtLeastOnce)
             .retain(true)
             .await
-            .expect("settled");
+            .expect("acknowledged");
         assert!(
             !next(&mut messages).await.retain(),
             "it comes to a subscription that was there before it"
@@ -210,7 +213,7 @@ async fn retained_messages_go_both_ways() {
                 .qos(QoS::AtLeastOnce)
                 .retain(true)
                 .await
-                .expect("settled");
+                .expect("acknowledged");
             assert_eq!(next(&mut messages).await.payload(), b"");
         }
         messages.unsubscribe().await.expect("an answer");
@@ -223,7 +226,7 @@ async fn retained_messages_go_both_ways() {
             .publish("retained/last", "")
             .qos(QoS::AtLeastOnce)
             .await
-            .expect("settled");
+            .expect("acknowledged");
         assert_eq!(
             next(&mut messages).await.topic(),
             "retained/last",
@@ -336,7 +339,7 @@ async fn what_comes_while_the_client_is_away_arrives_when_it_is_back() {
         let (client, driver) = persistent(&broker, version, "away")
             .build(Tokio)
             .expect("settings that work");
-        let mut messages = client.catch_all().expect("it is not taken");
+        let mut messages = client.unmatched().expect("it is not taken");
         tokio::spawn(driver);
         let connected = in_time("connecting", client.connected())
             .await
@@ -464,7 +467,7 @@ async fn each_message_arrives_once(version: Version) {
                 .publish("many", "end")
                 .qos(QoS::ExactlyOnce)
                 .await
-                .expect("settled");
+                .expect("acknowledged");
         }
     });
     for expected in 0..MANY {
@@ -477,7 +480,7 @@ async fn each_message_arrives_once(version: Version) {
     assert_eq!(next_owed(&mut messages, &books).await, "end");
     in_time("settling", publishing)
         .await
-        .expect("all are settled");
+        .expect("all are acknowledged");
     assert_eq!((publisher.in_flight(), publisher.queued()), (0, 0));
     disconnect(publisher).await;
     disconnect(subscriber).await;
@@ -548,7 +551,7 @@ async fn keep_alive_works(version: Version) {
     broker.freeze().await;
     match event().await {
         ClientEvent::Disconnected {
-            error: ConnectionError::Timeout(what),
+            reason: ConnectionError::Timeout(what),
             retry_in: Some(_),
         } => {
             assert_eq!(what, martlet_tokio::session::Awaited::PingResp);
@@ -607,7 +610,7 @@ async fn large_payloads_arrive_as_they_were_sent() {
                     .publish("large", payload.clone())
                     .qos(qos)
                     .await
-                    .expect("settled");
+                    .expect("acknowledged");
                 assert!(
                     next(&mut messages).await.payload() == payload,
                     "{version}, {qos}: ours to us"
@@ -638,7 +641,7 @@ async fn large_payloads_arrive_as_they_were_sent() {
 
 #[tokio::test]
 #[ignore = "needs a mosquitto: see .ci/run"]
-async fn a_wrong_password_is_refused_with_its_code() {
+async fn a_wrong_password_is_rejected_with_its_code() {
     let broker = Mosquitto::start_with_user("user", "secret").await;
     for version in VERSIONS {
         for uri in [
@@ -647,11 +650,11 @@ async fn a_wrong_password_is_refused_with_its_code() {
             broker.uri(),
         ] {
             let builder = Client::builder(&uri).version(version);
-            match in_time("the refusal", martlet_tokio::connect_with(builder)).await {
+            match in_time("the rejection", martlet_tokio::connect_with(builder)).await {
                 // mosquitto says the same whatever was wrong: 5 in 3.x, 0x87 in MQTT 5.
-                Err(ConnectError::Connection(ConnectionError::Refused(refusal))) => {
+                Err(ConnectError::Connection(ConnectionError::Rejected(rejection))) => {
                     assert_eq!(
-                        refusal.reason.to_string(),
+                        rejection.reason.to_string(),
                         "not authorized (0x87)",
                         "{version}: {uri}"
                     );

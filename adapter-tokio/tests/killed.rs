@@ -92,9 +92,9 @@ async fn child(task: &str) {
         assert_eq!(
             (left.in_flight, left.queued, &left.stored),
             (0, 0, &Ok(())),
-            "all is settled"
+            "all is acknowledged"
         );
-        return say("settled");
+        return say("acknowledged");
     }
     let next = Arc::new(AtomicU64::new(first.parse().expect("a number")));
     let publishers = (0..PUBLISHERS).map(|publisher| {
@@ -214,13 +214,13 @@ async fn kill_processes(test: &str, uri: &str, level: &str, kills: usize, seed: 
         );
     }
     let (mut child, mut lines) = start(test, &format!("{uri} {} {level} settle", file.display()));
-    let mut is_settled = false;
+    let mut is_acknowledged = false;
     while let Some(line) = in_time("a line", lines.next_line()).await.expect("a pipe") {
-        is_settled |= line == "settled";
+        is_acknowledged |= line == "acknowledged";
     }
     let status = in_time("its end", child.wait()).await.expect("a child");
     assert!(
-        is_settled && status.success(),
+        is_acknowledged && status.success(),
         "it could not settle the rest: {status}"
     );
     std::fs::remove_file(file).expect("a file");
@@ -231,7 +231,7 @@ async fn kill_processes(test: &str, uri: &str, level: &str, kills: usize, seed: 
         .publish("killed", "end")
         .qos(QoS::ExactlyOnce)
         .await
-        .expect("settled");
+        .expect("acknowledged");
     let arrived = in_time("the rest", arrived).await.expect("it counts");
     let mut row = Row {
         kills,

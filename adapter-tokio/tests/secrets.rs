@@ -203,11 +203,11 @@ async fn a_secret_that_enhanced_authentication_proves() {
 /// By the broker, and by the hook itself.
 async fn a_secret_that_is_rejected() {
     let strict = BrokerConfig::default().with_user("ann", "another").unwrap();
-    let refusing = TestServer::start(Setup::tcp().broker(strict)).await;
-    let error = fail(&settings(&refusing.uri())).await;
-    assert!(error.to_string().contains("refused"), "{error}");
+    let rejecting = TestServer::start(Setup::tcp().broker(strict)).await;
+    let error = fail(&settings(&rejecting.uri())).await;
+    assert!(error.to_string().contains("rejected"), "{error}");
     let no_token = |_: Attempt| async { Err(GivenUp::for_good(std::io::Error::other("no token"))) };
-    let builder = Client::builder(refusing.uri()).before_connect(no_token);
+    let builder = Client::builder(rejecting.uri()).before_connect(no_token);
     show(&martlet_tokio::connect_with(builder).await.unwrap_err());
 }
 

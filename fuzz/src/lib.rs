@@ -78,8 +78,8 @@ pub fn differential(data: &[u8]) {
 fn ours(packet: &Packet) -> String {
     match packet {
         Packet::Connect(it) => our_connect(it),
-        // A refusal leaves no session, whatever its flag says.
-        Packet::ConnAck(it) if it.reason.is_error() => "refused".to_owned(),
+        // A rejection leaves no session, whatever its flag says.
+        Packet::ConnAck(it) if it.reason.is_error() => "rejected".to_owned(),
         Packet::ConnAck(it) => our_connack(it),
         Packet::Publish(it) => our_publish(it),
         Packet::PubAck(it) => format!("puback {} {}", it.packet_identifier, it.reason.as_u8()),
@@ -196,7 +196,7 @@ fn four(packet: &v4::Packet) -> String {
                     login.map_or("", |login| &login.password),
                 )
         }
-        P::ConnAck(it) if it.code != v4::ConnectReturnCode::Success => "refused".to_owned(),
+        P::ConnAck(it) if it.code != v4::ConnectReturnCode::Success => "rejected".to_owned(),
         P::ConnAck(it) => format!(
             "connack {} None None None None None None",
             it.session_present
@@ -256,7 +256,7 @@ fn five(packet: &v5::Packet) -> String {
                     properties.and_then(|properties| properties.authentication_method.as_deref()),
                 )
         }
-        P::ConnAck(it) if it.code != v5::ConnectReturnCode::Success => "refused".to_owned(),
+        P::ConnAck(it) if it.code != v5::ConnectReturnCode::Success => "rejected".to_owned(),
         P::ConnAck(it) => {
             let properties = it.properties.as_ref();
             format!(

@@ -44,14 +44,14 @@ impl Broker {
         auth: &Auth,
     ) {
         if auth.reason != AuthReasonCode::ContinueAuthentication {
-            self.refuse(now, id, ConnectReasonCode::ProtocolError);
+            self.reject(now, id, ConnectReasonCode::ProtocolError);
         } else if self
             .script()
             .is_some_and(|script| script.is_answered(step, auth))
         {
             self.challenge(now, id, connect, step + 1);
         } else {
-            self.refuse(now, id, ConnectReasonCode::NotAuthorized);
+            self.reject(now, id, ConnectReasonCode::NotAuthorized);
         }
     }
 

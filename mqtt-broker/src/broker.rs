@@ -189,7 +189,7 @@ impl Broker {
                     connection.last_packet = now;
                     self.packet(now, id, packet);
                 }
-                Err(error) if waiting => self.refuse_malformed(now, id, level, error),
+                Err(error) if waiting => self.reject_malformed(now, id, level, error),
                 Err(error) => self.close(now, id, Gone::Ended(error.reason())),
             }
         }

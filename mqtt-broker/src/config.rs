@@ -25,12 +25,12 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BrokerConfig {
-    /// The versions that are spoken; a CONNECT of another one is refused. Default: all.
+    /// The versions that are spoken; a CONNECT of another one is rejected. Default: all.
     pub versions: Vec<Version>,
     /// The limits that clients get in CONNACK and are held to.
     pub limits: BrokerLimits,
-    /// Refuses every CONNECT with this reason. Default: `None`.
-    pub refuse: Option<ConnectReasonCode>,
+    /// Rejects every CONNECT with this reason. Default: `None`.
+    pub reject: Option<ConnectReasonCode>,
     /// Sent with the reasons *use another server* and *server moved* (MQTT 5).
     pub server_reference: Option<Utf8String>,
     /// Given to clients that ask for response information (MQTT 5).
@@ -39,7 +39,7 @@ pub struct BrokerConfig {
     /// user name is then *not authorized*; a wrong one is a *bad user name or password*.
     pub users: Option<BTreeMap<Utf8String, BinaryData>>,
     /// Enhanced authentication that follows a script (MQTT 5). Default: `None`, every method is
-    /// refused.
+    /// rejected.
     pub authentication: Option<ScriptedAuthentication>,
     /// How long an open connection may take to send its CONNECT. Zero: for ever. Default: 10
     /// seconds.
@@ -142,7 +142,7 @@ setters! {
     BrokerConfig {
         versions: impl IntoIterator<Item = Version> => Vec::from_iter,
         limits: BrokerLimits,
-        refuse: impl Into<Option<ConnectReasonCode>> => Into::into,
+        reject: impl Into<Option<ConnectReasonCode>> => Into::into,
         server_reference: impl Into<Option<Utf8String>> => Into::into,
         response_information: impl Into<Option<Utf8String>> => Into::into,
         authentication: impl Into<Option<ScriptedAuthentication>> => Into::into,
@@ -205,7 +205,7 @@ impl Default for BrokerConfig {
         Self {
             versions: Version::ALL.to_vec(),
             limits: BrokerLimits::default(),
-            refuse: None,
+            reject: None,
             server_reference: None,
             response_information: None,
             users: None,

@@ -209,7 +209,7 @@ impl BrokerConnection {
     }
 
     /// An acknowledgement that ends an exchange is in the output.
-    pub(crate) fn settled(&mut self) {
+    pub(crate) fn exchange_ended(&mut self) {
         self.inbound.unsent_acks = self.inbound.unsent_acks.saturating_add(1);
     }
 

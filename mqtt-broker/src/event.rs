@@ -22,8 +22,8 @@ pub enum BrokerEvent {
         /// Whether it found its session.
         session_present: bool,
     },
-    /// A CONNECT was refused.
-    Refused {
+    /// A CONNECT was rejected.
+    Rejected {
         /// Its connection.
         connection: ConnectionId,
         /// The reason; a client of 3.x may have got a less precise one.

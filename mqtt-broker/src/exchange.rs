@@ -76,7 +76,7 @@ impl Broker {
             Packet::PubRel(release) => {
                 let received = &release.packet_identifier;
                 let found = self.with_session(session, |session| session.received.remove(received));
-                self.settled(id);
+                self.exchange_ended(id);
                 let complete =
                     PubComp::new(release.packet_identifier, self.release_reason(id, found));
                 self.send(now, id, &Packet::PubComp(complete));
@@ -146,7 +146,7 @@ impl Broker {
             Delivery::AtLeastOnce {
                 packet_identifier, ..
             } => {
-                self.settled(id);
+                self.exchange_ended(id);
                 let routed = self.route(now, message, Some(session));
                 let ack = PubAck::new(packet_identifier, routed.reason(version));
                 self.send(now, id, &Packet::PubAck(ack));
@@ -154,7 +154,7 @@ impl Broker {
             Delivery::ExactlyOnce {
                 packet_identifier, ..
             } if self.config.moods.wrong_flow => {
-                self.settled(id);
+                self.exchange_ended(id);
                 // It holds nothing of it, also if it had taken it before.
                 self.with_session(session, |session| {
                     session.received.remove(&packet_identifier)
@@ -193,7 +193,7 @@ impl Broker {
             self.with_session(session, |session| {
                 session.received.remove(&packet_identifier)
             });
-            self.settled(id);
+            self.exchange_ended(id);
         }
         self.send(
             now,
@@ -406,9 +406,9 @@ impl Broker {
     }
 
     /// The exchange of a QoS 1 or 2 message ended.
-    fn settled(&mut self, id: ConnectionId) {
+    fn exchange_ended(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.settled();
+            connection.exchange_ended();
         }
     }
 

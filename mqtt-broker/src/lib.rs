@@ -3,7 +3,7 @@
 //! **Not for production.** It keeps everything in memory, serves all clients one after the other,
 //! has no access control beyond a list of passwords, and knows nothing of TLS. What it is good for
 //! is to be the other side of a client under test: it follows the specifications, each of its
-//! limits can be set, it can be made to misbehave on purpose (refuse, cut off, forget, restart, and
+//! limits can be set, it can be made to misbehave on purpose (reject, cut off, forget, restart, and
 //! what [`Moods`] has), and the same input gives the same output.
 //!
 //! **What it does not touch.** [`Broker`] opens no socket, reads no clock, draws no randomness and

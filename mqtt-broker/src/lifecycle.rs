@@ -5,7 +5,7 @@
 //!               CONNECT                        welcome
 //!   Waiting ───────────────▶ Authenticating ───────────▶ Connected(session)
 //!      │    (no method: straight to Connected)               │
-//!      │ refuse, timeout         │ refuse, timeout           │ close: DISCONNECT, error, keep alive,
+//!      │ reject, timeout         │ reject, timeout           │ close: DISCONNECT, error, keep alive,
 //!      ▼                         ▼                           ▼        taken over, command
 //!   Closing ◀────────────────────┴───────────────────────────┘
 //!      │ output handed out after poll_close, or handle_close at any time
@@ -46,7 +46,7 @@ impl Broker {
     /// The first packet came, and it is a CONNECT.
     pub(crate) fn connect(&mut self, now: Duration, id: ConnectionId, connect: Box<Connect>) {
         if !self.config.versions.contains(&connect.version) {
-            return self.refuse_version(now, id, connect.version.level());
+            return self.reject_version(now, id, connect.version.level());
         }
         let config = &self.config;
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -61,7 +61,7 @@ impl Broker {
             *allowed = (*allowed + usize::from(config.moods.overshoot)).min(most);
         }
         match self.admit(&connect) {
-            Err(reason) => self.refuse(now, id, reason),
+            Err(reason) => self.reject(now, id, reason),
             Ok(()) if connect.properties.authentication_method.is_some() => {
                 self.challenge(now, id, connect, 0);
             }
@@ -73,7 +73,7 @@ impl Broker {
     fn admit(&self, connect: &Connect) -> Result<(), ConnectReasonCode> {
         let config = &self.config;
         let is_v5 = connect.version.has_properties();
-        if let Some(reason) = config.refuse {
+        if let Some(reason) = config.reject {
             return Err(reason);
         }
         let identifier = &connect.client_identifier;
@@ -222,8 +222,8 @@ impl Broker {
         }
     }
 
-    /// Refuses a CONNECT, in the form of its version.
-    pub(crate) fn refuse(&mut self, now: Duration, id: ConnectionId, reason: ConnectReasonCode) {
+    /// Rejects a CONNECT, in the form of its version.
+    pub(crate) fn reject(&mut self, now: Duration, id: ConnectionId, reason: ConnectReasonCode) {
         let Some(version) = self
             .connections
             .get(&id)
@@ -231,7 +231,7 @@ impl Broker {
         else {
             return;
         };
-        self.record(|_| BrokerEvent::Refused {
+        self.record(|_| BrokerEvent::Rejected {
             connection: id,
             reason,
         });
@@ -251,9 +251,9 @@ impl Broker {
         self.close(now, id, Gone::Dropped);
     }
 
-    /// Refuses a version: in the form of 3.1.1, which every client understands, unless the client
+    /// Rejects a version: in the form of 3.1.1, which every client understands, unless the client
     /// asks for one that came after MQTT 5 [MQTT-3.1.2-2].
-    fn refuse_version(&mut self, now: Duration, id: ConnectionId, level: u8) {
+    fn reject_version(&mut self, now: Duration, id: ConnectionId, level: u8) {
         let after_v5 = level > Version::V5.level() && self.config.versions.contains(&Version::V5);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.version = if after_v5 {
@@ -262,11 +262,11 @@ impl Broker {
                 Version::V3_1_1
             };
         }
-        self.refuse(now, id, ConnectReasonCode::UnsupportedProtocolVersion);
+        self.reject(now, id, ConnectReasonCode::UnsupportedProtocolVersion);
     }
 
     /// The first bytes are malformed. Only MQTT 5 has a reason code for it, and only for a CONNECT.
-    pub(crate) fn refuse_malformed(
+    pub(crate) fn reject_malformed(
         &mut self,
         now: Duration,
         id: ConnectionId,
@@ -274,11 +274,11 @@ impl Broker {
         error: DecodeError,
     ) {
         if let DecodeErrorKind::ProtocolLevel(level) = error.kind() {
-            return self.refuse_version(now, id, level);
+            return self.reject_version(now, id, level);
         }
         if level == Some(Version::V5.level()) && self.config.versions.contains(&Version::V5) {
             let reason = ConnectReasonCode::from_u8(error.reason().as_u8());
-            return self.refuse(
+            return self.reject(
                 now,
                 id,
                 reason.unwrap_or(ConnectReasonCode::MalformedPacket),

@@ -31,7 +31,7 @@ pub enum Error {
     Connection(ConnectionError),
     /// A client cannot go on with its store.
     Open(OpenError),
-    /// A message was not accepted, or not settled.
+    /// A message was not accepted, or not acknowledged.
     Publish(PublishError),
     /// There is no subscription.
     Subscribe(SubscribeError),

@@ -191,8 +191,8 @@ impl Builder {
         })
     }
 
-    /// Sets the will as [`will`](Self::will) does, with a QoS, properties and a delay of your own, or
-    /// as a retained message.
+    /// Sets the will as [`will`](Self::will) does, with a QoS, properties and a delay of your own,
+    /// or as a retained message.
     pub fn will_message(mut self, mut will: Will) -> Self {
         will.own();
         self.change_connect(|options| options.will(will));
@@ -258,7 +258,7 @@ impl Builder {
         self
     }
 
-    /// Sets how long what was published may take to be settled when the client disconnects.
+    /// Sets how long what was published may take to be acknowledged when the client disconnects.
     /// Default: 5 s.
     pub fn drain(mut self, time: Duration) -> Self {
         self.drain = time;
@@ -281,7 +281,7 @@ impl Builder {
     }
 
     /// Subscribes to these filters as soon as there is a connection. Their messages come to
-    /// [`Client::catch_all`], the server's answer as
+    /// [`Client::unmatched`], the server's answer as
     /// [`ClientEvent::Subscribed`](crate::ClientEvent::Subscribed); where there is none, they are
     /// asked for again. Streams on the same filters
     /// have them too, and the subscriptions outlive those: only [`Client::unsubscribe`] ends them.

@@ -41,7 +41,7 @@ pub enum ConnectError {
     /// [`settings`](Self::settings).
     #[error(transparent)]
     Settings(SharedError),
-    /// The connection could not be made, or the server refused it.
+    /// The connection could not be made, or the server rejected it.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
 }
@@ -103,9 +103,9 @@ pub enum SubscribeError {
     /// It was not asked, or not answered.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The server refused every filter.
-    #[error("the server refused the subscription: {}", .reasons.first().map_or_else(String::new, ToString::to_string))]
-    Refused {
+    /// The server rejected every filter.
+    #[error("the server rejected the subscription: {}", .reasons.first().map_or_else(String::new, ToString::to_string))]
+    Rejected {
         /// Why, for each filter in their order.
         reasons: Vec<SubAckReasonCode>,
         /// The server's words.

@@ -2,8 +2,8 @@
 
 use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, TopicName, Utf8String};
 use martlet_session::{
-    Connected, ConnectionError, Details, OperationId, PublishError, Quarantined, RefusedMessage,
-    RequestError, Settled, StoreError,
+    Connected, ConnectionError, Details, OperationId, PublishError, PublishOutcome, Quarantined,
+    RejectedMessage, RequestError, StoreError,
 };
 use martlet_transport::Endpoint;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub enum ClientEvent {
     /// An attempt or a connection has ended.
     Disconnected {
         /// The reason.
-        error: ConnectionError,
+        reason: ConnectionError,
         /// When the next attempt begins; `None`: there will be none.
         retry_in: Option<Duration>,
     },
@@ -62,7 +62,7 @@ pub enum ClientEvent {
     /// cannot be asked of this server ([`NotSupported`](RequestError::NotSupported),
     /// [`PacketTooLarge`](RequestError::PacketTooLarge)) is asked for on the next connection.
     Subscribed(Result<Vec<(TopicFilter, SubAckReasonCode)>, RequestError>),
-    /// Subscriptions were made again because the server had lost the session. What was refused is
+    /// Subscriptions were made again because the server had lost the session. What was rejected is
     /// no longer subscribed to.
     Resubscribed(Vec<(TopicFilter, SubAckReasonCode)>),
     /// A subscribe or unsubscribe of one filter has failed and is not sent again: connections were
@@ -80,8 +80,8 @@ pub enum ClientEvent {
     /// counts those of each stream.
     InboundDropped(u64),
     /// Messages were acknowledged and dropped although the application had not taken them: they
-    /// matched no subscription, and the catch-all was not taken in time; or their stream was
-    /// dropped.
+    /// matched no subscription, and the stream of unmatched messages was not taken in time; or
+    /// their stream was dropped.
     Discarded {
         /// How many.
         messages: u64,
@@ -98,8 +98,8 @@ pub enum ClientEvent {
     AcknowledgementsHeld {
         /// Its topic.
         topic: TopicName,
-        /// Whether the application has taken it. If not, it waits in its stream.
-        taken: bool,
+        /// Whether the application has received it from its stream. If not, it waits in its stream.
+        received: bool,
         /// How many acknowledgements wait for it.
         held: usize,
     },
@@ -128,7 +128,7 @@ pub enum ClientEvent {
     /// A message that cannot be taken has ended the connection, as others ended those before it:
     /// the third in a row and all that follow are named. It is likely a retained message, or one
     /// that the server sends again.
-    MessageRefused(Box<RefusedMessage>),
+    MessageRejected(Box<RejectedMessage>),
     /// The observer has panicked: it was dropped, and the connection goes on without it.
     ObserverPanicked,
     /// Code of the application that the driver awaits has panicked: the attempt, or the connection
@@ -142,12 +142,12 @@ pub enum ClientEvent {
     /// used. What was in use before stays so; they are read again for the next attempt.
     #[cfg(feature = "tls")]
     TrustNotReloaded(martlet_transport::TrustError),
-    /// A message whose receipt was dropped was not settled.
+    /// A message whose receipt was dropped was not acknowledged.
     PublishFailed(PublishError),
     /// The content of the store; reported once, before anything else.
     Restored {
-        /// Messages of earlier clients that are still to be settled.
-        unsettled: Vec<OperationId>,
+        /// Messages of earlier clients that are still to be acknowledged.
+        unacknowledged: Vec<OperationId>,
         /// Records that cannot be used; they stay in the store, and are reported again the next
         /// time.
         quarantined: Vec<Quarantined>,
@@ -157,7 +157,7 @@ pub enum ClientEvent {
         /// Which, of those that were [`Restored`](Self::Restored).
         operation: OperationId,
         /// The result.
-        result: Result<Settled, PublishError>,
+        result: Result<PublishOutcome, PublishError>,
     },
     /// The store could not take what is to be stored. It is tried again, with pauses of up to 10 s.
     StoreFailed(StoreError),
@@ -169,10 +169,10 @@ pub enum ClientEvent {
 
 impl ClientEvent {
     /// An attempt or a connection has ended like this.
-    pub(crate) fn ended(error: ConnectionError, retry_in: Option<Duration>) -> Self {
-        match error {
+    pub(crate) fn ended(reason: ConnectionError, retry_in: Option<Duration>) -> Self {
+        match reason {
             ConnectionError::ClosedHere => Self::Closed,
-            error => Self::Disconnected { error, retry_in },
+            reason => Self::Disconnected { reason, retry_in },
         }
     }
 
@@ -207,7 +207,7 @@ impl ClientEvent {
                         &p.response_information,
                     ])
             }
-            Self::Disconnected { error, .. } | Self::ErrorPersists { error, .. } => {
+            Self::Disconnected { reason: error, .. } | Self::ErrorPersists { error, .. } => {
                 size_of_error(error)
             }
             Self::Subscribed(Ok(reasons)) | Self::Resubscribed(reasons) => codes(reasons),
@@ -220,19 +220,19 @@ impl ClientEvent {
                 result: Err(error), ..
             } => size_of_publish_error(error),
             Self::Published {
-                result: Ok(Settled { details, .. }),
+                result: Ok(PublishOutcome { details, .. }),
                 ..
             } => size_of_details(details),
             Self::AcknowledgementsHeld { topic, .. } | Self::MessageSkipped { topic, .. } => {
                 topic.as_bytes().len()
             }
-            Self::MessageRefused(message) => {
+            Self::MessageRejected(message) => {
                 size_of_val(&**message) + message.topic.as_ref().map_or(0, Utf8String::len)
             }
             Self::Restored {
-                unsettled,
+                unacknowledged,
                 quarantined,
-            } => size_of_val(&**unsettled) + size_of_val(&**quarantined),
+            } => size_of_val(&**unacknowledged) + size_of_val(&**quarantined),
             _ => 0,
         }
     }
@@ -251,9 +251,9 @@ fn size_of_details(details: &Option<Box<Details>>) -> usize {
 
 fn size_of_error(error: &ConnectionError) -> usize {
     match error {
-        ConnectionError::Refused(refusal) => {
-            refusal.user_properties.size()
-                + size_of_texts(&[&refusal.reason_string, &refusal.server_reference])
+        ConnectionError::Rejected(rejection) => {
+            rejection.user_properties.size()
+                + size_of_texts(&[&rejection.reason_string, &rejection.server_reference])
         }
         ConnectionError::DisconnectedByPeer(disconnect) => {
             disconnect.user_properties.size()
@@ -273,7 +273,7 @@ fn size_of_request_error(error: &RequestError) -> usize {
 
 fn size_of_publish_error(error: &PublishError) -> usize {
     match error {
-        PublishError::Refused { details, .. } => size_of_details(details),
+        PublishError::Rejected { details, .. } => size_of_details(details),
         PublishError::Closed(error) | PublishError::OnHold(error) => size_of_error(error),
         _ => 0,
     }
@@ -302,7 +302,7 @@ impl std::fmt::Display for Callback {
 mod tests {
     use super::*;
     use martlet_proto::DisconnectReasonCode;
-    use martlet_session::Farewell;
+    use martlet_session::ServerDisconnect;
 
     /// What is counted bounds the events that wait to be read: counted too small, a hostile server
     /// makes them large.
@@ -317,7 +317,7 @@ mod tests {
 
         let text = |len: usize| Utf8String::new("x".repeat(len)).ok();
         assert_eq!(size_of_texts(&[&text(3), &None, &text(5)]), 8);
-        let mut disconnect = Farewell::new(DisconnectReasonCode::ServerBusy);
+        let mut disconnect = ServerDisconnect::new(DisconnectReasonCode::ServerBusy);
         disconnect.reason_string = text(11);
         disconnect.server_reference = text(20);
         disconnect.user_properties = [("key", "value")].try_into().expect("short");
@@ -325,7 +325,7 @@ mod tests {
         assert!(properties >= 8);
         let error = ConnectionError::DisconnectedByPeer(Box::new(disconnect));
         let ended = ClientEvent::Disconnected {
-            error: error.clone(),
+            reason: error.clone(),
             retry_in: None,
         };
         assert_eq!(ended.size(), properties + 31);

@@ -3,12 +3,12 @@
 use crate::error::WithCauses;
 use crate::event::ClientEvent;
 use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, TopicName};
-use martlet_session::{ConnectionError, PublishError, Settled};
+use martlet_session::{ConnectionError, PublishError, PublishOutcome};
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-/// A line for people, such as `disconnected, next attempt in 1.3s: the server closed the connection`,
-/// with the causes of an error, and without payloads and secrets.
+/// A line for people, such as `disconnected, next attempt in 1.3s: the server closed the
+/// connection`, with the causes of an error, and without payloads and secrets.
 impl Display for ClientEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use ClientEvent as E;
@@ -16,7 +16,10 @@ impl Display for ClientEvent {
             E::Connecting(endpoint) => write!(f, "connecting to {endpoint}"),
             E::Connected(connected) => write!(f, "connected with {}", connected.version),
             E::Closed => f.write_str("closed"),
-            E::Disconnected { error, retry_in } => disconnected(f, error, *retry_in),
+            E::Disconnected {
+                reason: error,
+                retry_in,
+            } => disconnected(f, error, *retry_in),
             E::ErrorPersists {
                 endpoint,
                 error,
@@ -38,7 +41,7 @@ impl Display for ClientEvent {
 
             E::Published { operation, result } => published(f, operation.get(), result),
             E::PublishFailed(error) => {
-                write!(f, "a message was not settled: {}", WithCauses(error))
+                write!(f, "a message was not acknowledged: {}", WithCauses(error))
             }
             E::ServerHangsUp {
                 connections,
@@ -66,13 +69,13 @@ impl Display for ClientEvent {
                     "a message of {size} bytes and {qos} on {topic:?} was skipped"
                 )
             }
-            E::MessageRefused(message) => message.fmt(f),
+            E::MessageRejected(message) => message.fmt(f),
             E::Missed(events) => write!(f, "{events} events missed"),
 
             E::Restored {
-                unsettled,
+                unacknowledged,
                 quarantined,
-            } => restored(f, unsettled.len(), quarantined.len()),
+            } => restored(f, unacknowledged.len(), quarantined.len()),
             E::StoreFailed(error) => write!(f, "the store failed: {}", WithCauses(error)),
             E::StoreRecovered => f.write_str("the store works again"),
 
@@ -117,13 +120,16 @@ fn granted(
 fn published(
     f: &mut fmt::Formatter<'_>,
     operation: u64,
-    result: &Result<Settled, PublishError>,
+    result: &Result<PublishOutcome, PublishError>,
 ) -> fmt::Result {
     match result {
-        Ok(_) => write!(f, "message {operation} of an earlier client is settled"),
+        Ok(_) => write!(
+            f,
+            "message {operation} of an earlier client is acknowledged"
+        ),
         Err(error) => write!(
             f,
-            "message {operation} of an earlier client was not settled: {}",
+            "message {operation} of an earlier client was not acknowledged: {}",
             WithCauses(error)
         ),
     }
@@ -154,9 +160,9 @@ fn discarded(
     )
 }
 
-fn restored(f: &mut fmt::Formatter<'_>, unsettled: usize, unreadable: usize) -> fmt::Result {
+fn restored(f: &mut fmt::Formatter<'_>, unacknowledged: usize, unreadable: usize) -> fmt::Result {
     write!(
         f,
-        "restored with {unsettled} unsettled messages, {unreadable} records unreadable"
+        "restored with {unacknowledged} unacknowledged messages, {unreadable} records unreadable"
     )
 }

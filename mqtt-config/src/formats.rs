@@ -539,7 +539,7 @@ in_the_form_of!(inbound: InboundLimits, InboundLimitsDef);
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(remote = "WhenFull", rename_all = "snake_case")]
 enum WhenFullDef {
-    Refuse,
+    Reject,
     DropOldest,
     DropNewest,
 }

@@ -3,7 +3,7 @@
 //! **What it does.** [`Settings`] has a field for each key of the file. Names and meaning are those
 //! of the Python client amqtt, whose files load unchanged; what it has no key for stands under
 //! [`martlet`](Settings::martlet). A key without a value is equivalent to no key. Unknown keys,
-//! wrong types and settings that contradict each other are refused, with line and column.
+//! wrong types and settings that contradict each other are rejected, with line and column.
 //! [`Settings::builder`] looks up secrets and certificates, and makes a `martlet_client::Builder`.
 //!
 //! **What it does not touch.** It opens no connection and knows no runtime: the builder is given to
@@ -48,7 +48,7 @@
 //! | `ring`, `websocket` | yes | the features of `martlet-client` of these names |
 //! | `tls`, `aws-lc-rs`, `encrypted-keys`, `international-names` | no | likewise |
 //!
-//! Without `tls`, a URI that asks for TLS is refused, whatever `martlet-client` can do: what the
+//! Without `tls`, a URI that asks for TLS is rejected, whatever `martlet-client` can do: what the
 //! configuration says of certificates would not be obeyed.
 
 mod apply;
@@ -425,7 +425,7 @@ pub struct Martlet {
     )]
     pub store: Option<PathBuf>,
     /// Filters to subscribe to with each new session. Their messages are delivered to
-    /// [`Client::catch_all`](martlet_client::Client::catch_all).
+    /// [`Client::unmatched`](martlet_client::Client::unmatched).
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "BTreeMap::is_empty"))]
     pub subscriptions: BTreeMap<String, FilterSettings>,
 }

@@ -168,7 +168,7 @@ fn fraction(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// A file of amqtt with `reconnect_max_interval: 1_000` or `keep_alive: 0o17` was refused, or
+    /// A file of amqtt with `reconnect_max_interval: 1_000` or `keep_alive: 0o17` was rejected, or
     /// meant something else. The right column is what PyYAML 6.0.4 prints, but for 1e3 and 0o17,
     /// which it takes for text.
     #[test]

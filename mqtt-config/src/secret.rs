@@ -26,7 +26,7 @@ pub enum Secret {
     /// The environment variable of this name holds it.
     Env(String),
     /// This file holds it, at most 64 KiB. One line break at its end is not part of it, nor is a
-    /// byte order mark at its beginning; UTF-16 is refused.
+    /// byte order mark at its beginning; UTF-16 is rejected.
     File(PathBuf),
 }
 

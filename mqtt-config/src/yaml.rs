@@ -289,7 +289,7 @@ impl<'a> Reading<'a> {
                     line: start.line(),
                     column: start.col() + 1,
                 };
-                // Without a bracket: its first key or item is here. PyYAML refuses a tab before it,
+                // Without a bracket: its first key or item is here. PyYAML rejects a tab before it,
                 // as YAML 1.1 does.
                 let is_block = matches!(event, Event::MappingStart(..) | Event::SequenceStart(..))
                     && start.index() == end.index();

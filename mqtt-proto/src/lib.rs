@@ -2,7 +2,7 @@
 //!
 //! **What it does.** [`Packet::decode`] takes bytes from the front of a buffer and gives one whole,
 //! checked packet; [`Packet::encode`] appends one. Everything that a specification calls malformed
-//! is refused with an error that names the packet, the place and the reason code to answer with.
+//! is rejected with an error that names the packet, the place and the reason code to answer with.
 //! Topic names and filters are checked when they are made, so what can be constructed can be sent.
 //!
 //! **What it does not touch.** No sockets, no clock, no state between packets: keep alive,

@@ -118,7 +118,7 @@ impl Packet {
             return Ok(None);
         }
         if header.packet_type == PacketType::Publish {
-            // It was refused already. Its bytes stay where they are, for reports.
+            // It was rejected already. Its bytes stay where they are, for reports.
             Publish::check(&input[..header.packet_size()], header, version)?;
         }
         let frame = input.split_to(header.packet_size()).freeze();

@@ -22,12 +22,12 @@ pub enum ConnectionError {
     /// The network failed.
     #[error(transparent)]
     Transport(TransportError),
-    /// The server refused the CONNECT (MQTT 5 §3.2.2.2).
-    #[error("the server refused the connection: {0}")]
-    Refused(Box<Refusal>),
+    /// The server rejected the CONNECT (MQTT 5 §3.2.2.2).
+    #[error("the server rejected the connection: {0}")]
+    Rejected(Box<Rejection>),
     /// The server sent a DISCONNECT (MQTT 5 §3.14).
     #[error("the server disconnected: {0}")]
-    DisconnectedByPeer(Box<Farewell>),
+    DisconnectedByPeer(Box<ServerDisconnect>),
     /// The server sent bytes that are not MQTT.
     #[error("the server sent bytes that are not MQTT")]
     Malformed(#[source] DecodeError),
@@ -76,10 +76,10 @@ pub enum ConnectionError {
     },
 }
 
-/// A CONNACK that refuses.
+/// A CONNACK that rejects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Refusal {
+pub struct Rejection {
     /// The reason of the CONNACK.
     pub reason: ConnectReasonCode,
     /// The server's words.
@@ -90,7 +90,7 @@ pub struct Refusal {
     pub user_properties: UserProperties,
 }
 
-impl Refusal {
+impl Rejection {
     /// With this reason and nothing else.
     pub fn new(reason: ConnectReasonCode) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl Refusal {
     }
 }
 
-impl core::fmt::Display for Refusal {
+impl core::fmt::Display for Rejection {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         display(f, &self.reason, self.reason_string.as_ref())
     }
@@ -111,7 +111,7 @@ impl core::fmt::Display for Refusal {
 /// A DISCONNECT of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Farewell {
+pub struct ServerDisconnect {
     /// The reason of the DISCONNECT.
     pub reason: DisconnectReasonCode,
     /// The server's words.
@@ -122,7 +122,7 @@ pub struct Farewell {
     pub user_properties: UserProperties,
 }
 
-impl Farewell {
+impl ServerDisconnect {
     /// With this reason and nothing else.
     pub fn new(reason: DisconnectReasonCode) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl Farewell {
     }
 }
 
-impl core::fmt::Display for Farewell {
+impl core::fmt::Display for ServerDisconnect {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         display(f, &self.reason, self.reason_string.as_ref())
     }
@@ -260,7 +260,7 @@ impl ConnectionError {
             Self::ClosedHere
             | Self::ClosedByPeer
             | Self::Transport(_)
-            | Self::Refused(_)
+            | Self::Rejected(_)
             | Self::DisconnectedByPeer(_)
             | Self::Configuration(_)
             | Self::NoConnAck { .. }
@@ -314,7 +314,7 @@ impl Details {
     }
 }
 
-/// Why a message was not accepted, or why an accepted one was not settled.
+/// Why a message was not accepted, or why an accepted one was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -334,7 +334,7 @@ pub enum PublishError {
         /// The bound of the queue.
         limit: usize,
     },
-    /// There is no connection, and the configuration says to refuse then.
+    /// There is no connection, and the configuration says to reject then.
     #[error("not connected")]
     NotConnected,
     /// The connection has ended on which alone the message was to be accepted: nothing was
@@ -367,12 +367,12 @@ pub enum PublishError {
     #[error("the server does not support retained messages")]
     RetainNotSupported,
     /// The message has properties, the connection's version has none, and the configuration says to
-    /// refuse then.
+    /// reject then.
     #[error("the message has properties, which {0} cannot carry")]
     NotInVersion(Version),
-    /// The server refused the message (MQTT 5 §3.4.2.1).
-    #[error("the server refused the message: {reason}")]
-    Refused {
+    /// The server rejected the message (MQTT 5 §3.4.2.1).
+    #[error("the server rejected the message: {reason}")]
+    Rejected {
         /// The reason.
         reason: PubAckReasonCode,
         /// The server's words.
@@ -416,9 +416,9 @@ pub enum PublishError {
     /// the store works again.
     #[error("the message could not be stored")]
     Store(#[source] StoreError),
-    /// The client has disconnected before it was settled, and the store keeps it: its end is
+    /// The client has disconnected before it was acknowledged, and the store keeps it: its end is
     /// reported by the next session on that store.
-    #[error("not settled yet, and kept in the store")]
+    #[error("not acknowledged yet, and kept in the store")]
     Kept,
     /// Nothing stores the message: it has QoS 0, or the client has no store.
     #[error("not stored: the message has QoS 0, or the client has no store")]
@@ -464,7 +464,7 @@ pub enum RequestError {
     Timeout,
     /// The connection was lost between the packet and its answer, so often that it is not sent
     /// again ([`max_request_losses`](crate::Config::max_request_losses)). Some servers close the
-    /// connection instead of refusing: look whether the client may use this filter.
+    /// connection instead of rejecting: look whether the client may use this filter.
     #[error(
         "{connections} connections were lost before the answer; the server may close them because of this request, \
          which is not sent again"

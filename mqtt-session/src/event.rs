@@ -28,7 +28,7 @@ impl OperationId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// QoS 0, and in the output already: there is nothing to wait for.
-    Settled(OperationId),
+    Sent(OperationId),
     /// It is in flight or queued; [`Event::Published`] tells the end.
     Pending(OperationId),
 }
@@ -37,7 +37,7 @@ impl Accepted {
     /// The operation.
     pub const fn operation(self) -> OperationId {
         match self {
-            Self::Settled(operation) | Self::Pending(operation) => operation,
+            Self::Sent(operation) | Self::Pending(operation) => operation,
         }
     }
 }
@@ -220,7 +220,7 @@ pub enum Event {
         /// The key it was given; `None` for a message of an earlier process.
         key: Option<u32>,
         /// Whether the server has taken it.
-        result: Result<Settled, PublishError>,
+        result: Result<PublishOutcome, PublishError>,
     },
     /// A subscribe has been answered, or will not be.
     Subscribed {
@@ -295,10 +295,10 @@ pub enum Event {
     /// A message that cannot be taken has ended the connection, as others ended those before it:
     /// the third in a row and all that follow are named. It is likely a retained message, or one
     /// that the server sends again.
-    MessageRefused(Box<RefusedMessage>),
-    /// `disconnect()` is complete, and this number of messages was not settled; each was reported
-    /// as [`Published`](Self::Published). It is only emitted if there are any.
-    Unsettled(Unsettled),
+    MessageRejected(Box<RejectedMessage>),
+    /// `disconnect()` is complete, and this number of messages was not acknowledged; each was
+    /// reported as [`Published`](Self::Published). It is only emitted if there are any.
+    Unacknowledged(UnacknowledgedCounts),
     /// The store could not take what is to be stored. What waits for it waits until it works again,
     /// or fails.
     StoreFailed(StoreError),
@@ -372,7 +372,7 @@ impl AuthMessage {
 /// A message that cannot be taken, and that ended the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RefusedMessage {
+pub struct RejectedMessage {
     /// What is wrong with it.
     pub error: DecodeError,
     /// Its topic, as far as it can be read. It may hold wildcards.
@@ -385,7 +385,7 @@ pub struct RefusedMessage {
     pub connections: u32,
 }
 
-impl core::fmt::Display for RefusedMessage {
+impl core::fmt::Display for RejectedMessage {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("a message")?;
         if let Some(qos) = self.qos {
@@ -407,27 +407,27 @@ impl core::fmt::Display for RefusedMessage {
     }
 }
 
-/// Messages that were accepted and not settled.
+/// Messages that were accepted and not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Unsettled {
+pub struct UnacknowledgedCounts {
     /// Of QoS 1 and 2, and in flight: they may have arrived.
     pub in_flight: usize,
     /// Queued: they were not sent, or were to be sent again after the server had lost the session.
     pub queued: usize,
 }
 
-/// How a message was settled.
+/// How a message was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Settled {
+pub struct PublishOutcome {
     /// Success, or that nobody subscribes to it (MQTT 5).
     pub reason: PubAckReasonCode,
     /// The server's words.
     pub details: Option<Box<Details>>,
 }
 
-impl Settled {
+impl PublishOutcome {
     /// Success, without words.
     pub const SUCCESS: Self = Self {
         reason: PubAckReasonCode::Success,

@@ -5,8 +5,8 @@
 use crate::StoreError;
 use crate::error::{ConnectionError, PublishError, RequestError};
 use crate::event::{
-    Answer, AuthMessage, Connected, DeliveryId, Event, OperationId, ReceivedPublish,
-    RefusedMessage, Settled, Unsettled,
+    Answer, AuthMessage, Connected, DeliveryId, Event, OperationId, PublishOutcome,
+    ReceivedPublish, RejectedMessage, UnacknowledgedCounts,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ pub trait EventHandler {
         &mut self,
         operation: OperationId,
         key: Option<u32>,
-        result: Result<Settled, PublishError>,
+        result: Result<PublishOutcome, PublishError>,
     );
     fn subscribed(
         &mut self,
@@ -46,8 +46,8 @@ pub trait EventHandler {
     fn inbound_dropped(&mut self, messages: u64);
     fn receive_maximum_exceeded(&mut self, receive_maximum: u16);
     fn message_skipped(&mut self, topic: TopicName, size: u32, qos: QoS);
-    fn message_refused(&mut self, message: Box<RefusedMessage>);
-    fn unsettled(&mut self, unsettled: Unsettled);
+    fn message_rejected(&mut self, message: Box<RejectedMessage>);
+    fn unacknowledged(&mut self, unacknowledged: UnacknowledgedCounts);
     fn store_failed(&mut self, error: StoreError);
     fn store_recovered(&mut self);
     fn acknowledgements_held(&mut self, by: DeliveryId, held: usize);
@@ -87,8 +87,8 @@ impl Event {
                 to.receive_maximum_exceeded(receive_maximum);
             }
             Self::MessageSkipped { topic, size, qos } => to.message_skipped(topic, size, qos),
-            Self::MessageRefused(message) => to.message_refused(message),
-            Self::Unsettled(unsettled) => to.unsettled(unsettled),
+            Self::MessageRejected(message) => to.message_rejected(message),
+            Self::Unacknowledged(unacknowledged) => to.unacknowledged(unacknowledged),
             Self::StoreFailed(error) => to.store_failed(error),
             Self::StoreRecovered => to.store_recovered(),
             Self::AcknowledgementsHeld { by, held } => to.acknowledgements_held(by, held),

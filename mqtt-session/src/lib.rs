@@ -22,8 +22,8 @@
 //! session.handle_open(now, ConnectOptions::new(Version::V5));
 //! session.publish(now, OutgoingPublish::new(TopicName::new("a/b")?, "hi").qos(QoS::AtLeastOnce).key(7))?;
 //!
-//! let mut settled = false;
-//! while !settled {
+//! let mut acknowledged = false;
+//! while !acknowledged {
 //!     // Drain: store, transmit, events, close, timeout.
 //!     let mut out = SendBuffer::new();
 //!     loop {
@@ -44,7 +44,7 @@
 //!     while let Some(event) = session.poll_event() {
 //!         match event {
 //!             Event::Message(message) => session.acknowledge(message.token, PubAckReasonCode::Success),
-//!             Event::Published { key: Some(7), result, .. } => settled = result.is_ok(),
+//!             Event::Published { key: Some(7), result, .. } => acknowledged = result.is_ok(),
 //!             _ => {}
 //!         }
 //!     }
@@ -112,12 +112,13 @@ pub use config::{
     WhenServerHangsUp, WhenStoreFails,
 };
 pub use error::{
-    AnswerProblem, Awaited, ConnectionError, Details, Farewell, Instead, InvalidAnswer,
-    Misbehaviour, PublishError, Refusal, RequestError,
+    AnswerProblem, Awaited, ConnectionError, Details, Instead, InvalidAnswer, Misbehaviour,
+    PublishError, Rejection, RequestError, ServerDisconnect,
 };
 pub use event::{
     Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, OperationId,
-    ReceivedPublish, RefusedMessage, Settled, SubscribeRequest, Unsettled, UnsubscribeRequest,
+    PublishOutcome, ReceivedPublish, RejectedMessage, SubscribeRequest, UnacknowledgedCounts,
+    UnsubscribeRequest,
 };
 #[doc(hidden)]
 pub use event_handler::EventHandler;

@@ -37,7 +37,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Before a CONNACK: nothing is known, so nothing is refused.
+    /// Before a CONNACK: nothing is known, so nothing is rejected.
     pub(crate) const fn unknown() -> Self {
         Self {
             receive_maximum: u16::MAX,
@@ -122,7 +122,7 @@ impl Limits {
     }
 
     /// Why the server does not take this subscription.
-    pub(crate) fn refusal(
+    pub(crate) fn rejection(
         &self,
         subscription: &SubscribeFilter,
     ) -> Option<(SubAckReasonCode, &'static str)> {

@@ -29,7 +29,7 @@ pub enum TransportErrorKind {
     WriteTimeout,
     /// The socket was open, but not all that lies between it and MQTT in time.
     HandshakeTimeout,
-    /// The proxy failed or refused.
+    /// The proxy failed or rejected.
     Proxy,
     /// TLS failed, but not over a certificate.
     Tls,
@@ -37,7 +37,7 @@ pub enum TransportErrorKind {
     Certificate,
     /// The server does not accept our certificate, or wants one and there is none.
     ClientCertificate,
-    /// WebSocket failed, or was refused.
+    /// WebSocket failed, or was rejected.
     WebSocket,
     /// What was asked for cannot be done at all.
     Configuration,

@@ -25,7 +25,7 @@ impl Endpoint {
     /// perhaps `:port`, and for WebSocket a path and a query; or `mqtt+unix://` and the path of a
     /// socket, credentials before the host `localhost`. What has a meaning of its own in a URI is
     /// percent-encoded: in a user name or a password `/` is written `%2F`, `?` `%3F` and `#` `%23`,
-    /// and `@` in a path `%40`. An `@` behind the host is refused, as the host is then likely a
+    /// and `@` in a path `%40`. An `@` behind the host is rejected, as the host is then likely a
     /// user name. An IPv6 address may have a zone, the name or number of a network interface:
     /// `[fe80::1%25eth0]`, also written `[fe80::1%eth0]`.
     ///
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uri_is_refused() {
+    fn what_is_no_uri_is_rejected() {
         for uri in [
             "localhost",
             "\"mqtt://x",
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_hosts_and_ports_are_refused() {
+    fn wrong_hosts_and_ports_are_rejected() {
         for uri in ["mqtt://", "mqtt://u:p@", "mqtt://:1883"] {
             assert_wrong(uri, UriError::NoHost);
         }
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_paths_queries_and_fragments_are_refused() {
+    fn wrong_paths_queries_and_fragments_are_rejected() {
         assert_wrong("mqtt://h/mqtt", UriError::Path(Scheme::Mqtt));
         assert_wrong("mqtt://h//", UriError::Path(Scheme::Mqtt));
         assert_wrong("mqtt://h?a=b", UriError::Query(Scheme::Mqtt));
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_credentials_are_refused() {
+    fn wrong_credentials_are_rejected() {
         assert_wrong("mqtt://%00@h", UriError::UserName);
         assert_wrong("mqtt://%FF@h", UriError::UserName);
         let long = "x".repeat(65_536);
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_paths_of_unix_sockets_are_refused() {
+    fn wrong_paths_of_unix_sockets_are_rejected() {
         assert_wrong("mqtt+unix://h/x", UriError::UnixHost);
         assert_wrong("mqtt+unix://localhost:1/x", UriError::UnixHost);
         for uri in [
@@ -510,7 +510,7 @@ mod tests {
     /// of a password could be a path.
     #[cfg(all(feature = "tls", feature = "websocket"))]
     #[test]
-    fn a_scheme_without_slashes_is_refused() {
+    fn a_scheme_without_slashes_is_rejected() {
         for uri in [
             "wss:host/mqtt",
             "ws:/host",

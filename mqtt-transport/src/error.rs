@@ -51,8 +51,8 @@ pub enum StackErrorKind {
     Configuration,
     /// The proxy does not speak as a proxy should, or hung up.
     Proxy,
-    /// The proxy understood, and refused.
-    ProxyRefused,
+    /// The proxy understood, and rejected.
+    ProxyRejected,
     /// TLS failed, but not over a certificate.
     Tls,
     /// The certificate of the server is not accepted here.
@@ -66,7 +66,7 @@ pub enum StackErrorKind {
     /// The server, or a network that answers for it, speaks something else where MQTT was expected.
     NotMqtt,
     /// The server answered the WebSocket request, and the answer is no.
-    WebSocketRefused,
+    WebSocketRejected,
     /// The server breaks the WebSocket protocol, or sends what MQTT does not allow over it.
     WebSocket,
     /// The server ended an open connection in good order: with a WebSocket close frame or a TLS
@@ -119,9 +119,10 @@ impl StackError {
         self.kind
     }
 
-    /// Whether trying again must fail in the same way until a setting changes: a certificate that is
-    /// not trusted, credentials that are refused, a wrong path. A certificate that has expired is
-    /// not such an error, since its renewal on the server, or a clock that is set right, cures it.
+    /// Whether trying again must fail in the same way until a setting changes: a certificate that
+    /// is not trusted, credentials that are rejected, a wrong path. A certificate that has expired
+    /// is not such an error, since its renewal on the server, or a clock that is set right, cures
+    /// it.
     pub fn is_permanent(&self) -> bool {
         self.permanent
     }

@@ -157,7 +157,7 @@ impl Conversation {
                     Some(200..=299) => return Ok(true),
                     // Something comes before the answer.
                     Some(100..=199) => {}
-                    status => return Err(refused_by_http(&head, status)),
+                    status => return Err(rejected_by_http(&head, status)),
                 }
             }
             return Ok(false);
@@ -203,7 +203,7 @@ impl Conversation {
                     ));
                 }
                 (ConversationState::Reply, 0) => return Ok(true),
-                (ConversationState::Reply, code) => return Err(refused_by_socks(code)),
+                (ConversationState::Reply, code) => return Err(rejected_by_socks(code)),
                 (ConversationState::Head(_), _) => unreachable!("an HTTP proxy is spoken to above"),
             };
         }
@@ -319,10 +319,10 @@ fn not_a_proxy(what: impl fmt::Display) -> StackError {
 }
 
 fn denied(text: &str) -> StackError {
-    StackError::permanent(StackErrorKind::ProxyRefused, text)
+    StackError::permanent(StackErrorKind::ProxyRejected, text)
 }
 
-fn refused_by_http(head: &[u8], status: Option<u16>) -> StackError {
+fn rejected_by_http(head: &[u8], status: Option<u16>) -> StackError {
     let line = head::status_line(head);
     match status {
         None => not_a_proxy(format!("answered \"{line}\", which has no status")),
@@ -337,27 +337,29 @@ fn refused_by_http(head: &[u8], status: Option<u16>) -> StackError {
             "the proxy answered \"{line}\": it does not allow CONNECT"
         )),
         Some(_) => StackError::new(
-            StackErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRejected,
             format!("the proxy answered \"{line}\""),
         ),
     }
 }
 
 /// RFC 1928, section 6.
-fn refused_by_socks(code: u8) -> StackError {
+fn rejected_by_socks(code: u8) -> StackError {
     let reason = match code {
         1 => "general failure",
-        2 => return denied("the SOCKS5 proxy refused: its rules do not allow this server or port"),
+        2 => {
+            return denied("the SOCKS5 proxy rejected: its rules do not allow this server or port");
+        }
         3 => "the server's network is unreachable",
         4 => "the server is unreachable, or the proxy cannot resolve its name",
-        5 => "the server refused the connection",
+        5 => "the server rejected the connection",
         6 => "time to live expired",
         7 => "it does not support CONNECT",
         8 => "it does not support this type of address",
         _ => "a reason that SOCKS5 does not name",
     };
     StackError::new(
-        StackErrorKind::ProxyRefused,
-        format!("the SOCKS5 proxy refused: {reason} (code {code})"),
+        StackErrorKind::ProxyRejected,
+        format!("the SOCKS5 proxy rejected: {reason} (code {code})"),
     )
 }

@@ -380,7 +380,7 @@ fn check(request: &WebSocketRequest) -> Result<(), StackError> {
 /// Whether the server's answer opens the connection (RFC 6455, section 4.1).
 fn accept(head: &[u8], key: &str, path: &str) -> Result<(), StackError> {
     if let Some(status) = head::status(head).filter(|&status| status != 101) {
-        return Err(refused(head, status, path));
+        return Err(rejected(head, status, path));
     }
     let Ok(Some((_, response))) = Response::try_parse(head) else {
         let line = head::status_line(head);
@@ -420,14 +420,14 @@ fn accept(head: &[u8], key: &str, path: &str) -> Result<(), StackError> {
     ) {
         (Some(b"mqtt"), None) => Ok(()),
         (None, _) => Err(StackError::permanent(
-            StackErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRejected,
             format!(
                 "the server has WebSocket at {path:?}, but does not speak MQTT there: it left out the subprotocol \
                  mqtt; is the path right?"
             ),
         )),
         (Some(other), _) => Err(StackError::permanent(
-            StackErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRejected,
             format!(
                 "the server chose the WebSocket subprotocol \"{}\", not mqtt",
                 shown(other, 80)
@@ -444,7 +444,7 @@ fn has_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-fn refused(head: &[u8], status: u16, path: &str) -> StackError {
+fn rejected(head: &[u8], status: u16, path: &str) -> StackError {
     let line = head::status_line(head);
     let hint = match status {
         401 | 403 | 407 => {
@@ -468,12 +468,12 @@ fn refused(head: &[u8], status: u16, path: &str) -> StackError {
     );
     let passes = matches!(status, 408 | 425 | 429 | 500..);
     if passes {
-        StackError::new(StackErrorKind::WebSocketRefused, text)
+        StackError::new(StackErrorKind::WebSocketRejected, text)
     } else if status == 400 {
         // What servers of HTTPS answer to HTTP; why stands only in what follows the head.
-        StackError::permanent(StackErrorKind::WebSocketRefused, text).speaking(Speaks::PerhapsTls)
+        StackError::permanent(StackErrorKind::WebSocketRejected, text).speaking(Speaks::PerhapsTls)
     } else {
-        StackError::permanent(StackErrorKind::WebSocketRefused, text)
+        StackError::permanent(StackErrorKind::WebSocketRejected, text)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Certificates for tests, made when they are asked for: good ones, and one of each kind that must
-//! be refused.
+//! be rejected.
 
 #![expect(
     clippy::unwrap_used,

@@ -26,7 +26,7 @@ fn arrival(data: &[u8]) -> Option<(Version, u32, &[u8])> {
     Some((version, limit, wire))
 }
 
-/// Any bytes are packets, or the beginning of one, or refused: the owned and the borrowed decoder
+/// Any bytes are packets, or the beginning of one, or rejected: the owned and the borrowed decoder
 /// agree on which, and everything in a packet can be looked at.
 pub fn decode(data: &[u8]) {
     let Some((version, limit, wire)) = arrival(data) else {
@@ -122,7 +122,7 @@ fn look(publish: &Publish) {
     assert_eq!(&detached, publish);
 }
 
-/// What was decoded can be encoded and decodes to the same; what is not in one version is refused
+/// What was decoded can be encoded and decodes to the same; what is not in one version is rejected
 /// without a byte.
 pub fn round_trip(data: &[u8]) {
     let Some((version, limit, wire)) = arrival(data) else {
@@ -173,7 +173,7 @@ pub fn survives(version: Version, packet: &Packet) -> bool {
 /// What is understood when it arrives but not said.
 fn tolerated(version: Version, packet: &Packet) -> bool {
     match packet {
-        // A server may take any identifier; what it refuses, it refuses with a CONNACK.
+        // A server may take any identifier; what it rejects, it rejects with a CONNACK.
         Packet::Connect(connect) => match version {
             Version::V3_1 => {
                 !(1..=23).contains(&connect.client_identifier.as_str().chars().count())
@@ -316,7 +316,7 @@ fn level_by_level(filter: &[&str], topic: &[&str]) -> bool {
     }
 }
 
-/// Any text is a URI of a server or a proxy, or refused with words that keep its password: what it
+/// Any text is a URI of a server or a proxy, or rejected with words that keep its password: what it
 /// is shown as leads to the same place.
 pub fn url(data: &[u8]) {
     let Ok(text) = core::str::from_utf8(data) else {

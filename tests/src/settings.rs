@@ -2,7 +2,7 @@
 
 use martlet_config::{Settings, SettingsErrorKind};
 
-/// Any text is a configuration, or refused in a sentence that points into the text. What is a
+/// Any text is a configuration, or rejected in a sentence that points into the text. What is a
 /// configuration can be printed, and reads as the same again, but for the secrets, which are
 /// missed.
 pub fn config(data: &[u8]) {

@@ -5,7 +5,7 @@
 //! over what can happen next. A session cannot be copied, so a branch is reached by replaying its
 //! choices from the start, and what was seen before, by its fingerprint, is not walked again. At
 //! each step nothing may come twice that must come once, out of order, or against the
-//! [linter](crate::linter); when nothing more can happen everything must be settled.
+//! [linter](crate::linter); when nothing more can happen everything must be acknowledged.
 
 use crate::linter::Linter;
 use crate::sim::{Reported, Sabotage, Saboteur, WireFrames};
@@ -175,7 +175,9 @@ impl Walk<'_> {
         let actions = world.actions();
         let mut worlds = 0;
         if actions.iter().all(|action| *action == WorldAction::Cut) {
-            world.check_settled().map_err(|what| self.wrong(what))?;
+            world
+                .check_acknowledged()
+                .map_err(|what| self.wrong(what))?;
             worlds += 1;
         }
         let mut here = Some(world);
@@ -332,7 +334,7 @@ impl World {
         let publish = OutgoingPublish::new(topic, payload).qos(qos).key(key);
         match self.session.publish(NOW, publish) {
             Ok(_) => Ok(()),
-            Err(error) => Err(format!("publish was refused: {error}")),
+            Err(error) => Err(format!("publish was rejected: {error}")),
         }
     }
 
@@ -415,7 +417,9 @@ impl World {
                     return Err(format!("message {number} ended twice"));
                 }
                 if *arrived == 0 && qos > QoS::AtMostOnce {
-                    return Err(format!("message {number} was settled and has not arrived"));
+                    return Err(format!(
+                        "message {number} was acknowledged and has not arrived"
+                    ));
                 }
             }
             _ => {}
@@ -451,7 +455,7 @@ impl World {
     }
 
     /// Nothing can happen any more.
-    fn check_settled(&self) -> Verdict {
+    fn check_acknowledged(&self) -> Verdict {
         for (number, (&(from, qos), &(arrived, ended))) in
             self.small.messages.iter().zip(&self.books).enumerate()
         {
@@ -459,10 +463,10 @@ impl World {
                 return Err(format!("message {number} was lost"));
             }
             if qos > QoS::AtMostOnce && from == From::Client && !ended {
-                return Err(format!("message {number} is never settled"));
+                return Err(format!("message {number} is never acknowledged"));
             }
         }
-        let left = self.session.in_flight() + self.session.queued() + self.session.untaken();
+        let left = self.session.in_flight() + self.session.queued() + self.session.unhandled();
         if left > 0 || !self.server.is_idle() {
             return Err(format!(
                 "{left} messages are left in the session; the server: {:?}",

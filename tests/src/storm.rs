@@ -28,7 +28,7 @@ pub struct Storm {
     pub clients: u32,
     /// How long the server is away.
     pub outage: Duration,
-    /// How long it takes to make a connection, or to be refused.
+    /// How long it takes to make a connection, or to be rejected.
     pub dial: Duration,
     /// Their policy.
     pub reconnect: Reconnect,
@@ -138,9 +138,9 @@ impl Storm {
                     seen.connected[second] += 1;
                 }
                 Due::Dialed => {
-                    let refused =
+                    let rejected =
                         TransportError::new(TransportErrorKind::Connect, "connection refused");
-                    client.link.handle_dial_failed(refused);
+                    client.link.handle_dial_failed(rejected);
                     client.link.exchange(at, &mut client.session);
                     self.wait(client, i, now, &mut agenda);
                 }

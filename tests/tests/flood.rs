@@ -163,7 +163,7 @@ fn flood(version: Version) {
         }
         receiver.work(&mut to_broker);
         assert!(
-            receiver.session.untaken() <= 16,
+            receiver.session.unhandled() <= 16,
             "{version}: the bounds hold"
         );
         broker.handle_input(NOW, connection, &mut to_broker);

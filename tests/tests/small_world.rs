@@ -46,7 +46,7 @@ fn planted_bugs_are_caught() {
         (
             Sabotage::SwallowsPubrel,
             [(Client, once); 2],
-            "never settled",
+            "never acknowledged",
         ),
         (
             Sabotage::ReusesIdentifiers,

@@ -9,7 +9,7 @@ pub(crate) enum Flaw {
     QosOfSubscription,
     /// It loses messages that it was about to deliver when a connection was cut, at every QoS
     /// [MQTT-4.4.0-1], or sends a PUBLISH again after its PUBREL [MQTT-4.3.3-1]: through cuts all
-    /// is settled for who publishes, and that is all.
+    /// is acknowledged for who publishes, and that is all.
     LosesDeliveries,
     /// What was on its way when a connection was cut comes a second later, behind what came after
     /// it [MQTT-4.4.0-1]

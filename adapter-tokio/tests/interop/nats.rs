@@ -119,7 +119,7 @@ impl Observer for Watch {
 }
 
 /// The publisher is on the node that dies, and goes on to another one, where its session is too:
-/// each of its messages is settled, and published once. A subscriber on another node gets on with
+/// each of its messages is acknowledged, and published once. A subscriber on another node gets on with
 /// it.
 ///
 /// What NATS 2.15 does with them is held as little as it keeps to it: with the node it loses, at
@@ -160,7 +160,7 @@ async fn flows_go_on_at_another_node_when_theirs_is_killed() {
                 .publish("cluster", MANY.to_string())
                 .qos(QoS::ExactlyOnce)
                 .await
-                .expect("settled");
+                .expect("acknowledged");
         }
     });
     let mut arrived = BTreeSet::new();
@@ -184,7 +184,7 @@ async fn flows_go_on_at_another_node_when_theirs_is_killed() {
     }
     in_time("the rest", publishing)
         .await
-        .expect("all are settled");
+        .expect("all are acknowledged");
     assert_eq!((publisher.in_flight(), publisher.queued()), (0, 0));
     in_time("disconnecting", publisher.disconnect().into_future()).await;
     in_time("disconnecting", subscriber.disconnect().into_future()).await;

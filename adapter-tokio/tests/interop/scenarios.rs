@@ -181,7 +181,7 @@ async fn subscribe(client: &Client, filter: &str, qos: QoS) -> Subscription {
 /// Publishes, and waits for the last answer of the QoS.
 async fn publish(client: &Client, topic: &str, payload: impl Into<Bytes>, qos: QoS) {
     let publish = client.publish(topic, payload).qos(qos);
-    publish.await.expect("settled");
+    publish.await.expect("acknowledged");
 }
 
 async fn next(messages: &mut Subscription) -> Message {

@@ -56,7 +56,7 @@ async fn talks_at(all_qos: &[QoS], what: &str, builder: Builder, version: Versio
                     .publish("a/b", payload.clone())
                     .qos(qos)
                     .await
-                    .expect("settled");
+                    .expect("acknowledged");
                 let message = messages
                     .next()
                     .await

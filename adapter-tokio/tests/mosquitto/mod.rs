@@ -130,7 +130,7 @@ impl Mosquitto {
         assert!(output.status.success(), "kill: {output:?}");
     }
 
-    /// `mosquitto_pub`, which ends when its messages are settled.
+    /// `mosquitto_pub`, which ends when its messages are acknowledged.
     pub(crate) async fn publish(&self, version: Version, topic: &str, qos: QoS, more: &[&str]) {
         let mut command = self.client("mosquitto_pub", version);
         command

@@ -98,8 +98,8 @@ pub(crate) async fn t25_wildcards_in_the_wrong_places(uri: &str) {
     let client = connect(&settings(uri)).await;
     let four =
         ["+", "+/tennis/#", "sport+", "sport/+/player1"].map(|filter| (filter, QoS::AtMostOnce));
-    let refused = client.subscribe_all(four).await.unwrap_err();
-    assert!(matches!(refused, SubscribeError::Filter(_)), "{refused}");
+    let rejected = client.subscribe_all(four).await.unwrap_err();
+    assert!(matches!(rejected, SubscribeError::Filter(_)), "{rejected}");
     let good = ["+", "+/tennis/#", "sport/+/player1"].map(|filter| (filter, QoS::AtMostOnce));
     let messages = client.subscribe_all(good).await.unwrap();
     assert_eq!(messages.reasons(), [SubAckReasonCode::GrantedQos0; 3]);
@@ -197,7 +197,7 @@ pub(crate) async fn t33_a_retained_message_of_the_time_away(uri: &str) {
         .unwrap();
     let client = connect(&lasting(uri)).await;
     assert!(client.connected().await.unwrap().session_present);
-    let mut messages = client.catch_all().unwrap();
+    let mut messages = client.unmatched().unwrap();
     assert_eq!(next(&mut messages).await, message("a", "kept", 1));
 }
 
@@ -213,7 +213,7 @@ pub(crate) async fn t34_a_lasting_session_gets_what_was_sent_meanwhile_but_not_q
     }
     let (client, driver) = lasting(uri).builder().unwrap().build(Tokio).unwrap();
     // There before the first connection, so that nothing can come before it.
-    let mut messages = client.catch_all().unwrap();
+    let mut messages = client.unmatched().unwrap();
     tokio::spawn(driver);
     assert_eq!(next(&mut messages).await, message("a/1", "away", 1));
     assert_eq!(next(&mut messages).await, message("a/2", "away", 2));

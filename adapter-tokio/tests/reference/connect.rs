@@ -11,9 +11,9 @@ use martlet_tokio::{
 };
 use std::time::Duration;
 
-fn refusal(error: &ConnectError) -> ConnectReasonCode {
+fn rejection(error: &ConnectError) -> ConnectReasonCode {
     match error {
-        ConnectError::Connection(ConnectionError::Refused(refusal)) => refusal.reason,
+        ConnectError::Connection(ConnectionError::Rejected(rejection)) => rejection.reason,
         other => panic!("{other}"),
     }
 }
@@ -133,20 +133,20 @@ async fn t14_a_wrong_password_is_told_with_its_code() {
     let wrong = settings(broker.uri().replace("mqtt://", "mqtt://ann:wrong@"));
     assert!(wrong.auto_reconnect);
     assert_eq!(
-        refusal(&try_connect(&wrong).await.unwrap_err()),
+        rejection(&try_connect(&wrong).await.unwrap_err()),
         ConnectReasonCode::BadUserNameOrPassword
     );
     let nobody = settings(broker.uri());
-    let refused = refusal(&try_connect(&nobody).await.unwrap_err());
+    let rejected = rejection(&try_connect(&nobody).await.unwrap_err());
     assert_eq!(
-        (refused, refused.return_code()),
+        (rejected, rejected.return_code()),
         (ConnectReasonCode::NotAuthorized, Some(5))
     );
-    let refused = events(&broker)
+    let rejected = events(&broker)
         .iter()
-        .filter(|event| matches!(event, BrokerEvent::Refused { .. }))
+        .filter(|event| matches!(event, BrokerEvent::Rejected { .. }))
         .count();
-    assert_eq!(refused, 2, "each is asked once");
+    assert_eq!(rejected, 2, "each is asked once");
 }
 
 /// amqtt sends it and raises an error with the server's return code 2. What every server must

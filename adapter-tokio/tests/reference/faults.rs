@@ -16,7 +16,9 @@ const ONE: PacketIdentifier = PacketIdentifier::MIN;
 
 async fn disconnected(events: &mut Events) -> ConnectionError {
     loop {
-        if let ClientEvent::Disconnected { error, .. } = events.next().await.expect("an end") {
+        if let ClientEvent::Disconnected { reason: error, .. } =
+            events.next().await.expect("an end")
+        {
             return error;
         }
     }
@@ -53,7 +55,7 @@ async fn f02_a_publish_outlives_its_connection() {
     assert_eq!(texts, ["1", "2", "end"]);
 }
 
-/// The server repeats the PUBREL of a message that is settled here, for ever.
+/// The server repeats the PUBREL of a message that is acknowledged here, for ever.
 #[tokio::test]
 async fn f04_an_unknown_pubrel_is_answered() {
     let peer = Peer::start().await;
@@ -93,9 +95,9 @@ async fn f05_requests_do_not_hang_when_the_connection_breaks() {
     assert_eq!(pinged, Err(RequestError::NotConnected));
 }
 
-/// Without a CONNACK it waits for ever, and a refused connection stays open.
+/// Without a CONNACK it waits for ever, and a rejected connection stays open.
 #[tokio::test]
-async fn f06_12_a_refused_connection_is_closed() {
+async fn f06_12_a_rejected_connection_is_closed() {
     let peer = Peer::start().await;
     let settings = settings(peer.uri());
     let server = async {
@@ -107,10 +109,10 @@ async fn f06_12_a_refused_connection_is_closed() {
             "the end of the connection"
         );
     };
-    let (refused, ()) = tokio::join!(try_connect(&settings), server);
+    let (rejected, ()) = tokio::join!(try_connect(&settings), server);
     assert!(matches!(
-        refused,
-        Err(ConnectError::Connection(ConnectionError::Refused(_)))
+        rejected,
+        Err(ConnectError::Connection(ConnectionError::Rejected(_)))
     ));
 }
 
@@ -252,7 +254,7 @@ async fn f15_no_keep_alive() {
     let peer = Peer::start().await;
     let mut settings = settings(peer.uri());
     settings.keep_alive = 0;
-    let (_, connect) = tokio::join!(try_connect(&settings), peer.refuse_with_connect());
+    let (_, connect) = tokio::join!(try_connect(&settings), peer.reject_with_connect());
     assert_eq!(connect.keep_alive, 0);
 }
 
@@ -308,7 +310,7 @@ async fn f19_bytes_that_come_one_at_a_time() {
 
 /// A message that cannot be sent stays in flight.
 #[tokio::test]
-async fn f20_a_refused_publish_leaves_nothing_behind() {
+async fn f20_a_rejected_publish_leaves_nothing_behind() {
     let broker = broker().await;
     let client = connect(&settings(broker.uri())).await;
     for _ in 0..100 {
@@ -337,7 +339,7 @@ async fn f21_a_connect_that_is_given_up_ends() {
     while server.try_receive().await.is_some() {}
 }
 
-/// A publish that failed ends like one that did not, an empty message is none, and a refused
+/// A publish that failed ends like one that did not, an empty message is none, and a rejected
 /// subscription is waited on. Here a failure is an error, which a program's `main` can return, and
 /// an empty message is a message.
 #[tokio::test]
@@ -345,10 +347,10 @@ async fn f22_a_failure_is_an_error_and_an_empty_message_a_message() {
     let peer = Peer::start().await;
     let settings = settings(peer.uri());
     let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
-    let (refused, ()) = tokio::join!(client.subscribe("a"), server.answer_subscribe(&[0x80]));
+    let (rejected, ()) = tokio::join!(client.subscribe("a"), server.answer_subscribe(&[0x80]));
     assert!(
-        matches!(refused, Err(SubscribeError::Refused { .. })),
-        "{refused:?}"
+        matches!(rejected, Err(SubscribeError::Rejected { .. })),
+        "{rejected:?}"
     );
 
     let (messages, ()) = tokio::join!(client.subscribe("a"), server.answer_subscribe(&[0]));
@@ -380,13 +382,13 @@ async fn f24_what_cannot_become_right_is_not_tried_again() {
     settings.reconnect_retries = -1;
     assert!(matches!(
         try_connect(&settings).await,
-        Err(ConnectError::Connection(ConnectionError::Refused(_)))
+        Err(ConnectError::Connection(ConnectionError::Rejected(_)))
     ));
-    let refused = super::events(&broker)
+    let rejected = super::events(&broker)
         .iter()
-        .filter(|event| matches!(event, BrokerEvent::Refused { .. }))
+        .filter(|event| matches!(event, BrokerEvent::Rejected { .. }))
         .count();
-    assert_eq!(refused, 1);
+    assert_eq!(rejected, 1);
     assert!(settings.clone().builder().is_ok());
     settings.connection.uri = "mq://h".into();
     assert!(matches!(

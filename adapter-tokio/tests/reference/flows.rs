@@ -35,7 +35,7 @@ async fn breaks_after_publish(
 }
 
 #[tokio::test]
-async fn t57_qos_1_is_sent_again_and_settled() {
+async fn t57_qos_1_is_sent_again_and_acknowledged() {
     let server = async |peer: &Peer, first| {
         let (mut second, identifier) = breaks_after_publish(peer, first).await;
         second.acknowledge(PacketType::PubAck, identifier).await;
@@ -45,7 +45,7 @@ async fn t57_qos_1_is_sent_again_and_settled() {
 }
 
 #[tokio::test]
-async fn t58_qos_2_is_sent_again_and_settled() {
+async fn t58_qos_2_is_sent_again_and_acknowledged() {
     let server = async |peer: &Peer, first| {
         let (mut second, identifier) = breaks_after_publish(peer, first).await;
         second.acknowledge(PacketType::PubRec, identifier).await;

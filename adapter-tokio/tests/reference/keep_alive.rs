@@ -107,7 +107,7 @@ async fn without_a_keep_alive_there_are_no_pings() {
 }
 
 #[test]
-fn a_delay_longer_than_the_keep_alive_is_refused() {
+fn a_delay_longer_than_the_keep_alive_is_rejected() {
     for (keep_alive, ping_delay) in [(5, 6), (1, 2)] {
         let error = with(keep_alive, Some(ping_delay)).builder().unwrap_err();
         assert!(matches!(error, ConnectError::Settings(_)), "{error:?}");

@@ -27,8 +27,8 @@ impl Peer {
         Conversation::over(socket)
     }
 
-    /// The CONNECT of the next connection, which is refused.
-    pub(crate) async fn refuse_with_connect(&self) -> Connect {
+    /// The CONNECT of the next connection, which is rejected.
+    pub(crate) async fn reject_with_connect(&self) -> Connect {
         let mut conversation = self.socket().await;
         let connect = conversation.connect().await;
         conversation

@@ -15,10 +15,10 @@ async fn t39_no_wildcards_in_what_is_published_to() {
     let client = connect(&settings(broker.uri())).await;
     for topic in ["a/#", "a/+/b", ""] {
         for qos in ALL_QOS {
-            let refused = client.publish(topic, "b").qos(qos).await.unwrap_err();
+            let rejected = client.publish(topic, "b").qos(qos).await.unwrap_err();
             assert!(
-                matches!(refused, PublishError::Topic(_)),
-                "{topic}: {refused}"
+                matches!(rejected, PublishError::Topic(_)),
+                "{topic}: {rejected}"
             );
         }
     }
@@ -53,7 +53,7 @@ async fn t41_given_up_while_waiting_for_puback() {
     server
         .acknowledge(PacketType::PubAck, identifier.unwrap())
         .await;
-    settled(&client, &mut server).await;
+    acknowledged(&client, &mut server).await;
     disconnects(&client, server).await;
 }
 
@@ -77,7 +77,7 @@ async fn t42_given_up_while_waiting_for_pubrec() {
     server
         .acknowledge(PacketType::PubComp, identifier.unwrap())
         .await;
-    settled(&client, &mut server).await;
+    acknowledged(&client, &mut server).await;
     disconnects(&client, server).await;
 }
 
@@ -102,7 +102,7 @@ async fn t43_given_up_while_waiting_for_pubcomp() {
     server
         .acknowledge(PacketType::PubComp, identifier.unwrap())
         .await;
-    settled(&client, &mut server).await;
+    acknowledged(&client, &mut server).await;
     disconnects(&client, server).await;
 }
 
@@ -113,7 +113,7 @@ async fn disconnects(client: &Client, mut server: Conversation) {
 }
 
 /// Waits until the client has read everything that the server sent, and looks.
-async fn settled(client: &Client, server: &mut Conversation) {
+async fn acknowledged(client: &Client, server: &mut Conversation) {
     let (subscription, ()) = tokio::join!(client.subscribe("x"), server.answer_subscribe(&[0]));
     let subscription = subscription.unwrap();
     assert_eq!(subscription.reasons(), [SubAckReasonCode::GrantedQos0]);

@@ -42,7 +42,7 @@ async fn a_session_without_cleansession_outlives_the_client_in_every_version() {
             client.connected().await.unwrap().session_present,
             "{version}"
         );
-        let mut messages = client.catch_all().unwrap();
+        let mut messages = client.unmatched().unwrap();
         assert_eq!(
             next(&mut messages).await,
             message("a", "meanwhile", 1),
@@ -152,7 +152,7 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
     in_code.martlet.password = Some("secret".into());
     for settings in [from_yaml, in_code] {
         let (_client, connect) = tokio::join!(try_connect(&settings), async {
-            peer.refuse_with_connect().await
+            peer.reject_with_connect().await
         });
         // What amqtt sends is less by its `ping_delay`.
         assert_eq!(connect.keep_alive, 20);
@@ -252,7 +252,7 @@ async fn subscriptions_of_the_configuration() {
         .build(martlet_tokio::Tokio)
         .unwrap();
     let mut events = client.events();
-    let mut messages = client.catch_all().unwrap();
+    let mut messages = client.unmatched().unwrap();
     tokio::spawn(driver);
     let answer = loop {
         if let ClientEvent::Subscribed(answer) = events.next().await.unwrap() {

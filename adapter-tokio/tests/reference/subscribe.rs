@@ -7,7 +7,7 @@ use martlet_tokio::{QoS, SubscribeError, proto::SubAckReasonCode};
 use std::time::Duration;
 
 #[tokio::test]
-async fn t27_some_are_refused() {
+async fn t27_some_are_rejected() {
     let peer = Peer::start().await;
     let filters = ["a", "b", "c", "d", "e", "f"].map(|filter| (filter, QoS::AtLeastOnce));
     let settings = settings(peer.uri());
@@ -24,9 +24,9 @@ async fn t27_some_are_refused() {
         .collect();
     assert_eq!(codes, [128, 1, 128, 1, 128, 1]);
     // All of them: that is an error.
-    let (refused, ()) = tokio::join!(client.subscribe("g"), server.answer_subscribe(&[128]));
+    let (rejected, ()) = tokio::join!(client.subscribe("g"), server.answer_subscribe(&[128]));
     assert!(
-        matches!(refused.unwrap_err(), SubscribeError::Refused { reasons, .. } if reasons == [SubAckReasonCode::UnspecifiedError])
+        matches!(rejected.unwrap_err(), SubscribeError::Rejected { reasons, .. } if reasons == [SubAckReasonCode::UnspecifiedError])
     );
 }
 

@@ -53,7 +53,9 @@ pub async fn serve(
 ) -> Result<(), Box<dyn Error>> {
     let states = States::default();
     // The messages of the builder's subscriptions.
-    let messages = client.catch_all().ok_or("the catch-all is taken")?;
+    let messages = client
+        .unmatched()
+        .ok_or("the stream of unmatched messages is taken")?;
     let watching = tokio::spawn(watch(messages, Arc::clone(&states)));
     let changes = client.state_changes();
     let shutdown = async {
@@ -77,8 +79,8 @@ pub async fn serve(
     let state = client.state();
     client.disconnect().await; // last: what was published leaves before the program ends
     watching.await?; // the stream has ended with the client
-    if let ConnectionState::GaveUp { why } = state {
-        return Err(why.into());
+    if let ConnectionState::Stopped { reason } = state {
+        return Err(reason.into());
     }
     Ok(served?)
 }
@@ -99,7 +101,7 @@ async fn watch(mut messages: Subscription, states: States) {
 /// Ready when the client has stopped by itself.
 async fn stopped(mut changes: StateChanges) {
     while let Some(state) = changes.next().await {
-        if let ConnectionState::GaveUp { .. } = state {
+        if let ConnectionState::Stopped { .. } = state {
             break;
         }
     }

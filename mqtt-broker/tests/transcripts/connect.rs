@@ -39,7 +39,7 @@ fn the_bytes_of_each_version() {
 }
 
 #[test]
-fn a_version_that_is_not_spoken_is_refused_in_a_form_that_the_client_understands() {
+fn a_version_that_is_not_spoken_is_rejected_in_a_form_that_the_client_understands() {
     const V5_CONNECT: &str = "10 0e 00 04 4d 51 54 54 05 02 00 3c 00 00 01 61";
     const V3_1_1_CONNECT: &str = "10 0d 00 04 4d 51 54 54 04 02 00 3c 00 01 61";
     const LEVEL_6: &str = "10 0e 00 04 4d 51 54 54 06 02 00 3c 00 00 01 61";
@@ -182,14 +182,14 @@ fn credentials() {
             ];
             for (name, password, reason) in wrong {
                 let peer = world.dial(with(version, name, password));
-                assert_eq!(world.hear(peer), refused(reason), "{version} {name:?}");
+                assert_eq!(world.hear(peer), rejected(reason), "{version} {name:?}");
             }
         }
     });
 }
 
 #[test]
-fn a_broker_that_refuses() {
+fn a_broker_that_rejects() {
     let table = [
         (
             ConnectReasonCode::ServerUnavailable,
@@ -209,7 +209,7 @@ fn a_broker_that_refuses() {
     ];
     for (reason, v3, v5) in table {
         let config = config()
-            .refuse(reason)
+            .reject(reason)
             .server_reference(Utf8String::try_from("b:").unwrap());
         each_way(config, |world| {
             let peer = world.dial(clean(V3_1_1, "a"));
@@ -218,13 +218,13 @@ fn a_broker_that_refuses() {
             assert_eq!(world.hear_hex(peer), v5);
             assert_eq!(
                 world.events.last(),
-                Some(&BrokerEvent::Refused {
+                Some(&BrokerEvent::Rejected {
                     connection: peer,
                     reason
                 })
             );
             // What the broker does can change between connections.
-            world.broker.configure(|config| config.refuse = None);
+            world.broker.configure(|config| config.reject = None);
             world.client(V5, "a");
         });
     }
@@ -267,7 +267,7 @@ fn connack_tells_what_is_allowed() {
         assert_eq!(p.response_information, Some("r/".try_into().unwrap()));
         assert_eq!(p.assigned_client_identifier, None);
 
-        // [MQTT-3.2.2-12, MQTT-3.2.2-13]: a will that is not allowed refuses the CONNECT.
+        // [MQTT-3.2.2-12, MQTT-3.2.2-13]: a will that is not allowed rejects the CONNECT.
         let mut connect = clean(V5, "b");
         connect.will = Some(martlet_proto::Will {
             qos: Q2,
@@ -276,7 +276,7 @@ fn connack_tells_what_is_allowed() {
         let peer = world.dial(connect.clone());
         assert_eq!(
             world.hear(peer),
-            refused(ConnectReasonCode::QosNotSupported)
+            rejected(ConnectReasonCode::QosNotSupported)
         );
         connect.will = Some(martlet_proto::Will {
             retain: true,
@@ -285,7 +285,7 @@ fn connack_tells_what_is_allowed() {
         let peer = world.dial(connect);
         assert_eq!(
             world.hear(peer),
-            refused(ConnectReasonCode::RetainNotSupported)
+            rejected(ConnectReasonCode::RetainNotSupported)
         );
     });
 }
@@ -334,11 +334,11 @@ fn too_many() {
     each_way(config().max_connections(2).max_sessions(1), |world| {
         let first = world.client(V5, "a");
         let peer = world.dial(clean(V5, "b"));
-        assert_eq!(world.hear(peer), refused(ConnectReasonCode::QuotaExceeded));
+        assert_eq!(world.hear(peer), rejected(ConnectReasonCode::QuotaExceeded));
         let peer = world.dial(clean(V3_1_1, "b"));
         assert_eq!(
             world.hear(peer),
-            refused(ConnectReasonCode::ServerUnavailable)
+            rejected(ConnectReasonCode::ServerUnavailable)
         );
         // The client that has a session may come again.
         let second = world.client(V5, "a");
@@ -366,12 +366,12 @@ fn with_method(method: &str) -> Connect {
 }
 
 #[test]
-fn enhanced_authentication_is_refused() {
+fn enhanced_authentication_is_rejected() {
     each_way(config(), |world| {
         let peer = world.dial(with_method("M"));
         assert_eq!(
             world.hear(peer),
-            refused(ConnectReasonCode::BadAuthenticationMethod)
+            rejected(ConnectReasonCode::BadAuthenticationMethod)
         );
         // AUTH without a method in CONNECT [MQTT-4.12.0-7].
         let peer = world.client(V5, "a");
@@ -429,7 +429,7 @@ fn enhanced_authentication_follows_the_script() {
         let peer = world.dial(with_method("N"));
         assert_eq!(
             world.hear(peer),
-            refused(ConnectReasonCode::BadAuthenticationMethod)
+            rejected(ConnectReasonCode::BadAuthenticationMethod)
         );
         let peer = world.dial(with_method("M"));
         world.send(peer, Packet::PingReq);

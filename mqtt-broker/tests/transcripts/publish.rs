@@ -153,7 +153,7 @@ fn the_client_s_receive_maximum_is_kept_and_order_too() {
         assert_eq!(world.hear(receiver), ["PUBLISH t m3 q1#3"]);
         world.send(receiver, pubcomp(2));
         assert_eq!(world.hear(receiver), ["PUBLISH t m4 q2#4"]);
-        // A PUBREC that refuses ends the exchange.
+        // A PUBREC that rejects ends the exchange.
         world.send(
             receiver,
             Packet::PubRec(Ack::new(id(4), PubAckReasonCode::QuotaExceeded)),

@@ -109,7 +109,7 @@ fn there_is_room_for_so_many() {
             world.send_publish(peer, publish);
         }
         assert_eq!(world.hear(peer), ["PUBACK #1 97", "PUBREC #1 97"]);
-        // The identifier is free again after a PUBREC that refuses.
+        // The identifier is free again after a PUBREC that rejects.
         world.send(peer, pubrel(1));
         assert_eq!(world.hear(peer), ["PUBCOMP #1 92"]);
         world.retain(peer, "a", "y");

@@ -270,7 +270,7 @@ fn shared_subscriptions_take_turns() {
 
 /// MQTT 5 §3.2.2.3.11 to §3.2.2.3.13
 #[test]
-fn what_is_not_available_is_refused() {
+fn what_is_not_available_is_rejected() {
     let limits = BrokerLimits::default()
         .wildcard_subscription_available(false)
         .shared_subscription_available(false)
@@ -298,7 +298,7 @@ fn what_is_not_available_is_refused() {
 }
 
 #[test]
-fn what_is_too_much_is_refused() {
+fn what_is_too_much_is_rejected() {
     let limits = BrokerLimits::default().maximum_qos(QoS::AtLeastOnce);
     each_way(config().limits(limits).max_subscriptions(2), |world| {
         let many = ["a", "b", "a", "c"].map(|filter| subscription(filter, Q2));

@@ -201,7 +201,7 @@ fn it_has_properties_and_may_be_retained() {
 
 /// A connection that never was let in has no will.
 #[test]
-fn a_refused_client_leaves_none() {
+fn a_rejected_client_leaves_none() {
     each_way(config().with_user("ann", "secret").unwrap(), |world| {
         let peer = world.dial(mortal(V5));
         assert_eq!(world.hear(peer), ["CONNACK 87", "closed"]);

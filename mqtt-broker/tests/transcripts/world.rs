@@ -466,7 +466,7 @@ fn show_publish(publish: &Publish) -> String {
     line
 }
 
-/// Refused, and why.
-pub(crate) fn refused(reason: ConnectReasonCode) -> [String; 2] {
+/// Rejected, and why.
+pub(crate) fn rejected(reason: ConnectReasonCode) -> [String; 2] {
     [format!("CONNACK {:02x}", reason.as_u8()), "closed".into()]
 }

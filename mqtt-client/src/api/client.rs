@@ -34,9 +34,9 @@ use std::time::Duration;
 ///
 /// **Call [`disconnect`](Self::disconnect) last, and await it** (or [`flush`](Self::flush), if QoS
 /// 0 is all that was published). A publish at QoS 0 completes when the message is in the client's
-/// output, and one at any QoS that was only [enqueued](PublishBuilder::enqueue) may not have left either:
-/// the driver writes it in its next turn. When `main` returns, the runtime drops the driver where
-/// it is, and what was not written is lost.
+/// output, and one at any QoS that was only [enqueued](PublishBuilder::enqueue) may not have left
+/// either: the driver writes it in its next turn. When `main` returns, the runtime drops the driver
+/// where it is, and what was not written is lost.
 ///
 /// Dropping the last handle and the last stream disconnects too, and first lets what was published
 /// be acknowledged, for as long as the builder's `drain` allows. But `drop` cannot wait: it only
@@ -84,9 +84,9 @@ impl Client {
     /// Publishes a message: await it for the server's answer, or `enqueue` it for a receipt.
     ///
     /// It does nothing until it is awaited, and waits for room. With QoS 1 and 2 it completes when
-    /// the server has settled the message, through queueing and reconnects; with QoS 0, when it is
-    /// in the output ([`flush`](Self::flush) waits for the socket). While there is no connection
-    /// messages are queued within the bounds. Before a program ends, await
+    /// the server has acknowledged the message, through queueing and reconnects; with QoS 0, when
+    /// it is in the output ([`flush`](Self::flush) waits for the socket). While there is no
+    /// connection messages are queued within the bounds. Before a program ends, await
     /// [`disconnect`](Self::disconnect) or [`flush`](Self::flush): QoS 0 may not have left when
     /// this completes.
     ///
@@ -206,8 +206,8 @@ impl Client {
     /// acknowledged and reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)). So
     /// are those that come later than 10 s on the same connection, until the application takes the
     /// stream or leaves another subscription with the server.
-    pub fn catch_all(&self) -> Option<Subscription> {
-        Subscription::catch_all(&self.handle)
+    pub fn unmatched(&self) -> Option<Subscription> {
+        Subscription::unmatched(&self.handle)
     }
 
     /// Asks the server for a sign of life.
@@ -297,7 +297,7 @@ impl Client {
     /// # Errors
     /// [`AuthenticateError::GivenUp`] when the authenticator failed, and
     /// [`AuthenticateError::Request`] with [`RequestError::NotConnected`] without a connection, or
-    /// when it ended: a server that refuses ends it; [`RequestError::NotSupported`] without an
+    /// when it ended: a server that rejects ends it; [`RequestError::NotSupported`] without an
     /// authenticator; [`RequestError::TooMany`] while another is under way.
     pub async fn reauthenticate(&self) -> Result<(), AuthenticateError> {
         let run = self.shared().act(|state, _| {
@@ -330,10 +330,11 @@ impl Client {
         self.shared().lock().session.counters()
     }
 
-    /// Disconnects for good: lets what was published be settled within the builder's `drain`, sends
-    /// a DISCONNECT and waits for the end: that takes the drain and 2 s for the server's end of the
-    /// connection at most, and with a [`store`](crate::Builder::store) 2 s for its last commits.
-    /// Await it; it gives back how many messages were not settled, and whether all is stored.
+    /// Disconnects for good: lets what was published be acknowledged within the builder's `drain`,
+    /// sends a DISCONNECT and waits for the end: that takes the drain and 2 s for the server's end
+    /// of the connection at most, and with a [`store`](crate::Builder::store) 2 s for its last
+    /// commits. Await it; it gives back how many messages were not acknowledged, and whether all is
+    /// stored.
     ///
     /// Nothing is accepted from then on. It wins over any reconnecting, except that what was
     /// published before may wait for a connection within the drain:
@@ -356,13 +357,13 @@ pub struct DisconnectBuilder<'a> {
 }
 
 impl DisconnectBuilder<'_> {
-    /// How long what was published may take to be settled. Zero: at once.
+    /// How long what was published may take to be acknowledged. Zero: at once.
     pub fn drain(mut self, time: Duration) -> Self {
         self.options = self.options.drain(time);
         self
     }
 
-    /// Without letting anything be settled first.
+    /// Without letting anything be acknowledged first.
     pub fn at_once(self) -> Self {
         self.drain(Duration::ZERO)
     }

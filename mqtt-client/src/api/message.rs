@@ -42,8 +42,8 @@ enum Pending {
 }
 
 impl Unacknowledged {
-    /// A message that no server has sent, for tests of your own code: `outcome` gets the reason code
-    /// that it is acknowledged with, or `None` when it is dropped.
+    /// A message that no server has sent, for tests of your own code: `outcome` gets the reason
+    /// code that it is acknowledged with, or `None` when it is dropped.
     ///
     /// ```
     /// use martlet_client::{Message, TopicName, Unacknowledged, proto::PubAckReasonCode};
@@ -80,7 +80,7 @@ impl Unacknowledged {
     }
 
     /// Tells the server that the message was not taken, and why; it does not send it again (MQTT 5
-    /// §3.4.2.1). A reason below 0x80 acknowledges. In 3.x, which cannot refuse, it is
+    /// §3.4.2.1). A reason below 0x80 acknowledges. In 3.x, which cannot reject, it is
     /// acknowledged. Where it went to several streams, the first reason of any is sent.
     pub fn reject(self, reason: PubAckReasonCode) -> Message {
         self.acknowledge_with(reason, Details::default())

@@ -198,7 +198,7 @@ impl<'a> PublishBuilder<'a> {
         }
     }
 
-    /// Publishes the message now, or refuses it: never waits. It is accepted into this process's
+    /// Publishes the message now, or rejects it: never waits. It is accepted into this process's
     /// memory: with a [`store`](crate::Builder::store), [`Receipt::stored`] waits until it survives
     /// a crash. The [`timeout`](Self::timeout) has nothing to bound.
     ///
@@ -242,8 +242,8 @@ impl<'a> IntoFuture for PublishBuilder<'a> {
     }
 }
 
-/// Waits until the server has settled the message, through queueing and reconnects; with QoS 0,
-/// until it is in the session's output.
+/// Waits until the server has acknowledged the message, through queueing and reconnects; with QoS
+/// 0, until it is in the session's output.
 ///
 /// Cancel safe: dropped before the message was accepted, nothing was published; dropped later, the
 /// message is delivered in the background and only its end is not reported.

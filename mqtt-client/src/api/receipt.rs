@@ -29,10 +29,10 @@ pub enum Withdrawn {
 /// Stands for a message that was accepted. Await it for the server's answer, or drop it: the
 /// message is delivered in the background.
 ///
-/// One from [`PublishBuilder::enqueue`](crate::client::PublishBuilder::enqueue) is of a message that is stored,
-/// if the client has a [`store`](crate::Builder::store) and its QoS is 1 or 2; with one from
-/// [`try_enqueue`](crate::client::PublishBuilder::try_enqueue), [`stored`](Self::stored) waits for
-/// that.
+/// One from [`PublishBuilder::enqueue`](crate::client::PublishBuilder::enqueue) is of a message
+/// that is stored, if the client has a [`store`](crate::Builder::store) and its QoS is 1 or 2; with
+/// one from [`try_enqueue`](crate::client::PublishBuilder::try_enqueue), [`stored`](Self::stored)
+/// waits for that.
 ///
 /// After [`PublishError::Timeout`] it still stands for the message: await it by reference
 /// (`(&mut receipt).await`) to keep it, then await it again, without a limit, or
@@ -47,7 +47,7 @@ pub struct Receipt {
 #[derive(Debug)]
 enum ReceiptState {
     /// QoS 0, and in the output.
-    Settled,
+    Acknowledged,
     Pending {
         shared: Arc<Shared>,
         pending: AcceptedMessage,
@@ -65,7 +65,7 @@ impl Receipt {
                 shared: Arc::clone(shared),
                 pending,
             },
-            None => ReceiptState::Settled,
+            None => ReceiptState::Acknowledged,
         };
         Self {
             state,
@@ -84,7 +84,7 @@ impl Receipt {
     pub fn operation(&self) -> Option<OperationId> {
         match &self.state {
             ReceiptState::Pending { pending, .. } => Some(pending.operation),
-            ReceiptState::Settled | ReceiptState::Returned => None,
+            ReceiptState::Acknowledged | ReceiptState::Returned => None,
         }
     }
 
@@ -154,7 +154,7 @@ impl Receipt {
     /// The end of the message, whatever its time limit. It is returned once.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<PublishResult> {
         let end = match &self.state {
-            ReceiptState::Settled => Ok(SENT),
+            ReceiptState::Acknowledged => Ok(SENT),
             ReceiptState::Pending { shared, pending } => {
                 let state = &mut *shared.lock();
                 let completions = &mut state.publishers.completions;

@@ -168,7 +168,7 @@ async fn exchange(
             return Poll::Pending;
         }
         let reason = match publish.as_mut().poll(cx) {
-            Poll::Ready(Ok(settled)) => settled.reason,
+            Poll::Ready(Ok(acknowledged)) => acknowledged.reason,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             Poll::Pending => return Poll::Pending,
         };
@@ -291,8 +291,8 @@ fn close_inbox(state: &mut State) {
     }
 }
 
-/// Subscribes for all requests that wait for it. When this is dropped, or refused, the next of them
-/// tries.
+/// Subscribes for all requests that wait for it. When this is dropped, or rejected, the next of
+/// them tries.
 async fn subscribe(handle: &Arc<Handle>, topic: &TopicName) -> Result<(), SubscribeError> {
     let mut opening = Opening {
         handle,
@@ -314,7 +314,7 @@ async fn subscribe(handle: &Arc<Handle>, topic: &TopicName) -> Result<(), Subscr
             let Answer {
                 reasons, details, ..
             } = answer;
-            Err(SubscribeError::Refused { reasons, details })
+            Err(SubscribeError::Rejected { reasons, details })
         }
         Reply::Subscribed(Ok(_)) => {
             opening.subscribed = true;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 /// The states of a connection, from [`Client::state_changes`](crate::Client::state_changes): first
 /// the present one, then each that comes. The latest counts: a reader that looks late misses those
 /// in between, so nothing piles up. Ends after [`Closed`](ConnectionState::Closed), and after
-/// [`GaveUp`](ConnectionState::GaveUp), and goes on
+/// [`Stopped`](ConnectionState::Stopped), and goes on
 /// when the client is revived. It does not keep the client connected, as clients and subscriptions
 /// do.
 #[derive(Debug)]

@@ -197,7 +197,8 @@ impl<'a> IntoFuture for SubscribeBuilder<'a> {
 }
 
 /// Waits for the SUBACK, through reconnects, but to be sent no longer than
-/// [`offline_timeout`](SubscribeBuilder::offline_timeout) in all. A SUBSCRIBE that ends one connection after the other fails
+/// [`offline_timeout`](SubscribeBuilder::offline_timeout) in all. A SUBSCRIBE that ends one
+/// connection after the other fails
 /// ([`max_request_losses`](martlet_session::Config::max_request_losses)).
 ///
 /// Cancel safe: dropped before it is ready, the subscription is taken back. One that was not sent
@@ -301,13 +302,13 @@ impl Future for SubscribeFuture<'_> {
                     Poll::Ready(Reply::Subscribed(Ok(answer))) => {
                         subscription.answered(&filters, answer);
                         subscription.set_keep_on_server(keep);
-                        let refused = subscription
+                        let rejected = subscription
                             .reasons()
                             .iter()
                             .all(|reason| reason.is_error());
-                        return Poll::Ready(if refused {
+                        return Poll::Ready(if rejected {
                             let (reasons, details) = subscription.take_answer();
-                            Err(SubscribeError::Refused { reasons, details })
+                            Err(SubscribeError::Rejected { reasons, details })
                         } else {
                             Ok(subscription)
                         });

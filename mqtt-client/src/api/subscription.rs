@@ -5,7 +5,7 @@ use crate::api::message::{Item, Unacknowledged};
 use crate::api::place::Place;
 use crate::api::unsubscribe::UnsubscribeBuilder;
 use crate::hub::message::Message;
-use crate::hub::route::{CATCH_ALL, ReaderProgress, RouteKey};
+use crate::hub::route::{ReaderProgress, RouteKey, UNMATCHED};
 use crate::hub::shared::{Handle, State, wake};
 use crate::hub::sleeper::Sleeper;
 use futures_core::Stream;
@@ -21,7 +21,8 @@ use std::time::Duration;
 
 /// The messages of a subscription, in the order in which they came. Each is acknowledged when it is
 /// taken, unless [`acknowledge_manually`](Self::acknowledge_manually) or
-/// [`acknowledge_on_arrival`](crate::client::SubscribeBuilder::acknowledge_on_arrival) says otherwise.
+/// [`acknowledge_on_arrival`](crate::client::SubscribeBuilder::acknowledge_on_arrival) says
+/// otherwise.
 ///
 /// **Which messages.** Those that the server sends for this subscription; where it does not say for
 /// which (in 3.x, or without subscription identifiers), all whose topic matches a filter. Each
@@ -30,11 +31,11 @@ use std::time::Duration;
 /// matches.
 ///
 /// **A slow reader** holds up no other stream, within its
-/// [limits](crate::client::SubscribeBuilder::limits), where QoS 0 is dropped. With one exception that MQTT
-/// makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that is not
-/// taken holds back those of all streams that came later, until the server has sent all that it may
-/// unacknowledged. [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld)
-/// tells.
+/// [limits](crate::client::SubscribeBuilder::limits), where QoS 0 is dropped. With one exception
+/// that MQTT makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that
+/// is not taken holds back those of all streams that came later, until the server has sent all that
+/// it may unacknowledged.
+/// [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) tells.
 ///
 /// **Ends** (`None`) when the client has disconnected or stopped, also where
 /// [`Client::reconnect`](crate::Client::reconnect) revives it later, or was unsubscribed from all
@@ -74,23 +75,23 @@ impl Subscription {
         }
     }
 
-    /// The catch-all, if nobody has it.
-    pub(crate) fn catch_all(handle: &Arc<Handle>) -> Option<Self> {
+    /// The stream of unmatched messages, if nobody has it.
+    pub(crate) fn unmatched(handle: &Arc<Handle>) -> Option<Self> {
         let state = &mut *handle.shared.lock();
-        let free = state.routes.hold_catch_all();
-        free.then(|| Self::new(handle, state, CATCH_ALL))
+        let free = state.routes.hold_unmatched();
+        free.then(|| Self::new(handle, state, UNMATCHED))
     }
 
     /// The server has answered the SUBSCRIBE.
     pub(crate) fn answered(&mut self, filters: &[TopicFilter], answer: Answer<SubAckReasonCode>) {
-        let refused = filters
+        let rejected = filters
             .iter()
             .zip(&answer.reasons)
             .filter(|(_, reason)| reason.is_error());
-        let refused: Vec<_> = refused.map(|(filter, _)| filter.clone()).collect();
+        let rejected: Vec<_> = rejected.map(|(filter, _)| filter.clone()).collect();
         self.place.handle.shared.act(|state, now| {
             state.routes.handle_granted(self.place.key);
-            state.refuse(now, self.place.key, refused);
+            state.reject(now, self.place.key, rejected);
             state.routes.claim_waiting(self.place.key, now);
         });
         self.answer = Granted {
@@ -136,7 +137,7 @@ impl Subscription {
 
 impl<M: Item> Subscription<M> {
     /// What the server said of each filter, in their order: the QoS that it granted, or why it
-    /// refused (MQTT 5 §3.9.3).
+    /// rejected (MQTT 5 §3.9.3).
     pub fn reasons(&self) -> &[SubAckReasonCode] {
         &self.answer.reasons
     }
@@ -232,12 +233,12 @@ impl<M: Item> Subscription<M> {
     /// Drops the stream and leaves the subscription with the server: messages that were not taken
     /// are not acknowledged; some of QoS 0 may go with the stream. With a session that outlives the
     /// connection they come again when a client resumes it, and so do those that come in the
-    /// meantime; see [`Client::catch_all`](crate::Client::catch_all).
+    /// meantime; see [`Client::unmatched`](crate::Client::unmatched).
     ///
-    /// Until the client disconnects, what comes for the subscription goes to the catch-all, and so
-    /// does what was not taken. Take the catch-all, or subscribe to the filter again, if the client
-    /// goes on: what would hold up other messages there, or waits for longer than 10 s, is
-    /// acknowledged and dropped
+    /// Until the client disconnects, what comes for the subscription goes to the stream of
+    /// unmatched messages, and so does what was not taken. Take the stream of unmatched messages,
+    /// or subscribe to the filter again, if the client goes on: what would hold up other messages
+    /// there, or waits for longer than 10 s, is acknowledged and dropped
     /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
     pub fn detach(mut self) {
         self.place.keep_on_server = true;

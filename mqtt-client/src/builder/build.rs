@@ -163,7 +163,7 @@ mod tests {
     use martlet_proto::Version;
     use martlet_session::{CleanStart, InboundLimits};
 
-    fn refusal(change: impl FnOnce(Builder) -> Builder) -> Option<String> {
+    fn rejection(change: impl FnOnce(Builder) -> Builder) -> Option<String> {
         let builder = Client::builder("mqtt://localhost");
         let error = change(builder).check().err()?;
         Some(format!("{:#}", crate::Error::from(error)))
@@ -172,51 +172,51 @@ mod tests {
     /// Settings that no connection can work with were found out one connection after the other, as
     /// the server's fault.
     #[test]
-    fn what_cannot_work_is_refused_before_anything_is_dialled() {
-        assert_eq!(refusal(|builder| builder), None);
+    fn what_cannot_work_is_rejected_before_anything_is_dialled() {
+        assert_eq!(rejection(|builder| builder), None);
         let text = |setting| {
             Some(format!(
                 "the configuration cannot work: {setting} is 0; it must be more"
             ))
         };
         assert_eq!(
-            refusal(|builder| builder.dial_timeout(Duration::ZERO)),
+            rejection(|builder| builder.dial_timeout(Duration::ZERO)),
             text("dial_timeout")
         );
         assert_eq!(
-            refusal(|builder| builder.handshake_timeout(Duration::ZERO)),
+            rejection(|builder| builder.handshake_timeout(Duration::ZERO)),
             text("handshake_timeout")
         );
         assert_eq!(
-            refusal(|builder| builder.hook_timeout(Duration::ZERO)),
+            rejection(|builder| builder.hook_timeout(Duration::ZERO)),
             None,
             "there is no hook"
         );
         let hook = |builder: Builder| builder.before_connect(|attempt| async move { Ok(attempt) });
         assert_eq!(
-            refusal(|builder| hook(builder).hook_timeout(Duration::ZERO)),
+            rejection(|builder| hook(builder).hook_timeout(Duration::ZERO)),
             text("hook_timeout")
         );
         let bound = |builder: Builder| builder.inbound(InboundLimits::default().hard_bytes(0));
-        assert_eq!(refusal(bound), text("inbound.hard_bytes"));
+        assert_eq!(rejection(bound), text("inbound.hard_bytes"));
         let too_small =
             "the configuration cannot work: maximum_packet_size is 10 bytes; a CONNACK may need 60";
         let small = |builder: Builder| builder.maximum_packet_size(10);
-        assert_eq!(refusal(small).as_deref(), Some(too_small));
+        assert_eq!(rejection(small).as_deref(), Some(too_small));
     }
 
     /// The first setting that is wrong is the one that is named.
     #[test]
     fn what_is_wrong_is_said_when_the_client_is_built() {
-        let wrong = refusal(|builder| builder.server("mq://h").client_identifier("a\0b"));
+        let wrong = rejection(|builder| builder.server("mq://h").client_identifier("a\0b"));
         assert!(wrong.is_some_and(|text| text.starts_with("the URI is wrong: ")));
-        let wrong = refusal(|builder| builder.client_identifier("a\0b").server("mq://h"));
+        let wrong = rejection(|builder| builder.client_identifier("a\0b").server("mq://h"));
         assert!(wrong.is_some_and(|text| text.starts_with("client identifier: ")));
         // HTTP's Basic scheme ends a user name at a colon.
-        let wrong = refusal(|builder| builder.proxy("http://us%3Aer:p@proxy"));
+        let wrong = rejection(|builder| builder.proxy("http://us%3Aer:p@proxy"));
         assert!(wrong.is_some_and(|text| text.contains("colon")));
         assert_eq!(
-            refusal(|builder| builder.proxy("http://user:p@proxy")),
+            rejection(|builder| builder.proxy("http://user:p@proxy")),
             None
         );
     }
@@ -224,25 +224,25 @@ mod tests {
     /// With a version that was set, what its CONNECT cannot say is known. With negotiation it is
     /// not.
     #[test]
-    fn what_the_version_cannot_say_is_refused() {
+    fn what_the_version_cannot_say_is_rejected() {
         let nameless =
             |builder: Builder| builder.client_identifier("").clean_start(CleanStart::Never);
-        assert_eq!(refusal(nameless), None);
+        assert_eq!(rejection(nameless), None);
         assert_eq!(
-            refusal(|builder| nameless(builder).version(Version::V5)),
+            rejection(|builder| nameless(builder).version(Version::V5)),
             None
         );
         for version in [Version::V3_1, Version::V3_1_1] {
-            let refused = refusal(|builder| nameless(builder).version(version));
-            assert!(refused.is_some_and(|text| text.contains("client identifier")));
-            let refused = refusal(|builder| builder.password("secret").version(version));
-            assert!(refused.is_some_and(|text| text.contains("password without a user name")));
-            assert_eq!(refusal(|builder| builder.version(version)), None);
+            let rejected = rejection(|builder| nameless(builder).version(version));
+            assert!(rejected.is_some_and(|text| text.contains("client identifier")));
+            let rejected = rejection(|builder| builder.password("secret").version(version));
+            assert!(rejected.is_some_and(|text| text.contains("password without a user name")));
+            assert_eq!(rejection(|builder| builder.version(version)), None);
             // A hook may still name it.
             let hook =
                 |builder: Builder| builder.before_connect(|attempt| async move { Ok(attempt) });
             assert_eq!(
-                refusal(|builder| hook(nameless(builder)).version(version)),
+                rejection(|builder| hook(nameless(builder)).version(version)),
                 None
             );
         }

@@ -43,7 +43,7 @@ impl DurableBuilder {
     }
 
     /// Reads the store, which blocks, and makes the client and its driver. Messages that an earlier
-    /// client has not settled go on their way when the driver is polled; it first tells
+    /// client has not acknowledged go on their way when the driver is polled; it first tells
     /// [`ClientEvent::Restored`], and of the end of each of them [`ClientEvent::Published`]: make
     /// the [`Events`](crate::Events) before.
     ///
@@ -76,9 +76,9 @@ impl DurableBuilder {
             .builder
             .build_session(runtime, clock, is_new, |config| {
                 let found = Session::restore(config, now, records)?;
-                let unsettled = found.session.unsettled().collect();
+                let unacknowledged = found.session.unacknowledged().collect();
                 restored = Some(ClientEvent::Restored {
-                    unsettled,
+                    unacknowledged,
                     quarantined: found.quarantined,
                 });
                 Ok::<_, OpenError>(found.session)

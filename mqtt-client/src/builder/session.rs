@@ -15,7 +15,7 @@ impl Builder {
     /// One setting for what must agree: the client identifier; Clean Start, which is never; the
     /// Session Expiry Interval in whole seconds, for ever from 136 years on; and streams that are
     /// dropped leave their subscriptions with the server, so that only an unsubscribe ends them.
-    /// What comes before its stream is there again waits in [`Client::catch_all`]. Messages on
+    /// What comes before its stream is there again waits in [`Client::unmatched`]. Messages on
     /// their way *to* the server survive the process with a [`store`](Self::store).
     ///
     /// ```
@@ -30,7 +30,7 @@ impl Builder {
     /// [`ConnectError::Setting`](crate::ConnectError::Setting). In 3.x, which has no expiry, the
     /// server decides how long it keeps a session.
     ///
-    /// [`Client::catch_all`]: crate::Client::catch_all
+    /// [`Client::unmatched`]: crate::Client::unmatched
     pub fn lasting_session(
         self,
         identifier: impl TryInto<Utf8String, Error: Into<TextError>>,
@@ -146,8 +146,8 @@ settings! {
     /// Sets whether the server is asked for a topic to make response topics of (MQTT 5
     /// §3.1.2.11.6). Default: false.
     request_response_information: bool;
-    /// Sets after how long an untaken message that holds back the acknowledgements of later ones is
-    /// reported. Default: 10 s. See
+    /// Sets after how long an unhandled message that holds back the acknowledgements of later ones
+    /// is reported. Default: 10 s. See
     /// [`Config`](martlet_session::Config::held_acknowledgements_after).
     held_acknowledgements_after: impl Into<Option<Duration>>;
     /// Sets what becomes of a QoS 1 message in flight when the server has lost the session.
@@ -162,7 +162,7 @@ settings! {
     hang_up_limit: u8;
     /// Sets what becomes of a message at which the server hangs up each time. Default: it fails.
     when_server_hangs_up: WhenServerHangsUp;
-    /// Sets whether a message with properties is refused on a 3.x connection. Default: false: they
+    /// Sets whether a message with properties is rejected on a 3.x connection. Default: false: they
     /// are left out and counted.
-    refuse_properties_in_3x: bool;
+    reject_properties_in_3x: bool;
 }

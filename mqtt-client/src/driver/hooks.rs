@@ -190,7 +190,7 @@ impl Hooks {
             }
             Some(Done::Begun(Err(why))) => finish(state, Err(why.into()), wakers),
             Some(Done::Answered(answer)) => {
-                let refused = match answer {
+                let rejected = match answer {
                     Ok(data) => match state.session.authenticate(now, says(data)) {
                         // Without a challenge the connection has gone meanwhile.
                         Ok(()) | Err(RequestError::NoChallenge) => None,
@@ -198,7 +198,7 @@ impl Hooks {
                     },
                     Err(why) => Some(why),
                 };
-                if let Some(why) = refused {
+                if let Some(why) = rejected {
                     state.give_up(why, wakers);
                 }
             }

@@ -10,7 +10,7 @@ impl SocketOptions {
     /// the socket becomes writable, unless [`take_error`](TcpStream::take_error) then has an error.
     ///
     /// # Errors
-    /// The system's, with the option that it refused.
+    /// The system's, with the option that it rejected.
     pub fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_option_was_refused() {
+    fn says_which_option_was_rejected() {
         let (_listener, address) = listener();
         let foreign = Some(IpAddr::from([192, 0, 2, 1]));
         let options = SocketOptions {

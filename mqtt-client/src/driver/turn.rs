@@ -97,7 +97,10 @@ impl<'a> Turn<'a> {
         let state = &mut *self.state;
         let event = match event {
             LinkEvent::Connecting(endpoint) => ClientEvent::Connecting(endpoint),
-            LinkEvent::Disconnected { error, retry_in } => {
+            LinkEvent::Disconnected {
+                reason: error,
+                retry_in,
+            } => {
                 // Where there is no next attempt, the client stops.
                 if let Some(retry_in) = retry_in {
                     let (why, waiters) = (error.clone(), &mut state.waiters);

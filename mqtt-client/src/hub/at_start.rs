@@ -1,21 +1,23 @@
-//! The builder's subscriptions, whose messages go to the catch-all, and what is refused to streams.
+//! The builder's subscriptions, whose messages go to the stream of unmatched messages, and what is
+//! rejected to streams.
 
 use crate::event::ClientEvent;
 use crate::hub::requests::{AskedAtStart, AtStart};
-use crate::hub::route::{CATCH_ALL, RouteKey};
+use crate::hub::route::{RouteKey, UNMATCHED};
 use crate::hub::shared::{Shared, State};
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubAckReasonCode, SubscribeFilter, TopicFilter};
 use martlet_session::{Answer, Instant, RequestError, SubscribeRequest};
 
 impl Shared {
-    /// Subscribes, before there is a connection, to what the catch-all shall get.
+    /// Subscribes, before there is a connection, to what the stream of unmatched messages shall
+    /// get.
     pub(crate) fn subscribe_at_start(&self, mut subscriptions: Vec<SubscribeFilter>) {
         if subscriptions.is_empty() {
             return;
         }
         let mut state = self.lock();
-        let identifier = state.routes.add_to_catch_all(&mut subscriptions);
+        let identifier = state.routes.add_to_unmatched(&mut subscriptions);
         state.requests.at_start.asked =
             Some(Box::new(AskedAtStart::new(subscriptions, identifier)));
         // Nobody reads events yet; what cannot be asked now is asked on the first connection.
@@ -24,10 +26,10 @@ impl Shared {
 }
 
 impl State {
-    /// The server has refused a stream these filters. Where another stream has left that had
+    /// The server has rejected a stream these filters. Where another stream has left that had
     /// subscribed to one before, nobody wants it any more.
-    pub(crate) fn refuse(&mut self, now: Instant, key: RouteKey, mut filters: Vec<TopicFilter>) {
-        filters.retain(|filter| self.routes.refuse_filter(key, filter));
+    pub(crate) fn reject(&mut self, now: Instant, key: RouteKey, mut filters: Vec<TopicFilter>) {
+        filters.retain(|filter| self.routes.reject_filter(key, filter));
         self.withdraw_subscriptions(now, filters);
     }
 
@@ -75,7 +77,7 @@ impl State {
         };
         // Since it was last asked for, somebody may have subscribed to the same at another QoS, or
         // unsubscribed.
-        self.routes.renew_catch_all(&mut asked.subscriptions);
+        self.routes.renew_unmatched(&mut asked.subscriptions);
         if asked.subscriptions.is_empty() {
             self.requests.at_start = AtStart::default();
             return;
@@ -126,16 +128,16 @@ impl State {
             .flat_map(|asked| asked.subscriptions)
             .map(|subscription| subscription.filter)
             .collect();
-        let refused = match &result {
+        let rejected = match &result {
             Ok(answer) => {
                 let answered = filters.iter().zip(&answer.reasons);
-                let refused = answered.filter(|(_, reason)| reason.is_error());
-                refused.map(|(filter, _)| filter.clone()).collect()
+                let rejected = answered.filter(|(_, reason)| reason.is_error());
+                rejected.map(|(filter, _)| filter.clone()).collect()
             }
             Err(RequestError::InvalidAnswer(_)) => filters.clone(),
             Err(_) => Vec::new(),
         };
-        self.refuse(self.now, CATCH_ALL, refused);
+        self.reject(self.now, UNMATCHED, rejected);
         let result = result.map(|answer| filters.into_iter().zip(answer.reasons).collect());
         self.events.push(&ClientEvent::Subscribed(result), wakers);
     }

@@ -2,15 +2,15 @@
 
 use crate::hub::unread::Unread;
 use crate::hub::wakers::Wakers;
-use martlet_session::{ConnectionError, PublishError, Settled};
+use martlet_session::{ConnectionError, PublishError, PublishOutcome};
 use slab::Slab;
 use std::task::{Context, Poll, Waker};
 
 /// The end of a message.
-pub(crate) type PublishResult = Result<Settled, PublishError>;
+pub(crate) type PublishResult = Result<PublishOutcome, PublishError>;
 
 /// The end of a message of QoS 0 that is in the output.
-pub(crate) const SENT: Settled = Settled::SUCCESS;
+pub(crate) const SENT: PublishOutcome = PublishOutcome::SUCCESS;
 
 #[derive(Debug, Default)]
 pub(crate) struct Completions {

@@ -13,7 +13,7 @@ use crate::error::WithCauses;
 use crate::hub::authenticating::Authenticating;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
-use martlet_session::{Connected, ConnectionError, StoreError, Unsettled};
+use martlet_session::{Connected, ConnectionError, StoreError, UnacknowledgedCounts};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,16 +33,16 @@ pub enum ConnectionState {
     /// There is no connection, and another attempt will be made.
     Disconnected {
         /// Why the last attempt or connection ended.
-        why: ConnectionError,
+        reason: ConnectionError,
         /// How long it is, from when this state began, to the next attempt.
         retry_in: Duration,
     },
     /// The client has stopped: there is no connection, and no attempt will be made, unless
     /// [`reconnect`](crate::Client::reconnect) revives it.
-    GaveUp {
+    Stopped {
         /// Why: an error to which the policy's reaction is to stop, or the last of as many attempts
         /// as it allows.
-        why: ConnectionError,
+        reason: ConnectionError,
     },
     /// The client has disconnected, as [`disconnect`](crate::Client::disconnect) asked, or as it
     /// does when its last handle or its driver is dropped. It is for good.
@@ -54,11 +54,11 @@ impl fmt::Display for ConnectionState {
         match self {
             Self::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
             Self::Connected(connected) => write!(f, "connected with {}", connected.version),
-            Self::Disconnected { why, retry_in } => {
-                let why = WithCauses(why);
-                write!(f, "disconnected, next attempt in {retry_in:?}: {why}")
+            Self::Disconnected { reason, retry_in } => {
+                let reason = WithCauses(reason);
+                write!(f, "disconnected, next attempt in {retry_in:?}: {reason}")
             }
-            Self::GaveUp { why } => write!(f, "stopped: {}", WithCauses(why)),
+            Self::Stopped { reason } => write!(f, "stopped: {}", WithCauses(reason)),
             Self::Closed => f.write_str("closed"),
         }
     }
@@ -75,7 +75,7 @@ pub struct LeftBehind {
     pub queued: usize,
     /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails until
     /// time is up, or is still at it. A later client may then find an earlier state in it, send
-    /// again what is settled, and not find the messages that were reported as
+    /// again what is acknowledged, and not find the messages that were reported as
     /// [`PublishError::Store`](crate::PublishError::Store).
     pub stored: Result<(), StoreError>,
 }
@@ -91,8 +91,8 @@ pub(crate) struct HubConnection {
     /// What the application wants of the driver.
     pub(crate) wanted: Option<Wanted>,
     pub(crate) authenticating: Authenticating,
-    /// What was not settled when the client disconnected.
-    pub(crate) unsettled: Unsettled,
+    /// What was not acknowledged when the client disconnected.
+    pub(crate) unacknowledged: UnacknowledgedCounts,
 }
 
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Default for HubConnection {
             made: 0,
             wanted: None,
             authenticating: Authenticating::default(),
-            unsettled: Unsettled::default(),
+            unacknowledged: UnacknowledgedCounts::default(),
         }
     }
 }
@@ -143,12 +143,14 @@ impl HubConnection {
                 ConnectionState::Connected(Arc::clone(connected))
             }
             Phase::Disconnected { why, retry_in } => ConnectionState::Disconnected {
-                why: why.clone(),
+                reason: why.clone(),
                 retry_in: *retry_in,
             },
             Phase::Stopped { why, .. } => match why {
                 ConnectionError::ClosedHere => ConnectionState::Closed,
-                why => ConnectionState::GaveUp { why: why.clone() },
+                why => ConnectionState::Stopped {
+                    reason: why.clone(),
+                },
             },
         }
     }

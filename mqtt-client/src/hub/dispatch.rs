@@ -9,8 +9,8 @@ use crate::hub::wakers::Wakers;
 use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, TopicName, UnsubAckReasonCode};
 use martlet_session::{
     Answer, AuthMessage, Connected, ConnectionError, DeliveryId, EventHandler, Instant,
-    OperationId, PublishError, ReceivedPublish, RefusedMessage, RequestError, Settled, StoreError,
-    Unsettled,
+    OperationId, PublishError, PublishOutcome, ReceivedPublish, RejectedMessage, RequestError,
+    StoreError, UnacknowledgedCounts,
 };
 use std::sync::Arc;
 
@@ -125,8 +125,8 @@ impl State {
         is_present && self.session.resumes_earlier()
     }
 
-    /// What waits for somebody to take the catch-all must not hold up others: their
-    /// acknowledgements stand behind its own, and above the soft bound nothing is read.
+    /// What waits for somebody to take the stream of unmatched messages must not hold up others:
+    /// their acknowledgements stand behind its own, and above the soft bound nothing is read.
     fn give_up_unheld(&mut self) {
         let allowed = u64::from(self.session.receive_maximum() / 2);
         while self
@@ -137,8 +137,8 @@ impl State {
         }
     }
 
-    /// However few the server sends unacknowledged, what waits for somebody to take the catch-all
-    /// does not stop it for ever. Returns whether anything was given up.
+    /// However few the server sends unacknowledged, what waits for somebody to take the stream of
+    /// unmatched messages does not stop it for ever. Returns whether anything was given up.
     fn stop_waiting_for_a_taker(&mut self) -> bool {
         if self
             .routes
@@ -210,8 +210,8 @@ impl EventHandler for Dispatch<'_> {
         self.state.waiters.notify(self.wakers);
     }
 
-    fn unsettled(&mut self, unsettled: Unsettled) {
-        self.state.connection.unsettled = unsettled;
+    fn unacknowledged(&mut self, unacknowledged: UnacknowledgedCounts) {
+        self.state.connection.unacknowledged = unacknowledged;
     }
 
     fn auth_challenge(&mut self, message: Box<AuthMessage>) {
@@ -241,7 +241,7 @@ impl EventHandler for Dispatch<'_> {
         &mut self,
         operation: OperationId,
         key: Option<u32>,
-        result: Result<Settled, PublishError>,
+        result: Result<PublishOutcome, PublishError>,
     ) {
         if let Some(key) = key {
             let publishers = &mut self.state.publishers;
@@ -334,10 +334,14 @@ impl EventHandler for Dispatch<'_> {
     }
 
     fn acknowledgements_held(&mut self, by: DeliveryId, held: usize) {
-        if let Some((mut topic, taken)) = self.state.routes.whereabouts(by) {
+        if let Some((mut topic, received)) = self.state.routes.whereabouts(by) {
             // The event may wait for longer than the message.
             topic.detach();
-            self.show(&ClientEvent::AcknowledgementsHeld { topic, taken, held });
+            self.show(&ClientEvent::AcknowledgementsHeld {
+                topic,
+                received,
+                held,
+            });
         }
     }
 
@@ -353,7 +357,7 @@ impl EventHandler for Dispatch<'_> {
         self.show(&ClientEvent::MessageSkipped { topic, size, qos });
     }
 
-    fn message_refused(&mut self, message: Box<RefusedMessage>) {
-        self.show(&ClientEvent::MessageRefused(message));
+    fn message_rejected(&mut self, message: Box<RejectedMessage>) {
+        self.show(&ClientEvent::MessageRejected(message));
     }
 }

@@ -184,8 +184,8 @@ mod tests {
     use super::*;
     use martlet_proto::{DisconnectReasonCode, QoS, SubAckReasonCode, TopicFilter, TopicName};
     use martlet_session::{
-        Accepted, Config, ConnectionError, Farewell, Instant, OutgoingPublish, PublishError,
-        RequestError, Session,
+        Accepted, Config, ConnectionError, Instant, OutgoingPublish, PublishError, RequestError,
+        ServerDisconnect, Session,
     };
     use std::time::Duration;
 
@@ -211,12 +211,12 @@ mod tests {
     /// The diagnostics of an error that persists are those of the disconnect before it.
     #[test]
     fn diagnostics_of_errors_are_counted_wherever_they_are() {
-        let mut disconnect = Farewell::new(DisconnectReasonCode::NormalDisconnection);
+        let mut disconnect = ServerDisconnect::new(DisconnectReasonCode::NormalDisconnection);
         disconnect.reason_string = Some("x".repeat(1000).try_into().unwrap());
         let error = ConnectionError::DisconnectedByPeer(Box::new(disconnect));
         for event in [
             ClientEvent::Disconnected {
-                error: error.clone(),
+                reason: error.clone(),
                 retry_in: None,
             },
             ClientEvent::PublishFailed(PublishError::Closed(error.clone())),
@@ -253,7 +253,7 @@ mod tests {
             (
                 ClientEvent::AcknowledgementsHeld {
                     topic: topic(),
-                    taken: true,
+                    received: true,
                     held: 1,
                 },
                 30,
@@ -268,7 +268,7 @@ mod tests {
             ),
             (
                 ClientEvent::Restored {
-                    unsettled: vec![operation; 2],
+                    unacknowledged: vec![operation; 2],
                     quarantined: Vec::new(),
                 },
                 2 * size_of_val(&operation),

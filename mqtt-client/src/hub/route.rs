@@ -14,8 +14,8 @@ use std::time::Duration;
 /// Names a route.
 pub(crate) type RouteKey = usize;
 
-/// The catch-all's key.
-pub(crate) const CATCH_ALL: RouteKey = usize::MAX;
+/// The key of the stream of unmatched messages.
+pub(crate) const UNMATCHED: RouteKey = usize::MAX;
 
 /// Once this many messages wait in a stream, the next are copied out of the buffers that they came
 /// in: fewer pin less memory than a copy of each is worth.

@@ -5,32 +5,32 @@
 //! copies that a server sends for overlapping subscriptions do not multiply; one without, or of an
 //! earlier process, to every stream with a filter that matches. One that no filter explains goes to
 //! the streams whose filter matches without its leading `$name/`, then to those that its
-//! identifiers name; if there are none, to the catch-all.
+//! identifiers name; if there are none, to the stream of unmatched messages.
 
-use self::catch_all::Holder;
 use self::filters::{Filters, Leave};
 use self::pressure::Pressure;
 pub(crate) use self::pressure::{BEFORE_DEADLINE, Owed};
 use self::streams::StreamTable;
 use self::tickets::Tickets;
 pub(crate) use self::tickets::Verdict;
+use self::unmatched::Holder;
 use crate::hub::deferred::set_waker;
 use crate::hub::discards::Discards;
 use crate::hub::message::Message;
 use crate::hub::responses::Responses;
 use crate::hub::route::{
-    CATCH_ALL, Queued, ReaderProgress, Route, RouteKey, StreamOptions, Ticket,
+    Queued, ReaderProgress, Route, RouteKey, StreamOptions, Ticket, UNMATCHED,
 };
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName};
 use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};
 use std::task::{Context, Poll, Waker};
 
-mod catch_all;
 mod filters;
 mod pressure;
 mod streams;
 mod tickets;
+mod unmatched;
 
 /// At least this many superseded messages wait before all queues are looked through for them.
 const FEW: usize = 64;
@@ -40,7 +40,7 @@ const FEW: usize = 64;
 pub(crate) struct Routes {
     streams: StreamTable,
     filters: Filters,
-    /// The reader of the catch-all, and what waits for one.
+    /// The reader of the stream of unmatched messages, and what waits for one.
     holder: Holder,
     pub(crate) tickets: Tickets,
     superseded: Superseded,
@@ -136,13 +136,13 @@ impl Routes {
     /// The server has rejected one stream's SUBSCRIBE for this filter. The subscription that other
     /// streams have of it is as it was. Returns whether no stream has the filter any more: the
     /// server may still have an earlier subscription.
-    pub(crate) fn refuse_filter(&mut self, key: RouteKey, filter: &TopicFilter) -> bool {
+    pub(crate) fn reject_filter(&mut self, key: RouteKey, filter: &TopicFilter) -> bool {
         let Some(route) = self.streams.get_mut(key) else {
             return false;
         };
         route.filters.remove(filter);
         let also = &route.also;
-        self.filters.leave(key, filter, also, Leave::Refused)
+        self.filters.leave(key, filter, also, Leave::Rejected)
     }
 
     /// The filters of a stream that nobody else has.
@@ -180,9 +180,9 @@ impl Routes {
     /// A stream was dropped. What it had not taken is discarded, and to be concluded
     /// ([`poll_concluded`](Tickets::poll_concluded)). Returns the filters that no other stream has.
     pub(crate) fn remove(&mut self, key: RouteKey, deferred: &mut Vec<Waker>) -> Vec<TopicFilter> {
-        if key == CATCH_ALL {
-            self.release_catch_all(deferred);
-            let queue = self.streams.catch_all.queue.drain();
+        if key == UNMATCHED {
+            self.release_unmatched(deferred);
+            let queue = self.streams.unmatched.queue.drain();
             self.discard_all(queue);
             return Vec::new();
         }
@@ -206,8 +206,8 @@ impl Routes {
     // ---- messages
 
     /// Puts a message into the queues of its streams. `resumed`: the session may be that of an
-    /// earlier process, so what no stream explains waits for somebody to take the catch-all.
-    /// Returns how many streams have it; afterwards, as always, look at
+    /// earlier process, so what no stream explains waits for somebody to take the stream of
+    /// unmatched messages. Returns how many streams have it; afterwards, as always, look at
     /// [`poll_concluded`](Tickets::poll_concluded).
     pub(crate) fn deliver(
         &mut self,
@@ -222,7 +222,7 @@ impl Routes {
         match targets[..] {
             [] if self.keeps_unmatched(resumed) => {
                 let ticket = Ticket::Own(token);
-                self.push_to_catch_all(Queued { message, ticket }, now, wakers);
+                self.push_to_unmatched(Queued { message, ticket }, now, wakers);
             }
             [] => {
                 self.losses.discards.add(&message);
@@ -250,11 +250,11 @@ impl Routes {
     ) {
         self.delivered += 1;
         let delivered = self.delivered;
-        // A message that some stream has is not kept for the catch-all.
-        let skips_catch_all = self.holder.taker != catch_all::Taker::Held;
+        // A message that some stream has is not kept for the stream of unmatched messages.
+        let skips_unmatched = self.holder.taker != unmatched::Taker::Held;
         let streams = &mut self.streams;
         self.filters.find(delivery, !resumed, |key| {
-            if key == CATCH_ALL && skips_catch_all {
+            if key == UNMATCHED && skips_unmatched {
                 return;
             }
             let Some(route) = streams.get_mut(key) else {
@@ -344,7 +344,7 @@ impl Routes {
         let (mut superseded, mut unheld) = (Vec::new(), 0);
         for (key, route) in self.streams.all_mut() {
             let of_this = route.queue.take_if(is_gone);
-            if key == CATCH_ALL {
+            if key == UNMATCHED {
                 unheld = of_this.len();
             }
             superseded.extend(of_this);
@@ -382,7 +382,7 @@ impl Routes {
             }
             self.tickets.drop_copy(queued.ticket);
         }
-        if self.ended || (key != CATCH_ALL && route.filters.is_empty()) {
+        if self.ended || (key != UNMATCHED && route.filters.is_empty()) {
             return Poll::Ready(None);
         }
         set_waker(&mut route.waker, cx, deferred);
@@ -404,7 +404,7 @@ impl Routes {
         let mut streams = self.streams.subscriptions();
         let queued = streams
             .find_map(|route| self.find_in_order(route, delivery))
-            .or_else(|| self.find_in_catch_all(delivery))?;
+            .or_else(|| self.find_in_unmatched(delivery))?;
         Some((queued.message.topic_name(), false))
     }
 
@@ -424,8 +424,8 @@ impl Routes {
     }
 
     /// What was detached has come in among others.
-    fn find_in_catch_all(&self, delivery: DeliveryId) -> Option<&Queued> {
-        let queue = &self.streams.catch_all.queue;
+    fn find_in_unmatched(&self, delivery: DeliveryId) -> Option<&Queued> {
+        let queue = &self.streams.unmatched.queue;
         queue
             .unacknowledged(delivery.qos())
             .find(|queued| self.tickets.delivery(&queued.ticket) == Some(delivery))

@@ -70,13 +70,13 @@ impl Turns {
 impl Defers for State {
     #[inline]
     fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty() || self.session.has_spent()
+        !self.deferred.is_empty() || self.session.has_deferred_drops()
     }
 
     #[inline]
     fn take_deferred(&mut self, wakers: &mut Vec<Waker>, bytes: &mut Vec<Bytes>) {
         std::mem::swap(&mut self.deferred, wakers);
-        self.session.poll_spent(bytes);
+        self.session.poll_deferred_drops(bytes);
     }
 }
 
@@ -87,7 +87,7 @@ impl Shared {
         drain: Duration,
         publish_defaults: Option<Box<PublishDefaults>>,
     ) -> Self {
-        session.keep_spent();
+        session.defer_drops();
         let state = State {
             session,
             now: clock.now(),

@@ -24,7 +24,7 @@ impl State {
 
     /// There will be no further connection: everything that waits gets the reason.
     pub(crate) fn terminate(&mut self, error: ConnectionError, wakers: &mut Wakers) {
-        // From here on the session refuses everything.
+        // From here on the session rejects everything.
         self.session.close(self.now, error.clone());
         if self.publishers.storing.outcome().is_some() {
             self.dispatch_all(wakers);
@@ -65,10 +65,10 @@ impl State {
         if !self.connection.is_finished() {
             return None;
         }
-        let unsettled = &self.connection.unsettled;
+        let unacknowledged = &self.connection.unacknowledged;
         Some(LeftBehind {
-            in_flight: unsettled.in_flight,
-            queued: unsettled.queued,
+            in_flight: unacknowledged.in_flight,
+            queued: unacknowledged.queued,
             stored: stored.clone(),
         })
     }

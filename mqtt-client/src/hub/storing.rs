@@ -13,8 +13,8 @@ pub(crate) struct Storing {
     newest: Option<OperationId>,
     /// The tasks that wait until the store has a message.
     waiting: BTreeMap<OperationId, Waker>,
-    /// Messages, by their keys, that were not settled: the store keeps them if it gets them in the
-    /// end.
+    /// Messages, by their keys, that were not acknowledged: the store keeps them if it gets them in
+    /// the end.
     kept: Vec<(u32, OperationId)>,
 }
 
@@ -57,7 +57,7 @@ impl Storing {
         ends
     }
 
-    /// This message was not settled: its end is known when the store has finished.
+    /// This message was not acknowledged: its end is known when the store has finished.
     pub(crate) fn keep(&mut self, key: u32, operation: OperationId) {
         self.kept.push((key, operation));
     }

@@ -2,7 +2,7 @@
 //! answer to each of many operations, and the application may look at none of them.
 
 use crate::hub::completions::PublishResult;
-use martlet_session::{Details, PublishError, Settled};
+use martlet_session::{Details, PublishError, PublishOutcome};
 
 /// At most this many bytes of diagnostics wait in answers that nobody has looked at; what comes
 /// then is left out.
@@ -31,14 +31,18 @@ impl Unread {
 
     #[inline]
     pub(crate) fn admit_result(&mut self, result: &mut PublishResult) {
-        if let Ok(Settled { details, .. }) | Err(PublishError::Refused { details, .. }) = result {
+        if let Ok(PublishOutcome { details, .. }) | Err(PublishError::Rejected { details, .. }) =
+            result
+        {
             self.admit(details);
         }
     }
 
     #[inline]
     pub(crate) fn release_result(&mut self, result: &PublishResult) {
-        if let Ok(Settled { details, .. }) | Err(PublishError::Refused { details, .. }) = result {
+        if let Ok(PublishOutcome { details, .. }) | Err(PublishError::Rejected { details, .. }) =
+            result
+        {
             self.release(details.as_deref());
         }
     }
@@ -51,9 +55,9 @@ mod tests {
 
     fn result(size: usize) -> PublishResult {
         let reason_string = Utf8String::new("x".repeat(size)).ok();
-        let mut settled = Settled::SUCCESS;
-        settled.details = Some(Box::new(Details::default().reason_string(reason_string)));
-        Ok(settled)
+        let mut acknowledged = PublishOutcome::SUCCESS;
+        acknowledged.details = Some(Box::new(Details::default().reason_string(reason_string)));
+        Ok(acknowledged)
     }
 
     #[test]
@@ -69,7 +73,7 @@ mod tests {
                 .filter(|result| {
                     matches!(
                         result,
-                        Ok(Settled {
+                        Ok(PublishOutcome {
                             details: Some(_),
                             ..
                         })

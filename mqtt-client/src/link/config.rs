@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum VersionChoice {
     /// This one.
     Fixed(Version),
-    /// MQTT 5 first, and 3.1.1 at once for a server that does not speak it: it refuses the level,
+    /// MQTT 5 first, and 3.1.1 at once for a server that does not speak it: it rejects the level,
     /// its CONNACK cannot be read as one of MQTT 5, it does not answer the CONNECT in time, or it
     /// twice closes the connection after CONNECT without a byte. What a server accepted is
     /// remembered for later connections to it.
@@ -151,7 +151,7 @@ pub enum LinkEvent {
     /// An attempt or a connection has ended.
     Disconnected {
         /// The reason.
-        error: ConnectionError,
+        reason: ConnectionError,
         /// When the next attempt begins; `None`: there will be none.
         retry_in: Option<Duration>,
     },

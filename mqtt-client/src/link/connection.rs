@@ -395,7 +395,7 @@ impl ServerConnection {
         // nothing.
         let is_over = matches!(
             error,
-            ConnectionError::Refused(_)
+            ConnectionError::Rejected(_)
                 | ConnectionError::DisconnectedByPeer(_)
                 | ConnectionError::Timeout(Awaited::PingResp)
         );

@@ -40,8 +40,8 @@ impl ErrorClass {
                 instead: Instead::Unreadable(_),
                 ..
             } => Self::Permanent,
-            ConnectionError::Refused(refusal) if may_pass(refusal.reason) => Self::Transient,
-            ConnectionError::Refused(_) => Self::Permanent,
+            ConnectionError::Rejected(rejection) if may_pass(rejection.reason) => Self::Transient,
+            ConnectionError::Rejected(_) => Self::Permanent,
             ConnectionError::DisconnectedByPeer(disconnect) => {
                 Self::of_disconnect(disconnect.reason)
             }
@@ -97,24 +97,26 @@ fn may_pass(reason: ConnectReasonCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_session::{Farewell, GivenUp, Refusal, TransportError, TransportErrorKind};
+    use martlet_session::{
+        GivenUp, Rejection, ServerDisconnect, TransportError, TransportErrorKind,
+    };
 
     #[test]
     fn every_layer_has_errors_that_stay_and_errors_that_pass() {
-        let refused =
-            |reason| ErrorClass::of(&ConnectionError::Refused(Box::new(Refusal::new(reason))));
+        let rejected =
+            |reason| ErrorClass::of(&ConnectionError::Rejected(Box::new(Rejection::new(reason))));
         let disconnected = |reason| {
             ErrorClass::of(&ConnectionError::DisconnectedByPeer(Box::new(
-                Farewell::new(reason),
+                ServerDisconnect::new(reason),
             )))
         };
         assert_eq!(
-            refused(ConnectReasonCode::BadUserNameOrPassword),
+            rejected(ConnectReasonCode::BadUserNameOrPassword),
             ErrorClass::Permanent
         );
-        assert_eq!(refused(ConnectReasonCode::Banned), ErrorClass::Permanent);
+        assert_eq!(rejected(ConnectReasonCode::Banned), ErrorClass::Permanent);
         assert_eq!(
-            refused(ConnectReasonCode::ServerUnavailable),
+            rejected(ConnectReasonCode::ServerUnavailable),
             ErrorClass::Transient
         );
         assert_eq!(

@@ -4,7 +4,7 @@
 //!            poll_dial          handle_dialed             handshakes done          exchange
 //!   Waiting ──────────► Dialing ─────────────► Handshaking ───────────────► Opening ────────► Up
 //!      ▲                   │          plain TCP ──────┼──────────────────────────▲             │
-//!      │                   │ failed                   │ failed        eof, error, refusal      │ poll_close
+//!      │                   │ failed                   │ failed        eof, error, rejection      │ poll_close
 //!      │                   ▼                          ▼                          ▼             ▼
 //!      └── retry ─────── Lost ◄───────────────────────┴──────────────────────────┴───────── Closing
 //!                          └── nobody left to ask, budget spent, disconnect() ──► Stopped
@@ -499,8 +499,10 @@ impl Link {
             error: error.clone(),
             times,
         });
-        self.events
-            .push_back(LinkEvent::Disconnected { error, retry_in });
+        self.events.push_back(LinkEvent::Disconnected {
+            reason: error,
+            retry_in,
+        });
         self.events.extend(persists);
     }
 
@@ -519,7 +521,7 @@ impl Link {
         }
         self.phase = Phase::Stopped(ConnectionError::ClosedHere);
         self.events.push_back(LinkEvent::Disconnected {
-            error: ConnectionError::ClosedHere,
+            reason: ConnectionError::ClosedHere,
             retry_in: None,
         });
     }

@@ -86,7 +86,7 @@ impl Reconnect {
         self
     }
 
-    /// Sets how many Server References (MQTT 5 §4.11) are followed in a row: a server that refuses
+    /// Sets how many Server References (MQTT 5 §4.11) are followed in a row: a server that rejects
     /// or disconnects with *use another server* or *server moved* may name the other, which is then
     /// asked at once, with the same scheme and path; of *server moved* it takes the place of the
     /// one that moved. The row ends with a connection that lasted, or a wait. Default: 0, none: an

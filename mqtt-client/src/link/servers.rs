@@ -31,7 +31,7 @@ pub(crate) struct Servers {
     elsewhere: Option<Server>,
     /// To whom the application has sent this attempt instead.
     chosen: Option<usize>,
-    /// How often in a row a server may refuse permanently before the reaction to that follows.
+    /// How often in a row a server may reject permanently before the reaction to that follows.
     chances: u32,
     /// Server References in a row.
     followed: u32,
@@ -45,7 +45,7 @@ struct Server {
     endpoint: Endpoint,
     identity: Identity,
     /// Permanent errors in a row.
-    refusals: u32,
+    rejections: u32,
     rest: Rest,
     speaks_3_1_1: bool,
     /// It has accepted MQTT 5: when it is silent later, that is not for the version.
@@ -127,7 +127,7 @@ impl Server {
         Self {
             endpoint,
             identity,
-            refusals: 0,
+            rejections: 0,
             rest: Rest::No,
             speaks_3_1_1: false,
             speaks_5: false,
@@ -165,7 +165,7 @@ impl Servers {
     /// All are asked again.
     pub(crate) fn revive(&mut self) {
         for server in &mut self.known {
-            (server.refusals, server.rest) = (0, Rest::No);
+            (server.rejections, server.rest) = (0, Rest::No);
         }
         (self.current, self.elsewhere, self.chosen) = (0, None, None);
         (self.followed, self.at_once) = (0, 0);
@@ -296,7 +296,7 @@ impl Servers {
         }
         if backoff.ended(now, class, end.delivered) {
             self.followed = 0;
-            self.server_mut().refusals = 0;
+            self.server_mut().rejections = 0;
         }
         match end.error {
             ConnectionError::ClosedHere | ConnectionError::Configuration(_) => Step::Stop,
@@ -348,11 +348,11 @@ impl Servers {
         }
         let chances = self.chances;
         let server = self.server_mut();
-        server.refusals = server.refusals.saturating_add(1);
-        if server.refusals < chances {
-            return (Reaction::Retry, server.refusals);
+        server.rejections = server.rejections.saturating_add(1);
+        if server.rejections < chances {
+            return (Reaction::Retry, server.rejections);
         }
-        (reaction, server.refusals)
+        (reaction, server.rejections)
     }
 
     /// Which of the listed servers is next, and when: the first in turn that does not rest, or else
@@ -390,8 +390,8 @@ impl Servers {
             return false;
         }
         let denied = match end.error {
-            ConnectionError::Refused(refusal) => {
-                refusal.reason == ConnectReasonCode::UnsupportedProtocolVersion || end.in_old_form
+            ConnectionError::Rejected(rejection) => {
+                rejection.reason == ConnectReasonCode::UnsupportedProtocolVersion || end.in_old_form
             }
             ConnectionError::NoConnAck {
                 instead: Instead::Unreadable(_),
@@ -425,9 +425,9 @@ impl Servers {
     /// Whether the server has named another one, and that one is asked.
     fn refer(&mut self, end: &EndedConnection<'_>, backoff: &Backoff) -> bool {
         let (reference, moved) = match end.error {
-            ConnectionError::Refused(refusal) => match refusal.reason {
-                ConnectReasonCode::UseAnotherServer => (&refusal.server_reference, false),
-                ConnectReasonCode::ServerMoved => (&refusal.server_reference, true),
+            ConnectionError::Rejected(rejection) => match rejection.reason {
+                ConnectReasonCode::UseAnotherServer => (&rejection.server_reference, false),
+                ConnectReasonCode::ServerMoved => (&rejection.server_reference, true),
                 _ => return false,
             },
             ConnectionError::DisconnectedByPeer(disconnect) => match disconnect.reason {

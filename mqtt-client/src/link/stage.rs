@@ -220,7 +220,7 @@ impl Stage {
     pub(crate) fn say_goodbye(&mut self, error: &ConnectionError) -> bool {
         let hears = matches!(
             error,
-            ConnectionError::Refused(_)
+            ConnectionError::Rejected(_)
                 | ConnectionError::DisconnectedByPeer(_)
                 | ConnectionError::ClosedByPeer
                 | ConnectionError::ClosedHere
@@ -299,13 +299,13 @@ fn connection_error(error: StackError) -> ConnectionError {
 fn transport_error(error: StackError) -> TransportError {
     let kind = match error.kind() {
         StackErrorKind::Configuration => TransportErrorKind::Configuration,
-        StackErrorKind::Proxy | StackErrorKind::ProxyRefused => TransportErrorKind::Proxy,
+        StackErrorKind::Proxy | StackErrorKind::ProxyRejected => TransportErrorKind::Proxy,
         StackErrorKind::Certificate => TransportErrorKind::Certificate,
         StackErrorKind::ClientCertificate => TransportErrorKind::ClientCertificate,
         StackErrorKind::Tls | StackErrorKind::NotTls | StackErrorKind::UnexpectedTls => {
             TransportErrorKind::Tls
         }
-        StackErrorKind::WebSocket | StackErrorKind::WebSocketRefused => {
+        StackErrorKind::WebSocket | StackErrorKind::WebSocketRejected => {
             TransportErrorKind::WebSocket
         }
         _ => TransportErrorKind::Io,

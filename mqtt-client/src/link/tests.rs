@@ -162,7 +162,10 @@ const OPEN: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 fn why(link: &mut Link) -> (ConnectionError, Option<Duration>) {
     loop {
         match link.poll_event().expect("it has ended") {
-            LinkEvent::Disconnected { error, retry_in } => return (error, retry_in),
+            LinkEvent::Disconnected {
+                reason: error,
+                retry_in,
+            } => return (error, retry_in),
             LinkEvent::Connecting(_) | LinkEvent::ErrorPersists { .. } => {}
         }
     }
@@ -415,9 +418,9 @@ fn a_connack_that_cannot_be_read_leads_to_3_1_1() {
                 instead: Instead::Unreadable(_)
             }
         );
-        // An earlier refusal is reported as one.
+        // An earlier rejection is reported as one.
         assert!(
-            unreadable || matches!(error, ConnectionError::Refused(_)),
+            unreadable || matches!(error, ConnectionError::Rejected(_)),
             "{error}"
         );
         assert_eq!(retry_in, Some(Duration::ZERO));
@@ -591,10 +594,10 @@ fn check_headers(prepare_timeout: Option<Duration>) {
         link.handle_wire(at(0), answer.as_bytes());
         link.exchange(at(0), &mut session);
         assert!(!wire(&mut link, at(0)).is_empty(), "a CONNECT");
-        let mut refusal = ConnAck::new(ConnectReasonCode::UseAnotherServer);
-        refusal.properties.server_reference = Some("other".try_into().unwrap());
+        let mut rejection = ConnAck::new(ConnectReasonCode::UseAnotherServer);
+        rejection.properties.server_reference = Some("other".try_into().unwrap());
         let mut packet = BytesMut::new();
-        Packet::from(refusal)
+        Packet::from(rejection)
             .encode(Version::V5, &mut packet)
             .unwrap();
         let mut frame = vec![0x82, u8::try_from(packet.len()).unwrap()];
@@ -607,21 +610,21 @@ fn check_headers(prepare_timeout: Option<Duration>) {
     }
 }
 
-/// A listed server that refused before the first connection was left out for as long as the process
-/// lived.
+/// A listed server that rejected before the first connection was left out for as long as the
+/// process lived.
 #[test]
-fn a_server_that_refused_before_the_first_connection_has_its_turn_after_it() {
+fn a_server_that_rejected_before_the_first_connection_has_its_turn_after_it() {
     let mut config = config();
     config
         .endpoints
         .push(Endpoint::parse("mqtt://second.example").unwrap());
     let (mut link, mut session) = (link_of(config), Session::new(Config::default()));
     open(&mut link, &mut session, at(0));
-    let mut refusal = BytesMut::new();
+    let mut rejection = BytesMut::new();
     Packet::from(ConnAck::new(ConnectReasonCode::NotAuthorized))
-        .encode(Version::V5, &mut refusal)
+        .encode(Version::V5, &mut rejection)
         .unwrap();
-    link.handle_wire(at(0), &refusal);
+    link.handle_wire(at(0), &rejection);
     link.exchange(at(0), &mut session);
     open(&mut link, &mut session, at(0));
     accept(&mut link, &mut session, at(0));

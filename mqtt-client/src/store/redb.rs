@@ -43,9 +43,9 @@ const COMPACT_RATIO: u64 = 16;
 /// is repaired by guessing. To go on:
 ///
 /// 1. Keep a copy of the file, or restore it from a backup. A backup that is older than the last
-///    run may deliver messages again that were settled since.
+///    run may deliver messages again that were acknowledged since.
 /// 2. Without a backup, move the file away and start again: the client begins with an empty
-///    session. Messages that were accepted and not settled are lost with the file.
+///    session. Messages that were accepted and not acknowledged are lost with the file.
 /// 3. Look for the cause: a disk that fails, a file that was copied while a client had it open, a
 ///    file system that does not keep its promises about `fsync`.
 ///
@@ -82,7 +82,7 @@ impl RedbStore {
     }
 
     /// Works with the database, which is opened if it is not open. After an error it is closed:
-    /// redb refuses everything then until it is opened again.
+    /// redb rejects everything then until it is opened again.
     fn with_database<T>(
         &mut self,
         work: impl FnOnce(&mut Database) -> Result<T, Failure>,
@@ -114,8 +114,8 @@ impl RedbStore {
         std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
-    /// Gives the file system back what settled messages have left, if that is much. It is worth no
-    /// error: without it the file is larger than it could be.
+    /// Gives the file system back what acknowledged messages have left, if that is much. It is
+    /// worth no error: without it the file is larger than it could be.
     fn compact(&mut self) {
         let Some(held) = self.held else { return };
         if self.size() < self.compact_from.max(held.saturating_mul(COMPACT_RATIO)) {

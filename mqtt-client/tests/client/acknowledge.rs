@@ -138,7 +138,7 @@ async fn a_token_outlives_its_connection_not_its_session() {
     assert_eq!(acknowledged(&mut server).await, (3, SUCCESS));
 }
 
-/// A message of two streams is acknowledged when both are done with it; who refuses it is heard,
+/// A message of two streams is acknowledged when both are done with it; who rejects it is heard,
 /// and who drops it keeps it unacknowledged.
 #[tokio::test(start_paused = true)]
 async fn several_streams_answer_as_one() {
@@ -236,7 +236,7 @@ async fn who_holds_back_acknowledgements_is_told() {
     let topic = |name: &str| name.try_into().unwrap();
     let held = ClientEvent::AcknowledgementsHeld {
         topic: topic("slow"),
-        taken: false,
+        received: false,
         held: 3,
     };
     assert_eq!(soon(events.next()).await, Some(held));
@@ -254,7 +254,7 @@ async fn who_holds_back_acknowledgements_is_told() {
     soon(quick.next()).await.unwrap();
     let held = ClientEvent::AcknowledgementsHeld {
         topic: topic("slow"),
-        taken: true,
+        received: true,
         held: 1,
     };
     assert_eq!(soon(events.next()).await, Some(held));
@@ -295,10 +295,10 @@ async fn a_dropped_stream_and_a_detached_one() {
         is_silent(&mut server).await,
         "neither acknowledged nor unsubscribed"
     );
-    // While the client lives, the catch-all has them, and what comes for them.
+    // While the client lives, the stream of unmatched messages has them, and what comes for them.
     server.message("c", "later", qos1(4), &[]).await;
     assert!(is_silent(&mut server).await);
-    let mut rest = client.catch_all().unwrap();
+    let mut rest = client.unmatched().unwrap();
     for (id, text) in [(2, "b"), (3, "c")] {
         assert_eq!(rest.try_next().unwrap().text(), Some(text));
         assert_eq!(acknowledged(&mut server).await, (id, SUCCESS));
@@ -307,7 +307,7 @@ async fn a_dropped_stream_and_a_detached_one() {
     rest.detach();
     assert!(is_silent(&mut server).await);
     assert_eq!(
-        client.catch_all().unwrap().try_next().unwrap().text(),
+        client.unmatched().unwrap().try_next().unwrap().text(),
         Some("later")
     );
     assert_eq!(acknowledged(&mut server).await, (4, SUCCESS));

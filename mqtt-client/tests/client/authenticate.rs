@@ -149,18 +149,18 @@ async fn several_steps_with_a_broker() {
 }
 
 #[tokio::test]
-async fn wrong_answers_are_refused_and_none_gives_up() {
+async fn wrong_answers_are_rejected_and_none_gives_up() {
     let server = quizmaster().await;
     let wrong = Pupil {
         answers: &[("1 + 1?", "3")],
         ..pupil()
     };
-    let Err(ConnectError::Connection(ConnectionError::Refused(refusal))) =
+    let Err(ConnectError::Connection(ConnectionError::Rejected(rejection))) =
         attempt(&server, &wrong).await
     else {
-        panic!("refused")
+        panic!("rejected")
     };
-    assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
+    assert_eq!(rejection.reason, ConnectReasonCode::NotAuthorized);
     let lost = Pupil {
         answers: &ANSWERS[..1],
         ..pupil()
@@ -292,7 +292,7 @@ async fn reauthenticating_says_how_it_ended() {
         soon(client.reauthenticate()).await,
         request(RequestError::TooMany)
     );
-    // Refused: the connection ends.
+    // Rejected: the connection ends.
     server
         .send(Disconnect::new(DisconnectReasonCode::UnspecifiedError))
         .await;

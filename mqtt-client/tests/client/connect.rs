@@ -22,9 +22,9 @@ fn transport(error: &ConnectError) -> Option<TransportErrorKind> {
     }
 }
 
-fn refused(error: &ConnectError) -> Option<ConnectReasonCode> {
+fn rejected(error: &ConnectError) -> Option<ConnectReasonCode> {
     match error {
-        ConnectError::Connection(ConnectionError::Refused(refusal)) => Some(refusal.reason),
+        ConnectError::Connection(ConnectionError::Rejected(rejection)) => Some(rejection.reason),
         _ => None,
     }
 }
@@ -43,7 +43,7 @@ async fn nothing_listens() {
 }
 
 #[tokio::test]
-async fn wrong_uris_are_refused_before_anything_is_dialled() {
+async fn wrong_uris_are_rejected_before_anything_is_dialled() {
     for uri in [
         "mq://x",
         "mq://x\"",
@@ -59,20 +59,20 @@ async fn wrong_uris_are_refused_before_anything_is_dialled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_refusal_is_told_with_its_code_and_not_repeated() {
+async fn each_rejection_is_told_with_its_code_and_not_repeated() {
     for &reason in ConnectReasonCode::ALL {
         if !reason.is_error() || reason == ConnectReasonCode::UnsupportedProtocolVersion {
             continue;
         }
         let (client, _, mut network) = client(builder());
         let mut server = network.dial().await.open();
-        server.refuse(reason).await;
+        server.reject(reason).await;
         let error = soon(client.connected()).await.unwrap_err();
-        assert_eq!(refused(&error), Some(reason), "{error}");
+        assert_eq!(rejected(&error), Some(reason), "{error}");
         assert_eq!(
             server.rest().await,
             [],
-            "nothing is sent to a server that refused"
+            "nothing is sent to a server that rejected"
         );
         stopped(&client).await;
         assert!(network.try_dial().await.is_none(), "{reason}");
@@ -90,14 +90,14 @@ async fn each_refusal_is_told_with_its_code_and_not_repeated() {
         server.send_bytes(&[0x20, 2, 0, code]).await;
         drop(server);
         assert_eq!(
-            refused(&soon(client.connected()).await.unwrap_err()),
+            rejected(&soon(client.connected()).await.unwrap_err()),
             Some(reason)
         );
     }
 }
 
 #[tokio::test]
-async fn the_brokers_refusal_over_tcp() {
+async fn the_brokers_rejection_over_tcp() {
     let config = BrokerConfig::default().with_user("me", "secret").unwrap();
     let server = Server::start(config).await.unwrap();
     let address = server.local_addr();
@@ -107,7 +107,7 @@ async fn the_brokers_refusal_over_tcp() {
     ] {
         let error = soon(martlet_tokio::connect(&uri)).await.unwrap_err();
         assert_eq!(
-            refused(&error),
+            rejected(&error),
             Some(ConnectReasonCode::BadUserNameOrPassword)
         );
         assert!(!format!("{error:?}").contains("wrong"));
@@ -294,7 +294,7 @@ async fn an_attempt_that_nobody_waits_for_any_more_ends() {
 /// The server knows 3.1.1 only, and says so as 3.1.1 does, or as MQTT 5 does. Once known it is
 /// remembered.
 #[tokio::test(start_paused = true)]
-async fn a_refused_level_falls_back_to_3_1_1_at_once() {
+async fn a_rejected_level_falls_back_to_3_1_1_at_once() {
     for answer in [&[0x20, 2, 0, 1][..], &[0x20, 3, 0, 0x84, 0]] {
         let (client, _, mut network) = client(builder());
         let start = tokio::time::Instant::now();
@@ -339,7 +339,7 @@ async fn an_older_version_that_did_not_work_is_not_remembered() {
         client(builder().reconnect(Reconnect::default().retry_first(true)));
     let mut server = network.dial().await.open();
     server
-        .refuse(ConnectReasonCode::UnsupportedProtocolVersion)
+        .reject(ConnectReasonCode::UnsupportedProtocolVersion)
         .await;
     let mut server = network.dial().await.open();
     assert_eq!(server.connect().await.version, Version::V3_1_1);
@@ -436,14 +436,14 @@ async fn a_connected_client_tells_what_the_server_said() {
     assert_eq!(connection.version, Version::V5);
 }
 
-/// A server that refuses and holds on to the connection, against the rules.
+/// A server that rejects and holds on to the connection, against the rules.
 // [MQTT-3.2.2-5] [MQTT-3.2.2-7]
 #[tokio::test(start_paused = true)]
-async fn after_a_refusal_the_client_closes() {
+async fn after_a_rejection_the_client_closes() {
     for version in [Version::V3_1_1, Version::V5] {
         let (client, _, mut network) = client(builder().version(version));
         let mut server = network.dial().await.open();
-        server.refuse(ConnectReasonCode::NotAuthorized).await;
+        server.reject(ConnectReasonCode::NotAuthorized).await;
         assert_eq!(soon(server.rest()).await, []);
         assert!(soon(client.connected()).await.is_err());
     }

@@ -20,9 +20,9 @@ async fn broker_and_clients() -> (Server, Client, Client) {
 }
 
 /// 10,000 messages of QoS 1, and the broker crashes and forgets everything, three times. Each is
-/// settled.
+/// acknowledged.
 #[tokio::test]
-async fn every_qos_1_message_is_settled_through_crashes() {
+async fn every_qos_1_message_is_acknowledged_through_crashes() {
     let (mut server, publisher, subscriber) = broker_and_clients().await;
     let mut stream = soon(subscriber.subscribe("n").qos(QoS::AtLeastOnce))
         .await
@@ -45,11 +45,11 @@ async fn every_qos_1_message_is_settled_through_crashes() {
                     tokio::task::yield_now().await;
                 }
             }
-            let mut settled = 0;
+            let mut acknowledged = 0;
             for receipt in receipts {
-                settled += usize::from(receipt.await.is_ok());
+                acknowledged += usize::from(receipt.await.is_ok());
             }
-            settled
+            acknowledged
         }
     });
     for crash in 1..=3 {

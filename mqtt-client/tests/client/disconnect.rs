@@ -19,7 +19,7 @@ fn is_disconnect(packet: Option<&Packet>, reason: DisconnectReasonCode) -> bool 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_published_is_settled_first() {
+async fn what_was_published_is_acknowledged_first() {
     let (client, server, _network) = connected(builder()).await;
     let server = tokio::spawn(server.serve());
     for n in 0..500 {
@@ -99,7 +99,7 @@ async fn the_last_write_has_a_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_handle_disconnects_and_lets_everything_be_settled() {
+async fn the_last_handle_disconnects_and_lets_everything_be_acknowledged() {
     let (client, server, _network) = connected(builder()).await;
     let server = tokio::spawn(server.serve());
     let other = client.clone();

@@ -30,7 +30,7 @@ impl Drop for Caller {
     fn drop(&mut self) {
         self.client.queued();
         if self.publishes {
-            // Accepted or refused, as it may be.
+            // Accepted or rejected, as it may be.
             let message = OutgoingPublish::new(TopicName::from_static("dropped").unwrap(), "");
             drop(try_publish(&self.client, message));
         }
@@ -159,8 +159,8 @@ async fn queued_and_sent_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_or_dropped_by_a_full_queue() {
-    for when_full in [WhenFull::Refuse, WhenFull::DropOldest, WhenFull::DropNewest] {
+async fn rejected_or_dropped_by_a_full_queue() {
+    for when_full in [WhenFull::Reject, WhenFull::DropOldest, WhenFull::DropNewest] {
         let limited = |builder: Builder| {
             builder.queue(QueueLimits::default().messages(1).when_full(when_full))
         };
@@ -290,7 +290,7 @@ async fn wakers_of_those_who_do_not_wait_any_more() {
     wakers(&mut calls, stream.next_timeout(Duration::from_secs(1)));
     drop(stream);
     calls.are_gone();
-    let mut rest = client.catch_all().unwrap();
+    let mut rest = client.unmatched().unwrap();
     wakers(&mut calls, rest.next());
     drop(rest);
     calls.are_gone();

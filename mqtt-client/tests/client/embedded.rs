@@ -4,7 +4,7 @@
 
 mod world;
 
-use self::world::{World, at, link, refused};
+use self::world::{World, at, link, rejected};
 use bytes::BytesMut;
 use martlet_broker::{Broker, Memory};
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet, Version};
@@ -34,7 +34,7 @@ fn a_whole_conversation() {
     world.settle();
     assert_eq!(world.take_messages(), ["0", "1", "2"]);
     world.settle();
-    assert_eq!(world.settled(), 3);
+    assert_eq!(world.acknowledged(), 3);
     // An hour of silence: PINGREQ and PINGRESP keep it open.
     world.pass(Duration::from_secs(3600));
     assert_eq!(world.dialed, ["one.example"]);
@@ -147,7 +147,7 @@ fn it_comes_back_after_an_end() {
     assert_eq!(world.dialed.len(), 2);
     world.settle();
     assert_eq!(world.take_messages(), ["while there is no connection"]);
-    assert_eq!(world.settled(), 1);
+    assert_eq!(world.acknowledged(), 1);
     // A socket that fails, instead of one that ends.
     world.cut_server_side();
     world
@@ -168,7 +168,7 @@ fn a_dial_that_fails_goes_to_the_next_server() {
     let mut world = World::new(link().server("mqtt://two.example".parse().unwrap()));
     world.reachable = false;
     world.drain();
-    world.client.handle_dial_failed(Instant::EPOCH, refused());
+    world.client.handle_dial_failed(Instant::EPOCH, rejected());
     world.reachable = true;
     world.settle();
     assert_eq!(world.dialed, ["one.example", "two.example"]);
@@ -200,7 +200,7 @@ fn when_nobody_is_left_to_ask_everyone_is_told() {
     world.reachable = false;
     world.publish(QoS::AtLeastOnce, "never");
     world.drain();
-    world.client.handle_dial_failed(Instant::EPOCH, refused());
+    world.client.handle_dial_failed(Instant::EPOCH, rejected());
     world.drain();
     assert!(matches!(
         world.client.stopped(),
@@ -221,7 +221,7 @@ fn when_nobody_is_left_to_ask_everyone_is_told() {
 }
 
 #[test]
-fn a_refused_connack_is_told_with_its_reason() {
+fn a_rejected_connack_is_told_with_its_reason() {
     let users = martlet_broker::BrokerConfig::default()
         .with_user("ann", "secret")
         .unwrap();
@@ -231,9 +231,9 @@ fn a_refused_connack_is_told_with_its_reason() {
     world.settle();
     let (error, retry_in) = world.ended();
     assert!(
-        matches!(error, ConnectionError::Refused(refusal)
-            if refusal.reason == ConnectReasonCode::BadUserNameOrPassword
-                || refusal.reason == ConnectReasonCode::NotAuthorized),
+        matches!(error, ConnectionError::Rejected(rejection)
+            if rejection.reason == ConnectReasonCode::BadUserNameOrPassword
+                || rejection.reason == ConnectReasonCode::NotAuthorized),
         "{error:?}"
     );
     assert_eq!(retry_in, None, "it would be the same again");
@@ -286,7 +286,7 @@ fn a_loop_that_was_busy_writes_before_it_gives_up() {
     world.client.handle_timeout(deadline);
     world.settle();
     assert!(world.client.session().is_connected());
-    assert_eq!(world.settled(), 1);
+    assert_eq!(world.acknowledged(), 1);
 }
 
 #[test]
@@ -301,12 +301,12 @@ fn a_socket_that_takes_nothing_is_given_up() {
         world.wait(begin + Duration::from_secs(60));
     }
     let ended = world.events.iter().any(|event| {
-        matches!(event, EmbeddedEvent::Link(LinkEvent::Disconnected { error: ConnectionError::Transport(error), .. })
+        matches!(event, EmbeddedEvent::Link(LinkEvent::Disconnected { reason: ConnectionError::Transport(error), .. })
             if error.kind() == TransportErrorKind::WriteTimeout)
     });
     assert!(ended, "{:?}", world.events);
     world.settle();
-    assert_eq!(world.settled(), 1);
+    assert_eq!(world.acknowledged(), 1);
 }
 
 #[test]
@@ -378,27 +378,27 @@ fn a_session_that_is_stored() {
         world.settle();
     };
     world.settle();
-    assert_eq!(world.settled(), 0, "nothing leaves that is not stored");
+    assert_eq!(world.acknowledged(), 0, "nothing leaves that is not stored");
     for _ in 0..4 {
         store(&mut world);
     }
-    assert_eq!(world.settled(), 1);
+    assert_eq!(world.acknowledged(), 1);
 }
 
 /// Whatever happens, in whatever order: the rule to drain holds after every step, and in the end
 /// everything has arrived.
 #[test]
 fn it_drains_to_rest_whatever_happens() {
-    let mut settled = 0;
+    let mut acknowledged = 0;
     for seed in 0..200 {
         let mut conversation = Conversation::new(seed);
         for _ in 0..200 {
             conversation.step();
         }
         conversation.finish(seed);
-        settled += conversation.world.settled();
+        acknowledged += conversation.world.acknowledged();
     }
-    assert!(settled > 2000, "only {settled} messages in all");
+    assert!(acknowledged > 2000, "only {acknowledged} messages in all");
 }
 
 /// A client that publishes to itself, while everything happens to it.
@@ -466,7 +466,7 @@ impl Conversation {
                     && world.connection.is_none()
                 {
                     let now = at(world.now);
-                    world.client.handle_dial_failed(now, refused());
+                    world.client.handle_dial_failed(now, rejected());
                     world.drain();
                 }
             }
@@ -483,7 +483,7 @@ impl Conversation {
         }
     }
 
-    /// Nothing goes wrong any more: everything arrives and is settled.
+    /// Nothing goes wrong any more: everything arrives and is acknowledged.
     fn finish(&mut self, seed: u64) {
         let world = &mut self.world;
         world.reachable = true;
@@ -491,7 +491,7 @@ impl Conversation {
         world.drain();
         let begin = world.now;
         while self.arrived.iter().collect::<BTreeSet<_>>().len() < self.sent
-            || world.settled() < self.sent
+            || world.acknowledged() < self.sent
         {
             let far = world.now + Duration::from_secs(100);
             world.blocked = false;
@@ -499,10 +499,10 @@ impl Conversation {
             self.arrived.extend(world.take_messages());
             assert!(
                 world.now - begin < Duration::from_secs(3600),
-                "seed {seed}: {} of {}, {} settled: {:?}",
+                "seed {seed}: {} of {}, {} acknowledged: {:?}",
                 self.arrived.len(),
                 self.sent,
-                world.settled(),
+                world.acknowledged(),
                 world.events
             );
         }

@@ -23,7 +23,7 @@ async fn the_story_of_a_client() {
         .await;
     match soon(events.next()).await {
         Some(ClientEvent::Disconnected {
-            error: ConnectionError::DisconnectedByPeer(disconnect),
+            reason: ConnectionError::DisconnectedByPeer(disconnect),
             retry_in,
         }) => {
             assert_eq!(disconnect.reason, DisconnectReasonCode::ServerShuttingDown);
@@ -160,7 +160,7 @@ async fn a_slow_reader_loses_the_oldest() {
     let mut events = client.events();
     drop(server);
     for _ in 0..200 {
-        network.dial().await.refuse();
+        network.dial().await.reject();
     }
     settle().await;
     client.disconnect().await;

@@ -54,9 +54,9 @@ async fn each_attempt_has_fresh_credentials() {
             .before_connect(hook)
             .reconnect(Reconnect::default().retry_first(true)),
     );
-    network.dial().await.refuse();
+    network.dial().await.reject();
     let mut server = network.dial().await.open();
-    server.refuse(ConnectReasonCode::ServerBusy).await;
+    server.reject(ConnectReasonCode::ServerBusy).await;
     for n in 2..4 {
         let mut server = network.dial().await.open();
         let connect = server.accept(false).await;
@@ -65,11 +65,11 @@ async fn each_attempt_has_fresh_credentials() {
         soon(client.connected()).await.unwrap();
     }
     let not_open = "the connection's stream cannot be opened: connection refused";
-    let refused = "the server refused the connection: server busy (0x89)";
+    let rejected = "the server rejected the connection: server busy (0x89)";
     let expected = [
         (1, None),
         (2, Some(not_open.to_owned())),
-        (3, Some(refused.to_owned())),
+        (3, Some(rejected.to_owned())),
         (1, Some("the server closed the connection".to_owned())),
     ];
     assert_eq!(*seen.lock().unwrap(), expected);
@@ -239,19 +239,19 @@ fn elsewhere(
     }
 }
 
-/// Its refusal was booked on the listed server, which nobody had asked: the client gave up.
+/// Its rejection was booked on the listed server, which nobody had asked: the client gave up.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_counts_for_the_server_that_was_dialled() {
+async fn a_rejection_counts_for_the_server_that_was_dialled() {
     let builder = builder()
         .before_connect(elsewhere(|n| (n < 2).then_some("mqtt://chosen")))
         .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     let dial = network.dial().await;
     assert_eq!(dial.endpoint.host(), "chosen");
-    dial.refuse();
+    dial.reject();
     let dial = network.dial().await;
     assert_eq!(dial.endpoint.host(), "chosen");
-    dial.open().refuse(ConnectReasonCode::Banned).await;
+    dial.open().reject(ConnectReasonCode::Banned).await;
     let dial = network.dial().await;
     assert_eq!(dial.endpoint.host(), "test");
     let mut server = dial.open();
@@ -269,7 +269,7 @@ async fn the_version_is_remembered_of_the_server_that_was_dialled() {
         .reconnect(Reconnect::default().retry_first(true));
     let (client, _, mut network) = client(builder);
     network
-        .refuse(ConnectReasonCode::UnsupportedProtocolVersion)
+        .reject(ConnectReasonCode::UnsupportedProtocolVersion)
         .await;
     for (host, version) in [
         ("test", Version::V5),
@@ -297,10 +297,10 @@ async fn going_from_server_to_server_for_the_version_takes_its_time() {
     let start = tokio::time::Instant::now();
     for _ in 0..3 {
         network
-            .refuse(ConnectReasonCode::UnsupportedProtocolVersion)
+            .reject(ConnectReasonCode::UnsupportedProtocolVersion)
             .await;
     }
-    network.dial().await.refuse();
+    network.dial().await.reject();
     assert!(start.elapsed() > Duration::ZERO);
 }
 
@@ -313,9 +313,9 @@ async fn a_server_reference_is_resolved_against_the_server_that_was_dialled() {
         client(builder.reconnect(Reconnect::default().server_references(1)));
     let mut server = network.dial().await.open();
     server.connect().await;
-    let mut refusal = ConnAck::new(ConnectReasonCode::UseAnotherServer);
-    refusal.properties.server_reference = Some("other:1884".try_into().unwrap());
-    server.send(refusal).await;
+    let mut rejection = ConnAck::new(ConnectReasonCode::UseAnotherServer);
+    rejection.properties.server_reference = Some("other:1884".try_into().unwrap());
+    server.send(rejection).await;
     assert_eq!(
         network.dial().await.endpoint.to_string(),
         "mqtt://other:1884"
@@ -323,10 +323,10 @@ async fn a_server_reference_is_resolved_against_the_server_that_was_dialled() {
 }
 
 /// A token that the server does not take any more ended the client, although the hook had fresh
-/// ones. It is asked for one, after the wait of the policy; when the server refuses that, too, at
+/// ones. It is asked for one, after the wait of the policy; when the server rejects that, too, at
 /// the longest interval.
 #[tokio::test(start_paused = true)]
-async fn a_hook_may_do_better_after_a_refusal() {
+async fn a_hook_may_do_better_after_a_rejection() {
     let seen = Seen::default();
     let hook = {
         let seen = Arc::clone(&seen);
@@ -347,21 +347,21 @@ async fn a_hook_may_do_better_after_a_refusal() {
                 .await;
         } else {
             drop(server);
-            network.refuse(ConnectReasonCode::NotAuthorized).await;
+            network.reject(ConnectReasonCode::NotAuthorized).await;
         }
     }
     let before = tokio::time::Instant::now();
     network
-        .refuse(ConnectReasonCode::BadUserNameOrPassword)
+        .reject(ConnectReasonCode::BadUserNameOrPassword)
         .await;
     assert!(
         (1..1000).contains(&before.elapsed().as_millis()),
         "not at once, and not at the longest interval"
     );
-    let refused = "the server refused the connection: not authorized (0x87)";
+    let rejected = "the server rejected the connection: not authorized (0x87)";
     assert_eq!(
         seen.lock().unwrap().last().unwrap().1.as_deref(),
-        Some(refused)
+        Some(rejected)
     );
     let before = tokio::time::Instant::now();
     let _server = network.accept().await;
@@ -371,7 +371,7 @@ async fn a_hook_may_do_better_after_a_refusal() {
     );
 }
 
-/// However often the hook goes back to it, a server that has refused for good is not asked for
+/// However often the hook goes back to it, a server that has rejected for good is not asked for
 /// ever.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_the_hook_chose_is_not_hammered() {
@@ -380,12 +380,12 @@ async fn a_server_that_the_hook_chose_is_not_hammered() {
     let (client, _, mut network) =
         client(builder.reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..2 {
-        network.refuse(ConnectReasonCode::NotAuthorized).await;
+        network.reject(ConnectReasonCode::NotAuthorized).await;
     }
     assert!(network.try_dial().await.is_none());
     assert!(matches!(
         stopped(&client).await,
-        ConnectionError::Refused(_)
+        ConnectionError::Rejected(_)
     ));
 }
 
@@ -416,7 +416,7 @@ async fn a_panic_of_a_hook_fails_the_attempt() {
         );
         match soon(events.next()).await {
             Some(ClientEvent::Disconnected {
-                error: ConnectionError::GivenUp(why),
+                reason: ConnectionError::GivenUp(why),
                 retry_in: Some(_),
             }) => {
                 assert!(why.to_string().contains("panicked"), "{why}");
@@ -522,8 +522,10 @@ async fn a_panic_of_an_own_stream_ends_the_connection_and_not_the_client() {
     tokio::spawn(driver);
     for connection in [IN_WRITE, IN_READ, IN_FLUSH, IN_DROP] {
         let (error, retry_in) = loop {
-            if let ClientEvent::Disconnected { error, retry_in } =
-                soon(events.next()).await.unwrap()
+            if let ClientEvent::Disconnected {
+                reason: error,
+                retry_in,
+            } = soon(events.next()).await.unwrap()
             {
                 break (error, retry_in);
             }

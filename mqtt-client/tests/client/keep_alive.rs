@@ -24,7 +24,7 @@ async fn a_pingreq_leaves_before_the_keep_alive_ends() {
 async fn what_arrives_does_not_postpone_it() {
     let (client, mut server, _network) = connected(builder().keep_alive(20)).await;
     let start = Instant::now();
-    let mut stream = client.catch_all().expect("it is not taken");
+    let mut stream = client.unmatched().expect("it is not taken");
     let ping = async {
         loop {
             match timeout(Duration::from_secs(1), server.packet()).await {
@@ -51,7 +51,7 @@ async fn a_server_that_falls_silent_is_noticed() {
     let start = Instant::now();
     assert_eq!(server.packet().await, Packet::PingReq);
     match events.next().await {
-        Some(martlet_client::ClientEvent::Disconnected { error, .. }) => {
+        Some(martlet_client::ClientEvent::Disconnected { reason: error, .. }) => {
             assert_eq!(error.to_string(), "no PINGRESP from the server in time");
         }
         other => panic!("{other:?}"),
@@ -88,7 +88,7 @@ async fn a_stalled_write_ends_the_connection() {
     let start = Instant::now();
     match events.next().await {
         Some(martlet_client::ClientEvent::Disconnected {
-            error: ConnectionError::Transport(error),
+            reason: ConnectionError::Transport(error),
             ..
         }) => {
             assert_eq!(error.kind(), TransportErrorKind::WriteTimeout);

@@ -82,7 +82,7 @@ fn setups() -> [Setup; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_connection_ends_in_good_order() {
+async fn a_rejected_connection_ends_in_good_order() {
     for setup in setups() {
         let (client, _, mut stream) = connect(&setup).await;
         say(&mut stream, ConnAck::new(ConnectReasonCode::NotAuthorized)).await;
@@ -95,7 +95,7 @@ async fn a_refused_connection_ends_in_good_order() {
         );
         assert!(matches!(
             stopped(&client).await,
-            ConnectionError::Refused(_)
+            ConnectionError::Rejected(_)
         ));
         drop(client);
     }

@@ -13,7 +13,6 @@ mod acknowledge;
 mod authenticate;
 mod batches;
 mod cancel;
-mod catch_all;
 mod connect;
 mod crashes;
 mod disconnect;
@@ -49,5 +48,6 @@ mod system_calls;
 mod timeout;
 #[cfg(feature = "ring")]
 mod tls;
+mod unmatched;
 mod wishes;
 mod withdraw;

@@ -102,20 +102,20 @@ async fn the_answer_is_the_servers() {
             .await;
     };
     let published = async {
-        let settled = client
+        let acknowledged = client
             .publish("a", "b")
             .qos(QoS::AtLeastOnce)
             .await
             .unwrap();
-        assert_eq!(settled.reason, PubAckReasonCode::NoMatchingSubscribers);
+        assert_eq!(acknowledged.reason, PubAckReasonCode::NoMatchingSubscribers);
         for (qos, code) in [
             (QoS::AtLeastOnce, PubAckReasonCode::QuotaExceeded),
             (QoS::ExactlyOnce, PubAckReasonCode::NotAuthorized),
         ] {
-            let refused = client.publish("a", "b").qos(qos).await.unwrap_err();
+            let rejected = client.publish("a", "b").qos(qos).await.unwrap_err();
             assert!(
-                matches!(refused, PublishError::Refused { reason, .. } if reason == code),
-                "{refused}"
+                matches!(rejected, PublishError::Rejected { reason, .. } if reason == code),
+                "{rejected}"
             );
         }
     };
@@ -123,7 +123,7 @@ async fn the_answer_is_the_servers() {
     assert_eq!(client.in_flight(), 0);
 }
 
-/// What is wrong is refused before anything has changed: no packet identifier, no place in a queue
+/// What is wrong is rejected before anything has changed: no packet identifier, no place in a queue
 /// is lost.
 #[tokio::test(start_paused = true)]
 async fn wrong_messages_change_nothing() {
@@ -183,7 +183,7 @@ async fn wrong_messages_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_tried_is_refused_without_room() {
+async fn what_is_tried_is_rejected_without_room() {
     let (client, _, mut network) = client(builder().queue(QueueLimits::default().messages(2)));
     let first = try_publish(&client, message("a/1", QoS::AtLeastOnce)).unwrap();
     let second = try_publish(&client, message("a/2", QoS::AtMostOnce)).unwrap();
@@ -290,7 +290,7 @@ async fn what_is_for_one_connection_leaves_on_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn offline_qos_0_may_be_refused() {
+async fn offline_qos_0_may_be_rejected() {
     let (client, _, _network) = client(builder().queue(QueueLimits::default().qos0_offline(false)));
     assert_eq!(
         client.publish("a", "b").await.unwrap_err(),
@@ -410,16 +410,16 @@ async fn everyone_who_waits_for_the_socket_has_a_turn() {
         task.abort();
     }
     let server = tokio::spawn(server.serve());
-    let mut settled = 0;
+    let mut acknowledged = 0;
     for task in tasks {
         match soon(task).await {
-            Ok(result) => settled += usize::from(result.is_ok()),
+            Ok(result) => acknowledged += usize::from(result.is_ok()),
             Err(error) => assert!(error.is_cancelled()),
         }
     }
-    assert!(settled >= 400, "{settled}");
+    assert!(acknowledged >= 400, "{acknowledged}");
     drop(client);
-    assert!(soon(server).await.unwrap().len() >= settled);
+    assert!(soon(server).await.unwrap().len() >= acknowledged);
 }
 
 /// `flush()` used to be content with an empty output while messages were waiting in the queue.
@@ -499,7 +499,7 @@ async fn a_dropped_publish_does_what_its_docs_say() {
         server.pubcomp(id).await;
     }
     // Its slot is free: another one gets its own result.
-    let (settled, ()) = tokio::join!(
+    let (acknowledged, ()) = tokio::join!(
         async { client.publish("a", "3").qos(QoS::AtLeastOnce).await },
         async {
             let publish = server.published().await;
@@ -509,7 +509,7 @@ async fn a_dropped_publish_does_what_its_docs_say() {
                 .await;
         }
     );
-    settled.unwrap();
+    acknowledged.unwrap();
     assert_eq!((client.in_flight(), client.queued()), (0, 0));
 }
 
@@ -526,7 +526,7 @@ async fn a_receiver_that_publishes_while_it_is_flooded_never_wedges() {
                 .queue(QueueLimits::default().messages(100)),
         )
         .await;
-        let mut stream = client.catch_all().unwrap();
+        let mut stream = client.unmatched().unwrap();
         let echo = tokio::spawn(async move {
             for _ in 0..100 {
                 stream.next().await.unwrap();

@@ -51,7 +51,7 @@ async fn waits_grow_until_a_connection_is_stable() {
         );
         last = Instant::now();
         if n % 2 == 0 {
-            dial.refuse();
+            dial.reject();
         } else {
             drop(dial.open());
         }
@@ -75,7 +75,7 @@ async fn the_budget_is_spent_in_the_end() {
     let (client, _, mut network) = client(builder().reconnect(Reconnect::default().retries(3)));
     drop(network.accept().await);
     for _ in 0..3 {
-        network.dial().await.refuse();
+        network.dial().await.reject();
     }
     assert!(network.try_dial().await.is_none());
     assert!(matches!(
@@ -99,13 +99,13 @@ async fn no_reconnect_means_none() {
 async fn nothing_waits_for_a_client_that_has_ended() {
     let (client, driver, mut network) = client(builder());
     let waiting = enqueue(&client, "a", "b").await;
-    network.refuse(ConnectReasonCode::NotAuthorized).await;
+    network.reject(ConnectReasonCode::NotAuthorized).await;
     let why = stopped(&client).await;
-    assert!(matches!(why, ConnectionError::Refused(_)));
+    assert!(matches!(why, ConnectionError::Rejected(_)));
     assert_eq!(soon(waiting).await, Err(PublishError::OnHold(why.clone())));
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let refused = soon(client.publish("a", "b").qos(qos)).await;
-        assert_eq!(refused.unwrap_err(), PublishError::Closed(why.clone()));
+        let rejected = soon(client.publish("a", "b").qos(qos)).await;
+        assert_eq!(rejected.unwrap_err(), PublishError::Closed(why.clone()));
     }
     let closed = RequestError::Closed(why.clone());
     let subscribed = soon(client.subscribe("a")).await;
@@ -119,7 +119,7 @@ async fn nothing_waits_for_a_client_that_has_ended() {
     );
     assert_eq!(soon(client.ping()).await, Err(closed));
     assert!(soon(client.flush()).await.is_err());
-    assert!(client.catch_all().unwrap().next().await.is_none());
+    assert!(client.unmatched().unwrap().next().await.is_none());
     assert!(client.events().next().await.is_none());
     soon(client.disconnect()).await;
     assert_eq!(soon(driver).await.unwrap(), why);
@@ -135,16 +135,16 @@ async fn before_the_first_connection_a_permanent_error_is_final() {
     ] {
         let (client, _, mut network) =
             client(builder().reconnect(Reconnect::default().retry_first(true)));
-        network.refuse(reason).await;
+        network.reject(reason).await;
         assert!(matches!(
             stopped(&client).await,
-            ConnectionError::Refused(_)
+            ConnectionError::Rejected(_)
         ));
         assert!(network.try_dial().await.is_none());
     }
 }
 
-/// Connected, cut, one attempt refused, then all well: the client had given up, and a device that
+/// Connected, cut, one attempt rejected, then all well: the client had given up, and a device that
 /// nobody attends was lost, with its queue. It comes back, at the longest interval, and reports
 /// what is wrong.
 #[tokio::test(start_paused = true)]
@@ -162,9 +162,9 @@ async fn permanent_errors_are_not_hammered() {
         drop(network.accept().await);
         let mut events = client.events();
         let receipt = enqueue(&client, "a", "kept").await;
-        network.refuse(reason).await;
+        network.reject(reason).await;
         for times in 1..=3 {
-            let refused = Instant::now();
+            let rejected = Instant::now();
             let reported = loop {
                 if let ClientEvent::ErrorPersists { error, times, .. } =
                     soon(events.next()).await.unwrap()
@@ -173,14 +173,14 @@ async fn permanent_errors_are_not_hammered() {
                 }
             };
             assert!(
-                matches!(reported, (ConnectionError::Refused(_), n) if n == times),
+                matches!(reported, (ConnectionError::Rejected(_), n) if n == times),
                 "{reported:?}"
             );
             let dial = network.dial().await;
-            let waited = refused.elapsed().as_secs();
+            let waited = rejected.elapsed().as_secs();
             assert!((29..=60).contains(&waited), "{waited}");
             if times < 3 {
-                dial.open().refuse(reason).await;
+                dial.open().reject(reason).await;
             } else {
                 let mut server = dial.open();
                 server.accept(version == Version::V5).await;
@@ -198,10 +198,10 @@ async fn the_policy_says_what_follows_each_class_of_errors() {
     let stop = Reconnect::default().on(ErrorClass::Permanent, Reaction::Stop, Reaction::Stop);
     let (strict, _, mut network) = client(builder().reconnect(stop));
     drop(network.accept().await);
-    network.refuse(ConnectReasonCode::NotAuthorized).await;
+    network.reject(ConnectReasonCode::NotAuthorized).await;
     assert!(matches!(
         stopped(&strict).await,
-        ConnectionError::Refused(_)
+        ConnectionError::Rejected(_)
     ));
 
     let stay =
@@ -237,8 +237,8 @@ async fn a_client_that_has_stopped_is_revived() {
         soon(in_flight).await,
         Err(PublishError::OnHold(why.clone()))
     );
-    let refused = soon(client.publish("a", "b").qos(QoS::AtLeastOnce)).await;
-    assert_eq!(refused, Err(PublishError::Closed(why.clone())));
+    let rejected = soon(client.publish("a", "b").qos(QoS::AtLeastOnce)).await;
+    assert_eq!(rejected, Err(PublishError::Closed(why.clone())));
     assert!(soon(stream.next()).await.is_none());
     while soon(events.next()).await.is_some() {}
     while soon(states.next()).await.is_some() {}
@@ -283,11 +283,11 @@ async fn a_client_that_has_stopped_is_revived() {
 async fn a_client_that_was_never_connected_is_revived() {
     let (client, _, mut network) = client(builder());
     let receipt = enqueue(&client, "a", "b").await;
-    network.refuse(ConnectReasonCode::NotAuthorized).await;
+    network.reject(ConnectReasonCode::NotAuthorized).await;
     let why = stopped(&client).await;
     assert_eq!(soon(receipt).await, Err(PublishError::OnHold(why.clone())));
     let (again, ()) = tokio::join!(soon(client.reconnect()), async {
-        network.refuse(ConnectReasonCode::NotAuthorized).await;
+        network.reject(ConnectReasonCode::NotAuthorized).await;
     });
     assert_eq!(again.unwrap_err(), why.into());
     let (revived, mut server) = tokio::join!(soon(client.reconnect()), network.accept());
@@ -342,7 +342,7 @@ async fn a_server_that_is_busy_is_asked_again() {
     let (client, _, mut network) =
         client(builder().reconnect(Reconnect::default().retry_first(true)));
     for _ in 0..3 {
-        network.refuse(ConnectReasonCode::ServerBusy).await;
+        network.reject(ConnectReasonCode::ServerBusy).await;
     }
     let _server = network.accept().await;
     soon(client.connected()).await.unwrap();
@@ -383,7 +383,7 @@ async fn a_failed_write_does_not_hide_the_last_words() {
     let _receipt = client.publish("a", "b").enqueue().await.unwrap();
     match soon(events.next()).await {
         Some(ClientEvent::Disconnected {
-            error: ConnectionError::DisconnectedByPeer(disconnect),
+            reason: ConnectionError::DisconnectedByPeer(disconnect),
             retry_in: None,
         }) => {
             assert_eq!(disconnect.reason, DisconnectReasonCode::SessionTakenOver);
@@ -441,8 +441,8 @@ async fn a_subscription_that_is_not_restored_ends() {
         )
         .await;
     assert!(soon(stream.next()).await.is_none());
-    let mut refused = false;
-    while !refused {
-        refused = matches!(soon(events.next()).await.unwrap(), ClientEvent::Resubscribed(reasons) if reasons[0].1.is_error());
+    let mut rejected = false;
+    while !rejected {
+        rejected = matches!(soon(events.next()).await.unwrap(), ClientEvent::Resubscribed(reasons) if reasons[0].1.is_error());
     }
 }

@@ -185,7 +185,7 @@ fn an_empty_file_is_damaged_and_not_a_new_store() {
 
 /// A week without a network made a file of a gigabyte, which kept its size for ever after.
 #[test]
-fn the_file_of_a_settled_outbox_shrinks() {
+fn the_file_of_an_acknowledged_outbox_shrinks() {
     let folder = folder("large");
     let path = folder.join("outbox");
     let size = || std::fs::metadata(&path).unwrap().len();

@@ -65,7 +65,7 @@ async fn responses_find_their_requests() {
         (Some("to 1"), Some("to 2"))
     );
     // No other subscription is needed later, and none of its messages is anybody else's.
-    let mut rest = client.catch_all().unwrap();
+    let mut rest = client.unmatched().unwrap();
     let (three, ()) = tokio::join!(
         soon(client.request("ask", "3").qos(QoS::AtMostOnce)),
         async {
@@ -118,7 +118,7 @@ async fn a_response_that_does_not_come() {
             .await;
     });
     assert_eq!(nobody.unwrap_err(), ResponseError::NobodyListens);
-    let (refused, ()) = tokio::join!(soon(client.request("ask", "4")), async {
+    let (rejected, ()) = tokio::join!(soon(client.request("ask", "4")), async {
         let id = server.published_id().await;
         server
             .send(Packet::PubAck(Ack::new(
@@ -129,10 +129,10 @@ async fn a_response_that_does_not_come() {
     });
     assert!(
         matches!(
-            refused,
-            Err(ResponseError::Publish(PublishError::Refused { .. }))
+            rejected,
+            Err(ResponseError::Publish(PublishError::Rejected { .. }))
         ),
-        "{refused:?}"
+        "{rejected:?}"
     );
     assert!(matches!(
         client.request("a/+", "").await,
@@ -198,10 +198,10 @@ async fn each_identifier_has_a_response_topic_of_its_own() {
         assert_eq!(server.grant().await.subscriptions[0].filter.as_str(), topic);
     }
     let (client, _server, _network) = connected(named(&"+".repeat(65_535))).await;
-    let refused = soon(client.request("ask", "")).await.unwrap_err();
+    let rejected = soon(client.request("ask", "")).await.unwrap_err();
     assert!(
-        matches!(refused, ResponseError::Publish(PublishError::Topic(_))),
-        "{refused:?}"
+        matches!(rejected, ResponseError::Publish(PublishError::Topic(_))),
+        "{rejected:?}"
     );
 }
 
@@ -230,8 +230,8 @@ async fn a_response_behind_messages_for_the_same_task_comes_at_once() {
     assert_eq!(std::iter::from_fn(|| stream.try_next()).count(), 80);
 }
 
-/// 1,024 responses of 16 MiB each could wait for requests that were not polled, and no bound counted
-/// them.
+/// 1,024 responses of 16 MiB each could wait for requests that were not polled, and no bound
+/// counted them.
 #[tokio::test(start_paused = true)]
 async fn responses_that_nobody_fetches_are_bounded() {
     const MIB: usize = 1024 * 1024;
@@ -274,16 +274,16 @@ async fn responses_that_nobody_fetches_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_3x_server_has_no_responses() {
     let (client, _server, _network) = connected(builder().version(Version::V3_1_1)).await;
-    let refused = soon(client.request("ask", "1")).await.unwrap_err();
-    assert_eq!(refused, ResponseError::NotInVersion(Version::V3_1_1));
+    let rejected = soon(client.request("ask", "1")).await.unwrap_err();
+    assert_eq!(rejected, ResponseError::NotInVersion(Version::V3_1_1));
 }
 
-/// A refused subscription is an error of the request that needed it; the next request tries again,
+/// A rejected subscription is an error of the request that needed it; the next request tries again,
 /// and so does one that waited for another that was dropped.
 #[tokio::test(start_paused = true)]
 async fn the_subscription_is_tried_again() {
     let (client, mut server, _network) = connected(builder()).await;
-    let (refused, ()) = tokio::join!(soon(client.request("ask", "1")), async {
+    let (rejected, ()) = tokio::join!(soon(client.request("ask", "1")), async {
         let subscribe = server.subscribe().await;
         server
             .suback(
@@ -295,10 +295,10 @@ async fn the_subscription_is_tried_again() {
     });
     assert!(
         matches!(
-            refused,
-            Err(ResponseError::Subscribe(SubscribeError::Refused { .. }))
+            rejected,
+            Err(ResponseError::Subscribe(SubscribeError::Rejected { .. }))
         ),
-        "{refused:?}"
+        "{rejected:?}"
     );
     let mut waiting = pin!(client.request("ask", "2").into_future());
     {

@@ -130,7 +130,7 @@ async fn a_message_larger_than_the_queue_waits_for_its_turn() {
     );
 }
 
-/// What no room would help is refused at once, instead of after the wait.
+/// What no room would help is rejected at once, instead of after the wait.
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_sent_does_not_wait() {
     let (client, _server, _network) = connected(

@@ -97,8 +97,8 @@ impl Network {
     }
 
     /// Accepts the next stream, and rejects the CONNECT on it.
-    pub(crate) async fn refuse(&mut self, reason: ConnectReasonCode) {
-        self.dial().await.open().refuse(reason).await;
+    pub(crate) async fn reject(&mut self, reason: ConnectReasonCode) {
+        self.dial().await.open().reject(reason).await;
     }
 
     pub(crate) fn is_quiet(&mut self) -> bool {
@@ -122,7 +122,7 @@ impl Dial {
         }
     }
 
-    pub(crate) fn refuse(self) {
+    pub(crate) fn reject(self) {
         let _ = self
             .answer
             .send(Err(io::ErrorKind::ConnectionRefused.into()));
@@ -219,7 +219,7 @@ impl Script {
         connect
     }
 
-    pub(crate) async fn refuse(&mut self, reason: ConnectReasonCode) {
+    pub(crate) async fn reject(&mut self, reason: ConnectReasonCode) {
         self.connect().await;
         self.send(ConnAck::new(reason)).await;
     }
@@ -433,8 +433,8 @@ pub(crate) async fn enqueue(client: &Client, topic: &str, payload: &'static str)
 pub(crate) async fn stopped(client: &Client) -> ConnectionError {
     let mut states = client.state_changes();
     loop {
-        if let ConnectionState::GaveUp { why } = soon(states.next()).await.expect("a state") {
-            return why;
+        if let ConnectionState::Stopped { reason } = soon(states.next()).await.expect("a state") {
+            return reason;
         }
     }
 }

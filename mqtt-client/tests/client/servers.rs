@@ -24,7 +24,7 @@ async fn servers_are_tried_in_turn() {
         ] {
             let dial = network.dial().await;
             assert_eq!(dial.endpoint.to_string(), address);
-            dial.refuse();
+            dial.reject();
         }
         soon(client.connected()).await.unwrap_err();
         assert_eq!(
@@ -35,7 +35,7 @@ async fn servers_are_tried_in_turn() {
         assert!(network.try_dial().await.is_none());
     }
     let (client, _, mut network) = client(build());
-    network.dial().await.refuse();
+    network.dial().await.reject();
     let server = network.accept().await;
     soon(client.connected()).await.unwrap();
     drop(server);
@@ -45,20 +45,20 @@ async fn servers_are_tried_in_turn() {
         "mqtt://10.0.0.3:9",
         "the next one, at once"
     );
-    dial.refuse();
+    dial.reject();
     assert_eq!(
         network.dial().await.endpoint.to_string(),
         "mqtt://10.0.0.1:1883"
     );
 }
 
-/// One server's refusal used to end the client, whatever others there were. It is left out for as
+/// One server's rejection used to end the client, whatever others there were. It is left out for as
 /// long as the longest interval.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_refuses_for_good_is_left_out() {
+async fn a_server_that_rejects_for_good_is_left_out() {
     let builder = Client::builder("mqtt://one").server("mqtt://two").seed(1);
     let (client, _, mut network) = client(builder);
-    network.refuse(ConnectReasonCode::NotAuthorized).await;
+    network.reject(ConnectReasonCode::NotAuthorized).await;
     for _ in 0..3 {
         let dial = network.dial().await;
         assert_eq!(dial.endpoint.host(), "two");
@@ -68,31 +68,31 @@ async fn a_server_that_refuses_for_good_is_left_out() {
     }
     let dial = network.dial().await;
     assert_eq!(dial.endpoint.host(), "two");
-    dial.open().refuse(ConnectReasonCode::Banned).await;
+    dial.open().reject(ConnectReasonCode::Banned).await;
     // Both rest, and then there is another attempt.
     let _server = network.accept().await;
     soon(client.connected()).await.unwrap();
 }
 
-fn refusal(reason: ConnectReasonCode, reference: &str) -> ConnAck {
-    let mut refusal = ConnAck::new(reason);
-    refusal.properties.server_reference = Some(reference.try_into().unwrap());
-    refusal
+fn rejection(reason: ConnectReasonCode, reference: &str) -> ConnAck {
+    let mut rejection = ConnAck::new(reason);
+    rejection.properties.server_reference = Some(reference.try_into().unwrap());
+    rejection
 }
 
-/// Until somebody allows it, a Server Reference is a refusal.
+/// Until somebody allows it, a Server Reference is a rejection.
 #[tokio::test(start_paused = true)]
 async fn a_server_reference_is_not_followed_unasked() {
     let (client, _, mut network) = client(builder());
     let mut server = network.dial().await.open();
     server.connect().await;
     server
-        .send(refusal(ConnectReasonCode::UseAnotherServer, "other"))
+        .send(rejection(ConnectReasonCode::UseAnotherServer, "other"))
         .await;
     assert!(network.try_dial().await.is_none());
     assert!(matches!(
         stopped(&client).await,
-        ConnectionError::Refused(_)
+        ConnectionError::Rejected(_)
     ));
 }
 
@@ -108,7 +108,7 @@ async fn another_server_is_used_once() {
     let mut server = network.dial().await.open();
     assert_eq!(server.connect().await.user_name.unwrap().as_str(), "user");
     server
-        .send(refusal(
+        .send(rejection(
             ConnectReasonCode::UseAnotherServer,
             "other.example:99 third",
         ))

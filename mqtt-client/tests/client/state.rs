@@ -17,8 +17,10 @@ async fn next(changes: &mut StateChanges) -> String {
         Some(ConnectionState::Connected(connected)) => {
             format!("connected, {}", connected.session_present)
         }
-        Some(ConnectionState::Disconnected { why, .. }) => format!("waits: {:#}", Error::from(why)),
-        Some(ConnectionState::GaveUp { why }) => format!("gave up: {:#}", Error::from(why)),
+        Some(ConnectionState::Disconnected { reason, .. }) => {
+            format!("waits: {:#}", Error::from(reason))
+        }
+        Some(ConnectionState::Stopped { reason }) => format!("stopped: {:#}", Error::from(reason)),
         Some(ConnectionState::Closed) => "closed".to_owned(),
         Some(other) => format!("{other:?}"),
         None => "the end".to_owned(),
@@ -48,22 +50,22 @@ async fn the_states_of_a_client() {
     };
     assert!(retry_in <= Duration::from_secs(1));
     assert_eq!(next(&mut states).await, "attempt 1");
-    network.dial().await.refuse();
+    network.dial().await.reject();
     assert_eq!(
         next(&mut states).await,
         "waits: the connection's stream cannot be opened: connection refused"
     );
     assert_eq!(next(&mut states).await, "attempt 2");
-    network.dial().await.refuse();
+    network.dial().await.reject();
     assert_eq!(
         next(&mut states).await,
-        "gave up: the connection's stream cannot be opened: connection refused"
+        "stopped: the connection's stream cannot be opened: connection refused"
     );
     assert_eq!(next(&mut states).await, "the end");
     let gave_up = client.state();
     assert_eq!(
         next(&mut client.state_changes()).await,
-        "gave up: the connection's stream cannot be opened: connection refused"
+        "stopped: the connection's stream cannot be opened: connection refused"
     );
     // A stream of states that has ended goes on when the client is revived.
     let revived = tokio::spawn({
@@ -89,7 +91,7 @@ async fn the_stream_begins_with_what_is() {
     settle().await;
     assert_eq!(
         next(&mut states).await,
-        "gave up: the server disconnected: session taken over (0x8E)"
+        "stopped: the server disconnected: session taken over (0x8E)"
     );
     assert_eq!(next(&mut states).await, "the end");
 }
@@ -175,7 +177,7 @@ fn retrying() -> martlet_client::Builder {
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_a_connection() {
     let (client, driver, mut network) = client(retrying());
-    network.dial().await.refuse();
+    network.dial().await.reject();
     let receipt = enqueue(&client, "a", "b").await;
     let leaving = tokio::spawn({
         let client = client.clone();
@@ -205,8 +207,8 @@ async fn a_drain_without_a_connection_has_an_end() {
         drop(receipt.await.unwrap());
     }
     let start = Instant::now();
-    let unsettled = soon(client.disconnect()).await;
-    assert_eq!((unsettled.in_flight, unsettled.queued), (0, 2));
+    let unacknowledged = soon(client.disconnect()).await;
+    assert_eq!((unacknowledged.in_flight, unacknowledged.queued), (0, 2));
     assert_eq!(start.elapsed().as_secs(), 5);
     assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
 }
@@ -234,7 +236,7 @@ async fn at_once_does_not_wait_for_a_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_settled_is_counted() {
+async fn what_was_not_acknowledged_is_counted() {
     let (client, mut server, _network) = connected(builder().max_in_flight(1)).await;
     for _ in 0..3 {
         drop(
@@ -248,8 +250,8 @@ async fn what_was_not_settled_is_counted() {
     }
     server.published().await;
     let server = tokio::spawn(server.rest());
-    let unsettled = soon(client.disconnect().with_will()).await;
-    assert_eq!((unsettled.in_flight, unsettled.queued), (1, 2));
+    let unacknowledged = soon(client.disconnect().with_will()).await;
+    assert_eq!((unacknowledged.in_flight, unacknowledged.queued), (1, 2));
     let packets = soon(server).await.unwrap();
     let reason = DisconnectReasonCode::DisconnectWithWillMessage;
     assert!(

@@ -69,10 +69,10 @@ impl Process {
     async fn restored(&mut self) -> (BTreeSet<u64>, Vec<Quarantined>) {
         self.event(|event| match event {
             ClientEvent::Restored {
-                unsettled,
+                unacknowledged,
                 quarantined,
             } => Some((
-                unsettled
+                unacknowledged
                     .into_iter()
                     .map(martlet_client::session::OperationId::get)
                     .collect(),
@@ -84,7 +84,7 @@ impl Process {
     }
 
     /// The next message of an earlier process whose end is reported.
-    async fn settled(&mut self) -> u64 {
+    async fn acknowledged(&mut self) -> u64 {
         self.event(|event| match event {
             ClientEvent::Published { operation, result } => {
                 result.unwrap();
@@ -120,8 +120,8 @@ pub(crate) async fn survive_kills(open: impl Fn() -> Box<dyn Store>) {
         .unwrap();
 
     let mut process = Process::start(builder(&server), Boxed(open()));
-    let (unsettled, quarantined) = process.restored().await;
-    assert_eq!((unsettled.len(), quarantined.len()), (0, 0));
+    let (unacknowledged, quarantined) = process.restored().await;
+    assert_eq!((unacknowledged.len(), quarantined.len()), (0, 0));
     // Many at once share a commit.
     let mut publishers = JoinSet::new();
     for n in 0..MESSAGES {
@@ -143,18 +143,20 @@ pub(crate) async fn survive_kills(open: impl Fn() -> Box<dyn Store>) {
     publishers.join_all().await;
     process.kill().await;
 
-    let mut settled = BTreeSet::new();
+    let mut acknowledged = BTreeSet::new();
     let mut first = None;
     for killed_after in [Some(100), Some(100), None] {
         let mut process = Process::start(builder(&server), Boxed(open()));
-        let (unsettled, quarantined) = process.restored().await;
+        let (unacknowledged, quarantined) = process.restored().await;
         assert_eq!(quarantined, []);
-        first.get_or_insert_with(|| unsettled.clone());
-        let wanted = killed_after.unwrap_or(unsettled.len()).min(unsettled.len());
+        first.get_or_insert_with(|| unacknowledged.clone());
+        let wanted = killed_after
+            .unwrap_or(unacknowledged.len())
+            .min(unacknowledged.len());
         for _ in 0..wanted {
-            let operation = process.settled().await;
-            assert!(unsettled.contains(&operation));
-            settled.insert(operation);
+            let operation = process.acknowledged().await;
+            assert!(unacknowledged.contains(&operation));
+            acknowledged.insert(operation);
         }
         match killed_after {
             Some(_) => process.kill().await,
@@ -164,7 +166,7 @@ pub(crate) async fn survive_kills(open: impl Fn() -> Box<dyn Store>) {
             }
         }
     }
-    assert!(first.unwrap().is_superset(&settled));
+    assert!(first.unwrap().is_superset(&acknowledged));
 
     let mut came: BTreeMap<u64, u32> = BTreeMap::new();
     while came.len() < MESSAGES as usize {
@@ -259,7 +261,7 @@ async fn what_was_received_once_is_not_delivered_again() {
 
 // ---- the end
 
-/// Holds back the commit that has a deletion in it: of a message that is settled.
+/// Holds back the commit that has a deletion in it: of a message that is acknowledged.
 struct Held {
     store: MemoryStore,
     /// Told when that commit is under way.
@@ -305,7 +307,7 @@ async fn held(server: &Server) -> (Process, MemoryStore, std::sync::mpsc::Sender
 }
 
 /// `disconnect()` was ready before the store had its last operations: a program that ended then, as
-/// programs do, sent a settled message again when it was next started.
+/// programs do, sent a acknowledged message again when it was next started.
 #[tokio::test]
 async fn disconnecting_waits_for_the_store() {
     let server = Server::start(BrokerConfig::default()).await.unwrap();
@@ -501,7 +503,7 @@ async fn a_store_that_panics_is_reported() {
                 .then_some(())
         })
         .await;
-    let refused = soon(
+    let rejected = soon(
         process
             .client
             .publish("t", "1")
@@ -509,14 +511,14 @@ async fn a_store_that_panics_is_reported() {
             .into_future(),
     )
     .await;
-    assert!(matches!(refused, Err(PublishError::Store(_))));
+    assert!(matches!(rejected, Err(PublishError::Store(_))));
     process.kill().await;
 }
 
 // ---- opening
 
 #[tokio::test]
-async fn a_store_of_another_client_is_refused() {
+async fn a_store_of_another_client_is_rejected() {
     let server = Server::start(BrokerConfig::default()).await.unwrap();
     let store = MemoryStore::new();
     Process::start(builder(&server), store.clone()).kill().await;
@@ -560,8 +562,8 @@ async fn a_bad_record_is_told_of() {
         }])
         .unwrap();
     let mut process = Process::start(builder(&server), store);
-    let (unsettled, quarantined) = process.restored().await;
-    assert!(unsettled.is_empty());
+    let (unacknowledged, quarantined) = process.restored().await;
+    assert!(unacknowledged.is_empty());
     assert_eq!((quarantined.len(), quarantined[0].key), (1, key));
 }
 
@@ -589,9 +591,9 @@ async fn a_session_that_the_server_has_lost_begins_anew() {
     process.kill().await;
     server.revive().await.unwrap();
     let mut process = Process::start(builder(&server), store);
-    let (unsettled, _) = process.restored().await;
-    assert_eq!(unsettled.len(), 10);
+    let (unacknowledged, _) = process.restored().await;
+    assert_eq!(unacknowledged.len(), 10);
     for _ in 0..10 {
-        process.settled().await;
+        process.acknowledged().await;
     }
 }

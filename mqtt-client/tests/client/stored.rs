@@ -83,7 +83,7 @@ async fn accepted_means_stored() {
     let process = Process::start(builder(&server), gate);
     let client = process.client.clone();
     soon(client.connected()).await.unwrap();
-    // Nothing is settled, and deleted, in the meantime.
+    // Nothing is acknowledged, and deleted, in the meantime.
     server.kill(Memory::Kept).await;
 
     let mut enqueue = pin!(client.publish("t", "1").qos(QoS::AtLeastOnce).enqueue());

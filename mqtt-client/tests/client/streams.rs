@@ -125,7 +125,7 @@ async fn a_failed_write_does_not_hide_the_last_words() {
     client.publish("a", "b").await.unwrap();
     match soon(events.next()).await {
         Some(ClientEvent::Disconnected {
-            error: ConnectionError::DisconnectedByPeer(disconnect),
+            reason: ConnectionError::DisconnectedByPeer(disconnect),
             retry_in: None,
         }) => {
             assert_eq!(disconnect.reason, DisconnectReasonCode::SessionTakenOver);

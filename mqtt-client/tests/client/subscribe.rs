@@ -82,7 +82,7 @@ async fn each_filter_has_its_answer() {
     assert_eq!(
         soon(stream.next()).await.unwrap().topic(),
         "c",
-        "what was refused is not its own"
+        "what was rejected is not its own"
     );
     drop(stream);
     assert_eq!(
@@ -92,9 +92,9 @@ async fn each_filter_has_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_subscription_is_an_error() {
+async fn a_rejected_subscription_is_an_error() {
     let (client, mut server, _network) = connected(builder()).await;
-    let (refused, ()) = tokio::join!(soon(client.subscribe("a")), async {
+    let (rejected, ()) = tokio::join!(soon(client.subscribe("a")), async {
         let asked = server.subscribe().await;
         server
             .suback(
@@ -105,8 +105,8 @@ async fn a_refused_subscription_is_an_error() {
     });
     let reasons = vec![SubAckReasonCode::TopicFilterInvalid];
     assert_eq!(
-        refused.unwrap_err(),
-        SubscribeError::Refused {
+        rejected.unwrap_err(),
+        SubscribeError::Rejected {
             reasons,
             details: None
         }
@@ -483,12 +483,12 @@ async fn a_session_outlives_its_client() {
         // The process dies: nothing is unsubscribed.
         server.with_broker(|broker, now| {
             let connection = broker.connection_of("me").unwrap();
-            broker.configure(|config| config.refuse = Some(ConnectReasonCode::NotAuthorized));
+            broker.configure(|config| config.reject = Some(ConnectReasonCode::NotAuthorized));
             broker.drop_connection(now, connection);
         });
         let mut stream = stream;
         assert!(soon(stream.next()).await.is_none());
-        server.with_broker(|broker, _| broker.configure(|config| config.refuse = None));
+        server.with_broker(|broker, _| broker.configure(|config| config.reject = None));
         let other = soon(martlet_tokio::connect(server.uri())).await.unwrap();
         for (n, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
             .into_iter()
@@ -500,7 +500,7 @@ async fn a_session_outlives_its_client() {
         }
         let again = martlet_client::Client::builder(server.uri()).client_identifier("me");
         let (again, driver) = persistent(again).build(martlet_tokio::Tokio).unwrap();
-        let mut rest = again.catch_all().unwrap();
+        let mut rest = again.unmatched().unwrap();
         tokio::spawn(driver);
         for text in ["1", "2"] {
             assert_eq!(
@@ -529,7 +529,7 @@ async fn a_filter_that_is_named_twice_is_one() {
 }
 
 /// A stream that was made to leave its subscription with the server did so too when it was
-/// unsubscribed: its messages went to the catch-all, unacknowledged.
+/// unsubscribed: its messages went to the stream of unmatched messages, unacknowledged.
 #[tokio::test(start_paused = true)]
 async fn who_unsubscribes_leaves_nothing_with_the_server() {
     let (client, mut server, _network) = connected(builder()).await;
@@ -544,5 +544,5 @@ async fn who_unsubscribes_leaves_nothing_with_the_server() {
     });
     unsubscribed.unwrap();
     assert_eq!(packets, (vec![filter("a")], acknowledgement(1)));
-    assert!(client.catch_all().unwrap().try_next().is_none());
+    assert!(client.unmatched().unwrap().try_next().is_none());
 }

@@ -105,7 +105,7 @@ fn talk(client: &mut Embedded, server: &mut Server) -> Vec<EmbeddedEvent> {
 
 fn ended(events: &[EmbeddedEvent]) -> &ConnectionError {
     match events.last() {
-        Some(EmbeddedEvent::Link(LinkEvent::Disconnected { error, .. })) => error,
+        Some(EmbeddedEvent::Link(LinkEvent::Disconnected { reason: error, .. })) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -142,11 +142,11 @@ fn a_certificate_that_is_not_trusted_is_told_to_both() {
 
 /// The socket was closed without a close_notify, which looks like an attack to the server.
 #[test]
-fn a_server_that_refuses_hears_the_end_of_tls() {
+fn a_server_that_rejects_hears_the_end_of_tls() {
     let (mut client, mut server) = connected();
     server.say(ConnAck::new(ConnectReasonCode::NotAuthorized));
     let events = talk(&mut client, &mut server);
-    assert!(matches!(ended(&events), ConnectionError::Refused(_)));
+    assert!(matches!(ended(&events), ConnectionError::Rejected(_)));
     assert!(server.heard_goodbye);
     assert!(!client.wants_socket());
 }
@@ -206,7 +206,7 @@ fn a_socket_that_has_failed_is_not_written() {
     assert!(client.poll_wire(NOW).is_none());
     assert!(matches!(
         client.stopped(),
-        Some(ConnectionError::Refused(_))
+        Some(ConnectionError::Rejected(_))
     ));
 }
 
@@ -220,7 +220,7 @@ fn last_words_that_the_socket_does_not_take_are_given_up() {
     assert!(client.poll_dial(NOW).is_none());
     assert!(matches!(
         client.stopped(),
-        Some(ConnectionError::Refused(_))
+        Some(ConnectionError::Rejected(_))
     ));
     assert!(!client.wants_socket());
 }

@@ -110,13 +110,13 @@ async fn what_the_builder_subscribes_to_travels_in_eights_without_the_bad_one() 
             _ => {}
         }
     }
-    let refused: Vec<_> = answered
+    let rejected: Vec<_> = answered
         .iter()
         .flatten()
         .filter(|(_, reason)| reason.is_error())
         .collect();
     assert_eq!(
-        refused,
+        rejected,
         [&(filter("bad"), SubAckReasonCode::UnspecifiedError)]
     );
 }
@@ -200,13 +200,13 @@ async fn what_is_dropped_without_a_connection_leaves_nothing() {
     assert!(packets.len() <= 2, "{packets:?}");
 }
 
-/// The first stream had left while the second's SUBSCRIBE was under way; when that was refused
+/// The first stream had left while the second's SUBSCRIBE was under way; when that was rejected
 /// nobody had the filter, and the server kept the first subscription.
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_its_last_stream_leaves_by_being_refused_is_unsubscribed() {
+async fn a_subscription_that_its_last_stream_leaves_by_being_rejected_is_unsubscribed() {
     let (client, mut server, _network) = connected(builder()).await;
     let (first, _) = tokio::join!(soon(client.subscribe("a")), server.grant());
-    let (refused, ()) = tokio::join!(soon(client.subscribe("a").qos(QoS::ExactlyOnce)), async {
+    let (rejected, ()) = tokio::join!(soon(client.subscribe("a").qos(QoS::ExactlyOnce)), async {
         let asked = server.subscribe().await;
         drop(first);
         server
@@ -216,10 +216,10 @@ async fn a_subscription_that_its_last_stream_leaves_by_being_refused_is_unsubscr
             )
             .await;
     });
-    assert!(matches!(refused, Err(SubscribeError::Refused { .. })));
+    assert!(matches!(rejected, Err(SubscribeError::Rejected { .. })));
     assert_eq!(server.ungrant().await.filters, [filter("a")]);
     // What nobody had before needs no end.
-    let (refused, ()) = tokio::join!(soon(client.subscribe("b")), async {
+    let (rejected, ()) = tokio::join!(soon(client.subscribe("b")), async {
         let asked = server.subscribe().await;
         server
             .suback(
@@ -228,7 +228,7 @@ async fn a_subscription_that_its_last_stream_leaves_by_being_refused_is_unsubscr
             )
             .await;
     });
-    assert!(refused.is_err());
+    assert!(rejected.is_err());
     // Likewise where other filters of the stream are granted.
     let (first, _) = tokio::join!(soon(client.subscribe("c")), server.grant());
     let both = [("c", QoS::AtLeastOnce), ("d", QoS::AtLeastOnce)];
@@ -272,7 +272,7 @@ async fn several_filters_can_be_unsubscribed_at_once() {
     );
 }
 
-/// Some servers refuse SUBSCRIBEs with a Subscription Identifier although they say that they take
+/// Some servers reject SUBSCRIBEs with a Subscription Identifier although they say that they take
 /// them.
 #[tokio::test(start_paused = true)]
 async fn a_subscription_can_do_without_an_identifier() {

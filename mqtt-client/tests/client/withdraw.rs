@@ -24,14 +24,14 @@ async fn a_receipt_takes_its_message_back() {
     drop(server);
     // It is not sent again.
     let mut server = network.resume().await;
-    let settled = enqueue(&client, "a", "next").await;
+    let acknowledged = enqueue(&client, "a", "next").await;
     let published = server.published().await;
     assert_eq!(published.payload(), b"next".as_slice());
     server
         .puback(published.delivery().packet_identifier().unwrap())
         .await;
     settle().await;
-    assert!(matches!(settled.withdraw(), Withdrawn::Ended(Ok(_))));
+    assert!(matches!(acknowledged.withdraw(), Withdrawn::Ended(Ok(_))));
 }
 
 /// An application gave up a message because its timeout had run out, and `withdraw` panicked. The

@@ -77,7 +77,7 @@ fn an_idle_connection_takes_less_than_4_kib_of_heap() {
             }
             assert!(poll(&mut publish).is_ready());
         }
-        let mut messages = world.client.catch_all().unwrap();
+        let mut messages = world.client.unmatched().unwrap();
         world.wire.borrow_mut().input.push_back(message.clone());
         for _ in 0..4 {
             assert!(poll(&mut world.driver).is_pending());
@@ -194,7 +194,7 @@ fn a_large_payload_is_copied_once_on_its_way_in() {
     const MESSAGES: usize = 16;
     for read in [usize::MAX, 64 * 1024, 16 * 1024, 1460] {
         let mut world = World::new();
-        let mut messages = world.client.catch_all().unwrap();
+        let mut messages = world.client.unmatched().unwrap();
         let mut stream = BytesMut::new();
         (0..MESSAGES).for_each(|_| stream.extend_from_slice(&message(LARGE)));
         let mut stream = stream.freeze();

@@ -168,7 +168,7 @@ fn whole_connections() -> Vec<Attack> {
             connack.properties.response_information = text(50_000);
             vec![encoded(V5, connack), busy.clone()]
         }),
-        Attack::each("CONNACK that refuses", V5, |n| {
+        Attack::each("CONNACK that rejects", V5, |n| {
             if n == 1 {
                 return vec![accept(V5), busy.clone()];
             }

@@ -1,6 +1,6 @@
 //! Files that were written for amqtt.
 
-use crate::{assert_refused, load, refused};
+use crate::{assert_rejected, load, rejected};
 use martlet_client::{QoS, client::TopicDefaults};
 use martlet_config::{ConnectionSettings, Plugin, Settings, WillSettings};
 use std::path::Path;
@@ -67,7 +67,7 @@ plugins:
     assert_eq!(settings.connection_timeout, Duration::from_secs(60));
 }
 
-/// Its page about certificates has them at the top, where its own code refuses them.
+/// Its page about certificates has them at the top, where its own code rejects them.
 #[test]
 fn the_certificates_in_the_documentation_of_amqtt() {
     let settings = load(
@@ -175,7 +175,7 @@ fn a_key_without_a_value_is_as_good_as_none() {
     let empty = "keep_alive:\nping_delay: ~\ntopics:\nwill: null\nbroker:\nplugins:\ncheck_hostname:\n\
         connection:\ncertfile:\nmartlet: {queue: , client_id: }";
     assert_eq!(load(empty), Settings::amqtt());
-    assert_refused(&[(
+    assert_rejected(&[(
         "keep:",
         r#"1:1: there is no such key; did you mean "keep_alive"?"#,
     )]);
@@ -199,7 +199,7 @@ fn words_for_true_and_false() {
         );
     }
     // In quotes they are text, for PyYAML too.
-    refused("cleansession: 'yes'");
+    rejected("cleansession: 'yes'");
     // Elsewhere they are text.
     let settings = load("martlet: {client_id: no}\ntopics: {on: {retain: off}}");
     assert_eq!(settings.martlet.client_id.as_deref(), Some("no"));

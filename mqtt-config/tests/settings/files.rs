@@ -55,7 +55,8 @@ fn files_that_cannot_be_read() {
     let good = file("good.yaml", b"keep_alive: 5\r\n");
     assert_eq!(Settings::load(&good).unwrap().keep_alive, 5);
 
-    // Notepad's files were refused with words that named neither the file's encoding nor a way out.
+    // Notepad's files were rejected with words that named neither the file's encoding nor a way
+    // out.
     let marked = file("marked.yaml", b"\xef\xbb\xbfkeep_alive: 5\r\n");
     assert_eq!(Settings::load(&marked).unwrap().keep_alive, 5);
     let wrong = file("marked-wrong.yaml", b"\xef\xbb\xbfkeep: 5");

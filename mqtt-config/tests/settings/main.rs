@@ -8,7 +8,7 @@ mod files;
 mod hidden;
 mod our_keys;
 mod printing;
-mod refused;
+mod rejected;
 mod secrets;
 mod values;
 mod yaml;
@@ -20,7 +20,7 @@ fn load(yaml: &str) -> Settings {
 }
 
 #[track_caller]
-fn refused(yaml: &str) -> SettingsError {
+fn rejected(yaml: &str) -> SettingsError {
     match Settings::from_yaml(yaml) {
         Ok(settings) => panic!("{yaml} is taken for {settings:?}"),
         Err(error) => error,
@@ -28,8 +28,8 @@ fn refused(yaml: &str) -> SettingsError {
 }
 
 #[track_caller]
-fn assert_refused(table: &[(&str, &str)]) {
+fn assert_rejected(table: &[(&str, &str)]) {
     for (yaml, message) in table {
-        assert_eq!(refused(yaml).to_string(), *message, "{yaml}");
+        assert_eq!(rejected(yaml).to_string(), *message, "{yaml}");
     }
 }

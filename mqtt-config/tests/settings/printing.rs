@@ -1,6 +1,6 @@
 //! What is printed can be read again, but for its secrets.
 
-use crate::{load, refused};
+use crate::{load, rejected};
 use martlet_config::{Settings, SettingsErrorKind as Kind};
 
 #[test]
@@ -61,7 +61,7 @@ fn what_was_printed_lacks_its_secrets_and_is_not_taken_for_whole() {
             printed.contains("***") && !printed.contains("canary"),
             "{printed}"
         );
-        let error = refused(&printed);
+        let error = rejected(&printed);
         assert_eq!((error.kind(), error.path().as_str()), (&Kind::Hidden, path));
         assert!(error.position().is_some());
     }

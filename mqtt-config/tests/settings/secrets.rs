@@ -27,7 +27,7 @@ fn words(error: &impl Error) -> String {
     words
 }
 
-/// Asserts that reading this shows nothing of the secret, and returns whether it was refused.
+/// Asserts that reading this shows nothing of the secret, and returns whether it was rejected.
 #[track_caller]
 fn keeps(yaml: &str, secret: &str) -> bool {
     // Any half of it is too much.
@@ -177,11 +177,11 @@ fn a_secret_at_any_place_is_in_no_error() {
         |secret| format!("-----BEGIN {secret}"),
         |secret| "\"".to_owned() + &secret.repeat(100) + "\"",
     ];
-    let mut refused = 0;
+    let mut rejected = 0;
     for (begin, end) in places() {
         for form in forms {
             let yaml = [&WHOLE[..begin], &form(&secret), &WHOLE[end..]].concat();
-            refused += usize::from(keeps(&yaml, &secret));
+            rejected += usize::from(keeps(&yaml, &secret));
         }
         // The key and its value in one, and a key given twice.
         let line = WHOLE[..begin].rfind('\n').map_or(0, |at| at + 1);
@@ -196,10 +196,10 @@ fn a_secret_at_any_place_is_in_no_error() {
             format!("--- {secret}\n"),
         ] {
             let yaml = [&WHOLE[..line], &more, &WHOLE[line..]].concat();
-            refused += usize::from(keeps(&yaml, &secret));
+            rejected += usize::from(keeps(&yaml, &secret));
         }
     }
-    assert!(refused > 2000, "{refused}: were they no mistakes?");
+    assert!(rejected > 2000, "{rejected}: were they no mistakes?");
 }
 
 /// The same numbers: a PIN is a secret too.

@@ -1,11 +1,11 @@
 //! Values as amqtt's files have them, whose reader knows YAML 1.1.
 
-use crate::{assert_refused, load, refused};
+use crate::{assert_rejected, load, rejected};
 use martlet_config::Secret;
 use std::time::Duration;
 
-/// `reconnect_max_interval: 1_000` and the like were refused, and `keep_alive: 010` would have been
-/// another number.
+/// `reconnect_max_interval: 1_000` and the like were rejected, and `keep_alive: 010` would have
+/// been another number.
 #[test]
 fn numbers_of_yaml_1_1_are_numbers_where_a_number_is_expected() {
     for (text, number) in [
@@ -28,7 +28,7 @@ fn numbers_of_yaml_1_1_are_numbers_where_a_number_is_expected() {
             "{text}"
         );
         // In quotes it is text.
-        refused(&format!("keep_alive: '{text}'"));
+        rejected(&format!("keep_alive: '{text}'"));
     }
     assert_eq!(load("reconnect_retries: -1_0").reconnect_retries, -10);
     assert_eq!(load("default_qos: 0_2").default_qos.as_u8(), 2);
@@ -68,7 +68,7 @@ connection: {cadata: !!binary UEVN}
     assert_eq!(settings.martlet.user_name, Some(Secret::from("ann")));
     assert_eq!(settings.martlet.password, Some(Secret::from("secret")));
     assert_eq!(settings.connection.cadata.as_deref(), Some("PEM"));
-    assert_refused(&[
+    assert_rejected(&[
         (
             "martlet: {password: !!binary c2Vj*}",
             "1:21: it is not base64",
@@ -90,7 +90,7 @@ connection: {cadata: !!binary UEVN}
     );
 }
 
-/// amqtt takes both, and `broker` counts; they were refused as one key given twice.
+/// amqtt takes both, and `broker` counts; they were rejected as one key given twice.
 #[test]
 fn broker_beside_connection() {
     let settings = load("connection: {uri: mqtt://a, cafile: a}\nbroker: {uri: mqtt://b}");
@@ -112,7 +112,7 @@ fn broker_beside_connection() {
             .as_str(),
         "mqtt://b"
     );
-    assert_refused(&[
+    assert_rejected(&[
         (
             "connection: {urii: a}\nbroker: {uri: mqtt://b}",
             "1:13: connection: there is no such key; did you mean \"uri\"?",

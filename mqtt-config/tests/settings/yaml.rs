@@ -1,12 +1,12 @@
 //! What YAML has in store for careless readers.
 
-use crate::{assert_refused, load, refused};
+use crate::{assert_rejected, load, rejected};
 use martlet_client::QoS;
 use martlet_config::SettingsErrorKind as Kind;
 
 #[test]
 fn a_key_that_stands_there_twice() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "keep_alive: 1\nkeep_alive: 2",
             "2:1: \"keep_alive\" is given twice",
@@ -40,7 +40,7 @@ fn no_tag_but_binary() {
         "!<tag:yaml.org,2002:binarys>",
         "!",
     ] {
-        assert_refused(&[
+        assert_rejected(&[
             (
                 &format!("keep_alive: {tag} 5"),
                 "1:13: a tag; no setting has another than !!binary",
@@ -61,17 +61,17 @@ fn no_tag_but_binary() {
         "!!omap [keep_alive: 5]",
         "!!set {keep_alive}",
     ] {
-        assert_refused(&[(
+        assert_rejected(&[(
             collection,
             "1:1: a tag; no setting has another than !!binary",
         )]);
     }
     // What PyYAML would call a function for.
-    refused("keep_alive: !!python/object/apply:os.system ['true']");
-    refused("%TAG !y! tag:yaml.org,2002:\n---\nkeep_alive: !y!int 5");
+    rejected("keep_alive: !!python/object/apply:os.system ['true']");
+    rejected("%TAG !y! tag:yaml.org,2002:\n---\nkeep_alive: !y!int 5");
 }
 
-/// amqtt's files share settings with `<<`, the merge key of YAML 1.1, and were refused.
+/// amqtt's files share settings with `<<`, the merge key of YAML 1.1, and were rejected.
 #[test]
 fn merge_keys() {
     let settings = load(
@@ -102,7 +102,7 @@ fn merge_keys() {
     assert_eq!(topic("twice"), (Some(2), Some(true)));
     // In quotes it is a topic as any other.
     assert!(load("topics: {'<<': {qos: 1}}").topics.contains_key("<<"));
-    assert_refused(&[
+    assert_rejected(&[
         (
             "topics: {a: {<<: 5}}",
             "1:18: expected keys with values, or a list of those, to merge, found a whole number",
@@ -131,7 +131,7 @@ fn aliases_are_good_within_bounds() {
         let last = format!("*a{}, ", n - 1).repeat(10);
         yaml += &format!("b{n}: &a{n} [{last}]\n");
     }
-    let error = refused(&yaml);
+    let error = rejected(&yaml);
     assert!(
         matches!(error.kind(), Kind::Excess(_) | Kind::Syntax(_)),
         "{error}"
@@ -140,7 +140,7 @@ fn aliases_are_good_within_bounds() {
     // One text, many times.
     let long = "x".repeat(500_000);
     let often = "*a, ".repeat(10_000);
-    let error = refused(&format!("a: &a {long}\nb: [{often}]"));
+    let error = rejected(&format!("a: &a {long}\nb: [{often}]"));
     assert!(
         matches!(error.kind(), Kind::Excess(_) | Kind::Syntax(_)),
         "{error}"
@@ -163,7 +163,7 @@ fn values_within_values() {
         "a: |\n ".repeat(150_000),
         "\"".repeat(1_000_000),
     ] {
-        refused(&deep);
+        rejected(&deep);
     }
 }
 
@@ -171,7 +171,7 @@ fn values_within_values() {
 fn a_huge_text() {
     let yaml = format!("keep_alive: 5 #{}", " ".repeat(1024 * 1024));
     assert_eq!(
-        refused(&yaml).to_string(),
+        rejected(&yaml).to_string(),
         "it is larger than the 1048576 bytes that a configuration may have"
     );
 }

@@ -15,7 +15,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnAck {
     /// Whether the server has a session of this client identifier. Always false in 3.1, which
-    /// cannot say it, and in a refusal, also one that says otherwise.
+    /// cannot say it, and in a rejection, also one that says otherwise.
     pub session_present: bool,
     /// Success, or why not. The return codes of 3.x appear as the reason codes that mean the same.
     pub reason: ConnectReasonCode,
@@ -84,8 +84,8 @@ impl ConnAck {
             return Err(reader.error(DecodeErrorKind::ConnAckFlags(flags)));
         }
         let code = reader.u8(Field::ReasonCode)?;
-        // A server that does not speak MQTT 5 refuses in the form of 3.1.1. It is the refusal that
-        // counts.
+        // A server that does not speak MQTT 5 rejects in the form of 3.1.1. It is the rejection
+        // that counts.
         let short = reader.remaining() == 0;
         let reason = match version {
             Version::V5 if short => {
@@ -95,11 +95,11 @@ impl ConnAck {
             _ => ConnectReasonCode::from_return_code(code),
         };
         let reason = reason.ok_or_else(|| reader.error(DecodeErrorKind::ReasonCode(code)))?;
-        // Session present beside a refusal says nothing; it is the refusal that counts (MQTT 5
+        // Session present beside a rejection says nothing; it is the rejection that counts (MQTT 5
         // §3.2.2.1.1).
         let session_present = flags & 1 == 1 && version != Version::V3_1 && !reason.is_error();
-        let refused_in_short = short && reason.is_error();
-        let properties = if version.has_properties() && !refused_in_short {
+        let rejected_in_short = short && reason.is_error();
+        let properties = if version.has_properties() && !rejected_in_short {
             decode_properties(frame, &mut reader)?
         } else {
             ConnAckProperties::default()
@@ -131,7 +131,7 @@ impl ConnAck {
     pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
         sink.u8(u8::from(self.session_present));
         if !version.has_properties() {
-            // A length is wanted also of what no one can write: `check` refuses a code without a
+            // A length is wanted also of what no one can write: `check` rejects a code without a
             // return code.
             sink.u8(self.reason.return_code().unwrap_or(self.reason.as_u8()));
             return;

@@ -112,7 +112,7 @@ fn reason_codes() {
             }
         }
     }
-    // In MQTT 5 a CONNACK without properties is a refusal of some version, or cut short.
+    // In MQTT 5 a CONNACK without properties is a rejection of some version, or cut short.
     for code in 0..=255 {
         let expected = match code {
             0 => Err(DecodeErrorKind::Truncated(Field::PropertyLength)),

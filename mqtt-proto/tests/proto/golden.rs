@@ -30,7 +30,7 @@ fn decode_only() -> Vec<Row> {
     [
         what_could_be_left_out(),
         properties_in_another_order(),
-        refusals(),
+        rejections(),
         what_3_allows(),
     ]
     .concat()
@@ -124,9 +124,9 @@ fn properties_in_another_order() -> Vec<Row> {
     ]
 }
 
-fn refusals() -> Vec<Row> {
+fn rejections() -> Vec<Row> {
     vec![
-        // In MQTT 5, a refusal from a server that speaks 3.x only; a reason code without its
+        // In MQTT 5, a rejection from a server that speaks 3.x only; a reason code without its
         // properties.
         (
             V5,
@@ -143,8 +143,8 @@ fn refusals() -> Vec<Row> {
             ConnAck::new(ConnectReasonCode::UnsupportedProtocolVersion).into(),
             "20 02 00 84",
         ),
-        // Session present beside a refusal says nothing: it was once an error that hid why the
-        // server refused.
+        // Session present beside a rejection says nothing: it was once an error that hid why the
+        // server rejected.
         (
             V3_1_1,
             ConnAck::new(ConnectReasonCode::NotAuthorized).into(),
@@ -208,7 +208,7 @@ fn what_3_allows() -> Vec<Row> {
             "10 0f 0006 'MQIsdp' 03 c3 003c 0001 'c'",
         ),
         (
-            // Legal as bytes; it is the server that refuses the identifier.
+            // Legal as bytes; it is the server that rejects the identifier.
             V3_1_1,
             Connect {
                 clean_start: false,

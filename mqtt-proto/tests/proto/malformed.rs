@@ -1,4 +1,4 @@
-//! What is refused, as what, and with which reason code: one table.
+//! What is rejected, as what, and with which reason code: one table.
 
 mod connect;
 mod publish;
@@ -343,7 +343,7 @@ fn each_fault_has_its_name_its_place_and_its_reason_code() {
         let expected =
             PacketType::from_u8(wire[0] >> 4).filter(|_| !matches!(kind, ReservedPacketType(_)));
         assert_eq!(error.packet_type(), expected, "{version}: {row}");
-        // The borrowed view refuses the same.
+        // The borrowed view rejects the same.
         if expected == Some(PacketType::Publish) {
             let borrowed = PublishRef::decode(&wire, version, LIMIT);
             assert_eq!(borrowed.map(|_| ()), Err(error), "{version}: {row}");
@@ -388,26 +388,26 @@ fn an_error_says_what_and_where() {
 #[test]
 fn kept_properties_are_those_of_a_message() {
     let kept = |row| PublishProperties::from_bytes(&bytes(row).into());
-    let refused = |row| kept(row).unwrap_err().kind();
+    let rejected = |row| kept(row).unwrap_err().kind();
     assert_eq!(kept("").unwrap(), PublishProperties::default());
     assert_eq!(
         kept("03 0001 't' 01 01").unwrap().as_bytes(),
         bytes("01 01 03 0001 't'")
     );
     assert_eq!(
-        refused("01 00 23 0001"),
+        rejected("01 00 23 0001"),
         PropertyNotAllowed(PropertyId::TopicAlias)
     );
     assert_eq!(
-        refused("0b 01"),
+        rejected("0b 01"),
         PropertyNotAllowed(PropertyId::SubscriptionIdentifier)
     );
     assert_eq!(
-        refused("01 00 01 00"),
+        rejected("01 00 01 00"),
         DuplicateProperty(PropertyId::PayloadFormatIndicator)
     );
     assert_eq!(
-        refused("02 00"),
+        rejected("02 00"),
         Truncated(Field::Property(PropertyId::MessageExpiryInterval))
     );
 }

@@ -97,7 +97,7 @@ fn all_views_agree() {
     }
 }
 
-/// What MQTT cannot say is kept whole, and refused when it is to leave.
+/// What MQTT cannot say is kept whole, and rejected when it is to leave.
 #[test]
 fn a_message_too_large_for_mqtt_is_kept_as_it_is() {
     let topic = TopicName::from_static("t").unwrap();
@@ -135,8 +135,8 @@ fn an_empty_response_topic_is_none() {
     let properties = publish.message_properties();
     assert_eq!(properties.as_bytes(), b"\x26\0\x01k\0\x01v");
     assert!(!properties.as_ref().scan().has_empty_response_topic);
-    // The wills that we make never have one, and one that comes is refused.
+    // The wills that we make never have one, and one that comes is rejected.
     let connect = b"\x10\x16\0\x04MQTT\x05\x06\0\0\0\0\0\x03\x08\0\0\0\x01a\0\0";
-    let refused = Packet::decode(&mut BytesMut::from(&connect[..]), Version::V5, 100);
-    assert!(refused.is_err(), "{refused:?}");
+    let rejected = Packet::decode(&mut BytesMut::from(&connect[..]), Version::V5, 100);
+    assert!(rejected.is_err(), "{rejected:?}");
 }

@@ -29,14 +29,14 @@ impl QueueLimits {
         self
     }
 
-    /// Sets what to do when one more comes. Default: refuse it.
+    /// Sets what to do when one more comes. Default: reject it.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// Sets whether QoS 0 messages are queued while there is no connection, or refused. Default:
+    /// Sets whether QoS 0 messages are queued while there is no connection, or rejected. Default:
     /// queued.
     #[must_use]
     pub fn qos0_offline(mut self, qos0_offline: bool) -> Self {
@@ -50,7 +50,7 @@ impl Default for QueueLimits {
         Self {
             messages: 10_000,
             bytes: 64 * 1024 * 1024,
-            when_full: WhenFull::Refuse,
+            when_full: WhenFull::Reject,
             qos0_offline: true,
         }
     }
@@ -59,9 +59,9 @@ impl Default for QueueLimits {
 /// What a full queue does with one more message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
-    /// Refuses it.
+    /// Rejects it.
     #[default]
-    Refuse,
+    Reject,
     /// Drops the oldest to make room.
     DropOldest,
     /// Accepts it and drops it at once.

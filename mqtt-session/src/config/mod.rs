@@ -49,7 +49,7 @@ pub struct Config {
     pub(crate) hang_up_limit: u8,
     pub(crate) when_server_hangs_up: WhenServerHangsUp,
     pub(crate) durable: Option<Box<Durable>>,
-    pub(crate) refuse_properties_in_3x: bool,
+    pub(crate) reject_properties_in_3x: bool,
 }
 
 impl Config {
@@ -186,9 +186,9 @@ impl Config {
         self
     }
 
-    /// Sets after how long an untaken message that holds back the acknowledgements of later ones is
-    /// reported as [`AcknowledgementsHeld`](crate::Event::AcknowledgementsHeld), and again
-    /// at this interval; after up to twice as long when another message held them first. `None`:
+    /// Sets after how long an unhandled message that holds back the acknowledgements of later ones
+    /// is reported as [`AcknowledgementsHeld`](crate::Event::AcknowledgementsHeld), and again at
+    /// this interval; after up to twice as long when another message held them first. `None`:
     /// never. Default: 10 s.
     #[must_use]
     pub fn held_acknowledgements_after(
@@ -333,11 +333,11 @@ impl Config {
         self
     }
 
-    /// Sets whether a message with properties is refused on a 3.x connection. Default: false: they
+    /// Sets whether a message with properties is rejected on a 3.x connection. Default: false: they
     /// are left out and counted.
     #[must_use]
-    pub fn refuse_properties_in_3x(mut self, refuse_properties_in_3x: bool) -> Self {
-        self.refuse_properties_in_3x = refuse_properties_in_3x;
+    pub fn reject_properties_in_3x(mut self, reject_properties_in_3x: bool) -> Self {
+        self.reject_properties_in_3x = reject_properties_in_3x;
         self
     }
 }
@@ -376,7 +376,7 @@ impl Default for Config {
             hang_up_limit: 3,
             when_server_hangs_up: WhenServerHangsUp::Fail,
             durable: None,
-            refuse_properties_in_3x: false,
+            reject_properties_in_3x: false,
         }
     }
 }

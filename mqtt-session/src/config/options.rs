@@ -140,7 +140,7 @@ impl DisconnectOptions {
         self
     }
 
-    /// Sets how long to wait until everything accepted is settled. Default: not at all.
+    /// Sets how long to wait until everything accepted is acknowledged. Default: not at all.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;

@@ -16,7 +16,7 @@ use crate::error::Details;
 use crate::event::{AckToken, DeliveryId};
 use crate::inbound::aliases::HeardAliases;
 use crate::inbound::id_sets::{DOUBTED, IdSets, RECEIVED, RECORDED};
-use crate::inbound::untaken::Untaken;
+use crate::inbound::unhandled::Unhandled;
 use crate::inbound::waiting::{AwaitingAck, Mark};
 use crate::output::{DelayedAnswer, Output};
 use crate::store::journal::Context;
@@ -32,7 +32,7 @@ mod aliases;
 mod doubts;
 mod id_sets;
 mod stale;
-mod untaken;
+mod unhandled;
 mod waiting;
 
 /// While the application lags, a message smaller than this is copied out of its read buffer, which
@@ -56,7 +56,7 @@ pub(crate) struct Inbound {
     aliases: Option<Box<HeardAliases>>,
     /// Messages of QoS 0 that were not taken, and of QoS 1 and 2: the server may send the latter
     /// only because we let it, so they are not made to pay for the former.
-    untaken: Untaken,
+    unhandled: Unhandled,
     /// What this connection's CONNECT allows the server to have unacknowledged.
     receive_maximum: NonZeroU16,
     /// Sequence of QoS 0 tokens.
@@ -85,7 +85,7 @@ impl Default for Inbound {
             qos2: AwaitingAck::default(),
             received: IdSets::default(),
             aliases: None,
-            untaken: Untaken::default(),
+            unhandled: Unhandled::default(),
             receive_maximum: NonZeroU16::MAX,
             qos0: 0,
             unacknowledged: 0,
@@ -97,26 +97,26 @@ impl Default for Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn untaken(&self) -> usize {
-        (self.untaken.messages[0] + self.untaken.messages[1]) as usize
+    pub(crate) fn unhandled(&self) -> usize {
+        (self.unhandled.messages[0] + self.unhandled.messages[1]) as usize
     }
 
     fn untaken_bytes(&self) -> usize {
-        self.untaken.bytes[0] + self.untaken.bytes[1]
+        self.unhandled.bytes[0] + self.unhandled.bytes[1]
     }
 
     pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
-        self.untaken() >= limits.soft_messages || self.untaken_bytes() >= limits.soft_bytes
+        self.unhandled() >= limits.soft_messages || self.untaken_bytes() >= limits.soft_bytes
     }
 
     /// More bytes have come.
     pub(crate) fn begin_turn(&mut self) {
-        self.lagging = self.untaken() >= LAGGING;
+        self.lagging = self.unhandled() >= LAGGING;
     }
 
     /// One more message of QoS 0 does not fit.
     pub(crate) fn is_full(&self, limits: &InboundLimits) -> bool {
-        self.untaken() >= limits.hard_messages || self.untaken_bytes() >= limits.hard_bytes
+        self.unhandled() >= limits.hard_messages || self.untaken_bytes() >= limits.hard_bytes
     }
 
     /// This message of QoS 1 or 2 does not fit.
@@ -124,10 +124,10 @@ impl Inbound {
         if self.knows(delivery) {
             return false;
         }
-        let Untaken {
+        let Unhandled {
             messages: [_, mut messages],
             bytes: [_, mut bytes],
-        } = self.untaken;
+        } = self.unhandled;
         if let (
             Delivery::AtLeastOnce {
                 packet_identifier,
@@ -215,7 +215,7 @@ impl Inbound {
         if let Some(sequence) =
             self.enter(delivery, 0, Context::new(context.output, context.journal))
         {
-            self.untaken.enter(qos, 0);
+            self.unhandled.enter(qos, 0);
             self.acknowledge(
                 &AckToken {
                     qos,
@@ -258,7 +258,7 @@ impl Inbound {
                 let rare = self.qos1.rare.as_mut();
                 let superseded = rare.and_then(|rare| rare.supersede(packet_identifier, duplicate));
                 if let Some(bytes) = superseded {
-                    self.untaken.leave(QoS::AtLeastOnce, bytes);
+                    self.unhandled.leave(QoS::AtLeastOnce, bytes);
                 }
                 self.qos1.push(packet_identifier, bytes)
             }
@@ -292,7 +292,7 @@ impl Inbound {
             publish.detach();
         }
         let (qos, bytes) = (publish.delivery().qos(), publish.len() as u32);
-        self.untaken.enter(qos, bytes);
+        self.unhandled.enter(qos, bytes);
         let token = AckToken {
             qos,
             sequence,
@@ -380,7 +380,7 @@ impl Inbound {
     #[inline]
     fn leave(&mut self, token: &AckToken) {
         if !self.is_superseded(token) {
-            self.untaken.leave(token.qos, token.bytes);
+            self.unhandled.leave(token.qos, token.bytes);
         }
     }
 
@@ -511,14 +511,14 @@ impl Inbound {
     }
 
     /// A new connection: the server counts anew, and topic aliases are forgotten. Its Receive
-    /// Maximum is no more than there is room for beside untaken messages of earlier connections.
+    /// Maximum is no more than there is room for beside unhandled messages of earlier connections.
     pub(crate) fn open(&mut self, limits: &InboundLimits) {
         self.unacknowledged = 0;
         self.exceeded = false;
         self.aliases = None;
         let room = limits
             .hard_messages
-            .saturating_sub(self.untaken.messages[1] as usize);
+            .saturating_sub(self.unhandled.messages[1] as usize);
         let room = u16::try_from(room).unwrap_or(u16::MAX);
         let most = limits.receive_maximum.min(room);
         self.receive_maximum = NonZeroU16::new(most).unwrap_or(NonZeroU16::MIN);

@@ -15,7 +15,7 @@
 use super::{List, Outbound, State};
 use crate::OperationId;
 use crate::outbound::queue::Fate;
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use alloc::vec::Vec;
 use martlet_proto::{PacketIdentifier, QoS};
 
@@ -44,17 +44,17 @@ impl Outbound {
         &mut self,
         id: PacketIdentifier,
         fate: Fate,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Option<PacketIdentifier> {
         let qos = match &self.slot(id.get()).state {
             State::Publish(outgoing) => outgoing.message.qos,
             _ => QoS::ExactlyOnce,
         };
         if qos == QoS::AtLeastOnce && self.slot(id.get()).position.is_none() {
-            self.release(id.get(), spent);
+            self.release(id.get(), deferred_drops);
             return None;
         }
-        self.spend_slot(id.get(), spent);
+        self.defer_slot(id.get(), deferred_drops);
         self.put_abandoned(id.get(), fate, qos);
         Some(id)
     }

@@ -4,14 +4,14 @@ use super::abandoned::Abandoned;
 use super::{List, Outbound, Slot, State};
 use crate::LostSession;
 use crate::outbound::queue::{Fate, TrackedMessage};
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use alloc::boxed::Box;
 use martlet_proto::{PacketIdentifier, PacketType, QoS};
 
 /// What an acknowledgement did.
 pub(crate) enum Acked {
     /// The message is completed.
-    Settled(Fate),
+    Complete(Fate),
     /// PUBREC: a PUBREL is due.
     Released,
     /// PUBREC once more: a PUBREL is due once more.
@@ -33,24 +33,32 @@ pub(crate) enum Acked {
 impl Outbound {
     /// PUBACK.
     #[inline]
-    pub(crate) fn handle_puback(&mut self, id: PacketIdentifier, spent: &mut Spent) -> Acked {
-        self.settle(id, spent, |outgoing| {
+    pub(crate) fn handle_puback(
+        &mut self,
+        id: PacketIdentifier,
+        deferred_drops: &mut DeferredDrops,
+    ) -> Acked {
+        self.complete(id, deferred_drops, |outgoing| {
             outgoing.message.qos == QoS::AtLeastOnce
         })
     }
 
     /// PUBREC with a reason code of 0x80 or above.
-    pub(crate) fn handle_pubrec_error(&mut self, id: PacketIdentifier, spent: &mut Spent) -> Acked {
-        self.settle(id, spent, |outgoing| {
+    pub(crate) fn handle_pubrec_error(
+        &mut self,
+        id: PacketIdentifier,
+        deferred_drops: &mut DeferredDrops,
+    ) -> Acked {
+        self.complete(id, deferred_drops, |outgoing| {
             outgoing.message.qos == QoS::ExactlyOnce
         })
     }
 
     #[inline(always)]
-    fn settle(
+    fn complete(
         &mut self,
         id: PacketIdentifier,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
         expected: impl Fn(&TrackedMessage) -> bool,
     ) -> Acked {
         match self.find(id) {
@@ -62,10 +70,10 @@ impl Outbound {
                 let fate = outgoing.fate();
                 self.landed(id.get());
                 self.unlink(Self::publishes, id.get());
-                self.release(id.get(), spent);
-                Acked::Settled(fate)
+                self.release(id.get(), deferred_drops);
+                Acked::Complete(fate)
             }
-            _ => self.settle_otherwise(id, spent),
+            _ => self.complete_otherwise(id, deferred_drops),
         }
     }
 
@@ -73,7 +81,11 @@ impl Outbound {
     /// flow fails, because a server that answers so does not send the answer that is due: the
     /// message would stay in the window for ever.
     #[cold]
-    fn settle_otherwise(&mut self, id: PacketIdentifier, spent: &mut Spent) -> Acked {
+    fn complete_otherwise(
+        &mut self,
+        id: PacketIdentifier,
+        deferred_drops: &mut DeferredDrops,
+    ) -> Acked {
         let Some(slot) = self.find(id) else {
             return Acked::Unknown;
         };
@@ -109,9 +121,9 @@ impl Outbound {
         self.unlink(list, id.get());
         // A server that has not answered QoS 2 with PUBREC may wait for PUBREL all the same.
         let abandoned = if expected == PacketType::PubRec {
-            self.abandon_slot(id, fate, spent)
+            self.abandon_slot(id, fate, deferred_drops)
         } else {
-            self.release(id.get(), spent);
+            self.release(id.get(), deferred_drops);
             None
         };
         Acked::Mistaken {
@@ -128,7 +140,7 @@ impl Outbound {
         id: PacketIdentifier,
         position: u64,
         policy: LostSession,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Acked {
         let Some(Slot {
             state,
@@ -153,8 +165,8 @@ impl Outbound {
                     {
                         kept = Some(Box::new(outgoing));
                     }
-                } else if spent.is_kept() {
-                    self.spend_slot(id.get(), spent);
+                } else if deferred_drops.is_kept() {
+                    self.defer_slot(id.get(), deferred_drops);
                 }
                 self.slot(id.get()).state = State::Released { fate, kept };
                 // The server may be answering a PUBLISH of an earlier connection; the flow goes on
@@ -172,7 +184,7 @@ impl Outbound {
                 Acked::Released
             }
             // A message of QoS 1: its PUBACK will not come.
-            _ => self.settle_otherwise(id, spent),
+            _ => self.complete_otherwise(id, deferred_drops),
         }
     }
 
@@ -189,15 +201,19 @@ impl Outbound {
 
     /// PUBCOMP.
     #[inline]
-    pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier, spent: &mut Spent) -> Acked {
+    pub(crate) fn handle_pubcomp(
+        &mut self,
+        id: PacketIdentifier,
+        deferred_drops: &mut DeferredDrops,
+    ) -> Acked {
         match self.find(id).map(|slot| &slot.state) {
             Some(&State::Released { fate, .. }) => {
                 self.landed(id.get());
                 self.unlink(Self::released, id.get());
-                self.release(id.get(), spent);
-                Acked::Settled(fate)
+                self.release(id.get(), deferred_drops);
+                Acked::Complete(fate)
             }
-            _ => self.settle_otherwise(id, spent),
+            _ => self.complete_otherwise(id, deferred_drops),
         }
     }
 }

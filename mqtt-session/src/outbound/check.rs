@@ -38,8 +38,8 @@ impl Outbound {
         same("listed releases", released.len(), count(is_released))?;
         let is_abandoned = |state: &State| matches!(state, State::Abandoned(_));
         same("listed as given up", abandoned.len(), count(is_abandoned))?;
-        let unsettled = publishes.len() + released.len();
-        same("unsettled", self.unsettled, unsettled)?;
+        let unacknowledged = publishes.len() + released.len();
+        same("unacknowledged", self.unacknowledged, unacknowledged)?;
         self.check_in_flight()?;
         self.check_resend()?;
         self.check_queue(&publishes, &released)

@@ -4,7 +4,7 @@
 use super::{Outbound, Slot, State};
 use crate::OperationId;
 use crate::outbound::queue::{Fate, TrackedMessage};
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use martlet_proto::{PacketIdentifier, QoS};
@@ -33,7 +33,7 @@ impl Outbound {
     /// Whether another message may take a packet identifier: within the window, whatever of it was
     /// sent.
     pub(super) fn may_admit(&self, window: usize) -> bool {
-        self.unsettled < window && self.has_identifier()
+        self.unacknowledged < window && self.has_identifier()
     }
 
     /// The next message of the queue that may take a packet identifier.
@@ -57,9 +57,13 @@ impl Outbound {
     }
 
     /// Takes back a message that was never sent.
-    pub(crate) fn withdraw(&mut self, operation: OperationId, spent: &mut Spent) -> Option<Fate> {
+    pub(crate) fn withdraw(
+        &mut self,
+        operation: OperationId,
+        deferred_drops: &mut DeferredDrops,
+    ) -> Option<Fate> {
         if let Some(outgoing) = self.queue.remove(operation) {
-            return Some(outgoing.spend(spent));
+            return Some(outgoing.defer(deferred_drops));
         }
         let mut id = self.publishes.last;
         while id != 0 {
@@ -68,7 +72,7 @@ impl Outbound {
                 if outgoing.operation == operation && !outgoing.written && slot.position.is_none() {
                     let fate = outgoing.fate();
                     self.unlink(Self::publishes, id);
-                    self.release(id, spent);
+                    self.release(id, deferred_drops);
                     return Some(fate);
                 }
             }
@@ -81,17 +85,17 @@ impl Outbound {
     pub(crate) fn withdraw_qos0(
         &mut self,
         operation: OperationId,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Option<Fate> {
         let outgoing = self.queue.remove_qos0(operation)?;
-        Some(outgoing.spend(spent))
+        Some(outgoing.defer(deferred_drops))
     }
 
     /// The application does not want a message any more that may have arrived.
     pub(crate) fn withdraw_in_flight(
         &mut self,
         operation: OperationId,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Option<InFlight> {
         let (_, id, _) = self.in_order().find(|&(it, ..)| it == operation)?;
         let fate = match &mut self.slot(id.get()).state {
@@ -103,7 +107,7 @@ impl Outbound {
             }
             State::Free | State::Abandoned(_) | State::Request(_) => return None,
         };
-        let abandoned = self.abandon(operation, spent);
+        let abandoned = self.abandon(operation, deferred_drops);
         Some(InFlight::GivenUp(fate, abandoned))
     }
 
@@ -111,7 +115,7 @@ impl Outbound {
     pub(crate) fn abandon(
         &mut self,
         operation: OperationId,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Option<PacketIdentifier> {
         let (_, id, released) = self.in_order().find(|&(it, ..)| it == operation)?;
         let list = if released.is_some() {
@@ -127,7 +131,7 @@ impl Outbound {
                 unreachable!("the lists hold messages")
             }
         };
-        self.abandon_slot(id, fate, spent)
+        self.abandon_slot(id, fate, deferred_drops)
     }
 
     /// Whose message this identifier stands for, after its PUBREC.
@@ -187,7 +191,10 @@ impl Outbound {
 
     /// The application has gone: messages above QoS 0 stay, without anybody who asks for them; the
     /// others are given back. First those that stay.
-    pub(crate) fn keep_all(&mut self, spent: &mut Spent) -> (Vec<Fate>, Vec<Fate>) {
+    pub(crate) fn keep_all(
+        &mut self,
+        deferred_drops: &mut DeferredDrops,
+    ) -> (Vec<Fate>, Vec<Fate>) {
         let mut kept = Vec::new();
         let mut keep = |fate: Fate, key: &mut Option<u32>| {
             *key = None;
@@ -213,7 +220,7 @@ impl Outbound {
         kept.sort_by_key(|fate| fate.operation);
         let mut lost = Vec::new();
         while let Some(outgoing) = self.queue.pop_line(QoS::AtMostOnce) {
-            lost.push(outgoing.spend(spent));
+            lost.push(outgoing.defer(deferred_drops));
         }
         (kept, lost)
     }

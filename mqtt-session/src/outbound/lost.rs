@@ -5,7 +5,7 @@ use super::{List, Outbound, State};
 use crate::LostSession;
 use crate::OutgoingPublish;
 use crate::outbound::queue::{Fate, TrackedMessage};
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use martlet_proto::QoS;
@@ -60,7 +60,7 @@ impl Outbound {
         &mut self,
         qos1: LostSession,
         qos2: LostSession,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Vec<Fate> {
         let (mut in_doubt, mut requeue) = (Vec::new(), Vec::new());
         for list in LISTS {
@@ -70,7 +70,7 @@ impl Outbound {
                     Lost::Requeue(outgoing) => requeue.push(outgoing),
                     Lost::Ended { fate, message } => {
                         if let Some(message) = message {
-                            spent.add(message);
+                            deferred_drops.add(message);
                         }
                         // Nothing more is reported to an application that got its failure.
                         if !fate.reported {
@@ -95,7 +95,7 @@ impl Outbound {
         &mut self,
         qos1: LostSession,
         qos2: LostSession,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Vec<Fate> {
         let mut in_doubt = Vec::new();
         for list in LISTS {
@@ -119,7 +119,7 @@ impl Outbound {
                     continue;
                 }
                 self.unlink(list, id);
-                self.release(id, spent);
+                self.release(id, deferred_drops);
                 if !fate.reported {
                     in_doubt.push(fate);
                 }

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!              window, room                        PUBACK (1), PUBREC >= 0x80 (2)
-//!   queue ───────────────────► Publish(id) ─────────────────────────────────────────► settled
+//!   queue ───────────────────► Publish(id) ─────────────────────────────────────────► acknowledged
 //!     ▲                          │  │ PUBREC (2)                     PUBCOMP
-//!     │  session lost: requeue   │  └──────────────► Released(id) ─────────────────────► settled
+//!     │  session lost: requeue   │  └──────────────► Released(id) ─────────────────────► acknowledged
 //!     └──────────────────────────┤                      │
 //!                                └───── session lost: in doubt ──────────────────────► failed
 //!                                       an answer of another flow
@@ -31,7 +31,7 @@ pub(crate) use self::answers::Acked;
 pub(crate) use self::probing::ConnectionEnd;
 use crate::outbound::queue::{Fate, Queue, TrackedMessage};
 use crate::output::Output;
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use crate::requests::PendingRequest;
 use crate::store::journal::Context;
 use crate::{Instant, OperationId};
@@ -89,10 +89,10 @@ pub(crate) struct Outbound {
     /// Likewise of `released`.
     resend_released: u16,
     abandoned: AbandonedList,
-    /// Messages sent on this connection and not settled.
+    /// Messages sent on this connection and not acknowledged.
     in_flight: usize,
     /// Messages in the two lists.
-    unsettled: usize,
+    unacknowledged: usize,
     queue: Queue,
     /// An acknowledgement came on this connection; while probing, since the suspect was sent.
     pub(crate) answered: bool,
@@ -150,9 +150,9 @@ impl Outbound {
 
     /// The slot is free; the message that it held goes.
     #[inline]
-    fn release(&mut self, id: u16, spent: &mut Spent) {
-        if spent.is_kept() {
-            self.spend_slot(id, spent);
+    fn release(&mut self, id: u16, deferred_drops: &mut DeferredDrops) {
+        if deferred_drops.is_kept() {
+            self.defer_slot(id, deferred_drops);
         }
         self.free(id);
     }
@@ -171,15 +171,15 @@ impl Outbound {
         self.resting += 1;
     }
 
-    /// The message of a slot is spent; the caller says what the slot is now.
+    /// The message of a slot is deferred_drops; the caller says what the slot is now.
     #[inline(never)]
-    fn spend_slot(&mut self, id: u16, spent: &mut Spent) {
+    fn defer_slot(&mut self, id: u16, deferred_drops: &mut DeferredDrops) {
         match core::mem::replace(&mut self.slot(id).state, State::Free) {
-            State::Publish(outgoing) => spent.add(outgoing.message),
+            State::Publish(outgoing) => deferred_drops.add(outgoing.message),
             State::Released {
                 kept: Some(outgoing),
                 ..
-            } => spent.add(outgoing.message),
+            } => deferred_drops.add(outgoing.message),
             State::Free | State::Released { .. } | State::Abandoned(_) | State::Request(_) => {}
         }
     }
@@ -194,7 +194,7 @@ impl Outbound {
     #[inline]
     fn append(&mut self, list: fn(&mut Self) -> &mut List, id: u16) {
         self.link(list, id);
-        self.unsettled += 1;
+        self.unacknowledged += 1;
     }
 
     #[inline]
@@ -218,7 +218,7 @@ impl Outbound {
         if self.resend_released == id {
             self.resend_released = next;
         }
-        self.unsettled -= 1;
+        self.unacknowledged -= 1;
     }
 
     /// Returns what follows in the list.
@@ -279,19 +279,19 @@ impl Outbound {
         &mut self.queue
     }
 
-    /// Messages sent on this connection and not settled.
+    /// Messages sent on this connection and not acknowledged.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
     /// Messages with a packet identifier.
-    pub(crate) fn unsettled(&self) -> usize {
-        self.unsettled
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.unacknowledged
     }
 
     /// Whether the messages before this operation are completed, judged by those that are first in
     /// their lists.
-    pub(crate) fn has_settled(&self, before: OperationId) -> bool {
+    pub(crate) fn has_completed(&self, before: OperationId) -> bool {
         let first = |list: List| match self
             .slots
             .get(usize::from(list.first).wrapping_sub(1))
@@ -364,7 +364,7 @@ impl Outbound {
     pub(crate) fn fail_resend<E>(
         &mut self,
         fits: impl FnOnce(&TrackedMessage) -> Result<(), E>,
-        spent: &mut Spent,
+        deferred_drops: &mut DeferredDrops,
     ) -> Option<(Fate, E, Option<PacketIdentifier>)> {
         let id = PacketIdentifier::new(self.resend)?;
         let State::Publish(outgoing) = &self.slot(id.get()).state else {
@@ -374,10 +374,10 @@ impl Outbound {
         let (fate, written) = (outgoing.fate(), outgoing.written);
         self.unlink(Self::publishes, id.get());
         if !written {
-            self.release(id.get(), spent);
+            self.release(id.get(), deferred_drops);
             return Some((fate, error, None));
         }
-        let abandoned = self.abandon_slot(id, fate, spent);
+        let abandoned = self.abandon_slot(id, fate, deferred_drops);
         Some((fate, error, abandoned))
     }
 

@@ -65,7 +65,7 @@ impl ConnectionEnd {
             },
             ConnectionError::Timeout(Awaited::PingResp) => Self::Silent,
             ConnectionError::ClosedHere
-            | ConnectionError::Refused(_)
+            | ConnectionError::Rejected(_)
             | ConnectionError::PeerMisbehaved(_)
             | ConnectionError::Timeout(_)
             | ConnectionError::NoConnAck { .. }

@@ -1,6 +1,6 @@
 //! Messages that wait to be sent, within bounds.
 
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use crate::{Instant, OperationId, OutgoingPublish, QueueLimits, WhenFull};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -33,9 +33,9 @@ impl TrackedMessage {
     }
 
     /// The message is over; only its fate is left to be reported.
-    pub(crate) fn spend(self, spent: &mut Spent) -> Fate {
+    pub(crate) fn defer(self, deferred_drops: &mut DeferredDrops) -> Fate {
         let fate = self.fate();
-        spent.add(self.message);
+        deferred_drops.add(self.message);
         fate
     }
 
@@ -75,7 +75,7 @@ pub(crate) struct Queue {
 /// What became of a message when it met a full queue.
 pub(crate) enum Enqueued {
     Yes,
-    Refused(TrackedMessage),
+    Rejected(TrackedMessage),
     /// These were dropped for it, or it was.
     Dropped(Vec<TrackedMessage>),
 }
@@ -98,7 +98,7 @@ impl Queue {
         let mut dropped = Vec::new();
         if !self.fits(size, limits) {
             match limits.when_full {
-                WhenFull::Refuse => return Enqueued::Refused(outgoing),
+                WhenFull::Reject => return Enqueued::Rejected(outgoing),
                 WhenFull::DropNewest => dropped.push(outgoing),
                 // It would not fit an empty queue either: the others do not have to go for it.
                 WhenFull::DropOldest if size > limits.bytes => dropped.push(outgoing),

@@ -3,7 +3,7 @@
 use super::{Outbound, State};
 use crate::OperationId;
 use crate::outbound::queue::Fate;
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use alloc::vec::Vec;
 
 impl Outbound {
@@ -44,7 +44,7 @@ impl Outbound {
 
     /// Reports the end of everything that the application still waits for: the queue is emptied;
     /// messages in flight stay, because the server knows of them.
-    pub(crate) fn report_all(&mut self, spent: &mut Spent) -> Vec<Fate> {
+    pub(crate) fn report_all(&mut self, deferred_drops: &mut DeferredDrops) -> Vec<Fate> {
         let mut fates = Vec::new();
         for first in [self.released.first, self.publishes.first] {
             let mut id = first;
@@ -63,7 +63,7 @@ impl Outbound {
             }
         }
         while let Some(outgoing) = self.queue.pop_oldest() {
-            fates.push(outgoing.spend(spent));
+            fates.push(outgoing.defer(deferred_drops));
         }
         fates
     }

@@ -2,11 +2,11 @@
 
 pub(crate) mod aliases;
 mod buffer;
-pub(crate) mod spent;
+pub(crate) mod deferred_drops;
 pub use buffer::SendBuffer;
 
 use self::aliases::{Aliases, Choice};
-use self::spent::Spent;
+use self::deferred_drops::DeferredDrops;
 use crate::publish::{MAX_HEADERS, OutgoingPublish, reference};
 use alloc::boxed::Box;
 use bytes::BufMut;
@@ -62,8 +62,8 @@ impl Output {
     }
 
     /// A new connection; nothing of an old one is left.
-    pub(crate) fn open(&mut self, version: Version, spent: &mut Spent) {
-        spent.clear(&mut self.buffer);
+    pub(crate) fn open(&mut self, version: Version, deferred_drops: &mut DeferredDrops) {
+        deferred_drops.clear(&mut self.buffer);
         self.version = version;
         self.takes_reasons = version.has_properties();
         self.handed_out = 0;

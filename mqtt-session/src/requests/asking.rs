@@ -15,7 +15,7 @@ use martlet_proto::{
 };
 
 /// How large the SUBSCRIBEs that restore subscriptions become, in bytes: a compromise between round
-/// trips and what a server may refuse.
+/// trips and what a server may reject.
 const RESTORE_SIZE: usize = 8 * 1024;
 
 /// What headers, identifier and properties take at most in a SUBSCRIBE without user properties.
@@ -118,7 +118,7 @@ impl Wishes {
 
     // ---- the server
 
-    /// SUBACK. A refusal leaves an earlier subscription of the filter as it was; one that the
+    /// SUBACK. A rejection leaves an earlier subscription of the filter as it was; one that the
     /// server had lost is over.
     pub(crate) fn handle_suback(
         &mut self,
@@ -132,7 +132,7 @@ impl Wishes {
             return;
         };
         let mut restored = Vec::new();
-        let mut settled = Vec::new();
+        let mut acknowledged = Vec::new();
         for (
             Wish {
                 subscription,
@@ -168,10 +168,10 @@ impl Wishes {
             }
             self.release(request.number, &filter);
             self.tidy(&filter);
-            settled.push((waiters, reason));
+            acknowledged.push((waiters, reason));
         }
         self.report_restored(restored);
-        for (waiters, reason) in settled {
+        for (waiters, reason) in acknowledged {
             self.add_details(&waiters, details);
             self.settle_all(waiters, &FilterOutcome::Subscribed(reason));
         }
@@ -274,7 +274,7 @@ impl Wishes {
     }
 
     /// The server of this connection cannot be asked for a filter.
-    pub(crate) fn refuse(&mut self, wish: Wish, error: &RequestError, code: SubAckReasonCode) {
+    pub(crate) fn reject(&mut self, wish: Wish, error: &RequestError, code: SubAckReasonCode) {
         let mut restored = Vec::new();
         let filter = wish.subscription.filter;
         self.fail_wish(&filter, wish.waiters, error, code, &mut restored);
@@ -444,7 +444,7 @@ impl Wishes {
         most: usize,
         present: bool,
     ) -> Vec<(TopicFilter, SubAckReasonCode)> {
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         let mut by_identifier: BTreeMap<Option<SubscriptionIdentifier>, Vec<Wish>> =
             BTreeMap::new();
         for (filter, entry) in &mut self.filters {
@@ -456,8 +456,8 @@ impl Wishes {
             else {
                 continue;
             };
-            if let Some((reason, _)) = limits.refusal(subscription) {
-                refused.push((filter.clone(), reason));
+            if let Some((reason, _)) = limits.rejection(subscription) {
+                rejected.push((filter.clone(), reason));
                 continue;
             }
             self.lost += usize::from(!core::mem::replace(&mut entry.lost, true));
@@ -471,7 +471,7 @@ impl Wishes {
                 by_identifier.entry(*identifier).or_default().push(wish);
             }
         }
-        for (filter, _) in &refused {
+        for (filter, _) in &rejected {
             self.ungrant(filter);
             self.tidy(filter);
         }
@@ -486,6 +486,6 @@ impl Wishes {
             let chunks = PendingRequest::new(action, 0, wishes).split(most, bytes);
             chunks.into_iter().for_each(|chunk| self.put(chunk));
         }
-        refused
+        rejected
     }
 }

@@ -32,12 +32,12 @@ impl Session {
     ) -> Result<Admission, PublishError> {
         let size = message.size();
         let is_connected = self.is_connected();
-        let refuses = self.config.queue.when_full == WhenFull::Refuse;
+        let rejects = self.config.queue.when_full == WhenFull::Reject;
         let is_stored = message.qos != QoS::AtMostOnce && self.is_durable();
         let admission = if self.is_ended() {
             Admission::Now
-        } else if refuses && self.never_fits(size) {
-            // What is stored does not go past the queue: `publish` refuses it.
+        } else if rejects && self.never_fits(size) {
+            // What is stored does not go past the queue: `publish` rejects it.
             if is_stored || self.may_send_at_once(message.qos) {
                 Admission::Now
             } else {
@@ -49,7 +49,7 @@ impl Session {
             } else {
                 Admission::Output
             }
-        } else if refuses && (is_behind || !self.has_room(size)) {
+        } else if rejects && (is_behind || !self.has_room(size)) {
             Admission::Queue(size)
         } else {
             Admission::Now
@@ -84,7 +84,7 @@ impl Session {
             && !(qos != QoS::AtMostOnce && self.is_durable())
     }
 
-    /// Why [`publish`](Self::publish) refuses a message for which there is no room.
+    /// Why [`publish`](Self::publish) rejects a message for which there is no room.
     pub fn no_room_for(&self, message: &OutgoingPublish) -> PublishError {
         let (size, limit) = (message.size(), self.config.queue.bytes);
         // No completion makes room for it; waiting for one would be for nothing.
@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    /// Whether a message of this size would be refused even by an empty queue.
+    /// Whether a message of this size would be rejected even by an empty queue.
     pub(crate) fn never_fits(&self, bytes: usize) -> bool {
         self.config.queue.messages == 0 || bytes > self.config.queue.bytes
     }
@@ -115,7 +115,7 @@ impl Session {
         if connected
             && has_properties
             && !version.has_properties()
-            && self.config.refuse_properties_in_3x
+            && self.config.reject_properties_in_3x
         {
             return Err(PublishError::NotInVersion(version));
         }

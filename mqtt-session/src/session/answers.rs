@@ -1,7 +1,7 @@
 //! What a CONNECT asks, and the answers of the server, which are held against it: one that answers
 //! nothing changes nothing here.
 
-use crate::{ConnectOptions, ConnectionError, Farewell, Misbehaviour, Session};
+use crate::{ConnectOptions, ConnectionError, Misbehaviour, ServerDisconnect, Session};
 use alloc::boxed::Box;
 use core::num::{NonZeroU16, NonZeroU32};
 use martlet_proto::{
@@ -70,7 +70,7 @@ impl Session {
         // A client that has named itself keeps its name (MQTT 5 §3.2.2.3.7).
         let asks_for_identifier = accepts && self.client_identifier().is_empty();
         let asks_for_information = accepts && self.config.request_response_information;
-        // What a refusal says beside its reason is for reports; nobody follows it (MQTT 5 §4.11).
+        // What a rejection says beside its reason is for reports; nobody follows it (MQTT 5 §4.11).
         let sends_elsewhere = matches!(connack.reason, UseAnotherServer | ServerMoved);
         let properties = &mut connack.properties;
         let unasked = ignore_unless(
@@ -124,7 +124,7 @@ impl Session {
         self.count_unasked(u64::from(server_reference.is_some() && !sends_elsewhere));
         server_reference.iter_mut().for_each(Utf8String::detach);
         self.own_diagnostics((&mut reason_string, &mut user_properties));
-        let disconnect = Farewell {
+        let disconnect = ServerDisconnect {
             reason,
             reason_string,
             server_reference,

@@ -119,7 +119,7 @@ impl Session {
 
     /// Authenticates again on the same connection, with AUTH 0x19 (MQTT 5 §4.12.1): the method is
     /// that of the CONNECT. Everything else goes on meanwhile. Challenges come as
-    /// [`Event::AuthChallenge`], the end as [`Event::Reauthenticated`]. A server that refuses ends
+    /// [`Event::AuthChallenge`], the end as [`Event::Reauthenticated`]. A server that rejects ends
     /// the connection.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Reason strings and user properties of the server's answers: a server may send as many bytes of
 //! them as a packet has, with every answer, so the session holds on to a bounded number of bytes.
 
-use crate::error::{ConnectionError, Farewell, PublishError, Refusal};
-use crate::event::{Answer, AuthMessage, Settled};
+use crate::error::{ConnectionError, PublishError, Rejection, ServerDisconnect};
+use crate::event::{Answer, AuthMessage, PublishOutcome};
 use crate::{Event, Session};
 use martlet_proto::{ConnAckProperties, UserProperties, Utf8String};
 
@@ -84,11 +84,11 @@ fn size((reason_string, user_properties): Parts<'_>) -> usize {
 fn parts(event: &mut Event) -> Option<Parts<'_>> {
     match event {
         Event::Published {
-            result: Ok(Settled { details, .. }),
+            result: Ok(PublishOutcome { details, .. }),
             ..
         }
         | Event::Published {
-            result: Err(PublishError::Refused { details, .. }),
+            result: Err(PublishError::Rejected { details, .. }),
             ..
         }
         | Event::Subscribed {
@@ -122,16 +122,16 @@ fn parts(event: &mut Event) -> Option<Parts<'_>> {
             } = &mut connected.connack.properties;
             Some((reason_string, user_properties))
         }
-        Event::Disconnected(ConnectionError::Refused(refusal)) => {
-            let Refusal {
+        Event::Disconnected(ConnectionError::Rejected(rejection)) => {
+            let Rejection {
                 reason_string,
                 user_properties,
                 ..
-            } = &mut **refusal;
+            } = &mut **rejection;
             Some((reason_string, user_properties))
         }
         Event::Disconnected(ConnectionError::DisconnectedByPeer(disconnect)) => {
-            let Farewell {
+            let ServerDisconnect {
                 reason_string,
                 user_properties,
                 ..

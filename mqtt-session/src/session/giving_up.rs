@@ -32,27 +32,33 @@ impl Session {
     /// A QoS 2 message that the server has answered with PUBREC is the server's: its flow goes on
     /// to PUBCOMP.
     pub fn withdraw(&mut self, operation: OperationId) -> Withdrawal {
-        let withdrawn = if let Some(fate) = self.outbound.withdraw(operation, &mut self.spent) {
-            self.store_failed(operation, None);
-            self.report(fate, Err(PublishError::Withdrawn));
-            Withdrawal::Unsent
-        } else if let Some(in_flight) = self.outbound.withdraw_in_flight(operation, &mut self.spent)
-        {
-            let fate = match in_flight {
-                InFlight::Released(fate) => fate,
-                InFlight::GivenUp(fate, abandoned) => {
-                    self.store_failed(operation, abandoned);
-                    fate
-                }
+        let withdrawn =
+            if let Some(fate) = self.outbound.withdraw(operation, &mut self.deferred_drops) {
+                self.store_failed(operation, None);
+                self.report(fate, Err(PublishError::Withdrawn));
+                Withdrawal::Unsent
+            } else if let Some(in_flight) = self
+                .outbound
+                .withdraw_in_flight(operation, &mut self.deferred_drops)
+            {
+                let fate = match in_flight {
+                    InFlight::Released(fate) => fate,
+                    InFlight::GivenUp(fate, abandoned) => {
+                        self.store_failed(operation, abandoned);
+                        fate
+                    }
+                };
+                self.report(fate, Err(PublishError::Withdrawn));
+                Withdrawal::InFlight
+            } else if let Some(fate) = self
+                .outbound
+                .withdraw_qos0(operation, &mut self.deferred_drops)
+            {
+                self.report(fate, Err(PublishError::Withdrawn));
+                Withdrawal::Unsent
+            } else {
+                return Withdrawal::Ended;
             };
-            self.report(fate, Err(PublishError::Withdrawn));
-            Withdrawal::InFlight
-        } else if let Some(fate) = self.outbound.withdraw_qos0(operation, &mut self.spent) {
-            self.report(fate, Err(PublishError::Withdrawn));
-            Withdrawal::Unsent
-        } else {
-            return Withdrawal::Ended;
-        };
         self.finish_drain();
         withdrawn
     }
@@ -147,7 +153,7 @@ impl Session {
         // Nobody waits for one whose end was reported.
         let given_up = reported || self.config.when_server_hangs_up == WhenServerHangsUp::Fail;
         if given_up {
-            let abandoned = self.outbound.abandon(operation, &mut self.spent);
+            let abandoned = self.outbound.abandon(operation, &mut self.deferred_drops);
             self.store_failed(operation, abandoned);
         }
         if given_up || self.config.when_server_hangs_up == WhenServerHangsUp::Ask {

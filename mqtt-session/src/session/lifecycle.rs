@@ -21,19 +21,19 @@
 //!
 //! ```text
 //! Active     ─► Draining     disconnect, close
-//! Draining   ─► Ended        all is settled, or the deadline has passed
+//! Draining   ─► Ended        all is acknowledged, or the deadline has passed
 //! Active     ─► OnHold       stop
 //! OnHold     ─► Active       resume, handle_open
 //! OnHold     ─► Ended        disconnect, close
 //! Ended      ─► Active       handle_open
 //! ```
 
-use crate::event::{Connected, Unsettled};
+use crate::event::{Connected, UnacknowledgedCounts};
 use crate::output::aliases::Aliases;
 use crate::session::timers::TimerKind;
 use crate::{
     CleanStart, ConnectOptions, ConnectionError, DisconnectOptions, Event, Instant, Limits,
-    Misbehaviour, OperationId, PublishError, Refusal, RequestError, Session,
+    Misbehaviour, OperationId, PublishError, Rejection, RequestError, Session,
 };
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -71,7 +71,7 @@ pub(crate) struct Closing {
 pub(crate) enum Intent {
     /// To use it.
     Active,
-    /// To end it once what was accepted is settled; nothing new is accepted.
+    /// To end it once what was accepted is acknowledged; nothing new is accepted.
     Draining(Box<Draining>),
     /// To wait, for this reason, and perhaps to go on later.
     OnHold(Box<ConnectionError>),
@@ -177,7 +177,7 @@ impl Session {
     }
 
     /// Whether the server has accepted the connection and it is not ending: what was accepted from
-    /// the application is sent and settled, also during a drain.
+    /// the application is sent and acknowledged, also during a drain.
     #[inline]
     pub(crate) fn is_online(&self) -> bool {
         matches!(self.phase, Phase::Connected)
@@ -244,7 +244,7 @@ impl Session {
         let reason = match self.set_phase(Phase::Closed) {
             Phase::Closing(closing) => closing.error,
             Phase::Connected => {
-                self.forget_refused();
+                self.forget_rejected();
                 reason
             }
             Phase::Closed | Phase::Connecting | Phase::Accepting => reason,
@@ -289,11 +289,11 @@ impl Session {
 
     // ---- commands
 
-    /// Ends the connection: what was accepted is sent and settled within the drain time, then a
-    /// DISCONNECT leaves and [`poll_close`](Self::poll_close) asks for the end. Whatever is not
-    /// settled then is reported as [`PublishError::Closed`], or, if the session is durable and
+    /// Ends the connection: what was accepted is sent and acknowledged within the drain time, then
+    /// a DISCONNECT leaves and [`poll_close`](Self::poll_close) asks for the end. Whatever is not
+    /// acknowledged then is reported as [`PublishError::Closed`], or, if the session is durable and
     /// above QoS 0, stays in the store and is reported as [`PublishError::Kept`];
-    /// [`Event::Unsettled`] counts both.
+    /// [`Event::Unacknowledged`] counts both.
     ///
     /// Without a connection, messages wait for one as long as the drain time allows; without
     /// messages, or without drain time, all ends at once. Requests that were not sent yet fail.
@@ -379,7 +379,7 @@ impl Session {
 
     /// Nothing of an earlier connection is left to be written.
     fn open_output(&mut self, version: Version) {
-        self.output.open(version, &mut self.spent);
+        self.output.open(version, &mut self.deferred_drops);
         if let Some(journal) = &mut self.journal {
             journal.forget_answers();
         }
@@ -402,7 +402,7 @@ impl Session {
             let ConnAck {
                 reason, properties, ..
             } = connack;
-            return Err(ConnectionError::Refused(Box::new(Refusal {
+            return Err(ConnectionError::Rejected(Box::new(Rejection {
                 reason,
                 reason_string: properties.reason_string,
                 server_reference: properties.server_reference,
@@ -455,7 +455,7 @@ impl Session {
         self.began = OperationId(self.next_operation);
         let again = core::mem::replace(&mut self.established, true);
         let presence = self.presence(&connack, again);
-        let refused = self.resume_requests(
+        let rejected = self.resume_requests(
             !matches!(presence, Presence::Absent),
             again && self.config.resubscribe && !matches!(presence, Presence::Present),
         );
@@ -474,8 +474,8 @@ impl Session {
             connack,
         };
         self.tell(Event::Connected(Box::new(connected)));
-        if !refused.is_empty() {
-            self.events.push_back(Event::Resubscribed(refused));
+        if !rejected.is_empty() {
+            self.events.push_back(Event::Resubscribed(rejected));
         }
         self.emit_request_events();
         // Requests and messages follow when bytes are asked for: what is left of an expiry interval
@@ -508,7 +508,7 @@ impl Session {
 
     // ---- the application has done with it
 
-    /// Accepts nothing more, and goes on until what was accepted is settled.
+    /// Accepts nothing more, and goes on until what was accepted is acknowledged.
     fn drain(
         &mut self,
         now: Instant,
@@ -525,7 +525,7 @@ impl Session {
     #[inline]
     pub(crate) fn finish_drain(&mut self) {
         if matches!(self.intent, Intent::Draining(_))
-            && self.outbound.unsettled() == 0
+            && self.outbound.unacknowledged() == 0
             && self.outbound.queue().len() == 0
             && self.requests.outstanding() == 0
         {
@@ -605,15 +605,18 @@ impl Session {
         self.set_intent(Intent::Ended(reason));
         self.timers.stop(TimerKind::Drain);
         let queued = self.outbound.queue().len();
-        let unsettled = if self.is_durable() {
+        let unacknowledged = if self.is_durable() {
             self.keep_all()
         } else {
             self.close_all()
         };
-        if unsettled > 0 {
-            let in_flight = unsettled.saturating_sub(queued);
+        if unacknowledged > 0 {
+            let in_flight = unacknowledged.saturating_sub(queued);
             self.events
-                .push_back(Event::Unsettled(Unsettled { in_flight, queued }));
+                .push_back(Event::Unacknowledged(UnacknowledgedCounts {
+                    in_flight,
+                    queued,
+                }));
         }
         self.timers.stop(TimerKind::Expiry);
         self.timers.stop(TimerKind::PublishTimeout);
@@ -625,12 +628,12 @@ impl Session {
 
     /// Returns how many messages were reported.
     fn close_all(&mut self) -> usize {
-        let fates = self.outbound.report_all(&mut self.spent);
-        let unsettled = fates.iter().filter(|fate| !fate.reported).count();
+        let fates = self.outbound.report_all(&mut self.deferred_drops);
+        let unacknowledged = fates.iter().filter(|fate| !fate.reported).count();
         for fate in fates {
             self.report(fate, Err(PublishError::Closed(self.why_closed())));
         }
-        unsettled
+        unacknowledged
     }
 
     /// The connection cannot go on; MQTT 5 tells the server why.

@@ -28,10 +28,11 @@ impl Session {
         let in_doubt = if goes_on {
             self.inbound.doubt_for_now();
             self.outbound
-                .go_on_without_server(qos1, qos2, &mut self.spent)
+                .go_on_without_server(qos1, qos2, &mut self.deferred_drops)
         } else {
             self.inbound.lose_session();
-            self.outbound.lose_session(qos1, qos2, &mut self.spent)
+            self.outbound
+                .lose_session(qos1, qos2, &mut self.deferred_drops)
         };
         for fate in in_doubt {
             self.report(fate, Err(PublishError::InDoubt));

@@ -13,7 +13,7 @@ mod lost_session;
 mod packets;
 mod publishing;
 mod receiving;
-mod refusing;
+mod rejecting;
 mod requesting;
 mod restoring;
 mod storing;
@@ -28,7 +28,7 @@ use crate::event::Counters;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
-use crate::output::spent::Spent;
+use crate::output::deferred_drops::DeferredDrops;
 use crate::requests::deadlines::Deadlines;
 use crate::requests::{Requests, Wishes};
 use crate::session::authenticating::AuthenticationProgress;
@@ -63,7 +63,7 @@ use martlet_proto::{Delivery, PacketIdentifier, TopicFilter, TopicName, Utf8Stri
 ///            handle_open            CONNACK 0
 ///   Closed ──────────────► Connecting ──────► Connected
 ///      ▲                        │                 │
-///      │                        └──── error ──────┤ disconnect, once what was accepted is settled
+///      │                        └──── error ──────┤ disconnect, once what was accepted is acknowledged
 ///      │                                          ▼
 ///      └───────────────── handle_close ◄────── Closing  (poll_close says so; a DISCONNECT is in the output)
 /// ```
@@ -79,7 +79,7 @@ pub struct Session {
     pub(crate) rare: Option<Box<Rare>>,
     /// A CONNACK has been received before: later connections resume.
     pub(crate) established: bool,
-    /// CONNECTs since the last CONNACK of success that were not refused.
+    /// CONNECTs since the last CONNACK of success that were not rejected.
     pub(crate) unanswered_connects: u32,
     /// This connection's CONNECT asked for a clean start.
     pub(crate) clean_start: bool,
@@ -89,7 +89,7 @@ pub struct Session {
     pub(crate) journal: Option<Box<Journal>>,
     pub(crate) outbound: Outbound,
     /// What messages held that are over.
-    pub(crate) spent: Spent,
+    pub(crate) deferred_drops: DeferredDrops,
     pub(crate) inbound: Inbound,
     pub(crate) requests: Requests,
     /// Operations before this one were there when the connection began.
@@ -126,7 +126,7 @@ pub(crate) struct Rare {
     /// The message whose bytes are being skipped.
     pub(crate) skipped: Option<Box<Skipped>>,
     /// So many connections in a row have ended with a message that cannot be taken.
-    pub(crate) refused_in_a_row: u32,
+    pub(crate) rejected_in_a_row: u32,
 }
 
 /// A message whose bytes are being skipped.
@@ -153,7 +153,7 @@ impl Session {
             output: Output::new(),
             journal: None,
             outbound: Outbound::default(),
-            spent: Spent::default(),
+            deferred_drops: DeferredDrops::default(),
             inbound: Inbound::default(),
             requests: Requests::default(),
             began: OperationId(0),
@@ -225,7 +225,7 @@ impl Session {
         matches!(self.phase, Phase::Connected) && matches!(self.intent, Intent::Active)
     }
 
-    /// What the server of this connection allows; before a CONNACK nothing is refused.
+    /// What the server of this connection allows; before a CONNACK nothing is rejected.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -236,10 +236,10 @@ impl Session {
         assigned.unwrap_or(&self.config.client_identifier)
     }
 
-    /// Whether [`poll_spent`](Self::poll_spent) has anything to give.
+    /// Whether [`poll_deferred_drops`](Self::poll_deferred_drops) has anything to give.
     #[inline]
-    pub fn has_spent(&self) -> bool {
-        !self.spent.is_empty()
+    pub fn has_deferred_drops(&self) -> bool {
+        !self.deferred_drops.is_empty()
     }
 
     /// Whether there are bytes to hand out.
@@ -254,7 +254,7 @@ impl Session {
     }
 
     /// Whether a connection is of use: not after [`disconnect`](Self::disconnect), unless what was
-    /// accepted before it is still to be settled.
+    /// accepted before it is still to be acknowledged.
     pub fn wants_connection(&self) -> bool {
         matches!(self.intent, Intent::Active | Intent::Draining(_))
     }
@@ -382,7 +382,7 @@ impl Session {
             let upto = self.output.handed_out();
             if deadlines.handed_out(upto, now + timeout) {
                 let outbound = &self.outbound;
-                deadlines.tidy(outbound.unsettled(), |&(id, operation)| {
+                deadlines.tidy(outbound.unacknowledged(), |&(id, operation)| {
                     outbound.is_waiting(id, operation)
                 });
                 self.timers.set(TimerKind::PublishTimeout, deadlines.next());
@@ -404,12 +404,12 @@ impl Session {
         (dropped > 0).then_some(Event::InboundDropped(dropped.into()))
     }
 
-    /// Moves what [`keep_spent`](Self::keep_spent) has kept to the end of `spent`, for the caller
-    /// to drop where it holds no lock. An empty list is exchanged, so that its memory is used
-    /// again.
+    /// Moves what [`defer_drops`](Self::defer_drops) has kept to the end of `deferred_drops`, for
+    /// the caller to drop where it holds no lock. An empty list is exchanged, so that its memory is
+    /// used again.
     #[inline]
-    pub fn poll_spent(&mut self, spent: &mut Vec<Bytes>) {
-        self.spent.take(spent);
+    pub fn poll_deferred_drops(&mut self, deferred_drops: &mut Vec<Bytes>) {
+        self.deferred_drops.take(deferred_drops);
     }
 
     /// Returns, once, why the connection is to be closed. Write what

@@ -1,7 +1,7 @@
 //! Bytes of the server become packets, and each packet goes to its handler.
 
 use crate::session::Phase;
-use crate::session::refusing::Refused;
+use crate::session::rejecting::Rejected;
 use crate::session::timers::TimerKind;
 use crate::store::journal::Context;
 use crate::{ConnectionError, Event, Instant, Misbehaviour, Session};
@@ -60,10 +60,10 @@ impl Session {
                         self.handle_publish(publish)
                     }
                     Ok(Some(packet)) => self.handle_packet(now, packet),
-                    Err(error) => match self.refuse(error, input) {
-                        Refused::Skip => continue,
-                        Refused::Incomplete => break,
-                        Refused::Fail(error) => Err(error),
+                    Err(error) => match self.reject(error, input) {
+                        Rejected::Skip => continue,
+                        Rejected::Incomplete => break,
+                        Rejected::Fail(error) => Err(error),
                     },
                 };
             if let Err(error) = done {

@@ -2,7 +2,7 @@
 //! `outbound`.
 
 use crate::error::Details;
-use crate::event::{Accepted, Settled};
+use crate::event::{Accepted, PublishOutcome};
 use crate::outbound::queue::{Enqueued, Fate, TrackedMessage};
 use crate::outbound::{Acked, Resent, send_qos0};
 use crate::output::DelayedAnswer;
@@ -23,7 +23,7 @@ impl Session {
 
     /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
     pub fn in_flight(&self) -> usize {
-        self.outbound.unsettled()
+        self.outbound.unacknowledged()
     }
 
     /// Messages that wait for a connection, the window or the socket.
@@ -39,8 +39,8 @@ impl Session {
     // ---- commands, acknowledgements
 
     /// Publishes a message. On a connection with room it is encoded at once; otherwise it is queued
-    /// within the bounds. An accepted message ends in exactly one of: settled, failed (reported by
-    /// [`Event::Published`]), still waiting.
+    /// within the bounds. An accepted message ends in exactly one of: acknowledged, failed
+    /// (reported by [`Event::Published`]), still waiting.
     ///
     /// # Errors
     /// [`PublishError`] when it cannot be accepted; nothing has changed then.
@@ -52,7 +52,7 @@ impl Session {
         let connected = self.is_connected();
         let has_properties = !message.properties.is_empty();
         if let Err(error) = self.check(&message, connected, has_properties) {
-            self.spent.add(message);
+            self.deferred_drops.add(message);
             return Err(error);
         }
         let stored = message.qos != QoS::AtMostOnce && self.is_durable();
@@ -82,15 +82,15 @@ impl Session {
             self.next_operation += 1;
             self.send(outgoing, now);
             return Ok(if qos == QoS::AtMostOnce {
-                Accepted::Settled(operation)
+                Accepted::Sent(operation)
             } else {
                 Accepted::Pending(operation)
             });
         }
         match self.outbound.queue_mut().push(outgoing, &self.config.queue) {
-            Enqueued::Refused(outgoing) => {
+            Enqueued::Rejected(outgoing) => {
                 let error = self.no_room_for(&outgoing.message);
-                outgoing.spend(&mut self.spent);
+                outgoing.defer(&mut self.deferred_drops);
                 return Err(error);
             }
             Enqueued::Yes => {}
@@ -99,7 +99,7 @@ impl Session {
                     if outgoing.operation != operation {
                         self.forget_queued(&outgoing);
                     }
-                    let fate = outgoing.spend(&mut self.spent);
+                    let fate = outgoing.defer(&mut self.deferred_drops);
                     self.report(fate, Err(PublishError::Dropped));
                 }
             }
@@ -113,11 +113,11 @@ impl Session {
     }
 
     /// Keeps what the application gave for a message, its topic and its payload, when the message
-    /// is completed, instead of dropping it: [`poll_spent`](Self::poll_spent) returns it.
-    /// It is for callers who hold a lock while they call the session: dropping a payload may run
-    /// anybody's code (`Bytes::from_owner`).
-    pub fn keep_spent(&mut self) {
-        self.spent.keep();
+    /// is completed, instead of dropping it: [`poll_deferred_drops`](Self::poll_deferred_drops)
+    /// returns it. It is for callers who hold a lock while they call the session: dropping a
+    /// payload may run anybody's code (`Bytes::from_owner`).
+    pub fn defer_drops(&mut self) {
+        self.deferred_drops.keep();
     }
 
     /// Publishes a message of QoS 0, by reference, if it can go into the output at once;
@@ -167,7 +167,7 @@ impl Session {
         }
         if outgoing.message.qos == QoS::AtMostOnce {
             send_qos0(&outgoing, now, &mut self.output);
-            return self.spent.add(outgoing.message);
+            return self.deferred_drops.add(outgoing.message);
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
@@ -217,7 +217,7 @@ impl Session {
             if outgoing.message.qos == QoS::AtMostOnce {
                 let fate = outgoing.fate();
                 self.send(outgoing, now);
-                self.report(fate, Ok(Settled::SUCCESS));
+                self.report(fate, Ok(PublishOutcome::SUCCESS));
             } else if self.is_durable() {
                 self.admit(outgoing);
             } else {
@@ -238,7 +238,7 @@ impl Session {
             }
             limits.check(&outgoing.message, version)
         };
-        let failed = self.outbound.fail_resend(fits, &mut self.spent);
+        let failed = self.outbound.fail_resend(fits, &mut self.deferred_drops);
         let Some((fate, error, abandoned)) = failed else {
             return false;
         };
@@ -274,7 +274,7 @@ impl Session {
         let has_properties = !outgoing.message.properties.is_empty();
         let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
             Err(PublishError::Expired)
-        } else if has_properties && !version.has_properties() && self.config.refuse_properties_in_3x
+        } else if has_properties && !version.has_properties() && self.config.reject_properties_in_3x
         {
             Err(PublishError::NotInVersion(version))
         } else {
@@ -285,7 +285,7 @@ impl Session {
         };
         self.forget_queued(&outgoing);
         self.report(outgoing.fate(), Err(error));
-        self.spent.add(outgoing.message);
+        self.deferred_drops.add(outgoing.message);
         None
     }
 
@@ -305,8 +305,8 @@ impl Session {
             }
             match first {
                 0x40 => {
-                    let acked = self.outbound.handle_puback(id, &mut self.spent);
-                    self.acknowledged(&acked, PacketType::PubAck, || Ok(Settled::SUCCESS));
+                    let acked = self.outbound.handle_puback(id, &mut self.deferred_drops);
+                    self.acknowledged(&acked, PacketType::PubAck, || Ok(PublishOutcome::SUCCESS));
                 }
                 0x50 => self.handle_pubrec_success(id),
                 0x62 => {
@@ -332,7 +332,7 @@ impl Session {
         self.note_answer();
         let acked = self
             .outbound
-            .handle_puback(ack.packet_identifier, &mut self.spent);
+            .handle_puback(ack.packet_identifier, &mut self.deferred_drops);
         self.acknowledged(&acked, PacketType::PubAck, || outcome(ack));
     }
 
@@ -340,7 +340,9 @@ impl Session {
         self.note_answer();
         let id = ack.packet_identifier;
         if ack.reason.is_error() {
-            let acked = self.outbound.handle_pubrec_error(id, &mut self.spent);
+            let acked = self
+                .outbound
+                .handle_pubrec_error(id, &mut self.deferred_drops);
             return self.acknowledged(&acked, PacketType::PubRec, || outcome(ack));
         }
         self.handle_pubrec_success(id);
@@ -352,15 +354,15 @@ impl Session {
     /// PUBCOMP: what PUBREC said of subscribers stands.
     #[inline]
     pub(crate) fn handle_pubcomp(&mut self, id: PacketIdentifier) {
-        let acked = self.outbound.handle_pubcomp(id, &mut self.spent);
+        let acked = self.outbound.handle_pubcomp(id, &mut self.deferred_drops);
         let reason = match acked {
-            Acked::Settled(Fate {
+            Acked::Complete(Fate {
                 unmatched: true, ..
             }) => PubAckReasonCode::NoMatchingSubscribers,
             _ => PubAckReasonCode::Success,
         };
         self.acknowledged(&acked, PacketType::PubComp, || {
-            Ok(Settled {
+            Ok(PublishOutcome {
                 reason,
                 details: None,
             })
@@ -373,7 +375,7 @@ impl Session {
             id,
             self.output.position(),
             self.config.lost_qos2,
-            &mut self.spent,
+            &mut self.deferred_drops,
         ) {
             Acked::Released => {
                 self.store_release(id);
@@ -381,7 +383,7 @@ impl Session {
             }
             Acked::ReleasedAgain => self.answer_pubrec(id, PubRelReasonCode::Success),
             acked => {
-                self.acknowledged(&acked, PacketType::PubRec, || Ok(Settled::SUCCESS));
+                self.acknowledged(&acked, PacketType::PubRec, || Ok(PublishOutcome::SUCCESS));
                 // Nobody waits here, but the server does.
                 self.answer_pubrec(id, PubRelReasonCode::PacketIdentifierNotFound);
             }
@@ -400,13 +402,13 @@ impl Session {
         &mut self,
         acked: &Acked,
         received: PacketType,
-        result: impl FnOnce() -> Result<Settled, PublishError>,
+        result: impl FnOnce() -> Result<PublishOutcome, PublishError>,
     ) {
         if self.is_durable() {
             self.forget_acked(acked);
         }
         match *acked {
-            Acked::Settled(fate) => self.report(fate, result()),
+            Acked::Complete(fate) => self.report(fate, result()),
             Acked::Mistaken { fate, expected, .. } => {
                 self.report_mistaken(fate, expected, received, result());
             }
@@ -422,7 +424,7 @@ impl Session {
         fate: Fate,
         expected: PacketType,
         received: PacketType,
-        result: Result<Settled, PublishError>,
+        result: Result<PublishOutcome, PublishError>,
     ) {
         self.counters.unexpected_acknowledgements += 1;
         let error = result
@@ -433,11 +435,11 @@ impl Session {
 
     /// Tells the end of a message: of a failure always, of success to those who asked.
     #[inline]
-    pub(crate) fn report(&mut self, fate: Fate, result: Result<Settled, PublishError>) {
+    pub(crate) fn report(&mut self, fate: Fate, result: Result<PublishOutcome, PublishError>) {
         let wanted =
             fate.key.is_some() || result.is_err() || self.is_of_earlier_process(fate.operation);
         if !fate.reported && wanted {
-            let is_plain = matches!(result, Ok(Settled { details: None, .. }));
+            let is_plain = matches!(result, Ok(PublishOutcome { details: None, .. }));
             let event = Event::Published {
                 operation: fate.operation,
                 key: fate.key,
@@ -452,14 +454,14 @@ impl Session {
     }
 }
 
-fn outcome(ack: PubAck) -> Result<Settled, PublishError> {
+fn outcome(ack: PubAck) -> Result<PublishOutcome, PublishError> {
     let reason = ack.reason;
     let details = ack
         .properties
         .and_then(|p| Details::new(p.reason_string, p.user_properties));
     if reason.is_error() {
-        Err(PublishError::Refused { reason, details })
+        Err(PublishError::Rejected { reason, details })
     } else {
-        Ok(Settled { reason, details })
+        Ok(PublishOutcome { reason, details })
     }
 }

@@ -12,8 +12,8 @@ use martlet_proto::{Ack, AckProperties, Packet, PacketIdentifier, PubAckReasonCo
 
 impl Session {
     /// Messages that were delivered, or wait to be, and were not acknowledged with their token.
-    pub fn untaken(&self) -> usize {
-        self.inbound.untaken()
+    pub fn unhandled(&self) -> usize {
+        self.inbound.unhandled()
     }
 
     /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge

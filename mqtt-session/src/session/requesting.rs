@@ -173,7 +173,7 @@ impl Session {
         if !action.is_unsubscribe() {
             if let Some((_, what)) = subscriptions
                 .iter()
-                .find_map(|entry| self.limits.refusal(entry))
+                .find_map(|entry| self.limits.rejection(entry))
             {
                 return Err(RequestError::NotSupported(what));
             }
@@ -288,7 +288,7 @@ impl Session {
                 break;
             };
             let (outbound, began) = (&self.outbound, self.began);
-            let Some(request) = wishes.next(now, latest, || outbound.has_settled(began)) else {
+            let Some(request) = wishes.next(now, latest, || outbound.has_completed(began)) else {
                 break;
             };
             if !self.send_request(request) {
@@ -318,9 +318,9 @@ impl Session {
     fn send_request(&mut self, mut request: PendingRequest) -> bool {
         if !request.action.is_unsubscribe() {
             for wish in core::mem::take(&mut request.wishes) {
-                match self.limits.refusal(&wish.subscription) {
+                match self.limits.rejection(&wish.subscription) {
                     Some((code, what)) => {
-                        self.requests.wishes_mut().refuse(
+                        self.requests.wishes_mut().reject(
                             wish,
                             &RequestError::NotSupported(what),
                             code,
@@ -368,7 +368,7 @@ impl Session {
             };
             if request.wishes.len() == 1 {
                 for wish in core::mem::take(&mut request.wishes) {
-                    self.requests.wishes_mut().refuse(
+                    self.requests.wishes_mut().reject(
                         wish,
                         &error,
                         SubAckReasonCode::QuotaExceeded,

@@ -16,7 +16,7 @@ use martlet_proto::{PacketIdentifier, Version};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Restored {
-    /// The session. [`Session::unsettled`] names the messages that it still has to settle.
+    /// The session. [`Session::unacknowledged`] names the messages that it still has to settle.
     pub session: Session,
     /// The version that was spoken last; `None` when no server has accepted a connection yet.
     pub version: Option<Version>,

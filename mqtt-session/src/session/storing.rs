@@ -56,7 +56,7 @@ impl Session {
         }
         let unstored = journal.take_unstored();
         for &operation in &unstored {
-            if let Some(fate) = self.outbound.withdraw(operation, &mut self.spent) {
+            if let Some(fate) = self.outbound.withdraw(operation, &mut self.deferred_drops) {
                 self.report(fate, Err(PublishError::Store(error.clone())));
                 self.forget(operation);
             }
@@ -96,7 +96,7 @@ impl Session {
 
     /// Messages of QoS 1 and 2 that are not completed: after [`restore`](Self::restore) those of
     /// earlier processes, whose end [`Event::Published`] will report.
-    pub fn unsettled(&self) -> impl Iterator<Item = OperationId> + '_ {
+    pub fn unacknowledged(&self) -> impl Iterator<Item = OperationId> + '_ {
         self.outbound.operations()
     }
 
@@ -236,7 +236,7 @@ impl Session {
 
     pub(crate) fn forget_acked(&mut self, acked: &Acked) {
         match acked {
-            Acked::Settled(fate) | Acked::Abandoned(fate) => self.forget(fate.operation),
+            Acked::Complete(fate) | Acked::Abandoned(fate) => self.forget(fate.operation),
             Acked::Mistaken {
                 fate, abandoned, ..
             } => self.store_failed(fate.operation, *abandoned),
@@ -298,8 +298,8 @@ impl Session {
     /// The application has disconnected: stored messages stay, and are reported as kept. QoS 0 is
     /// not stored. Returns how many messages were reported.
     pub(crate) fn keep_all(&mut self) -> usize {
-        let (kept, lost) = self.outbound.keep_all(&mut self.spent);
-        let unsettled = kept
+        let (kept, lost) = self.outbound.keep_all(&mut self.deferred_drops);
+        let unacknowledged = kept
             .iter()
             .chain(&lost)
             .filter(|fate| !fate.reported)
@@ -313,7 +313,7 @@ impl Session {
         if let Some(journal) = &mut self.journal {
             journal.first_operation = self.next_operation;
         }
-        unsettled
+        unacknowledged
     }
 
     /// Stores what the server has granted or ended since the last look.

@@ -55,7 +55,7 @@ impl Session {
     fn drop_expired(&mut self, now: Instant) {
         for outgoing in self.outbound.take_expired(now) {
             self.forget_queued(&outgoing);
-            let fate = outgoing.spend(&mut self.spent);
+            let fate = outgoing.defer(&mut self.deferred_drops);
             self.report(fate, Err(PublishError::Expired));
         }
         // At most once a second: looking costs as much as the queue is long.

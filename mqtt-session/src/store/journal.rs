@@ -224,7 +224,7 @@ impl Journal {
         self.put(RecordKey::flow(operation), flow.encode(operation));
     }
 
-    /// The message is completed. First the message: a flow alone is that of a settled one.
+    /// The message is completed. First the message: a flow alone is that of a acknowledged one.
     pub(crate) fn forget(&mut self, operation: OperationId) {
         self.delete(RecordKey::message(operation));
         self.delete(RecordKey::flow(operation));

@@ -105,7 +105,7 @@ fn it_can_be_turned_off() {
 }
 
 /// Abandoned, a message is not acknowledged; sent again it is delivered again, at QoS 2 too, where
-/// an untaken copy would stay instead.
+/// an unhandled copy would stay instead.
 #[test]
 fn an_abandoned_message_comes_again() {
     for late in [false, true] {
@@ -123,7 +123,7 @@ fn an_abandoned_message_comes_again() {
             peer.session.abandon(message.token);
         }
         peer.drain();
-        assert_eq!(peer.session.untaken(), 0, "nobody holds them");
+        assert_eq!(peer.session.unhandled(), 0, "nobody holds them");
         if !late {
             // What comes later stands behind them.
             peer.send_all(&[publish(1, 11, "a", "11"), publish(2, 12, "a", "12")]);

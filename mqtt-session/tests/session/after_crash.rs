@@ -27,7 +27,7 @@ fn what_was_stored_is_sent_again_and_its_end_is_told() {
         peer.crash(durable());
         assert_eq!(
             peer.session
-                .unsettled()
+                .unacknowledged()
                 .map(OperationId::get)
                 .collect::<Vec<_>>(),
             [1, 2, 3, 4, 5]
@@ -90,7 +90,7 @@ fn the_end_of_a_message_of_an_earlier_process_names_its_operation() {
             Event::Published {
                 operation: reported,
                 key: None,
-                result: Err(PublishError::Refused { .. }),
+                result: Err(PublishError::Rejected { .. }),
             },
         ] => {
             assert_eq!(*reported, operation);
@@ -144,7 +144,7 @@ fn a_crash_between_any_two_operations_loses_and_repeats_nothing() {
             1 => &["PUBLISH q2 #1 a 1"],
             2 => &["PUBLISH q2 #1 dup a 1"],
             3 => &["PUBREL #1"],
-            // PUBCOMP has come: a flow without its message is that of a settled one.
+            // PUBCOMP has come: a flow without its message is that of a acknowledged one.
             4 | 5 => &[],
             6 => &["PUBLISH q1 #1 a 2"],
             7..9 => &["PUBLISH q1 #2 dup a 2"],
@@ -166,7 +166,7 @@ fn a_recorded_message_is_not_delivered_again_after_a_crash() {
     peer.send_all(&[
         publish(2, 1, "a", "stored"),
         publish(2, 2, "a", "taken"),
-        publish(2, 3, "a", "untaken"),
+        publish(2, 3, "a", "unhandled"),
     ]);
     peer.reported();
     peer.take(0);
@@ -179,11 +179,11 @@ fn a_recorded_message_is_not_delivered_again_after_a_crash() {
     peer.send_all(&[
         duplicate(2, 1, "a", "stored"),
         duplicate(2, 2, "a", "taken"),
-        duplicate(2, 3, "a", "untaken"),
+        duplicate(2, 3, "a", "unhandled"),
     ]);
     assert_eq!(
         peer.reported(),
-        ["message q2 a taken", "message q2 a untaken"],
+        ["message q2 a taken", "message q2 a unhandled"],
         "the unit is what was stored"
     );
     assert!(peer.messages[0].publish.delivery().duplicate());

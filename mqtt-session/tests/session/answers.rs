@@ -62,7 +62,7 @@ fn an_identifier_is_assigned_once() {
         assert_eq!(peer.session.counters().unasked_answers, unasked);
         peer.cut();
     }
-    // Nor does one in a refusal.
+    // Nor does one in a rejection.
     let mut peer = Peer::new(Config::default());
     peer.open(Version::V5);
     peer.send(ConnAck {
@@ -100,19 +100,19 @@ fn a_server_reference_counts_with_the_reasons_that_send_elsewhere() {
         (None, 1)
     );
 
-    use ConnectReasonCode as Refused;
+    use ConnectReasonCode as Rejected;
     for (reason, counts) in [
-        (Refused::ServerBusy, false),
-        (Refused::UseAnotherServer, true),
-        (Refused::ServerMoved, true),
+        (Rejected::ServerBusy, false),
+        (Rejected::UseAnotherServer, true),
+        (Rejected::ServerMoved, true),
     ] {
         let mut peer = Peer::new(named());
         peer.open(Version::V5);
-        let mut refused = ConnAck::new(reason);
-        refused.properties.server_reference = reference();
-        peer.send(refused);
+        let mut rejected = ConnAck::new(reason);
+        rejected.properties.server_reference = reference();
+        peer.send(rejected);
         assert!(
-            matches!(peer.close, Some(ConnectionError::Refused(_))),
+            matches!(peer.close, Some(ConnectionError::Rejected(_))),
             "{:?}",
             peer.close
         );
@@ -201,7 +201,7 @@ fn diagnostics_are_bounded() {
                 result: Err(error), ..
             } = event
             {
-                let martlet_session::PublishError::Refused {
+                let martlet_session::PublishError::Rejected {
                     details: Some(details),
                     ..
                 } = error

@@ -65,7 +65,7 @@ fn nothing_overtakes_at_once() {
 }
 
 #[test]
-fn what_the_server_does_not_take_is_refused_at_once() {
+fn what_the_server_does_not_take_is_rejected_at_once() {
     let mut peer = Peer::new(named());
     peer.open(Version::V5);
     let mut accepted = connack(false);
@@ -87,7 +87,7 @@ fn there_is_room_for_what_publish_accepts() {
     let limits = QueueLimits::default()
         .messages(2)
         .bytes(300)
-        .when_full(WhenFull::Refuse);
+        .when_full(WhenFull::Reject);
     let mut peer = Peer::new(named().queue(limits));
     let hundred = || message(1, "a", &"x".repeat(99));
     assert!(peer.session.has_room(300) && !peer.session.has_room(301));

@@ -269,7 +269,7 @@ fn auth_out_of_turn() {
 }
 
 #[test]
-fn a_refusal_may_come_at_any_time() {
+fn a_rejection_may_come_at_any_time() {
     for answered in [false, true] {
         let mut peer = connecting();
         peer.send(challenge("1"));
@@ -278,10 +278,10 @@ fn a_refusal_may_come_at_any_time() {
         }
         peer.forget();
         peer.send(ConnAck::new(ConnectReasonCode::BadAuthenticationMethod));
-        let Some(ConnectionError::Refused(refusal)) = &peer.close else {
+        let Some(ConnectionError::Rejected(rejection)) = &peer.close else {
             panic!("{:?}", peer.close)
         };
-        assert_eq!(refusal.reason, ConnectReasonCode::BadAuthenticationMethod);
+        assert_eq!(rejection.reason, ConnectReasonCode::BadAuthenticationMethod);
         assert_eq!(peer.said(), nothing());
     }
 }
@@ -477,7 +477,7 @@ fn disconnecting_while_authenticating() {
 
 // [MQTT-3.15.2-2] [MQTT-3.15.2-3]
 #[test]
-fn words_that_do_not_fit_are_left_out_and_data_that_does_not_is_refused() {
+fn words_that_do_not_fit_are_left_out_and_data_that_does_not_is_rejected() {
     for limit in 10..80 {
         let mut peer = connecting();
         let mut connack = accepted("last");

@@ -151,7 +151,7 @@ fn what_cannot_be_said_in_the_version_ends_at_once() {
 }
 
 #[test]
-fn a_refusal_is_told_with_its_code() {
+fn a_rejection_is_told_with_its_code() {
     for &reason in ConnectReasonCode::ALL
         .iter()
         .filter(|reason| reason.is_error())
@@ -163,17 +163,17 @@ fn a_refusal_is_told_with_its_code() {
         connack.properties.reason_string = Some(words("no"));
         connack.properties.server_reference = Some(words("elsewhere"));
         peer.send(connack);
-        let Some(ConnectionError::Refused(refusal)) = &peer.close else {
+        let Some(ConnectionError::Rejected(rejection)) = &peer.close else {
             panic!("{:?}", peer.close)
         };
-        assert_eq!(refusal.reason, reason);
-        assert_eq!(refusal.server_reference, Some(words("elsewhere")));
+        assert_eq!(rejection.reason, reason);
+        assert_eq!(rejection.server_reference, Some(words("elsewhere")));
         assert_eq!(peer.said(), nothing(), "there is nothing to say");
         peer.close();
         assert_eq!(
             peer.reported(),
             [format!(
-                "disconnected: the server refused the connection: {reason}: \"no\""
+                "disconnected: the server rejected the connection: {reason}: \"no\""
             )]
         );
     }
@@ -188,15 +188,15 @@ fn return_codes_of_3x_are_told_as_reasons() {
         (4, ConnectReasonCode::BadUserNameOrPassword),
         (5, ConnectReasonCode::NotAuthorized),
     ] {
-        // A server that does not speak 5 refuses in the form of 3.1.1.
+        // A server that does not speak 5 rejects in the form of 3.1.1.
         for version in Version::ALL {
             let mut peer = Peer::new(named());
             peer.open(version);
             peer.send_bytes(&[0x20, 2, 0, code]);
-            let Some(ConnectionError::Refused(refusal)) = &peer.close else {
+            let Some(ConnectionError::Rejected(rejection)) = &peer.close else {
                 panic!("{:?}", peer.close)
             };
-            assert_eq!(refusal.reason, reason);
+            assert_eq!(rejection.reason, reason);
         }
     }
 }
@@ -346,7 +346,7 @@ fn limits_are_the_server_s_of_this_connection() {
     assert_eq!(*peer.session.limits(), before);
 }
 
-/// While a connection was closing, messages for the next were still refused by the limits of this
+/// While a connection was closing, messages for the next were still rejected by the limits of this
 /// one.
 #[test]
 fn limits_end_when_the_connection_is_to_close() {
@@ -455,7 +455,7 @@ fn assert_rejected(config: &Config, text: &str) {
 /// A maximum packet size below what a CONNACK needs ended every connection as the server's fault, a
 /// hard bound of 0 every connection with the first message.
 #[test]
-fn a_configuration_that_cannot_work_is_refused() {
+fn a_configuration_that_cannot_work_is_rejected() {
     type Change = fn(Config) -> Config;
     let cannot_work: [(Change, &str); 11] = [
         (

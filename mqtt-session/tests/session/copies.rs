@@ -24,10 +24,10 @@ fn only_a_copy_takes_the_place_of_a_message() {
         .map(|message| peer.session.is_superseded(&message.token))
         .collect();
     assert_eq!(superseded, [false, true, false, false]);
-    assert_eq!(peer.session.untaken(), 3);
+    assert_eq!(peer.session.unhandled(), 3);
     (0..4).for_each(|_| peer.take(0));
     assert_eq!(peer.said(), ["PUBACK #1", "PUBACK #2"]);
-    assert_eq!(peer.session.untaken(), 0);
+    assert_eq!(peer.session.unhandled(), 0);
 }
 
 /// A review found: copies were let in whatever their size.
@@ -70,7 +70,7 @@ fn a_copy_that_comes_again_counts_once() {
         }
         for connection in 0..5 {
             assert_eq!(
-                (peer.close.take(), peer.session.untaken()),
+                (peer.close.take(), peer.session.unhandled()),
                 (None, 10),
                 "{version} {connection}"
             );
@@ -93,11 +93,11 @@ fn a_copy_that_comes_again_counts_once() {
             .collect();
         assert_eq!(superseded.len(), all - 10);
         superseded.into_iter().for_each(|i| peer.take(i));
-        assert_eq!(peer.session.untaken(), 10);
+        assert_eq!(peer.session.unhandled(), 10);
         while !peer.messages.is_empty() {
             peer.take(0);
         }
-        assert_eq!(peer.session.untaken(), 0);
+        assert_eq!(peer.session.unhandled(), 0);
     }
 }
 

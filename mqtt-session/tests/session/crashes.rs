@@ -267,7 +267,7 @@ impl World {
                     let (number, _) = self.accepted[&operation.get()];
                     assert!(
                         self.server.log.contains(&number),
-                        "{number} settled and never sent"
+                        "{number} acknowledged and never sent"
                     );
                     self.ended.insert(operation.get());
                 }
@@ -331,20 +331,24 @@ impl World {
         let restored = Session::restore(config(), self.now, self.store.clone()).unwrap();
         assert_eq!(restored.quarantined, []);
         self.session = restored.session;
-        for operation in self.session.unsettled() {
+        for operation in self.session.unacknowledged() {
             assert!(
                 self.accepted.contains_key(&operation.get()),
                 "{operation:?} was never accepted"
             );
         }
-        let unsettled: BTreeSet<u64> = self.session.unsettled().map(OperationId::get).collect();
+        let unacknowledged: BTreeSet<u64> = self
+            .session
+            .unacknowledged()
+            .map(OperationId::get)
+            .collect();
         for operation in self
             .accepted
             .keys()
             .filter(|operation| !self.ended.contains(operation))
         {
             assert!(
-                unsettled.contains(operation),
+                unacknowledged.contains(operation),
                 "operation {operation} was stored, and is lost"
             );
         }
@@ -419,7 +423,7 @@ impl World {
                 self.step(step);
             }
         }
-        assert_eq!(self.session.unsettled().count(), 0);
+        assert_eq!(self.session.unacknowledged().count(), 0);
         assert_eq!(self.server.outgoing, []);
         assert_eq!(self.store.len(), 1, "the identity: {:?}", self.store.keys());
         for (operation, (number, qos)) in &self.accepted {

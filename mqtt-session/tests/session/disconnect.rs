@@ -39,7 +39,7 @@ fn disconnect_is_the_last_packet() {
 
 /// In other clients DISCONNECT overtakes what is queued.
 #[test]
-fn what_was_accepted_is_settled_before_disconnect() {
+fn what_was_accepted_is_acknowledged_before_disconnect() {
     let mut peer = Peer::connected(Version::V5, window(1));
     for payload in ["1", "2"] {
         peer.publish(message(2, "a", payload));
@@ -90,7 +90,7 @@ fn a_drain_has_a_deadline() {
         [
             "published 1: the client has stopped: disconnected as asked",
             "published 2: the client has stopped: disconnected as asked",
-            "unsettled: 2 in flight, 0 queued"
+            "unacknowledged: 2 in flight, 0 queued"
         ]
     );
 }
@@ -108,7 +108,7 @@ fn a_drain_ends_though_the_socket_takes_nothing() {
         peer.reported(),
         [
             "published 2: the client has stopped: disconnected as asked",
-            "unsettled: 0 in flight, 1 queued"
+            "unacknowledged: 0 in flight, 1 queued"
         ]
     );
 }
@@ -132,7 +132,7 @@ fn qos0_in_the_queue_leaves_before_disconnect() {
 }
 
 /// A connection that broke while the client was disconnecting took with it what another could have
-/// settled.
+/// acknowledged.
 #[test]
 fn a_drain_goes_on_with_the_next_connection() {
     let mut peer = Peer::connected(Version::V5, window(1));
@@ -205,7 +205,7 @@ fn the_deadline_of_a_drain_holds_without_a_connection_too() {
             [
                 "published 1: the client has stopped: disconnected as asked",
                 "published 2: the client has stopped: disconnected as asked",
-                "unsettled: 1 in flight, 1 queued"
+                "unacknowledged: 1 in flight, 1 queued"
             ]
         );
         // A server that may have the CONNECT hears goodbye.
@@ -312,7 +312,7 @@ fn without_a_connection_and_without_a_drain_everything_ends_at_once() {
         [
             "subscribed 2: the client has stopped: disconnected as asked",
             "published 1: the client has stopped: disconnected as asked",
-            "unsettled: 0 in flight, 1 queued"
+            "unacknowledged: 0 in flight, 1 queued"
         ]
     );
     assert_eq!(peer.session.queued(), 0);

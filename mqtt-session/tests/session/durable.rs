@@ -103,8 +103,8 @@ fn pubrel_waits_for_released() {
     assert_eq!(keys(&peer), ["identity"]);
 }
 
-/// The answer to a PUBREC that nobody waits for does not pass by the PUBREL of an earlier one, which
-/// waits for the store: PUBRELs go out in the order of the PUBRECs [MQTT-4.6.0-4].
+/// The answer to a PUBREC that nobody waits for does not pass by the PUBREL of an earlier one,
+/// which waits for the store: PUBRELs go out in the order of the PUBRECs [MQTT-4.6.0-4].
 #[test]
 fn pubrels_keep_the_order_of_the_pubrecs() {
     for (version, unasked) in [
@@ -185,7 +185,7 @@ fn a_connection_that_breaks_takes_its_answers_along() {
 // ---- disconnecting
 
 #[test]
-fn disconnect_keeps_what_is_not_settled() {
+fn disconnect_keeps_what_is_not_acknowledged() {
     for offline in [false, true] {
         let mut peer = connected(Version::V5, durable());
         peer.publish(message(1, "a", "1"));
@@ -198,7 +198,7 @@ fn disconnect_keeps_what_is_not_settled() {
         peer.publish(message(0, "a", "3"));
         peer.reported();
         peer.disconnect(Duration::ZERO);
-        let kept = "not settled yet, and kept in the store";
+        let kept = "not acknowledged yet, and kept in the store";
         let mut expected = vec![
             format!("published 1: {kept}"),
             format!("published 2: {kept}"),
@@ -208,7 +208,7 @@ fn disconnect_keeps_what_is_not_settled() {
                 0,
                 "published 3: the client has stopped: disconnected as asked".to_owned(),
             );
-            expected.push("unsettled: 1 in flight, 2 queued".to_owned());
+            expected.push("unacknowledged: 1 in flight, 2 queued".to_owned());
         } else {
             assert_eq!(
                 peer.said(),
@@ -216,7 +216,7 @@ fn disconnect_keeps_what_is_not_settled() {
                 "and the server keeps the session"
             );
             peer.close();
-            expected.push("unsettled: 2 in flight, 0 queued".to_owned());
+            expected.push("unacknowledged: 2 in flight, 0 queued".to_owned());
             expected.push("disconnected: disconnected as asked".to_owned());
         }
         assert_eq!(peer.reported(), expected);
@@ -319,7 +319,7 @@ fn what_may_not_be_sent_keeps_its_identifier_over_a_crash() {
     peer.store_all();
     assert_eq!(keys(&peer), ["identity", "flow of message 1"]);
     peer.crash(durable());
-    assert_eq!(peer.session.unsettled().count(), 0);
+    assert_eq!(peer.session.unacknowledged().count(), 0);
     peer.reconnect(Version::V5, true);
     peer.publish(message(2, "a", "2"));
     peer.store_all();
@@ -362,7 +362,7 @@ fn nothing_overtakes_a_message_whose_failure_is_not_stored() {
 }
 
 /// A review found: the message of such a flow is gone from the store, and so the flow was taken for
-/// a settled one. The server, which had sent its PUBREC all the same, kept the identifier and
+/// a acknowledged one. The server, which had sent its PUBREC all the same, kept the identifier and
 /// swallowed the next message with it.
 #[test]
 fn what_failed_and_was_received_all_the_same_is_released_after_a_crash() {
@@ -380,7 +380,7 @@ fn what_failed_and_was_received_all_the_same_is_released_after_a_crash() {
     peer.publish(message(2, "a", "2"));
     peer.store_all();
     assert_eq!(peer.said()[1..], ["PUBREL #1", "PUBLISH q2 #2 a 2"]);
-    assert_eq!(peer.session.unsettled().count(), 1);
+    assert_eq!(peer.session.unacknowledged().count(), 1);
     peer.send(pubcomp(1));
     peer.store_all();
     assert!(!keys(&peer).contains(&"flow of message 1".to_owned()));

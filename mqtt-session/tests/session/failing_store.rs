@@ -29,8 +29,8 @@ fn a_store_that_fails_fails_what_it_did_not_take() {
     peer.session.handle_store_failed(from, &full());
     peer.drain();
     assert_eq!(peer.reported(), nothing());
-    let refused = peer.session.publish(peer.now, message(2, "a", "refused"));
-    assert_eq!(refused, Err(PublishError::Store(full())));
+    let rejected = peer.session.publish(peer.now, message(2, "a", "rejected"));
+    assert_eq!(rejected, Err(PublishError::Store(full())));
     peer.publish(message(0, "a", "passes"));
     assert_eq!(peer.said(), ["PUBLISH q0 a passes"]);
     // It works again: what was stored leaves, what has failed does not come back.
@@ -84,7 +84,7 @@ fn a_store_that_fails_may_hold_messages_until_it_works_again() {
     assert!(!peer.session.has_room(1), "who can wait, waits");
     assert!(
         peer.session
-            .publish(peer.now, message(2, "a", "refused"))
+            .publish(peer.now, message(2, "a", "rejected"))
             .is_err()
     );
     peer.store_all();

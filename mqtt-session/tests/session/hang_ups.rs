@@ -137,9 +137,9 @@ fn a_message_at_which_the_server_hangs_up_fails_and_the_others_go_on() {
             ends.sort();
             let failed = format!("published 3: {HUNG_UP}");
             assert!(ends.contains(&failed), "{version}: {ends:?}");
-            let settled = ends.iter().filter(|line| line.ends_with("ok")).count();
+            let acknowledged = ends.iter().filter(|line| line.ends_with("ok")).count();
             assert_eq!(
-                (ends.len(), settled, peer.session.in_flight()),
+                (ends.len(), acknowledged, peer.session.in_flight()),
                 (6, 5, 0),
                 "{version}: {ends:?}"
             );

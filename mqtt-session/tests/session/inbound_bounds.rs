@@ -257,7 +257,7 @@ fn at_the_hard_bound_qos0_is_dropped_by_policy_counted_and_told() {
         );
         assert_eq!(reported[2..], ["dropped 2"]);
         assert_eq!(peer.session.counters().inbound_dropped, 2);
-        assert_eq!(peer.session.untaken(), 2);
+        assert_eq!(peer.session.unhandled(), 2);
     }
 }
 
@@ -281,8 +281,8 @@ fn a_large_qos0_message_takes_the_place_of_several_small_ones() {
     );
 }
 
-/// Each QoS 0 message that made room was searched for behind the untaken QoS 1 ones, and those were
-/// moved: 17 MiB behind 1,024 of them took 13 s. The order of what is left is that of arrival.
+/// Each QoS 0 message that made room was searched for behind the unhandled QoS 1 ones, and those
+/// were moved: 17 MiB behind 1,024 of them took 13 s. The order of what is left is that of arrival.
 #[test]
 fn the_oldest_qos0_message_is_dropped_wherever_it_is() {
     let limits = soft(1 << 20, 6);

@@ -304,10 +304,10 @@ fn harmless_breaches_are_tolerated() {
     assert!(peer.said()[0].starts_with("CONNECT 5 resume id=\"\""));
 }
 
-/// It is the refusal that counts.
+/// It is the rejection that counts.
 // [MQTT-3.2.2-4] [MQTT-3.2.2-6]
 #[test]
-fn session_present_beside_a_refusal_says_nothing() {
+fn session_present_beside_a_rejection_says_nothing() {
     for (version, bytes) in [
         (Version::V5, &[0x20, 3, 1, 0x87, 0][..]),
         (Version::V3_1_1, &[0x20, 2, 1, 5]),
@@ -316,10 +316,10 @@ fn session_present_beside_a_refusal_says_nothing() {
         peer.open(version);
         peer.said();
         peer.send_bytes(bytes);
-        let Some(ConnectionError::Refused(refusal)) = &peer.close else {
+        let Some(ConnectionError::Rejected(rejection)) = &peer.close else {
             panic!("{:?}", peer.close)
         };
-        assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
+        assert_eq!(rejection.reason, ConnectReasonCode::NotAuthorized);
         assert_eq!(peer.said(), nothing());
     }
 }

@@ -49,7 +49,7 @@ fn a_message_above_our_maximum_is_skipped_acknowledged_and_named() {
             assert_eq!(
                 (
                     peer.session.counters().oversized_skipped,
-                    peer.session.untaken()
+                    peer.session.unhandled()
                 ),
                 (4, 0)
             );
@@ -192,7 +192,7 @@ fn a_message_that_ends_connection_after_connection_is_named() {
                         "{names:?}"
                     );
                 }
-                // Attempts that are refused change nothing.
+                // Attempts that are rejected change nothing.
                 peer.cut();
                 peer.open(version);
                 peer.cut();
@@ -216,7 +216,7 @@ fn a_message_that_the_server_should_not_have_sent_is_named() {
         peer.reconnect(Version::V5, false);
         peer.send(publish(1, 1, "a/b", &large()));
         named.extend(peer.events().into_iter().filter_map(|event| match event {
-            Event::MessageRefused(message) => Some(message),
+            Event::MessageRejected(message) => Some(message),
             _ => None,
         }));
         peer.cut();

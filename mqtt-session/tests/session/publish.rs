@@ -12,14 +12,14 @@ fn receive_maximum(n: u16) -> ConnAck {
 }
 
 #[test]
-fn qos0_is_settled_when_it_is_in_the_output() {
+fn qos0_is_acknowledged_when_it_is_in_the_output() {
     for version in Version::ALL {
         let mut peer = Peer::connected(version, named());
         let accepted = peer
             .session
             .publish(peer.now, message(0, "a", "hi"))
             .unwrap();
-        assert!(matches!(accepted, Accepted::Settled(_)));
+        assert!(matches!(accepted, Accepted::Sent(_)));
         peer.drain();
         assert_eq!(peer.said(), ["PUBLISH q0 a hi"]);
         assert!(peer.reported().is_empty());
@@ -27,7 +27,7 @@ fn qos0_is_settled_when_it_is_in_the_output() {
 }
 
 #[test]
-fn qos1_is_settled_by_puback() {
+fn qos1_is_acknowledged_by_puback() {
     for version in Version::ALL {
         for chunking in [Chunking::Whole, Chunking::Bytes] {
             let mut peer = Peer::connected(version, named());
@@ -43,7 +43,7 @@ fn qos1_is_settled_by_puback() {
 }
 
 #[test]
-fn qos2_is_settled_by_pubcomp() {
+fn qos2_is_acknowledged_by_pubcomp() {
     for version in Version::ALL {
         for chunking in [Chunking::Whole, Chunking::Bytes] {
             let mut peer = Peer::connected(version, named());
@@ -76,7 +76,7 @@ fn success_is_told_to_those_who_asked_and_failure_to_all() {
     )));
     assert_eq!(
         peer.reported(),
-        ["published 2: the server refused the message: quota exceeded (0x97)"]
+        ["published 2: the server rejected the message: quota exceeded (0x97)"]
     );
 }
 
@@ -121,7 +121,7 @@ fn pubrec_of_0x80_and_above_ends_the_flow() {
         assert_eq!(
             peer.reported(),
             [format!(
-                "published {n}: the server refused the message: not authorized (0x87)"
+                "published {n}: the server rejected the message: not authorized (0x87)"
             )]
         );
         assert_eq!(peer.session.in_flight(), 0);
@@ -210,7 +210,7 @@ fn acknowledgements_out_of_order_open_the_window() {
     for n in 0..100 {
         peer.publish(message(1, "a", &n.to_string()));
     }
-    let mut settled = 0;
+    let mut acknowledged = 0;
     loop {
         let sent: Vec<u16> = peer
             .packets()
@@ -224,16 +224,16 @@ fn acknowledgements_out_of_order_open_the_window() {
             break;
         }
         assert!(peer.session.in_flight() <= 3);
-        settled += sent.len();
+        acknowledged += sent.len();
         for &n in sent.iter().rev() {
             peer.send(puback(n));
         }
     }
-    assert_eq!(settled, 100);
+    assert_eq!(acknowledged, 100);
 }
 
 #[test]
-fn what_the_server_does_not_take_is_refused_or_fails_and_nothing_else() {
+fn what_the_server_does_not_take_is_rejected_or_fails_and_nothing_else() {
     let mut connack = connack(false);
     connack.properties.maximum_qos = Some(qos(1));
     connack.properties.retain_available = Some(false);
@@ -275,7 +275,7 @@ fn what_the_server_does_not_take_is_refused_or_fails_and_nothing_else() {
 }
 
 #[test]
-fn properties_are_left_out_in_3x_and_counted_or_refused() {
+fn properties_are_left_out_in_3x_and_counted_or_rejected() {
     let mut peer = Peer::connected(Version::V3_1_1, Config::default());
     peer.publish(expiring(1, "a", "1", 60));
     assert_eq!(peer.said(), ["PUBLISH q1 #1 a 1"]);
@@ -285,7 +285,7 @@ fn properties_are_left_out_in_3x_and_counted_or_refused() {
     in_5.publish(expiring(1, "a", "1", 60));
     assert_eq!(in_5.session.counters().left_out_in_3x, 0);
 
-    let mut peer = Peer::new(Config::default().refuse_properties_in_3x(true));
+    let mut peer = Peer::new(Config::default().reject_properties_in_3x(true));
     peer.publish(expiring(1, "a", "1", 60));
     peer.reconnect(Version::V3_1_1, false);
     assert_eq!(
@@ -295,8 +295,8 @@ fn properties_are_left_out_in_3x_and_counted_or_refused() {
             "published 1: the message has properties, which MQTT 3.1.1 cannot carry"
         ]
     );
-    let refused = peer.session.publish(peer.now, expiring(1, "a", "1", 60));
-    assert_eq!(refused, Err(PublishError::NotInVersion(Version::V3_1_1)));
+    let rejected = peer.session.publish(peer.now, expiring(1, "a", "1", 60));
+    assert_eq!(rejected, Err(PublishError::NotInVersion(Version::V3_1_1)));
 }
 
 #[test]

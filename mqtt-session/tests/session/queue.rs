@@ -15,7 +15,7 @@ fn a_full_queue_follows_its_policy() {
                 .qos0_offline(true),
         )
     };
-    let mut peer = Peer::new(config(WhenFull::Refuse));
+    let mut peer = Peer::new(config(WhenFull::Reject));
     peer.publish(message(1, "a", "1"));
     peer.publish(message(0, "a", "2"));
     assert!(!peer.session.has_room(1));
@@ -71,7 +71,7 @@ fn a_message_that_never_fits_drops_nobody_else() {
 }
 
 #[test]
-fn qos0_without_a_connection_is_queued_or_refused() {
+fn qos0_without_a_connection_is_queued_or_rejected() {
     let mut peer = Peer::new(Config::default());
     peer.publish(message(0, "a", "1"));
     peer.reconnect(Version::V5, false);

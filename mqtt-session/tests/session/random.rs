@@ -168,7 +168,7 @@ impl World {
         let is_counted =
             |message: &&ReceivedPublish| !self.peer.session.is_superseded(&message.token);
         assert_eq!(
-            self.peer.session.untaken(),
+            self.peer.session.unhandled(),
             self.messages.iter().filter(is_counted).count()
         );
         if self.peer.close.is_some() {
@@ -332,7 +332,7 @@ impl World {
         }
         match self.peer.session.publish(self.peer.now, message) {
             Ok(Accepted::Pending(operation)) => assert!(self.open.insert(operation.get())),
-            Ok(Accepted::Settled(_)) | Err(PublishError::Closed(_)) => {}
+            Ok(Accepted::Sent(_)) | Err(PublishError::Closed(_)) => {}
             Err(error) => panic!("{error}"),
         }
         self.peer.drain();
@@ -435,7 +435,7 @@ impl World {
             ),
             (0, 0, 0)
         );
-        assert_eq!(session.untaken(), 0);
+        assert_eq!(session.unhandled(), 0);
     }
 }
 

@@ -34,7 +34,7 @@ fn each_qos_is_acknowledged_when_it_is_taken() {
                 ["message q0 a 0", "message q1 a 1", "message q2 a 2"]
             );
             assert_eq!(peer.said(), nothing(), "nothing was taken");
-            assert_eq!(peer.session.untaken(), 3);
+            assert_eq!(peer.session.unhandled(), 3);
             peer.take(0);
             assert_eq!(peer.said(), nothing());
             peer.take(0);
@@ -43,7 +43,7 @@ fn each_qos_is_acknowledged_when_it_is_taken() {
             assert_eq!(peer.said(), ["PUBREC #7"]);
             peer.send(pubrel(7));
             assert_eq!(peer.said(), ["PUBCOMP #7"]);
-            assert_eq!(peer.session.untaken(), 0);
+            assert_eq!(peer.session.unhandled(), 0);
         }
     }
 }
@@ -91,7 +91,7 @@ fn a_reason_is_told_in_5_and_not_in_3x() {
 
 /// PUBREC with an error is the end of the flow: the identifier may come again with another message.
 #[test]
-fn a_qos2_message_that_was_refused_is_over() {
+fn a_qos2_message_that_was_rejected_is_over() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.send(publish(2, 2, "a", "1"));
     peer.reported();
@@ -175,7 +175,7 @@ fn a_qos2_message_that_comes_again_is_not_delivered_again() {
     peer.take(1);
     peer.take(0);
     assert_eq!(peer.said(), ["PUBREC #1", "PUBREC #2", "PUBREC #3"]);
-    assert_eq!(peer.session.untaken(), 0);
+    assert_eq!(peer.session.unhandled(), 0);
 }
 
 /// A copy of a message whose PUBREC had left was answered at once, ahead of messages that had come
@@ -218,7 +218,7 @@ fn a_qos1_copy_that_comes_again_replaces_the_untaken_one() {
     assert_eq!(peer.said(), nothing(), "its token says nothing any more");
     peer.take(0);
     assert_eq!(peer.said(), ["PUBACK #2"]);
-    assert_eq!(peer.session.untaken(), 0);
+    assert_eq!(peer.session.unhandled(), 0);
 }
 
 /// Another client acknowledges it and drops it: a silent loss.
@@ -249,7 +249,7 @@ fn after_a_lost_session_the_same_identifier_is_another_message() {
         peer.take(0);
         peer.take(0);
         assert_eq!(peer.said(), nothing());
-        assert_eq!(peer.session.untaken(), 3);
+        assert_eq!(peer.session.unhandled(), 3);
         peer.take(0);
         assert_eq!(peer.said(), ["PUBREC #1"]);
     }
@@ -369,7 +369,7 @@ fn tokens_of_another_session_do_no_harm() {
         other.acknowledge(message.token, PubAckReasonCode::Success);
     }
     assert_eq!(other.said(), nothing());
-    assert_eq!(other.session.untaken(), 0);
+    assert_eq!(other.session.unhandled(), 0);
 }
 
 #[test]

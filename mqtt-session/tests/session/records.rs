@@ -110,7 +110,7 @@ fn a_key_that_comes_twice_is_reported() {
             .iter()
             .all(|bad| bad.reason == BadRecord::Contradicts)
     );
-    assert_eq!(restored.session.unsettled().count(), 1);
+    assert_eq!(restored.session.unacknowledged().count(), 1);
 }
 
 // ---- the format
@@ -214,7 +214,7 @@ fn records_are_read_as_ever() {
     assert_eq!(restored.version, Some(Version::V5));
     assert_eq!(
         peer.session
-            .unsettled()
+            .unacknowledged()
             .map(OperationId::get)
             .collect::<Vec<_>>(),
         [1, 2]

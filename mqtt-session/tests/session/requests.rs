@@ -1,4 +1,4 @@
-//! Subscribing, unsubscribing and pinging: answers, refusals, timeouts, reconnects, restoring.
+//! Subscribing, unsubscribing and pinging: answers, rejections, timeouts, reconnects, restoring.
 
 use crate::driver::*;
 use martlet_proto::{
@@ -66,10 +66,10 @@ fn subscribe_and_unsubscribe_are_answered() {
     }
 }
 
-/// The second subscribe of a filter is refused: the first used to be forgotten with it, and was not
-/// made again when the server lost the session.
+/// The second subscribe of a filter is rejected: the first used to be forgotten with it, and was
+/// not made again when the server lost the session.
 #[test]
-fn a_refused_second_subscribe_leaves_the_first() {
+fn a_rejected_second_subscribe_leaves_the_first() {
     let mut peer = Peer::connected(Version::V5, named());
     peer.subscribe("a", 1);
     peer.send(suback(1, &[Code::GrantedQos1]));
@@ -79,13 +79,13 @@ fn a_refused_second_subscribe_leaves_the_first() {
     peer.reconnect(Version::V5, false);
     let said = peer.said();
     assert_eq!(said.last().unwrap(), "SUBSCRIBE #3 a:1");
-    // When restoring is refused, it is over.
+    // When restoring is rejected, it is over.
     peer.send(suback(3, &[Code::QuotaExceeded]));
     assert_eq!(peer.session.subscriptions().count(), 0);
 }
 
 #[test]
-fn a_refused_filter_is_told_and_not_restored() {
+fn a_rejected_filter_is_told_and_not_restored() {
     let mut peer = Peer::connected(Version::V3_1_1, config());
     peer.subscribe_to(vec![
         SubscribeFilter::new(filter("a"), qos(1)),
@@ -100,7 +100,7 @@ fn a_refused_filter_is_told_and_not_restored() {
 }
 
 #[test]
-fn misuse_is_refused_at_once() {
+fn misuse_is_rejected_at_once() {
     let mut peer = Peer::connected(Version::V5, config());
     let none = SubscribeRequest::new(Vec::new());
     assert_eq!(
@@ -139,15 +139,15 @@ fn what_the_server_does_not_have_is_not_asked_for() {
     }));
     peer.forget();
     for name in ["a/#", "+", "$share/g/a"] {
-        let refused = peer.session.subscribe(peer.now, one(name));
+        let rejected = peer.session.subscribe(peer.now, one(name));
         assert!(
-            matches!(refused, Err(RequestError::NotSupported(_))),
-            "{refused:?}"
+            matches!(rejected, Err(RequestError::NotSupported(_))),
+            "{rejected:?}"
         );
     }
-    let refused = peer.session.subscribe(peer.now, one("012345678901234"));
+    let rejected = peer.session.subscribe(peer.now, one("012345678901234"));
     assert_eq!(
-        refused,
+        rejected,
         Err(RequestError::PacketTooLarge {
             size: 23,
             limit: 20
@@ -435,7 +435,7 @@ fn a_session_that_has_ended_asks_for_nothing() {
     );
 }
 
-/// One byte more is refused, and nothing leaves.
+/// One byte more is rejected, and nothing leaves.
 // [MQTT-3.2.2-15]
 #[test]
 fn requests_are_as_large_as_the_server_takes() {
@@ -451,9 +451,9 @@ fn requests_are_as_large_as_the_server_takes() {
     peer.session
         .subscribe(peer.now, one(&fits))
         .expect("20 bytes");
-    let refused = peer.session.subscribe(peer.now, one(&too_long));
+    let rejected = peer.session.subscribe(peer.now, one(&too_long));
     assert_eq!(
-        refused,
+        rejected,
         Err(RequestError::PacketTooLarge {
             size: 21,
             limit: 20
@@ -463,11 +463,11 @@ fn requests_are_as_large_as_the_server_takes() {
     peer.session
         .unsubscribe(peer.now, unsubscribe(&too_long))
         .expect("20 bytes");
-    let refused = peer
+    let rejected = peer
         .session
         .unsubscribe(peer.now, unsubscribe(&format!("{too_long}x")));
     assert_eq!(
-        refused,
+        rejected,
         Err(RequestError::PacketTooLarge {
             size: 21,
             limit: 20

@@ -146,7 +146,7 @@ fn acknowledgements_of_what_was_not_sent_again_yet_are_taken() {
 }
 
 /// A message that had never left waited with its identifier for the window; a stray acknowledgement
-/// settled it.
+/// acknowledged it.
 #[test]
 fn what_was_never_sent_cannot_be_acknowledged() {
     let mut peer = Peer::connected(Version::V5, config());
@@ -197,7 +197,7 @@ fn a_pubrec_while_pubrels_wait_counts_once() {
     );
 }
 
-/// Other clients drop never-sent and unsettled messages in silence.
+/// Other clients drop never-sent and unacknowledged messages in silence.
 #[test]
 fn session_lost_requeues_qos1_and_puts_written_qos2_in_doubt() {
     for version in [Version::V3_1_1, Version::V5] {
@@ -384,7 +384,7 @@ fn a_message_is_told_its_end_once_through_any_number_of_connections() {
 }
 
 #[test]
-fn a_refusal_that_arrives_after_the_resend_is_told() {
+fn a_rejection_that_arrives_after_the_resend_is_told() {
     let mut peer = Peer::connected(Version::V5, config());
     peer.publish(message(2, "a", "1"));
     peer.cut();
@@ -396,7 +396,7 @@ fn a_refusal_that_arrives_after_the_resend_is_told() {
     )));
     assert_eq!(
         peer.reported(),
-        ["published 1: the server refused the message: quota exceeded (0x97)"]
+        ["published 1: the server rejected the message: quota exceeded (0x97)"]
     );
     assert_eq!(peer.said(), Vec::<String>::new());
 }
@@ -426,7 +426,7 @@ fn a_resent_message_obeys_the_new_maximum_qos_and_retain() {
 
 // [MQTT-4.4.0-2]
 #[test]
-fn what_was_refused_is_acknowledged_and_not_sent_again() {
+fn what_was_rejected_is_acknowledged_and_not_sent_again() {
     let mut peer = Peer::connected(Version::V5, config());
     for (quality, payload) in [(1, "1"), (2, "2"), (1, "3")] {
         peer.publish(message(quality, "a", payload));
@@ -554,7 +554,7 @@ fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
         let mut peer = Peer::connected(version, config);
         peer.send_all(&[
             publish(2, 1, "a", "taken"),
-            publish(2, 2, "a", "untaken"),
+            publish(2, 2, "a", "unhandled"),
             publish(2, 3, "a", "known"),
         ]);
         peer.reported();
@@ -579,7 +579,7 @@ fn a_message_of_a_session_that_began_unnoticed_is_delivered() {
         peer.take(0);
         peer.take(0);
         assert_eq!(peer.said(), ["PUBREC #1", "PUBREC #2", "PUBREC #3"]);
-        assert_eq!(peer.session.untaken(), 0);
+        assert_eq!(peer.session.unhandled(), 0);
     }
 }
 

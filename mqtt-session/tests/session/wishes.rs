@@ -396,11 +396,11 @@ fn so_many_wishes_may_wait() {
             )
             .expect("room");
     }
-    let refused = peer.session.subscribe(
+    let rejected = peer.session.subscribe(
         peer.now,
         SubscribeRequest::new(subscriptions(&["one more"])),
     );
-    assert_eq!(refused, Err(RequestError::TooMany));
+    assert_eq!(rejected, Err(RequestError::TooMany));
 }
 
 /// After the loss of the server's session an UNSUBSCRIBE was sent for what the new session never

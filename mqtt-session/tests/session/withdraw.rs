@@ -77,7 +77,7 @@ fn what_is_stored_leaves_the_store() {
             "{is_admitted}"
         );
         peer.crash(durable());
-        assert_eq!(peer.session.unsettled().count(), 0);
+        assert_eq!(peer.session.unacknowledged().count(), 0);
     }
 }
 

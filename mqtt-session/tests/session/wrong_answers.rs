@@ -104,7 +104,7 @@ fn no_answer_of_another_flow_leaves_a_message_waiting() {
             peer.send(answer.clone());
             let reported = peer.reported();
             let expected = if rejects {
-                "the server refused the message"
+                "the server rejected the message"
             } else {
                 "where PUB"
             };
@@ -153,7 +153,7 @@ fn a_message_with_the_wrong_answer_leaves_the_store() {
 
 /// Found by the simulated world: a server that had answered QoS 2 with PUBACK held the identifier
 /// all the same, took the next message with it for a copy, and the message was lost although it was
-/// settled.
+/// acknowledged.
 #[test]
 fn the_identifier_of_a_message_with_the_wrong_answer_rests() {
     let mut peer = Peer::connected(Version::V5, window(1));

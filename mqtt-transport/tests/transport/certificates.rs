@@ -15,7 +15,7 @@ fn trust() -> Trust {
     Trust::new().ca_pem(world().ca.pem())
 }
 
-fn refused(trust: &Trust, host: &str, identity: &Identity) -> StackError {
+fn rejected(trust: &Trust, host: &str, identity: &Identity) -> StackError {
     let mut pair = pair(trust, host, identity);
     let error = pair.drive().unwrap_err();
     assert_eq!(error.kind(), StackErrorKind::Certificate, "{error}");
@@ -32,10 +32,10 @@ fn self_signed(params: &rcgen::CertificateParams) -> Identity {
     Identity::new(&params.self_signed(&key).unwrap(), &key)
 }
 
-/// Asserts that a certificate is refused, with these words.
+/// Asserts that a certificate is rejected, with these words.
 #[track_caller]
-fn assert_refused(name: &str, host: &str, identity: &Identity, permanent: bool, words: &[&str]) {
-    let error = refused(&trust(), host, identity);
+fn assert_rejected(name: &str, host: &str, identity: &Identity, permanent: bool, words: &[&str]) {
+    let error = rejected(&trust(), host, identity);
     assert_eq!(error.is_permanent(), permanent, "{name}: {error}");
     for word in words {
         assert!(
@@ -46,7 +46,7 @@ fn assert_refused(name: &str, host: &str, identity: &Identity, permanent: bool, 
 }
 
 #[test]
-fn a_certificate_for_another_name_is_refused() {
+fn a_certificate_for_another_name_is_rejected() {
     let ca = &world().ca;
     let table: &[(&str, &str, Identity, &[&str])] = &[
         (
@@ -75,14 +75,14 @@ fn a_certificate_for_another_name_is_refused() {
         ),
     ];
     for (name, host, identity, words) in table {
-        assert_refused(name, host, identity, true, words);
+        assert_rejected(name, host, identity, true, words);
     }
     let _ = pair(&trust(), "127.0.0.1", &world().server).open();
 }
 
 /// The error is not permanent: a renewed certificate, or the right time, makes it good.
 #[test]
-fn a_certificate_at_another_time_is_refused() {
+fn a_certificate_at_another_time_is_rejected() {
     let ca = &world().ca;
     let mut expired = leaf(&[HOST]);
     expired.not_after = date_time_ymd(2020, 2, 29);
@@ -101,13 +101,13 @@ fn a_certificate_at_another_time_is_refused() {
         ),
     ];
     for (name, identity, words) in table {
-        assert_refused(name, HOST, identity, false, words);
+        assert_rejected(name, HOST, identity, false, words);
     }
 }
 
 /// With what was missing, the same certificates are accepted.
 #[test]
-fn a_certificate_of_an_unknown_issuer_is_refused() {
+fn a_certificate_of_an_unknown_issuer_is_rejected() {
     let own = self_signed(&leaf(&[HOST]));
     let intermediate = world().ca.intermediate("Intermediate");
     let other = Ca::new("Other CA");
@@ -130,7 +130,7 @@ fn a_certificate_of_an_unknown_issuer_is_refused() {
         ),
     ];
     for (name, identity, words) in table {
-        assert_refused(name, HOST, identity, true, words);
+        assert_rejected(name, HOST, identity, true, words);
     }
 
     let complete = intermediate.server(&[HOST]).with(&intermediate);
@@ -141,7 +141,7 @@ fn a_certificate_of_an_unknown_issuer_is_refused() {
 }
 
 #[test]
-fn a_certificate_for_another_purpose_is_refused() {
+fn a_certificate_for_another_purpose_is_rejected() {
     let ca = &world().ca;
     let mut for_clients = leaf(&[HOST]);
     for_clients.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -156,7 +156,7 @@ fn a_certificate_for_another_purpose_is_refused() {
         ),
     ];
     for (name, identity, words) in table {
-        assert_refused(name, HOST, identity, true, words);
+        assert_rejected(name, HOST, identity, true, words);
     }
 }
 
@@ -166,7 +166,7 @@ fn a_certificate_with_many_names_is_cut_short() {
         .map(|number| format!("host-{number}.example"))
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let error = refused(&trust(), HOST, &world().ca.server(&names));
+    let error = rejected(&trust(), HOST, &world().ca.server(&names));
     assert!(error.to_string().contains("and 292 more"), "{error}");
     assert!(error.to_string().len() < 1000);
 }
@@ -175,12 +175,12 @@ fn a_certificate_with_many_names_is_cut_short() {
 fn without_the_host_name_check_the_chain_is_still_checked() {
     let trust = trust().danger_skip_host_name_check();
     let _ = pair(&trust, HOST, &world().ca.server(&["other.example"])).open();
-    let error = refused(&trust, HOST, &Ca::new("Other CA").server(&[HOST]));
+    let error = rejected(&trust, HOST, &Ca::new("Other CA").server(&[HOST]));
     assert!(error.to_string().contains("\"Other CA\""), "{error}");
     let mut expired = leaf(&[HOST]);
     expired.not_after = date_time_ymd(2020, 2, 29);
     assert!(
-        refused(&trust, HOST, &world().ca.sign(&expired))
+        rejected(&trust, HOST, &world().ca.sign(&expired))
             .to_string()
             .contains("expired")
     );
@@ -190,7 +190,7 @@ fn without_the_host_name_check_the_chain_is_still_checked() {
 fn without_the_certificate_check_the_name_is_still_checked() {
     let trust = trust().danger_skip_certificate_check();
     let _ = pair(&trust, HOST, &self_signed(&leaf(&[HOST]))).open();
-    let error = refused(&trust, HOST, &self_signed(&leaf(&["other.example"])));
+    let error = rejected(&trust, HOST, &self_signed(&leaf(&["other.example"])));
     assert!(error.to_string().contains("other.example"), "{error}");
 }
 
@@ -209,7 +209,7 @@ fn without_either_check_the_server_must_still_have_the_key() {
     assert!(error.to_string().contains("signature"), "{error}");
 }
 
-/// rustls refuses to be configured so, unless it is asked to.
+/// rustls rejects to be configured so, unless it is asked to.
 fn stolen(thief: &Identity) -> martlet_transport::rustls::ServerConfig {
     use martlet_transport::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use martlet_transport::rustls::sign::{CertifiedKey, SingleCertAndKey};

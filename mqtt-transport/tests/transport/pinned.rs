@@ -39,7 +39,7 @@ fn connects(trust: &Trust, identity: &Identity) {
     }
 }
 
-fn refused(trust: &Trust, host: &str, identity: &Identity) -> StackError {
+fn rejected(trust: &Trust, host: &str, identity: &Identity) -> StackError {
     let [error, of_tls12] =
         [false, true].map(|tls12| pair(trust, host, identity, tls12).drive().unwrap_err());
     assert_eq!(error, of_tls12);
@@ -150,7 +150,7 @@ fn a_certificate_that_is_only_alike_is_not_trusted() {
     let old = leaf(&[HOST]).self_signed(&key).unwrap();
     let trust = Trust::new().ca_pem(old.pem());
     let stranger = self_signed(&leaf(&[HOST]));
-    let error = refused(&trust, HOST, &stranger);
+    let error = rejected(&trust, HOST, &stranger);
     assert!(
         error
             .to_string()
@@ -158,7 +158,7 @@ fn a_certificate_that_is_only_alike_is_not_trusted() {
         "{error}"
     );
     // The name is still asked for of all others.
-    let error = refused(
+    let error = rejected(
         &trust,
         HOST,
         &Ca::new("CA at home").server(&["other.example"]),
@@ -175,7 +175,7 @@ fn the_server_of_a_trusted_certificate_must_have_its_key() {
     for (name, mut identity) in made_at_home() {
         let trust = Trust::new().ca_pem(identity.chain_pem.clone());
         identity.key_pem = KeyPair::generate().unwrap().serialize_pem();
-        let error = refused(&trust, HOST, &identity);
+        let error = rejected(&trust, HOST, &identity);
         assert!(error.to_string().contains("signature"), "{name}: {error}");
     }
 }
@@ -184,7 +184,7 @@ fn the_server_of_a_trusted_certificate_must_have_its_key() {
 #[test]
 fn a_ca_that_was_made_anew_is_recognised() {
     let trust = Trust::new().ca_pem(Ca::new("CA at home").pem());
-    let error = refused(&trust, HOST, &Ca::new("CA at home").server(&[HOST]));
+    let error = rejected(&trust, HOST, &Ca::new("CA at home").server(&[HOST]));
     assert!(
         error
             .to_string()
@@ -230,7 +230,7 @@ fn no_text_leads_in_a_circle() {
         ),
     ];
     for (trusted, identity, words) in table {
-        let error = refused(&Trust::new().ca_pem(trusted), HOST, &identity);
+        let error = rejected(&Trust::new().ca_pem(trusted), HOST, &identity);
         let text = error.to_string();
         assert!(
             text.contains(words) && text.contains("give this very certificate as a trusted one"),
@@ -242,7 +242,7 @@ fn no_text_leads_in_a_circle() {
 }
 
 /// With both checks off, certificates of version 1, with unknown critical extensions, or with a key
-/// of a kind that the provider does not know were still refused.
+/// of a kind that the provider does not know were still rejected.
 #[test]
 fn with_all_checks_off_every_certificate_will_do() {
     let trust = Trust::new()
@@ -284,13 +284,13 @@ fn names_alone_are_found_in_every_certificate() {
         }
     }
     for host in ["home", "a.mqtt.home", "192.0.2.2"] {
-        let error = refused(&trust, host, &identity).to_string();
+        let error = rejected(&trust, host, &identity).to_string();
         assert!(
             error.contains("is not for") && error.contains("broker.example"),
             "{error}"
         );
     }
-    let error = refused(
+    let error = rejected(
         &trust,
         HOST,
         &from_files(include_str!("../certificates/v1.pem"), PLAIN),
@@ -307,7 +307,7 @@ fn names_alone_are_found_in_every_certificate() {
 #[test]
 fn a_key_that_is_unknown_is_named() {
     let explicit = from_files(include_str!("../certificates/explicit.pem"), PLAIN);
-    let error = refused(
+    let error = rejected(
         &Trust::new().ca_pem(explicit.chain_pem.clone()),
         HOST,
         &explicit,
@@ -332,7 +332,7 @@ fn an_address_that_is_written_as_a_name_is_said_in_those_words() {
             .push(SanType::DnsName(address.try_into().unwrap()));
         let identity = world().ca.sign(&params);
         let trust = Trust::new().ca_pem(world().ca.pem());
-        let error = refused(&trust, address, &identity).to_string();
+        let error = rejected(&trust, address, &identity).to_string();
         assert!(
             error.contains(&format!("(DNS:{address})")) && error.contains(&format!("IP:{address}")),
             "{error}"

@@ -1,4 +1,4 @@
-//! Proxies that refuse, and what is no proxy.
+//! Proxies that reject, and what is no proxy.
 
 use crate::pair::{Pair, Proxy, Stages};
 use bytes::BytesMut;
@@ -45,35 +45,35 @@ fn a_poll_counts_what_it_appends_and_not_what_waited() {
 }
 
 #[test]
-fn http_proxies_that_refuse_are_quoted() {
+fn http_proxies_that_reject_are_quoted() {
     let table: &[(&str, StackErrorKind, bool, &str)] = &[
         (
             "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-            StackErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRejected,
             true,
             "wants a user name and password",
         ),
         (
             "HTTP/1.1 403 Forbidden\r\n\r\n",
-            StackErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRejected,
             true,
             "does not allow this server or port",
         ),
         (
             "HTTP/1.1 405 Method Not Allowed\r\n\r\n",
-            StackErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRejected,
             true,
             "CONNECT",
         ),
         (
             "HTTP/1.1 502 Bad Gateway\r\nX: y\r\n\r\n<html>",
-            StackErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRejected,
             false,
             "\"HTTP/1.1 502 Bad Gateway\"",
         ),
         (
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503\r\n\r\n",
-            StackErrorKind::ProxyRefused,
+            StackErrorKind::ProxyRejected,
             false,
             "\"HTTP/1.0 503\"",
         ),
@@ -161,13 +161,13 @@ fn assert_socks(
 
 #[test]
 fn socks_proxies_that_do_not_accept_credentials_are_named() {
-    let refused = (StackErrorKind::ProxyRefused, true);
+    let rejected = (StackErrorKind::ProxyRejected, true);
     let plain = ProxyTunnel::socks5("h", 1);
     let named = plain.clone().credentials("ann", "p@ss");
-    assert_socks(&plain, &[&[5, 0xff]], refused, "wants authentication");
-    assert_socks(&named, &[&[5, 0xff]], refused, "takes neither");
+    assert_socks(&plain, &[&[5, 0xff]], rejected, "wants authentication");
+    assert_socks(&named, &[&[5, 0xff]], rejected, "takes neither");
     let wrong: &[&[u8]] = &[&[5, 2], &[1, 1]];
-    assert_socks(&named, wrong, refused, "does not accept the user name");
+    assert_socks(&named, wrong, rejected, "does not accept the user name");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn the_reply_codes_of_socks_proxies_are_named() {
         (2, true, "rules do not allow"),
         (3, false, "network is unreachable"),
         (4, false, "cannot resolve"),
-        (5, false, "refused the connection"),
+        (5, false, "rejected the connection"),
         (6, false, "time to live"),
         (7, false, "CONNECT"),
         (8, false, "type of address"),
@@ -185,8 +185,8 @@ fn the_reply_codes_of_socks_proxies_are_named() {
     ];
     for (code, permanent, words) in table {
         let answers: &[&[u8]] = &[&[5, 0], &[5, code, 0, 1, 0, 0, 0, 0, 0, 0]];
-        let refused = (StackErrorKind::ProxyRefused, permanent);
-        assert_socks(&ProxyTunnel::socks5("h", 1), answers, refused, words);
+        let rejected = (StackErrorKind::ProxyRejected, permanent);
+        assert_socks(&ProxyTunnel::socks5("h", 1), answers, rejected, words);
     }
 }
 
@@ -269,7 +269,7 @@ fn socks_credentials_are_not_sent_unasked() {
 }
 
 #[test]
-fn what_cannot_be_said_to_a_proxy_is_refused_before() {
+fn what_cannot_be_said_to_a_proxy_is_rejected_before() {
     let long = "a".repeat(256);
     let wrong = [
         ProxyTunnel::http_connect("", 1),

@@ -13,7 +13,7 @@ fn folder(test: &str) -> PathBuf {
 }
 
 /// With cert-manager, step-ca or SPIFFE certificates live for hours: a process that had read its
-/// own at the start was refused from then on.
+/// own at the start was rejected from then on.
 #[test]
 fn files_are_read_again_when_they_have_changed() {
     let folder = folder("reload");

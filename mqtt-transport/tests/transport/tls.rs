@@ -286,7 +286,7 @@ fn an_end_without_close_notify_is_a_cut() {
 }
 
 #[test]
-fn a_record_that_was_changed_is_refused_and_the_server_told() {
+fn a_record_that_was_changed_is_rejected_and_the_server_told() {
     let mut pair = TLS.pair().open();
     pair.server.send(b"good");
     let good = pair.server.output.len();
@@ -306,10 +306,10 @@ fn a_record_that_was_changed_is_refused_and_the_server_told() {
     );
 }
 
-/// In TLS 1.3 the client is done before the server has seen its certificate: the refusal comes on
+/// In TLS 1.3 the client is done before the server has seen its certificate: the rejection comes on
 /// an open connection.
 #[test]
-fn a_client_certificate_that_is_refused_is_told_as_that() {
+fn a_client_certificate_that_is_rejected_is_told_as_that() {
     let other = crate::pair::Ca::new("Other CA").server(&["client.example"]);
     let mut expired = crate::pair::leaf(&["client.example"]);
     expired.not_after = rcgen::date_time_ymd(2001, 1, 1);
@@ -354,9 +354,9 @@ fn a_client_certificate_that_is_refused_is_told_as_that() {
     }
 }
 
-/// A refusal that comes while the WebSocket handshake waits is not taken for one of WebSocket.
+/// A rejection that comes while the WebSocket handshake waits is not taken for one of WebSocket.
 #[test]
-fn a_client_certificate_is_refused_under_websocket() {
+fn a_client_certificate_is_rejected_under_websocket() {
     let config = server_config(&world().server, ClientCertificates::Required);
     let stack = stack(&trust()).web_socket(Some(WebSocketRequest::wss(HOST, 443, "/")));
     let tls = ServerConnection::new(Arc::new(config)).unwrap();
@@ -466,7 +466,7 @@ fn a_failed_handshake_says_what_it_can_be_with_and_without_our_certificate() {
 }
 
 #[test]
-fn alpn_is_offered_and_a_server_without_it_refuses() {
+fn alpn_is_offered_and_a_server_without_it_rejects() {
     let mut config = server_config(&world().server, ClientCertificates::NotAsked);
     config.alpn_protocols = vec![b"mqtt".to_vec()];
     let open = pair(&trust().alpn(["x-other", "mqtt"]), config.clone()).open();

@@ -103,7 +103,7 @@ fn answers_that_are_not_101_are_shown() {
         let error = error_of(answer);
         assert_eq!(
             (error.kind(), error.is_permanent()),
-            (StackErrorKind::WebSocketRefused, *permanent),
+            (StackErrorKind::WebSocketRejected, *permanent),
             "{error}"
         );
         for word in *words {
@@ -118,22 +118,22 @@ fn answers_that_are_not_101_are_shown() {
 
 /// [MQTT-6.0.0-4]
 #[test]
-fn answers_that_are_no_handshake_are_refused() {
+fn answers_that_are_no_handshake_are_rejected() {
     let good = |from: &str, to: &str| -> &'static str { ACCEPT.replace(from, to).leak() };
     let table = [
         (
             good("sec-websocket-protocol: mqtt\r\n", ""),
-            StackErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRejected,
             "left out the subprotocol",
         ),
         (
             good(": mqtt", ": mqttv3.1"),
-            StackErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRejected,
             "\"mqttv3.1\"",
         ),
         (
             good(": mqtt", ": mqtt, other"),
-            StackErrorKind::WebSocketRefused,
+            StackErrorKind::WebSocketRejected,
             "\"mqtt, other\"",
         ),
         (
@@ -287,7 +287,7 @@ fn hosts_and_paths_are_written_as_they_should_be() {
 }
 
 #[test]
-fn a_request_that_cannot_be_sent_is_refused_before() {
+fn a_request_that_cannot_be_sent_is_rejected_before() {
     let wrong = [
         WebSocketRequest::ws("h", 1, "/a b"),
         WebSocketRequest::ws("h", 1, "/a\r\nX: y"),

@@ -11,7 +11,7 @@ use martlet_session::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Any records make a session or are refused: none vanishes, and what the session stores from then
+/// Any records make a session or are rejected: none vanishes, and what the session stores from then
 /// on is understood. The first byte says what is done with the others: kind, number, length and
 /// body of one record after the other.
 pub fn restore(data: &[u8]) {
@@ -74,7 +74,7 @@ pub fn restore(data: &[u8]) {
         assert!(
             again
                 .session
-                .unsettled()
+                .unacknowledged()
                 .any(|operation| operation == accepted.operation())
         );
     }

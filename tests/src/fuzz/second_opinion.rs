@@ -39,9 +39,9 @@ pub fn second_opinion(data: &[u8]) {
                     error.kind(),
                     Kind::TopicFilter(TopicError::ShareName | TopicError::ShareFilter)
                 );
-            let refused = client.is_err() && server.is_err();
+            let rejected = client.is_err() && server.is_err();
             assert!(
-                is_share || refused,
+                is_share || rejected,
                 "{version}: {error}, but {client:?}, {server:?}"
             );
         }

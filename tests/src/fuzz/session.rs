@@ -62,7 +62,7 @@ struct Driven {
     input: BytesMut,
     /// The end of what has left on this connection.
     sent: Vec<u8>,
-    untaken: Vec<AckToken>,
+    unhandled: Vec<AckToken>,
     /// Operations whose end was not reported.
     pending: BTreeSet<OperationId>,
     /// Messages that the store has kept over a goodbye.
@@ -107,7 +107,7 @@ impl Driven {
                     .messages(QUEUED)
                     .bytes(4096)
                     .when_full(
-                        [WhenFull::Refuse, WhenFull::DropOldest, WhenFull::DropNewest]
+                        [WhenFull::Reject, WhenFull::DropOldest, WhenFull::DropNewest]
                             [usize::from(bits >> 4) % 3],
                     ),
             )
@@ -142,7 +142,7 @@ impl Driven {
             blocked: false,
             input: BytesMut::new(),
             sent: Vec::new(),
-            untaken: Vec::new(),
+            unhandled: Vec::new(),
             pending: BTreeSet::new(),
             kept: BTreeSet::new(),
             failed: 0,
@@ -246,20 +246,20 @@ impl Driven {
         let most = usize::from(IN_FLIGHT) + self.failed;
         assert!(self.session.in_flight() <= most);
         if self.session.poll_superseded() {
-            let tokens = std::mem::take(&mut self.untaken).into_iter();
+            let tokens = std::mem::take(&mut self.unhandled).into_iter();
             let (superseded, rest): (Vec<_>, _) =
                 tokens.partition(|token| self.session.is_superseded(token));
-            self.untaken = rest;
+            self.unhandled = rest;
             for token in superseded {
                 self.session.acknowledge(token, PubAckReasonCode::Success);
             }
         }
-        assert_eq!(self.session.untaken(), self.untaken.len());
+        assert_eq!(self.session.unhandled(), self.unhandled.len());
         // QoS 0 has bounds of its own beside those of QoS 1 and 2.
         assert!(
-            self.untaken.len() <= 2 * HARD_MESSAGES,
-            "{} untaken",
-            self.untaken.len()
+            self.unhandled.len() <= 2 * HARD_MESSAGES,
+            "{} unhandled",
+            self.unhandled.len()
         );
     }
 
@@ -273,7 +273,7 @@ impl Driven {
         let is_kept = failure == Some(&PublishError::Kept);
         self.failed += usize::from(failure.is_some());
         let ended = match event {
-            Event::Message(message) => return self.untaken.push(message.token),
+            Event::Message(message) => return self.unhandled.push(message.token),
             Event::Published { operation, .. }
             | Event::Subscribed { operation, .. }
             | Event::Unsubscribed { operation, .. }
@@ -410,7 +410,7 @@ impl Driven {
         let filter = TopicFilter::new(["a", "b/+", "#", "$share/s/a"][usize::from(bits & 3)])
             .expect("a filter");
         let user_properties = UserProperties::new();
-        // Now and then there is none, which is refused.
+        // Now and then there is none, which is rejected.
         let n = usize::from(bits & 0x70 != 0x70);
         let asked = if bits & 4 != 0 {
             let unsubscribe =
@@ -439,12 +439,12 @@ impl Driven {
     }
 
     fn take(&mut self, choices: &mut Choices<'_>) {
-        if self.untaken.is_empty() {
+        if self.unhandled.is_empty() {
             return;
         }
         let token = self
-            .untaken
-            .remove(usize::from(choices.byte()) % self.untaken.len());
+            .unhandled
+            .remove(usize::from(choices.byte()) % self.unhandled.len());
         let reasons = PubAckReasonCode::ALL;
         let choice = choices.byte();
         let reason = if choice < 200 {

@@ -13,7 +13,7 @@ pub(crate) struct ObservedConnection {
     pub(crate) connect: Option<WireConnect>,
     /// The CONNACK of success.
     pub(crate) limits: Option<WireConnAck>,
-    pub(crate) refused: bool,
+    pub(crate) rejected: bool,
     /// The server has the session.
     pub(crate) resumed: bool,
     /// The client has sent a DISCONNECT.
@@ -55,7 +55,7 @@ impl ObservedConnection {
             client_identifier: None,
             connect: None,
             limits: None,
-            refused: false,
+            rejected: false,
             resumed: false,
             disconnected: false,
             own_maximum_packet_size: usize::MAX,

@@ -318,7 +318,7 @@ fn connack(reader: &mut WireReader<'_>, version: Version) -> Decoded<WireConnAck
     let available = |id| properties.number(id).is_none_or(|n| n != 0);
     Ok(WireConnAck {
         accepted: code == 0,
-        // The flag is not there in 3.1, and means nothing in a refusal.
+        // The flag is not there in 3.1, and means nothing in a rejection.
         session_present: flags & 1 != 0 && version != Version::V3_1 && code == 0,
         receive_maximum: properties.number(0x21).map_or(u16::MAX, |n| n as u16),
         maximum_packet_size: properties.number(0x27).map_or(usize::MAX, |n| n as usize),

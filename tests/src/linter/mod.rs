@@ -278,7 +278,7 @@ impl Linter {
         if connection.disconnected {
             return self.find(Rule::AfterDisconnect, format!("{packet:?}"));
         }
-        if connection.refused && self.place == Place::Client {
+        if connection.rejected && self.place == Place::Client {
             return self.find(Rule::AfterRefusal, format!("{packet:?}"));
         }
         if is_connect && connection.connect.is_some() {
@@ -554,7 +554,7 @@ impl Linter {
             return;
         };
         if !connack.accepted {
-            self.connection.refused = true;
+            self.connection.rejected = true;
             return;
         }
         // 3.1 cannot say; a session that is not clean is there.

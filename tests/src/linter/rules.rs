@@ -106,7 +106,7 @@ rules! {
     /// Before CONNACK a client that authenticates sends AUTH and DISCONNECT only; ours keeps to
     /// that always.
     BeforeConnAck: "§3.1.4", "MQTT-3.1.2-30";
-    /// A connection that was refused is over.
+    /// A connection that was rejected is over.
     AfterRefusal: "§3.2.2.3", "MQTT-4.13.2-1";
     /// Nothing follows a DISCONNECT.
     AfterDisconnect: "MQTT-3.14.4-2", "MQTT-3.14.4-1";

@@ -62,7 +62,7 @@ pub(crate) struct ObservedSession {
     exchanges: BTreeMap<u16, Exchange>,
     /// PUBLISHes and PUBRECs so far.
     numbers: u64,
-    /// On this connection: messages not settled, and the last of those sent again.
+    /// On this connection: messages not acknowledged, and the last of those sent again.
     pub(crate) in_flight: usize,
     last_again: u64,
     last_released_again: u64,

@@ -47,12 +47,12 @@ macro_rules! runtime_tests {
         $crate::runtime_tests! { $adapter =>
             connects
             a_name_is_looked_up
-            a_connection_that_is_refused_is_told
+            a_connection_that_is_rejected_is_told
             publishes_one_after_the_other
             publishes_concurrently
             subscribes_and_receives
             reconnects_and_subscribes_again
-            disconnect_lets_everything_be_settled
+            disconnect_lets_everything_be_acknowledged
             the_last_handle_ends_the_driver
             a_dropped_connect_ends_the_attempt
             the_server_is_told_of_the_end
@@ -111,7 +111,7 @@ pub async fn a_name_is_looked_up<A: Adapter>() {
     client.disconnect().await;
 }
 
-pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
+pub async fn a_connection_that_is_rejected_is_told<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
     broker.kill(Memory::Lost).await;
     match A::connect(&broker.uri()).await {
@@ -120,12 +120,12 @@ pub async fn a_connection_that_is_refused_is_told<A: Adapter>() {
         }
         other => panic!("{other:?}"),
     }
-    let refuse = Some(ConnectReasonCode::NotAuthorized);
+    let reject = Some(ConnectReasonCode::NotAuthorized);
     let broker =
-        TestServer::start(Setup::tcp().broker(BrokerConfig::default().refuse(refuse))).await;
+        TestServer::start(Setup::tcp().broker(BrokerConfig::default().reject(reject))).await;
     match A::connect(&broker.uri()).await {
-        Err(ConnectError::Connection(ConnectionError::Refused(refusal))) => {
-            assert_eq!(refusal.reason, ConnectReasonCode::NotAuthorized);
+        Err(ConnectError::Connection(ConnectionError::Rejected(rejection))) => {
+            assert_eq!(rejection.reason, ConnectReasonCode::NotAuthorized);
         }
         other => panic!("{other:?}"),
     }
@@ -155,8 +155,8 @@ pub async fn publishes_concurrently<A: Adapter>() {
         client.publish("a", "1").qos(QoS::AtLeastOnce).into_future(),
         client.publish("a", "2").qos(QoS::ExactlyOnce).into_future(),
     );
-    for settled in [zero, one, two] {
-        settled.unwrap();
+    for acknowledged in [zero, one, two] {
+        acknowledged.unwrap();
     }
     // More than fits into a window or a socket's buffer, each of them awaited only when all are on
     // their way.
@@ -257,7 +257,7 @@ pub async fn reconnects_and_subscribes_again<A: Adapter>() {
     client.disconnect().await;
 }
 
-pub async fn disconnect_lets_everything_be_settled<A: Adapter>() {
+pub async fn disconnect_lets_everything_be_acknowledged<A: Adapter>() {
     let broker = TestServer::start(recording()).await;
     let client = A::connect(&broker.uri()).await.unwrap();
     for n in 0..500 {

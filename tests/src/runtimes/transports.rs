@@ -212,7 +212,7 @@ pub async fn everything_over<A: Adapter>(transport: TransportKind) {
     }
 }
 
-/// One message at each QoS, each of them settled on both sides before the next.
+/// One message at each QoS, each of them acknowledged on both sides before the next.
 async fn exchange(
     publisher: &Client,
     messages: &mut Subscription,

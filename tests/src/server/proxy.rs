@@ -149,7 +149,7 @@ async fn http(
         .strip_prefix("CONNECT ")
         .and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
     let Some(target) = target else {
-        return refuse(client, "405 Method Not Allowed\r\nAllow: CONNECT").await;
+        return reject(client, "405 Method Not Allowed\r\nAllow: CONNECT").await;
     };
     if let Some((name, password)) = setup.user {
         let credentials = data_encoding::BASE64.encode(format!("{name}:{password}").as_bytes());
@@ -162,12 +162,12 @@ async fn http(
         if !lines.any(is_it) {
             let status =
                 "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"tests\"";
-            return refuse(client, status).await;
+            return reject(client, status).await;
         }
     }
     targets.lock().unwrap().push(target.to_owned());
     let Some(mut server) = open(target).await else {
-        return refuse(client, "502 Bad Gateway").await;
+        return reject(client, "502 Bad Gateway").await;
     };
     client
         .write_all(b"HTTP/1.1 200 Connection established\r\nVia: tests\r\n\r\n")
@@ -177,7 +177,7 @@ async fn http(
         .map(|_| ())
 }
 
-async fn refuse(mut client: BoxedStream, status: &str) -> io::Result<()> {
+async fn reject(mut client: BoxedStream, status: &str) -> io::Result<()> {
     client
         .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes())
         .await?;

@@ -51,9 +51,9 @@ pub(crate) struct SimClient {
     pub(crate) blocked: bool,
     /// Messages that the application has not taken, and their numbers.
     held: VecDeque<(AckToken, u64)>,
-    /// In how many of 1,000 cases it refuses one, and those that it has refused.
-    refuse: u32,
-    pub(crate) refused: Vec<u64>,
+    /// In how many of 1,000 cases it rejects one, and those that it has rejected.
+    reject: u32,
+    pub(crate) rejected: Vec<u64>,
     /// What is sent, to look at the expiry of messages.
     expiring: Option<WireFrames>,
     /// What is sent, to look for packets that nobody wants.
@@ -142,12 +142,12 @@ impl SimClient {
             drains: 0,
             blocked: false,
             held: VecDeque::new(),
-            refuse: if options.version.has_properties() {
-                options.refuse
+            reject: if options.version.has_properties() {
+                options.reject
             } else {
                 0
             },
-            refused: Vec::new(),
+            rejected: Vec::new(),
             expiring: (options.expiry > 0 && options.version.has_properties())
                 .then(WireFrames::default),
             watched: (!options.misdeeds.is_none()).then(WireFrames::default),
@@ -514,8 +514,8 @@ impl SimClient {
         while let Some((token, number)) = self.held.pop_front() {
             if random.per_mille(slow) {
                 later.push_back((token, number));
-            } else if self.refuse > 0 && random.per_mille(self.refuse) {
-                self.refused.push(number);
+            } else if self.reject > 0 && random.per_mille(self.reject) {
+                self.rejected.push(number);
                 self.session
                     .acknowledge(token, PubAckReasonCode::QuotaExceeded);
             } else {

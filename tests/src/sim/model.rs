@@ -23,7 +23,7 @@ pub(crate) const PUBLISHERS: usize = 3;
 /// How a message ended for its publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    Settled,
+    Acknowledged,
     /// It will not be sent again.
     Failed,
     /// The application disconnected; the session may still send it.
@@ -120,8 +120,8 @@ pub(crate) struct Model {
     /// By topic and QoS: the last message that the broker accepted for the first time, plus one.
     accepted: [[u64; 3]; TOPICS],
     delivered_qos0: [u64; TOPICS],
-    /// The subscriber has refused them: the broker may not have heard of that, and send them again.
-    refused: BTreeSet<u64>,
+    /// The subscriber has rejected them: the broker may not have heard of that, and send them again.
+    rejected: BTreeSet<u64>,
     /// QoS 2 messages that were delivered to a process that died before that was stored.
     undone: BTreeSet<u64>,
     /// Processes die: ends may be undone.
@@ -129,7 +129,7 @@ pub(crate) struct Model {
     life: Life,
     /// The one before: its last bytes may still be on their way.
     past: Life,
-    pub(crate) settled: u64,
+    pub(crate) acknowledged: u64,
     pub(crate) failed: u64,
     pub(crate) delivered: u64,
     pub(crate) repeated: u64,
@@ -153,16 +153,16 @@ impl Model {
         topic: u8,
         qos: u8,
         operation: u64,
-        settled: bool,
+        acknowledged: bool,
     ) {
-        self.open[publisher] += usize::from(!settled);
-        self.settled += u64::from(settled);
+        self.open[publisher] += usize::from(!acknowledged);
+        self.acknowledged += u64::from(acknowledged);
         self.entries.push_back(Entry {
             publisher: publisher as u8,
             topic,
             qos,
             operation,
-            end: settled.then_some(End::Settled),
+            end: acknowledged.then_some(End::Acknowledged),
             accepted: 0,
             allowed: 1,
             delivered: 0,
@@ -256,13 +256,13 @@ impl Model {
         );
         entry.end = Some(end);
         ensure!(
-            end != End::Settled || entry.qos == 0 || entry.accepted > 0,
-            "message {number} was settled and never reached the broker"
+            end != End::Acknowledged || entry.qos == 0 || entry.accepted > 0,
+            "message {number} was acknowledged and never reached the broker"
         );
         let publisher = usize::from(entry.publisher);
         self.open[publisher] -= 1;
         match end {
-            End::Settled => self.settled += 1,
+            End::Acknowledged => self.acknowledged += 1,
             End::Failed | End::GivenUp => self.failed += 1,
         }
         self.given_up[publisher] += u64::from(end == End::GivenUp);
@@ -390,7 +390,7 @@ impl Model {
             let first = line.front().copied();
             let delivered = known.is_none_or(|(_, _, delivered)| delivered > 0);
             let again = delivered
-                && (qos == 1 || self.refused.contains(&number) || self.undone.remove(&number));
+                && (qos == 1 || self.rejected.contains(&number) || self.undone.remove(&number));
             ensure!(
                 again,
                 "QoS {qos} message {number} was delivered twice or out of order (next is {first:?})"
@@ -466,9 +466,9 @@ impl Model {
         self.life.unsubscribing = false;
     }
 
-    /// The subscriber has refused this message.
-    pub(crate) fn refused(&mut self, number: u64) {
-        self.refused.insert(number);
+    /// The subscriber has rejected this message.
+    pub(crate) fn rejected(&mut self, number: u64) {
+        self.rejected.insert(number);
     }
 
     /// The broker has dropped its copy of this message, because it has expired.
@@ -549,7 +549,7 @@ impl Model {
     }
 
     /// Nothing is open, and nothing is to be delivered.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_acknowledged(&self) -> bool {
         self.open() == 0 && self.life.required == 0
     }
 

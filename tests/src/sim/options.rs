@@ -34,14 +34,14 @@ pub struct Options {
     pub lost_qos2: LostSession,
     /// How many messages may wait to be sent, and what happens to one more.
     pub queue: (usize, WhenFull),
-    /// Above how many untaken messages the client does not read, and how many are too many.
+    /// Above how many unhandled messages the client does not read, and how many are too many.
     pub inbound: (usize, usize),
     /// How many seconds a publisher waits for the end of a message.
     pub publish_timeout: Option<u64>,
     /// In how many of 1,000 cases a message expires within some seconds.
     pub expiry: u32,
-    /// In how many of 1,000 cases a message is refused by the subscriber (MQTT 5).
-    pub refuse: u32,
+    /// In how many of 1,000 cases a message is rejected by the subscriber (MQTT 5).
+    pub reject: u32,
     /// In how many of 1,000 goes the subscriber unsubscribes for a while.
     pub unsubscribe: u32,
     /// Seconds.
@@ -203,15 +203,15 @@ impl Options {
             lost_qos1: lost(random.per_mille(700)),
             lost_qos2: lost(random.per_mille(500)),
             queue: match random.below(4) {
-                0 => (random.between(1, 20) as usize, WhenFull::Refuse),
+                0 => (random.between(1, 20) as usize, WhenFull::Reject),
                 1 => (random.between(1, 20) as usize, WhenFull::DropOldest),
                 2 => (random.between(1, 20) as usize, WhenFull::DropNewest),
-                _ => (10_000, WhenFull::Refuse),
+                _ => (10_000, WhenFull::Reject),
             },
             inbound: (random.between(1, 60) as usize, hard),
             publish_timeout: random.per_mille(300).then(|| random.between(1, 10)),
             expiry: [0, 0, 300][random.below(3) as usize],
-            refuse: [0, 0, 100][random.below(3) as usize],
+            reject: [0, 0, 100][random.below(3) as usize],
             unsubscribe: [0, 0, 20][random.below(3) as usize],
             keep_alive: random.between(4, 30) as u16,
             burst: random.between(1, 12),

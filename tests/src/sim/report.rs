@@ -11,8 +11,8 @@ pub struct Counts {
     pub steps: u64,
     /// Messages that the session accepted.
     pub accepted: u64,
-    /// Messages that were settled.
-    pub settled: u64,
+    /// Messages that were acknowledged.
+    pub acknowledged: u64,
     /// Messages whose failure was reported.
     pub failed: u64,
     /// Deliveries.
@@ -44,7 +44,7 @@ impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         self.accepted += other.accepted;
-        self.settled += other.settled;
+        self.acknowledged += other.acknowledged;
         self.failed += other.failed;
         self.delivered += other.delivered;
         self.repeated += other.repeated;

@@ -130,7 +130,7 @@ impl SimWishes {
         match result {
             Ok(()) => {
                 return Err(format!(
-                    "message {number} was settled, and the server never took it"
+                    "message {number} was acknowledged, and the server never took it"
                 ));
             }
             // They say that it goes on.
@@ -397,7 +397,7 @@ impl SimWishes {
     }
 
     /// Every operation has ended.
-    pub(crate) fn are_settled(&self) -> bool {
+    pub(crate) fn are_acknowledged(&self) -> bool {
         self.requests.is_empty() && self.messages.values().all(|message| message.reported)
     }
 

@@ -125,7 +125,7 @@ impl World {
     pub fn counts(&self) -> Counts {
         Counts {
             accepted: self.model.next(),
-            settled: self.model.settled,
+            acknowledged: self.model.acknowledged,
             failed: self.model.failed,
             delivered: self.model.delivered,
             repeated: self.model.repeated,
@@ -169,7 +169,7 @@ impl World {
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.finishing = true;
         let end = self.now + PATIENCE;
-        while !self.is_settled() {
+        while !self.is_acknowledged() {
             if self.now > end {
                 let what = format!(
                     "stuck: {}; {}",
@@ -183,9 +183,9 @@ impl World {
         Ok(())
     }
 
-    fn is_settled(&self) -> bool {
-        self.model.is_settled()
-            && self.wishes.are_settled()
+    fn is_acknowledged(&self) -> bool {
+        self.model.is_acknowledged()
+            && self.wishes.are_acknowledged()
             && self.model.is_subscribed()
             && self
                 .clients
@@ -606,7 +606,7 @@ impl World {
             BrokerEvent::Dropped { publish, .. } if publish.delivery().qos() == QoS::AtMostOnce => {
             }
             BrokerEvent::Dropped { .. }
-            | BrokerEvent::Refused { .. }
+            | BrokerEvent::Rejected { .. }
             | BrokerEvent::SessionEnded { .. } => {
                 return Err(format!("from the broker: {event:?}"));
             }

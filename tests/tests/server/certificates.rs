@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 #[tokio::test]
-async fn each_bad_certificate_is_refused_for_what_is_bad() {
+async fn each_bad_certificate_is_rejected_for_what_is_bad() {
     let certificates = Certificates::shared();
     type Is = fn(&CertificateError) -> bool;
     let table: [(&str, &TestIdentity, &str, Is); 8] = [

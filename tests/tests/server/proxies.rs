@@ -155,7 +155,7 @@ async fn a_socks_proxy_lets_in_one_user() {
 
 /// Another destination, and another command.
 #[tokio::test]
-async fn a_socks_proxy_refuses_with_a_code() {
+async fn a_socks_proxy_rejects_with_a_code() {
     let proxy = Proxy::socks(SocksProxy::default()).await;
     for (request, code) in [
         (&b"\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x01"[..], 5),

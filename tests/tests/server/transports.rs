@@ -38,12 +38,12 @@ async fn a_killed_server_listens_no_more() {
     for setup in [Setup::tcp(), Setup::unix()] {
         let server = TestServer::start(setup).await;
         server.kill(Memory::Lost).await;
-        let refused = match server.uri().strip_prefix("mqtt+unix://") {
+        let rejected = match server.uri().strip_prefix("mqtt+unix://") {
             Some(path) => UnixStream::connect(path).await.map(drop),
             None => TcpStream::connect(server.socket_addr()).await.map(drop),
         };
         assert_eq!(
-            refused.unwrap_err().kind(),
+            rejected.unwrap_err().kind(),
             io::ErrorKind::ConnectionRefused
         );
     }

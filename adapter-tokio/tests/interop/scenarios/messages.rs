@@ -29,7 +29,7 @@ pub(super) async fn messages_of_each_qos_cross_at_once(place: Place) {
                 receipts.push(publish.enqueue().await.expect("accepted"));
             }
             for receipt in receipts {
-                receipt.await.expect("settled");
+                receipt.await.expect("acknowledged");
             }
         })
     });
@@ -54,7 +54,7 @@ pub(super) async fn messages_of_each_qos_cross_at_once(place: Place) {
         *count += 1;
     }
     for publishing in publishing {
-        publishing.await.expect("all are settled");
+        publishing.await.expect("all are acknowledged");
     }
     assert_eq!((publisher.in_flight(), publisher.queued()), (0, 0));
     disconnect(publisher).await;
@@ -78,7 +78,7 @@ pub(super) async fn retained_messages_come_and_are_cleared(place: Place) {
             .qos(qos)
             .retain(true)
             .await
-            .expect("settled");
+            .expect("acknowledged");
         // At QoS 0 this is how to know that it has come.
         client.ping().await.expect("an answer");
         let mut messages = subscribe(&client, &filter, qos).await;
@@ -92,7 +92,7 @@ pub(super) async fn retained_messages_come_and_are_cleared(place: Place) {
             .qos(qos)
             .retain(true)
             .await
-            .expect("settled");
+            .expect("acknowledged");
         let message = next(&mut messages).await;
         assert_eq!((message.text(), message.retain()), (Some("after"), false));
         // An empty one clears.
@@ -101,7 +101,7 @@ pub(super) async fn retained_messages_come_and_are_cleared(place: Place) {
             .qos(qos)
             .retain(true)
             .await
-            .expect("settled");
+            .expect("acknowledged");
         assert_eq!(next(&mut messages).await.payload(), b"");
         messages.unsubscribe().await.expect("an answer");
         let mut messages = subscribe(&client, &filter, qos).await;
@@ -217,7 +217,7 @@ pub(super) async fn properties_arrive_and_requests_are_answered(place: Place) {
         .qos(QoS::AtLeastOnce)
         .properties(properties)
         .await
-        .expect("settled");
+        .expect("acknowledged");
     let message = next(&mut messages).await;
     let properties = message.properties();
     assert_eq!(properties.payload_is_utf8(), Some(true));
@@ -253,7 +253,7 @@ pub(super) async fn properties_arrive_and_requests_are_answered(place: Place) {
             .publish(&*topic, "yes")
             .qos(QoS::AtLeastOnce)
             .properties(properties.build());
-        answer.await.expect("settled");
+        answer.await.expect("acknowledged");
     };
     let (answer, ()) = tokio::join!(other.request(&*topic, "well?").into_future(), answering);
     assert_eq!(answer.expect("an answer").text(), Some("yes"));

@@ -33,7 +33,7 @@ pub(super) async fn sessions_are_clean_or_resumed(place: Place) {
     disconnect(publisher).await;
 
     let (client, driver) = place.persistent("away").build(Tokio).expect("a client");
-    let mut messages = client.catch_all().expect("it is not taken");
+    let mut messages = client.unmatched().expect("it is not taken");
     tokio::spawn(driver);
     assert!(
         client
@@ -168,7 +168,7 @@ pub(super) async fn each_message_arrives_once_through_cuts(place: Place) {
     if place.has(Flaw::LosesDeliveries) {
         tokio::select! {
             () = async { while messages.next().await.is_some() {} } => panic!("the stream has ended"),
-            published = &mut publishing => published.expect("all are settled"),
+            published = &mut publishing => published.expect("all are acknowledged"),
         }
     } else {
         if place.has(Flaw::ResendsLater) {
@@ -176,7 +176,7 @@ pub(super) async fn each_message_arrives_once_through_cuts(place: Place) {
         } else {
             assert_each_arrives_in_order(&mut messages, qos).await;
         }
-        publishing.await.expect("all are settled");
+        publishing.await.expect("all are acknowledged");
     }
     let was_cut = relay.connections() - before > CUTS || place.has(Flaw::LosesDeliveries);
     assert!(was_cut, "all cuts were made");

@@ -7,7 +7,7 @@ use martlet_tokio::{QoS, Version};
 
 pub(super) async fn what_is_unsubscribed_comes_no_more(place: Place) {
     let client = connect(place.builder()).await;
-    let mut rest = client.catch_all().expect("it is not taken");
+    let mut rest = client.unmatched().expect("it is not taken");
     for &qos in place.qos() {
         let [stays, goes] = ["stays", "goes"].map(|name| place.own(&format!("unsubscribe/{name}")));
         let mut staying = subscribe(&client, &stays, qos).await;
@@ -130,7 +130,7 @@ pub(super) async fn options_of_subscriptions_are_kept(place: Place) {
         .qos(QoS::AtLeastOnce)
         .retain(true)
         .await
-        .expect("settled");
+        .expect("acknowledged");
     let message = next(&mut messages).await;
     let kept = !place.has(Flaw::IgnoresOptions);
     assert_eq!((message.text(), message.retain()), (Some("kept"), kept));
@@ -150,7 +150,7 @@ pub(super) async fn options_of_subscriptions_are_kept(place: Place) {
         .qos(QoS::AtLeastOnce)
         .retain(true)
         .await
-        .expect("settled");
+        .expect("acknowledged");
     assert_eq!(next(&mut messages).await.payload(), b"");
     messages.unsubscribe().await.expect("an answer");
     disconnect(other).await;

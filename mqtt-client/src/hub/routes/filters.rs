@@ -1,6 +1,6 @@
 //! The topic filters of all streams, and finding those that match a message.
 
-use crate::hub::route::{CATCH_ALL, RouteKey};
+use crate::hub::route::{RouteKey, UNMATCHED};
 use martlet_proto::{QoS, SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicTree};
 use martlet_session::ReceivedPublish;
 use slab::Slab;
@@ -226,7 +226,7 @@ impl Filters {
             }
         }
         let is_last = subscribers.routes.is_empty() && how != Leave::Keep;
-        if unused && how == Leave::Refused {
+        if unused && how == Leave::Rejected {
             subscribers
                 .identifiers
                 .retain(|(known, _)| *known != wanted.identifier);
@@ -274,11 +274,12 @@ impl Filters {
             .is_some_and(|found| found.routes.len() == 1 && found.routes.contains_key(&route))
     }
 
-    /// Keeps the subscriptions that the catch-all still is for, as they are to be asked for now.
-    pub(super) fn renew_catch_all(&self, subscriptions: &mut Vec<SubscribeFilter>) {
+    /// Keeps the subscriptions that the stream of unmatched messages still is for, as they are to
+    /// be asked for now.
+    pub(super) fn renew_unmatched(&self, subscriptions: &mut Vec<SubscribeFilter>) {
         subscriptions.retain_mut(|subscription| {
             let subscribers = self.get(&subscription.filter);
-            let subscribers = subscribers.filter(|found| found.routes.contains_key(&CATCH_ALL));
+            let subscribers = subscribers.filter(|found| found.routes.contains_key(&UNMATCHED));
             subscribers
                 .inspect(|found| found.combine(subscription))
                 .is_some()
@@ -460,7 +461,7 @@ pub(super) enum Leave {
     /// It does not want it any more.
     Gone,
     /// The server has rejected its SUBSCRIBE: no message comes with that identifier.
-    Refused,
+    Rejected,
 }
 
 fn remove_from(tree: &mut TopicTree<BTreeSet<FilterKey>>, filter: &TopicFilter, key: FilterKey) {

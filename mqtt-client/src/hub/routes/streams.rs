@@ -1,21 +1,21 @@
-//! All streams: those of subscriptions, and the catch-all.
+//! All streams: those of subscriptions, and the stream of unmatched messages.
 
-use crate::hub::route::{CATCH_ALL, ReaderState, Route, RouteKey, StreamOptions};
+use crate::hub::route::{ReaderState, Route, RouteKey, StreamOptions, UNMATCHED};
 use slab::Slab;
 
 #[derive(Debug)]
 pub(super) struct StreamTable {
     subscriptions: Slab<Route>,
-    pub(super) catch_all: Route,
+    pub(super) unmatched: Route,
 }
 
 impl Default for StreamTable {
     fn default() -> Self {
-        let mut catch_all = Route::new(StreamOptions::default());
-        catch_all.reader.state = ReaderState::Ignored;
+        let mut unmatched = Route::new(StreamOptions::default());
+        unmatched.reader.state = ReaderState::Ignored;
         Self {
             subscriptions: Slab::new(),
-            catch_all,
+            unmatched,
         }
     }
 }
@@ -43,8 +43,8 @@ impl StreamTable {
 
     #[inline]
     pub(super) fn get_mut(&mut self, key: RouteKey) -> Option<&mut Route> {
-        if key == CATCH_ALL {
-            Some(&mut self.catch_all)
+        if key == UNMATCHED {
+            Some(&mut self.unmatched)
         } else {
             self.subscriptions.get_mut(key)
         }
@@ -55,13 +55,13 @@ impl StreamTable {
         self.subscriptions.iter().map(|(_, route)| route)
     }
 
-    /// The catch-all first.
+    /// The stream of unmatched messages first.
     pub(super) fn all(&self) -> impl Iterator<Item = &Route> {
-        std::iter::once(&self.catch_all).chain(self.subscriptions())
+        std::iter::once(&self.unmatched).chain(self.subscriptions())
     }
 
-    /// The catch-all first.
+    /// The stream of unmatched messages first.
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (RouteKey, &mut Route)> {
-        std::iter::once((CATCH_ALL, &mut self.catch_all)).chain(&mut self.subscriptions)
+        std::iter::once((UNMATCHED, &mut self.unmatched)).chain(&mut self.subscriptions)
     }
 }

@@ -246,7 +246,7 @@ fn a_stream_can_say_what_its_messages_come_under() {
     assert_eq!(router.found("b", &[]), [one]);
     router
         .routes
-        .refuse_filter(one, &TopicFilter::new("a").unwrap());
+        .reject_filter(one, &TopicFilter::new("a").unwrap());
     assert_eq!(router.found("mount/x", &[]), [one], "it has another filter");
     router.remove(one);
     assert_eq!(router.found("mount/c", &[]), [two]);
@@ -264,7 +264,7 @@ fn an_identifier_explains_a_message_unless_it_may_be_of_an_earlier_process() {
     assert_eq!(router.found("x", &[second]), [two]);
     assert_eq!(router.found("x", &[first, second, first]), [one, two]);
     assert_eq!(router.found("x", &[]), []);
-    assert_eq!(router.route("x", &[second], true).0, [CATCH_ALL]);
+    assert_eq!(router.route("x", &[second], true).0, [UNMATCHED]);
     assert_eq!(
         router.found("a", &[second]),
         [one],

@@ -38,8 +38,8 @@ pub(super) fn at(now: Duration) -> Instant {
     Instant::from_epoch(now)
 }
 
-pub(super) fn refused() -> TransportError {
-    TransportError::new(TransportErrorKind::Connect, "refused")
+pub(super) fn rejected() -> TransportError {
+    TransportError::new(TransportErrorKind::Connect, "rejected")
 }
 
 pub(super) fn link() -> LinkConfig {
@@ -250,21 +250,22 @@ impl World {
     /// Why the connection or the attempt ended that ended last, and when the next begins.
     pub(super) fn ended(&self) -> (&ConnectionError, Option<Duration>) {
         let ended = self.events.iter().rev().find_map(|event| match event {
-            EmbeddedEvent::Link(LinkEvent::Disconnected { error, retry_in }) => {
-                Some((error, *retry_in))
-            }
+            EmbeddedEvent::Link(LinkEvent::Disconnected {
+                reason: error,
+                retry_in,
+            }) => Some((error, *retry_in)),
             _ => None,
         });
         ended.expect("something has ended")
     }
 
-    pub(super) fn settled(&self) -> usize {
-        let is_settled = |event: &&EmbeddedEvent| {
+    pub(super) fn acknowledged(&self) -> usize {
+        let is_acknowledged = |event: &&EmbeddedEvent| {
             matches!(
                 event,
                 EmbeddedEvent::Session(Event::Published { result: Ok(_), .. })
             )
         };
-        self.events.iter().filter(is_settled).count()
+        self.events.iter().filter(is_acknowledged).count()
     }
 }

@@ -175,7 +175,7 @@ impl PublishProperties {
     ///
     /// # Errors
     /// [`DecodeError`] when they are not properties of a message: also a topic alias and
-    /// subscription identifiers, which belong to a single sending, are refused.
+    /// subscription identifiers, which belong to a single sending, are rejected.
     pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
         let properties = PropertyReader::again(bytes, 0, PropertyPlace::Publish);
         let there = properties.check()?;

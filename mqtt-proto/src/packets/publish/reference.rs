@@ -211,7 +211,7 @@ impl<'a> PublishRef<'a> {
     }
 
     /// The topic of a PUBLISH at the front of `input` that may be malformed, as far as it can be
-    /// read; it may hold wildcards. For reports of what was refused.
+    /// read; it may hold wildcards. For reports of what was rejected.
     pub fn readable_topic(packet: &[u8]) -> Option<&str> {
         let (_, len) = variable_integer(packet.get(1..)?).ok().flatten()?;
         let (topic_len, rest) = packet.get(1 + len..)?.split_first_chunk::<2>()?;

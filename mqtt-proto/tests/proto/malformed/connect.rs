@@ -1,4 +1,4 @@
-//! What is refused of CONNECT and CONNACK.
+//! What is rejected of CONNECT and CONNACK.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is refused of PUBLISH.
+//! What is rejected of PUBLISH.
 
 use super::*;
 

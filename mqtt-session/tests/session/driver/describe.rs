@@ -138,7 +138,7 @@ pub fn describe_event(event: &Event) -> String {
         } => outcome(
             &format!("published {}", operation.get()),
             result,
-            |settled| match settled.reason {
+            |acknowledged| match acknowledged.reason {
                 PubAckReasonCode::Success => "ok".into(),
                 reason => reason.to_string(),
             },
@@ -168,7 +168,7 @@ pub fn describe_event(event: &Event) -> String {
                 topic.as_str()
             )
         }
-        Event::MessageRefused(message) => message.to_string(),
+        Event::MessageRejected(message) => message.to_string(),
         Event::Resubscribed(codes) => {
             let codes: Vec<_> = codes
                 .iter()
@@ -183,10 +183,10 @@ pub fn describe_event(event: &Event) -> String {
             result,
             |message| auth_data(message),
         ),
-        Event::Unsettled(unsettled) => {
+        Event::Unacknowledged(unacknowledged) => {
             format!(
-                "unsettled: {} in flight, {} queued",
-                unsettled.in_flight, unsettled.queued
+                "unacknowledged: {} in flight, {} queued",
+                unacknowledged.in_flight, unacknowledged.queued
             )
         }
         Event::InboundDropped(n) => format!("dropped {n}"),

@@ -33,8 +33,8 @@ pub(super) struct Server {
     pub(super) connected: bool,
     pub(super) window: usize,
     pub(super) owed: Vec<Owed>,
-    /// PUBLISHes of this connection that were not settled.
-    pub(super) unsettled: BTreeSet<u16>,
+    /// PUBLISHes of this connection that were not acknowledged.
+    pub(super) unacknowledged: BTreeSet<u16>,
     /// Packet identifiers that the client may not use for anything new.
     pub(super) live: BTreeSet<u16>,
     /// Those of them that are requests of this connection.
@@ -54,7 +54,7 @@ impl Server {
     pub(super) fn disconnected(&mut self) {
         self.connected = false;
         self.owed.clear();
-        self.unsettled.clear();
+        self.unacknowledged.clear();
         self.order = Default::default();
         // Requests end with the connection; messages do not.
         for id in std::mem::take(&mut self.requests) {
@@ -110,9 +110,12 @@ impl Server {
         let Some(id) = publish.delivery().packet_identifier().map(NonZeroU16::get) else {
             return;
         };
-        assert!(self.unsettled.insert(id), "#{id} twice on this connection");
         assert!(
-            self.unsettled.len() <= self.window,
+            self.unacknowledged.insert(id),
+            "#{id} twice on this connection"
+        );
+        assert!(
+            self.unacknowledged.len() <= self.window,
             "the window is {}",
             self.window
         );
@@ -171,8 +174,8 @@ impl Server {
             }
             Owed::PubRec(n) => {
                 if bad {
-                    let refused = self.received.remove(&n);
-                    self.arrived.remove(&refused.unwrap_or_default());
+                    let rejected = self.received.remove(&n);
+                    self.arrived.remove(&rejected.unwrap_or_default());
                     self.settle(n);
                 }
                 Packet::PubRec(Ack::new(id(n), reason))
@@ -204,7 +207,7 @@ impl Server {
     }
 
     pub(super) fn settle(&mut self, id: u16) {
-        self.unsettled.remove(&id);
+        self.unacknowledged.remove(&id);
         self.live.remove(&id);
     }
 }

@@ -314,7 +314,7 @@ fn nonsense() -> Vec<(Rule, Version, Vec<u8>)> {
         (R::ConnAckReason, V5, vec![0x20, 3, 0, 1, 0]),
         (R::ConnAckReason, V5, vec![0x20, 2, 0, 6]),
         (R::ConnAckReason, V5, vec![0x20, 3, 0, 0x8b, 0]),
-        // Without properties a server can only refuse.
+        // Without properties a server can only reject.
         (R::Layout, V5, vec![0x20, 2, 0, 0]),
         (R::PropertyPlace, V5, vec![0x20, 6, 0, 0, 3, 0x16, 0, 0]),
         (R::SubAckReason, V3_1_1, vec![0x90, 3, 0, 1, 3]),
@@ -342,15 +342,15 @@ fn what_no_server_sends_is_told() {
 }
 
 #[test]
-fn a_refusal_without_mqtt_5_is_one() {
+fn a_rejection_without_mqtt_5_is_one() {
     for code in [1, 5, 0x84] {
-        let refused = vec![
+        let rejected = vec![
             Open,
             connect5(&[]),
             S(vec![0x20, 2, 0, code]),
             C(vec![0xe0, 0]),
         ];
-        assert_eq!(lint(&refused).findings()[0].rule, Rule::AfterRefusal);
+        assert_eq!(lint(&rejected).findings()[0].rule, Rule::AfterRefusal);
     }
 }
 

@@ -82,7 +82,7 @@ pub async fn a_message_above_the_maximum_is_skipped_over_websocket<A: Adapter>()
     let (builder, mut transcript) = observed(builder(&server.uri()).version(Version::V3_1_1));
     let (client, driver) = builder.build(A::Runtime::default()).unwrap();
     let mut events = client.events();
-    let mut all = client.catch_all().unwrap();
+    let mut all = client.unmatched().unwrap();
     let ended = A::spawn(driver);
     let mut skipped = None;
     until(&mut events, |event| match event {
@@ -90,7 +90,7 @@ pub async fn a_message_above_the_maximum_is_skipped_over_websocket<A: Adapter>()
             skipped = Some((topic.to_string(), *size as usize, *qos));
             true
         }
-        ClientEvent::Disconnected { error, .. } => panic!("{error}"),
+        ClientEvent::Disconnected { reason: error, .. } => panic!("{error}"),
         _ => false,
     })
     .await;

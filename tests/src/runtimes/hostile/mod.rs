@@ -26,15 +26,15 @@ use martlet_client::{
 macro_rules! hostile_tests {
     ($adapter:ty) => {
         $crate::runtime_tests! { $adapter =>
-            each_bad_certificate_is_refused_for_what_is_bad
-            a_client_certificate_is_refused_after_the_handshake
+            each_bad_certificate_is_rejected_for_what_is_bad
+            a_client_certificate_is_rejected_after_the_handshake
             what_is_to_be_encrypted_is_never_sent_in_clear
             tls_on_a_plain_port_is_recognised
             no_tls_on_a_tls_port_is_recognised
-            an_http_proxy_refuses
-            a_socks_proxy_refuses
+            an_http_proxy_rejects
+            a_socks_proxy_rejects
             proxies_break_off
-            an_upgrade_is_refused
+            an_upgrade_is_rejected
             another_subprotocol_is_not_mqtt
             websocket_is_spoken_wrong
             a_close_in_the_middle_of_a_packet_delivers_nothing
@@ -72,14 +72,14 @@ async fn failure<A: Adapter>(builder: Builder) -> TransportError {
 async fn loss<A: Adapter>(builder: Builder) -> ConnectionError {
     let (client, driver) = builder.build(A::Runtime::default()).unwrap();
     let mut events = client.events();
-    let mut all = client.catch_all().unwrap();
+    let mut all = client.unmatched().unwrap();
     let ended = A::spawn(driver);
     let mut connected = false;
     let lost = loop {
         match events.next().await.unwrap() {
             ClientEvent::Connected(_) => connected = true,
             ClientEvent::Disconnected {
-                error,
+                reason: error,
                 retry_in: None,
             } => break error,
             _ => {}

@@ -1,4 +1,4 @@
-//! Proxies that refuse or break off.
+//! Proxies that reject or break off.
 
 use super::{assert_says, builder, failure, recording};
 use crate::runtimes::adapter::Adapter;
@@ -42,7 +42,7 @@ async fn socks_that_says(to: Step, says: &[u8], end: FaultEnd) -> Proxy {
     .await
 }
 
-pub async fn an_http_proxy_refuses<A: Adapter>() {
+pub async fn an_http_proxy_rejects<A: Adapter>() {
     let user = Some(("user", "right"));
     let proxy = Proxy::http(HttpProxy {
         user,
@@ -94,7 +94,7 @@ pub async fn an_http_proxy_refuses<A: Adapter>() {
     assert_eq!(error.kind(), TransportErrorKind::Proxy, "{error}");
 }
 
-pub async fn a_socks_proxy_refuses<A: Adapter>() {
+pub async fn a_socks_proxy_rejects<A: Adapter>() {
     let user = Some(("user", "right"));
     let proxy = Proxy::socks(SocksProxy {
         user,
@@ -120,7 +120,7 @@ pub async fn a_socks_proxy_refuses<A: Adapter>() {
         (2, "rules"),
         (3, "network is unreachable"),
         (4, "server is unreachable"),
-        (5, "refused the connection"),
+        (5, "rejected the connection"),
         (6, "time to live"),
         (7, "CONNECT"),
         (8, "type of address"),

@@ -8,7 +8,7 @@ use martlet_client::Reconnect;
 use martlet_client::{Client, Trust, session::TransportErrorKind};
 use std::time::Duration;
 
-pub async fn each_bad_certificate_is_refused_for_what_is_bad<A: Adapter>() {
+pub async fn each_bad_certificate_is_rejected_for_what_is_bad<A: Adapter>() {
     let certificates = Certificates::shared();
     let table: [(&TestIdentity, &str, bool, &[&str]); 8] = [
         (
@@ -72,7 +72,7 @@ pub async fn each_bad_certificate_is_refused_for_what_is_bad<A: Adapter>() {
 }
 
 /// In TLS 1.3 the server sees it when the client has long gone on.
-pub async fn a_client_certificate_is_refused_after_the_handshake<A: Adapter>() {
+pub async fn a_client_certificate_is_rejected_after_the_handshake<A: Adapter>() {
     let certificates = Certificates::shared();
     for setup in [Setup::mutual_tls(), Setup::mutual_tls().websocket()] {
         let server = TestServer::start(setup).await;

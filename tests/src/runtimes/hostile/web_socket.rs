@@ -1,4 +1,4 @@
-//! WebSocket: upgrades that are refused, and frames that are wrong.
+//! WebSocket: upgrades that are rejected, and frames that are wrong.
 
 use super::{
     CONNACK, HALF_PUBLISH, assert_says, builder, failure, has_served, instead, loss, recording,
@@ -7,7 +7,7 @@ use crate::runtimes::adapter::Adapter;
 use crate::server::{FaultEnd, Level, Opcode, ServerWebSocket, Setup, TestServer, frame};
 use martlet_client::{ConnectionError, session::TransportErrorKind};
 
-pub async fn an_upgrade_is_refused<A: Adapter>() {
+pub async fn an_upgrade_is_rejected<A: Adapter>() {
     for (answer, words) in [
         (
             "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n",

@@ -47,9 +47,9 @@ impl World {
         let client = &mut self.clients[i];
         client.take(self.now, &mut self.random, slow)?;
         client
-            .refused
+            .rejected
             .drain(..)
-            .for_each(|number| self.model.refused(number));
+            .for_each(|number| self.model.rejected(number));
         Ok(())
     }
 
@@ -108,22 +108,22 @@ impl World {
             .properties(properties);
             match self.clients[i].session.publish(instant(self.now), message) {
                 Ok(accepted) => {
-                    let settled = matches!(accepted, Accepted::Settled(_));
+                    let acknowledged = matches!(accepted, Accepted::Sent(_));
                     self.model.published(
                         publisher,
                         topic,
                         qos,
                         accepted.operation().get(),
-                        settled,
+                        acknowledged,
                     );
                 }
-                Err(PublishError::QueueFull) if self.options.queue.1 == WhenFull::Refuse => break,
+                Err(PublishError::QueueFull) if self.options.queue.1 == WhenFull::Reject => break,
                 Err(
                     PublishError::Closed(_)
                     | PublishError::PacketTooLarge { .. }
                     | PublishError::QosNotSupported { .. },
                 ) => {}
-                Err(error) => return Err(format!("publish was refused: {error}")),
+                Err(error) => return Err(format!("publish was rejected: {error}")),
             }
         }
         Ok(())

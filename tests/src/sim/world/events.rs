@@ -154,7 +154,7 @@ impl World {
             Ok(answer) if answer.reasons.iter().all(|reason| !reason.is_error()) => {
                 client.subscribed = true;
             }
-            Ok(answer) => return Err(format!("the subscription was refused: {answer:?}")),
+            Ok(answer) => return Err(format!("the subscription was rejected: {answer:?}")),
             Err(_) => client.not_subscribed(),
         }
         Ok(())
@@ -190,13 +190,13 @@ impl World {
 
     fn end_of(&self, error: Option<PublishError>) -> Result<End, String> {
         match error {
-            None => Ok(End::Settled),
+            None => Ok(End::Acknowledged),
             Some(PublishError::Closed(_)) => Ok(End::GivenUp),
             Some(PublishError::Timeout) if self.options.publish_timeout.is_some() => {
                 Ok(End::GivenUp)
             }
             Some(PublishError::Expired) if self.options.expiry > 0 => Ok(End::Failed),
-            Some(PublishError::Dropped) if self.options.queue.1 != WhenFull::Refuse => {
+            Some(PublishError::Dropped) if self.options.queue.1 != WhenFull::Reject => {
                 Ok(End::Failed)
             }
             Some(PublishError::InDoubt)

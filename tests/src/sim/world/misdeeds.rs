@@ -140,7 +140,7 @@ impl World {
         let asked = self.clients[i]
             .session
             .subscribe(instant(self.now), subscribe);
-        let operation = asked.map_err(|error| format!("a subscribe was refused: {error}"))?;
+        let operation = asked.map_err(|error| format!("a subscribe was rejected: {error}"))?;
         self.wishes
             .subscribing(i, operation.get(), names, kind == "forbidden");
         Ok(())
@@ -154,7 +154,7 @@ impl World {
         let asked = self.clients[i]
             .session
             .unsubscribe(instant(self.now), unsubscribe);
-        let operation = asked.map_err(|error| format!("an unsubscribe was refused: {error}"))?;
+        let operation = asked.map_err(|error| format!("an unsubscribe was rejected: {error}"))?;
         self.wishes.unsubscribing(i, operation.get(), name);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Messages that cannot be taken: those above our maximum packet size, whose bytes are skipped
 //! where the server cannot know that maximum, and malformed ones, which end the connection.
 
-use crate::event::RefusedMessage;
+use crate::event::RejectedMessage;
 use crate::session::Skipped;
 use crate::store::journal::Context;
 use crate::{ConnectionError, Event, Oversized, Session};
@@ -19,8 +19,8 @@ const LARGEST_HEAD: usize = 5 + 2 + u16::MAX as usize + 2;
 /// message is named.
 const NAMED_FROM: u32 = 3;
 
-/// What to do with a packet that the decoder refuses.
-pub(crate) enum Refused {
+/// What to do with a packet that the decoder rejects.
+pub(crate) enum Rejected {
     /// The connection goes on: its bytes are skipped from now on, or it has failed one request
     /// only.
     Skip,
@@ -30,9 +30,9 @@ pub(crate) enum Refused {
 }
 
 impl Session {
-    /// Judges the packet at the front of `input`, which the decoder has refused.
+    /// Judges the packet at the front of `input`, which the decoder has rejected.
     #[cold]
-    pub(crate) fn refuse(&mut self, error: DecodeError, input: &mut BytesMut) -> Refused {
+    pub(crate) fn reject(&mut self, error: DecodeError, input: &mut BytesMut) -> Rejected {
         let is_publish = error.packet_type() == Some(PacketType::Publish);
         if is_publish
             && matches!(error.kind(), DecodeErrorKind::PacketTooLarge { .. })
@@ -40,24 +40,24 @@ impl Session {
         {
             return match PublishHead::decode(input, self.output.version) {
                 Ok(Some(_)) => match self.begin_skip(input) {
-                    Ok(()) => Refused::Skip,
-                    Err(error) => Refused::Fail(error),
+                    Ok(()) => Rejected::Skip,
+                    Err(error) => Rejected::Fail(error),
                 },
                 Ok(None)
                     if input.len() < LARGEST_HEAD.max(self.config.maximum_packet_size as usize) =>
                 {
-                    Refused::Incomplete
+                    Rejected::Incomplete
                 }
-                Ok(None) => Refused::Fail(ConnectionError::Malformed(error)),
-                Err(error) => Refused::Fail(self.malformed(error, input)),
+                Ok(None) => Rejected::Fail(ConnectionError::Malformed(error)),
+                Err(error) => Rejected::Fail(self.malformed(error, input)),
             };
         }
         if is_publish {
-            return Refused::Fail(self.malformed(error, input));
+            return Rejected::Fail(self.malformed(error, input));
         }
         match self.handle_undecodable(input, error) {
-            Ok(()) => Refused::Skip,
-            Err(error) => Refused::Fail(error),
+            Ok(()) => Rejected::Skip,
+            Err(error) => Rejected::Fail(error),
         }
     }
 
@@ -145,13 +145,13 @@ impl Session {
     /// A message that cannot be taken ends the connection, and likely the next one too.
     fn malformed(&mut self, error: DecodeError, input: &[u8]) -> ConnectionError {
         let rare = self.rare.get_or_insert_default();
-        rare.refused_in_a_row = rare.refused_in_a_row.saturating_add(1);
-        let connections = rare.refused_in_a_row;
+        rare.rejected_in_a_row = rare.rejected_in_a_row.saturating_add(1);
+        let connections = rare.rejected_in_a_row;
         if connections >= NAMED_FROM {
             let header = FixedHeader::decode(input, self.output.version)
                 .ok()
                 .flatten();
-            let message = RefusedMessage {
+            let message = RejectedMessage {
                 error,
                 topic: PublishRef::readable_topic(input)
                     .and_then(|topic| Utf8String::new(topic).ok()),
@@ -160,15 +160,15 @@ impl Session {
                 connections,
             };
             self.events
-                .push_back(Event::MessageRefused(Box::new(message)));
+                .push_back(Event::MessageRejected(Box::new(message)));
         }
         ConnectionError::Malformed(error)
     }
 
     /// A connection has ended for a reason that is not a message.
-    pub(crate) fn forget_refused(&mut self) {
+    pub(crate) fn forget_rejected(&mut self) {
         if let Some(rare) = self.rare.as_deref_mut() {
-            rare.refused_in_a_row = 0;
+            rare.rejected_in_a_row = 0;
         }
     }
 }

@@ -50,7 +50,7 @@ struct World {
 impl World {
     fn new(config: Config) -> Self {
         let mut peer = Peer::new(config);
-        peer.session.keep_spent();
+        peer.session.defer_drops();
         Self {
             peer,
             watch: Arc::default(),
@@ -89,24 +89,24 @@ impl World {
     }
 
     /// Everything that was made is over, and has been given back.
-    fn all_is_spent(mut self) {
+    fn all_is_deferred(mut self) {
         assert_eq!(
             self.watch.dropped.load(Ordering::Relaxed),
             0,
             "the session has dropped something"
         );
-        assert!(self.peer.session.has_spent());
-        let mut spent = Vec::new();
-        self.call(|peer| peer.session.poll_spent(&mut spent));
-        assert!(!self.peer.session.has_spent());
-        drop(spent);
+        assert!(self.peer.session.has_deferred_drops());
+        let mut deferred_drops = Vec::new();
+        self.call(|peer| peer.session.poll_deferred_drops(&mut deferred_drops));
+        assert!(!self.peer.session.has_deferred_drops());
+        drop(deferred_drops);
         assert_eq!(self.watch.dropped.load(Ordering::Relaxed), self.made);
     }
 }
 
 /// What stays with its segments in the output is handed out, and the driver's to drop.
 #[test]
-fn settled() {
+fn acknowledged() {
     for keep_released in [LostSession::InDoubt, LostSession::Requeue] {
         for size in [1, 5000] {
             let mut world = World::connected(named().lost_qos2(keep_released));
@@ -117,7 +117,7 @@ fn settled() {
             for packet in [puback(1), pubrec(2), pubcomp(2)] {
                 world.call(|peer| peer.session.handle_input(peer.now, &mut encoded(&packet)));
             }
-            world.all_is_spent();
+            world.all_is_deferred();
         }
     }
 }
@@ -129,25 +129,25 @@ fn encoded(packet: &martlet_proto::Packet) -> bytes::BytesMut {
 }
 
 #[test]
-fn refused_by_the_server() {
+fn rejected_by_the_server() {
     let mut world = World::connected(named());
     world.publish(1, 1);
     world.publish(2, 1);
     world.peer.drain();
-    let refusal = |n| martlet_proto::Ack::new(id(n), PubAckReasonCode::NotAuthorized);
+    let rejection = |n| martlet_proto::Ack::new(id(n), PubAckReasonCode::NotAuthorized);
     let answers = [
-        martlet_proto::Packet::PubAck(refusal(1)),
-        martlet_proto::Packet::PubRec(refusal(2)),
+        martlet_proto::Packet::PubAck(rejection(1)),
+        martlet_proto::Packet::PubRec(rejection(2)),
     ];
     for packet in answers {
         world.call(|peer| peer.session.handle_input(peer.now, &mut encoded(&packet)));
     }
-    world.all_is_spent();
+    world.all_is_deferred();
 }
 
 /// Not accepted, by any of the checks.
 #[test]
-fn refused_here() {
+fn rejected_here() {
     let queue = QueueLimits::default().messages(0).qos0_offline(false);
     let mut world = World::new(named().queue(queue));
     for quality in [0, 1, 2] {
@@ -157,7 +157,7 @@ fn refused_here() {
     world.peer.disconnect(seconds(0));
     let message = world.message(1, 1);
     world.call(|peer| peer.session.publish(peer.now, message).unwrap_err());
-    world.all_is_spent();
+    world.all_is_deferred();
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn dropped_by_a_full_queue() {
             world.publish(0, 1);
         }
         world.call(|peer| peer.disconnect(seconds(0)));
-        world.all_is_spent();
+        world.all_is_deferred();
     }
 }
 
@@ -185,7 +185,7 @@ fn expired() {
     }
     world.peer.now += seconds(2);
     world.call(|peer| peer.session.handle_timeout(peer.now));
-    world.all_is_spent();
+    world.all_is_deferred();
 }
 
 /// The connection breaks with large payloads in its output, before anybody could write them.
@@ -194,7 +194,7 @@ fn lost_with_the_connection() {
     let mut world = World::connected(named());
     world.publish(0, 5000);
     world.call(Peer::cut);
-    world.all_is_spent();
+    world.all_is_deferred();
 }
 
 /// The same, when the message has been given back and the output is the last to have its payload.
@@ -202,13 +202,13 @@ fn lost_with_the_connection() {
 fn lost_with_the_connection_after_it_was_given_back() {
     let mut world = World::connected(named());
     world.publish(0, 5000);
-    let mut spent = vec![Bytes::from_static(b"of another session")];
-    world.peer.session.poll_spent(&mut spent);
+    let mut deferred_drops = vec![Bytes::from_static(b"of another session")];
+    world.peer.session.poll_deferred_drops(&mut deferred_drops);
     assert_eq!(
-        spent.iter().map(Bytes::len).collect::<Vec<_>>(),
+        deferred_drops.iter().map(Bytes::len).collect::<Vec<_>>(),
         [18, 3, 5000]
     );
-    drop(spent);
+    drop(deferred_drops);
     assert_eq!(
         world.watch.dropped.load(Ordering::Relaxed),
         1,
@@ -216,10 +216,10 @@ fn lost_with_the_connection_after_it_was_given_back() {
     );
     world.peer.blocked = true;
     world.call(Peer::cut);
-    let mut spent = Vec::new();
-    world.peer.session.poll_spent(&mut spent);
+    let mut deferred_drops = Vec::new();
+    world.peer.session.poll_deferred_drops(&mut deferred_drops);
     assert_eq!(world.watch.dropped.load(Ordering::Relaxed), 1);
-    drop(spent);
+    drop(deferred_drops);
     assert_eq!(world.watch.dropped.load(Ordering::Relaxed), 2);
 }
 
@@ -236,7 +236,7 @@ fn lost_with_the_session() {
         peer.cut();
         peer.reconnect(Version::V5, false);
     });
-    world.all_is_spent();
+    world.all_is_deferred();
 }
 
 /// The next server does not take what the last one did.
@@ -255,5 +255,5 @@ fn too_large_for_the_next_server() {
         peer.open(Version::V5);
         peer.send(small);
     });
-    world.all_is_spent();
+    world.all_is_deferred();
 }

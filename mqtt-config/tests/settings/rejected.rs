@@ -1,11 +1,11 @@
 //! What is wrong with a configuration, and where.
 
-use crate::{assert_refused, load, refused};
+use crate::{assert_rejected, load, rejected};
 use martlet_config::{Position, Settings, SettingsErrorKind as Kind};
 
 #[test]
 fn unknown_keys_with_what_was_meant() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "keep_alive: 5\nkeepalive: 6\n",
             r#"2:1: there is no such key; did you mean "keep_alive"?"#,
@@ -52,7 +52,7 @@ fn unknown_keys_with_what_was_meant() {
 #[test]
 fn plugins_that_are_not_there() {
     let known = "amqtt.plugins.logging_amqtt.PacketLoggerPlugin, packet_logger_plugin";
-    assert_refused(&[
+    assert_rejected(&[
         (
             "plugins:\n  - amqtt.plugins.sys.broker.BrokerSysPlugin",
             &format!("2:5: plugins[0]: there is no such word; there is {known}"),
@@ -71,7 +71,7 @@ fn plugins_that_are_not_there() {
 #[test]
 fn what_is_no_number() {
     let number = "expected a whole number from 0 to 65535";
-    assert_refused(&[
+    assert_rejected(&[
         (
             "keep_alive: \"10\"",
             &format!("1:13: keep_alive: {number}, found text"),
@@ -107,7 +107,7 @@ fn what_is_no_number() {
 
 #[test]
 fn what_is_neither_true_nor_false_and_no_qos() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "cleansession: 1",
             "1:15: cleansession: expected true or false, found a whole number",
@@ -129,7 +129,7 @@ fn what_is_neither_true_nor_false_and_no_qos() {
 fn what_is_no_time() {
     let no_time =
         "no such time: cannot convert float seconds to Duration: value is either too big or NaN";
-    assert_refused(&[
+    assert_rejected(&[
         (
             "connection_timeout: -5",
             "1:21: connection_timeout: a time cannot be negative",
@@ -151,7 +151,7 @@ fn what_is_no_time() {
 
 #[test]
 fn wrong_maps_and_their_keys() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "connection: mqtt://h",
             "1:13: connection: expected keys with values, found text",
@@ -188,7 +188,7 @@ fn wrong_maps_and_their_keys() {
 
 #[test]
 fn what_is_no_list_and_no_word() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "martlet: {servers: mqtt://h}",
             "1:20: martlet.servers: expected a list, found text",
@@ -215,7 +215,7 @@ fn what_is_no_list_and_no_word() {
 #[test]
 fn what_is_no_secret() {
     let secret = "expected text, {env: NAME} or {file: path}";
-    assert_refused(&[
+    assert_rejected(&[
         (
             "will: {topic: a, message: 1.10}",
             &format!("1:27: will.message: {secret}, found a number with a fraction"),
@@ -237,7 +237,7 @@ fn what_is_no_secret() {
 
 #[test]
 fn values_that_cannot_be() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "connection:\n  uri: mq://localhost:1883",
             "2:8: connection.uri: its scheme is not supported; use mqtt, mqtts, ws, wss or mqtt+unix",
@@ -262,7 +262,7 @@ fn values_that_cannot_be() {
         "martlet: {subscriptions: {sport+: {qos: 1}}}",
         "martlet: {client_id: \"a\\0b\"}",
     ] {
-        let error = refused(yaml);
+        let error = rejected(yaml);
         assert!(matches!(error.kind(), Kind::Value(_)), "{error}");
         assert!(
             error
@@ -272,7 +272,7 @@ fn values_that_cannot_be() {
         );
     }
     let long = "x".repeat(65_536);
-    let error = refused(&format!("will:\n  topic: a\n  message: {long}"));
+    let error = rejected(&format!("will:\n  topic: a\n  message: {long}"));
     assert_eq!(
         error.position(),
         Some(Position {
@@ -285,7 +285,7 @@ fn values_that_cannot_be() {
 
 #[test]
 fn settings_that_contradict_each_other() {
-    assert_refused(&[
+    assert_rejected(&[
         (
             "keep_alive: 5\nping_delay: 6",
             "2:13: ping_delay: must not be more than keep_alive",
@@ -348,11 +348,11 @@ fn no_yaml() {
         "%",
         "keep_alive: 1\n---\nkeep_alive: 2",
     ] {
-        let error = refused(yaml);
+        let error = rejected(yaml);
         assert!(matches!(error.kind(), Kind::Syntax(_)), "{error:?}");
     }
     assert_eq!(
-        refused("keep_alive: 5\n  ping_delay: 1").to_string(),
+        rejected("keep_alive: 5\n  ping_delay: 1").to_string(),
         "2:13: not YAML: mapping values are not allowed in this context"
     );
 }
@@ -368,7 +368,7 @@ fn nothing() {
         "null",
         "\u{feff}",
     ] {
-        assert_eq!(refused(yaml).kind(), &Kind::Empty, "{yaml:?}");
+        assert_eq!(rejected(yaml).kind(), &Kind::Empty, "{yaml:?}");
     }
     assert_eq!(load("{}"), Settings::amqtt());
 }

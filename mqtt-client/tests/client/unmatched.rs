@@ -14,13 +14,14 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A session is resumed, and its messages come before anybody could subscribe again: the catch-all,
-/// taken before the client connects, gets them, and they are acknowledged when they are taken.
+/// A session is resumed, and its messages come before anybody could subscribe again: the stream of
+/// unmatched messages, taken before the client connects, gets them, and they are acknowledged when
+/// they are taken.
 #[tokio::test(start_paused = true)]
-async fn a_resumed_sessions_messages_go_to_the_catch_all() {
+async fn a_resumed_sessions_messages_go_to_the_unmatched() {
     let (client, _, mut network) = client(builder().clean_start(CleanStart::Never));
-    let mut rest = client.catch_all().unwrap();
-    assert!(client.catch_all().is_none(), "there is one");
+    let mut rest = client.unmatched().unwrap();
+    assert!(client.unmatched().is_none(), "there is one");
     let mut server = network.resume().await;
     server.message("old/1", "1", qos1(1), &[]).await;
     server.message("old/2", "2", qos2(2), &[]).await;
@@ -41,7 +42,7 @@ async fn a_resumed_sessions_messages_go_to_the_catch_all() {
     server.message("old/1", "4", qos1(4), &[]).await;
     settle().await;
     assert_eq!(
-        soon(client.catch_all().unwrap().next())
+        soon(client.unmatched().unwrap().next())
             .await
             .unwrap()
             .text(),
@@ -60,13 +61,13 @@ async fn a_stream_gets_what_came_before_it_could_be_there() {
     server.message("other", "2", qos1(2), &[]).await;
     server.message("jobs/2", "3", qos2(3), &[]).await;
     settle().await;
-    // A subscribe that is refused takes nothing with it.
-    let (refused, ()) = tokio::join!(soon(client.subscribe("jobs/+")), async {
+    // A subscribe that is rejected takes nothing with it.
+    let (rejected, ()) = tokio::join!(soon(client.subscribe("jobs/+")), async {
         let asked = server.subscribe().await;
         let reasons = vec![SubAckReasonCode::NotAuthorized];
         server.suback(asked.packet_identifier, reasons).await;
     });
-    assert!(refused.is_err());
+    assert!(rejected.is_err());
     let (jobs, _) = tokio::join!(
         soon(client.subscribe("jobs/#").qos(QoS::ExactlyOnce)),
         server.grant()
@@ -75,16 +76,17 @@ async fn a_stream_gets_what_came_before_it_could_be_there() {
     assert_eq!(soon(jobs.next()).await.unwrap().text(), Some("1"));
     assert_eq!(soon(server.packet()).await, acknowledgement(1));
     assert_eq!(soon(jobs.next()).await.unwrap().text(), Some("3"));
-    // The rest waits until the catch-all is taken.
-    let mut rest = client.catch_all().unwrap();
+    // The rest waits until the stream of unmatched messages is taken.
+    let mut rest = client.unmatched().unwrap();
     assert_eq!(soon(rest.next()).await.unwrap().text(), Some("2"));
     assert!(matches!(soon(server.packet()).await, Packet::PubRec(_)));
     assert_eq!(soon(server.packet()).await, acknowledgement(2));
     assert!(is_pending(&mut pin!(rest.next())));
 }
 
-/// The catch-all of a resumed session is not taken. Its messages used to be held for ever; the
-/// acknowledgements of all later ones stood behind theirs, and the server stopped sending.
+/// The stream of unmatched messages of a resumed session is not taken. Its messages used to be held
+/// for ever; the acknowledgements of all later ones stood behind theirs, and the server stopped
+/// sending.
 #[tokio::test(start_paused = true)]
 async fn what_nobody_takes_does_not_hold_up_the_others() {
     let (client, _, mut network) = client(
@@ -117,9 +119,9 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
 
 /// A server that sends few messages unacknowledged, as many of 3.x do, had sent them all for
 /// subscriptions that this process does not know: it waited for acknowledgements, the client waited
-/// for the catch-all to be taken, and nothing above QoS 0 came any more.
+/// for the stream of unmatched messages to be taken, and nothing above QoS 0 came any more.
 #[tokio::test(start_paused = true)]
-async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
+async fn messages_do_not_wait_for_ever_for_the_unmatched_to_be_taken() {
     let (client, _, mut network) = client(
         builder()
             .version(Version::V3_1_1)
@@ -146,7 +148,7 @@ async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
         soon(events.next()).await,
         discarded(20, "old", QoS::AtLeastOnce)
     );
-    // The catch-all was not taken in time: later messages do not wait for it.
+    // The stream of unmatched messages was not taken in time: later messages do not wait for it.
     server.message("old", "x", qos1(1), &[]).await;
     assert_eq!(soon(server.packet()).await, acknowledgement(1));
     assert_eq!(start.elapsed(), given_up);
@@ -164,7 +166,7 @@ async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
     settle().await;
     assert!(is_pending(&mut pin!(server.packet())));
     assert_eq!(
-        client.catch_all().unwrap().try_next().unwrap().text(),
+        client.unmatched().unwrap().try_next().unwrap().text(),
         Some("y")
     );
     assert_eq!(soon(server.packet()).await, acknowledgement(2));
@@ -181,7 +183,7 @@ async fn messages_do_not_wait_for_ever_for_the_catch_all_to_be_taken() {
     settle().await;
     assert!(is_pending(&mut pin!(server.packet())));
     assert_eq!(
-        client.catch_all().unwrap().try_next().unwrap().text(),
+        client.unmatched().unwrap().try_next().unwrap().text(),
         Some("x")
     );
     assert_eq!(soon(server.packet()).await, acknowledgement(4));
@@ -206,7 +208,7 @@ async fn what_the_builder_subscribes_to_stays() {
         "the higher one of both"
     );
     let identifiers = asked.subscription_identifier;
-    // Nobody holds the catch-all: nothing waits for that.
+    // Nobody holds the stream of unmatched messages: nothing waits for that.
     server
         .message("a/b", "1", qos1(1), identifiers.as_slice())
         .await;
@@ -214,7 +216,7 @@ async fn what_the_builder_subscribes_to_stays() {
     assert!(
         matches!(soon(server.packet()).await, Packet::PubAck(ack) if ack.packet_identifier.get() == 1)
     );
-    let mut rest = client.catch_all().unwrap();
+    let mut rest = client.unmatched().unwrap();
     server
         .message("a/b", "2", qos1(2), identifiers.as_slice())
         .await;
@@ -240,9 +242,9 @@ async fn what_the_builder_subscribes_to_stays() {
     unsubscribed.unwrap();
 }
 
-/// What the server has refused is nobody's but the stream's.
+/// What the server has rejected is nobody's but the stream's.
 #[tokio::test(start_paused = true)]
-async fn a_refused_subscription_of_the_builder_does_not_stay() {
+async fn a_rejected_subscription_of_the_builder_does_not_stay() {
     let wanted = [
         (filter("a"), QoS::AtLeastOnce),
         (filter("b"), QoS::AtMostOnce),
@@ -278,9 +280,9 @@ async fn an_unsubscribe_that_cannot_be_sent_leaves_no_subscription_behind() {
         "value".repeat(100).try_into().unwrap(),
     )]
     .into();
-    let refused = soon(stream.unwrap().unsubscribe().user_properties(properties)).await;
+    let rejected = soon(stream.unwrap().unsubscribe().user_properties(properties)).await;
     assert!(matches!(
-        refused,
+        rejected,
         Err(UnsubscribeError::Request(
             RequestError::PacketTooLarge { .. }
         ))
@@ -307,7 +309,7 @@ async fn what_the_builder_subscribes_to_is_asked_for_as_it_is() {
     let start = Instant::now();
     // Longer than a request waits for a connection.
     while start.elapsed() < Duration::from_secs(70) {
-        network.dial().await.refuse();
+        network.dial().await.reject();
     }
     let (mut subscribe, mut unsubscribe) = (
         pin!(client.subscribe("a").qos(QoS::AtLeastOnce).into_future()),

@@ -9,12 +9,12 @@ use bytes::Bytes;
 /// Topics and payloads, once somebody has asked to have them. Properties are memory of our own:
 /// dropping them runs nobody's code.
 #[derive(Debug, Default)]
-pub(crate) struct Spent(Option<Box<Kept>>);
+pub(crate) struct DeferredDrops(Option<Box<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept(Vec<Bytes>);
 
-impl Spent {
+impl DeferredDrops {
     pub(crate) fn keep(&mut self) {
         self.0.get_or_insert_default();
     }

@@ -4,7 +4,7 @@ use martlet_proto::QoS;
 
 /// How many there are and how many bytes they have: of QoS 0, and of QoS 1 and 2.
 #[derive(Debug, Default)]
-pub(crate) struct Untaken {
+pub(crate) struct Unhandled {
     pub(crate) messages: [u32; 2],
     pub(crate) bytes: [usize; 2],
 }
@@ -15,7 +15,7 @@ fn kind(qos: QoS) -> usize {
     usize::from(qos != QoS::AtMostOnce)
 }
 
-impl Untaken {
+impl Unhandled {
     /// A message waits from now on.
     #[inline]
     pub(crate) fn enter(&mut self, qos: QoS, bytes: u32) {

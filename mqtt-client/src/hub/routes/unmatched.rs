@@ -1,8 +1,8 @@
-//! The catch-all: where messages go that no subscription explains.
+//! The stream of unmatched messages: where messages go that no subscription explains.
 
 use super::Routes;
-use crate::hub::route::{CATCH_ALL, RouteKey};
 use crate::hub::route::{Queued, ReaderState, Ticket};
+use crate::hub::route::{RouteKey, UNMATCHED};
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier};
 use martlet_session::Instant;
@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-/// How long messages wait for somebody to take the catch-all. While they do, the server may wait
-/// for us, however few it sends unacknowledged.
+/// How long messages wait for somebody to take the stream of unmatched messages. While they do, the
+/// server may wait for us, however few it sends unacknowledged.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The reader of the catch-all.
+/// The reader of the stream of unmatched messages.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) taker: Taker,
@@ -53,45 +53,46 @@ impl Holder {
 }
 
 impl Routes {
-    /// The catch-all gets what these subscriptions are for, until somebody unsubscribes from their
-    /// filters. Returns the identifier to subscribe with.
-    pub(crate) fn add_to_catch_all(
+    /// The stream of unmatched messages gets what these subscriptions are for, until somebody
+    /// unsubscribes from their filters. Returns the identifier to subscribe with.
+    pub(crate) fn add_to_unmatched(
         &mut self,
         subscriptions: &mut [SubscribeFilter],
     ) -> SubscriptionIdentifier {
         let identifier = self.filters.free_identifier();
-        self.streams.catch_all.identifier = Some(identifier);
+        self.streams.unmatched.identifier = Some(identifier);
         self.filters
-            .enter(CATCH_ALL, identifier, subscriptions, &[]);
+            .enter(UNMATCHED, identifier, subscriptions, &[]);
         identifier
     }
 
-    /// Keeps the subscriptions that the catch-all still is for, as they are to be asked for now.
-    pub(crate) fn renew_catch_all(&self, subscriptions: &mut Vec<SubscribeFilter>) {
-        self.filters.renew_catch_all(subscriptions);
+    /// Keeps the subscriptions that the stream of unmatched messages still is for, as they are to
+    /// be asked for now.
+    pub(crate) fn renew_unmatched(&self, subscriptions: &mut Vec<SubscribeFilter>) {
+        self.filters.renew_unmatched(subscriptions);
     }
 
-    /// Gives the catch-all to somebody, if nobody has it.
-    pub(crate) fn hold_catch_all(&mut self) -> bool {
+    /// Gives the stream of unmatched messages to somebody, if nobody has it.
+    pub(crate) fn hold_unmatched(&mut self) -> bool {
         if self.holder.taker == Taker::Held {
             return false;
         }
         self.holder.unheld.clear();
         self.holder.taker = Taker::Held;
-        self.streams.catch_all.reader.state = ReaderState::Alive;
+        self.streams.unmatched.reader.state = ReaderState::Alive;
         true
     }
 
-    /// The holder of the catch-all has dropped it.
-    pub(super) fn release_catch_all(&mut self, waker: &mut Vec<Waker>) {
+    /// The holder of the stream of unmatched messages has dropped it.
+    pub(super) fn release_unmatched(&mut self, waker: &mut Vec<Waker>) {
         self.holder.taker = Taker::Awaited(None);
-        let catch_all = &mut self.streams.catch_all;
-        catch_all.reader.state = ReaderState::Ignored;
-        waker.extend(catch_all.waker.take());
+        let unmatched = &mut self.streams.unmatched;
+        unmatched.reader.state = ReaderState::Ignored;
+        waker.extend(unmatched.waker.take());
     }
 
     /// A stream is gone, but its subscriptions stay with the server: what it had not taken waits in
-    /// the catch-all.
+    /// the stream of unmatched messages.
     pub(crate) fn detach(
         &mut self,
         key: RouteKey,
@@ -100,9 +101,9 @@ impl Routes {
         deferred: &mut Vec<Waker>,
     ) {
         self.holder.detached = true;
-        if key == CATCH_ALL {
-            self.release_catch_all(deferred);
-            let waiting = self.streams.catch_all.queue.len();
+        if key == UNMATCHED {
+            self.release_unmatched(deferred);
+            let waiting = self.streams.unmatched.queue.len();
             let came = std::iter::repeat_n(self.delivered, waiting);
             self.holder.unheld.extend(came);
             self.await_taker(now);
@@ -113,19 +114,19 @@ impl Routes {
         };
         deferred.extend(route.waker.take());
         for queued in route.queue.drain() {
-            self.push_to_catch_all(queued, now, wakers);
+            self.push_to_unmatched(queued, now, wakers);
         }
         if self.holder.taker != Taker::Held {
             self.await_taker(now);
         }
     }
 
-    /// The server has granted a stream its filters: messages that wait in the catch-all and match
-    /// move to it, in front of what has come for it since. A resumed session's messages come with
-    /// the connection, before the application can subscribe. A subscribe that is refused or
-    /// cancelled moves nothing.
+    /// The server has granted a stream its filters: messages that wait in the stream of unmatched
+    /// messages and match move to it, in front of what has come for it since. A resumed session's
+    /// messages come with the connection, before the application can subscribe. A subscribe that is
+    /// rejected or cancelled moves nothing.
     pub(crate) fn claim_waiting(&mut self, key: RouteKey, now: Instant) {
-        if self.holder.taker == Taker::Held || self.streams.catch_all.queue.is_empty() {
+        if self.holder.taker == Taker::Held || self.streams.unmatched.queue.is_empty() {
             return;
         }
         let Some(filters) = self.streams.subscription(key).map(|route| {
@@ -135,13 +136,13 @@ impl Routes {
             return;
         };
         let matches = |topic: &str| filters.iter().any(|filter| filter.matches(topic));
-        let waiting = self.streams.catch_all.queue.drain();
+        let waiting = self.streams.unmatched.queue.drain();
         let (claimed, rest): (Vec<_>, Vec<_>) =
             waiting.partition(|queued| matches(queued.message.topic()));
-        let catch_all = &mut self.streams.catch_all;
+        let unmatched = &mut self.streams.unmatched;
         rest.into_iter()
-            .for_each(|queued| catch_all.queue.push(queued));
-        if catch_all.queue.is_empty() {
+            .for_each(|queued| unmatched.queue.push(queued));
+        if unmatched.queue.is_empty() {
             self.holder.taker = Taker::Awaited(None);
         }
         self.holder.forget_unheld(claimed.len());
@@ -166,7 +167,7 @@ impl Routes {
 
     /// From now on somebody may come for what waits.
     fn await_taker(&mut self, now: Instant) {
-        let until = if self.streams.catch_all.queue.is_empty() {
+        let until = if self.streams.unmatched.queue.is_empty() {
             None
         } else {
             Some(now + GRACE)
@@ -191,7 +192,8 @@ impl Routes {
         }
     }
 
-    /// When nobody will have taken the catch-all in time, if messages wait for that.
+    /// When nobody will have taken the stream of unmatched messages in time, if messages wait for
+    /// that.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.holder.taker {
             Taker::Awaited(until) => until,
@@ -200,19 +202,21 @@ impl Routes {
     }
 
     /// If that time has come, what waits is discarded, and on this connection nothing waits any
-    /// more, unless somebody has taken the catch-all or left a subscription with the server again.
+    /// more, unless somebody has taken the stream of unmatched messages or left a subscription with
+    /// the server again.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_none_or(|until| now < until) {
             return;
         }
         self.holder.taker = Taker::Nobody;
         self.holder.unheld.clear();
-        let queue = self.streams.catch_all.queue.drain();
+        let queue = self.streams.unmatched.queue.drain();
         self.discard_all(queue);
     }
 
-    /// Discards the oldest message in the unclaimed catch-all, if more than `allowed` have come
-    /// after it, so that it would soon hold up others, or `at_once`. Returns whether there was one.
+    /// Discards the oldest message in the unclaimed stream of unmatched messages, if more than
+    /// `allowed` have come after it, so that it would soon hold up others, or `at_once`. Returns
+    /// whether there was one.
     pub(crate) fn give_up_unheld(&mut self, allowed: u64, at_once: bool) -> bool {
         let Some(&came) = self.holder.unheld.front() else {
             return false;
@@ -221,7 +225,7 @@ impl Routes {
             return false;
         }
         self.holder.unheld.pop_front();
-        let Some(queued) = self.streams.catch_all.queue.pop() else {
+        let Some(queued) = self.streams.unmatched.queue.pop() else {
             return false;
         };
         self.discard_all([queued]);
@@ -229,15 +233,15 @@ impl Routes {
     }
 
     /// A message that nothing explains waits.
-    pub(super) fn push_to_catch_all(&mut self, queued: Queued, now: Instant, wakers: &mut Wakers) {
-        let before = self.streams.catch_all.dropped;
-        self.push(CATCH_ALL, queued, now, wakers);
+    pub(super) fn push_to_unmatched(&mut self, queued: Queued, now: Instant, wakers: &mut Wakers) {
+        let before = self.streams.unmatched.dropped;
+        self.push(UNMATCHED, queued, now, wakers);
         if self.holder.taker == Taker::Awaited(None) {
             self.await_taker(now);
         }
         if self.holder.taker != Taker::Held {
             self.holder.unheld.push_back(self.delivered);
-            let dropped = self.streams.catch_all.dropped - before;
+            let dropped = self.streams.unmatched.dropped - before;
             self.holder
                 .forget_unheld(usize::try_from(dropped).unwrap_or(usize::MAX));
         }
