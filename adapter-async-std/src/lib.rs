@@ -30,7 +30,7 @@
 //! use async_std::net::TcpStream;
 //!
 //! # async fn example() -> Result<(), martlet_async_std::ConnectError> {
-//! let tunnel = Streams(AsyncStd, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+//! let tunnel = Streams::new(AsyncStd, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
 //! let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 //! async_std::task::spawn(driver);
 //! client.connected().await?;
@@ -41,6 +41,8 @@
 //! **async-std is no longer developed**; its authors point to smol. This crate is for programs that
 //! still run on it, and the only one of Martlet's that depends on it. A program that moves to smol
 //! takes `martlet-smol`, which differs in names alone.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod runtime;
 mod socket;
@@ -87,6 +89,10 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 
 /// Spawns the driver on async-std's executor and returns the client at once. It connects meanwhile, and what is
 /// asked of it waits; [`Client::connected`] waits for the server's answer.
+///
+/// By default each server is tried once; when none accepts, the client stops, and everything that waits fails with
+/// the reason. For a service that may start before its broker, set
+/// [`Reconnect::retry_first`](Reconnect::retry_first).
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong.

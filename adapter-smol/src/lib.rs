@@ -31,13 +31,15 @@
 //! use smol::net::TcpStream;
 //!
 //! # async fn example() -> Result<(), martlet_smol::ConnectError> {
-//! let tunnel = Streams(Smol, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+//! let tunnel = Streams::new(Smol, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
 //! let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 //! smol::spawn(driver).detach();
 //! client.connected().await?;
 //! # Ok(())
 //! # }
 //! ```
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod runtime;
 
@@ -83,6 +85,10 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 
 /// Spawns the driver on smol's global executor and returns the client at once. It connects meanwhile, and what is
 /// asked of it waits; [`Client::connected`] waits for the server's answer.
+///
+/// By default each server is tried once; when none accepts, the client stops, and everything that waits fails with
+/// the reason. For a service that may start before its broker, set
+/// [`Reconnect::retry_first`](Reconnect::retry_first).
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong.

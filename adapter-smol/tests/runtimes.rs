@@ -44,7 +44,7 @@ fn a_local_executor_drives_it() {
         let broker = TestServer::start(Setup::tcp()).await;
         let local = Rc::new(Smol);
         let runtime = Rc::clone(&local);
-        let streams = Streams(Smol, move |endpoint: Endpoint| {
+        let streams = Streams::new(Smol, move |endpoint: Endpoint| {
             let _runtime = &runtime;
             let address = format!("{}:{}", endpoint.host(), endpoint.port());
             TcpStream::connect(address)

@@ -23,7 +23,7 @@ pub(crate) async fn run(
         .ca_file(authority) // in place of the authorities of the operating system
         .certificate_file(certificate) // a client's own, with the intermediate ones behind it
         .key_file(key);
-    let builder = Client::builder(server).trust(&trust);
+    let builder = Client::builder(server).trust(trust);
     let client = match martlet_tokio::connect_with(builder).await {
         Ok(client) => client,
         Err(error) => {

@@ -22,6 +22,8 @@
 //!
 //! `tokio::time::pause()` drives all of the client's time: keep alive, deadlines, reconnects.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod runtime;
 
 pub use martlet_client::{
@@ -69,6 +71,10 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 
 /// Spawns the driver on the current runtime and returns the client at once. It connects meanwhile, and what is
 /// asked of it waits; [`Client::connected`] waits for the server's answer.
+///
+/// By default each server is tried once; when none accepts, the client stops, and everything that waits fails with
+/// the reason. For a service that may start before its broker, set
+/// [`Reconnect::retry_first`](Reconnect::retry_first).
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong.

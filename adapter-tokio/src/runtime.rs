@@ -112,7 +112,7 @@ impl Timer for TokioSleep {
 /// use martlet_tokio::{Client, Endpoint, Tokio, runtime::TokioStreams};
 /// use tokio::net::TcpStream;
 ///
-/// let tunnel = TokioStreams(Tokio, |endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
+/// let tunnel = TokioStreams::new(|endpoint: Endpoint| TcpStream::connect(("127.0.0.1", endpoint.port())));
 /// let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 /// tokio::spawn(driver);
 /// client.connected().await?;
@@ -120,7 +120,14 @@ impl Timer for TokioSleep {
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct TokioStreams<F>(pub Tokio, pub F);
+pub struct TokioStreams<F>(Tokio, F);
+
+impl<F> TokioStreams<F> {
+    /// Streams that `open` opens.
+    pub fn new(open: F) -> Self {
+        Self(Tokio, open)
+    }
+}
 
 impl<F, O, S> Runtime for TokioStreams<F>
 where

@@ -95,7 +95,7 @@ async fn migrated(uri: &str, path: &Path) -> Result<(), Box<dyn Error>> {
     let builder = Settings::load(path)?.builder()?.client_identifier("it");
     let builder = builder
         .header("a", "b")
-        .trust(&Trust::new())
+        .trust(Trust::new())
         .clean_start(CleanStart::First)
         .lasting_session("it", Duration::MAX);
     let builder = builder

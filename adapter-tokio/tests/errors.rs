@@ -61,7 +61,7 @@ async fn a_wrong_uri() {
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted() {
     let server = TestServer::start(Setup::tls()).await;
-    let builder = Client::builder(server.uri_by_name()).trust(&Trust::new());
+    let builder = Client::builder(server.uri_by_name()).trust(Trust::new());
     let error = error(builder).await;
     let texts = texts(&error);
     assert!(

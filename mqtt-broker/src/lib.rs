@@ -57,6 +57,8 @@
 //! * A QoS 2 message is passed on when its PUBLISH comes; its PUBREL only frees the identifier.
 //! * A filter has at most 128 levels.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod authentication;
 mod broker;
 mod config;

@@ -1,10 +1,11 @@
 //! One error for all that this crate has.
 
 use crate::api::request::ResponseError;
+use crate::api::subscription::NoMessage;
 use crate::builder::durable::OpenError;
 use crate::error::{AuthenticateError, ConnectError, SubscribeError, UnsubscribeError, WithCauses};
 use martlet_proto::{TextError, TopicError};
-use martlet_session::{ConnectionError, PublishError, RequestError};
+use martlet_session::{ConnectionError, PublishError, RequestError, SharedError, StoreError};
 use martlet_transport::UriError;
 use std::fmt;
 
@@ -49,12 +50,23 @@ pub enum Error {
     Text(TextError),
     /// A URI is wrong.
     Uri(UriError),
+    /// A store cannot be read or written.
+    Store(StoreError),
+    /// No message has come in time.
+    NoMessage(NoMessage),
+    /// Another error, of a crate that is built on this one: made by [`Error::other`].
+    Other(SharedError),
     /// What TLS is to trust, or to show, cannot be used.
     #[cfg(feature = "tls")]
     Trust(martlet_transport::TrustError),
 }
 
 impl Error {
+    /// Wraps an error that has no variant of its own.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(SharedError::new(error))
+    }
+
     /// The error, or the first error of its causes, that has this type: such as
     /// [`std::io::Error`].
     ///
@@ -125,6 +137,9 @@ made_of! {
     Topic(TopicError),
     Text(TextError),
     Uri(UriError),
+    Store(StoreError),
+    NoMessage(NoMessage),
+    Other(SharedError),
     #[cfg(feature = "tls")]
     Trust(martlet_transport::TrustError),
 }

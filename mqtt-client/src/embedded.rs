@@ -119,9 +119,6 @@ pub enum EmbeddedEvent {
 
 impl Embedded {
     /// A client that dials at once.
-    ///
-    /// # Panics
-    /// Without an endpoint.
     pub fn new(session: Session, link: LinkConfig) -> Self {
         Self {
             link: Link::new(link, &session),

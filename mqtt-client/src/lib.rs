@@ -50,6 +50,8 @@
 //! | `international-names` | | names of hosts in other alphabets than ASCII |
 //! | `redb` | | [`store`]: `RedbStore`, a file |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod any_error;
 mod api;
 mod builder;

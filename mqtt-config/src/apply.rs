@@ -190,7 +190,7 @@ impl Settings {
             builder = if self.speaks_tls() {
                 // Another setting's error must not be reported as one of the certificates.
                 builder.check()?;
-                let trusted = builder.trust(&unlocking(trust, password.as_ref())?);
+                let trusted = builder.trust(unlocking(trust, password.as_ref())?);
                 trusted
                     .check()
                     .map_err(|error| self.without_values(error))?;

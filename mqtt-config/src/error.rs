@@ -353,3 +353,10 @@ impl From<SettingsError> for ConnectError {
         Self::settings(error)
     }
 }
+
+/// For callers who only report errors.
+impl From<SettingsError> for martlet_client::Error {
+    fn from(error: SettingsError) -> Self {
+        Self::other(error)
+    }
+}

@@ -51,6 +51,8 @@
 //! Without `tls`, a URI that asks for TLS is rejected, whatever `martlet-client` can do: what the
 //! configuration says of certificates would not be obeyed.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod apply;
 mod check;
 mod error;

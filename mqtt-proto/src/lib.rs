@@ -35,8 +35,10 @@
 //! buffered it.
 //!
 //! Features: `std` (on by default) implements `std::error::Error` through `bytes` and `thiserror`
-//! with `std`. Without it the crate needs `alloc` only.
+//! with `std`. Without it the crate needs `alloc` only. `portable-atomic` is for targets without
+//! compare-and-swap.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]

@@ -81,8 +81,9 @@
 //! taken, the size of a packet.
 //!
 //! Features: `std` (on by default) gives [`SendBuffer`] real vectored chunks. Without it the crate
-//! needs `alloc` only.
+//! needs `alloc` only. `portable-atomic` is for targets without compare-and-swap.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]

@@ -70,6 +70,8 @@
 //! private keys that are encrypted; `international-names` takes names of hosts in other alphabets
 //! than ASCII; `websocket` is WebSocket by tungstenite.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(all(feature = "tls", feature = "websocket")))]
 mod absent;
 #[cfg(feature = "tls")]
@@ -98,15 +100,16 @@ mod web_socket;
 mod wire;
 mod zone;
 
-#[cfg(feature = "tls")]
-#[path = "own_rustls.rs"]
-pub mod rustls;
-
 #[cfg(not(feature = "tls"))]
 use absent::tls;
 #[cfg(not(feature = "websocket"))]
 use absent::web_socket;
 
+/// rustls, to configure all of TLS with it: see [`TlsConfig::from_rustls`]. It follows rustls'
+/// releases: what is used of it is not covered by this crate's version number.
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use ::rustls;
 pub use endpoint::Endpoint;
 pub use error::{StackError, StackErrorKind};
 pub use proxy::ProxyTunnel;

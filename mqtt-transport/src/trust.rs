@@ -86,6 +86,17 @@ pub struct TlsConfig {
     pub(crate) server_name: Option<ServerName<'static>>,
 }
 
+impl TlsConfig {
+    /// Wraps your own configuration of rustls. Nothing is added to it, and all of it is used:
+    /// verifier, clock, session cache, limits.
+    pub fn from_rustls(config: impl Into<Arc<ClientConfig>>) -> Self {
+        Self {
+            config: config.into(),
+            server_name: None,
+        }
+    }
+}
+
 impl Trust {
     /// Trusts the CAs of the operating system; has no client certificate.
     pub fn new() -> Self {
@@ -207,10 +218,10 @@ impl Trust {
         self
     }
 
-    /// Does not check which CA has signed the certificate, nor whether it is out of date. It must still
-    /// be for the host; skip [that](Self::danger_skip_host_name_check) too and every certificate
-    /// will do, of whatever version, with whatever key the server was able to agree on. **Anyone
-    /// on the way to the server can then read and change everything.**
+    /// Does not check which CA has signed the certificate, nor whether it is out of date. It must
+    /// still be for the host; skip [that](Self::danger_skip_host_name_check) too and every
+    /// certificate will do, of whatever version, with whatever key the server was able to agree on.
+    /// **Anyone on the way to the server can then read and change everything.**
     ///
     /// For one server with a certificate that no CA has signed, it is as easy and safe to trust
     /// that certificate: [`ca_file`](Self::ca_file).

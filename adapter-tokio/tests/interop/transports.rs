@@ -24,7 +24,7 @@ fn builder(uri: &str) -> Builder {
     let trust = trust
         .certificate_pem(&*client.chain_pem)
         .key_pem(&*client.key_pem);
-    Client::builder(uri).trust(&trust)
+    Client::builder(uri).trust(trust)
 }
 
 /// Everything once, there and back, and with a payload of `large` bytes.
@@ -121,7 +121,7 @@ async fn mosquitto_on_the_wrong_port() {
         unreachable!()
     };
     let nobody = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
-    let builder_of_nobody = |uri: &str| Client::builder(uri).trust(&nobody);
+    let builder_of_nobody = |uri: &str| Client::builder(uri).trust(nobody);
     for (what, builder, kind) in [
         (
             "no client certificate",
@@ -155,7 +155,7 @@ async fn mosquitto_on_the_wrong_port() {
     }
     let strangers = Trust::new().ca_pem(&*Certificates::shared().other_authority.pem);
     let uri = format!("mqtts://localhost:{tls}");
-    let builder = Client::builder(&uri).trust(&strangers);
+    let builder = Client::builder(&uri).trust(strangers);
     assert_eq!(
         failure("another authority", builder).await.kind(),
         TransportErrorKind::Certificate

@@ -3,7 +3,7 @@
 use super::peer::Conversation;
 use super::{broker, settings};
 use martlet_proto::PacketType;
-use martlet_tokio::{Client, ConnectError, Settings, Tokio, runtime::TokioStreams};
+use martlet_tokio::{Client, ConnectError, Settings, runtime::TokioStreams};
 use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const HOURS: Duration = Duration::from_secs(36_000);
 fn connecting(settings: &Settings) -> (Client, DuplexStream) {
     let (near, far) = tokio::io::duplex(4096);
     let near = Mutex::new(Some(near));
-    let streams = TokioStreams(Tokio, move |_| {
+    let streams = TokioStreams::new(move |_| {
         let near = near.lock().unwrap().take();
         async { near.ok_or(io::ErrorKind::ConnectionRefused.into()) }
     });

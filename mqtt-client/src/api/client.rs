@@ -19,7 +19,7 @@ use martlet_proto::{
 };
 use martlet_session::{
     Connected, ConnectionError, Counters, DisconnectOptions, OperationId, OutgoingPublish,
-    RequestError,
+    RequestError, Withdrawal,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -109,13 +109,12 @@ impl Client {
     }
 
     /// Takes back a message that [`ClientEvent::ServerHangsUp`](crate::ClientEvent::ServerHangsUp)
-    /// or [`Receipt::operation`] has named, as [`Receipt::withdraw`] does. Returns whether it was
-    /// still under way; its end is [`PublishError::Withdrawn`].
-    pub fn withdraw(&self, operation: OperationId) -> bool {
-        let withdrawn = self
-            .shared()
-            .act(|state, _| state.session.withdraw(operation));
-        withdrawn != martlet_session::Withdrawal::Ended
+    /// or [`Receipt::operation`](crate::Receipt::operation) has named, as
+    /// [`Receipt::withdraw`](crate::Receipt::withdraw) does. Returns how far it had come. The end
+    /// of one that had not ended is [`PublishError::Withdrawn`](crate::PublishError::Withdrawn).
+    pub fn withdraw(&self, operation: OperationId) -> Withdrawal {
+        self.shared()
+            .act(|state, _| state.session.withdraw(operation))
     }
 
     /// Subscribes at QoS 0, unless the builder says otherwise; await it for the stream of messages.
@@ -193,24 +192,25 @@ impl Client {
         )
     }
 
-    /// The stream of all messages that no subscription explains, such as those of a resumed
-    /// session, and of those for the builder's [`subscriptions`](crate::Builder::subscriptions). It
-    /// exists before the first CONNECT is sent, so that none is lost while nothing listens: take
-    /// it before the driver is first polled, or later. `None` while it is taken.
+    /// Returns the stream of messages that match no subscription, such as those of a resumed
+    /// session, and of those for the builder's [`subscriptions`](crate::Builder::subscriptions);
+    /// `None` while somebody has it. It exists before the first CONNECT is sent, so that no message
+    /// is lost while nothing listens.
     ///
-    /// Until it is taken, a new subscription gets those of its messages that match. They wait for
-    /// 10 s at most, and not so long that they would hold
-    /// up others: if [`CleanStart::Never`](martlet_session::CleanStart::Never) is set, as by
-    /// [`lasting_session`](crate::Builder::lasting_session), and the server has resumed a session,
-    /// or if a subscription was [detached](Subscription::detach). All other messages are
-    /// acknowledged and reported ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)). So
-    /// are those that come later than 10 s on the same connection, until the application takes the
+    /// Until it is taken, a new subscription gets those of its messages that match. Where the
+    /// server has resumed a session ([`CleanStart::Never`](martlet_session::CleanStart::Never), as
+    /// set by [`lasting_session`](crate::Builder::lasting_session)), or a subscription was
+    /// [detached](Subscription::detach), they wait for up to 10 s, less if they would hold up
+    /// others. All other messages, and those that come later on the same connection, are
+    /// acknowledged, dropped and reported
+    /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)), until the application takes the
     /// stream or leaves another subscription with the server.
     pub fn unmatched(&self) -> Option<Subscription> {
         Subscription::unmatched(&self.handle)
     }
 
-    /// Asks the server for a sign of life.
+    /// Sends a PINGREQ and waits for the PINGRESP, for the builder's
+    /// [`request_timeout`](crate::Builder::request_timeout) after it left.
     ///
     /// Cancel safe: dropped while it waits, only the answer is not reported.
     ///

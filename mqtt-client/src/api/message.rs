@@ -19,10 +19,13 @@ use std::sync::Arc;
 /// connection, and it does nothing once the server has lost the session. Acknowledgements leave in
 /// the order that the specification asks for (MQTT 5 §4.6), so one that is missing holds back those
 /// of later messages with the same QoS, until the server has sent all that it may without them;
-/// [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) tells.
+/// [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) reports it.
 ///
 /// **Dropped**, it stays unacknowledged: a task that fails or panics has not done its work. The
-/// server sends the message again on its next connection, and it is delivered again, at QoS 2 too.
+/// server sends the message again when it resumes the session, and it is delivered again, at QoS 2
+/// too: on the next connection in MQTT 5; in 3.x only with a
+/// [lasting session](crate::Builder::lasting_session), since there every connection begins a new
+/// one by default.
 ///
 /// [`Subscription::acknowledge_manually`]: crate::Subscription::acknowledge_manually
 #[must_use = "dropped, it is never acknowledged on this connection"]

@@ -84,8 +84,17 @@ impl<'a> PublishBuilder<'a> {
     }
 
     /// Sets the properties that travel with it (MQTT 5). Default: none.
-    pub fn properties(self, properties: PublishProperties) -> Self {
-        self.with(|message| message.properties = properties)
+    ///
+    /// ```
+    /// # use martlet_client::{Client, PublishProperties};
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let properties = PublishProperties::builder().try_user_property("unit", "celsius")?;
+    /// client.publish("sensors/1/temp", "21.5").properties(properties).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn properties(self, properties: impl Into<PublishProperties>) -> Self {
+        self.with(|message| message.properties = properties.into())
     }
 
     /// Sets the topic alias that stands for the topic on this connection from now on (MQTT 5

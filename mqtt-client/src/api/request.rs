@@ -17,8 +17,8 @@ use crate::hub::shared::{Handle, Shared, State};
 use crate::hub::sleeper::Sleeper;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{
-    BinaryData, PubAckReasonCode, PublishPropertiesBuilder, QoS, SubscribeFilter, TopicError,
-    TopicFilter, TopicName, Version,
+    BinaryData, PubAckReasonCode, PublishProperties, QoS, SubscribeFilter, TopicError, TopicFilter,
+    TopicName, Version,
 };
 use martlet_session::{
     Answer, Connected, OutgoingPublish, PublishError, SubscribeRequest, UnsubscribeRequest,
@@ -37,7 +37,7 @@ use std::time::Duration;
 pub struct RequestBuilder<'a> {
     handle: &'a Arc<Handle>,
     message: Result<OutgoingPublish, TopicError>,
-    properties: PublishPropertiesBuilder,
+    properties: PublishProperties,
     timeout: Duration,
 }
 
@@ -78,7 +78,7 @@ impl<'a> RequestBuilder<'a> {
         message: Result<OutgoingPublish, TopicError>,
     ) -> Self {
         let message = message.map(|message| message.qos(QoS::AtLeastOnce));
-        let properties = PublishPropertiesBuilder::default();
+        let properties = PublishProperties::default();
         Self {
             handle,
             message,
@@ -97,8 +97,8 @@ impl<'a> RequestBuilder<'a> {
 
     /// Sets the properties of the request. Its response topic and correlation data are set here,
     /// whatever they were.
-    pub fn properties(mut self, properties: PublishPropertiesBuilder) -> Self {
-        self.properties = properties;
+    pub fn properties(mut self, properties: impl Into<PublishProperties>) -> Self {
+        self.properties = properties.into();
         self
     }
 
@@ -148,13 +148,14 @@ impl<'a> IntoFuture for RequestBuilder<'a> {
 async fn exchange(
     handle: &Arc<Handle>,
     mut message: OutgoingPublish,
-    properties: PublishPropertiesBuilder,
+    properties: PublishProperties,
 ) -> Result<Message, ResponseError> {
     let topic = inbox(handle).await?;
     let mut pending = PendingResponse::new(&handle.shared)?;
     let correlation =
         BinaryData::try_from(&pending.number.correlation()[..]).expect("twenty bytes");
     message.properties = properties
+        .to_builder()
         .response_topic(topic)
         .correlation_data(correlation)
         .build();

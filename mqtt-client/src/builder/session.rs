@@ -52,7 +52,7 @@ impl Builder {
     }
 
     /// Sets which connections begin with a new session on the server (MQTT 5 §3.1.2.4). Default:
-    /// the first; none with a [`store`](Self::store) or a
+    /// the first in MQTT 5, and all of them in 3.x; none with a [`store`](Self::store) or a
     /// [`lasting_session`](Self::lasting_session).
     pub fn clean_start(mut self, clean_start: CleanStart) -> Self {
         self.change(|config| config.clean_start(clean_start));
@@ -94,8 +94,8 @@ settings! {
     /// Sets how long after the transport is up the CONNACK must have arrived. Default: 10 s. See
     /// [`Config`](martlet_session::Config::connect_timeout).
     connect_timeout: Duration;
-    /// Sets how long after a SUBSCRIBE or UNSUBSCRIBE left its answer must have arrived. Default:
-    /// 10 s.
+    /// Sets how long after a SUBSCRIBE, UNSUBSCRIBE or [`ping`](crate::Client::ping) left its
+    /// answer must have arrived. Default: 10 s.
     request_timeout: Duration;
     /// Sets how long a subscribe or unsubscribe waits for a connection. Default: 60 s. See
     /// [`Config`](martlet_session::Config::offline_timeout).
@@ -103,8 +103,8 @@ settings! {
     /// Sets how long after a PUBLISH of QoS 1 or 2 left its handle waits; the message stays in
     /// flight. Default: for ever.
     publish_timeout: impl Into<Option<Duration>>;
-    /// Sets how many seconds the session outlives a connection (MQTT 5 §3.1.2.11.2). Default:
-    /// 3,600 while the client means to come back. See
+    /// Sets how many seconds the session outlives a connection (MQTT 5 §3.1.2.11.2); `u32::MAX`:
+    /// for ever. Default: 3,600 while the client means to come back. See
     /// [`Config`](martlet_session::Config::session_expiry_interval).
     session_expiry_interval: impl Into<Option<u32>>;
     /// Sets whether the connection is closed when the server has a session although there is none

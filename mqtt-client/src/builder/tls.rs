@@ -6,17 +6,17 @@ use martlet_transport::{TlsConfig, Trust, TrustError, TrustFiles};
 use std::sync::Arc;
 
 impl Builder {
-    /// Sets which certificates TLS trusts, and the client's own. Default: the certificate authorities of the
-    /// operating system, and no client certificate. This reads the files that it names. They are
-    /// read again, by the driver, before an attempt to connect when they have changed:
-    /// [`ClientEvent::TrustReloaded`](crate::ClientEvent::TrustReloaded) reports that, and
+    /// Sets which certificates TLS trusts, and the client's own. Default: the certificate
+    /// authorities of the operating system, and no client certificate. This reads the files that it
+    /// names. They are read again, by the driver, before an attempt to connect when they have
+    /// changed: [`ClientEvent::TrustReloaded`](crate::ClientEvent::TrustReloaded) reports that, and
     /// [`TrustNotReloaded`](crate::ClientEvent::TrustNotReloaded) that what was in use stays so.
     /// That blocks the thread which polls the driver: for as long as the files take, and with an
     /// encrypted key for tens to hundreds of milliseconds. Where that is too long, a
     /// [`before_connect`](Self::before_connect) hook can set a configuration that was made
     /// elsewhere. What cannot be used is a [`ConnectError::Trust`], which says with which file.
-    pub fn trust(self, trust: &Trust) -> Self {
-        let files = TrustFiles::new(trust.clone());
+    pub fn trust(self, trust: Trust) -> Self {
+        let files = TrustFiles::new(trust);
         let config = files.config().clone().map_err(ConnectError::from);
         self.set(config, |builder, config| {
             builder.link.stack.tls = Some(Ok(config));
@@ -24,10 +24,10 @@ impl Builder {
         })
     }
 
-    /// Sets which certificates TLS trusts, as [`trust`](Self::trust) does, but calls `read` and reads the files
-    /// only if TLS can be needed: when the client is built, if a server's URI asks for TLS, or a
-    /// [`before_connect`](Self::before_connect) hook may choose a server whose URI does. An error
-    /// fails each attempt that needs TLS.
+    /// Sets which certificates TLS trusts, as [`trust`](Self::trust) does, but calls `read` and
+    /// reads the files only if TLS can be needed: when the client is built, if a server's URI asks
+    /// for TLS, or a [`before_connect`](Self::before_connect) hook may choose a server whose URI
+    /// does. An error fails each attempt that needs TLS.
     ///
     /// For programs that know where the certificates are before they know the server.
     /// [`trust`](Self::trust) and [`tls_config`](Self::tls_config) take precedence.

@@ -10,7 +10,8 @@ use std::future::ready;
 /// again.
 ///
 /// Each method gives back a future that the driver awaits outside its lock, so it may ask others,
-/// but must not block; [`connect_timeout`](martlet_session::Config::connect_timeout) bounds it.
+/// but must not block. [`hook_timeout`](crate::Builder::hook_timeout) bounds `begin` before a
+/// CONNECT; [`connect_timeout`](martlet_session::Config::connect_timeout) bounds every other step.
 /// State that a future changes is shared with it, in an `Arc` say. One run is at work at a time:
 /// [`begin`](Self::begin) starts the next, and forgets one whose connection was lost. One that
 /// panics fails the connection, as [`GivenUp::for_now`](martlet_session::GivenUp::for_now) does.
@@ -19,6 +20,7 @@ use std::future::ready;
 /// use martlet_client::{hooks::{AuthMessage, Authenticator, GivenUp, HookFuture}, proto::{BinaryData, Utf8String}};
 /// use std::future::ready;
 ///
+/// #[derive(Clone)]
 /// struct Pin(&'static str);
 ///
 /// impl Authenticator for Pin {

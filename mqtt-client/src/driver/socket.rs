@@ -56,7 +56,7 @@ impl SocketOptions {
     /// (`SO_KEEPALIVE`), in whole seconds. Default: `None`, it does not; MQTT's own keep alive
     /// does.
     #[must_use]
-    pub fn keep_alive(mut self, keep_alive: impl Into<Option<Duration>>) -> Self {
+    pub fn tcp_keep_alive(mut self, keep_alive: impl Into<Option<Duration>>) -> Self {
         self.keep_alive = keep_alive.into();
         self
     }

@@ -26,13 +26,20 @@ use std::task::{Context, Poll};
 /// # use martlet_client::{Client, ConnectError, Endpoint, runtime::{Runtime, Streams}};
 /// # fn example<R: Runtime + Unpin, S: AsyncRead + AsyncWrite + Unpin, O: Future<Output = std::io::Result<S>>>(
 /// #     runtime: R, open: impl Fn(String) -> O + Unpin) -> Result<(), ConnectError> {
-/// let streams = Streams(runtime, |endpoint: Endpoint| open(format!("/dev/{}", endpoint.host())));
+/// let streams = Streams::new(runtime, |endpoint: Endpoint| open(format!("/dev/{}", endpoint.host())));
 /// let (client, driver) = Client::builder("mqtt://serial0").build(streams)?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Streams<R, F>(pub R, pub F);
+pub struct Streams<R, F>(R, F);
+
+impl<R, F> Streams<R, F> {
+    /// Streams that `open` opens; all else is the runtime's.
+    pub fn new(runtime: R, open: F) -> Self {
+        Self(runtime, open)
+    }
+}
 
 impl<R, F, O, S> Runtime for Streams<R, F>
 where

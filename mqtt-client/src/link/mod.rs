@@ -107,9 +107,6 @@ struct LostConnection {
 impl Link {
     /// A link for this session that dials at once. It reads packets of up to the session's
     /// [maximum packet size](martlet_session::Config::maximum_packet_size).
-    ///
-    /// # Panics
-    /// Without an endpoint.
     pub fn new(mut config: LinkConfig, session: &Session) -> Self {
         let endpoints = std::mem::take(&mut config.endpoints);
         Self {

@@ -135,9 +135,12 @@ impl Default for Reconnect {
             reactions: [(Reaction::Retry, Reaction::Retry); ErrorClass::COUNT],
         };
         policy
-            .on(ErrorClass::Permanent, Reaction::Stop, Reaction::RetrySlowly)
-            .on(ErrorClass::TakenOver, Reaction::Stop, Reaction::Stop)
-            .on(ErrorClass::Application, Reaction::Stop, Reaction::Stop)
+            .before_first(ErrorClass::Permanent, Reaction::Stop)
+            .after_first(ErrorClass::Permanent, Reaction::RetrySlowly)
+            .before_first(ErrorClass::TakenOver, Reaction::Stop)
+            .after_first(ErrorClass::TakenOver, Reaction::Stop)
+            .before_first(ErrorClass::Application, Reaction::Stop)
+            .after_first(ErrorClass::Application, Reaction::Stop)
     }
 }
 
@@ -149,17 +152,24 @@ impl Reconnect {
     /// use martlet_client::{Reconnect, reconnect::{ErrorClass, Reaction}};
     ///
     /// // A service that is restarted from outside: rejected credentials end it whenever they are.
-    /// let policy = Reconnect::default().on(ErrorClass::Permanent, Reaction::Stop, Reaction::Stop);
-    /// assert_eq!(policy.reactions(ErrorClass::Permanent), (Reaction::Stop, Reaction::Stop));
+    /// let policy = Reconnect::default().after_first(ErrorClass::Permanent, Reaction::Stop);
     /// ```
     #[must_use]
-    pub fn on(mut self, class: ErrorClass, before: Reaction, after: Reaction) -> Self {
-        self.reactions[class as usize] = (before, after);
+    pub fn before_first(mut self, class: ErrorClass, reaction: Reaction) -> Self {
+        self.reactions[class as usize].0 = reaction;
+        self
+    }
+
+    /// Sets what follows an error of this class once there was a connection, as
+    /// [`before_first`](Self::before_first) does for the time before.
+    #[must_use]
+    pub fn after_first(mut self, class: ErrorClass, reaction: Reaction) -> Self {
+        self.reactions[class as usize].1 = reaction;
         self
     }
 
     /// What follows an error of this class, before the first connection and after it.
-    pub fn reactions(&self, class: ErrorClass) -> (Reaction, Reaction) {
+    pub(crate) fn reactions(&self, class: ErrorClass) -> (Reaction, Reaction) {
         self.reactions[class as usize]
     }
 }

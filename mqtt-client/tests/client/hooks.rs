@@ -9,7 +9,7 @@ use martlet_client::{
     session::Awaited,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
-use martlet_tokio::{Tokio, runtime::TokioStreams};
+use martlet_tokio::runtime::TokioStreams;
 use std::future::{pending, ready};
 use std::io;
 use std::pin::Pin;
@@ -434,7 +434,7 @@ async fn a_panic_of_what_opens_streams_fails_the_attempt() {
     let open = |_: Endpoint| -> std::future::Ready<io::Result<tokio::io::DuplexStream>> {
         panic!("there is no network")
     };
-    let (client, driver) = builder().build(TokioStreams(Tokio, open)).unwrap();
+    let (client, driver) = builder().build(TokioStreams::new(open)).unwrap();
     tokio::spawn(driver);
     let error = soon(client.connected()).await.unwrap_err();
     assert!(error.to_string().contains("panicked"), "{error}");
@@ -517,7 +517,7 @@ async fn a_panic_of_an_own_stream_ends_the_connection_and_not_the_client() {
         ready(Ok(Panicking(connection)))
     };
     let builder = builder().reconnect(Reconnect::default().retry_first(true));
-    let (client, driver) = builder.build(TokioStreams(Tokio, open)).unwrap();
+    let (client, driver) = builder.build(TokioStreams::new(open)).unwrap();
     let mut events = client.events();
     tokio::spawn(driver);
     for connection in [IN_WRITE, IN_READ, IN_FLUSH, IN_DROP] {

@@ -36,7 +36,7 @@ fn patient_duplex() -> (DuplexStream, DuplexStream) {
 async fn connect(setup: &Setup) -> (Client, JoinHandle<ConnectionError>, BoxedStream) {
     let (near, far) = patient_duplex();
     let near = Mutex::new(Some(near));
-    let streams = TokioStreams(Tokio, move |_| {
+    let streams = TokioStreams::new(move |_| {
         let stream = near
             .lock()
             .unwrap()
@@ -45,7 +45,7 @@ async fn connect(setup: &Setup) -> (Client, JoinHandle<ConnectionError>, BoxedSt
         std::future::ready(stream)
     });
     let trust = Trust::new().ca_pem(Certificates::shared().authority.pem.as_str());
-    let builder = Client::builder(format!("{}://localhost", setup.scheme())).trust(&trust);
+    let builder = Client::builder(format!("{}://localhost", setup.scheme())).trust(trust);
     let (client, driver) = builder
         .reconnect(Reconnect::default().enabled(false))
         .build(streams)
@@ -134,7 +134,7 @@ async fn files_of_trust_are_read_again_for_an_attempt() {
     let server = TestServer::start(Setup::tls()).await;
     let trust = Trust::new().ca_file(&file);
     let (client, driver) = Client::builder(server.uri_by_name())
-        .trust(&trust)
+        .trust(trust)
         .build(Tokio)
         .unwrap();
     tokio::spawn(driver);

@@ -195,7 +195,9 @@ async fn permanent_errors_are_not_hammered() {
 /// What the policy says of a class goes before its default.
 #[tokio::test(start_paused = true)]
 async fn the_policy_says_what_follows_each_class_of_errors() {
-    let stop = Reconnect::default().on(ErrorClass::Permanent, Reaction::Stop, Reaction::Stop);
+    let stop = Reconnect::default()
+        .before_first(ErrorClass::Permanent, Reaction::Stop)
+        .after_first(ErrorClass::Permanent, Reaction::Stop);
     let (strict, _, mut network) = client(builder().reconnect(stop));
     drop(network.accept().await);
     network.reject(ConnectReasonCode::NotAuthorized).await;
@@ -204,8 +206,9 @@ async fn the_policy_says_what_follows_each_class_of_errors() {
         ConnectionError::Rejected(_)
     ));
 
-    let stay =
-        Reconnect::default().on(ErrorClass::TakenOver, Reaction::Stop, Reaction::RetrySlowly);
+    let stay = Reconnect::default()
+        .before_first(ErrorClass::TakenOver, Reaction::Stop)
+        .after_first(ErrorClass::TakenOver, Reaction::RetrySlowly);
     let (_stubborn, _, mut network) = client(builder().reconnect(stay));
     let mut server = network.accept().await;
     server

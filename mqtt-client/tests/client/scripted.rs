@@ -13,7 +13,7 @@ use martlet_proto::{
     PubRelReasonCode, Publish, PublishRef, SubAck, SubAckReasonCode, Subscribe,
     SubscriptionIdentifier, UnsubAck, UnsubAckReasonCode, Unsubscribe,
 };
-use martlet_tokio::{Tokio, runtime::TokioStreams};
+use martlet_tokio::runtime::TokioStreams;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -64,7 +64,7 @@ pub(crate) fn network() -> (
                 .unwrap_or_else(|_| Err(io::ErrorKind::ConnectionRefused.into()))
         })
     };
-    (TokioStreams(Tokio, open), Network { dials })
+    (TokioStreams::new(open), Network { dials })
 }
 
 impl Network {

@@ -7,7 +7,7 @@ use martlet_client::{
 };
 use martlet_tests::certificates::Certificates;
 use martlet_tests::server::{Fault, FaultEnd, Level, Seen, Setup};
-use martlet_tokio::{Tokio, runtime::TokioStreams};
+use martlet_tokio::runtime::TokioStreams;
 use std::io;
 use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_millis(12_345);
 
 fn builder(uri: &str) -> Builder {
     let trust = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
-    let builder = Client::builder(uri).trust(&trust);
+    let builder = Client::builder(uri).trust(trust);
     builder
         .reconnect(Reconnect::default().enabled(false))
         .handshake_timeout(TIMEOUT)
@@ -38,7 +38,7 @@ async fn ends(builder: Builder, setup: Setup) -> (ConnectionError, Duration) {
         async move { io::Result::<DuplexStream>::Ok(here) }
     };
     let start = Instant::now();
-    let (client, driver) = builder.build(TokioStreams(Tokio, open)).unwrap();
+    let (client, driver) = builder.build(TokioStreams::new(open)).unwrap();
     let driver = tokio::spawn(driver);
     let reason = match client.connected().await {
         Err(ConnectError::Connection(error)) => error,

@@ -9,7 +9,7 @@ use martlet_client::{
     session::OutgoingPublish,
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
-use martlet_tokio::{Tokio, runtime::TokioStreams};
+use martlet_tokio::runtime::TokioStreams;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ fn once(
         let odd = odd.lock().unwrap().take();
         std::future::ready(odd.ok_or_else(|| io::ErrorKind::ConnectionRefused.into()))
     };
-    (TokioStreams(Tokio, open), far)
+    (TokioStreams::new(open), far)
 }
 
 fn bytes(packet: impl Into<Packet>) -> BytesMut {

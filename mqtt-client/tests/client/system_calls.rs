@@ -4,7 +4,7 @@ use crate::scripted::soon;
 use bytes::BytesMut;
 use martlet_client::{Client, QoS, Version, proto::Packet};
 use martlet_proto::{Ack, ConnAck, ConnectReasonCode, Delivery, MAX_PACKET_SIZE, PubAckReasonCode};
-use martlet_tokio::{Tokio, runtime::TokioStreams};
+use martlet_tokio::runtime::TokioStreams;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ async fn client() -> (Client, Arc<Counts>, tokio::task::JoinHandle<usize>) {
     let (near, far) = tokio::io::duplex(1024 * 1024);
     let counts = Arc::new(Counts::default());
     let near = std::sync::Mutex::new(Some(Counting(near, counts.clone())));
-    let streams = TokioStreams(Tokio, move |_| {
+    let streams = TokioStreams::new(move |_| {
         let stream = near
             .lock()
             .unwrap()

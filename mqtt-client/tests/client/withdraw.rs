@@ -4,7 +4,7 @@ use crate::scripted::{builder, client, connected, enqueue, settle, soon};
 use martlet_client::{
     ClientEvent, PublishError, QoS,
     client::Withdrawn,
-    session::{QueueLimits, WhenFull, WhenServerHangsUp},
+    session::{QueueLimits, WhenFull, WhenServerHangsUp, Withdrawal},
 };
 use std::time::Duration;
 
@@ -165,12 +165,12 @@ async fn a_publish_at_which_the_server_hangs_up_ends() {
         let expected = if given_up {
             PublishError::ServerHungUp { connections: 3 }
         } else {
-            assert!(client.withdraw(operation));
+            assert_eq!(client.withdraw(operation), Withdrawal::InFlight);
             PublishError::Withdrawn
         };
         assert_eq!(soon(bad).await.unwrap_err(), expected);
         soon(good).await.unwrap();
-        assert!(!client.withdraw(operation));
+        assert_eq!(client.withdraw(operation), Withdrawal::Ended);
         serving.abort();
     }
 }

@@ -65,7 +65,8 @@ impl Config {
     }
 
     /// Sets which connections begin with a new session on the server (MQTT 5 §3.1.2.4). Default:
-    /// the first.
+    /// the first in MQTT 5, and all of them in 3.x, where a session that is to be kept says so in
+    /// every CONNECT.
     #[must_use]
     pub fn clean_start(mut self, clean_start: CleanStart) -> Self {
         self.clean_start = clean_start;
@@ -81,7 +82,8 @@ impl Config {
         self
     }
 
-    /// Sets how many seconds the session outlives a connection (MQTT 5 §3.1.2.11.2). `None`: 3,600
+    /// Sets how many seconds the session outlives a connection (MQTT 5 §3.1.2.11.2); `u32::MAX`:
+    /// for ever. 3.x has none. `None`: 3,600
     /// while the client means to come back; after `disconnect()` 0, or, if the session is durable,
     /// 3,600 still. Default: `None`.
     #[must_use]

@@ -210,14 +210,14 @@ fn without_either_check_the_server_must_still_have_the_key() {
 }
 
 /// rustls rejects to be configured so, unless it is asked to.
-fn stolen(thief: &Identity) -> martlet_transport::rustls::ServerConfig {
-    use martlet_transport::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-    use martlet_transport::rustls::sign::{CertifiedKey, SingleCertAndKey};
+fn stolen(thief: &Identity) -> rustls::ServerConfig {
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
     let provider = crate::pair::provider();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(thief.key.clone()));
     let signer = provider.key_provider.load_private_key(key).unwrap();
     let chain = thief.chain.iter().map(|der| der.clone().into()).collect();
-    martlet_transport::rustls::ServerConfig::builder_with_provider(provider)
+    rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()

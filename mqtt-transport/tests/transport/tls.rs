@@ -7,7 +7,7 @@ use crate::pair::{
 use bytes::BytesMut;
 use martlet_transport::rustls::{self, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use martlet_transport::{
-    Stack, StackError, StackErrorKind, TlsClient, Transport, Trust, WebSocketRequest,
+    Stack, StackError, StackErrorKind, TlsClient, TlsConfig, Transport, Trust, WebSocketRequest,
 };
 use std::error::Error;
 use std::sync::Arc;
@@ -521,7 +521,7 @@ fn a_configuration_of_ones_own_is_used_as_it_is() {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let client = TlsClient::new(&rustls::tls_config(config), HOST).unwrap();
+        let client = TlsClient::new(&TlsConfig::from_rustls(config), HOST).unwrap();
         let config = server_config(&world().ca.sign(&early), ClientCertificates::NotAsked);
         Pair::over_tls(client, config)
     };

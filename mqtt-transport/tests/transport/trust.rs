@@ -308,7 +308,7 @@ fn keys_that_cannot_be_read_say_why() {
 fn the_cryptography_of_the_process_may_be_used() {
     let trust = ca().crypto(Crypto::Installed);
     assert_eq!(trust.build().unwrap_err(), TrustError::NoCrypto);
-    let provider = martlet_transport::rustls::crypto::ring::default_provider();
+    let provider = rustls::crypto::ring::default_provider();
     provider.install_default().unwrap();
     trust.build().unwrap();
 }

@@ -377,7 +377,7 @@ fn listens_after_the_end(mut socket: impl io::Read + io::Write) -> bool {
 pub async fn streams_of_ones_own<A: Adapter>() {
     let broker = TestServer::start(Setup::tcp()).await;
     let open = |endpoint| open::<A>(endpoint);
-    let streams = Streams(A::Runtime::default(), open);
+    let streams = Streams::new(A::Runtime::default(), open);
     let (client, driver) = Client::builder(broker.uri()).build(streams).unwrap();
     tokio::join!(driver, async {
         client
@@ -404,7 +404,7 @@ pub async fn a_driver_that_is_not_send<A: Adapter>() {
             })
         }
     };
-    let streams = Streams(A::Runtime::default(), open);
+    let streams = Streams::new(A::Runtime::default(), open);
     let (client, driver) = Client::builder(broker.uri()).build(streams).unwrap();
     tokio::join!(driver, async {
         let mut messages = client.subscribe("a").qos(QoS::AtLeastOnce).await.unwrap();

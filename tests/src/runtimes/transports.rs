@@ -138,7 +138,7 @@ impl Place {
                     .certificate_pem(&*client.chain_pem)
                     .key_pem(&*client.key_pem);
             }
-            builder = builder.trust(&trust);
+            builder = builder.trust(trust);
         }
         if let Some(proxy) = &self.proxy {
             let address = proxy.address();

@@ -187,6 +187,20 @@ impl PublishProperties {
         Self::collect(bytes, properties, |_, _| ())
     }
 
+    /// To change them: a builder that has all of these.
+    ///
+    /// ```
+    /// # use martlet_proto::PublishProperties;
+    /// let text = PublishProperties::builder().payload_is_utf8(true).build();
+    /// let properties = text.to_builder().try_user_property("unit", "celsius")?.build();
+    /// assert_eq!(properties.as_ref().payload_is_utf8(), Some(true));
+    /// # Ok::<(), martlet_proto::TextError>(())
+    /// ```
+    pub fn to_builder(&self) -> PublishPropertiesBuilder {
+        let properties = PropertyReader::again(&self.0, 0, PropertyPlace::Publish);
+        Self::collect_builder(&self.0, properties, |_, _| ()).expect("checked when they were made")
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -205,9 +219,17 @@ impl PublishProperties {
     /// Puts properties of any order in order; `other` gets those that are not the message's.
     pub(crate) fn collect(
         frame: &Bytes,
+        properties: PropertyReader<'_>,
+        other: impl FnMut(PropertyId, Value),
+    ) -> Result<Self, DecodeError> {
+        Self::collect_builder(frame, properties, other).map(PublishPropertiesBuilder::build)
+    }
+
+    fn collect_builder(
+        frame: &Bytes,
         mut properties: PropertyReader<'_>,
         mut other: impl FnMut(PropertyId, Value),
-    ) -> Result<Self, DecodeError> {
+    ) -> Result<PublishPropertiesBuilder, DecodeError> {
         let mut builder = PublishPropertiesBuilder::default();
         builder.user_properties = share_pairs(&mut properties, frame, |id, value| match id {
             PropertyId::PayloadFormatIndicator => {
@@ -227,7 +249,13 @@ impl PublishProperties {
             PropertyId::ContentType => builder.content_type = Some(value.text(frame)),
             _ => other(id, value),
         })?;
-        Ok(builder.build())
+        Ok(builder)
+    }
+}
+
+impl From<PublishPropertiesBuilder> for PublishProperties {
+    fn from(builder: PublishPropertiesBuilder) -> Self {
+        builder.build()
     }
 }
 

@@ -54,7 +54,7 @@ const HALF_PUBLISH: &[u8] = b"\x30\x64\x00\x01t\x00half";
 /// A client in MQTT 5 that trusts the authority and tries once.
 fn builder(uri: &str) -> Builder {
     let trust = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
-    let builder = Client::builder(uri).trust(&trust);
+    let builder = Client::builder(uri).trust(trust);
     builder
         .version(Version::V5)
         .reconnect(Reconnect::default().enabled(false))

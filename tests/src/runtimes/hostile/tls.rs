@@ -88,7 +88,7 @@ pub async fn a_client_certificate_is_rejected_after_the_handshake<A: Adapter>() 
         let trust = trust
             .certificate_pem(&*stranger.chain_pem)
             .key_pem(&*stranger.key_pem);
-        let error = failure::<A>(builder(&server.uri()).trust(&trust)).await;
+        let error = failure::<A>(builder(&server.uri()).trust(trust)).await;
         assert_says(
             &error,
             TransportErrorKind::ClientCertificate,
@@ -105,7 +105,7 @@ pub async fn what_is_to_be_encrypted_is_never_sent_in_clear<A: Adapter>() {
         let uri = format!("{scheme}://{}", server.socket_addr());
         // Without a version, so that it may try two.
         let trust = Trust::new().ca_pem(&*Certificates::shared().authority.pem);
-        let builder = Client::builder(&uri).trust(&trust).reconnect(
+        let builder = Client::builder(&uri).trust(trust).reconnect(
             Reconnect::default()
                 .initial(Duration::from_millis(1))
                 .max(Duration::from_millis(1))
