@@ -62,6 +62,13 @@ pub use martlet_config::{self as settings, Settings};
 pub use runtime::AsyncStd;
 
 /// Connects with everything at its default: spawns the driver on async-std's executor and waits for
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_async_std::ConnectError> {
+/// let client = martlet_async_std::connect("mqtt://user:secret@broker.example").await?;
+/// # Ok(())
+/// # }
+/// ```
 /// the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
@@ -76,6 +83,16 @@ pub async fn connect(
 }
 
 /// Connects with what the builder says: [`start`]s the client and waits for the server's answer.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_async_std::ConnectError> {
+/// use martlet_async_std::Client;
+///
+/// let builder = Client::builder("mqtt://broker.example").client_identifier("meter-7");
+/// let client = martlet_async_std::connect_with(builder).await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -93,6 +110,16 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 /// By default each server is tried once; when none accepts, the client stops, and everything that waits fails with
 /// the reason. For a service that may start before its broker, set
 /// [`Reconnect::retry_first`](Reconnect::retry_first).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_async_std::ConnectError> {
+/// use martlet_async_std::{Client, Reconnect};
+///
+/// let policy = Reconnect::default().retry_first(true);
+/// let client = martlet_async_std::start(Client::builder("mqtt://broker.example").reconnect(policy))?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong.

@@ -58,6 +58,13 @@ pub use martlet_config::{self as settings, Settings};
 pub use runtime::Smol;
 
 /// Connects with everything at its default: spawns the driver on smol's global executor and waits
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_smol::ConnectError> {
+/// let client = martlet_smol::connect("mqtt://user:secret@broker.example").await?;
+/// # Ok(())
+/// # }
+/// ```
 /// for the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
@@ -72,6 +79,16 @@ pub async fn connect(
 }
 
 /// Connects with what the builder says: [`start`]s the client and waits for the server's answer.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_smol::ConnectError> {
+/// use martlet_smol::Client;
+///
+/// let builder = Client::builder("mqtt://broker.example").client_identifier("meter-7");
+/// let client = martlet_smol::connect_with(builder).await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -89,6 +106,16 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 /// By default each server is tried once; when none accepts, the client stops, and everything that waits fails with
 /// the reason. For a service that may start before its broker, set
 /// [`Reconnect::retry_first`](Reconnect::retry_first).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_smol::ConnectError> {
+/// use martlet_smol::{Client, Reconnect};
+///
+/// let policy = Reconnect::default().retry_first(true);
+/// let client = martlet_smol::start(Client::builder("mqtt://broker.example").reconnect(policy))?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong.

@@ -42,6 +42,13 @@ pub use runtime::Tokio;
 
 /// Connects with everything at its default, as [`connect_with`] does.
 ///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
+/// let client = martlet_tokio::connect("mqtt://user:secret@broker.example").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// [`ConnectError`] when the URI is wrong, no connection can be made, or the server rejects it;
 /// with its code.
@@ -55,6 +62,16 @@ pub async fn connect(
 }
 
 /// Connects with what the builder says: [`start`]s the client and waits for the server's answer.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
+/// use martlet_tokio::Client;
+///
+/// let builder = Client::builder("mqtt://broker.example").client_identifier("meter-7");
+/// let client = martlet_tokio::connect_with(builder).await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -75,6 +92,16 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 /// By default each server is tried once; when none accepts, the client stops, and everything that waits fails with
 /// the reason. For a service that may start before its broker, set
 /// [`Reconnect::retry_first`](Reconnect::retry_first).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), martlet_tokio::ConnectError> {
+/// use martlet_tokio::{Client, Reconnect};
+///
+/// let policy = Reconnect::default().retry_first(true);
+/// let client = martlet_tokio::start(Client::builder("mqtt://broker.example").reconnect(policy))?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong.

@@ -35,6 +35,18 @@ use std::time::Duration;
 type Make<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// Sets up a client. Made by [`Client::builder`]. A clone sets up another that is like it.
+///
+/// ```
+/// # use martlet_client::{Client, ConnectError, QoS};
+/// # use std::time::Duration;
+/// let builder = Client::builder("mqtts://user:secret@broker.example")
+///     .client_identifier("meter-7")
+///     .keep_alive(30)
+///     .will("meters/7/state", "gone")
+///     .connect_timeout(Duration::from_secs(5));
+/// builder.check()?; // what is wrong with the settings, before anything is dialled
+/// # Ok::<(), ConnectError>(())
+/// ```
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {

@@ -6,6 +6,15 @@ use std::collections::HashMap;
 
 /// What a [`publish`](crate::Client::publish) uses when it does not say: what its topic has here,
 /// or else what all have. Set with [`Builder::publish_defaults`](crate::Builder::publish_defaults).
+///
+/// ```
+/// # use martlet_client::{Client, QoS, client::{PublishDefaults, TopicDefaults}};
+/// # use std::collections::HashMap;
+/// let state = ("lamps/1/state".try_into()?, TopicDefaults::default().retain(true));
+/// let defaults = PublishDefaults::default().qos(QoS::AtLeastOnce).topics(HashMap::from([state]));
+/// let builder = Client::builder("mqtt://broker.example").publish_defaults(defaults);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PublishDefaults {

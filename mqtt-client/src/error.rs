@@ -6,6 +6,19 @@ use martlet_transport::UriError;
 use std::fmt;
 
 /// Why there is no connection.
+///
+/// ```
+/// # use martlet_client::{Client, ConnectError, ConnectionError, Error};
+/// # async fn example(client: Client) {
+/// match client.connected().await {
+///     Ok(connected) => println!("session present: {}", connected.session_present),
+///     Err(ConnectError::Connection(ConnectionError::Rejected(rejection))) => {
+///         println!("the server says {}", rejection.reason);
+///     }
+///     Err(error) => println!("{:#}", Error::from(error)), // with its causes
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -94,6 +107,15 @@ pub enum AuthenticateError {
 }
 
 /// Why there is no subscription.
+///
+/// ```
+/// # use martlet_client::{Client, SubscribeError};
+/// # async fn example(client: Client) {
+/// if let Err(SubscribeError::Rejected { reasons, .. }) = client.subscribe("secrets/#").await {
+///     println!("the server grants none of the filters: {reasons:?}");
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {

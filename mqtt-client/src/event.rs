@@ -10,6 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What happens to the client as a whole.
+///
+/// ```
+/// # use martlet_client::{Client, ClientEvent};
+/// # async fn example(client: Client) {
+/// let mut events = client.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         ClientEvent::InboundDropped(messages) => println!("{messages} messages were not read in time"),
+///         event => println!("{event}"),
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientEvent {

@@ -8,6 +8,14 @@ use std::fmt;
 
 /// A server and the credentials for it, from a URI. `Debug` and `Display` leave out user name,
 /// password and query.
+///
+/// ```
+/// # use martlet_transport::Endpoint;
+/// let endpoint = Endpoint::parse("mqtts://user:secret@broker.example")?;
+/// assert_eq!((endpoint.host(), endpoint.port()), ("broker.example", 8883));
+/// assert_eq!(endpoint.to_string(), "mqtts://broker.example:8883"); // without credentials
+/// # Ok::<(), martlet_transport::UriError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,

@@ -80,6 +80,12 @@ pub struct Trust {
 
 /// TLS's configuration, complete and checked. Cloning it is cheap; connections of one configuration
 /// resume each other's TLS sessions.
+///
+/// ```
+/// # use martlet_transport::{Trust, TrustError};
+/// let config = Trust::new().ca_file("plant-ca.pem").build();
+/// assert!(matches!(config, Err(TrustError::Unreadable { .. }))); // there is no such file
+/// ```
 #[derive(Clone)]
 pub struct TlsConfig {
     pub(crate) config: Arc<ClientConfig>,

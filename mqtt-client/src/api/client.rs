@@ -65,6 +65,19 @@ use std::time::Duration;
 /// all of them fail at once, with the reason; streams and events end. One that has stopped by
 /// itself keeps what was accepted, its subscriptions and its streams:
 /// [`reconnect`](Self::reconnect) revives it, and streams that had ended go on.
+///
+/// ```
+/// # use martlet_client::{Client, Error, QoS};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let mut readings = client.subscribe("sensors/+/temp").qos(QoS::AtLeastOnce).await?;
+/// client.publish("sensors/1/temp", "21.5").qos(QoS::AtLeastOnce).await?; // acknowledged
+/// while let Some(message) = readings.next().await {
+///     println!("{}: {:?}", message.topic(), message.text());
+/// }
+/// client.disconnect().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Arc<Handle>,
@@ -349,6 +362,15 @@ impl Client {
 }
 
 /// A disconnect about to be made, from [`Client::disconnect`]; await it.
+///
+/// ```
+/// # use martlet_client::Client;
+/// # use std::time::Duration;
+/// # async fn example(client: Client) {
+/// let left = client.disconnect().drain(Duration::from_secs(2)).await;
+/// println!("{} messages in flight, {} queued", left.in_flight, left.queued);
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a disconnect does nothing until it is awaited"]
 pub struct DisconnectBuilder<'a> {

@@ -18,6 +18,16 @@ use std::task::{Context, Poll};
 /// of texts in all; then the oldest of that kind is dropped, and [`Missed`](ClientEvent::Missed)
 /// reports how many were. So messages, however many, never push out what happened to the
 /// connection.
+///
+/// ```
+/// # use martlet_client::{Client, ClientEvent};
+/// # async fn example(client: Client) {
+/// let mut events = client.events();
+/// while let Some(event) = events.next().await {
+///     println!("{event}");
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     shared: Arc<Shared>,

@@ -28,6 +28,20 @@ use std::sync::Arc;
 /// one by default.
 ///
 /// [`Subscription::acknowledge_manually`]: crate::Subscription::acknowledge_manually
+///
+/// ```
+/// # use martlet_client::{Client, QoS, SubscribeError};
+/// # async fn example(client: Client, save: impl Fn(&[u8]) -> bool) -> Result<(), SubscribeError> {
+/// let jobs = client.subscribe("jobs/+").qos(QoS::AtLeastOnce).await?;
+/// let mut jobs = jobs.acknowledge_manually();
+/// while let Some(job) = jobs.next().await {
+///     if save(job.payload()) {
+///         job.acknowledge();
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropped, it is never acknowledged on this connection"]
 pub struct Unacknowledged {
     message: Message,

@@ -16,6 +16,16 @@ use std::time::Duration;
 
 /// A message about to be published, from [`Client::publish`](crate::Client::publish). Await it for
 /// the server's answer, or [`enqueue`](Self::enqueue) it for a [`Receipt`].
+///
+/// ```
+/// # use martlet_client::{Client, PublishError, QoS};
+/// # use std::time::Duration;
+/// # async fn example(client: Client) -> Result<(), PublishError> {
+/// let publish = client.publish("lamps/1/set", "on").qos(QoS::ExactlyOnce);
+/// publish.expires_after(Duration::from_secs(60)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a publish does nothing until it is awaited"]
 pub struct PublishBuilder<'a> {

@@ -38,6 +38,21 @@ pub enum Withdrawn {
 /// (`(&mut receipt).await`) to keep it, then await it again, without a limit, or
 /// [`withdraw`](Self::withdraw) the message. Once it has returned another result, it must not be
 /// polled again.
+///
+/// ```
+/// # use martlet_client::{Client, PublishError, QoS};
+/// # async fn example(client: Client) -> Result<(), PublishError> {
+/// let mut receipts = Vec::new();
+/// for n in 0..100 {
+///     let publish = client.publish("counter", n.to_string()).qos(QoS::AtLeastOnce);
+///     receipts.push(publish.enqueue().await?); // accepted, and on its way
+/// }
+/// for receipt in receipts {
+///     receipt.await?; // acknowledged by the server
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Receipt {
     state: ReceiptState,

@@ -32,6 +32,16 @@ use std::time::Duration;
 
 /// A request about to be made, from [`Client::request`](crate::Client::request); await it for the
 /// response.
+///
+/// ```
+/// # use martlet_client::{Client, ResponseError};
+/// # use std::time::Duration;
+/// # async fn example(client: Client) -> Result<(), ResponseError> {
+/// let request = client.request("doors/1/state", "").timeout(Duration::from_secs(2));
+/// println!("{:?}", request.await?.text());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is awaited"]
 pub struct RequestBuilder<'a> {

@@ -14,6 +14,16 @@ use std::task::{Context, Poll};
 /// [`Stopped`](ConnectionState::Stopped), and goes on
 /// when the client is revived. It does not keep the client connected, as clients and subscriptions
 /// do.
+///
+/// ```
+/// # use martlet_client::{Client, ConnectionState};
+/// # async fn example(client: Client) {
+/// let mut states = client.state_changes();
+/// while let Some(state) = states.next().await {
+///     println!("{state}");
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct StateChanges {
     shared: Arc<Shared>,

@@ -19,6 +19,16 @@ use std::time::Duration;
 
 /// Subscriptions about to be made, from [`Client::subscribe`](crate::Client::subscribe); await it.
 /// Options of a subscription apply to all filters given so far, those of the stream to all of it.
+///
+/// ```
+/// # use martlet_client::{Client, QoS, SubscribeError};
+/// # async fn example(client: Client) -> Result<(), SubscribeError> {
+/// let subscribe = client.subscribe("lamps/+/set").qos(QoS::AtLeastOnce).no_local();
+/// let stream = subscribe.and("lamps/all", QoS::AtMostOnce).await?; // one stream for both
+/// println!("{:?}", stream.reasons());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a subscribe does nothing until it is awaited"]
 pub struct SubscribeBuilder<'a> {

@@ -30,17 +30,29 @@ use std::time::Duration;
 /// subscription identifiers each goes to its own stream, without them all go to every stream that
 /// matches.
 ///
-/// **A slow reader** holds up no other stream, within its
-/// [limits](crate::client::SubscribeBuilder::limits), where QoS 0 is dropped. With one exception
-/// that MQTT makes: acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that
-/// is not taken holds back those of all streams that came later, until the server has sent all that
-/// it may unacknowledged.
-/// [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) tells.
+/// **A slow reader.** While its stream is half full and the reader takes messages, the client does
+/// not read the socket, and all streams wait; one that takes nothing is waited for as long as its
+/// [limits](crate::client::SubscribeBuilder::limits) say, and then QoS 0 is dropped.
+/// Acknowledgements leave in the order of arrival, so a message of QoS 1 or 2 that is not taken
+/// holds back those of all streams that came later, until the server has sent all that it may
+/// unacknowledged: [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld)
+/// reports it.
 ///
 /// **Ends** (`None`) when the client has disconnected or stopped, also where
 /// [`Client::reconnect`](crate::Client::reconnect) revives it later, or was unsubscribed from all
 /// its filters. Dropping it unsubscribes from the filters that no other stream has, and
 /// acknowledges what was not taken, unless [both are left with the server](Self::detach).
+///
+/// ```
+/// # use martlet_client::{Client, QoS, SubscribeError};
+/// # async fn example(client: Client) -> Result<(), SubscribeError> {
+/// let mut jobs = client.subscribe("jobs/+").qos(QoS::AtLeastOnce).await?;
+/// while let Some(job) = jobs.next().await {
+///     println!("{}", job.topic());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Subscription<M = Message> {
     place: Place,

@@ -20,6 +20,14 @@ use std::time::Duration;
 ///
 /// # Errors
 /// [`UnsubscribeError`] when it could not be asked, or was not answered.
+///
+/// ```
+/// # use martlet_client::{Client, UnsubscribeError};
+/// # async fn example(client: Client) -> Result<(), UnsubscribeError> {
+/// client.unsubscribe_all(["lamps/+/set", "lamps/all"]).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "an unsubscribe does nothing until it is awaited"]
 pub struct UnsubscribeBuilder<'a> {

@@ -68,6 +68,17 @@ thread_local! {
 /// ([`Client::reconnect`](crate::Client::reconnect)), so its driver waits for that as long as
 /// anybody has a handle. Dropping it closes the connection without a DISCONNECT and tells everyone
 /// who waits; with a store, it waits for the write that is under way.
+///
+/// ```
+/// # use martlet_client::{Client, ConnectError, Driver, runtime::Runtime};
+/// # async fn example<R: Runtime + Unpin>(runtime: R) -> Result<(), ConnectError> {
+/// let (client, driver) = Client::builder("mqtt://broker.example").build(runtime)?;
+/// let events = client.events(); // before the driver is polled: none is missed
+/// let reason = driver.await; // beside your own futures, in a `select!` or a task
+/// println!("{reason}");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "the client does nothing unless its driver is polled"]
 pub struct Driver<R: Runtime> {
     runtime: R,

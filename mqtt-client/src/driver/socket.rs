@@ -33,6 +33,13 @@ impl fmt::Display for Address {
 
 /// How a TCP socket is set up. Unix sockets and [`Streams`](crate::runtime::Streams) have none of
 /// this.
+///
+/// ```
+/// # use martlet_client::{Client, runtime::SocketOptions};
+/// # use std::time::Duration;
+/// let options = SocketOptions::default().tcp_keep_alive(Duration::from_secs(60));
+/// let builder = Client::builder("mqtt://broker.example").socket(options);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {

@@ -19,6 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a client's connection is doing.
+///
+/// ```
+/// # use martlet_client::{Client, ConnectionState};
+/// # fn example(client: Client) -> bool {
+/// matches!(client.state(), ConnectionState::Connected(_))
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {

@@ -6,6 +6,19 @@ use martlet_session::{AckToken, ReceivedPublish};
 use std::fmt;
 
 /// A message that arrived. A clone shares its memory.
+///
+/// ```
+/// # use martlet_client::Message;
+/// fn show(message: &Message) {
+///     match message.text() {
+///         Some(text) => println!("{}: {text}", message.topic()),
+///         None => println!("{}: {} bytes", message.topic(), message.payload().len()),
+///     }
+///     for (name, value) in message.properties().user_properties() {
+///         println!("  {name}: {value}");
+///     }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     publish: Publish,

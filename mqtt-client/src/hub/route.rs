@@ -51,6 +51,15 @@ const LAGGING: usize = 64;
 /// answer, needs larger limits or QoS 1. Within 5 s of a deadline the answer is read in any case. A
 /// keep alive's PINGRESP is nobody's to wait for; a little of what is in the socket is read in time
 /// for the connection not to time out.
+///
+/// ```
+/// # use martlet_client::{Client, StreamLimits, SubscribeError};
+/// # async fn example(client: Client) -> Result<(), SubscribeError> {
+/// let few = StreamLimits::default().messages(100).bytes(64 * 1024);
+/// let positions = client.subscribe("cars/+/position").limits(few).drop_when_full().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
     pub(crate) messages: usize,

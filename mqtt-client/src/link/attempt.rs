@@ -12,6 +12,16 @@ use martlet_transport::TlsConfig;
 /// An attempt to connect that is about to begin. A hook may change where it goes and what its
 /// CONNECT says; the next attempt begins with the builder's settings again. `Debug` shows no
 /// secrets.
+///
+/// ```
+/// # use martlet_client::{Client, hooks::{Attempt, GivenUp}};
+/// # async fn token() -> Result<String, std::io::Error> { Ok(String::new()) }
+/// let builder = Client::builder("mqtts://broker.example").before_connect(|mut attempt: Attempt| async {
+///     let token = token().await.map_err(GivenUp::for_now)?;
+///     attempt.set_credentials("device-7", token).map_err(GivenUp::for_good)?;
+///     Ok(attempt)
+/// });
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,

@@ -15,6 +15,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// It is called by the driver itself, so it must not block: hand on what takes long. It cannot
 /// change anything. One that panics is dropped, and the connection goes on without it;
 /// [`ClientEvent::ObserverPanicked`] tells so.
+///
+/// ```
+/// # use martlet_client::{Client, hooks::Observer, proto::Packet, session::Instant};
+/// #[derive(Clone, Default)]
+/// struct Count(std::sync::Arc<std::sync::atomic::AtomicU64>);
+///
+/// impl Observer for Count {
+///     fn packet_sent(&mut self, _at: Instant, _packet: &Packet) {
+///         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+///     }
+///     fn packet_received(&mut self, _at: Instant, _packet: &Packet) {}
+/// }
+///
+/// let builder = Client::builder("mqtt://broker.example").observer(Count::default());
+/// ```
 pub trait Observer {
     /// The socket has taken a packet.
     fn packet_sent(&mut self, at: Instant, packet: &Packet);

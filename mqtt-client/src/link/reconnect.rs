@@ -26,6 +26,16 @@ use std::time::Duration;
 /// [`enabled`](Self::enabled) and [`retry_first`](Self::retry_first) come first: where they are
 /// false, every reaction is to stop. A client that has stopped can be revived:
 /// [`Client::reconnect`](crate::Client::reconnect).
+///
+/// ```
+/// # use martlet_client::{Client, Reconnect};
+/// # use std::time::Duration;
+/// let policy = Reconnect::default()
+///     .retry_first(true) // the broker may start after this program
+///     .initial(Duration::from_millis(200))
+///     .max(Duration::from_secs(10));
+/// let builder = Client::builder("mqtt://broker.example").reconnect(policy);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconnect {

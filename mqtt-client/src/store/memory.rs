@@ -8,6 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A store in memory. Its clones share what they hold, so that one client can go on where another
 /// has stopped, as long as the process lives; and so that a test can look at it.
+///
+/// ```
+/// # use martlet_client::{Client, store::MemoryStore};
+/// let store = MemoryStore::new();
+/// let builder = Client::builder("mqtt://broker.example").client_identifier("meter-7").store(store.clone());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<BTreeMap<RecordKey, Bytes>>>);
 

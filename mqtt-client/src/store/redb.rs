@@ -35,6 +35,14 @@ const COMPACT_RATIO: u64 = 16;
 /// The file grows with what waits in it. A file of 8 MiB or more is compacted when it is 16 times
 /// as large as the records in it: when it is opened, and after the commit that settles them.
 ///
+/// # Examples
+/// ```no_run
+/// # use martlet_client::{Client, session::StoreError, store::RedbStore};
+/// let store = RedbStore::open("outbox.redb")?;
+/// let builder = Client::builder("mqtt://broker.example").client_identifier("meter-7").store(store);
+/// # Ok::<(), StoreError>(())
+/// ```
+///
 /// # A damaged file
 /// A file that was cut short, be it to nothing, or in which bits have changed, gives an error of
 /// the kind [`Corrupt`](StoreErrorKind::Corrupt): from [`open`](Self::open), when it is read, or as

@@ -7,12 +7,26 @@ use core::fmt;
 
 /// The topic that a message is published to: at least one character, no wildcards (MQTT 5 §4.7). A
 /// clone shares it.
+///
+/// ```
+/// # use martlet_proto::{TopicError, TopicName};
+/// assert_eq!(TopicName::new("sensors/1/temp")?.as_str(), "sensors/1/temp");
+/// assert!(TopicName::new("sensors/+/temp").is_err()); // a filter
+/// # Ok::<(), TopicError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Utf8String);
 
 /// What a subscription asks for: a topic name in which `+` stands for one level and `#`, at the
 /// end, for all that follow; `$share/{name}/{filter}` shares the messages among the subscribers of
 /// that name (MQTT 5 §4.7, §4.8.2).
+///
+/// ```
+/// # use martlet_proto::{TopicError, TopicFilter};
+/// let filter = TopicFilter::new("sensors/+/temp")?;
+/// assert!(filter.matches("sensors/1/temp") && !filter.matches("sensors/1/level"));
+/// # Ok::<(), TopicError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter(Utf8String);
 

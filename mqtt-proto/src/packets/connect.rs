@@ -63,6 +63,14 @@ pub struct ConnectProperties {
 }
 
 /// A message that the server publishes for a client that is gone (MQTT 5 §3.1.2.5, §3.1.3.2).
+///
+/// ```
+/// # use martlet_proto::{QoS, Will};
+/// let mut will = Will::new("meters/7/state".try_into()?, "gone".as_bytes().try_into()?);
+/// will.qos = QoS::AtLeastOnce;
+/// will.retain = true;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Will {
     /// Where it is published to.

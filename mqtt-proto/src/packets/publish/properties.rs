@@ -141,6 +141,17 @@ pub struct PropertyScan {
 /// §3.3.2.3), without those of a single sending. Kept encoded, in this order: payload format
 /// indicator, message expiry interval, response topic, correlation data, content type, user
 /// properties. A clone shares them.
+///
+/// ```
+/// # use martlet_proto::{PublishProperties, TextError};
+/// let properties = PublishProperties::builder()
+///     .payload_is_utf8(true)
+///     .content_type("text/plain".try_into()?)
+///     .try_user_property("unit", "celsius")?
+///     .build();
+/// assert_eq!(properties.as_ref().content_type(), Some("text/plain"));
+/// # Ok::<(), TextError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct PublishProperties(Bytes);
 
