@@ -44,7 +44,7 @@ pub struct TopicTree<T> {
 struct Node<T> {
     parent: u32,
     /// The text of its level; of no use for the root and for `+`.
-    level: Box<str>,
+    level: Box<[u8]>,
     /// The hash of its parent and its text.
     hash: u64,
     /// How many children it has, `+` not counted.
@@ -134,7 +134,8 @@ impl<T> TopicTree<T> {
 
     /// The values of all filters that match this topic name, in no particular order. A filter that
     /// begins with a wildcard does not match a topic that begins with `$` (MQTT 5 §4.7.2).
-    pub fn matches<'a>(&'a self, topic: &'a str) -> Matches<'a, T> {
+    pub fn matches<'a>(&'a self, topic: &'a (impl AsRef<[u8]> + ?Sized)) -> Matches<'a, T> {
+        let topic = topic.as_ref();
         Matches {
             tree: self,
             walk: Walk::new(self, topic),
@@ -144,7 +145,12 @@ impl<T> TopicTree<T> {
 
     /// Calls `on_match` with the values of all filters that match this topic name, in no particular
     /// order.
-    pub fn for_each_match_mut(&mut self, topic: &str, mut on_match: impl FnMut(&mut T)) {
+    pub fn for_each_match_mut(
+        &mut self,
+        topic: &(impl AsRef<[u8]> + ?Sized),
+        mut on_match: impl FnMut(&mut T),
+    ) {
+        let topic = topic.as_ref();
         let mut walk = Walk::new(self, topic);
         while let Some(place) = walk.next(self, topic) {
             if let Some(value) = self.slot(place) {
@@ -174,10 +180,10 @@ impl<T> TopicTree<T> {
     /// Where the value of this filter is, if all its levels have nodes.
     fn find(&self, filter: &TopicFilter) -> Option<TreePlace> {
         let mut node = ROOT;
-        for level in filter.pattern().split('/') {
+        for level in filter.pattern_bytes().split(|&b| b == b'/') {
             node = match level {
-                "#" => return Some(TreePlace { node, below: true }),
-                "+" => self.nodes.get(node as usize)?.any,
+                b"#" => return Some(TreePlace { node, below: true }),
+                b"+" => self.nodes.get(node as usize)?.any,
                 _ => self.child(node, level),
             };
             if node == ROOT {
@@ -190,15 +196,15 @@ impl<T> TopicTree<T> {
     /// Where the value of this filter is to be.
     fn make(&mut self, filter: &TopicFilter) -> TreePlace {
         if self.nodes.is_empty() {
-            self.nodes.push(Node::new(ROOT, "", 0));
+            self.nodes.push(Node::new(ROOT, b"", 0));
         }
         let mut node = ROOT;
-        for level in filter.pattern().split('/') {
+        for level in filter.pattern_bytes().split(|&b| b == b'/') {
             node = match level {
-                "#" => return TreePlace { node, below: true },
-                "+" => match self.nodes[node as usize].any {
+                b"#" => return TreePlace { node, below: true },
+                b"+" => match self.nodes[node as usize].any {
                     ROOT => {
-                        let any = self.add(Node::new(node, "", 0));
+                        let any = self.add(Node::new(node, b"", 0));
                         self.nodes[node as usize].any = any;
                         any
                     }
@@ -234,7 +240,7 @@ impl<T> TopicTree<T> {
 
     /// The child for this text; `ROOT` if there is none.
     #[inline]
-    fn child(&self, parent: u32, level: &str) -> u32 {
+    fn child(&self, parent: u32, level: &[u8]) -> u32 {
         self.edges.find(parent, level, &self.nodes)
     }
 
@@ -278,7 +284,7 @@ impl<T> fmt::Debug for TopicTree<T> {
 }
 
 impl<T> Node<T> {
-    fn new(parent: u32, level: &str, hash: u64) -> Self {
+    fn new(parent: u32, level: &[u8], hash: u64) -> Self {
         Self {
             parent,
             level: level.into(),
@@ -294,7 +300,7 @@ impl<T> Node<T> {
 /// The values of the filters that match a topic name, from [`TopicTree::matches`].
 pub struct Matches<'a, T> {
     tree: &'a TopicTree<T>,
-    topic: &'a str,
+    topic: &'a [u8],
     walk: Walk,
 }
 
@@ -342,7 +348,7 @@ enum Rest {
 }
 
 impl Walk {
-    fn new<T>(tree: &TopicTree<T>, topic: &str) -> Self {
+    fn new<T>(tree: &TopicTree<T>, topic: &[u8]) -> Self {
         let at = (!tree.nodes.is_empty() && !topic.is_empty()).then_some((ROOT, Rest::First));
         Self {
             at,
@@ -355,14 +361,14 @@ impl Walk {
 
     /// The next place where a value may be.
     #[inline]
-    fn next<T>(&mut self, tree: &TopicTree<T>, topic: &str) -> Option<TreePlace> {
+    fn next<T>(&mut self, tree: &TopicTree<T>, topic: &[u8]) -> Option<TreePlace> {
         loop {
             if let Some(node) = self.here.take() {
                 return Some(TreePlace { node, below: false });
             }
             let (id, rest) = self.at.take().or_else(|| self.take())?;
             let node = &tree.nodes[id as usize];
-            let wildcards = !matches!(rest, Rest::First) || !topic.starts_with('$');
+            let wildcards = !matches!(rest, Rest::First) || !topic.starts_with(b"$");
             let from = match rest {
                 Rest::First => 0,
                 Rest::At(from) => from as usize,
@@ -375,7 +381,7 @@ impl Walk {
                 }
             };
             let left = &topic[from..];
-            let (level, rest) = match left.as_bytes().iter().position(|&b| b == b'/') {
+            let (level, rest) = match left.iter().position(|&b| b == b'/') {
                 Some(n) => (
                     &left[..n],
                     u32::try_from(from + n + 1).map_or(Rest::End, Rest::At),
@@ -435,14 +441,14 @@ struct Edges {
 impl Edges {
     /// Mixes eight bytes at a time.
     #[inline]
-    fn hash(&self, parent: u32, level: &str) -> u64 {
+    fn hash(&self, parent: u32, level: &[u8]) -> u64 {
         const K: u64 = 0x9e37_79b9_7f4a_7c15;
         let mix = |hash: u64, word: u64| {
             let product = u128::from(hash ^ word) * u128::from(K);
             (product as u64) ^ ((product >> 64) as u64)
         };
         let mut hash = mix(self.seed, u64::from(parent) << 32 | level.len() as u64);
-        let mut chunks = level.as_bytes().chunks_exact(8);
+        let mut chunks = level.chunks_exact(8);
         for chunk in &mut chunks {
             hash = mix(
                 hash,
@@ -457,7 +463,7 @@ impl Edges {
     }
 
     #[inline]
-    fn find<T>(&self, parent: u32, level: &str, nodes: &[Node<T>]) -> u32 {
+    fn find<T>(&self, parent: u32, level: &[u8], nodes: &[Node<T>]) -> u32 {
         if self.table.is_empty() {
             return ROOT;
         }

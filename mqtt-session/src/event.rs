@@ -148,6 +148,14 @@ impl ReceivedPublish {
             .map_or_else(|| self.publish.topic(), TopicName::as_str)
     }
 
+    /// The topic name's bytes, UTF-8, a topic alias resolved.
+    #[inline]
+    pub fn topic_bytes(&self) -> &[u8] {
+        self.aliased
+            .as_ref()
+            .map_or_else(|| self.publish.topic_bytes(), TopicName::as_bytes)
+    }
+
     /// The topic name, sharing its memory.
     ///
     /// # Panics

@@ -239,19 +239,25 @@ impl<'a> Sending<'a> {
     }
 
     /// It does not wait for room any more.
+    #[inline]
     fn leave_room(&mut self) {
-        let SendStep::Offering { place, .. } = &mut self.step else {
-            return;
-        };
-        if let Some(place) = place.take() {
-            let mut wakers = Wakers::default();
-            self.shared.lock().leave_room(place, &mut wakers);
-            wakers.wake();
+        if let SendStep::Offering { place, .. } = &mut self.step {
+            if let Some(place) = place.take() {
+                self.give_up_place(place);
+            }
         }
+    }
+
+    #[cold]
+    fn give_up_place(&self, place: u64) {
+        let mut wakers = Wakers::default();
+        self.shared.lock().leave_room(place, &mut wakers);
+        wakers.wake();
     }
 }
 
 impl Drop for Sending<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.leave_room();
     }

@@ -13,30 +13,45 @@ const KEPT: usize = 4096;
 
 thread_local! {
     /// Empty lists, for their memory: one pair for each thread, not for each client.
-    static EMPTY: Cell<Lists> = const { Cell::new(Lists { wakers: Vec::new(), bytes: Vec::new() }) };
+    static EMPTY: Cell<Lists> = const { Cell::new(Lists::NONE) };
 }
 
-#[derive(Default)]
 struct Lists {
     wakers: Vec<Waker>,
     bytes: Vec<Bytes>,
 }
 
+impl Lists {
+    const NONE: Self = Self {
+        wakers: Vec::new(),
+        bytes: Vec::new(),
+    };
+}
+
 /// What was taken out under the lock; empties itself.
-#[derive(Default)]
 struct Deferred(Lists);
+
+impl Deferred {
+    /// Takes what `state` has collected.
+    #[cold]
+    fn take(state: &mut impl Defers) -> Self {
+        // When the thread is ending there are no lists to use again.
+        let mut lists = EMPTY
+            .try_with(|empty| empty.replace(Lists::NONE))
+            .unwrap_or(Lists::NONE);
+        state.take_deferred(&mut lists.wakers, &mut lists.bytes);
+        Self(lists)
+    }
+}
 
 impl Drop for Deferred {
     fn drop(&mut self) {
         let Lists { wakers, bytes } = &mut self.0;
-        if wakers.capacity() + bytes.capacity() == 0 {
-            return;
-        }
         wakers.clear();
         bytes.clear();
         if wakers.capacity() + bytes.capacity() <= KEPT {
-            // When the thread is ending there is nothing to keep them for.
-            let _ = EMPTY.try_with(|empty| empty.set(std::mem::take(&mut self.0)));
+            let lists = std::mem::replace(&mut self.0, Lists::NONE);
+            let _ = EMPTY.try_with(|empty| empty.set(lists));
         }
     }
 }
@@ -54,7 +69,8 @@ pub(crate) trait Defers {
 pub(crate) struct Locked<'a, T: Defers> {
     // In this order: fields are dropped from the first to the last.
     state: MutexGuard<'a, T>,
-    deferred: Deferred,
+    /// `None`: nothing was deferred, as is usual, and there is nothing to drop.
+    deferred: Option<Deferred>,
 }
 
 impl<'a, T: Defers> Locked<'a, T> {
@@ -62,7 +78,7 @@ impl<'a, T: Defers> Locked<'a, T> {
     pub(crate) fn new(state: MutexGuard<'a, T>) -> Self {
         Self {
             state,
-            deferred: Deferred::default(),
+            deferred: None,
         }
     }
 }
@@ -87,10 +103,7 @@ impl<T: Defers> Drop for Locked<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if self.state.has_deferred() {
-            let lists = &mut self.deferred.0;
-            *lists = EMPTY.try_with(Cell::take).unwrap_or_default();
-            self.state
-                .take_deferred(&mut lists.wakers, &mut lists.bytes);
+            self.deferred = Some(Deferred::take(&mut *self.state));
         }
     }
 }

@@ -329,7 +329,9 @@ impl EventHandler for Dispatch<'_> {
             .routes
             .deliver(message, state.now, resumed, self.wakers);
         self.copies += 1 + copies;
-        state.give_up_unheld();
+        if state.routes.has_unheld() {
+            state.give_up_unheld();
+        }
         state.conclude_dropped();
     }
 

@@ -183,15 +183,32 @@ impl TopicFilter {
 
     /// Whether it holds `+` or `#`.
     pub fn has_wildcards(&self) -> bool {
-        self.pattern().bytes().any(|b| b == b'+' || b == b'#')
+        self.pattern_bytes().iter().any(|&b| b == b'+' || b == b'#')
     }
 
     /// Whether a message with this topic name is meant (MQTT 5 §4.7.1, §4.7.2): compared character
     /// by character, without normalisation; a filter that begins with a wildcard never matches a
     /// topic that begins with `$`. Of a shared subscription, the part behind the share name is
     /// matched.
-    pub fn matches(&self, topic: &str) -> bool {
-        matches(self.pattern().as_bytes(), topic.as_bytes())
+    pub fn matches(&self, topic: &(impl AsRef<[u8]> + ?Sized)) -> bool {
+        matches(self.pattern_bytes(), topic.as_ref())
+    }
+
+    #[inline]
+    pub(crate) fn pattern_bytes(&self) -> &[u8] {
+        pattern(self.as_bytes())
+    }
+}
+
+/// The part of a filter behind `$share/` and the share name, if it has one.
+#[inline]
+fn pattern(filter: &[u8]) -> &[u8] {
+    let Some(shared) = filter.strip_prefix(SHARE.as_bytes()) else {
+        return filter;
+    };
+    match shared.iter().position(|&b| b == b'/') {
+        Some(at) => &shared[at + 1..],
+        None => filter,
     }
 }
 
@@ -199,6 +216,10 @@ const SHARE: &str = "$share/";
 
 /// `filter` is well-formed and without a share name. One pass, no allocation.
 fn matches(filter: &[u8], topic: &[u8]) -> bool {
+    if filter == topic {
+        // A filter that is a topic name; no name has wildcards.
+        return !topic.is_empty();
+    }
     if topic.is_empty() || (topic[0] == b'$' && matches!(filter.first(), Some(b'+' | b'#'))) {
         return false;
     }

@@ -101,12 +101,12 @@ impl Inbound {
         (self.unhandled.messages[0] + self.unhandled.messages[1]) as usize
     }
 
-    fn untaken_bytes(&self) -> usize {
+    fn unhandled_bytes(&self) -> usize {
         self.unhandled.bytes[0] + self.unhandled.bytes[1]
     }
 
     pub(crate) fn is_above_soft(&self, limits: &InboundLimits) -> bool {
-        self.unhandled() >= limits.soft_messages || self.untaken_bytes() >= limits.soft_bytes
+        self.unhandled() >= limits.soft_messages || self.unhandled_bytes() >= limits.soft_bytes
     }
 
     /// More bytes have come.
@@ -116,7 +116,7 @@ impl Inbound {
 
     /// One more message of QoS 0 does not fit.
     pub(crate) fn is_full(&self, limits: &InboundLimits) -> bool {
-        self.unhandled() >= limits.hard_messages || self.untaken_bytes() >= limits.hard_bytes
+        self.unhandled() >= limits.hard_messages || self.unhandled_bytes() >= limits.hard_bytes
     }
 
     /// This message of QoS 1 or 2 does not fit.

@@ -367,7 +367,7 @@ impl Filters {
         trusted: bool,
         mut found: impl FnMut(RouteKey),
     ) {
-        let topic = delivery.topic();
+        let topic = delivery.topic_bytes();
         if self.all.len() == 1 {
             // One subscription: no need to look further than its filter.
             if let Some((_, only)) = self
@@ -390,7 +390,7 @@ impl Filters {
     }
 
     /// Puts the filters that a message is for into `matched`.
-    fn look_up(&mut self, delivery: &ReceivedPublish, topic: &str, trusted: bool) {
+    fn look_up(&mut self, delivery: &ReceivedPublish, topic: &[u8], trusted: bool) {
         self.lookups += 1;
         let identified = self.name_identifiers(delivery);
         self.matched.extend(self.tree.matches(topic).flatten());

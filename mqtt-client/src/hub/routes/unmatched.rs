@@ -214,6 +214,12 @@ impl Routes {
         self.discard_all(queue);
     }
 
+    /// Whether messages wait in the stream of unmatched messages, and nobody has it.
+    #[inline]
+    pub(crate) fn has_unheld(&self) -> bool {
+        !self.holder.unheld.is_empty()
+    }
+
     /// Discards the oldest message in the unclaimed stream of unmatched messages, if more than
     /// `allowed` have come after it, so that it would soon hold up others, or `at_once`. Returns
     /// whether there was one.

@@ -90,6 +90,12 @@ impl Publish {
         checked_str(self.layout.topic(&self.bytes))
     }
 
+    /// The topic name's bytes, UTF-8.
+    #[inline]
+    pub fn topic_bytes(&self) -> &[u8] {
+        self.layout.topic(&self.bytes)
+    }
+
     /// The topic name, sharing the packet's memory; `None` when there is only a topic alias.
     pub fn topic_name(&self) -> Option<TopicName> {
         (self.layout.topic_len > 0).then(|| share_name(self.layout.topic_span(), &self.bytes))
