@@ -37,14 +37,11 @@ impl Session {
                 input.clear();
                 break;
             }
-            if !self.wants_input() || (input.len() <= enough && enough > 0) {
+            if input.is_empty() || !self.wants_input() || (input.len() <= enough && enough > 0) {
                 break;
             }
             if self.skipping > 0 {
                 self.skip(input);
-                if input.is_empty() {
-                    break;
-                }
                 continue;
             }
             if self.handle_short_acks(input) {

@@ -211,9 +211,10 @@ impl Session {
             let Some(outgoing) = self.outbound.pop_queue(window, self.is_durable()) else {
                 break;
             };
-            let Some(outgoing) = self.still_sendable(outgoing, now) else {
+            if let Err(error) = self.check_queued(&outgoing, now) {
+                self.fail_queued(outgoing, error);
                 continue;
-            };
+            }
             if outgoing.message.qos == QoS::AtMostOnce {
                 let fate = outgoing.fate();
                 self.send(outgoing, now);
@@ -261,63 +262,80 @@ impl Session {
         let Some(outgoing) = self.outbound.pop_admissible(self.window()) else {
             return false;
         };
-        if let Some(outgoing) = self.still_sendable(outgoing, now) {
-            self.admit(outgoing);
+        match self.check_queued(&outgoing, now) {
+            Ok(()) => self.admit(outgoing),
+            Err(error) => self.fail_queued(outgoing, error),
         }
         true
     }
 
-    /// A message of the queue, unless this connection does not take it, or it is too late for it:
-    /// then it fails.
-    fn still_sendable(&mut self, outgoing: TrackedMessage, now: Instant) -> Option<TrackedMessage> {
+    /// Whether a message of the queue can be sent on this connection, and it is not too late for it.
+    #[inline]
+    fn check_queued(&self, outgoing: &TrackedMessage, now: Instant) -> Result<(), PublishError> {
         let version = self.output.version;
         let has_properties = !outgoing.message.properties.is_empty();
-        let sendable = if outgoing.expires_at.is_some_and(|at| at <= now) {
-            Err(PublishError::Expired)
-        } else if has_properties && !version.has_properties() && self.config.reject_properties_in_3x
-        {
-            Err(PublishError::NotInVersion(version))
-        } else {
-            self.limits.check(&outgoing.message, version)
-        };
-        let Err(error) = sendable else {
-            return Some(outgoing);
-        };
+        if outgoing.expires_at.is_some_and(|at| at <= now) {
+            return Err(PublishError::Expired);
+        }
+        if has_properties && !version.has_properties() && self.config.reject_properties_in_3x {
+            return Err(PublishError::NotInVersion(version));
+        }
+        self.limits.check(&outgoing.message, version)
+    }
+
+    #[cold]
+    fn fail_queued(&mut self, outgoing: TrackedMessage, error: PublishError) {
         self.forget_queued(&outgoing);
         self.report(outgoing.fate(), Err(error));
         self.deferred_drops.add(outgoing.message);
-        None
     }
 
     /// Handles the acknowledgements of the usual, short form at the front of `input`, without
-    /// making packets of them. Returns whether there was one.
+    /// making packets of them. Returns whether there was one. Call it while
+    /// [`wants_input`](Self::wants_input).
     #[inline]
     pub(crate) fn handle_short_acks(&mut self, input: &mut BytesMut) -> bool {
+        if !matches!(input[..], [0x40 | 0x50 | 0x62 | 0x70, 2, _, _, ..])
+            || !self.is_online()
+            || self.config.maximum_packet_size < 4
+        {
+            return false;
+        }
+        // The end of a flow puts nothing into the output; it may say that there is enough to read
+        // only where messages wait above their bound, or the store has to be told of it.
+        let ends_change_nothing =
+            !self.is_durable() && !self.inbound.is_above_soft(&self.config.inbound);
         let (mut at, mut releases) = (0, 0);
         while let Some(&[first, 2, high, low]) = input.get(at..at + 4).filter(|_| at < SHORT_ACKS) {
             let Some(id) = PacketIdentifier::new(u16::from_be_bytes([high, low])) else {
                 break;
             };
-            let may_read =
-                self.is_online() && self.config.maximum_packet_size >= 4 && self.wants_input();
-            if !may_read {
-                break;
-            }
-            match first {
+            let is_end = match first {
                 0x40 => {
                     let acked = self.outbound.handle_puback(id, &mut self.deferred_drops);
                     self.acknowledged(&acked, PacketType::PubAck, || Ok(PublishOutcome::SUCCESS));
+                    true
                 }
-                0x50 => self.handle_pubrec_success(id),
+                0x50 => {
+                    self.handle_pubrec_success(id);
+                    false
+                }
                 0x62 => {
                     self.inbound
                         .handle_pubrel(id, &mut Context::new(&mut self.output, &mut self.journal));
                     releases += 4;
+                    false
                 }
-                0x70 => self.handle_pubcomp(id),
+                0x70 => {
+                    self.handle_pubcomp(id);
+                    true
+                }
                 _ => break,
-            }
+            };
             at += 4;
+            if !(is_end && ends_change_nothing) && !self.wants_input() {
+                break;
+            }
         }
         if at > 0 {
             input.advance(at);
