@@ -8,6 +8,9 @@ extern crate martlet_smol as martlet_tokio;
 #[path = "../../adapter-tokio/examples/back_pressure.rs"]
 mod back_pressure;
 #[expect(dead_code, reason = "its `main` does not run here")]
+#[path = "../../adapter-tokio/examples/birth_and_death.rs"]
+mod birth_and_death;
+#[expect(dead_code, reason = "its `main` does not run here")]
 #[path = "../../adapter-tokio/examples/from_yaml.rs"]
 mod from_yaml;
 #[expect(dead_code, reason = "its `main` does not run here")]

@@ -52,15 +52,18 @@ fn main() {
         ),
         ("receive QoS 0", ours_receive, floor_receive),
     ];
-    // `cargo bench -p martlet-tokio -- only receive` runs ours of that row alone, for a profiler.
-    if let Some(only) = std::env::args()
-        .skip_while(|argument| argument != "only")
-        .nth(1)
-    {
-        let Some((_, ours, _)) = rows.iter().find(|(name, ..)| name.contains(&only)) else {
-            return;
-        };
-        (0..4 * rounds).for_each(|_| println!("{:.1}", ours(n)));
+    // `cargo bench -p martlet-tokio -- only "receive QoS 0" 4000` runs ours of that row alone, once, with
+    // this number of messages: for a profiler, and for `.ci/counts`.
+    let mut arguments = std::env::args().skip_while(|argument| argument != "only");
+    if let Some(only) = arguments.nth(1) {
+        let n = arguments
+            .next()
+            .map_or(n, |n| n.parse().expect("a number of messages"));
+        let (_, ours, _) = rows
+            .iter()
+            .find(|(name, ..)| *name == only)
+            .expect("the name of a row");
+        println!("{:.1}", ours(n));
         return;
     }
     for (name, ours, floor) in rows {

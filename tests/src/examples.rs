@@ -28,6 +28,7 @@ macro_rules! example_tests {
     ($runtime:ty, $block_on:path) => {
         $crate::example_tests! { $runtime, $block_on =>
             back_pressure
+            birth_and_death
             from_yaml
             manual_acknowledgement
             mutual_tls
@@ -57,6 +58,42 @@ pub async fn back_pressure(run: impl AsyncFnOnce(&str) -> ExampleResult) {
     // Awaited, and enqueued; of those that were only tried, and of those of which the oldest are dropped, at least
     // what a queue takes.
     assert!(accepted(&server).await.len() >= 10 + 1000 + 20 + 20);
+}
+
+/// The server cuts the connection twice. No reading comes before the birth of its connection.
+pub async fn birth_and_death(run: impl AsyncFnOnce(&str) -> ExampleResult) {
+    let server = recording().await;
+    let mut seen = Vec::new();
+    let look_on = async {
+        let (mut births, mut cuts) = (0, 0);
+        while !seen.last().is_some_and(|last: &Accepted| {
+            last.topic.contains("NDEATH") && last.payload == births.to_string()
+        }) {
+            let new = accepted(&server).await;
+            births += new
+                .iter()
+                .filter(|one| one.topic.contains("NBIRTH"))
+                .count();
+            let has_readings = new.iter().any(|one| one.topic.contains("NDATA"));
+            seen.extend(new);
+            if has_readings && cuts < 2 {
+                cuts += 1;
+                server.cut().await;
+            }
+        }
+    };
+    let uri = server.uri();
+    let (done, ()) = tokio::join!(run(&uri), look_on);
+    done.unwrap();
+    let mut born = None;
+    for message in &seen {
+        match message.topic.split('/').nth(2) {
+            Some("NBIRTH") => assert!(born.replace(&*message.payload) < Some(&*message.payload)),
+            Some("NDEATH") => assert!(born == Some(&*message.payload) || born.is_none()),
+            Some("NDATA") => assert!(born.is_some(), "a reading before the first birth"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// With the text in the example, and with the file of the documentation.
