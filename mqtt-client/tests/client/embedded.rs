@@ -89,7 +89,7 @@ fn events_come_in_the_order_in_which_things_happened() {
     let begins = [
         "Link(Connecting",
         "Session(Connected",
-        "Link(Disconnected { error: ClosedByPeer, retry_in: Some",
+        "Link(Disconnected { reason: ClosedByPeer, retry_in: Some",
         "Link(Connecting",
         "Session(Connected",
     ];

@@ -6,6 +6,7 @@ mod answers;
 mod authenticating;
 mod counters;
 mod diagnostics;
+mod ending;
 mod event_queue;
 mod giving_up;
 mod lifecycle;
