@@ -56,7 +56,7 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn std::error::Error>> 
                 let number = numbers.load(Ordering::Relaxed);
                 match live(&client, &connection, number, &mut readings).await {
                     Err(Error::Publish(PublishError::ConnectionEnded)) => {
-                        println!("{number} has ended")
+                        println!("{number} has ended");
                     }
                     result => result?,
                 }

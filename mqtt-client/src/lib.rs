@@ -126,7 +126,7 @@ pub mod reconnect {
 }
 
 /// What an adapter provides: sockets, a timer, a clock. What an application may set of it:
-/// [`SocketOptions`].
+/// [`SocketOptions`](runtime::SocketOptions).
 pub mod runtime {
     pub use crate::clock::Clock;
     pub use crate::driver::dial::Dial;

@@ -3,8 +3,9 @@
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use martlet_session::{ConnectionError, Instead, Misbehaviour};
 
-/// What kind of failure ended an attempt or a connection. [`Reconnect::on`](crate::Reconnect::on)
-/// sets the reaction to each.
+/// What kind of failure ended an attempt or a connection.
+/// [`Reconnect::before_first`](crate::Reconnect::before_first) and
+/// [`after_first`](crate::Reconnect::after_first) set the reaction to each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {

@@ -155,8 +155,8 @@ impl Default for Reconnect {
 }
 
 impl Reconnect {
-    /// Sets what follows an error of this class: `before` the client's first connection, and
-    /// `after` it. See [`Reconnect`] for the defaults.
+    /// Sets what follows an error of this class before the client's first connection. See
+    /// [`Reconnect`] for the defaults.
     ///
     /// ```
     /// use martlet_client::{Reconnect, reconnect::{ErrorClass, Reaction}};

@@ -285,7 +285,7 @@ async fn what_is_for_one_connection_leaves_on_no_other() {
     soon(queued).await.unwrap();
     soon(client.disconnect()).await;
     let got = soon(server).await.unwrap();
-    let got: Vec<_> = got.iter().map(|message| &message.payload()[..]).collect();
+    let got: Vec<_> = got.iter().map(martlet_proto::Publish::payload).collect();
     assert_eq!(got, [&b"kept"[..], b"queued", b"new"]);
 }
 

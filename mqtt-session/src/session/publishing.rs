@@ -302,7 +302,7 @@ impl Session {
             return false;
         }
         // The end of a flow puts nothing into the output; it may say that there is enough to read
-        // only where messages wait above their bound, or the store has to be told of it.
+        // only where messages wait above their bound, or the store has to know.
         let ends_change_nothing =
             !self.is_durable() && !self.inbound.is_above_soft(&self.config.inbound);
         let (mut at, mut releases) = (0, 0);
@@ -333,7 +333,8 @@ impl Session {
                 _ => break,
             };
             at += 4;
-            if !(is_end && ends_change_nothing) && !self.wants_input() {
+            let may_go_on = (is_end && ends_change_nothing) || self.wants_input();
+            if !may_go_on {
                 break;
             }
         }
