@@ -218,13 +218,15 @@ impl Builder {
         self
     }
 
-    /// Sets when a lost connection is made again.
+    /// Sets when a lost connection is made again. Default: [`Reconnect::default`]: after a random
+    /// wait of up to 1 s that doubles up to 60 s, without end.
     pub fn reconnect(mut self, policy: Reconnect) -> Self {
         self.link.reconnect = policy;
         self
     }
 
-    /// Sets how sockets are set up.
+    /// Sets how sockets are set up. Default: without delay (`TCP_NODELAY`), all else as the
+    /// operating system has it.
     pub fn socket(mut self, options: SocketOptions) -> Self {
         self.socket = options;
         self
@@ -382,6 +384,9 @@ impl Builder {
     /// was received with QoS 2, survives the process. A PUBLISH above QoS 0 leaves when it is
     /// stored. The client identifier is stored too: one that is generated is so once for each
     /// store.
+    ///
+    /// Set everything else before: the [`DurableBuilder`] that this returns is only to be built, and
+    /// its driver spawned by you, since reading the store blocks.
     ///
     /// When a message of QoS 1 or 2 survives a crash:
     ///

@@ -131,6 +131,8 @@ impl Client {
     }
 
     /// Subscribes at QoS 0, unless the builder says otherwise; await it for the stream of messages.
+    /// It is a [`SubscribeError`](crate::SubscribeError) when the filter is wrong, the server
+    /// rejects all filters, or there is no connection or answer in time.
     pub fn subscribe(
         &self,
         filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
@@ -417,7 +419,10 @@ impl DisconnectBuilder<'_> {
         self
     }
 
-    /// Seconds that the session is to outlive the connection (MQTT 5).
+    /// Sets how many seconds the session outlives the connection (MQTT 5 §3.14.2.2.2); `u32::MAX`:
+    /// for ever. Where CONNECT has said 0 it stays 0. Default: what the builder's
+    /// [`session_expiry_interval`](crate::Builder::session_expiry_interval) says, without one 0, so
+    /// that the session ends here; with a store 3,600.
     pub fn session_expiry_interval(mut self, seconds: u32) -> Self {
         self.options = self.options.session_expiry_interval(seconds);
         self

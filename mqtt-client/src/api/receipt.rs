@@ -39,6 +39,9 @@ pub enum Withdrawn {
 /// [`withdraw`](Self::withdraw) the message. Once it has returned another result, it must not be
 /// polled again.
 ///
+/// # Panics
+/// Polled again after it has returned a result other than [`PublishError::Timeout`].
+///
 /// ```
 /// # use martlet_client::{Client, PublishError, QoS};
 /// # async fn example(client: Client) -> Result<(), PublishError> {

@@ -126,9 +126,11 @@ settings! {
     /// cannot announce a Receive Maximum; [`max_in_flight`](Self::max_in_flight) limits it further.
     /// Default: 20, what mosquitto takes by default.
     max_in_flight_3x: u16;
-    /// Sets the bounds of the messages that cannot be sent yet.
+    /// Sets the bounds of the messages that cannot be sent yet. Default: 10,000 messages and 64 MiB;
+    /// a full queue lets a publish wait. See [`QueueLimits`].
     queue: QueueLimits;
-    /// Sets the bounds of the messages that have arrived and wait to be taken.
+    /// Sets the bounds of the messages that have arrived and wait to be taken. See
+    /// [`InboundLimits`] for the defaults.
     inbound: InboundLimits;
     /// Sets whether the CONNECT of MQTT 5 has the Maximum Packet Size. Default: true.
     announce_maximum_packet_size: bool;
