@@ -348,11 +348,13 @@ fn rejected_by_socks(code: u8) -> StackError {
     let reason = match code {
         1 => "general failure",
         2 => {
-            return denied("the SOCKS5 proxy rejected: its rules do not allow this server or port");
+            return denied(
+                "the SOCKS5 proxy rejected the request: its rules do not allow this server or port",
+            );
         }
         3 => "the server's network is unreachable",
         4 => "the server is unreachable, or the proxy cannot resolve its name",
-        5 => "the server rejected the connection",
+        5 => "the server refused the connection",
         6 => "time to live expired",
         7 => "it does not support CONNECT",
         8 => "it does not support this type of address",
@@ -360,6 +362,6 @@ fn rejected_by_socks(code: u8) -> StackError {
     };
     StackError::new(
         StackErrorKind::ProxyRejected,
-        format!("the SOCKS5 proxy rejected: {reason} (code {code})"),
+        format!("the SOCKS5 proxy rejected the request: {reason} (code {code})"),
     )
 }

@@ -177,7 +177,7 @@ fn the_reply_codes_of_socks_proxies_are_named() {
         (2, true, "rules do not allow"),
         (3, false, "network is unreachable"),
         (4, false, "cannot resolve"),
-        (5, false, "rejected the connection"),
+        (5, false, "refused the connection"),
         (6, false, "time to live"),
         (7, false, "CONNECT"),
         (8, false, "type of address"),

@@ -120,7 +120,7 @@ pub async fn a_socks_proxy_rejects<A: Adapter>() {
         (2, "rules"),
         (3, "network is unreachable"),
         (4, "server is unreachable"),
-        (5, "rejected the connection"),
+        (5, "refused the connection"),
         (6, "time to live"),
         (7, "CONNECT"),
         (8, "type of address"),
