@@ -20,9 +20,10 @@ use crate::inbound::unhandled::Unhandled;
 use crate::inbound::waiting::{AwaitingAck, Mark};
 use crate::output::{DelayedAnswer, Output};
 use crate::store::journal::Context;
-use crate::{InboundLimits, Misbehaviour, ReceivedPublish};
+use crate::{InboundLimits, Instant, Misbehaviour, ReceivedPublish};
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
+use core::time::Duration;
 use martlet_proto::{
     Delivery, PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Publish, QoS,
     TopicName,
@@ -38,9 +39,10 @@ mod waiting;
 /// While the application lags, a message smaller than this is copied out of its read buffer, which
 /// it would pin.
 const DETACH_BELOW: usize = 4096;
-/// The application lags when this number of messages of earlier turns wait: fewer pin less memory
-/// than a copy of each is worth.
+/// The application lags when this number of messages wait, and have done so for this long: fewer
+/// pin less memory than a copy of each is worth, and a burst is over before.
 const LAGGING: usize = 64;
+const LAG: Duration = Duration::from_millis(20);
 
 /// More of one QoS than there are packet identifiers cannot wait for their acknowledgement.
 const MOST: usize = u16::MAX as usize;
@@ -65,7 +67,11 @@ pub(crate) struct Inbound {
     unacknowledged: u32,
     /// That was more than `receive_maximum` on this connection.
     exceeded: bool,
-    /// Messages of earlier turns wait.
+    /// At the last turn [`LAGGING`] messages waited.
+    crowded: bool,
+    /// The first turn at which they did; the last turn if they do not.
+    crowded_since: Instant,
+    /// That is [`LAG`] ago.
     lagging: bool,
     /// Since the last look a message was taken before an earlier one.
     overtaken: bool,
@@ -90,6 +96,8 @@ impl Default for Inbound {
             qos0: 0,
             unacknowledged: 0,
             exceeded: false,
+            crowded: false,
+            crowded_since: Instant::EPOCH,
             lagging: false,
             overtaken: false,
         }
@@ -110,8 +118,12 @@ impl Inbound {
     }
 
     /// More bytes have come.
-    pub(crate) fn begin_turn(&mut self) {
-        self.lagging = self.unhandled() >= LAGGING;
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        if !self.crowded {
+            self.crowded_since = now;
+        }
+        self.crowded = self.unhandled() >= LAGGING;
+        self.lagging = self.crowded && now.saturating_duration_since(self.crowded_since) >= LAG;
     }
 
     /// One more message of QoS 0 does not fit.

@@ -23,10 +23,6 @@ impl Session {
     /// holds it.
     pub fn handle_input_upto(&mut self, now: Instant, input: &mut BytesMut, bytes: usize) {
         let enough = input.len().saturating_sub(bytes);
-        if now != self.last_received {
-            // What came at the same time, in several reads perhaps, nobody could take in between.
-            self.inbound.begin_turn();
-        }
         if input.len() > self.unread as usize && !self.is_over() {
             self.last_received = now;
             // Any byte answers for the link. Otherwise the next PINGREQ only becomes due later.
@@ -35,6 +31,7 @@ impl Session {
                 self.arm_keep_alive();
             }
         }
+        self.inbound.begin_turn(now);
         loop {
             if self.is_over() {
                 input.clear();

@@ -2,9 +2,11 @@
 
 use crate::driver::*;
 use crate::receive::{bounded, config, nothing};
-use martlet_proto::{Packet, Version};
-use martlet_session::{ConnectionError, DropQos0, Excess, InboundLimits, Misbehaviour};
+use bytes::BytesMut;
+use martlet_proto::{Packet, PubAckReasonCode, Version};
+use martlet_session::{ConnectionError, DropQos0, Event, Excess, InboundLimits, Misbehaviour};
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 #[test]
 fn more_than_our_receive_maximum_ends_the_connection_with_0x93() {
@@ -313,7 +315,7 @@ fn the_oldest_qos0_message_is_dropped_wherever_it_is() {
 #[test]
 fn input_can_be_handled_a_little_at_a_time() {
     let mut peer = Peer::connected(Version::V5, config());
-    let mut input = bytes::BytesMut::new();
+    let mut input = BytesMut::new();
     for n in 0..100 {
         publish(0, 0, "a", &format!("{n:03}"))
             .encode(Version::V5, &mut input)
@@ -386,4 +388,39 @@ fn answers_that_nobody_reads_are_bounded() {
     assert!(peer.wire.len() < (1 << 20) + 100);
     peer.read_on();
     assert_eq!(peer.unread(), 0);
+}
+
+/// A small message pins the block that it came in, so what lags is copied out. But a reader that
+/// was only waiting for its turn, while a burst came in several reads, had each of them copied.
+#[test]
+fn a_burst_is_not_copied_and_what_lags_is() {
+    let mut peer = Peer::connected(Version::V3_1_1, config());
+    let mut kept = Vec::new();
+    let start = peer.now;
+    // Whether the last message that comes at this time is where it was read.
+    let mut stays = |milliseconds, messages| {
+        let mut input = BytesMut::from(&b"\x30\x04\0\x01ab"[..].repeat(messages)[..]);
+        let block = input.as_ptr_range();
+        let now = start + Duration::from_millis(milliseconds);
+        peer.session.handle_input(now, &mut input);
+        while let Some(Event::Message(message)) = peer.session.poll_event() {
+            kept.push(message);
+        }
+        let last = kept.last().expect("a message has come");
+        block.contains(&last.publish.payload().as_ptr())
+    };
+    assert!(stays(0, 100) && stays(1, 100) && stays(19, 100));
+    assert!(!stays(30, 1), "100 messages have waited for 30 ms");
+    for message in kept.drain(..) {
+        peer.session
+            .acknowledge(message.token, PubAckReasonCode::Success);
+    }
+    let mut input = BytesMut::from(&b"\x30\x04\0\x01ab"[..]);
+    let block = input.as_ptr_range();
+    peer.session
+        .handle_input(start + Duration::from_millis(31), &mut input);
+    let Some(Event::Message(message)) = peer.session.poll_event() else {
+        panic!("a message has come")
+    };
+    assert!(block.contains(&message.publish.payload().as_ptr()));
 }
