@@ -1,0 +1,118 @@
+//! One measurement, in a process of its own.
+
+use crate::CountAllocations;
+use crate::control::Control;
+use crate::messages::{Outgoing, payload};
+use crate::peers::{Peer, find};
+use crate::sample::{ClientSample, Stopwatch};
+use crate::scenario::{LATE, Scenario, WINDOW};
+use std::time::{Duration, Instant};
+
+/// After this long, a measurement has failed.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Job {
+    pub scenario: Scenario,
+    pub n: usize,
+    pub port: u16,
+    pub allocations: Option<CountAllocations>,
+}
+
+/// Measures one peer in one scenario, and prints a sample.
+pub fn run(
+    peer: &str,
+    scenario: Scenario,
+    n: usize,
+    port: u16,
+    allocations: Option<CountAllocations>,
+) {
+    let peer = find(peer).expect("a peer");
+    std::thread::spawn(|| {
+        std::thread::sleep(TIMEOUT);
+        eprintln!("not finished after {TIMEOUT:?}");
+        std::process::exit(1);
+    });
+    (peer.measure)(&Job {
+        scenario,
+        n,
+        port,
+        allocations,
+    });
+}
+
+pub fn measure<P: Peer + 'static>(job: &Job) {
+    let job = *job;
+    P::block_on(async move {
+        let mut control = Control::connect(job.port);
+        let sample = match job.scenario {
+            Scenario::Idle => idle::<P>(&job, &mut control).await,
+            Scenario::Connect => connect::<P>(&job, &mut control).await,
+            _ => messages::<P>(&job, &mut control).await,
+        };
+        sample.print();
+    });
+}
+
+/// The scenarios of one connection.
+async fn messages<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
+    let Job { scenario, n, .. } = *job;
+    let mut peer = P::connect(job.port, "bench", scenario).await;
+    let filters = scenario.filters();
+    if !filters.is_empty() {
+        peer.subscribe(filters, scenario.qos()).await;
+    }
+    let done = control.done();
+    let outgoing = Outgoing::new(scenario, n);
+    let (mut tally, mut latency) = (None, None);
+    let stopwatch = Stopwatch::start(job.allocations);
+    control.go();
+    match scenario {
+        Scenario::Publish { .. } => peer.publish(outgoing, done).await,
+        Scenario::Awaited => peer.publish_awaited(outgoing, WINDOW).await,
+        Scenario::PingPong => latency = Some(ping_pong(&mut peer, n).await),
+        Scenario::LateReader => tally = Some(peer.receive(n, LATE).await),
+        _ => tally = Some(peer.receive(n, Duration::ZERO).await),
+    }
+    let mut sample = stopwatch.stop(n);
+    sample.tally = tally;
+    sample.latency = latency;
+    peer.disconnect().await;
+    sample
+}
+
+async fn ping_pong<P: Peer>(peer: &mut P, n: usize) -> (f64, f64) {
+    let mut times = Vec::with_capacity(n);
+    for number in 0..n {
+        let payload = payload(number as u64, 16);
+        let start = Instant::now();
+        peer.ping(payload).await;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[n / 2], times[n * 99 / 100])
+}
+
+async fn idle<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
+    let mut peers = Vec::with_capacity(job.n);
+    // What the process allocates once is not a connection's.
+    let first = P::connect(job.port, "first", job.scenario).await;
+    let stopwatch = Stopwatch::start(job.allocations);
+    control.go();
+    for i in 0..job.n {
+        peers.push(P::connect(job.port, &format!("idle-{i}"), job.scenario).await);
+    }
+    let sample = stopwatch.stop(job.n);
+    drop((first, peers));
+    sample
+}
+
+async fn connect<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
+    P::connect(job.port, "first", job.scenario).await.disconnect().await;
+    let stopwatch = Stopwatch::start(job.allocations);
+    control.go();
+    for _ in 0..job.n {
+        P::connect(job.port, "connect", job.scenario).await.disconnect().await;
+    }
+    stopwatch.stop(job.n)
+}

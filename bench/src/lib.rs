@@ -1,0 +1,61 @@
+//! Martlet beside its peers: what a message costs each client, against the same server, in one run.
+//!
+//! The runner ([`runner`]) starts this binary again for each measurement: once as the server
+//! ([`server`]), once as a client ([`client`]) of one peer ([`peers`]) in one scenario
+//! ([`scenario`]), so that no peer shares a process with another. [`report`] and [`chart`] write
+//! what came out.
+#![forbid(unsafe_code)]
+
+mod chart;
+mod client;
+#[allow(clippy::all, dead_code, reason = "a yardstick, kept as it is")]
+#[rustfmt::skip]
+#[path = "../floors/codec.rs"]
+mod codec;
+mod control;
+#[allow(clippy::all, dead_code, reason = "a yardstick, kept as it is")]
+#[rustfmt::skip]
+#[path = "../floors/client.rs"]
+mod floor;
+mod machine;
+mod messages;
+mod peers;
+mod report;
+mod runner;
+mod sample;
+mod scenario;
+mod server;
+
+/// Counts the allocations so far, in the build that can.
+pub type CountAllocations = fn() -> u64;
+
+const USAGE: &str = "\
+usage: martlet-bench all [--quick] [--rounds N] [--only TEXT] [--peers A,B]
+       martlet-bench client PEER SCENARIO N PORT
+       martlet-bench server SCENARIO N
+
+TLS and WebSocket have a binary of their own: --bin transports";
+
+/// The command line of both binaries.
+pub fn main(allocations: Option<CountAllocations>) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["all", options @ ..] => runner::run(&runner::Options::parse(options)),
+        ["client", peer, scenario, n, port] => client::run(
+            peer,
+            scenario.parse().expect("a scenario"),
+            n.parse().expect("a number of messages"),
+            port.parse().expect("a port"),
+            allocations,
+        ),
+        ["server", scenario, n] => server::run(
+            scenario.parse().expect("a scenario"),
+            n.parse().expect("a number of messages"),
+        ),
+        _ => {
+            eprintln!("{USAGE}");
+            std::process::exit(2);
+        }
+    }
+}

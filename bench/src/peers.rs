@@ -1,0 +1,119 @@
+//! The clients that are measured. Each has a module of the same shape, an implementation of
+//! [`Peer`], and a line in [`PEERS`].
+
+mod endpoint;
+mod floor;
+mod gneiss;
+mod inbox;
+mod martlet;
+mod mqrstt;
+mod mqtt5;
+mod ntex;
+mod raw;
+mod rumqttc;
+mod rumqttc_next;
+
+use crate::control::Done;
+use crate::messages::{Outgoing, Tally};
+use crate::scenario::Scenario;
+use std::future::Future;
+use std::time::Duration;
+
+/// One client library, used as its documentation says is best for throughput.
+pub trait Peer: Sized {
+    /// Why the scenario has no result, if the peer cannot do it.
+    fn lacks(_scenario: Scenario) -> Option<&'static str> {
+        None
+    }
+
+    /// Runs the measurement on the runtime that the peer is made for.
+    fn block_on(work: impl Future<Output = ()> + 'static) {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+            .block_on(work);
+    }
+
+    /// Connects, with a window of [`crate::scenario::WINDOW`], and waits for the server's answer.
+    async fn connect(port: u16, id: &str, scenario: Scenario) -> Self;
+
+    /// Publishes all messages, without waiting for each, until `done`.
+    async fn publish(&mut self, messages: Outgoing, done: Done);
+
+    /// Publishes all messages from several tasks, each of which waits for each acknowledgement.
+    async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize);
+
+    /// Subscribes, and waits for the server's answer.
+    async fn subscribe(&mut self, filters: Vec<String>, qos: u8);
+
+    /// Receives `n` messages; the application begins after `delay`.
+    async fn receive(&mut self, n: usize, delay: Duration) -> Tally;
+
+    /// Publishes at QoS 0 and receives one message.
+    async fn ping(&mut self, payload: Vec<u8>);
+
+    /// Disconnects as the protocol wants it.
+    async fn disconnect(self);
+}
+
+/// What a table says of a peer, and how to measure it.
+pub struct Entry {
+    pub name: &'static str,
+    /// The package whose version the report states, or nothing for what is part of this folder.
+    pub package: Option<&'static str>,
+    /// The version of MQTT that is spoken.
+    pub mqtt: &'static str,
+    pub lacks: fn(Scenario) -> Option<&'static str>,
+    pub measure: fn(&crate::client::Job),
+}
+
+const fn entry<P: Peer + 'static>(name: &'static str, package: Option<&'static str>, mqtt: &'static str) -> Entry {
+    Entry {
+        name,
+        package,
+        mqtt,
+        lacks: P::lacks,
+        measure: crate::client::measure::<P>,
+    }
+}
+
+pub const PEERS: &[Entry] = &[
+    entry::<martlet::Martlet>("Martlet", Some("martlet-tokio"), "3.1.1"),
+    entry::<floor::Floor>("floor", None, "3.1.1"),
+    entry::<raw::Raw>("raw writes", None, "3.1.1"),
+    entry::<rumqttc::V4>("rumqttc", Some("rumqttc"), "3.1.1"),
+    entry::<rumqttc::V5>("rumqttc v5", Some("rumqttc"), "5"),
+    entry::<rumqttc_next::V4>("rumqttc-v4-next", Some("rumqttc-v4-next"), "3.1.1"),
+    entry::<rumqttc_next::V5>("rumqttc-v5-next", Some("rumqttc-v5-next"), "5"),
+    entry::<ntex::Ntex>("ntex-mqtt", Some("ntex-mqtt"), "3.1.1"),
+    entry::<mqrstt::Mqrstt>("mqrstt", Some("mqrstt"), "5"),
+    entry::<gneiss::Gneiss>("gneiss-mqtt", Some("gneiss-mqtt"), "3.1.1"),
+    entry::<mqtt5::Mqtt5>("mqtt5", Some("mqtt5"), "3.1.1"),
+    entry::<endpoint::Endpoint>("mqtt-endpoint-tokio", Some("mqtt-endpoint-tokio"), "3.1.1"),
+];
+
+pub fn find(name: &str) -> Option<&'static Entry> {
+    PEERS.iter().find(|peer| peer.name == name)
+}
+
+/// Spawns the tasks of [`Peer::publish_awaited`] and waits for them. A macro, because the bounds of
+/// what can be spawned differ between runtimes.
+macro_rules! in_tasks {
+    ($spawn:path, $messages:expr, $tasks:expr, $client:expr, |$handle:ident, $payload:ident| $publish:expr) => {{
+        let mut tasks = Vec::new();
+        for task in 0..$tasks {
+            let payloads = $messages.part(task, $tasks);
+            let $handle = $client.clone();
+            tasks.push($spawn(async move {
+                for $payload in payloads {
+                    $publish;
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.expect("a task that did not panic");
+        }
+    }};
+}
+use in_tasks;

@@ -1,0 +1,121 @@
+//! gneiss-mqtt, its client for tokio. Each publish is a future; 100 of them are kept. It states no
+//! window in MQTT 3.1.1.
+
+use super::inbox::Inbox;
+use super::{Peer, in_tasks};
+use crate::control::Done;
+use crate::messages::{Outgoing, Tally};
+use crate::scenario::{Scenario, TOPIC, WINDOW};
+use gneiss_mqtt::client::config::{ConnectOptions, MqttClientOptions, ProtocolMode};
+use gneiss_mqtt::client::{
+    AsyncClient, AsyncClientHandle, AsyncPublishResult, ClientEvent, TokioClientBuilder,
+};
+use gneiss_mqtt::mqtt::{PublishPacket, QualityOfService, SubscribePacket};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+pub struct Gneiss {
+    client: AsyncClientHandle,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    inbox: Inbox,
+    connected: Notify,
+    stopped: Notify,
+}
+
+fn level(qos: u8) -> QualityOfService {
+    [
+        QualityOfService::AtMostOnce,
+        QualityOfService::AtLeastOnce,
+        QualityOfService::ExactlyOnce,
+    ][usize::from(qos)]
+}
+
+fn packet(qos: u8, payload: Vec<u8>) -> PublishPacket {
+    PublishPacket::builder(TOPIC.to_owned(), level(qos))
+        .with_payload(payload)
+        .build()
+}
+
+impl Peer for Gneiss {
+    fn lacks(scenario: Scenario) -> Option<&'static str> {
+        (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
+    }
+
+    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+        let mode = ProtocolMode::Mqtt311;
+        let client = TokioClientBuilder::new("127.0.0.1", port)
+            .with_connect_options(ConnectOptions::builder().with_client_id(id).build())
+            .with_client_options(MqttClientOptions::builder().with_protocol_mode(mode).build())
+            .build()
+            .expect("a client");
+        let shared = Arc::<Shared>::default();
+        let ours = shared.clone();
+        let listener = move |event: Arc<ClientEvent>| match &*event {
+            ClientEvent::PublishReceived(event) => {
+                ours.inbox.add(event.publish.payload().unwrap_or_default());
+            }
+            ClientEvent::ConnectionSuccess(_) => ours.connected.notify_one(),
+            ClientEvent::Stopped(_) => ours.stopped.notify_one(),
+            _ => {}
+        };
+        client.start(Some(Arc::new(listener))).expect("a client");
+        shared.connected.notified().await;
+        Self { client, shared }
+    }
+
+    async fn publish(&mut self, messages: Outgoing, done: Done) {
+        let mut window = VecDeque::<AsyncPublishResult>::with_capacity(WINDOW);
+        for payload in messages.payloads() {
+            if window.len() == WINDOW {
+                let oldest = window.pop_front().expect("a publish");
+                oldest.await.expect("an acknowledgement");
+            }
+            let publish = self.client.publish(packet(messages.qos, payload), None);
+            window.push_back(publish);
+        }
+        for publish in window {
+            publish.await.expect("an acknowledgement");
+        }
+        done.await.expect("a server");
+    }
+
+    async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
+        in_tasks!(tokio::spawn, messages, tasks, self.client, |client, payload| {
+            let publish = client.publish(packet(1, payload), None);
+            publish.await.expect("an acknowledgement");
+        });
+    }
+
+    async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
+        for part in filters.chunks(500) {
+            let builder = part.iter().fold(SubscribePacket::builder(), |builder, filter| {
+                builder.with_subscription_simple(filter.clone(), level(qos))
+            });
+            let subscribe = self.client.subscribe(builder.build(), None);
+            subscribe.await.expect("a subscription");
+        }
+    }
+
+    async fn receive(&mut self, n: usize, _: Duration) -> Tally {
+        self.shared.inbox.until(n as u64).await
+    }
+
+    async fn ping(&mut self, payload: Vec<u8>) {
+        let next = self.shared.inbox.tally().count + 1;
+        // It is sent whether or not the future is polled.
+        drop(self.client.publish(packet(0, payload), None));
+        self.shared.inbox.until(next).await;
+    }
+
+    async fn disconnect(self) {
+        self.client.stop(None).expect("a client");
+        self.shared.stopped.notified().await;
+        self.client.close().expect("a client");
+    }
+}

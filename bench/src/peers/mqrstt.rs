@@ -1,0 +1,109 @@
+//! mqrstt, with its network task on tokio and a buffered stream as in its README. There is no handle
+//! to wait for one acknowledgement.
+
+use super::Peer;
+use super::inbox::Inbox;
+use crate::control::Done;
+use crate::messages::{Outgoing, Tally};
+use crate::scenario::{Scenario, TOPIC, WINDOW};
+use mqrstt::packets::{Packet, QoS};
+use mqrstt::{AsyncEventHandler, ConnectOptions, MqttClient, NetworkBuilder};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::BufStream;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+pub struct Mqrstt {
+    client: MqttClient,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    inbox: Inbox,
+    subscribed: Notify,
+    delay: Mutex<Duration>,
+}
+
+struct Handler(Arc<Shared>);
+
+impl AsyncEventHandler for Handler {
+    async fn handle(&mut self, packet: Packet) {
+        match packet {
+            Packet::Publish(publish) => {
+                let delay = std::mem::take(&mut *self.0.delay.lock().expect("a lock"));
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                self.0.inbox.add(&publish.payload);
+            }
+            Packet::SubAck(_) => self.0.subscribed.notify_one(),
+            _ => {}
+        }
+    }
+}
+
+fn level(qos: u8) -> QoS {
+    [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
+}
+
+impl Peer for Mqrstt {
+    fn lacks(scenario: Scenario) -> Option<&'static str> {
+        (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")
+    }
+
+    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+        let mut options = ConnectOptions::new(id);
+        options.set_send_maximum(WINDOW as u16);
+        let (mut network, client) = NetworkBuilder::new_from_options(options).tokio_network();
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        let shared = Arc::<Shared>::default();
+        let mut handler = Handler(shared.clone());
+        let connected = network.connect(BufStream::new(stream), &mut handler).await;
+        connected.expect("a CONNACK");
+        tokio::spawn(async move {
+            // It ends with the connection.
+            let _ = network.run(&mut handler).await;
+        });
+        Self { client, shared }
+    }
+
+    async fn publish(&mut self, messages: Outgoing, done: Done) {
+        let qos = level(messages.qos);
+        for payload in messages.payloads() {
+            let publish = self.client.publish(TOPIC, qos, false, payload);
+            publish.await.expect("a publish");
+        }
+        done.await.expect("a server");
+    }
+
+    async fn publish_awaited(&mut self, _: Outgoing, _: usize) {
+        unreachable!("lacking");
+    }
+
+    async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
+        for part in filters.chunks(500) {
+            let part: Vec<_> = part.iter().map(|filter| (filter.as_str(), level(qos))).collect();
+            self.client.subscribe(part.as_slice()).await.expect("a subscribe");
+            self.shared.subscribed.notified().await;
+        }
+    }
+
+    async fn receive(&mut self, n: usize, delay: Duration) -> Tally {
+        *self.shared.delay.lock().expect("a lock") = delay;
+        self.shared.inbox.until(n as u64).await
+    }
+
+    async fn ping(&mut self, payload: Vec<u8>) {
+        let next = self.shared.inbox.tally().count + 1;
+        let publish = self.client.publish(TOPIC, QoS::AtMostOnce, false, payload);
+        publish.await.expect("a publish");
+        self.shared.inbox.until(next).await;
+    }
+
+    async fn disconnect(self) {
+        self.client.disconnect().await.expect("a disconnect");
+    }
+}

@@ -1,0 +1,88 @@
+//! mqtt5. A publish of QoS 1 or 2 is a future that waits for its acknowledgement, so a window of 100
+//! is 100 tasks; messages come by callback.
+
+use super::inbox::Inbox;
+use super::{Peer, in_tasks};
+use crate::control::Done;
+use crate::messages::{Outgoing, Tally};
+use crate::scenario::{Scenario, TOPIC, WINDOW};
+use mqtt5::{ConnectOptions, MqttClient, ProtocolVersion, QoS, SubscribeOptions};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct Mqtt5 {
+    client: MqttClient,
+    inbox: Arc<Inbox>,
+}
+
+fn level(qos: u8) -> QoS {
+    [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
+}
+
+impl Peer for Mqtt5 {
+    fn lacks(scenario: Scenario) -> Option<&'static str> {
+        (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
+    }
+
+    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+        let options = ConnectOptions::new(id).with_protocol_version(ProtocolVersion::V311);
+        let client = MqttClient::with_options(options);
+        let connected = client.connect(&format!("mqtt://127.0.0.1:{port}")).await;
+        connected.expect("a connection");
+        Self {
+            client,
+            inbox: Arc::default(),
+        }
+    }
+
+    async fn publish(&mut self, messages: Outgoing, done: Done) {
+        let qos = level(messages.qos);
+        if messages.qos == 0 {
+            for payload in messages.payloads() {
+                let publish = self.client.publish_qos(TOPIC, payload, qos);
+                publish.await.expect("a publish");
+            }
+        } else {
+            in_tasks!(tokio::spawn, messages, WINDOW, self.client, |client, payload| {
+                let publish = client.publish_qos(TOPIC, payload, qos);
+                publish.await.expect("an acknowledgement");
+            });
+        }
+        done.await.expect("a server");
+    }
+
+    async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
+        in_tasks!(tokio::spawn, messages, tasks, self.client, |client, payload| {
+            let publish = client.publish_qos(TOPIC, payload, QoS::AtLeastOnce);
+            publish.await.expect("an acknowledgement");
+        });
+    }
+
+    async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
+        for filter in filters {
+            let options = SubscribeOptions {
+                qos: level(qos),
+                ..SubscribeOptions::default()
+            };
+            let inbox = self.inbox.clone();
+            let callback = move |message: mqtt5::Message| inbox.add(&message.payload);
+            let subscribe = self.client.subscribe_with_options(filter, options, callback);
+            subscribe.await.expect("a subscription");
+        }
+    }
+
+    async fn receive(&mut self, n: usize, _: Duration) -> Tally {
+        self.inbox.until(n as u64).await
+    }
+
+    async fn ping(&mut self, payload: Vec<u8>) {
+        let next = self.inbox.tally().count + 1;
+        let publish = self.client.publish_qos(TOPIC, payload, QoS::AtMostOnce);
+        publish.await.expect("a publish");
+        self.inbox.until(next).await;
+    }
+
+    async fn disconnect(self) {
+        self.client.disconnect().await.expect("a disconnect");
+    }
+}

@@ -1,0 +1,307 @@
+//! `RESULTS.md`, and lines on the terminal.
+
+use crate::machine;
+use crate::peers::Entry;
+use crate::runner::{Cell, Results};
+use crate::sample::ClientSample;
+use crate::scenario::Scenario;
+use std::fmt::Write;
+
+/// The peers that are no clients: what is hand-written, and no client at all.
+const YARDSTICKS: [&str; 2] = ["floor", "raw writes"];
+
+/// A median with the least and the greatest.
+#[derive(Clone, Copy)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        Some(Self {
+            median: *values.get(values.len() / 2)?,
+            min: *values.first()?,
+            max: *values.last()?,
+        })
+    }
+}
+
+impl Cell {
+    /// One number of each sample; nothing if the cell has a note instead.
+    pub fn spread(&self, number: impl Fn(&ClientSample) -> f64) -> Option<Spread> {
+        let valid = self.note.is_none();
+        valid.then(|| Spread::of(self.samples.iter().map(number)))?
+    }
+
+    /// The number that the scenario is about, in [`unit`].
+    fn main(&self, scenario: Scenario) -> Option<Spread> {
+        self.spread(|sample| match scenario {
+            Scenario::Idle => sample.grown as f64 / sample.messages as f64 / 1024.0,
+            Scenario::PingPong => sample.latency.unwrap_or_default().0,
+            _ => cpu(sample),
+        })
+    }
+}
+
+/// Microseconds of CPU time for a message, user and system.
+pub fn cpu(sample: &ClientSample) -> f64 {
+    (sample.user + sample.system) * 1e6 / sample.messages as f64
+}
+
+pub fn user(sample: &ClientSample) -> f64 {
+    sample.user * 1e6 / sample.messages as f64
+}
+
+fn unit(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::Idle => "KiB a connection",
+        Scenario::PingPong => "µs a round trip, median",
+        Scenario::Connect => "CPU µs a connection",
+        _ => "CPU µs a message",
+    }
+}
+
+pub fn print_row(scenario: Scenario, peers: &[&Entry], cells: &[Cell]) {
+    println!("{}, {}", scenario.title(), unit(scenario));
+    for (peer, cell) in peers.iter().zip(cells) {
+        match (cell.main(scenario), &cell.note) {
+            (Some(spread), _) => println!(
+                "  {:<20} {:>9} ({}–{})",
+                peer.name,
+                digits(spread.median),
+                digits(spread.min),
+                digits(spread.max)
+            ),
+            (None, note) => println!("  {:<20} {}", peer.name, note.as_deref().unwrap_or("–")),
+        }
+    }
+}
+
+pub fn markdown(results: &Results) -> String {
+    let mut text = String::new();
+    head(&mut text, results);
+    summary(&mut text, results);
+    lost(&mut text, results);
+    server(&mut text, results);
+    details(&mut text, results);
+    text.push_str("\n## What is left out\n\n");
+    text.push_str(include_str!("left_out.md"));
+    text
+}
+
+fn head(text: &mut String, results: &Results) {
+    text.push_str(
+        "# Results\n\n\
+         Written by `cargo run --release --manifest-path bench/Cargo.toml -- all`; the \
+         [README](README.md) says how it is measured and what the columns mean.\n\n",
+    );
+    for line in machine::describe() {
+        let _ = writeln!(text, "{line}");
+    }
+    let (before, after) = results.load;
+    let _ = writeln!(
+        text,
+        "* {} interleaved rounds; load average {before:.2} before, {after:.2} after (the \
+         measurement itself is two processes)\n",
+        results.rounds
+    );
+    text.push_str("| peer | version | MQTT |\n|---|---|---|\n");
+    for peer in &results.peers {
+        let version = peer.package.map_or("–", machine::version);
+        let _ = writeln!(text, "| {} | {version} | {} |", peer.name, peer.mqtt);
+    }
+}
+
+/// One row for each scenario, one column for each peer.
+fn summary(text: &mut String, results: &Results) {
+    text.push_str(
+        "\n## Summary\n\nMedians; the least of the clients in bold. The floor and the raw writes are \
+         yardsticks, not clients. An empty cell: see the note in the table of the scenario.\n\n| |",
+    );
+    for peer in &results.peers {
+        let _ = write!(text, " {} |", peer.name);
+    }
+    text.push_str("\n|---|");
+    text.push_str(&"---|".repeat(results.peers.len()));
+    text.push('\n');
+    for (scenario, cells) in &results.rows {
+        let _ = write!(text, "| {}, {} |", scenario.title(), unit(*scenario));
+        let best = clients(results, cells)
+            .filter_map(|(_, cell)| cell.main(*scenario))
+            .map(|spread| spread.median)
+            .fold(f64::INFINITY, f64::min);
+        for cell in cells {
+            match cell.main(*scenario) {
+                Some(spread) if spread.median == best => {
+                    let _ = write!(text, " **{}** |", digits(spread.median));
+                }
+                Some(spread) => {
+                    let _ = write!(text, " {} |", digits(spread.median));
+                }
+                None => text.push_str(" |"),
+            }
+        }
+        text.push('\n');
+    }
+}
+
+fn clients<'a>(
+    results: &'a Results,
+    cells: &'a [Cell],
+) -> impl Iterator<Item = (&'static str, &'a Cell)> {
+    let named = results.peers.iter().map(|peer| peer.name).zip(cells);
+    named.filter(|(name, _)| !YARDSTICKS.contains(name))
+}
+
+/// The rows in which another client is ahead of Martlet, and the number of those it leads.
+fn lost(text: &mut String, results: &Results) {
+    text.push_str("\n## Where Martlet is behind\n\n");
+    let (mut led, mut compared) = (0, 0);
+    for (scenario, cells) in &results.rows {
+        let mut others = Vec::new();
+        let mut ours = None;
+        for (name, cell) in clients(results, cells) {
+            match cell.main(*scenario) {
+                Some(spread) if name == "Martlet" => ours = Some(spread),
+                Some(spread) => others.push((name, spread)),
+                None => {}
+            }
+        }
+        let Some(ours) = ours.filter(|_| !others.is_empty()) else {
+            continue;
+        };
+        compared += 1;
+        others.retain(|(_, spread)| spread.median < ours.median);
+        others.sort_by(|(_, a), (_, b)| a.median.total_cmp(&b.median));
+        if others.is_empty() {
+            led += 1;
+            continue;
+        }
+        let ahead: Vec<String> = others
+            .iter()
+            .map(|(name, spread)| {
+                let overlap = if spread.max >= ours.min { "; the ranges overlap" } else { "" };
+                format!("{name} ({}{overlap})", digits(spread.median))
+            })
+            .collect();
+        let _ = writeln!(
+            text,
+            "* {}: {} {}, behind {}",
+            scenario.title(),
+            digits(ours.median),
+            unit(*scenario),
+            ahead.join(", ")
+        );
+    }
+    let _ = writeln!(text, "\nIt leads in {led} of the {compared} rows that others have too.");
+}
+
+/// Whether the server could be what is measured.
+fn server(text: &mut String, results: &Results) {
+    text.push_str(
+        "\n## The server\n\nThousand messages a second of a client that only writes (or reads) 64 KiB \
+         at a time, beside the fastest client, and the server's own CPU time with that client. Where \
+         the clients stay below what raw writes reach, the server does not hold them up.\n\n\
+         | | raw | fastest client | | server CPU µs a message |\n|---|---|---|---|---|\n",
+    );
+    let rate = |sample: &ClientSample| sample.messages as f64 / sample.wall / 1e3;
+    for (scenario, cells) in &results.rows {
+        let raw = results
+            .peers
+            .iter()
+            .zip(cells)
+            .find(|(peer, _)| peer.name == "raw writes")
+            .and_then(|(_, cell)| cell.spread(rate));
+        let fastest = clients(results, cells)
+            .filter_map(|(name, cell)| Some((name, cell, cell.spread(rate)?)))
+            .max_by(|(.., a), (.., b)| a.median.total_cmp(&b.median));
+        if let (Some(raw), Some((name, cell, spread))) = (raw, fastest) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {name} | {} |",
+                scenario.title(),
+                digits(raw.median),
+                digits(spread.median),
+                server_cpu(cell).map_or_else(String::new, |spread| digits(spread.median))
+            );
+        }
+    }
+}
+
+fn server_cpu(cell: &Cell) -> Option<Spread> {
+    let pairs = cell.servers.iter().zip(&cell.samples);
+    Spread::of(pairs.map(|(server, sample)| server.cpu * 1e6 / sample.messages as f64))
+}
+
+/// A table for each scenario, one row for each peer.
+fn details(text: &mut String, results: &Results) {
+    text.push_str("\n## All numbers\n");
+    for (scenario, cells) in &results.rows {
+        let each = match scenario {
+            Scenario::Idle | Scenario::Connect => "connection",
+            Scenario::PingPong => "round trip",
+            _ => "message",
+        };
+        let _ = writeln!(text, "\n### {}\n\nFor each {each}:\n", scenario.title());
+        text.push_str(
+            "| | CPU µs (least–greatest) | user µs | wall µs (least–greatest) | system calls | \
+             allocations | peak MiB | server CPU µs |",
+        );
+        text.push_str(match scenario {
+            Scenario::PingPong => " p50 µs | p99 µs |\n|---|---|---|---|---|---|---|---|---|---|\n",
+            Scenario::Idle => " KiB resident |\n|---|---|---|---|---|---|---|---|---|\n",
+            _ => "\n|---|---|---|---|---|---|---|---|\n",
+        });
+        for (peer, cell) in results.peers.iter().zip(cells) {
+            detail(text, *scenario, peer, cell);
+        }
+    }
+}
+
+fn detail(text: &mut String, scenario: Scenario, peer: &Entry, cell: &Cell) {
+    let _ = write!(text, "| {} |", peer.name);
+    let Some(spent) = cell.spread(cpu) else {
+        let _ = writeln!(text, " {} |", cell.note.as_deref().unwrap_or(""));
+        return;
+    };
+    let range = |spread: Spread| {
+        let [median, min, max] = [spread.median, spread.min, spread.max].map(digits);
+        format!("{median} ({min}–{max})")
+    };
+    let median = |spread: Option<Spread>| spread.map_or_else(String::new, |it| digits(it.median));
+    let wall = cell.spread(|sample| sample.wall * 1e6 / sample.messages as f64);
+    let optional = |number: Option<f64>| number.map_or_else(String::new, digits);
+    let mut columns = vec![
+        range(spent),
+        median(cell.spread(user)),
+        wall.map_or_else(String::new, range),
+        optional(cell.system_calls),
+        optional(cell.allocations),
+        median(cell.spread(|sample| sample.peak as f64 / f64::from(1 << 20))),
+        median(server_cpu(cell)),
+    ];
+    match scenario {
+        Scenario::PingPong => {
+            let latency = |sample: &ClientSample| sample.latency.unwrap_or_default();
+            columns.push(median(cell.spread(|sample| latency(sample).0)));
+            columns.push(median(cell.spread(|sample| latency(sample).1)));
+        }
+        Scenario::Idle => columns.push(median(cell.main(scenario))),
+        _ => {}
+    }
+    let _ = writeln!(text, " {} |", columns.join(" | "));
+}
+
+/// Three digits that mean something.
+pub fn digits(number: f64) -> String {
+    match number {
+        n if n >= 100.0 => format!("{n:.0}"),
+        n if n >= 10.0 => format!("{n:.1}"),
+        n if n >= 1.0 => format!("{n:.2}"),
+        n => format!("{n:.3}"),
+    }
+}

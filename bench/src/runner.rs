@@ -1,0 +1,303 @@
+//! Starts a server and a client for each measurement, in rounds, and hands what comes out to the
+//! reports.
+
+use crate::peers::{Entry, PEERS};
+use crate::sample::{ClientSample, ServerSample};
+use crate::scenario::Scenario;
+use crate::{chart, machine, report};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const USUAL_ROUNDS: usize = 7;
+/// How many seconds one measurement is to take.
+const SECONDS: f64 = 0.2;
+
+pub struct Options {
+    quick: bool,
+    rounds: usize,
+    only: Option<String>,
+    peers: Option<Vec<String>>,
+}
+
+impl Options {
+    pub fn parse(words: &[&str]) -> Self {
+        let value = |name: &str| {
+            let at = words.iter().position(|word| *word == name)?;
+            Some((*words.get(at + 1).expect("a value after the option")).to_owned())
+        };
+        let quick = words.contains(&"--quick");
+        let rounds = if quick { 1 } else { USUAL_ROUNDS };
+        Self {
+            quick,
+            rounds: value("--rounds").map_or(rounds, |n| n.parse().expect("a number of rounds")),
+            only: value("--only"),
+            peers: value("--peers").map(|names| names.split(',').map(str::to_owned).collect()),
+        }
+    }
+
+    /// Whether this is what the reports are made of.
+    fn is_whole(&self) -> bool {
+        !self.quick && self.only.is_none() && self.peers.is_none()
+    }
+}
+
+/// All results of one peer in one scenario.
+#[derive(Default)]
+pub struct Cell {
+    pub samples: Vec<ClientSample>,
+    pub servers: Vec<ServerSample>,
+    /// Allocations of one message.
+    pub allocations: Option<f64>,
+    /// System calls of one message.
+    pub system_calls: Option<f64>,
+    /// Why there is no number.
+    pub note: Option<String>,
+}
+
+/// One row for each scenario, one cell for each peer.
+pub struct Results {
+    pub peers: Vec<&'static Entry>,
+    pub rows: Vec<(Scenario, Vec<Cell>)>,
+    pub rounds: usize,
+    pub load: (f64, f64),
+}
+
+pub fn run(options: &Options) {
+    let began = std::time::Instant::now();
+    let load = machine::load();
+    raise_open_files();
+    let counted = build_counted();
+    let peers: Vec<&Entry> = PEERS
+        .iter()
+        .filter(|peer| match &options.peers {
+            Some(names) => names.iter().any(|name| name == peer.name),
+            None => true,
+        })
+        .collect();
+    let mut rows = Vec::new();
+    for scenario in Scenario::all() {
+        let wanted = options.only.as_ref();
+        if wanted.is_some_and(|only| !scenario.to_string().contains(only)) {
+            continue;
+        }
+        let cells = row(options, &peers, scenario, counted.as_deref());
+        report::print_row(scenario, &peers, &cells);
+        rows.push((scenario, cells));
+    }
+    let results = Results {
+        peers,
+        rows,
+        rounds: options.rounds,
+        load: (load, machine::load()),
+    };
+    println!("took {:.0} s", began.elapsed().as_secs_f64());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if options.is_whole() {
+        std::fs::write(folder.join("RESULTS.md"), report::markdown(&results)).expect("a file");
+        std::fs::write(folder.join("chart.svg"), chart::svg(&results)).expect("a file");
+    } else {
+        println!("{}", report::markdown(&results));
+    }
+}
+
+/// Measures all peers in one scenario: a short run that finds the number of messages, then rounds,
+/// then what is counted rather than timed.
+fn row(
+    options: &Options,
+    peers: &[&'static Entry],
+    scenario: Scenario,
+    counted: Option<&Path>,
+) -> Vec<Cell> {
+    let me = std::env::current_exe().expect("this program");
+    let first = scenario.first(options.quick);
+    let mut cells: Vec<Cell> = peers.iter().map(|_| Cell::default()).collect();
+    let mut numbers = vec![first; peers.len()];
+    for ((peer, cell), number) in peers.iter().zip(&mut cells).zip(&mut numbers) {
+        if let Some(reason) = (peer.lacks)(scenario) {
+            cell.note = Some(reason.to_owned());
+            continue;
+        }
+        match measure(&mut Command::new(&me), peer, scenario, first) {
+            Ok((sample, _)) if !options.quick => {
+                let each = |whole: f64| whole / first as f64;
+                let (seconds, bytes) = (each(sample.wall), each(sample.grown as f64));
+                *number = scenario.messages(seconds, bytes, SECONDS);
+            }
+            Ok(_) => {}
+            Err(reason) => cell.note = Some(reason),
+        }
+    }
+    for _ in 0..options.rounds {
+        for ((peer, cell), number) in peers.iter().zip(&mut cells).zip(&numbers) {
+            if cell.note.is_some() {
+                continue;
+            }
+            match measure(&mut Command::new(&me), peer, scenario, *number) {
+                Ok((sample, server)) => {
+                    cell.samples.push(sample);
+                    cell.servers.push(server);
+                }
+                Err(reason) => cell.note = Some(reason),
+            }
+        }
+    }
+    for (peer, cell) in peers.iter().zip(&mut cells) {
+        if cell.note.is_none() {
+            count(&me, counted, peer, scenario, first, cell);
+        }
+    }
+    cells
+}
+
+/// Counts allocations and system calls, in runs of their own because counting takes time.
+fn count(
+    me: &Path,
+    counted: Option<&Path>,
+    peer: &Entry,
+    scenario: Scenario,
+    n: usize,
+    cell: &mut Cell,
+) {
+    if let Some(counted) = counted {
+        let measured = measure(&mut Command::new(counted), peer, scenario, n);
+        cell.allocations = measured
+            .ok()
+            .and_then(|(sample, _)| sample.allocations)
+            .map(|allocations| allocations as f64 / n as f64);
+    }
+    if machine::has_strace() {
+        // Twice, for what the process does besides: the difference is the messages'. Few, because
+        // a traced system call takes long.
+        let n = (n / 4).max(200);
+        let more = traced(me, peer, scenario, 2 * n);
+        let less = traced(me, peer, scenario, n);
+        cell.system_calls = more
+            .zip(less)
+            .map(|(more, less)| (more - less).max(0.0) / n as f64);
+    }
+}
+
+/// The system calls of the whole process.
+fn traced(me: &Path, peer: &Entry, scenario: Scenario, n: usize) -> Option<f64> {
+    let name = format!("martlet-bench-{}.strace", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let mut command = Command::new("strace");
+    command.args(["-c", "-f", "-o"]).arg(&file).arg(me);
+    let measured = measure(&mut command, peer, scenario, n);
+    let summary = std::fs::read_to_string(&file).unwrap_or_default();
+    // A summary that was not written leaves the cell empty, and so does a file that stays.
+    let _ = std::fs::remove_file(&file);
+    measured.ok()?;
+    let total = summary.lines().last()?;
+    let column = total.split_whitespace().nth(3)?;
+    column.parse().ok()
+}
+
+/// One measurement: a server, and `command` as the client.
+fn measure(
+    command: &mut Command,
+    peer: &Entry,
+    scenario: Scenario,
+    n: usize,
+) -> Result<(ClientSample, ServerSample), String> {
+    let mut server = Server::start(scenario, n);
+    let client = command
+        .args(["client", peer.name, &scenario.to_string(), &n.to_string()])
+        .arg(server.port.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let served = server.stop();
+    let sample: Option<ClientSample> = serde_json::from_slice(client.stdout.trim_ascii()).ok();
+    let Some(sample) = sample.filter(|_| client.status.success()) else {
+        let log = String::from_utf8_lossy(&client.stderr);
+        let got = served.map_or(0, |served| served.tally.count + served.acknowledged as u64);
+        let last = log.lines().rfind(|line| !line.starts_with("note:")).unwrap_or("no output");
+        return Err(format!("failed at {n} messages (server saw {got}): {last}"));
+    };
+    let served = served.ok_or("the server failed")?;
+    check(scenario, n, &sample, &served)?;
+    Ok((sample, served))
+}
+
+/// A peer that lost or repeated messages gets a note instead of a number.
+fn check(
+    scenario: Scenario,
+    n: usize,
+    client: &ClientSample,
+    server: &ServerSample,
+) -> Result<(), String> {
+    let (tally, place) = match (scenario, client.tally) {
+        (Scenario::Idle | Scenario::Connect, _) => return Ok(()),
+        (_, Some(tally)) => (tally, "the client received"),
+        (_, None) => (server.tally, "the server received"),
+    };
+    if tally.is_whole(n) {
+        Ok(())
+    } else if tally.count == n as u64 {
+        Err("some messages arrived twice, and others not at all".to_owned())
+    } else {
+        Err(format!("{place} {} of {n} messages", tally.count))
+    }
+}
+
+struct Server {
+    process: Child,
+    output: BufReader<std::process::ChildStdout>,
+    port: u16,
+}
+
+impl Server {
+    fn start(scenario: Scenario, n: usize) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("this program"))
+            .args(["server", &scenario.to_string(), &n.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a server");
+        let mut output = BufReader::new(process.stdout.take().expect("its output"));
+        let mut port = String::new();
+        output.read_line(&mut port).expect("a line");
+        Self {
+            process,
+            output,
+            port: port.trim().parse().expect("a port"),
+        }
+    }
+
+    /// Waits until the server has seen its client leave; ends it if the client never came.
+    fn stop(&mut self) -> Option<ServerSample> {
+        for _ in 0..200 {
+            if let Ok(Some(_)) = self.process.try_wait() {
+                let mut line = String::new();
+                self.output.read_to_string(&mut line).ok()?;
+                return serde_json::from_str(line.trim()).ok();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        None
+    }
+}
+
+/// Builds the program that counts allocations; nothing if cargo did not start this one.
+fn build_counted() -> Option<PathBuf> {
+    let cargo = std::env::var_os("CARGO")?;
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--bin", "counted", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .status();
+    let counted = std::env::current_exe().ok()?.with_file_name("counted");
+    (built.is_ok_and(|status| status.success()) && counted.exists()).then_some(counted)
+}
+
+/// A thousand connections are more files than many systems open by default.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where it is not allowed, the row says what went wrong.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(20_000), hard);
+    }
+}

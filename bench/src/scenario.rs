@@ -1,0 +1,170 @@
+//! What is measured.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The topic of all messages that do not depend on the number of filters.
+pub const TOPIC: &str = "sensors/building-7/t/001";
+
+/// How many messages of QoS 1 and 2 are in flight at most, in both directions.
+pub const WINDOW: usize = 100;
+
+/// How long a late reader leaves its messages alone.
+pub const LATE: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// The client publishes, with a window of [`WINDOW`].
+    Publish { qos: u8, size: usize },
+    /// [`WINDOW`] tasks publish at QoS 1, and each waits for its acknowledgement.
+    Awaited,
+    /// The server publishes.
+    Receive { qos: u8, size: usize },
+    /// The server publishes at QoS 0, to each of this many filters in turn.
+    Filters(usize),
+    /// The server publishes 1 KiB at QoS 0, and the application begins to read after [`LATE`].
+    LateReader,
+    /// The client publishes at QoS 0, and the server sends the message back.
+    PingPong,
+    /// Connections that do nothing.
+    Idle,
+    /// Connections made and closed, one after the other.
+    Connect,
+}
+
+impl Scenario {
+    pub fn all() -> Vec<Self> {
+        const SIZES: [usize; 3] = [16, 1 << 10, 1 << 16];
+        let mut all = Vec::new();
+        for qos in 0..3 {
+            all.extend(SIZES.map(|size| Self::Publish { qos, size }));
+        }
+        all.push(Self::Awaited);
+        for qos in 0..3 {
+            all.extend(SIZES.map(|size| Self::Receive { qos, size }));
+        }
+        all.extend([1, 1_000, 10_000].map(Self::Filters));
+        all.extend([Self::LateReader, Self::PingPong, Self::Idle, Self::Connect]);
+        all
+    }
+
+    /// What a row is called.
+    pub fn title(self) -> String {
+        match self {
+            Self::Publish { qos, size } => format!("publish QoS {qos}, {}", bytes(size)),
+            Self::Awaited => format!("publish QoS 1, each awaited, {WINDOW} tasks"),
+            Self::Receive { qos, size } => format!("receive QoS {qos}, {}", bytes(size)),
+            Self::Filters(1) => "receive QoS 0, 1 filter".to_owned(),
+            Self::Filters(n) => format!("receive QoS 0, {n} filters"),
+            Self::LateReader => "receive 1 KiB, a reader that starts late".to_owned(),
+            Self::PingPong => "ping-pong QoS 0".to_owned(),
+            Self::Idle => "idle connections".to_owned(),
+            Self::Connect => "connect and disconnect".to_owned(),
+        }
+    }
+
+    /// The size of a payload.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Publish { size, .. } | Self::Receive { size, .. } => size,
+            Self::LateReader => 1 << 10,
+            _ => 16,
+        }
+    }
+
+    /// The quality of service of the messages.
+    pub fn qos(self) -> u8 {
+        match self {
+            Self::Publish { qos, .. } | Self::Receive { qos, .. } => qos,
+            Self::Awaited => 1,
+            _ => 0,
+        }
+    }
+
+    /// What the client subscribes to; nothing if it only publishes.
+    pub fn filters(self) -> Vec<String> {
+        match self {
+            Self::Receive { .. } | Self::LateReader | Self::PingPong => vec!["sensors/#".to_owned()],
+            Self::Filters(n) => (0..n).map(|i| format!("sensors/{i}/+")).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The topics that the server publishes to, one after the other.
+    pub fn topics(self) -> Vec<String> {
+        match self {
+            Self::Filters(n) => (0..n).map(|i| format!("sensors/{i}/temperature")).collect(),
+            _ => vec![TOPIC.to_owned()],
+        }
+    }
+
+    /// Whether the server publishes of its own accord.
+    pub fn is_receive(self) -> bool {
+        matches!(
+            self,
+            Self::Receive { .. } | Self::Filters(_) | Self::LateReader
+        )
+    }
+
+    /// The number of messages of the first round, which finds how many the others need.
+    pub fn first(self, quick: bool) -> usize {
+        let n = match self {
+            Self::LateReader => return if quick { 2_000 } else { 20_000 },
+            Self::Idle | Self::Connect => 20,
+            Self::PingPong => 500,
+            _ if self.size() > 1 << 12 => 500,
+            _ => 4_000,
+        };
+        if quick { n.min(1_000) } else { n }
+    }
+
+    /// The number of messages of the other rounds, given the seconds and bytes that one took.
+    pub fn messages(self, seconds: f64, resident: f64, target: f64) -> usize {
+        let fit = (target / seconds.max(1e-9)) as usize;
+        match self {
+            Self::LateReader => self.first(false),
+            Self::Idle => ((512 << 20) as f64 / resident.max(1.0)).clamp(20.0, 1_000.0) as usize,
+            Self::Connect => fit.clamp(20, 500),
+            Self::PingPong => fit.clamp(200, 20_000),
+            // Whole rounds of the tasks.
+            Self::Awaited => fit.clamp(2_000, 400_000) / WINDOW * WINDOW,
+            _ if self.size() > 1 << 12 => fit.clamp(200, 20_000),
+            _ => fit.clamp(2_000, 2_000_000),
+        }
+    }
+}
+
+fn bytes(size: usize) -> String {
+    if size < 1 << 10 {
+        format!("{size} B")
+    } else {
+        format!("{} KiB", size >> 10)
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish { qos, size } => write!(f, "publish-{qos}-{size}"),
+            Self::Awaited => f.write_str("awaited"),
+            Self::Receive { qos, size } => write!(f, "receive-{qos}-{size}"),
+            Self::Filters(n) => write!(f, "filters-{n}"),
+            Self::LateReader => f.write_str("late"),
+            Self::PingPong => f.write_str("ping-pong"),
+            Self::Idle => f.write_str("idle"),
+            Self::Connect => f.write_str("connect"),
+        }
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::all()
+            .into_iter()
+            .find(|scenario| scenario.to_string() == text)
+            .ok_or_else(|| format!("no scenario is called {text}"))
+    }
+}
