@@ -74,7 +74,7 @@ fn place(i: usize, height: f64) -> (f64, f64) {
 fn panel(results: &Results, scenario: Scenario) -> Option<Panel> {
     let (_, cells) = results.rows.iter().find(|(row, _)| *row == scenario)?;
     let (mut bars, mut floor) = (Vec::new(), None);
-    for (peer, cell) in results.peers.iter().zip(cells) {
+    for (peer, cell) in results.peers().zip(cells) {
         let (Some(cpu), Some(user)) = (cell.spread(cpu), cell.spread(user)) else {
             continue;
         };

@@ -9,7 +9,7 @@ use crate::scenario::{LATE, Scenario, WINDOW};
 use std::time::{Duration, Instant};
 
 /// After this long, a measurement has failed.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Job {

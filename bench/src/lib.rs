@@ -31,6 +31,7 @@ pub type CountAllocations = fn() -> u64;
 
 const USAGE: &str = "\
 usage: martlet-bench all [--quick] [--rounds N] [--only TEXT] [--peers A,B]
+       martlet-bench report
        martlet-bench client PEER SCENARIO N PORT
        martlet-bench server SCENARIO N
 
@@ -42,6 +43,7 @@ pub fn main(allocations: Option<CountAllocations>) {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["all", options @ ..] => runner::run(&runner::Options::parse(options)),
+        ["report"] => runner::write_reports(),
         ["client", peer, scenario, n, port] => client::run(
             peer,
             scenario.parse().expect("a scenario"),

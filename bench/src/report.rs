@@ -89,7 +89,8 @@ pub fn markdown(results: &Results) -> String {
     server(&mut text, results);
     details(&mut text, results);
     text.push_str("\n## What is left out\n\n");
-    text.push_str(include_str!("left_out.md"));
+    let left_out = concat!(env!("CARGO_MANIFEST_DIR"), "/left_out.md");
+    text.push_str(&std::fs::read_to_string(left_out).unwrap_or_default());
     text
 }
 
@@ -110,7 +111,7 @@ fn head(text: &mut String, results: &Results) {
         results.rounds
     );
     text.push_str("| peer | version | MQTT |\n|---|---|---|\n");
-    for peer in &results.peers {
+    for peer in results.peers() {
         let version = peer.package.map_or("–", machine::version);
         let _ = writeln!(text, "| {} | {version} | {} |", peer.name, peer.mqtt);
     }
@@ -122,7 +123,7 @@ fn summary(text: &mut String, results: &Results) {
         "\n## Summary\n\nMedians; the least of the clients in bold. The floor and the raw writes are \
          yardsticks, not clients. An empty cell: see the note in the table of the scenario.\n\n| |",
     );
-    for peer in &results.peers {
+    for peer in results.peers() {
         let _ = write!(text, " {} |", peer.name);
     }
     text.push_str("\n|---|");
@@ -153,7 +154,7 @@ fn clients<'a>(
     results: &'a Results,
     cells: &'a [Cell],
 ) -> impl Iterator<Item = (&'static str, &'a Cell)> {
-    let named = results.peers.iter().map(|peer| peer.name).zip(cells);
+    let named = results.peers().map(|peer| peer.name).zip(cells);
     named.filter(|(name, _)| !YARDSTICKS.contains(name))
 }
 
@@ -211,8 +212,7 @@ fn server(text: &mut String, results: &Results) {
     let rate = |sample: &ClientSample| sample.messages as f64 / sample.wall / 1e3;
     for (scenario, cells) in &results.rows {
         let raw = results
-            .peers
-            .iter()
+            .peers()
             .zip(cells)
             .find(|(peer, _)| peer.name == "raw writes")
             .and_then(|(_, cell)| cell.spread(rate));
@@ -256,7 +256,7 @@ fn details(text: &mut String, results: &Results) {
             Scenario::Idle => " KiB resident |\n|---|---|---|---|---|---|---|---|---|\n",
             _ => "\n|---|---|---|---|---|---|---|---|\n",
         });
-        for (peer, cell) in results.peers.iter().zip(cells) {
+        for (peer, cell) in results.peers().zip(cells) {
             detail(text, *scenario, peer, cell);
         }
     }

@@ -1,10 +1,11 @@
 //! Starts a server and a client for each measurement, in rounds, and hands what comes out to the
 //! reports.
 
-use crate::peers::{Entry, PEERS};
+use crate::peers::{Entry, PEERS, find};
 use crate::sample::{ClientSample, ServerSample};
 use crate::scenario::Scenario;
 use crate::{chart, machine, report};
+use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,7 +44,7 @@ impl Options {
 }
 
 /// All results of one peer in one scenario.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Cell {
     pub samples: Vec<ClientSample>,
     pub servers: Vec<ServerSample>,
@@ -56,11 +57,20 @@ pub struct Cell {
 }
 
 /// One row for each scenario, one cell for each peer.
+#[derive(Serialize, Deserialize)]
 pub struct Results {
-    pub peers: Vec<&'static Entry>,
+    /// Their names.
+    pub peers: Vec<String>,
     pub rows: Vec<(Scenario, Vec<Cell>)>,
     pub rounds: usize,
+    /// The load average before and after.
     pub load: (f64, f64),
+}
+
+impl Results {
+    pub fn peers(&self) -> impl Iterator<Item = &'static Entry> {
+        self.peers.iter().filter_map(|name| find(name))
+    }
 }
 
 pub fn run(options: &Options) {
@@ -75,7 +85,12 @@ pub fn run(options: &Options) {
             None => true,
         })
         .collect();
-    let mut rows = Vec::new();
+    let mut results = Results {
+        peers: peers.iter().map(|peer| peer.name.to_owned()).collect(),
+        rows: Vec::new(),
+        rounds: options.rounds,
+        load: (load, load),
+    };
     for scenario in Scenario::all() {
         let wanted = options.only.as_ref();
         if wanted.is_some_and(|only| !scenario.to_string().contains(only)) {
@@ -83,22 +98,32 @@ pub fn run(options: &Options) {
         }
         let cells = row(options, &peers, scenario, counted.as_deref());
         report::print_row(scenario, &peers, &cells);
-        rows.push((scenario, cells));
+        results.rows.push((scenario, cells));
     }
-    let results = Results {
-        peers,
-        rows,
-        rounds: options.rounds,
-        load: (load, machine::load()),
-    };
+    results.load.1 = machine::load();
     println!("took {:.0} s", began.elapsed().as_secs_f64());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let json = serde_json::to_string(&results).expect("results");
+    std::fs::write(saved(), json).expect("a file");
     if options.is_whole() {
-        std::fs::write(folder.join("RESULTS.md"), report::markdown(&results)).expect("a file");
-        std::fs::write(folder.join("chart.svg"), chart::svg(&results)).expect("a file");
+        write_reports();
     } else {
         println!("{}", report::markdown(&results));
     }
+}
+
+/// Writes the reports from what the last run saved.
+pub fn write_reports() {
+    let json = std::fs::read_to_string(saved()).expect("a run that was saved");
+    let results: Results = serde_json::from_str(&json).expect("what this version saved");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::write(folder.join("RESULTS.md"), report::markdown(&results)).expect("a file");
+    std::fs::write(folder.join("chart.svg"), chart::svg(&results)).expect("a file");
+}
+
+/// Where the numbers of the last run are, beside this program.
+fn saved() -> PathBuf {
+    let me = std::env::current_exe().expect("this program");
+    me.with_file_name("martlet-bench-results.json")
 }
 
 /// Measures all peers in one scenario: a short run that finds the number of messages, then rounds,
@@ -205,6 +230,7 @@ fn measure(
     let client = command
         .args(["client", peer.name, &scenario.to_string(), &n.to_string()])
         .arg(server.port.to_string())
+        .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .output()

@@ -1,5 +1,6 @@
 //! What is measured.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ pub const WINDOW: usize = 100;
 /// How long a late reader leaves its messages alone.
 pub const LATE: Duration = Duration::from_millis(300);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scenario {
     /// The client publishes, with a window of [`WINDOW`].
     Publish { qos: u8, size: usize },
@@ -113,6 +114,7 @@ impl Scenario {
             Self::LateReader => return if quick { 2_000 } else { 20_000 },
             Self::Idle | Self::Connect => 20,
             Self::PingPong => 500,
+            Self::Filters(_) => 1_000,
             _ if self.size() > 1 << 12 => 500,
             _ => 4_000,
         };
@@ -129,6 +131,7 @@ impl Scenario {
             Self::PingPong => fit.clamp(200, 20_000),
             // Whole rounds of the tasks.
             Self::Awaited => fit.clamp(2_000, 400_000) / WINDOW * WINDOW,
+            Self::Filters(_) => fit.clamp(200, 2_000_000),
             _ if self.size() > 1 << 12 => fit.clamp(200, 20_000),
             _ => fit.clamp(2_000, 2_000_000),
         }

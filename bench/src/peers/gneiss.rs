@@ -1,5 +1,4 @@
-//! gneiss-mqtt, its client for tokio. Each publish is a future; 100 of them are kept. It states no
-//! window in MQTT 3.1.1.
+//! gneiss-mqtt, its client for tokio. Each publish is a future; 100 of them are kept.
 
 use super::inbox::Inbox;
 use super::{Peer, in_tasks};
@@ -93,7 +92,8 @@ impl Peer for Gneiss {
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
-        for part in filters.chunks(500) {
+        // What goes beyond 4 KiB of a packet is not written until the next.
+        for part in filters.chunks(100) {
             let builder = part.iter().fold(SubscribePacket::builder(), |builder, filter| {
                 builder.with_subscription_simple(filter.clone(), level(qos))
             });

@@ -103,8 +103,8 @@ impl Peer for Ntex {
         match messages.qos {
             0 => {
                 for payload in messages.payloads() {
-                    if !self.sink.is_ready() {
-                        self.sink.ready().await;
+                    while !self.sink.is_ready() {
+                        assert!(self.sink.ready().await, "a connection");
                     }
                     let publish = self.sink.publish(TOPIC);
                     publish.send_at_most_once(Bytes::from(payload)).expect("a publish");
@@ -113,8 +113,8 @@ impl Peer for Ntex {
             1 => {
                 self.sink.publish_ack_cb(|_, _| {});
                 for payload in messages.payloads() {
-                    if !self.sink.is_ready() {
-                        self.sink.ready().await;
+                    while !self.sink.is_ready() {
+                        assert!(self.sink.ready().await, "a connection");
                     }
                     let publish = self.sink.publish(TOPIC);
                     let sent = publish.send_at_least_once_no_block(Bytes::from(payload));
