@@ -124,7 +124,14 @@ fn draw(svg: &mut String, panel: &Panel, x: f64, y: f64) {
 
 fn legend(svg: &mut String, x: f64, y: f64) {
     let left = x + 20.0;
-    text(svg, left, y + 16.0, "start", true, "CPU µs a message, user and system");
+    text(
+        svg,
+        left,
+        y + 16.0,
+        "start",
+        true,
+        "CPU µs a message, user and system",
+    );
     let rows = [
         (1.0, "user: the client's own code"),
         (0.5, "system: the kernel for it, most of it TCP"),
@@ -140,7 +147,14 @@ fn legend(svg: &mut String, x: f64, y: f64) {
     let label = "the floor: a hand-written client without properties,";
     text(svg, left + 38.0, top + BAR - 2.0, "start", false, label);
     let label = "timers, limits or reconnect";
-    text(svg, left + 38.0, top + LINE + BAR - 2.0, "start", false, label);
+    text(
+        svg,
+        left + 38.0,
+        top + LINE + BAR - 2.0,
+        "start",
+        false,
+        label,
+    );
     let notes = [
         "16 B payloads, window of 100, over loopback TCP.",
         "Each panel has a scale of its own. Shorter is better.",

@@ -108,11 +108,17 @@ async fn idle<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
 }
 
 async fn connect<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
-    P::connect(job.port, "first", job.scenario).await.disconnect().await;
+    P::connect(job.port, "first", job.scenario)
+        .await
+        .disconnect()
+        .await;
     let stopwatch = Stopwatch::start(job.allocations);
     control.go();
     for _ in 0..job.n {
-        P::connect(job.port, "connect", job.scenario).await.disconnect().await;
+        P::connect(job.port, "connect", job.scenario)
+            .await
+            .disconnect()
+            .await;
     }
     stopwatch.stop(job.n)
 }

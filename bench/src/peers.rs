@@ -68,7 +68,11 @@ pub struct Entry {
     pub measure: fn(&crate::client::Job),
 }
 
-const fn entry<P: Peer + 'static>(name: &'static str, package: Option<&'static str>, mqtt: &'static str) -> Entry {
+const fn entry<P: Peer + 'static>(
+    name: &'static str,
+    package: Option<&'static str>,
+    mqtt: &'static str,
+) -> Entry {
     Entry {
         name,
         package,

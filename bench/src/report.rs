@@ -185,7 +185,11 @@ fn lost(text: &mut String, results: &Results) {
         let ahead: Vec<String> = others
             .iter()
             .map(|(name, spread)| {
-                let overlap = if spread.max >= ours.min { "; the ranges overlap" } else { "" };
+                let overlap = if spread.max >= ours.min {
+                    "; the ranges overlap"
+                } else {
+                    ""
+                };
                 format!("{name} ({}{overlap})", digits(spread.median))
             })
             .collect();
@@ -198,7 +202,10 @@ fn lost(text: &mut String, results: &Results) {
             ahead.join(", ")
         );
     }
-    let _ = writeln!(text, "\nIt leads in {led} of the {compared} rows that others have too.");
+    let _ = writeln!(
+        text,
+        "\nIt leads in {led} of the {compared} rows that others have too."
+    );
 }
 
 /// Whether the server could be what is measured.

@@ -240,7 +240,10 @@ fn measure(
     let Some(sample) = sample.filter(|_| client.status.success()) else {
         let log = String::from_utf8_lossy(&client.stderr);
         let got = served.map_or(0, |served| served.tally.count + served.acknowledged as u64);
-        let last = log.lines().rfind(|line| !line.starts_with("note:")).unwrap_or("no output");
+        let last = log
+            .lines()
+            .rfind(|line| !line.starts_with("note:"))
+            .unwrap_or("no output");
         return Err(format!("failed at {n} messages (server saw {got}): {last}"));
     };
     let served = served.ok_or("the server failed")?;

@@ -86,7 +86,9 @@ impl Stopwatch {
             wall,
             peak: memory("VmHWM:"),
             grown: memory("VmRSS:").saturating_sub(self.resident),
-            allocations: allocations.zip(self.allocations).map(|(to, from)| to - from),
+            allocations: allocations
+                .zip(self.allocations)
+                .map(|(to, from)| to - from),
             tally: None,
             latency: None,
         }

@@ -86,7 +86,9 @@ impl Scenario {
     /// What the client subscribes to; nothing if it only publishes.
     pub fn filters(self) -> Vec<String> {
         match self {
-            Self::Receive { .. } | Self::LateReader | Self::PingPong => vec!["sensors/#".to_owned()],
+            Self::Receive { .. } | Self::LateReader | Self::PingPong => {
+                vec!["sensors/#".to_owned()]
+            }
             Self::Filters(n) => (0..n).map(|i| format!("sensors/{i}/+")).collect(),
             _ => Vec::new(),
         }

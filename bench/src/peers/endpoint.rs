@@ -28,7 +28,10 @@ async fn send(client: &Client, qos: u8, payload: Vec<u8>) {
         .qos(level(qos))
         .payload(payload);
     if qos > 0 {
-        let id = client.acquire_packet_id().await.expect("a packet identifier");
+        let id = client
+            .acquire_packet_id()
+            .await
+            .expect("a packet identifier");
         publish = publish.packet_id(id);
     }
     let publish = publish.build().expect("a PUBLISH");
@@ -48,7 +51,9 @@ impl Peer for Endpoint {
 
     async fn connect(port: u16, id: &str, _: Scenario) -> Self {
         let client = Client::new(mqtt_ep::Version::V3_1_1);
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+        let stream = TcpStream::connect(("127.0.0.1", port))
+            .await
+            .expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         let transport = mqtt_ep::transport::TcpTransport::from_stream(stream);
         let attached = client.attach(transport, mqtt_ep::Mode::Client).await;
@@ -94,9 +99,15 @@ impl Peer for Endpoint {
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
         for part in filters.chunks(500) {
             let options = SubOpts::new().set_qos(level(qos));
-            let entries = part.iter().map(|filter| SubEntry::new(filter, options.clone()));
+            let entries = part
+                .iter()
+                .map(|filter| SubEntry::new(filter, options.clone()));
             let entries: Result<Vec<_>, _> = entries.collect();
-            let id = self.0.acquire_packet_id().await.expect("a packet identifier");
+            let id = self
+                .0
+                .acquire_packet_id()
+                .await
+                .expect("a packet identifier");
             let subscribe = Subscribe::builder()
                 .packet_id(id)
                 .entries(entries.expect("filters"))

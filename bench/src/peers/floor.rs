@@ -29,7 +29,9 @@ impl Peer for Floor {
 
     async fn publish(&mut self, messages: Outgoing, done: Done) {
         for payload in messages.payloads() {
-            self.0.publish(&TOPIC_BYTES, messages.qos, &payload.into()).await;
+            self.0
+                .publish(&TOPIC_BYTES, messages.qos, &payload.into())
+                .await;
         }
         done.await.expect("a server");
     }

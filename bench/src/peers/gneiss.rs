@@ -50,7 +50,11 @@ impl Peer for Gneiss {
         let mode = ProtocolMode::Mqtt311;
         let client = TokioClientBuilder::new("127.0.0.1", port)
             .with_connect_options(ConnectOptions::builder().with_client_id(id).build())
-            .with_client_options(MqttClientOptions::builder().with_protocol_mode(mode).build())
+            .with_client_options(
+                MqttClientOptions::builder()
+                    .with_protocol_mode(mode)
+                    .build(),
+            )
             .build()
             .expect("a client");
         let shared = Arc::<Shared>::default();
@@ -85,18 +89,26 @@ impl Peer for Gneiss {
     }
 
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
-        in_tasks!(tokio::spawn, messages, tasks, self.client, |client, payload| {
-            let publish = client.publish(packet(1, payload), None);
-            publish.await.expect("an acknowledgement");
-        });
+        in_tasks!(
+            tokio::spawn,
+            messages,
+            tasks,
+            self.client,
+            |client, payload| {
+                let publish = client.publish(packet(1, payload), None);
+                publish.await.expect("an acknowledgement");
+            }
+        );
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
         // What goes beyond 4 KiB of a packet is not written until the next.
         for part in filters.chunks(100) {
-            let builder = part.iter().fold(SubscribePacket::builder(), |builder, filter| {
-                builder.with_subscription_simple(filter.clone(), level(qos))
-            });
+            let builder = part
+                .iter()
+                .fold(SubscribePacket::builder(), |builder, filter| {
+                    builder.with_subscription_simple(filter.clone(), level(qos))
+                });
             let subscribe = self.client.subscribe(builder.build(), None);
             subscribe.await.expect("a subscription");
         }

@@ -22,7 +22,9 @@ impl Peer for Martlet {
             .version(Version::V3_1_1)
             .max_in_flight(WINDOW as u16)
             .max_in_flight_3x(WINDOW as u16);
-        let client = martlet_tokio::connect_with(builder).await.expect("a connection");
+        let client = martlet_tokio::connect_with(builder)
+            .await
+            .expect("a connection");
         Self {
             client,
             messages: None,
@@ -43,10 +45,16 @@ impl Peer for Martlet {
     }
 
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
-        in_tasks!(tokio::spawn, messages, tasks, self.client, |client, payload| {
-            let publish = client.publish(TOPIC, payload).qos(QoS::AtLeastOnce);
-            publish.await.expect("an acknowledgement")
-        });
+        in_tasks!(
+            tokio::spawn,
+            messages,
+            tasks,
+            self.client,
+            |client, payload| {
+                let publish = client.publish(TOPIC, payload).qos(QoS::AtLeastOnce);
+                publish.await.expect("an acknowledgement")
+            }
+        );
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, level: u8) {
@@ -74,7 +82,10 @@ impl Peer for Martlet {
 
     async fn ping(&mut self, payload: Vec<u8>) {
         let messages = self.messages.as_mut().expect("a subscription");
-        self.client.publish(TOPIC, payload).await.expect("a publish");
+        self.client
+            .publish(TOPIC, payload)
+            .await
+            .expect("a publish");
         messages.next().await.expect("a message");
     }
 

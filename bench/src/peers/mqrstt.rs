@@ -57,7 +57,9 @@ impl Peer for Mqrstt {
         let mut options = ConnectOptions::new(id);
         options.set_send_maximum(WINDOW as u16);
         let (mut network, client) = NetworkBuilder::new_from_options(options).tokio_network();
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+        let stream = TcpStream::connect(("127.0.0.1", port))
+            .await
+            .expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         let shared = Arc::<Shared>::default();
         let mut handler = Handler(shared.clone());
@@ -85,8 +87,14 @@ impl Peer for Mqrstt {
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
         for part in filters.chunks(500) {
-            let part: Vec<_> = part.iter().map(|filter| (filter.as_str(), level(qos))).collect();
-            self.client.subscribe(part.as_slice()).await.expect("a subscribe");
+            let part: Vec<_> = part
+                .iter()
+                .map(|filter| (filter.as_str(), level(qos)))
+                .collect();
+            self.client
+                .subscribe(part.as_slice())
+                .await
+                .expect("a subscribe");
             self.shared.subscribed.notified().await;
         }
     }

@@ -43,19 +43,31 @@ impl Peer for Mqtt5 {
                 publish.await.expect("a publish");
             }
         } else {
-            in_tasks!(tokio::spawn, messages, WINDOW, self.client, |client, payload| {
-                let publish = client.publish_qos(TOPIC, payload, qos);
-                publish.await.expect("an acknowledgement");
-            });
+            in_tasks!(
+                tokio::spawn,
+                messages,
+                WINDOW,
+                self.client,
+                |client, payload| {
+                    let publish = client.publish_qos(TOPIC, payload, qos);
+                    publish.await.expect("an acknowledgement");
+                }
+            );
         }
         done.await.expect("a server");
     }
 
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
-        in_tasks!(tokio::spawn, messages, tasks, self.client, |client, payload| {
-            let publish = client.publish_qos(TOPIC, payload, QoS::AtLeastOnce);
-            publish.await.expect("an acknowledgement");
-        });
+        in_tasks!(
+            tokio::spawn,
+            messages,
+            tasks,
+            self.client,
+            |client, payload| {
+                let publish = client.publish_qos(TOPIC, payload, QoS::AtLeastOnce);
+                publish.await.expect("an acknowledgement");
+            }
+        );
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
@@ -66,7 +78,9 @@ impl Peer for Mqtt5 {
             };
             let inbox = self.inbox.clone();
             let callback = move |message: mqtt5::Message| inbox.add(&message.payload);
-            let subscribe = self.client.subscribe_with_options(filter, options, callback);
+            let subscribe = self
+                .client
+                .subscribe_with_options(filter, options, callback);
             subscribe.await.expect("a subscription");
         }
     }

@@ -5,8 +5,8 @@ use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
 use ntex_bytes::Bytes;
-use ntex_mqtt::v3::client::{Client, Connect, MqttConnector, MqttSink, ProtocolMessage, QoS};
 use ntex_mqtt::MqttServiceConfig;
+use ntex_mqtt::v3::client::{Client, Connect, MqttConnector, MqttSink, ProtocolMessage, QoS};
 use ntex_service::Pipeline;
 use ntex_service::cfg::SharedCfg;
 use std::cell::{Cell, RefCell};
@@ -87,8 +87,12 @@ impl Peer for Ntex {
     async fn connect(port: u16, id: &str, _: Scenario) -> Self {
         let config = MqttServiceConfig::new().set_max_send(WINDOW as u16);
         let config: SharedCfg = SharedCfg::new("bench").add(config).into();
-        let connect = Connect::new(format!("127.0.0.1:{port}")).client_id(id).clean_session();
-        let client = Pipeline::new(config, MqttConnector::new()).call(connect).await;
+        let connect = Connect::new(format!("127.0.0.1:{port}"))
+            .client_id(id)
+            .clean_session();
+        let client = Pipeline::new(config, MqttConnector::new())
+            .call(connect)
+            .await;
         let client = client.expect("a connection");
         let mut peer = Self {
             sink: client.sink(),
@@ -107,7 +111,9 @@ impl Peer for Ntex {
                         assert!(self.sink.ready().await, "a connection");
                     }
                     let publish = self.sink.publish(TOPIC);
-                    publish.send_at_most_once(Bytes::from(payload)).expect("a publish");
+                    publish
+                        .send_at_most_once(Bytes::from(payload))
+                        .expect("a publish");
                 }
             }
             1 => {
@@ -127,18 +133,26 @@ impl Peer for Ntex {
     }
 
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
-        in_tasks!(ntex_rt::spawn, messages, tasks, self.sink, |sink, payload| {
-            let publish = sink.publish(TOPIC).send_at_least_once(Bytes::from(payload));
-            publish.await.expect("an acknowledgement");
-        });
+        in_tasks!(
+            ntex_rt::spawn,
+            messages,
+            tasks,
+            self.sink,
+            |sink, payload| {
+                let publish = sink.publish(TOPIC).send_at_least_once(Bytes::from(payload));
+                publish.await.expect("an acknowledgement");
+            }
+        );
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)];
         for part in filters.chunks(500) {
-            let subscribe = part.iter().fold(self.sink.subscribe(), |subscribe, filter| {
-                subscribe.topic_filter(filter.clone().into(), qos)
-            });
+            let subscribe = part
+                .iter()
+                .fold(self.sink.subscribe(), |subscribe, filter| {
+                    subscribe.topic_filter(filter.clone().into(), qos)
+                });
             subscribe.send().await.expect("a subscription");
         }
     }
@@ -152,7 +166,9 @@ impl Peer for Ntex {
     async fn ping(&mut self, payload: Vec<u8>) {
         let next = self.inbox.tally.borrow().count + 1;
         let publish = self.sink.publish(TOPIC);
-        publish.send_at_most_once(Bytes::from(payload)).expect("a publish");
+        publish
+            .send_at_most_once(Bytes::from(payload))
+            .expect("a publish");
         self.until(next).await;
     }
 

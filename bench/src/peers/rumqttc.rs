@@ -83,7 +83,9 @@ macro_rules! peer {
 
             async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
                 for part in filters.chunks(500) {
-                    let part = part.iter().map(|filter| Filter::new(filter.clone(), level(qos)));
+                    let part = part
+                        .iter()
+                        .map(|filter| Filter::new(filter.clone(), level(qos)));
                     let subscribe = self.client.subscribe_many(part.collect::<Vec<_>>());
                     subscribe.await.expect("a subscribe");
                     self.poll_until(|event| matches!(event, Event::Incoming(Packet::SubAck(_))))
