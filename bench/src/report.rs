@@ -279,7 +279,8 @@ fn detail(text: &mut String, scenario: Scenario, peer: &Entry, cell: &Cell) {
         let [median, min, max] = [spread.median, spread.min, spread.max].map(digits);
         format!("{median} ({min}–{max})")
     };
-    let median = |spread: Option<Spread>| spread.map_or_else(String::new, |it| digits(it.median));
+    let median =
+        |spread: Option<Spread>| spread.map_or_else(String::new, |spread| digits(spread.median));
     let wall = cell.spread(|sample| sample.wall * 1e6 / sample.messages as f64);
     let optional = |number: Option<f64>| number.map_or_else(String::new, digits);
     let mut columns = vec![

@@ -216,8 +216,10 @@ impl Server {
             tally.sum = tally.sum.wrapping_add(connection.tally.sum);
             connection.tally = Tally::default();
         }
-        if connection.completed >= self.n && !std::mem::replace(&mut connection.reported, true) {
-            if let Some(control) = self.control.lock().expect("a lock").as_mut() {
+        let is_complete = connection.completed >= self.n;
+        if is_complete && !std::mem::replace(&mut connection.reported, true) {
+            let mut control = self.control.lock().expect("a lock");
+            if let Some(control) = control.as_mut() {
                 control.report_done();
             }
         }

@@ -99,9 +99,7 @@ impl Peer for Endpoint {
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
         for part in filters.chunks(500) {
             let options = SubOpts::new().set_qos(level(qos));
-            let entries = part
-                .iter()
-                .map(|filter| SubEntry::new(filter, options.clone()));
+            let entries = part.iter().map(|filter| SubEntry::new(filter, options));
             let entries: Result<Vec<_>, _> = entries.collect();
             let id = self
                 .0
