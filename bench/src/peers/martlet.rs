@@ -4,6 +4,7 @@ use super::{Peer, in_tasks};
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
+use martlet_tokio::session::QueueLimits;
 use martlet_tokio::{Client, QoS, Subscription, Version};
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ impl Peer for Martlet {
         let builder = Client::builder(format!("mqtt://127.0.0.1:{port}"))
             .version(Version::V3_1_1)
             .max_in_flight(WINDOW as u16)
-            .max_in_flight_3x(WINDOW as u16);
+            .max_in_flight_3x(WINDOW as u16)
+            .queue(QueueLimits::default().messages(WINDOW));
         let client = martlet_tokio::connect_with(builder)
             .await
             .expect("a connection");

@@ -106,7 +106,11 @@ impl Peer for Ntex {
     async fn publish(&mut self, messages: Outgoing, done: Done) {
         match messages.qos {
             0 => {
-                for payload in messages.payloads() {
+                for (i, payload) in messages.payloads().enumerate() {
+                    // Sending never waits, so nothing would leave otherwise.
+                    if i % WINDOW == 0 {
+                        ntex_util::task::yield_to().await;
+                    }
                     while !self.sink.is_ready() {
                         assert!(self.sink.ready().await, "a connection");
                     }
