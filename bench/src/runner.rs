@@ -102,16 +102,16 @@ pub fn run(options: &Options) {
     }
     results.load.1 = machine::load();
     println!("took {:.0} s", began.elapsed().as_secs_f64());
-    let json = serde_json::to_string(&results).expect("results");
-    std::fs::write(saved(), json).expect("a file");
     if options.is_whole() {
+        let json = serde_json::to_string(&results).expect("results");
+        std::fs::write(saved(), json).expect("a file");
         write_reports();
     } else {
         println!("{}", report::markdown(&results));
     }
 }
 
-/// Writes the reports from what the last run saved.
+/// Writes the reports from what the last whole run saved.
 pub fn write_reports() {
     let json = std::fs::read_to_string(saved()).expect("a run that was saved");
     let results: Results = serde_json::from_str(&json).expect("what this version saved");
@@ -120,7 +120,7 @@ pub fn write_reports() {
     std::fs::write(folder.join("chart.svg"), chart::svg(&results)).expect("a file");
 }
 
-/// Where the numbers of the last run are, beside this program.
+/// Where the numbers of the last whole run are, beside this program.
 fn saved() -> PathBuf {
     let me = std::env::current_exe().expect("this program");
     me.with_file_name("martlet-bench-results.json")
