@@ -1,7 +1,7 @@
 //! Martlet beside its peers: what a message costs each client, against the same server, in one run.
 //!
 //! The runner ([`runner`]) starts this binary again for each measurement: once as the server
-//! ([`server`]), once as a client ([`client`]) of one peer ([`peers`]) in one scenario
+//! ([`sink`]), once as a client ([`client`]) of one peer ([`peers`]) in one scenario
 //! ([`scenario`]), so that no peer shares a process with another. [`report`] and [`chart`] write
 //! what came out.
 #![forbid(unsafe_code)]
@@ -24,7 +24,7 @@ mod report;
 mod runner;
 mod sample;
 mod scenario;
-mod server;
+mod sink;
 
 /// Counts the allocations so far, in the build that can.
 pub type CountAllocations = fn() -> u64;
@@ -51,7 +51,7 @@ pub fn main(allocations: Option<CountAllocations>) {
             port.parse().expect("a port"),
             allocations,
         ),
-        ["server", scenario, n] => server::run(
+        ["server", scenario, n] => sink::run(
             scenario.parse().expect("a scenario"),
             n.parse().expect("a number of messages"),
         ),

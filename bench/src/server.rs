@@ -1,340 +1,196 @@
-//! The server: blocking sockets, a thread for each connection, all answers to what one `read`
-//! brought in one `write`. It parses as little as it can, and counts what it got.
+//! The other end: reads and acknowledges, or sends, on blocking sockets in a thread of its own.
 
-use crate::codec;
-use crate::control::{Control, HELLO};
-use crate::messages::{Tally, payload};
-use crate::sample::ServerSample;
-use crate::scenario::{Scenario, WINDOW};
-use cpu_time::ProcessTime;
+use bytes::{Buf, Bytes};
+use martlet_tests::certificates::{Certificates, ClientAuthentication};
+use martlet_tokio::QoS;
+use rustls::{ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use tungstenite::handshake::server::{Request, Response};
+use tungstenite::http::HeaderValue;
+use tungstenite::{Message, WebSocket};
 
-/// As many bytes as the server writes at once when it has much to send.
-const BLOCK: usize = 1 << 16;
-
-/// Prints its port, serves until the client closes the control connection, and prints a sample.
-pub fn run(scenario: Scenario, n: usize) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    println!("{}", listener.local_addr().expect("an address").port());
-    let server = Arc::new(Server {
-        scenario,
-        n,
-        filters: AtomicUsize::new(0),
-        tally: Mutex::default(),
-        control: Mutex::new(None),
-        source: Mutex::new(None),
-        subscribed: Condvar::new(),
-        acknowledged: AtomicUsize::new(0),
-    });
-    loop {
-        let (mut socket, _) = listener.accept().expect("a connection");
-        socket.set_nodelay(true).expect("a socket");
-        let server = server.clone();
-        // The stacks of 1,000 connections are small.
-        let thread = std::thread::Builder::new().stack_size(1 << 17);
-        let connection = move || {
-            let mut first = [0];
-            if socket.peek(&mut first).is_err() {
-                return;
-            }
-            if first[0] != HELLO {
-                // It ends with the connection.
-                let _ = server.serve(socket);
-                return;
-            }
-            let _ = socket.read(&mut first);
-            server.control(Control::accept(socket));
-        };
-        thread.spawn(connection).expect("a thread");
-    }
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Publish(QoS),
+    Receive,
 }
 
-struct Server {
-    scenario: Scenario,
-    n: usize,
-    /// How many filters the client has subscribed to.
-    filters: AtomicUsize,
-    tally: Mutex<Tally>,
-    control: Mutex<Option<Control>>,
-    source: Mutex<Option<Source>>,
-    /// There is a source, and all filters are subscribed to.
-    subscribed: Condvar,
-    acknowledged: AtomicUsize,
+pub struct Server {
+    port: u16,
+    thread: JoinHandle<()>,
 }
+
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
 
 impl Server {
-    /// The control connection. Its end is the process's.
-    fn control(&self, mut control: Control) -> ! {
-        *self.control.lock().expect("a lock") = Some(control.share());
-        control.welcome();
-        let mut start = ProcessTime::now();
-        while control.wait() {
-            start = ProcessTime::now();
-            if self.scenario.is_receive() {
-                self.begin();
-            }
+    /// A server of one connection, which sends `n` messages if it is to.
+    pub fn start(tls: bool, websocket: bool, work: Work, n: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let thread = std::thread::spawn(move || {
+            let (socket, _) = listener.accept().expect("a connection");
+            socket.set_nodelay(true).expect("a socket");
+            let mut stream: Box<dyn Stream> = match (tls, websocket) {
+                (false, false) => Box::new(socket),
+                (true, false) => Box::new(secure(socket)),
+                (false, true) => Box::new(Frames::accept(socket)),
+                (true, true) => Box::new(Frames::accept(secure(socket))),
+            };
+            // It ends with the connection.
+            drop(serve(&mut stream, work, n));
+        });
+        Self { port, thread }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn join(self) {
+        self.thread.join().expect("a server that did not panic");
+    }
+}
+
+fn secure(socket: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+    let certificates = Certificates::shared();
+    let config = certificates.server_config(&certificates.server, ClientAuthentication::None);
+    StreamOwned::new(
+        ServerConnection::new(config).expect("a configuration"),
+        socket,
+    )
+}
+
+/// MQTT 3.1.1, as much of it as is needed here.
+fn serve(stream: &mut Box<dyn Stream>, work: Work, n: usize) -> io::Result<()> {
+    let mut input = vec![0; 1 << 18];
+    let (mut have, mut replies) = (0, Vec::new());
+    loop {
+        match stream.read(&mut input[have..])? {
+            0 => return Ok(()),
+            read => have += read,
         }
-        let sample = ServerSample {
-            cpu: start.elapsed().as_secs_f64(),
-            tally: *self.tally.lock().expect("a lock"),
-            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+        let mut at = 0;
+        while let Some((header, len)) = frame(&input[at..have]) {
+            let packet = &input[at..at + len];
+            match packet[0] >> 4 {
+                1 => replies.extend_from_slice(b"\x20\x02\x00\x00"),
+                3 if packet[0] & 6 != 0 => {
+                    let topic =
+                        usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+                    let id = &packet[header + 2 + topic..][..2];
+                    replies.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+                }
+                8 => {
+                    replies.extend_from_slice(&[0x90, 3, packet[header], packet[header + 1], 0]);
+                    if work == Work::Receive {
+                        stream.write_all(&replies)?;
+                        replies.clear();
+                        send(stream, n)?;
+                    }
+                }
+                _ => {}
+            }
+            at += len;
+        }
+        input.copy_within(at..have, 0);
+        have -= at;
+        if !replies.is_empty() {
+            stream.write_all(&replies)?;
+            stream.flush()?;
+            replies.clear();
+        }
+    }
+}
+
+fn send(stream: &mut Box<dyn Stream>, n: usize) -> io::Result<()> {
+    let topic = super::TOPIC.as_bytes();
+    let len = 2 + topic.len() + super::PAYLOAD.len();
+    let mut one = vec![
+        0x30,
+        (len & 127 | 128) as u8,
+        (len >> 7) as u8,
+        0,
+        topic.len() as u8,
+    ];
+    one.extend_from_slice(topic);
+    one.extend_from_slice(super::PAYLOAD);
+    // As a broker with much to send does: as many in a write as make about 16 KiB.
+    let block = one.repeat(50);
+    for left in (0..n).rev().step_by(50) {
+        stream.write_all(&block[..one.len() * (left + 1).min(50)])?;
+    }
+    stream.flush()
+}
+
+/// The length of the header and of the packet at the front, if it is whole.
+fn frame(input: &[u8]) -> Option<(usize, usize)> {
+    let mut len = 0;
+    for i in 1..5 {
+        let byte = *input.get(i)?;
+        len |= usize::from(byte & 127) << (7 * (i - 1));
+        if byte < 128 {
+            return (input.len() > i + len).then_some((i + 1, i + 1 + len));
+        }
+    }
+    panic!("not a length");
+}
+
+/// The bytes in the binary frames of a WebSocket.
+struct Frames<S> {
+    socket: WebSocket<S>,
+    left: Bytes,
+}
+
+impl<S: Read + Write> Frames<S> {
+    fn accept(stream: S) -> Self {
+        #[expect(clippy::result_large_err, reason = "tungstenite wants it so")]
+        let answer = |_: &Request, mut response: Response| {
+            response
+                .headers_mut()
+                .insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+            Ok(response)
         };
-        sample.print();
-        std::process::exit(0);
-    }
-
-    /// Sends all messages at QoS 0, and a window of them otherwise.
-    fn begin(&self) {
-        let guard = self.source.lock().expect("a lock");
-        let all = self.scenario.filters().len();
-        let ready = |source: &mut Option<Source>| {
-            source.is_none() || self.filters.load(Ordering::Acquire) < all
+        let Ok(socket) = tungstenite::accept_hdr(stream, answer) else {
+            panic!("a handshake")
         };
-        let mut guard = self.subscribed.wait_while(guard, ready).expect("a lock");
-        let source = guard.as_mut().expect("a source");
-        let mut block = Vec::with_capacity(2 * BLOCK);
-        while source.next(&mut block) {
-            if block.len() >= BLOCK {
-                if source.socket.write_all(&block).is_err() {
-                    return;
-                }
-                block.clear();
-            }
-        }
-        let _ = source.socket.write_all(&block);
-    }
-
-    /// One connection of the client that is measured.
-    fn serve(&self, mut socket: TcpStream) -> io::Result<()> {
-        let mut input = vec![0; 1 << 19];
-        let (mut have, mut replies) = (0, Vec::new());
-        let mut connection = Connection::default();
-        loop {
-            match socket.read(&mut input[have..])? {
-                0 => return Ok(()),
-                read => have += read,
-            }
-            let mut at = 0;
-            while let Some((header, len)) = codec::frame(&input[at..have]) {
-                self.packet(&mut connection, &input[at..at + len], header, &mut replies);
-                at += len;
-            }
-            input.copy_within(at..have, 0);
-            have -= at;
-            if connection.acknowledged > 0 && self.scenario.is_receive() {
-                self.refill(&mut connection, &mut replies);
-            }
-            if !replies.is_empty() {
-                // The first messages may still be on their way, from the control thread.
-                let _source = self
-                    .scenario
-                    .is_receive()
-                    .then(|| self.source.lock().expect("a lock"));
-                socket.write_all(&replies)?;
-                replies.clear();
-            }
-            self.after(&mut connection, &socket);
-        }
-    }
-
-    /// Handles one packet; its answer is appended to `replies`.
-    fn packet(
-        &self,
-        connection: &mut Connection,
-        packet: &[u8],
-        header: usize,
-        replies: &mut Vec<u8>,
-    ) {
-        let qos = packet[0] >> 1 & 3;
-        let id = |at: usize| [packet[at], packet[at + 1]];
-        match packet[0] >> 4 {
-            1 => {
-                connection.is_v5 = packet[header + 6] == 5;
-                // MQTT 5 states the window as Receive Maximum.
-                let answer: &[u8] = match connection.is_v5 {
-                    true => &[0x20, 6, 0, 0, 3, 0x21, 0, WINDOW as u8],
-                    false => &[0x20, 2, 0, 0],
-                };
-                replies.extend_from_slice(answer);
-            }
-            3 => {
-                let topic = usize::from(u16::from_be_bytes(id(header)));
-                let mut at = header + 2 + topic;
-                if qos > 0 {
-                    let [high, low] = id(at);
-                    replies.extend_from_slice(&[0x30 + 0x10 * qos, 2, high, low]);
-                    at += 2;
-                }
-                if connection.is_v5 {
-                    at += 1 + usize::from(packet[at]);
-                }
-                connection.tally.add(&packet[at..]);
-                if qos < 2 {
-                    connection.completed += 1;
-                }
-                if self.scenario == Scenario::PingPong {
-                    replies.extend_from_slice(packet);
-                }
-            }
-            4 | 7 => {
-                connection.acknowledged += 1;
-                connection.free.push(u16::from_be_bytes(id(header)));
-            }
-            5 => {
-                let [high, low] = id(header);
-                replies.extend_from_slice(&[0x62, 2, high, low]);
-            }
-            6 => {
-                let [high, low] = id(header);
-                replies.extend_from_slice(&[0x70, 2, high, low]);
-                connection.completed += 1;
-            }
-            8 => connection.filters += subscribe(packet, header, connection.is_v5, replies),
-            12 => replies.extend_from_slice(&[0xd0, 0]),
-            _ => {}
-        }
-    }
-
-    /// Sends as many messages as were acknowledged.
-    fn refill(&self, connection: &mut Connection, replies: &mut Vec<u8>) {
-        let acknowledged = std::mem::take(&mut connection.acknowledged);
-        self.acknowledged.fetch_add(acknowledged, Ordering::Relaxed);
-        let mut source = self.source.lock().expect("a lock");
-        let source = source.as_mut().expect("a source");
-        source.free.append(&mut connection.free);
-        while source.next(replies) {}
-    }
-
-    /// Shares what the packets of one read changed, after the answers have left.
-    fn after(&self, connection: &mut Connection, socket: &TcpStream) {
-        if connection.tally.count > 0 {
-            let mut tally = self.tally.lock().expect("a lock");
-            tally.count += connection.tally.count;
-            tally.sum = tally.sum.wrapping_add(connection.tally.sum);
-            connection.tally = Tally::default();
-        }
-        let is_complete = connection.completed >= self.n;
-        if is_complete && !std::mem::replace(&mut connection.reported, true) {
-            let mut control = self.control.lock().expect("a lock");
-            if let Some(control) = control.as_mut() {
-                control.report_done();
-            }
-        }
-        if connection.filters > 0 && self.scenario.is_receive() {
-            let mut source = self.source.lock().expect("a lock");
-            source.get_or_insert_with(|| {
-                let socket = socket.try_clone().expect("a socket");
-                Source::new(self.scenario, self.n, connection.is_v5, socket)
-            });
-            self.filters
-                .fetch_add(std::mem::take(&mut connection.filters), Ordering::Release);
-            self.subscribed.notify_all();
-        }
-    }
-}
-
-/// Answers a SUBSCRIBE with what it asks for; returns the number of filters.
-fn subscribe(packet: &[u8], header: usize, is_v5: bool, replies: &mut Vec<u8>) -> usize {
-    let mut at = header + 2;
-    if is_v5 {
-        at += 1 + usize::from(packet[at]);
-    }
-    let mut codes = Vec::new();
-    while at < packet.len() {
-        at += 2 + usize::from(u16::from_be_bytes([packet[at], packet[at + 1]])) + 1;
-        codes.push(packet[at - 1] & 3);
-    }
-    replies.push(0x90);
-    let mut left = 2 + usize::from(is_v5) + codes.len();
-    while left >= 128 {
-        replies.push(left as u8 | 128);
-        left >>= 7;
-    }
-    replies.push(left as u8);
-    replies.extend_from_slice(&packet[header..header + 2]);
-    if is_v5 {
-        replies.push(0);
-    }
-    replies.extend_from_slice(&codes);
-    codes.len()
-}
-
-/// What a connection counts before it shares it.
-#[derive(Default)]
-struct Connection {
-    is_v5: bool,
-    tally: Tally,
-    completed: usize,
-    reported: bool,
-    filters: usize,
-    acknowledged: usize,
-    free: Vec<u16>,
-}
-
-/// The messages that the server sends.
-struct Source {
-    socket: TcpStream,
-    topics: Vec<String>,
-    n: usize,
-    number: usize,
-    qos: u8,
-    size: usize,
-    is_v5: bool,
-    /// The identifiers that are free: the window.
-    free: Vec<u16>,
-    body: Vec<u8>,
-}
-
-impl Source {
-    fn new(scenario: Scenario, n: usize, is_v5: bool, socket: TcpStream) -> Self {
         Self {
             socket,
-            topics: scenario.topics(),
-            n,
-            number: 0,
-            qos: scenario.qos(),
-            size: scenario.size(),
-            is_v5,
-            free: (1..=WINDOW as u16).collect(),
-            body: payload(0, scenario.size()),
+            left: Bytes::new(),
         }
     }
+}
 
-    /// Appends the next message; `false` if there is none now.
-    fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.number == self.n {
-            return false;
+impl<S: Read + Write> Read for Frames<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() {
+            match self.socket.read() {
+                Ok(Message::Binary(payload)) => self.left = payload,
+                Ok(Message::Close(_)) => return Ok(0),
+                Ok(_) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
         }
-        let id = match self.qos {
-            0 => None,
-            _ => match self.free.pop() {
-                Some(id) => Some(id),
-                None => return false,
-            },
-        };
-        let topic = self.topics[self.number % self.topics.len()].as_bytes();
-        let extra = 2 * usize::from(id.is_some()) + usize::from(self.is_v5);
-        out.push(0x30 | self.qos << 1);
-        let mut left = 2 + topic.len() + extra + self.size;
-        while left >= 128 {
-            out.push(left as u8 | 128);
-            left >>= 7;
-        }
-        out.push(left as u8);
-        out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-        out.extend_from_slice(topic);
-        if let Some(id) = id {
-            out.extend_from_slice(&id.to_be_bytes());
-        }
-        if self.is_v5 {
-            out.push(0);
-        }
-        self.body[..8].copy_from_slice(&(self.number as u64).to_be_bytes());
-        out.extend_from_slice(&self.body);
-        self.number += 1;
-        true
+        let n = self.left.len().min(buf.len());
+        buf[..n].copy_from_slice(&self.left[..n]);
+        self.left.advance(n);
+        Ok(n)
+    }
+}
+
+impl<S: Read + Write> Write for Frames<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket
+            .send(Message::Binary(Bytes::copy_from_slice(bytes)))
+            .map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush().map_err(io::Error::other)
     }
 }

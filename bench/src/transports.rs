@@ -191,12 +191,11 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// A stream that is being opened.
+type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
 /// A stream as users of those crates make it.
-fn open(
-    transport: Transport,
-    port: u16,
-    config: Arc<rustls::ClientConfig>,
-) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>> {
+fn open(transport: Transport, port: u16, config: Arc<rustls::ClientConfig>) -> Opening {
     Box::pin(async move {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.set_nodelay(true)?;
