@@ -18,7 +18,7 @@ use cpu_time::ThreadTime;
 use framed::Frames;
 use martlet_tests::certificates::Certificates;
 use martlet_tokio::{
-    Builder, Client, QoS, TlsConfig, Tokio, TopicName, Trust, Version, runtime::TokioStreams,
+    Builder, Client, QoS, TlsConfig, TopicName, Trust, Version, runtime::TokioStreams,
 };
 use rustls::pki_types::ServerName;
 use server::{Server, Work};
@@ -180,7 +180,7 @@ fn trust() -> TlsConfig {
 
 async fn connect_over_theirs(transport: Transport, port: u16) -> Client {
     let config = Certificates::shared().client_config(None);
-    let streams = TokioStreams(Tokio, move |_| open(transport, port, config.clone()));
+    let streams = TokioStreams::new(move |_| open(transport, port, config.clone()));
     let (client, driver) = builder("mqtt", port).build(streams).expect("a client");
     tokio::spawn(driver);
     client.connected().await.expect("a connection");
