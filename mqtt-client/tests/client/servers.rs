@@ -183,6 +183,22 @@ async fn servers_that_refer_to_each_other_are_not_followed_for_ever() {
     assert!(start.elapsed() > Duration::ZERO);
 }
 
+/// Following references is bounded for each wait, not for ever.
+#[tokio::test(start_paused = true)]
+async fn references_are_followed_again_after_each_wait() {
+    let policy = Reconnect::default().retry_first(true).server_references(1);
+    let (_client, _, mut network) = client(builder().reconnect(policy));
+    for _ in 0..3 {
+        let mut server = network.dial().await.open();
+        server.connect().await;
+        let away = ConnectReasonCode::UseAnotherServer;
+        server.send(rejection(away, "other.example")).await;
+        let dial = network.dial().await;
+        assert_eq!(dial.endpoint.to_string(), "mqtt://other.example:1883");
+        dial.reject();
+    }
+}
+
 /// What cannot be said in 3.x is found out when that is asked for, and not asked again.
 #[tokio::test(start_paused = true)]
 async fn a_password_alone_needs_mqtt_5() {
