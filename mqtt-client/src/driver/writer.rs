@@ -379,3 +379,20 @@ impl Drop for Clerk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes that wait for the store are bounded: what is put together counts together.
+    #[test]
+    fn batches_add_up() {
+        let of = |bytes| Batch {
+            bytes,
+            ..Batch::default()
+        };
+        let (mut first, mut second) = (of(5), of(7));
+        first.append(&mut second);
+        assert_eq!((first.bytes, second.bytes), (12, 0));
+    }
+}

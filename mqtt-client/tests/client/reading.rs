@@ -1,7 +1,7 @@
 //! TCP is the queue: the socket is left unread while a stream with a reader that is alive fills.
 //! Nothing of it is dropped, and no task waits forever.
 
-use crate::scripted::{Script, builder, connected, encode, settle, soon};
+use crate::scripted::{Counted, Script, builder, connected, encode, network, settle, soon};
 use bytes::BytesMut;
 use martlet_client::{
     Client, ClientEvent, QoS, StreamLimits, Subscription, proto::Packet, session::InboundLimits,
@@ -342,4 +342,24 @@ async fn a_stream_that_drops_is_not_waited_for() {
     assert_eq!(latest.try_next().unwrap().text(), Some("9999"));
     assert!(latest.try_next().is_none());
     assert_eq!((latest.dropped(), start.elapsed()), (9_999, Duration::ZERO));
+}
+
+/// The driver has nothing to do for messages of QoS 0 that are taken while the socket is read.
+#[tokio::test(start_paused = true)]
+async fn taking_messages_of_qos_0_does_not_call_the_driver() {
+    let (runtime, mut network) = network();
+    let (client, driver) = builder().build(runtime).unwrap();
+    let polls = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(Counted::new(driver, polls.clone()));
+    let mut server = network.accept().await;
+    soon(client.connected()).await.unwrap();
+    let mut stream = subscribe(&client, &mut server, "a", 100).await;
+    server.send_bytes(&numbered("a", 0..10)).await;
+    settle().await;
+    let before = polls.load(Ordering::Relaxed);
+    for _ in 0..10 {
+        soon(stream.next()).await.unwrap();
+    }
+    settle().await;
+    assert_eq!(polls.load(Ordering::Relaxed), before);
 }
