@@ -30,6 +30,11 @@ impl Instant {
         Duration::from_nanos(self.0)
     }
 
+    /// Since the epoch, in units of 2²⁰ ns, about milliseconds; begins anew after 52 days.
+    pub(crate) const fn about_millis(self) -> u32 {
+        (self.0 >> 20) as u32
+    }
+
     /// Time since `earlier`; zero when that is later.
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -23,7 +23,6 @@ use crate::store::journal::Context;
 use crate::{InboundLimits, Instant, Misbehaviour, ReceivedPublish};
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
-use core::time::Duration;
 use martlet_proto::{
     Delivery, PacketIdentifier, PacketType, PubAckReasonCode, PubRelReasonCode, Publish, QoS,
     TopicName,
@@ -39,10 +38,10 @@ mod waiting;
 /// While the application lags, a message smaller than this is copied out of its read buffer, which
 /// it would pin.
 const DETACH_BELOW: usize = 4096;
-/// The application lags when this number of messages wait, and have done so for this long: fewer
-/// pin less memory than a copy of each is worth, and a burst is over before.
+/// The application lags when this number of messages wait, and have done so for this long, in about
+/// milliseconds: fewer pin less memory than a copy of each is worth, and a burst is over before.
 const LAGGING: usize = 64;
-const LAG: Duration = Duration::from_millis(20);
+const LAG: u32 = 20;
 
 /// More of one QoS than there are packet identifiers cannot wait for their acknowledgement.
 const MOST: usize = u16::MAX as usize;
@@ -69,8 +68,9 @@ pub(crate) struct Inbound {
     exceeded: bool,
     /// At the last turn [`LAGGING`] messages waited.
     crowded: bool,
-    /// The first turn at which they did; the last turn if they do not.
-    crowded_since: Instant,
+    /// The first turn at which they did, the last turn if they do not:
+    /// [about milliseconds](Instant::about_millis).
+    crowded_since: u32,
     /// That is [`LAG`] ago.
     lagging: bool,
     /// Since the last look a message was taken before an earlier one.
@@ -97,7 +97,7 @@ impl Default for Inbound {
             unacknowledged: 0,
             exceeded: false,
             crowded: false,
-            crowded_since: Instant::EPOCH,
+            crowded_since: 0,
             lagging: false,
             overtaken: false,
         }
@@ -119,11 +119,12 @@ impl Inbound {
 
     /// More bytes have come.
     pub(crate) fn begin_turn(&mut self, now: Instant) {
+        let now = now.about_millis();
         if !self.crowded {
             self.crowded_since = now;
         }
         self.crowded = self.unhandled() >= LAGGING;
-        self.lagging = self.crowded && now.saturating_duration_since(self.crowded_since) >= LAG;
+        self.lagging = self.crowded && now.wrapping_sub(self.crowded_since) >= LAG;
     }
 
     /// One more message of QoS 0 does not fit.
