@@ -39,7 +39,7 @@ type Make<T> = Arc<dyn Fn() -> T + Send + Sync>;
 /// ```
 /// # use martlet_client::{Client, ConnectError, QoS};
 /// # use std::time::Duration;
-/// let builder = Client::builder("mqtts://user:secret@broker.example")
+/// let builder = Client::builder("mqtt://user:secret@broker.example")
 ///     .client_identifier("meter-7")
 ///     .keep_alive(30)
 ///     .will("meters/7/state", "gone")

@@ -11,9 +11,9 @@ use std::fmt;
 ///
 /// ```
 /// # use martlet_transport::Endpoint;
-/// let endpoint = Endpoint::parse("mqtts://user:secret@broker.example")?;
-/// assert_eq!((endpoint.host(), endpoint.port()), ("broker.example", 8883));
-/// assert_eq!(endpoint.to_string(), "mqtts://broker.example:8883"); // without credentials
+/// let endpoint = Endpoint::parse("mqtt://user:secret@broker.example")?;
+/// assert_eq!((endpoint.host(), endpoint.port()), ("broker.example", 1883));
+/// assert_eq!(endpoint.to_string(), "mqtt://broker.example:1883"); // without credentials
 /// # Ok::<(), martlet_transport::UriError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
