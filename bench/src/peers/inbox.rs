@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub struct Inbox {
     tally: Mutex<Tally>,
-    /// The number of messages that somebody waits for.
+    /// The number of messages at which the waiting task is woken.
     wanted: AtomicU64,
     reached: Notify,
 }

@@ -25,7 +25,7 @@ pub struct Ntex {
 #[derive(Default)]
 struct Inbox {
     tally: RefCell<Tally>,
-    /// The number of messages that somebody waits for.
+    /// The number of messages at which the waiting task is woken.
     wanted: Cell<u64>,
     reached: Notify,
     delay: Cell<Duration>,

@@ -209,7 +209,7 @@ impl Client {
 
     /// Returns the stream of messages that match no subscription, such as those of a resumed
     /// session, and of those for the builder's [`subscriptions`](crate::Builder::subscriptions);
-    /// `None` while somebody has it. It exists before the first CONNECT is sent, so that no message
+    /// `None` while it is taken. It exists before the first CONNECT is sent, so that no message
     /// is lost while nothing listens.
     ///
     /// Until it is taken, a new subscription gets those of its messages that match. Where the

@@ -72,7 +72,7 @@ impl Routes {
         self.filters.renew_unmatched(subscriptions);
     }
 
-    /// Gives the stream of unmatched messages to somebody, if nobody has it.
+    /// Gives the stream of unmatched messages away, if it is not taken.
     pub(crate) fn hold_unmatched(&mut self) -> bool {
         if self.holder.taker == Taker::Held {
             return false;
