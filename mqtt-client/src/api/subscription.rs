@@ -87,7 +87,7 @@ impl Subscription {
         }
     }
 
-    /// The stream of unmatched messages, if nobody has it.
+    /// The stream of unmatched messages; `None` if it is taken.
     pub(crate) fn unmatched(handle: &Arc<Handle>) -> Option<Self> {
         let state = &mut *handle.shared.lock();
         let free = state.routes.hold_unmatched();

@@ -125,8 +125,8 @@ impl State {
         is_present && self.session.resumes_earlier()
     }
 
-    /// What waits for somebody to take the stream of unmatched messages must not hold up others:
-    /// their acknowledgements stand behind its own, and above the soft bound nothing is read.
+    /// Messages in the stream of unmatched messages must not hold up others while it is not taken:
+    /// acknowledgements of others come after theirs, and above the soft bound nothing is read.
     fn give_up_unheld(&mut self) {
         let allowed = u64::from(self.session.receive_maximum() / 2);
         while self
@@ -137,8 +137,8 @@ impl State {
         }
     }
 
-    /// However few the server sends unacknowledged, what waits for somebody to take the stream of
-    /// unmatched messages does not stop it for ever. Returns whether anything was given up.
+    /// Gives up messages of the stream of unmatched messages that was not taken in time: a server
+    /// that sends few unacknowledged would wait for them. Returns whether there were any.
     fn stop_waiting_for_a_taker(&mut self) -> bool {
         if self
             .routes

@@ -206,7 +206,7 @@ impl Routes {
     // ---- messages
 
     /// Puts a message into the queues of its streams. `resumed`: the session may be that of an
-    /// earlier process, so what no stream explains waits for somebody to take the stream of
+    /// earlier process, so a message that matches no stream waits in the stream of
     /// unmatched messages. Returns how many streams have it; afterwards, as always, look at
     /// [`poll_concluded`](Tickets::poll_concluded).
     pub(crate) fn deliver(

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-/// How long messages wait for somebody to take the stream of unmatched messages. While they do, the
-/// server may wait for us, however few it sends unacknowledged.
+/// How long messages wait in the stream of unmatched messages until it is taken. Meanwhile a server
+/// that sends few unacknowledged may send nothing else.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The reader of the stream of unmatched messages.
@@ -53,7 +53,7 @@ impl Holder {
 }
 
 impl Routes {
-    /// The stream of unmatched messages gets what these subscriptions are for, until somebody
+    /// Adds these subscriptions to the stream of unmatched messages, until the application
     /// unsubscribes from their filters. Returns the identifier to subscribe with.
     pub(crate) fn add_to_unmatched(
         &mut self,
