@@ -142,10 +142,11 @@ impl<'a> PublishBuilder<'a> {
     /// has ended, the publish fails as [`ConnectionEnded`](PublishError::ConnectionEnded), and
     /// nothing was published. Default: on any.
     ///
-    /// At QoS 0 the message leaves on this connection or not at all, unless it is queued: with a
-    /// message expiry interval until the driver's next turn, and by [`try_enqueue`](Self::try_enqueue)
-    /// while the output is full. What is queued, and what was accepted at QoS 1 and 2, is delivered
-    /// like every other message, on a later connection if need be.
+    /// At QoS 0 the message leaves on this connection or not at all, unless it has a message expiry
+    /// interval: then it is queued until the driver's next turn. What is queued, and what was
+    /// accepted at QoS 1 and 2, is delivered like every other message, on a later connection if
+    /// need be. While the output is full, [`try_enqueue`](Self::try_enqueue) fails as
+    /// [`QueueFull`](PublishError::QueueFull) at QoS 0.
     ///
     /// ```
     /// # use martlet_client::{Client, ClientEvent, PublishError};

@@ -6,7 +6,7 @@ use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::shared::{Shared, wake};
 use crate::hub::sleeper::{Sleeper, is_over};
 use crate::hub::wakers::Wakers;
-use martlet_proto::TopicError;
+use martlet_proto::{QoS, TopicError};
 use martlet_session::{Connected, Instant, OutgoingPublish, PublishError};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -279,6 +279,14 @@ pub(super) fn send_now(
     let mut state = shared.lock();
     let result = match state.send_at_once(&message, connection) {
         Ok(true) => Ok(None),
+        // In the queue it could leave on another connection.
+        Ok(false)
+            if connection.is_some()
+                && message.qos == QoS::AtMostOnce
+                && !state.session.has_output_room() =>
+        {
+            Err(PublishError::QueueFull)
+        }
         Ok(false) => state.accept(message, now, None),
         Err(error) => Err(error),
     };

@@ -289,6 +289,24 @@ async fn what_is_for_one_connection_leaves_on_no_other() {
     assert_eq!(got, [&b"kept"[..], b"queued", b"new"]);
 }
 
+/// What was tried while the output was full went to the queue, and from there to any connection.
+#[tokio::test(start_paused = true)]
+async fn what_is_for_one_connection_is_not_queued() {
+    let (client, server, _network) = connected(builder()).await;
+    let connection = client.connection().unwrap();
+    let mut error = None;
+    for _ in 0..100 {
+        let publish = client.publish("a", vec![0; 64 * 1024]).only_on(&connection);
+        error = publish.try_enqueue().err();
+        if error.is_some() {
+            break;
+        }
+    }
+    assert_eq!(error, Some(PublishError::QueueFull));
+    assert_eq!(client.queued(), 0);
+    drop(server);
+}
+
 #[tokio::test(start_paused = true)]
 async fn offline_qos_0_may_be_rejected() {
     let (client, _, _network) = client(builder().queue(QueueLimits::default().qos0_offline(false)));
