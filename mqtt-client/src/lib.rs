@@ -49,6 +49,7 @@
 //! | `encrypted-keys` | | private keys that are encrypted |
 //! | `international-names` | | names of hosts in other alphabets than ASCII |
 //! | `redb` | | [`store`]: `RedbStore`, a file |
+//! | `serde` | | `session::QueueLimits` and `InboundLimits` implement `Serialize` and `Deserialize` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -128,6 +129,7 @@ pub mod reconnect {
 /// What an adapter provides: sockets, a timer, a clock. What an application may set of it:
 /// [`SocketOptions`](runtime::SocketOptions).
 pub mod runtime {
+    pub use crate::builder::build::IntoClient;
     pub use crate::clock::Clock;
     pub use crate::driver::dial::Dial;
     pub use crate::driver::runtime::{Network, Runtime, Timer};

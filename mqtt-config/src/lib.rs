@@ -374,10 +374,8 @@ pub struct Martlet {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_in_flight_3x: Option<NonZeroU16>,
     /// Limits of the messages that wait to be sent.
-    #[cfg_attr(feature = "serde", serde(with = "formats::queue"))]
     pub queue: QueueLimits,
     /// Limits of the messages that have arrived and that the application has not handled.
-    #[cfg_attr(feature = "serde", serde(with = "formats::inbound"))]
     pub inbound: InboundLimits,
     /// The largest packet that is accepted, in bytes. Default: 16 MiB.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]

@@ -3,7 +3,7 @@
 use crate::load;
 use martlet_client::{
     QoS, Version,
-    session::{Config, QueueLimits, WhenFull},
+    session::{Config, InboundLimits, QueueLimits, WhenFull},
 };
 use martlet_config::{FilterSettings, Secret, Settings, Uri};
 use std::time::Duration;
@@ -102,11 +102,11 @@ martlet:
         .when_full(WhenFull::DropOldest)
         .qos0_offline(false);
     assert_eq!(martlet.queue, queue);
-    assert_eq!(martlet.inbound.receive_maximum, 10);
-    assert_eq!(martlet.inbound.soft_messages, 20);
-    let default = martlet_client::session::InboundLimits::default();
+    let inbound = InboundLimits::default()
+        .receive_maximum(10)
+        .soft_messages(20);
     assert_eq!(
-        martlet.inbound.soft_bytes, default.soft_bytes,
+        martlet.inbound, inbound,
         "what is not given has its default"
     );
     assert_eq!(martlet.maximum_packet_size, Some(1_000_000));

@@ -2,16 +2,16 @@
 
 /// Bounds of the messages that wait to be sent: for a connection, for the window, for the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct QueueLimits {
-    /// See [`messages`](Self::messages).
-    pub messages: usize,
-    /// See [`bytes`](Self::bytes).
-    pub bytes: usize,
-    /// See [`when_full`](Self::when_full).
-    pub when_full: WhenFull,
-    /// See [`qos0_offline`](Self::qos0_offline).
-    pub qos0_offline: bool,
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) when_full: WhenFull,
+    pub(crate) qos0_offline: bool,
 }
 
 impl QueueLimits {
@@ -58,6 +58,12 @@ impl Default for QueueLimits {
 
 /// What a full queue does with one more message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Rejects it.
     #[default]
@@ -71,6 +77,11 @@ pub enum WhenFull {
 /// What to do with a server that has more unacknowledged messages of QoS 1 and 2 than our Receive
 /// Maximum allows [MQTT-3.3.4-9].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Excess {
     /// They are taken like others: the hard bounds hold for them too. The first of a connection is
@@ -85,22 +96,20 @@ pub enum Excess {
 
 /// Bounds of the messages that have arrived and were not taken yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct InboundLimits {
-    /// See [`receive_maximum`](Self::receive_maximum).
-    pub receive_maximum: u16,
-    /// See [`soft_messages`](Self::soft_messages).
-    pub soft_messages: usize,
-    /// See [`soft_bytes`](Self::soft_bytes).
-    pub soft_bytes: usize,
-    /// See [`hard_messages`](Self::hard_messages).
-    pub hard_messages: usize,
-    /// See [`hard_bytes`](Self::hard_bytes).
-    pub hard_bytes: usize,
-    /// See [`excess`](Self::excess).
-    pub excess: Excess,
-    /// See [`qos0_when_full`](Self::qos0_when_full).
-    pub qos0_when_full: DropQos0,
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "not_zero"))]
+    pub(crate) receive_maximum: u16,
+    pub(crate) soft_messages: usize,
+    pub(crate) soft_bytes: usize,
+    pub(crate) hard_messages: usize,
+    pub(crate) hard_bytes: usize,
+    pub(crate) excess: Excess,
+    pub(crate) qos0_when_full: DropQos0,
 }
 
 impl InboundLimits {
@@ -178,10 +187,23 @@ impl Default for InboundLimits {
 
 /// Which message of QoS 0 to drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum DropQos0 {
     /// The oldest that the session still holds.
     #[default]
+    #[cfg_attr(feature = "serde", serde(rename = "drop_oldest"))]
     Oldest,
     /// The one that came last.
+    #[cfg_attr(feature = "serde", serde(rename = "drop_newest"))]
     Newest,
+}
+
+#[cfg(feature = "serde")]
+fn not_zero<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    serde::Deserialize::deserialize(from).map(core::num::NonZeroU16::get)
 }
