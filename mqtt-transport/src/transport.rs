@@ -22,14 +22,10 @@ use std::fmt;
 /// The proxy, TLS and WebSocket layers for one server, in order from the wire. The default is
 /// plain TCP, for which no [`Transport`] is needed.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub struct Stack {
-    /// The proxy that the socket is opened to.
-    pub proxy: Option<ProxyTunnel>,
-    /// TLS with the server, through the proxy if there is one.
-    pub tls: Option<TlsClient>,
-    /// WebSocket with the server, within TLS if there is that.
-    pub web_socket: Option<WebSocketRequest>,
+    proxy: Option<ProxyTunnel>,
+    tls: Option<TlsClient>,
+    web_socket: Option<WebSocketRequest>,
 }
 
 impl Stack {
