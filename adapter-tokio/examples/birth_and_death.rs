@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout)]
 
 use martlet_tokio::hooks::{Attempt, GivenUp};
+use martlet_tokio::proto::WillError;
 use martlet_tokio::session::{CleanStart, Connected, QueueLimits};
 use martlet_tokio::{Client, ConnectionState, Error, PublishError, QoS, Will};
 use std::sync::Arc;
@@ -24,10 +25,8 @@ const COMMANDS: &str = "spBv1.0/plant/NCMD/node-7/#";
 const READINGS: usize = 1000;
 
 /// The will of a connection: its number tells the host which birth it ends.
-fn death(number: u32) -> Result<Will, Box<dyn std::error::Error + Send + Sync>> {
-    let mut will = Will::new(DEATH.try_into()?, number.to_string().as_bytes().try_into()?);
-    will.qos = QoS::AtLeastOnce;
-    Ok(will)
+fn death(number: u32) -> Result<Will, WillError> {
+    Ok(Will::new(DEATH, number.to_string())?.qos(QoS::AtLeastOnce))
 }
 
 pub(crate) async fn run(server: &str) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,6 +1,6 @@
 //! Everything that can be set before a client connects.
 
-mod build;
+pub(crate) mod build;
 pub(crate) mod durable;
 mod session;
 #[cfg(feature = "tls")]
@@ -22,6 +22,7 @@ use crate::link::{LinkConfig, VersionChoice};
 use crate::store::Store;
 use martlet_proto::{
     BinaryData, QoS, TextError, TopicError, TopicFilter, TopicName, Utf8String, Version, Will,
+    WillError,
 };
 use martlet_session::{Config, ConnectOptions, GivenUp, WhenStoreFails};
 use martlet_transport::{Endpoint, ProxyUri, Stack, Transport, UriError};
@@ -192,12 +193,16 @@ impl Builder {
         topic: impl TryInto<TopicName, Error: Into<TopicError>>,
         payload: impl AsRef<[u8]>,
     ) -> Self {
-        let topic = topic.try_into().map_err(|error| ConnectError::Topic {
-            what: "will topic",
-            error: error.into(),
+        let will = Will::new(topic, payload.as_ref()).map_err(|error| match error {
+            WillError::Topic(error) => ConnectError::Topic {
+                what: "will topic",
+                error,
+            },
+            WillError::Payload(error) => ConnectError::Setting {
+                what: "will payload",
+                error,
+            },
         });
-        let payload = setting("will payload", BinaryData::try_from(payload.as_ref()));
-        let will = topic.and_then(|topic| Ok(Will::new(topic, payload?)));
         self.set(will, |builder, will| {
             builder.change_connect(|options| options.will(will));
         })

@@ -67,7 +67,7 @@ pub use packet::Packet;
 pub use packets::ack::{Ack, AckProperties, PubAck, PubComp, PubRec, PubRel};
 pub use packets::auth::Auth;
 pub use packets::connack::{ConnAck, ConnAckProperties};
-pub use packets::connect::{Connect, ConnectProperties, Will};
+pub use packets::connect::{Connect, ConnectProperties, Will, WillError};
 pub use packets::disconnect::Disconnect;
 pub use packets::publish::{
     Delivery, PropertyScan, Publish, PublishHead, PublishProperties, PublishPropertiesBuilder,

@@ -321,7 +321,7 @@ pub(crate) fn lasting(version: Version, client_identifier: &str) -> Connect {
 }
 
 pub(crate) fn will(topic: &str, payload: &str) -> Will {
-    Will::new(topic.try_into().unwrap(), payload.try_into().unwrap())
+    Will::new(topic, payload).unwrap()
 }
 
 pub(crate) fn id(id: u16) -> PacketIdentifier {

@@ -439,7 +439,7 @@ async fn what_a_hook_says() {
             let calls = calls.as_mut().unwrap();
             attempt.set_user_properties(calls.properties());
             let topic = TopicName::from_bytes(calls.bytes(b"will")).unwrap();
-            attempt.set_will(Will::new(topic, calls.data()));
+            attempt.set_will(Will::new(topic, calls.data()).unwrap());
             ready(Ok(attempt))
         }
     };

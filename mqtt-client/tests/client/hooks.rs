@@ -80,10 +80,7 @@ async fn a_hook_may_change_where_it_goes_and_what_is_said() {
     let hook = |mut attempt: Attempt| {
         assert_eq!(attempt.endpoint().host(), "test");
         attempt.set_endpoint(Endpoint::parse("mqtt://second:secret@127.0.0.1:1884").unwrap());
-        attempt.set_will(Will::new(
-            "will".try_into().unwrap(),
-            "gone".try_into().unwrap(),
-        ));
+        attempt.set_will(Will::new("will", "gone").unwrap());
         let mut properties = UserProperties::new();
         properties.push("a".try_into().unwrap(), "b".try_into().unwrap());
         attempt.set_user_properties(properties);

@@ -22,10 +22,7 @@ fn logger(lines: &Lines) -> PacketLogger<impl FnMut(&str) + Clone + Send + Sync 
 #[tokio::test(start_paused = true)]
 async fn the_log_of_a_connection() {
     let lines = Lines::default();
-    let will = Will::new(
-        "will".try_into().unwrap(),
-        BinaryData::try_from("secret").unwrap(),
-    );
+    let will = Will::new("will", "secret").unwrap();
     let builder = builder()
         .credentials("secret", "secret")
         .will_message(will)

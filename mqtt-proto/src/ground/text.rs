@@ -214,6 +214,20 @@ impl TryFrom<&str> for BinaryData {
     }
 }
 
+impl TryFrom<String> for BinaryData {
+    type Error = TextError;
+    fn try_from(text: String) -> Result<Self, TextError> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<Vec<u8>> for BinaryData {
+    type Error = TextError;
+    fn try_from(bytes: Vec<u8>) -> Result<Self, TextError> {
+        Self::new(bytes)
+    }
+}
+
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 

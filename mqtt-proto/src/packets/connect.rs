@@ -2,8 +2,8 @@
 
 use crate::ground::error::{DecodeError, DecodeErrorKind, EncodeError, Field};
 use crate::ground::property_table::{PropertyId, PropertyPlace};
-use crate::ground::text::{BinaryData, Utf8String};
-use crate::ground::topic::TopicName;
+use crate::ground::text::{BinaryData, TextError, Utf8String};
+use crate::ground::topic::{TopicError, TopicName};
 use crate::ground::version::{QoS, Version};
 use crate::ground::wire::{PacketReader, Sink, share_binary, share_name};
 use crate::packets::publish::PublishProperties;
@@ -66,9 +66,7 @@ pub struct ConnectProperties {
 ///
 /// ```
 /// # use martlet_proto::{QoS, Will};
-/// let mut will = Will::new("meters/7/state".try_into()?, "gone".as_bytes().try_into()?);
-/// will.qos = QoS::AtLeastOnce;
-/// will.retain = true;
+/// let will = Will::new("meters/7/state", "gone")?.qos(QoS::AtLeastOnce).retain(true);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,17 +340,65 @@ fn decode_properties(
     Ok(p)
 }
 
+/// Why a will cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WillError {
+    /// Its topic is not one that can be published to.
+    #[error("the will topic is wrong")]
+    Topic(#[source] TopicError),
+    /// Its payload is more than MQTT can carry: at most 65,535 bytes.
+    #[error("the will payload is too long")]
+    Payload(#[source] TextError),
+}
+
 impl Will {
     /// A message of QoS 0, not retained, without properties.
-    pub fn new(topic: TopicName, payload: BinaryData) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`WillError`] when the topic is none, or the payload has more than 65,535 bytes.
+    pub fn new(
+        topic: impl TryInto<TopicName, Error: Into<TopicError>>,
+        payload: impl TryInto<BinaryData, Error: Into<TextError>>,
+    ) -> Result<Self, WillError> {
+        let topic = topic.try_into().map_err(|e| WillError::Topic(e.into()))?;
+        let payload = payload.try_into();
+        Ok(Self {
             topic,
-            payload,
+            payload: payload.map_err(|e| WillError::Payload(e.into()))?,
             qos: QoS::AtMostOnce,
             retain: false,
             delay_interval: None,
             properties: PublishProperties::default(),
-        }
+        })
+    }
+
+    /// Sets [`qos`](Self#structfield.qos). Default: 0.
+    #[must_use]
+    pub fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
+        self
+    }
+
+    /// Sets [`retain`](Self#structfield.retain). Default: false.
+    #[must_use]
+    pub fn retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
+        self
+    }
+
+    /// Sets [`delay_interval`](Self#structfield.delay_interval), in seconds (MQTT 5 §3.1.3.2.2).
+    /// Default: 0.
+    #[must_use]
+    pub fn delay_interval(mut self, seconds: u32) -> Self {
+        self.delay_interval = Some(seconds);
+        self
+    }
+
+    /// Sets [`properties`](Self#structfield.properties) (MQTT 5 §3.1.3.2). Default: none.
+    #[must_use]
+    pub fn properties(mut self, properties: impl Into<PublishProperties>) -> Self {
+        self.properties = properties.into();
+        self
     }
 
     fn decode(

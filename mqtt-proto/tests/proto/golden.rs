@@ -107,7 +107,7 @@ fn properties_in_another_order() -> Vec<Row> {
                         .content_type(text("t"))
                         .user_property(text("k"), text("v"))
                         .build(),
-                    ..Will::new(name("w"), data(b""))
+                    ..Will::new("w", "").expect("short")
                 }),
                 ..Connect::new(V5, text("c"))
             }

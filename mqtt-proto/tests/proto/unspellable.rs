@@ -44,7 +44,7 @@ fn table() -> Vec<Row> {
 fn connects() -> Vec<Row> {
     let connect = |version| Connect::new(version, text("c"));
     let topic = TopicName::from_static("t").unwrap();
-    let will = Will::new(topic, BinaryData::default());
+    let will = Will::new(topic, BinaryData::default()).expect("short");
     let willing = |will| {
         Packet::from(Connect {
             will: Some(will),

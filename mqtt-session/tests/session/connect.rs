@@ -68,7 +68,7 @@ fn what_a_connect_says_is_decided_for_each_connection() {
         properties: PublishProperties::builder()
             .message_expiry_interval(7)
             .build(),
-        ..Will::new(topic("gone"), BinaryData::new("bye").expect("short"))
+        ..Will::new("gone", "bye").expect("short")
     };
     let options = ConnectOptions::new(Version::V5)
         .user_name(Some(words("u")))

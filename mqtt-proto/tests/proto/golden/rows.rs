@@ -85,7 +85,7 @@ pub(super) fn connects_with_will_or_credentials() -> Vec<Row> {
     let will = |qos, retain| Will {
         qos,
         retain,
-        ..Will::new(name("w"), data(b"bye"))
+        ..Will::new("w", "bye").expect("short")
     };
     let full = |version| Connect {
         will: Some(will(QoS::ExactlyOnce, true)),
@@ -163,7 +163,7 @@ pub(super) fn connects_with_properties() -> Vec<Row> {
                 will: Some(Will {
                     delay_interval: Some(7),
                     properties: message_properties(),
-                    ..Will::new(name("w"), data(b""))
+                    ..Will::new("w", "").expect("short")
                 }),
                 ..plain(V5)
             },
