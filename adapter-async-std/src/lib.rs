@@ -61,7 +61,9 @@ pub use martlet_client::{TlsConfig, Trust};
 pub use martlet_config::{self as settings, Settings};
 pub use runtime::AsyncStd;
 
-/// Connects with everything at its default: spawns the driver on async-std's executor and waits for
+use martlet_client::runtime::IntoClient;
+
+/// Connects with everything at its default, as [`connect_with`] does.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), martlet_async_std::ConnectError> {
@@ -69,7 +71,6 @@ pub use runtime::AsyncStd;
 /// # Ok(())
 /// # }
 /// ```
-/// the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -98,7 +99,8 @@ pub async fn connect(
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server rejects it; with its code.
-pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+/// [`OpenError`] of a [`DurableBuilder`], whose store is read here, which blocks.
+pub async fn connect_with<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
     let client = start(builder)?;
     client.connected().await?;
     Ok(client)
@@ -122,9 +124,10 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 /// ```
 ///
 /// # Errors
-/// [`ConnectError`] when a setting is wrong.
-pub fn start(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(AsyncStd)?;
+/// [`ConnectError`] when a setting is wrong. [`OpenError`] of a [`DurableBuilder`], whose store is read here, which
+/// blocks.
+pub fn start<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
+    let (client, driver) = builder.into_client(AsyncStd)?;
     async_std::task::spawn(driver);
     Ok(client)
 }

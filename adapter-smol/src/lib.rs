@@ -57,7 +57,9 @@ pub use martlet_client::{TlsConfig, Trust};
 pub use martlet_config::{self as settings, Settings};
 pub use runtime::Smol;
 
-/// Connects with everything at its default: spawns the driver on smol's global executor and waits
+use martlet_client::runtime::IntoClient;
+
+/// Connects with everything at its default, as [`connect_with`] does.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), martlet_smol::ConnectError> {
@@ -65,7 +67,6 @@ pub use runtime::Smol;
 /// # Ok(())
 /// # }
 /// ```
-/// for the server's answer.
 ///
 /// Cancel safe: dropped while it waits, the attempt ends.
 ///
@@ -94,7 +95,8 @@ pub async fn connect(
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server rejects it; with its code.
-pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+/// [`OpenError`] of a [`DurableBuilder`], whose store is read here, which blocks.
+pub async fn connect_with<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
     let client = start(builder)?;
     client.connected().await?;
     Ok(client)
@@ -118,9 +120,10 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 /// ```
 ///
 /// # Errors
-/// [`ConnectError`] when a setting is wrong.
-pub fn start(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(Smol)?;
+/// [`ConnectError`] when a setting is wrong. [`OpenError`] of a [`DurableBuilder`], whose store is read here, which
+/// blocks.
+pub fn start<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
+    let (client, driver) = builder.into_client(Smol)?;
     smol::spawn(driver).detach();
     Ok(client)
 }

@@ -40,6 +40,8 @@ pub use martlet_client::{TlsConfig, Trust};
 pub use martlet_config::{self as settings, Settings};
 pub use runtime::Tokio;
 
+use martlet_client::runtime::IntoClient;
+
 /// Connects with everything at its default, as [`connect_with`] does.
 ///
 /// ```no_run
@@ -77,10 +79,11 @@ pub async fn connect(
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server rejects it; with its code.
+/// [`OpenError`] of a [`DurableBuilder`], whose store is read here, which blocks.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+pub async fn connect_with<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
     let client = start(builder)?;
     client.connected().await?;
     Ok(client)
@@ -104,12 +107,13 @@ pub async fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 /// ```
 ///
 /// # Errors
-/// [`ConnectError`] when a setting is wrong.
+/// [`ConnectError`] when a setting is wrong. [`OpenError`] of a [`DurableBuilder`], whose store is read here, which
+/// blocks.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn start(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(Tokio)?;
+pub fn start<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
+    let (client, driver) = builder.into_client(Tokio)?;
     tokio::spawn(driver);
     Ok(client)
 }

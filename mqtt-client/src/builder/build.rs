@@ -2,6 +2,7 @@
 
 use crate::api::client::Client;
 use crate::builder::Builder;
+use crate::builder::durable::{DurableBuilder, OpenError};
 use crate::clock::Clock;
 use crate::defaults::PublishDefaults;
 use crate::driver::Driver;
@@ -16,6 +17,40 @@ use martlet_proto::{EncodeError, SubscribeFilter, Utf8String};
 use martlet_session::{Config, ConfigError, ConnectionError, Instant, Session};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What an adapter makes a client of: a [`Builder`], or a [`DurableBuilder`].
+pub trait IntoClient {
+    /// Why there is none.
+    type Error: From<ConnectError>;
+
+    /// Makes the client and its driver, as [`Builder::build`] and [`DurableBuilder::build`] do.
+    ///
+    /// # Errors
+    /// As theirs.
+    fn into_client<R: Runtime + Unpin>(
+        self,
+        runtime: R,
+    ) -> Result<(Client, Driver<R>), Self::Error>;
+}
+
+impl IntoClient for Builder {
+    type Error = ConnectError;
+
+    fn into_client<R: Runtime + Unpin>(
+        self,
+        runtime: R,
+    ) -> Result<(Client, Driver<R>), ConnectError> {
+        self.build(runtime)
+    }
+}
+
+impl IntoClient for DurableBuilder {
+    type Error = OpenError;
+
+    fn into_client<R: Runtime + Unpin>(self, runtime: R) -> Result<(Client, Driver<R>), OpenError> {
+        self.build(runtime)
+    }
+}
 
 impl Builder {
     /// Checks whether a client can be made of this that can work, as [`build`](Self::build) does.

@@ -24,9 +24,10 @@ pub struct DurableBuilder {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// A setting is wrong, or cannot work.
+    /// A setting is wrong, or cannot work; of an adapter's `connect_with` also: no connection could
+    /// be made, or the server rejected it.
     #[error(transparent)]
-    Settings(#[from] ConnectError),
+    Connect(#[from] ConnectError),
     /// The store cannot be read.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),
