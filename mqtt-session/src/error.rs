@@ -429,6 +429,22 @@ pub enum PublishError {
     Timeout,
 }
 
+/// What a server, or the version of a connection, may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// Topic filters with `+` or `#` (MQTT 5 §3.2.2.3.11).
+    #[error("wildcard subscriptions are")]
+    WildcardSubscriptions,
+    /// Topic filters that begin with `$share/` (MQTT 5 §3.2.2.3.13).
+    #[error("shared subscriptions are")]
+    SharedSubscriptions,
+    /// Authenticating again: the connection was made without enhanced authentication, or there is
+    /// no authenticator (MQTT 5 §4.12.1).
+    #[error("authenticating again is")]
+    Reauthentication,
+}
+
 /// Why a subscribe, unsubscribe, ping or re-authentication failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -458,7 +474,7 @@ pub enum RequestError {
     },
     /// The server, or the version of the connection, does not have this.
     #[error("{0} not supported on this connection")]
-    NotSupported(&'static str),
+    NotSupported(Unsupported),
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,

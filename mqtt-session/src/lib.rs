@@ -114,7 +114,7 @@ pub use config::{
 };
 pub use error::{
     AnswerProblem, Awaited, ConnectionError, Details, Instead, InvalidAnswer, Misbehaviour,
-    PublishError, Rejection, RequestError, ServerDisconnect,
+    PublishError, Rejection, RequestError, ServerDisconnect, Unsupported,
 };
 pub use event::{
     Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, OperationId,

@@ -1,7 +1,7 @@
 //! What the server of the current connection allows.
 
-use crate::PublishError;
 use crate::publish::{MAX_HEADERS, OutgoingPublish, reference};
+use crate::{PublishError, Unsupported};
 use core::num::NonZeroU16;
 use martlet_proto::{
     ConnAck, Delivery, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, PacketIdentifier, QoS,
@@ -125,17 +125,17 @@ impl Limits {
     pub(crate) fn rejection(
         &self,
         subscription: &SubscribeFilter,
-    ) -> Option<(SubAckReasonCode, &'static str)> {
+    ) -> Option<(SubAckReasonCode, Unsupported)> {
         if !self.wildcard_subscription_available && subscription.filter.has_wildcards() {
             return Some((
                 SubAckReasonCode::WildcardSubscriptionsNotSupported,
-                "wildcard subscriptions are",
+                Unsupported::WildcardSubscriptions,
             ));
         }
         if !self.shared_subscription_available && subscription.filter.share_name().is_some() {
             return Some((
                 SubAckReasonCode::SharedSubscriptionsNotSupported,
-                "shared subscriptions are",
+                Unsupported::SharedSubscriptions,
             ));
         }
         None

@@ -3,7 +3,7 @@
 use crate::error::AuthenticateError;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
-use martlet_session::{AuthMessage, RequestError, Session};
+use martlet_session::{AuthMessage, RequestError, Session, Unsupported};
 use std::task::Poll;
 
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl Authenticating {
             return Err(session.not_connected().into());
         }
         if !self.available {
-            return Err(RequestError::NotSupported("authenticating again is").into());
+            return Err(RequestError::NotSupported(Unsupported::Reauthentication).into());
         }
         if matches!(self.again, Some((_, None))) {
             return Err(RequestError::TooMany.into());

@@ -18,7 +18,7 @@ use crate::session::Phase;
 use crate::session::timers::TimerKind;
 use crate::{
     Awaited, ConnectionError, Event, GivenUp, Instant, Misbehaviour, OperationId, RequestError,
-    Session,
+    Session, Unsupported,
 };
 use alloc::boxed::Box;
 use martlet_proto::{Auth, AuthReasonCode, BinaryData, ConnAck, Packet, Utf8String};
@@ -136,7 +136,7 @@ impl Session {
             return Err(self.not_connected());
         }
         match self.authentication() {
-            None => return Err(RequestError::NotSupported("authenticating again is")),
+            None => return Err(RequestError::NotSupported(Unsupported::Reauthentication)),
             Some(AuthenticationProgress {
                 step: Step::Idle, ..
             }) => {}
