@@ -99,6 +99,7 @@ pub use martlet_transport::{TlsConfig, Trust};
 pub mod client {
     pub use crate::api::client::{DisconnectBuilder, Reconnecting};
     pub use crate::api::message::Item;
+    pub use crate::api::position::{Acknowledger, Position, PositionError, Positioned};
     pub use crate::api::publish::{Enqueue, PublishBuilder, PublishFuture};
     pub use crate::api::receipt::Withdrawn;
     pub use crate::api::request::RequestBuilder;

@@ -1,5 +1,6 @@
 //! Messages that the application acknowledges itself.
 
+use crate::api::position::Positioned;
 use crate::hub::message::Message;
 use crate::hub::own::Own;
 use crate::hub::route::RouteKey;
@@ -154,11 +155,13 @@ impl fmt::Debug for Unacknowledged {
     }
 }
 
-/// What a stream gives: a [`Message`], acknowledged when it is taken, or an [`Unacknowledged`] one.
+/// What a stream gives: a [`Message`], acknowledged when it is taken, an [`Unacknowledged`] one, or
+/// a [`Positioned`] one.
 pub trait Item: sealed::Take {}
 
 impl Item for Message {}
 impl Item for Unacknowledged {}
+impl Item for Positioned {}
 
 pub(crate) mod sealed {
     use super::*;
@@ -167,16 +170,20 @@ pub(crate) mod sealed {
     pub struct Taken<'a> {
         pub(crate) queued: Queued,
         pub(crate) key: RouteKey,
+        pub(crate) stream: u64,
         pub(crate) state: &'a mut State,
         pub(crate) shared: &'a Arc<Shared>,
     }
 
     pub trait Take: Sized {
+        /// Messages of QoS 0 may be taken together with one before them.
+        const TAKES_BATCHES: bool = true;
+
         /// Takes it. Returns whether the driver should look, too.
         fn take(taken: Taken<'_>) -> (Self, bool);
 
-        /// A message of QoS 0 that was taken before.
-        fn qos0(message: Message) -> Self;
+        /// A message of QoS 0 that was taken before, of this stream.
+        fn qos0(message: Message, stream: u64) -> Self;
     }
 
     impl Take for Message {
@@ -192,7 +199,7 @@ pub(crate) mod sealed {
         }
 
         #[inline]
-        fn qos0(message: Message) -> Self {
+        fn qos0(message: Message, _: u64) -> Self {
             message
         }
     }
@@ -202,13 +209,14 @@ pub(crate) mod sealed {
             Taken {
                 queued: Queued { message, ticket },
                 key,
+                stream,
                 state,
                 shared,
             }: Taken<'_>,
         ) -> (Self, bool) {
             if message.qos() == QoS::AtMostOnce {
                 let look = state.conclude_copy(ticket, Verdict::Acknowledged);
-                return (Self::qos0(message), look);
+                return (Self::qos0(message, stream), look);
             }
             state.routes.tickets.hand_out(key, &ticket, &message);
             let pending = Some(Pending::Delivered {
@@ -219,7 +227,7 @@ pub(crate) mod sealed {
             (Self { message, pending }, false)
         }
 
-        fn qos0(message: Message) -> Self {
+        fn qos0(message: Message, _: u64) -> Self {
             Self {
                 message,
                 pending: None,

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod events;
 pub(crate) mod message;
 pub(crate) mod place;
+pub(crate) mod position;
 pub(crate) mod publish;
 pub(crate) mod receipt;
 pub(crate) mod request;

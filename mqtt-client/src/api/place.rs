@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub(crate) struct Place {
     pub(crate) handle: Arc<Handle>,
     pub(crate) key: RouteKey,
+    /// What names the stream, if its messages are acknowledged by position.
+    pub(crate) stream: u64,
     pub(crate) keep_on_server: bool,
 }
 

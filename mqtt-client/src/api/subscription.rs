@@ -3,6 +3,7 @@
 use crate::api::message::sealed::Taken;
 use crate::api::message::{Item, Unacknowledged};
 use crate::api::place::Place;
+use crate::api::position::{Acknowledger, Position, PositionError, Positioned};
 use crate::api::unsubscribe::UnsubscribeBuilder;
 use crate::hub::message::Message;
 use crate::hub::route::{ReaderProgress, RouteKey, UNMATCHED};
@@ -76,6 +77,7 @@ impl Subscription {
         let place = Place {
             handle: Arc::clone(handle),
             key,
+            stream: 0,
             keep_on_server: false,
         };
         Self {
@@ -137,6 +139,28 @@ impl Subscription {
     /// # }
     /// ```
     pub fn acknowledge_manually(self) -> Subscription<Unacknowledged> {
+        self.giving()
+    }
+
+    /// Gives messages that the application acknowledges by their position, all up to one at a time,
+    /// from the next one on: as a checkpoint asks for. What is dropped is not given up, and what is
+    /// not acknowledged when the stream is dropped comes again on the next connection that resumes
+    /// the session.
+    ///
+    /// Such messages count against the
+    /// [receive maximum](martlet_session::InboundLimits::receive_maximum) until they are
+    /// acknowledged: set it to more than what comes between two checkpoints. They hold back the
+    /// acknowledgements of other streams that came later;
+    /// [`ClientEvent::AcknowledgementsHeld`](crate::ClientEvent::AcknowledgementsHeld) does not
+    /// report that. [`Acknowledger`] has an example.
+    pub fn acknowledge_by_position(mut self) -> Subscription<Positioned> {
+        let mut state = self.place.handle.shared.lock();
+        self.place.stream = state.routes.keep_positions(self.place.key);
+        drop(state);
+        self.giving()
+    }
+
+    fn giving<M>(self) -> Subscription<M> {
         Subscription {
             place: self.place,
             answer: self.answer,
@@ -144,6 +168,25 @@ impl Subscription {
             progress: self.progress,
             item: PhantomData,
         }
+    }
+}
+
+impl Subscription<Positioned> {
+    /// What acknowledges messages of this stream, from any thread.
+    pub fn acknowledger(&self) -> Acknowledger {
+        Acknowledger {
+            shared: Arc::clone(&self.place.handle.shared),
+            key: self.place.key,
+            stream: self.place.stream,
+        }
+    }
+
+    /// Acknowledges all messages up to this position: see [`Acknowledger::acknowledge_up_to`].
+    ///
+    /// # Errors
+    /// [`PositionError`] when the position is not of this stream, or void.
+    pub fn acknowledge_up_to(&self, position: Position) -> Result<usize, PositionError> {
+        self.acknowledger().acknowledge_up_to(position)
     }
 }
 
@@ -209,9 +252,14 @@ impl<M: Item> Subscription<M> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
         if let Some(message) = self.batch.pop_front() {
             self.progress.note();
-            return Poll::Ready(Some(M::qos0(message)));
+            return Poll::Ready(Some(M::qos0(message, self.place.stream)));
         }
-        let Place { handle, key, .. } = &self.place;
+        let Place {
+            handle,
+            key,
+            stream,
+            ..
+        } = &self.place;
         let mut state = handle.shared.lock();
         let mut look = false;
         let next = match state.poll_message(*key, cx) {
@@ -219,11 +267,15 @@ impl<M: Item> Subscription<M> {
                 let taken = Taken {
                     queued,
                     key: *key,
+                    stream: *stream,
                     state: &mut state,
                     shared: &handle.shared,
                 };
                 let (item, asks) = M::take(taken);
-                look = asks | state.fill_batch(*key, &mut self.batch);
+                look = asks;
+                if M::TAKES_BATCHES {
+                    look |= state.fill_batch(*key, &mut self.batch);
+                }
                 Poll::Ready(Some(item))
             }
             Poll::Ready(None) => Poll::Ready(None),

@@ -196,6 +196,8 @@ impl EventHandler for Dispatch<'_> {
         self.wake_all_publishers();
         let state = &mut *self.state;
         state.routes.handle_connected();
+        state.routes.renew_positions(connected.session_present);
+        state.conclude_dropped();
         state.handle_connected_at_start(self.wakers);
         let event = ClientEvent::Connected(Arc::clone(&connected));
         state.events.push(&event, self.wakers);

@@ -2,7 +2,7 @@
 
 use crate::hub::message::Message;
 use crate::hub::route::{Queued, RouteKey, Ticket};
-use crate::hub::routes::Verdict;
+use crate::hub::routes::{PositionError, Verdict};
 use crate::hub::shared::State;
 use martlet_proto::{PubAckReasonCode, QoS};
 use martlet_session::AckToken;
@@ -78,6 +78,40 @@ impl State {
             }
         }
         true
+    }
+
+    /// The application gets a message that it acknowledges by position. Returns its number, and
+    /// that which it had before, if it `may_have` come before.
+    pub(crate) fn hand_out(
+        &mut self,
+        key: RouteKey,
+        ticket: Ticket,
+        may_have: bool,
+    ) -> (u64, Option<u64>) {
+        let replaces = if may_have {
+            let token = self.routes.tickets.token(&ticket);
+            token.and_then(|token| self.session.take_replaced(token))
+        } else {
+            None
+        };
+        let numbers = self.routes.hand_out(key, ticket, replaces);
+        self.conclude_dropped();
+        numbers
+    }
+
+    /// The application is done with all messages of a stream up to this one. Returns how many that
+    /// were.
+    pub(crate) fn acknowledge_up_to(
+        &mut self,
+        key: RouteKey,
+        stream: u64,
+        number: u64,
+    ) -> Result<usize, PositionError> {
+        let mut count = 0;
+        let tokens = self.routes.release_up_to(key, stream, number)?;
+        self.session.acknowledge_all(tokens.inspect(|_| count += 1));
+        self.conclude_dropped();
+        Ok(count)
     }
 
     /// Concludes messages that were dropped, or whose streams are gone.

@@ -2,6 +2,7 @@
 
 use crate::hub::message::Message;
 use crate::hub::route_queue::RouteQueue;
+use crate::hub::routes::Ledger;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0, Instant};
@@ -142,6 +143,8 @@ pub(crate) struct Route {
     /// The last message that it was found for.
     pub(crate) found_for: u64,
     pub(crate) reader: StreamReader,
+    /// Its messages are acknowledged by position.
+    pub(crate) ledger: Option<Box<Ledger>>,
 }
 
 /// What is known of a stream's reader.
@@ -248,6 +251,7 @@ impl Route {
             identifier: None,
             options,
             found_for: 0,
+            ledger: None,
             reader: StreamReader {
                 state,
                 ..StreamReader::default()

@@ -8,6 +8,8 @@
 //! identifiers name; if there are none, to the stream of unmatched messages.
 
 use self::filters::{Filters, Leave};
+pub(crate) use self::positions::Ledger;
+pub use self::positions::PositionError;
 use self::pressure::Pressure;
 pub(crate) use self::pressure::{BEFORE_DEADLINE, Owed};
 use self::streams::StreamTable;
@@ -27,6 +29,7 @@ use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};
 use std::task::{Context, Poll, Waker};
 
 mod filters;
+mod positions;
 mod pressure;
 mod streams;
 mod tickets;
@@ -172,8 +175,9 @@ impl Routes {
     /// A stream leaves with its filters and its place.
     fn take_route(&mut self, key: RouteKey) -> Option<Route> {
         self.leave(key);
-        let route = self.streams.remove(key)?;
+        let mut route = self.streams.remove(key)?;
         self.pressure.forget_reader(key, &route);
+        self.abandon_positions(route.ledger.take());
         Some(route)
     }
 
@@ -182,6 +186,8 @@ impl Routes {
     pub(crate) fn remove(&mut self, key: RouteKey, deferred: &mut Vec<Waker>) -> Vec<TopicFilter> {
         if key == UNMATCHED {
             self.release_unmatched(deferred);
+            let ledger = self.streams.unmatched.ledger.take();
+            self.abandon_positions(ledger);
             let queue = self.streams.unmatched.queue.drain();
             self.discard_all(queue);
             return Vec::new();

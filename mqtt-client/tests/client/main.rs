@@ -28,6 +28,7 @@ mod keep_alive;
 mod last_bytes;
 mod lasting;
 mod observer;
+mod positions;
 mod publish;
 mod reading;
 mod reconnect;

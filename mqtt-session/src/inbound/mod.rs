@@ -270,10 +270,13 @@ impl Inbound {
                 self.unacknowledged += 1;
                 let rare = self.qos1.rare.as_mut();
                 let superseded = rare.and_then(|rare| rare.supersede(packet_identifier, duplicate));
-                if let Some(bytes) = superseded {
+                let sequence = self.qos1.push(packet_identifier, bytes);
+                if let Some((bytes, first)) = superseded {
                     self.unhandled.leave(QoS::AtLeastOnce, bytes);
+                    let rare = self.qos1.rare.get_or_insert_default();
+                    rare.replaced.insert(sequence, first);
                 }
-                self.qos1.push(packet_identifier, bytes)
+                sequence
             }
             Delivery::ExactlyOnce {
                 packet_identifier, ..
@@ -387,6 +390,47 @@ impl Inbound {
                 _ => self.send_pubrecs(context),
             }
         }
+    }
+
+    /// The application has taken these messages; `context` is there while there is a connection.
+    pub(crate) fn acknowledge_all(
+        &mut self,
+        tokens: impl Iterator<Item = AckToken>,
+        context: Option<&mut Context<'_>>,
+    ) {
+        let mut overtaken = false;
+        for token in tokens {
+            self.leave(&token);
+            let waiting = match token.qos {
+                QoS::AtMostOnce => continue,
+                QoS::AtLeastOnce => &mut self.qos1,
+                QoS::ExactlyOnce => &mut self.qos2,
+            };
+            waiting.take(
+                token.sequence,
+                PubAckReasonCode::Success,
+                token.qos,
+                &mut overtaken,
+            );
+        }
+        if let Some(context) = context {
+            self.send_pubacks(context.output);
+            self.send_pubrecs(context);
+        }
+        // Those of one call are in each other's way only until all of them were taken.
+        let is_held = |waiting: &AwaitingAck| !waiting.entries.is_empty();
+        self.overtaken |= overtaken && (is_held(&self.qos1) || is_held(&self.qos2));
+    }
+
+    /// The first delivery, on an earlier connection, of the message of this token. It is told once.
+    pub(crate) fn take_replaced(&mut self, token: &AckToken) -> Option<DeliveryId> {
+        let waiting = match token.qos {
+            QoS::AtLeastOnce => &mut self.qos1,
+            QoS::AtMostOnce | QoS::ExactlyOnce => return None,
+        };
+        let sequence = waiting.rare.as_mut()?.replaced.remove(&token.sequence)?;
+        let qos = token.qos;
+        Some(DeliveryId { qos, sequence })
     }
 
     /// The message does not wait here any more.

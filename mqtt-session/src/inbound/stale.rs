@@ -4,14 +4,14 @@ use super::waiting::FromEarlier;
 use martlet_proto::{PacketIdentifier, PubAckReasonCode, QoS};
 
 impl FromEarlier {
-    /// A QoS 1 message has come, again or not. Returns the size of the copy that it replaces, if
-    /// there is one: what is said for the first time is another message, of a session that began
-    /// unnoticed.
+    /// A QoS 1 message has come, again or not. Returns the size of the copy that it replaces, and
+    /// the first token that the message had, if there is one: what is said for the first time is
+    /// another message, of a session that began unnoticed.
     pub(super) fn supersede(
         &mut self,
         packet_identifier: PacketIdentifier,
         duplicate: bool,
-    ) -> Option<u32> {
+    ) -> Option<(u32, u64)> {
         let token = self
             .stale_ids
             .remove(&packet_identifier)
@@ -19,7 +19,8 @@ impl FromEarlier {
         let stale = self.stale.get_mut(&token)?;
         stale.superseded = true;
         self.superseded = true;
-        Some(stale.bytes)
+        let first = self.replaced.remove(&token).unwrap_or(token);
+        Some((stale.bytes, first))
     }
 
     pub(super) fn take(&mut self, token: u64, reason: PubAckReasonCode, qos: QoS) {

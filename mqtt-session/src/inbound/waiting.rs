@@ -23,6 +23,9 @@ pub(super) struct FromEarlier {
     pub(super) stale: BTreeMap<u64, Stale>,
     /// Those of them that can still be sent again, by packet identifier.
     pub(super) stale_ids: BTreeMap<PacketIdentifier, u64>,
+    /// By token: the first token of the same message, which came on an earlier connection, until
+    /// somebody asks. (Of QoS 1: what comes again of QoS 2 has its first token.)
+    pub(super) replaced: BTreeMap<u64, u64>,
     /// By token: what to tell the server with the acknowledgement, on this connection.
     pub(super) details: BTreeMap<u64, Box<Details>>,
     /// The token at the front when somebody last looked, if it held back others.
@@ -153,6 +156,7 @@ impl AwaitingAck {
         self.base += 1;
         if let Some(rare) = &mut self.rare {
             rare.moved.remove(&entry.token);
+            rare.replaced.remove(&entry.token);
         }
         Some((entry, reason))
     }
@@ -212,6 +216,8 @@ impl AwaitingAck {
             );
             rare.stale_ids.insert(packet_identifier, token);
         }
+        let stale = &rare.stale;
+        rare.replaced.retain(|token, _| stale.contains_key(token));
     }
 
     /// Only what is superseded stays so.

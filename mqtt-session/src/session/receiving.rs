@@ -5,7 +5,7 @@ use crate::event::AckToken;
 use crate::inbound::Arrived;
 use crate::session::timers::TimerKind;
 use crate::store::journal::Context;
-use crate::{ConnectionError, DropQos0, Event, Excess, Instant, Misbehaviour, Session};
+use crate::{ConnectionError, DeliveryId, DropQos0, Event, Excess, Instant, Misbehaviour, Session};
 use alloc::boxed::Box;
 use core::time::Duration;
 use martlet_proto::{Ack, AckProperties, Packet, PacketIdentifier, PubAckReasonCode, QoS};
@@ -126,7 +126,23 @@ impl Session {
             .acknowledge(&token, reason, online.then_some(&mut context));
     }
 
-    /// The same, and tells the server more than a reason (MQTT 5 §3.4.2.2). The words are left out
+    /// The application has taken several messages: the same as [`acknowledge`](Self::acknowledge)
+    /// of each with success, for less.
+    pub fn acknowledge_all(&mut self, tokens: impl IntoIterator<Item = AckToken>) {
+        let online = self.is_online();
+        let mut context = Context::new(&mut self.output, &mut self.journal);
+        self.inbound
+            .acknowledge_all(tokens.into_iter(), online.then_some(&mut context));
+    }
+
+    /// The delivery whose place this one has taken: the message came on an earlier connection, was
+    /// not acknowledged there, and has come again (MQTT 5 §4.4). Told once for a token, of QoS 1
+    /// only: what comes again of QoS 2 keeps its token.
+    pub fn take_replaced(&mut self, token: &AckToken) -> Option<DeliveryId> {
+        self.inbound.take_replaced(token)
+    }
+
+    /// The same as [`acknowledge`](Self::acknowledge), and tells the server more than a reason (MQTT 5 §3.4.2.2). The words are left out
     /// in 3.x, where the server does not take as large a packet [MQTT-3.4.2-2, MQTT-3.4.2-3], and
     /// when the connection ends before the acknowledgement leaves.
     pub fn acknowledge_with(

@@ -61,7 +61,7 @@ impl Tickets {
 
     /// The token of a ticket.
     #[inline]
-    pub(super) fn token<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a AckToken> {
+    pub(crate) fn token<'a>(&'a self, ticket: &'a Ticket) -> Option<&'a AckToken> {
         match ticket {
             Ticket::Own(token) => Some(token),
             Ticket::Shared(key) => Some(&self.shared[*key].token),
@@ -106,6 +106,17 @@ impl Tickets {
     pub(super) fn drop_copy(&mut self, ticket: Ticket) {
         let concluded = self.conclude(ticket, Verdict::Acknowledged);
         self.concluded.extend(concluded);
+    }
+
+    /// A copy that was handed out is not acknowledged.
+    pub(super) fn abandon(&mut self, ticket: Ticket) {
+        let concluded = self.conclude(ticket, Verdict::Abandoned);
+        self.concluded.extend(concluded);
+    }
+
+    /// This is to be concluded.
+    pub(super) fn defer(&mut self, concluded: (AckToken, Verdict)) {
+        self.concluded.push(concluded);
     }
 
     /// No stream has this message.

@@ -103,6 +103,8 @@ impl Routes {
         self.holder.detached = true;
         if key == UNMATCHED {
             self.release_unmatched(deferred);
+            let ledger = self.streams.unmatched.ledger.take();
+            self.abandon_positions(ledger);
             let waiting = self.streams.unmatched.queue.len();
             let came = std::iter::repeat_n(self.delivered, waiting);
             self.holder.unheld.extend(came);
