@@ -97,6 +97,9 @@ pub use martlet_transport::{TlsConfig, Trust};
 
 /// What the methods of [`Client`] return: operations that wait to be awaited, and their parts.
 pub mod client {
+    pub use crate::api::batch::{
+        BatchError, BatchReceipt, BatchWithdrawn, EnqueueAll, PublishAll, PublishAllFuture,
+    };
     pub use crate::api::client::{DisconnectBuilder, Reconnecting};
     pub use crate::api::message::Item;
     pub use crate::api::position::{Acknowledger, Position, PositionError, Positioned};
@@ -109,6 +112,7 @@ pub mod client {
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
     pub use crate::event::Callback;
     pub use crate::hub::connection::LeftBehind;
+    pub use martlet_session::OutgoingPublish;
 }
 
 /// What an application may have called by the client: before each attempt to connect, in an

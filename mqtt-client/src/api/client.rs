@@ -1,5 +1,6 @@
 //! The handle.
 
+use crate::api::batch::PublishAll;
 use crate::api::events::Events;
 use crate::api::publish::PublishBuilder;
 use crate::api::request::RequestBuilder;
@@ -119,6 +120,29 @@ impl Client {
             topic.try_into().map_err(Into::into),
             payload.into(),
         )
+    }
+
+    /// Publishes many messages: await it for the server's answer to all of them, or
+    /// [`enqueue`](PublishAll::enqueue) them for one receipt. That costs less than a receipt each.
+    ///
+    /// They wait for room, in order, and others may come between them. Each message says everything
+    /// about itself: the builder's [`publish_defaults`](crate::Builder::publish_defaults) do not
+    /// count.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, QoS, TopicName, client::OutgoingPublish};
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let topic = TopicName::new("meters/7")?;
+    /// let readings = ["21.5", "21.6", "21.7"].map(|reading| OutgoingPublish::new(topic.clone(), reading));
+    /// client.publish_all(readings.map(|message| message.qos(QoS::AtLeastOnce))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish_all<I>(&self, messages: I) -> PublishAll<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item = OutgoingPublish>,
+    {
+        PublishAll::new(self.shared(), messages.into_iter())
     }
 
     /// Takes back a message that [`ClientEvent::ServerHangsUp`](crate::ClientEvent::ServerHangsUp)

@@ -1,5 +1,6 @@
 //! What an application holds: handles, futures and streams.
 
+pub(crate) mod batch;
 pub(crate) mod client;
 pub(crate) mod events;
 pub(crate) mod message;

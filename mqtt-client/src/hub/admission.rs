@@ -1,11 +1,12 @@
 //! Whether a message gets into the session: decided under one lock.
 
+use crate::hub::batches::{BatchKey, message_key};
 use crate::hub::room::Need;
 use crate::hub::shared::State;
 use martlet_proto::QoS;
 use martlet_session::{Accepted, Connected, Instant, OperationId, OutgoingPublish, PublishError};
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 /// What becomes of a message that was offered.
 pub(crate) enum Offered {
@@ -88,5 +89,36 @@ impl State {
             operation,
             is_stored,
         }))
+    }
+
+    /// Publishes the next message of a batch. `None`: it was of QoS 0 and is in the output.
+    pub(crate) fn accept_of_batch(
+        &mut self,
+        batch: BatchKey,
+        mut message: OutgoingPublish,
+        now: Instant,
+    ) -> Result<Option<OperationId>, PublishError> {
+        message.key = Some(message_key(batch));
+        let operation = match self.session.publish(now, message)? {
+            Accepted::Pending(operation) => Some(operation),
+            Accepted::Sent(_) => None,
+        };
+        self.publishers.batches.accept(batch, operation);
+        Ok(operation)
+    }
+
+    /// Waits until the store, if there is one, has the messages of a batch up to the newest that it
+    /// gets. Fails with the first failure of the batch.
+    pub(crate) fn poll_stored_batch(
+        &mut self,
+        batch: BatchKey,
+        newest: Option<OperationId>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), (usize, PublishError)>> {
+        let Some(newest) = newest.filter(|_| self.session.is_durable()) else {
+            return Poll::Ready(Ok(()));
+        };
+        self.publishers
+            .poll_stored_batch(batch, newest, cx, &mut self.deferred)
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod at_start;
 pub(crate) mod authenticating;
+pub(crate) mod batches;
 pub(crate) mod completions;
 pub(crate) mod connection;
 pub(crate) mod deferred;

@@ -1,5 +1,6 @@
 //! Publishers: who waits for room, for the end of a message, and for the store.
 
+use crate::hub::batches::{BatchKey, Batches, batch_of};
 use crate::hub::completions::{Completions, PublishResult};
 use crate::hub::room::Room;
 use crate::hub::storing::Storing;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Debug, Default)]
 pub(crate) struct Publishers {
     pub(crate) completions: Completions,
+    pub(crate) batches: Batches,
     pub(crate) room: Room,
     pub(crate) storing: Storing,
 }
@@ -29,7 +31,27 @@ impl Publishers {
             // Whether the store gets it shows only when that has finished.
             return self.storing.keep(key, operation);
         }
-        self.completions.complete(key, result, wakers);
+        self.end(key, operation, result, wakers);
+    }
+
+    #[inline]
+    fn end(
+        &mut self,
+        key: u32,
+        operation: OperationId,
+        result: PublishResult,
+        wakers: &mut Wakers,
+    ) {
+        match batch_of(key) {
+            Some(batch) => self.batches.complete(batch, operation, result, wakers),
+            None => self.completions.complete(key, result, wakers),
+        }
+    }
+
+    /// There will be no answers any more.
+    pub(crate) fn fail_all(&mut self, reason: &ConnectionError, wakers: &mut Wakers) {
+        self.completions.fail_all(reason, wakers);
+        self.batches.fail_all(reason, wakers);
     }
 
     /// Waits until the store has this message. Fails with its end, if it comes to that without
@@ -57,6 +79,22 @@ impl Publishers {
         end.map(|end| end.map(drop))
     }
 
+    /// Waits until the store has the messages of a batch up to this one. Fails with the first
+    /// failure of the batch.
+    pub(crate) fn poll_stored_batch(
+        &mut self,
+        batch: BatchKey,
+        newest: OperationId,
+        cx: &Context<'_>,
+        deferred: &mut Vec<Waker>,
+    ) -> Poll<Result<(), (usize, PublishError)>> {
+        if self.storing.has(newest) {
+            return Poll::Ready(Ok(()));
+        }
+        self.storing.wait(newest, cx, deferred);
+        self.batches.poll(batch, cx, deferred)
+    }
+
     /// The store has all that it ever will, and the client has stopped because of `why`. Returns
     /// whether that is new.
     pub(crate) fn finish_storing(
@@ -68,10 +106,10 @@ impl Publishers {
         if self.storing.outcome().is_some() {
             return false;
         }
-        for (key, end) in self.storing.finish(outcome) {
-            self.completions.complete(key, Err(end), wakers);
+        for (key, operation, end) in self.storing.finish(outcome) {
+            self.end(key, operation, Err(end), wakers);
         }
-        self.completions.fail_all(why, wakers);
+        self.fail_all(why, wakers);
         true
     }
 }

@@ -28,7 +28,7 @@ impl State {
         self.session.close(self.now, error.clone());
         if self.publishers.storing.outcome().is_some() {
             self.dispatch_all(wakers);
-            self.publishers.completions.fail_all(&error, wakers);
+            self.publishers.fail_all(&error, wakers);
         }
         self.end(error, true, wakers);
         self.deferred.extend(self.turns.take_driver());

@@ -43,14 +43,17 @@ impl Storing {
 
     /// The store has all that it ever will. Returns how the messages have ended that were to be
     /// [kept](Self::keep).
-    pub(crate) fn finish(&mut self, outcome: Result<(), StoreError>) -> Vec<(u32, PublishError)> {
+    pub(crate) fn finish(
+        &mut self,
+        outcome: Result<(), StoreError>,
+    ) -> Vec<(u32, OperationId, PublishError)> {
         let kept = std::mem::take(&mut self.kept).into_iter();
         let newest = self.newest;
         let ends = kept.map(|(key, operation)| match &outcome {
             Err(error) if newest.is_none_or(|newest| newest < operation) => {
-                (key, PublishError::Store(error.clone()))
+                (key, operation, PublishError::Store(error.clone()))
             }
-            _ => (key, PublishError::Kept),
+            _ => (key, operation, PublishError::Kept),
         });
         let ends = ends.collect();
         self.outcome = Some(outcome);
@@ -121,9 +124,9 @@ mod tests {
         assert_eq!(
             ends,
             [
-                (0, PublishError::Kept),
-                (1, PublishError::Kept),
-                (2, PublishError::Store(full))
+                (0, stored, PublishError::Kept),
+                (1, newest, PublishError::Kept),
+                (2, lost, PublishError::Store(full))
             ]
         );
     }

@@ -30,6 +30,7 @@ mod lasting;
 mod observer;
 mod positions;
 mod publish;
+mod publish_all;
 mod reading;
 mod reconnect;
 #[cfg(feature = "redb")]

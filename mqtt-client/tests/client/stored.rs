@@ -74,6 +74,28 @@ fn outgoing(qos: QoS) -> OutgoingPublish {
     message
 }
 
+/// A batch is accepted when the store has all of it.
+#[tokio::test]
+async fn a_batch_is_accepted_when_it_is_stored() {
+    let mut server = Server::start(BrokerConfig::default()).await.unwrap();
+    let (gate, store, mut entered, release) = gate();
+    let process = Process::start(builder(&server), gate);
+    let client = process.client.clone();
+    soon(client.connected()).await.unwrap();
+    server.kill(Memory::Kept).await;
+
+    let batch = [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtMostOnce].map(outgoing);
+    let mut enqueue = pin!(client.publish_all(batch).enqueue());
+    assert!(is_pending(&mut enqueue));
+    soon(entered.recv()).await.unwrap();
+    assert!(is_pending(&mut enqueue), "the store is at work");
+    assert_eq!(messages(&store), 0);
+    drop(release); // from here on it commits
+    let receipt = soon(enqueue).await.unwrap();
+    assert_eq!(messages(&store), 2);
+    assert_eq!((receipt.len(), receipt.acknowledged()), (3, 0));
+}
+
 /// `enqueue().await` gave its receipt before the message was on the disk: of 20,000 messages that
 /// were accepted so, a SIGKILL lost up to 145.
 #[tokio::test]

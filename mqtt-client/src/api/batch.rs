@@ -1,0 +1,352 @@
+//! Publishing many messages with one receipt.
+
+use crate::hub::admission::Offered;
+use crate::hub::batches::BatchKey;
+use crate::hub::shared::{Shared, State, wake};
+use crate::hub::wakers::Wakers;
+use martlet_proto::QoS;
+use martlet_session::{OperationId, OutgoingPublish, PublishError, Withdrawal};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// How many messages are published under one lock.
+const AT_ONCE: usize = 128;
+
+/// The message of a batch that failed first, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("message {index} of the batch was not delivered")]
+#[non_exhaustive]
+pub struct BatchError {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Why.
+    #[source]
+    pub error: PublishError,
+}
+
+impl BatchError {
+    fn new((index, error): (usize, PublishError)) -> Self {
+        Self { index, error }
+    }
+}
+
+/// Messages about to be published, from [`Client::publish_all`](crate::Client::publish_all). Await
+/// it for the server's answer to all of them, or [`enqueue`](Self::enqueue) them for a
+/// [`BatchReceipt`].
+#[must_use = "a batch does nothing until it is awaited"]
+pub struct PublishAll<'a, I> {
+    shared: &'a Arc<Shared>,
+    messages: I,
+}
+
+impl<'a, I: Iterator<Item = OutgoingPublish>> PublishAll<'a, I> {
+    pub(crate) fn new(shared: &'a Arc<Shared>, messages: I) -> Self {
+        Self { shared, messages }
+    }
+
+    /// Waits until all messages are accepted, and gives one receipt for the server's answers. With a
+    /// [`store`](crate::Builder::store) they are accepted when they are stored, as with
+    /// [`enqueue`](crate::client::PublishBuilder::enqueue).
+    ///
+    /// Cancel safe: dropped while it waits, what was accepted is delivered in the background, and
+    /// nothing else is published.
+    ///
+    /// # Errors
+    /// [`BatchError`] names the first message that was not accepted, and that nothing was published
+    /// of from there on; or one before it that has failed meanwhile. What was accepted goes on.
+    pub fn enqueue(self) -> EnqueueAll<'a, I> {
+        EnqueueAll {
+            shared: self.shared,
+            messages: self.messages,
+            next: VecDeque::new(),
+            place: None,
+            batch: None,
+            newest: None,
+        }
+    }
+}
+
+impl<'a, I: Iterator<Item = OutgoingPublish>> IntoFuture for PublishAll<'a, I> {
+    type Output = Result<(), BatchError>;
+    type IntoFuture = PublishAllFuture<'a, I>;
+
+    fn into_future(self) -> PublishAllFuture<'a, I> {
+        PublishAllFuture {
+            step: Step::Enqueueing(self.enqueue()),
+        }
+    }
+}
+
+impl<I> fmt::Debug for PublishAll<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublishAll").finish_non_exhaustive()
+    }
+}
+
+/// Waits for room, publishes, and with a store waits until all is stored. Made by
+/// [`PublishAll::enqueue`].
+#[must_use = "futures do nothing unless polled"]
+pub struct EnqueueAll<'a, I> {
+    shared: &'a Arc<Shared>,
+    messages: I,
+    /// Messages that the application has given and that are not accepted.
+    next: VecDeque<OutgoingPublish>,
+    /// The number under which the first of them waits for room.
+    place: Option<u64>,
+    batch: Option<BatchReceipt>,
+    /// The newest message that a store gets.
+    newest: Option<OperationId>,
+}
+
+// Nothing in it is pinned.
+impl<I> Unpin for EnqueueAll<'_, I> {}
+
+impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
+    fn poll_accepted(&mut self, cx: &Context<'_>) -> Poll<Result<BatchReceipt, BatchError>> {
+        loop {
+            if self.next.is_empty() {
+                // The application's code, so without the lock.
+                self.next.extend(self.messages.by_ref().take(AT_ONCE));
+            }
+            let shared = self.shared;
+            let batch = self.batch.get_or_insert_with(|| BatchReceipt {
+                shared: Arc::clone(shared),
+                key: shared.lock().publishers.batches.open(),
+            });
+            let key = batch.key;
+            let mut state = shared.lock();
+            if self.next.is_empty() {
+                let stored = state.poll_stored_batch(key, self.newest, cx);
+                if stored.is_pending() {
+                    return Poll::Pending;
+                }
+                state.publishers.batches.complete_batch(key);
+                drop(state);
+                let receipt = self.batch.take().expect("it was opened above");
+                return stored.map(|stored| match stored {
+                    Ok(()) => Ok(receipt),
+                    Err(failure) => Err(BatchError::new(failure)),
+                });
+            }
+            let published = self.poll_publish(&mut state, key, cx);
+            let index = state.publishers.batches.accepted(key);
+            let driver = state.call_driver();
+            drop(state);
+            wake(driver);
+            match published {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.leave_room();
+                    return Poll::Ready(Err(BatchError { index, error }));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Publishes what the application has given, as far as there is room.
+    fn poll_publish(
+        &mut self,
+        state: &mut State,
+        batch: BatchKey,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), PublishError>> {
+        let now = self.shared.now();
+        while let Some(message) = self.next.front() {
+            match state.admit(message, None, self.place)? {
+                Offered::Wait(need) => {
+                    state.await_room(&mut self.place, need, cx);
+                    return Poll::Pending;
+                }
+                Offered::Sent => {
+                    self.next.pop_front();
+                    state.publishers.batches.accept(batch, None);
+                }
+                Offered::Room => {
+                    let Some(message) = self.next.pop_front() else {
+                        break;
+                    };
+                    let is_stored = message.qos != QoS::AtMostOnce;
+                    let operation = state.accept_of_batch(batch, message, now)?;
+                    if is_stored {
+                        self.newest = operation;
+                    }
+                }
+            }
+            if let Some(place) = self.place.take() {
+                state.forget_room(place);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I> EnqueueAll<'_, I> {
+    fn leave_room(&mut self) {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        let mut wakers = Wakers::default();
+        self.shared.lock().leave_room(place, &mut wakers);
+        wakers.wake();
+    }
+}
+
+impl<I: Iterator<Item = OutgoingPublish>> Future for EnqueueAll<'_, I> {
+    type Output = Result<BatchReceipt, BatchError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_accepted(cx)
+    }
+}
+
+impl<I> Drop for EnqueueAll<'_, I> {
+    fn drop(&mut self) {
+        self.leave_room();
+    }
+}
+
+impl<I> fmt::Debug for EnqueueAll<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnqueueAll")
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until the server has acknowledged all messages of a batch. Made by awaiting a
+/// [`PublishAll`].
+///
+/// Cancel safe: dropped, what was accepted is delivered in the background, and nothing else is
+/// published.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct PublishAllFuture<'a, I> {
+    step: Step<'a, I>,
+}
+
+#[derive(Debug)]
+enum Step<'a, I> {
+    Enqueueing(EnqueueAll<'a, I>),
+    Enqueued(BatchReceipt),
+}
+
+impl<I: Iterator<Item = OutgoingPublish>> Future for PublishAllFuture<'_, I> {
+    type Output = Result<(), BatchError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut self.step {
+                Step::Enqueued(receipt) => return receipt.poll_end(cx),
+                Step::Enqueueing(enqueueing) => match enqueueing.poll_accepted(cx) {
+                    Poll::Ready(Ok(receipt)) => self.step = Step::Enqueued(receipt),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+}
+
+/// Stands for the messages of a batch that were accepted. Await it for the server's answer to all
+/// of them, or drop it: they are delivered in the background.
+///
+/// It fails with the first message that does, at once; the others go on, unless they are
+/// [withdrawn](Self::withdraw): await it by reference (`(&mut receipt).await`) to keep it. It may
+/// be awaited again, and returns the same.
+///
+/// ```
+/// # use martlet_client::{Client, QoS, TopicName, client::{BatchError, OutgoingPublish}};
+/// # async fn example(client: Client, topic: TopicName) -> Result<(), BatchError> {
+/// let readings = (0..10_000).map(|n| OutgoingPublish::new(topic.clone(), n.to_string()).qos(QoS::AtLeastOnce));
+/// let mut receipt = client.publish_all(readings).enqueue().await?;
+/// println!("{} of {} are acknowledged", receipt.acknowledged(), receipt.len());
+/// if let Err(error) = (&mut receipt).await {
+///     println!("{error}");
+///     receipt.withdraw(); // the rest is not sent either
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct BatchReceipt {
+    shared: Arc<Shared>,
+    key: BatchKey,
+}
+
+/// How many messages of a batch were [withdrawn](BatchReceipt::withdraw).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchWithdrawn {
+    /// They were not sent, and will not be.
+    pub unsent: usize,
+    /// They were sent, and may have arrived; they are not sent again.
+    pub in_flight: usize,
+}
+
+impl BatchReceipt {
+    /// How many messages, from the first one on, the server has acknowledged: all before this one.
+    /// (Of QoS 0: those that are in the client's output.)
+    pub fn acknowledged(&self) -> usize {
+        self.shared.lock().publishers.batches.acknowledged(self.key)
+    }
+
+    /// How many messages the batch has.
+    pub fn len(&self) -> usize {
+        self.shared.lock().publishers.batches.accepted(self.key)
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes back what the server has not acknowledged, as [`Receipt::withdraw`] does for one
+    /// message.
+    ///
+    /// [`Receipt::withdraw`]: crate::Receipt::withdraw
+    pub fn withdraw(self) -> BatchWithdrawn {
+        let mut withdrawn = BatchWithdrawn {
+            unsent: 0,
+            in_flight: 0,
+        };
+        self.shared.act(|state, _| {
+            for operation in state.publishers.batches.outstanding(self.key) {
+                match state.session.withdraw(operation) {
+                    Withdrawal::Unsent => withdrawn.unsent += 1,
+                    Withdrawal::InFlight => withdrawn.in_flight += 1,
+                    _ => {}
+                }
+            }
+        });
+        withdrawn
+    }
+
+    fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Result<(), BatchError>> {
+        let state = &mut *self.shared.lock();
+        let batches = &mut state.publishers.batches;
+        batches
+            .poll(self.key, cx, &mut state.deferred)
+            .map_err(BatchError::new)
+    }
+}
+
+impl Future for BatchReceipt {
+    type Output = Result<(), BatchError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_end(cx)
+    }
+}
+
+impl Drop for BatchReceipt {
+    fn drop(&mut self) {
+        let state = &mut *self.shared.lock();
+        let batches = &mut state.publishers.batches;
+        batches.abandon(self.key, &mut state.deferred);
+    }
+}

@@ -1,0 +1,208 @@
+//! Messages that were published together: one completion for all of them.
+
+use crate::hub::completions::PublishResult;
+use crate::hub::deferred::set_waker;
+use crate::hub::wakers::Wakers;
+use martlet_session::{ConnectionError, OperationId, PublishError};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+/// In the key of a message: it is of a batch, whose number the other bits are.
+const OF_BATCH: u32 = 1 << 31;
+
+/// The number of a batch.
+pub(crate) type BatchKey = u32;
+
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    slots: Slab<Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    /// Messages whose end was not known when they were accepted, in order; those at the front that
+    /// have ended are removed.
+    outstanding: VecDeque<Outstanding>,
+    /// How many of them have not ended.
+    left: usize,
+    accepted: usize,
+    /// No more messages will come.
+    is_complete: bool,
+    /// The first message that failed, by time.
+    failure: Option<(usize, PublishError)>,
+    /// The first one in the batch that failed.
+    first_failed: usize,
+    waker: Option<Waker>,
+    /// Nobody will ask.
+    is_abandoned: bool,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    operation: OperationId,
+    index: usize,
+    has_ended: bool,
+}
+
+/// The batch of a message with this key, if it is of one.
+#[inline]
+pub(crate) fn batch_of(key: u32) -> Option<BatchKey> {
+    (key & OF_BATCH != 0).then_some(key & !OF_BATCH)
+}
+
+/// The key of a message of this batch.
+pub(crate) fn message_key(batch: BatchKey) -> u32 {
+    batch | OF_BATCH
+}
+
+impl Batches {
+    pub(crate) fn open(&mut self) -> BatchKey {
+        self.slots.insert(Batch {
+            outstanding: VecDeque::new(),
+            left: 0,
+            accepted: 0,
+            is_complete: false,
+            failure: None,
+            first_failed: usize::MAX,
+            waker: None,
+            is_abandoned: false,
+        }) as u32
+    }
+
+    /// The session has accepted the next message of a batch; `None`: it is of QoS 0 and in the
+    /// output.
+    pub(crate) fn accept(&mut self, batch: BatchKey, operation: Option<OperationId>) {
+        let batch = &mut self.slots[batch as usize];
+        if let Some(operation) = operation {
+            batch.outstanding.push_back(Outstanding {
+                operation,
+                index: batch.accepted,
+                has_ended: false,
+            });
+            batch.left += 1;
+        }
+        batch.accepted += 1;
+    }
+
+    /// All messages of a batch are accepted.
+    pub(crate) fn complete_batch(&mut self, batch: BatchKey) {
+        self.slots[batch as usize].is_complete = true;
+    }
+
+    /// A message of a batch has ended.
+    #[inline]
+    pub(crate) fn complete(
+        &mut self,
+        key: BatchKey,
+        operation: OperationId,
+        result: PublishResult,
+        wakers: &mut Wakers,
+    ) {
+        let Some(batch) = self.slots.get_mut(key as usize) else {
+            return;
+        };
+        let outstanding = &mut batch.outstanding;
+        let index = match outstanding.front() {
+            Some(front) if front.operation == operation => outstanding.pop_front().map(|o| o.index),
+            _ => mark(outstanding, operation),
+        };
+        let Some(index) = index else { return };
+        while outstanding.front().is_some_and(|front| front.has_ended) {
+            outstanding.pop_front();
+        }
+        batch.left -= 1;
+        if let Err(error) = result {
+            batch.fail(index, error, wakers);
+        }
+        if batch.left == 0 && batch.is_complete {
+            wakers.take(&mut batch.waker);
+            if batch.is_abandoned {
+                self.slots.remove(key as usize);
+            }
+        }
+    }
+
+    /// Whether all have been acknowledged, or the first failure.
+    pub(crate) fn poll(
+        &mut self,
+        key: BatchKey,
+        cx: &Context<'_>,
+        deferred: &mut Vec<Waker>,
+    ) -> Poll<Result<(), (usize, PublishError)>> {
+        let batch = &mut self.slots[key as usize];
+        if let Some(failure) = &batch.failure {
+            return Poll::Ready(Err(failure.clone()));
+        }
+        if batch.left == 0 && batch.is_complete {
+            return Poll::Ready(Ok(()));
+        }
+        set_waker(&mut batch.waker, cx, deferred);
+        Poll::Pending
+    }
+
+    /// How many messages are acknowledged before the first that is not.
+    pub(crate) fn acknowledged(&self, key: BatchKey) -> usize {
+        let batch = &self.slots[key as usize];
+        let first = batch.outstanding.front();
+        let ended = first.map_or(batch.accepted, |first| first.index);
+        ended.min(batch.first_failed)
+    }
+
+    pub(crate) fn accepted(&self, key: BatchKey) -> usize {
+        self.slots[key as usize].accepted
+    }
+
+    /// The messages that have not ended.
+    pub(crate) fn outstanding(&self, key: BatchKey) -> Vec<OperationId> {
+        let outstanding = self.slots[key as usize].outstanding.iter();
+        outstanding
+            .filter(|outstanding| !outstanding.has_ended)
+            .map(|outstanding| outstanding.operation)
+            .collect()
+    }
+
+    /// Nobody waits any more, and no more messages will come.
+    pub(crate) fn abandon(&mut self, key: BatchKey, deferred: &mut Vec<Waker>) {
+        let batch = &mut self.slots[key as usize];
+        deferred.extend(batch.waker.take());
+        batch.is_abandoned = true;
+        batch.is_complete = true;
+        if batch.left == 0 {
+            self.slots.remove(key as usize);
+        }
+    }
+
+    /// There will be no answers any more.
+    pub(crate) fn fail_all(&mut self, reason: &ConnectionError, wakers: &mut Wakers) {
+        self.slots.retain(|_, batch| {
+            if let Some(first) = batch.outstanding.front() {
+                let index = first.index;
+                batch.fail(index, PublishError::Closed(reason.clone()), wakers);
+            }
+            batch.outstanding.clear();
+            batch.left = 0;
+            !batch.is_abandoned
+        });
+    }
+}
+
+impl Batch {
+    fn fail(&mut self, index: usize, error: PublishError, wakers: &mut Wakers) {
+        self.first_failed = self.first_failed.min(index);
+        if self.failure.is_none() {
+            self.failure = Some((index, error));
+            wakers.take(&mut self.waker);
+        }
+    }
+}
+
+/// One that others are before has ended. Returns its place in the batch.
+#[cold]
+fn mark(outstanding: &mut VecDeque<Outstanding>, operation: OperationId) -> Option<usize> {
+    let place = outstanding
+        .binary_search_by_key(&operation, |outstanding| outstanding.operation)
+        .ok()?;
+    let found = &mut outstanding[place];
+    (!std::mem::replace(&mut found.has_ended, true)).then_some(found.index)
+}
