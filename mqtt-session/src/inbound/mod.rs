@@ -18,7 +18,7 @@ use crate::inbound::aliases::HeardAliases;
 use crate::inbound::id_sets::{DOUBTED, IdSets, RECEIVED, RECORDED};
 use crate::inbound::unhandled::Unhandled;
 use crate::inbound::waiting::{AwaitingAck, Mark};
-use crate::output::{DelayedAnswer, Output};
+use crate::output::{DelayedAnswer, Output, ShortAcks};
 use crate::store::journal::Context;
 use crate::{InboundLimits, Instant, Misbehaviour, ReceivedPublish};
 use alloc::boxed::Box;
@@ -396,10 +396,17 @@ impl Inbound {
     pub(crate) fn acknowledge_all(
         &mut self,
         tokens: impl Iterator<Item = AckToken>,
-        context: Option<&mut Context<'_>>,
+        mut context: Option<&mut Context<'_>>,
     ) {
         let mut overtaken = false;
+        let mut pubacks = ShortAcks::new(PacketType::PubAck);
         for token in tokens {
+            if let Some(context) = &mut context {
+                if let Some(packet_identifier) = self.take_next(&token) {
+                    pubacks.push(packet_identifier, context.output);
+                    continue;
+                }
+            }
             self.leave(&token);
             let waiting = match token.qos {
                 QoS::AtMostOnce => continue,
@@ -414,12 +421,29 @@ impl Inbound {
             );
         }
         if let Some(context) = context {
+            pubacks.write(context.output);
             self.send_pubacks(context.output);
             self.send_pubrecs(context);
         }
         // Those of one call are in each other's way only until all of them were taken.
         let is_held = |waiting: &AwaitingAck| !waiting.entries.is_empty();
         self.overtaken |= overtaken && (is_held(&self.qos1) || is_held(&self.qos2));
+    }
+
+    /// The application has taken the message of QoS 1 whose acknowledgement is the next to leave,
+    /// and nothing about it is rare: returns its packet identifier.
+    #[inline]
+    fn take_next(&mut self, token: &AckToken) -> Option<PacketIdentifier> {
+        let waiting = &mut self.qos1;
+        let is_next = token.qos == QoS::AtLeastOnce && token.sequence == waiting.base;
+        if !is_next || waiting.rare.is_some() {
+            return None;
+        }
+        let entry = waiting.entries.pop_front()?;
+        waiting.base += 1;
+        self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        self.unhandled.leave(QoS::AtLeastOnce, token.bytes);
+        Some(entry.packet_identifier)
     }
 
     /// The first delivery, on an earlier connection, of the message of this token. It is told once.

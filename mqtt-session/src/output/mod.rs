@@ -152,6 +152,12 @@ impl Output {
         self.answers += 4;
     }
 
+    /// Short acknowledgements, whole.
+    fn short_acks(&mut self, acks: &[u8]) {
+        self.buffer.block().put_slice(acks);
+        self.answers += acks.len() as u32;
+    }
+
     /// A PUBACK or PUBREC, in its short form where that says it all.
     #[inline]
     pub(crate) fn acknowledge(&mut self, packet_type: PacketType, ack: PubAck) {
@@ -197,5 +203,39 @@ impl Output {
 
     pub(crate) fn packet(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         packet.encode(self.version, self.buffer.block())
+    }
+}
+
+/// Acknowledgements of one kind in their short form, on their way to the output: written a few at a
+/// time, each costs less.
+pub(crate) struct ShortAcks {
+    packet_type: PacketType,
+    bytes: [u8; 256],
+    len: usize,
+}
+
+impl ShortAcks {
+    pub(crate) fn new(packet_type: PacketType) -> Self {
+        Self {
+            packet_type,
+            bytes: [0; 256],
+            len: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, packet_identifier: PacketIdentifier, output: &mut Output) {
+        let [high, low] = packet_identifier.get().to_be_bytes();
+        let ack = [self.packet_type.as_u8() << 4, 2, high, low];
+        self.bytes[self.len..][..ack.len()].copy_from_slice(&ack);
+        self.len += ack.len();
+        if self.len == self.bytes.len() {
+            self.write(output);
+        }
+    }
+
+    pub(crate) fn write(&mut self, output: &mut Output) {
+        output.short_acks(&self.bytes[..self.len]);
+        self.len = 0;
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod acknowledge;
+mod acknowledge_all;
 mod after_crash;
 mod aliases;
 mod allocations;

@@ -232,7 +232,11 @@ impl Routes {
 impl super::tickets::Tickets {
     /// The acknowledgement for the session, if that is all there is to say; what is more is to be
     /// concluded.
+    #[inline]
     fn acknowledge(&mut self, ticket: Ticket) -> Option<AckToken> {
+        if let Ticket::Own(token) = ticket {
+            return Some(token);
+        }
         match self.conclude(ticket, Verdict::Acknowledged)? {
             (token, Verdict::Acknowledged) => Some(token),
             other => {
