@@ -112,7 +112,7 @@ pub mod client {
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
     pub use crate::event::Callback;
     pub use crate::hub::connection::LeftBehind;
-    pub use martlet_session::OutgoingPublish;
+    pub use martlet_session::{DeliveryStage, OutgoingPublish, Undelivered};
 }
 
 /// What an application may have called by the client: before each attempt to connect, in an

@@ -3,6 +3,7 @@
 use crate::StoreError;
 use crate::error::{ConnectionError, Details, PublishError, RequestError};
 use crate::limits::Limits;
+use crate::publish::OutgoingPublish;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -304,9 +305,10 @@ pub enum Event {
     /// the third in a row and all that follow are named. It is likely a retained message, or one
     /// that the server sends again.
     MessageRejected(Box<RejectedMessage>),
-    /// `disconnect()` is complete, and this number of messages was not acknowledged; each was
-    /// reported as [`Published`](Self::Published). It is only emitted if there are any.
-    Unacknowledged(UnacknowledgedCounts),
+    /// `disconnect()` is complete, and these messages were not acknowledged; the end of each was
+    /// reported as [`Published`](Self::Published). It is only emitted if there are any. In the order
+    /// of [`Session::undelivered`](crate::Session::undelivered).
+    Undelivered(Vec<Undelivered>),
     /// The store could not take what is to be stored. What waits for it waits until it works again,
     /// or fails.
     StoreFailed(StoreError),
@@ -415,14 +417,29 @@ impl core::fmt::Display for RejectedMessage {
     }
 }
 
-/// Messages that were accepted and not acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A message that was accepted, and that the server has not acknowledged to the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UnacknowledgedCounts {
-    /// Of QoS 1 and 2, and in flight: they may have arrived.
-    pub in_flight: usize,
-    /// Queued: they were not sent, or were to be sent again after the server had lost the session.
-    pub queued: usize,
+pub struct Undelivered {
+    /// The operation that published it.
+    pub operation: OperationId,
+    /// How far it has come.
+    pub stage: DeliveryStage,
+    /// The message itself. `None` once the server has it, unless the policy for a
+    /// [lost session](crate::Config::lost_qos2) may send it again.
+    pub message: Option<OutgoingPublish>,
+}
+
+/// How far a message has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeliveryStage {
+    /// It was not sent, or is to be sent again after the server had lost the session.
+    Queued,
+    /// It is in flight: it may have arrived.
+    InFlight,
+    /// Of QoS 2: the server has it, and has not confirmed that it forgets it (MQTT 5 §4.3.3).
+    Received,
 }
 
 /// How a message was acknowledged.

@@ -6,7 +6,7 @@ use crate::StoreError;
 use crate::error::{ConnectionError, PublishError, RequestError};
 use crate::event::{
     Answer, AuthMessage, Connected, DeliveryId, Event, OperationId, PublishOutcome,
-    ReceivedPublish, RejectedMessage, UnacknowledgedCounts,
+    ReceivedPublish, RejectedMessage, Undelivered,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ pub trait EventHandler {
     fn receive_maximum_exceeded(&mut self, receive_maximum: u16);
     fn message_skipped(&mut self, topic: TopicName, size: u32, qos: QoS);
     fn message_rejected(&mut self, message: Box<RejectedMessage>);
-    fn unacknowledged(&mut self, unacknowledged: UnacknowledgedCounts);
+    fn undelivered(&mut self, undelivered: Vec<Undelivered>);
     fn store_failed(&mut self, error: StoreError);
     fn store_recovered(&mut self);
     fn acknowledgements_held(&mut self, by: DeliveryId, held: usize);
@@ -88,7 +88,7 @@ impl Event {
             }
             Self::MessageSkipped { topic, size, qos } => to.message_skipped(topic, size, qos),
             Self::MessageRejected(message) => to.message_rejected(message),
-            Self::Unacknowledged(unacknowledged) => to.unacknowledged(unacknowledged),
+            Self::Undelivered(undelivered) => to.undelivered(undelivered),
             Self::StoreFailed(error) => to.store_failed(error),
             Self::StoreRecovered => to.store_recovered(),
             Self::AcknowledgementsHeld { by, held } => to.acknowledgements_held(by, held),

@@ -117,8 +117,8 @@ pub use error::{
     PublishError, Rejection, RequestError, ServerDisconnect, Unsupported,
 };
 pub use event::{
-    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, Event, OperationId,
-    PublishOutcome, ReceivedPublish, RejectedMessage, SubscribeRequest, UnacknowledgedCounts,
+    Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, DeliveryStage, Event,
+    OperationId, PublishOutcome, ReceivedPublish, RejectedMessage, SubscribeRequest, Undelivered,
     UnsubscribeRequest,
 };
 #[doc(hidden)]

@@ -20,7 +20,7 @@ use martlet_proto::{
 };
 use martlet_session::{
     Connected, ConnectionError, Counters, DisconnectOptions, OperationId, OutgoingPublish,
-    RequestError, Withdrawal,
+    RequestError, Undelivered, Withdrawal,
 };
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
@@ -362,6 +362,16 @@ impl Client {
     /// Messages that wait for a connection, the window or the socket.
     pub fn queued(&self) -> usize {
         self.shared().lock().session.queued()
+    }
+
+    /// The messages that were accepted and that the server has not acknowledged, with their content:
+    /// first those that it has (of QoS 2), then those in flight, then those that wait, each in
+    /// their order. None once the client has disconnected: what it left behind then is what
+    /// [`disconnect`](Self::disconnect) gives.
+    ///
+    /// It copies no content, but takes the client's lock for a time that grows with their number.
+    pub fn undelivered(&self) -> Vec<Undelivered> {
+        self.shared().lock().session.undelivered().collect()
     }
 
     /// What the session has tolerated or left out so far, such as messages that were dropped.

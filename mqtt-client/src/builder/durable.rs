@@ -8,7 +8,9 @@ use crate::driver::writer::Writer;
 use crate::error::ConnectError;
 use crate::event::ClientEvent;
 use crate::store::Store;
-use martlet_session::{CleanStart, Durable, RestoreError, Session, StoreError, WhenStoreFails};
+use martlet_session::{
+    CleanStart, Durable, Instant, RestoreError, Session, StoreError, Undelivered, WhenStoreFails,
+};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,6 +43,21 @@ impl DurableBuilder {
     pub fn when_store_fails(mut self, policy: WhenStoreFails) -> Self {
         self.when_store_fails = policy;
         self
+    }
+
+    /// Reads the store, which blocks, and returns the messages in it that no server has
+    /// acknowledged, without connecting: to look at them, or to bring them elsewhere. They stay in
+    /// the store.
+    ///
+    /// # Errors
+    /// [`OpenError`], as of [`build`](Self::build).
+    pub fn undelivered(mut self) -> Result<Vec<Undelivered>, OpenError> {
+        let records = self.store.load()?;
+        self.builder.check()?;
+        self.builder
+            .change(|config| config.durable(Durable::default()));
+        let restored = Session::restore(self.builder.config, Instant::EPOCH, records)?;
+        Ok(restored.session.undelivered().collect())
     }
 
     /// Reads the store, which blocks, and makes the client and its driver. Messages that an earlier

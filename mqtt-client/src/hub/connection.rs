@@ -13,7 +13,7 @@ use crate::error::WithCauses;
 use crate::hub::authenticating::Authenticating;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
-use martlet_session::{Connected, ConnectionError, StoreError, UnacknowledgedCounts};
+use martlet_session::{Connected, ConnectionError, StoreError, Undelivered};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +80,9 @@ pub struct LeftBehind {
     /// Messages that were queued: they were not sent, or were to be sent again after the server had
     /// lost the session.
     pub queued: usize,
+    /// These messages: first those that the server has, then those in flight, then those that were
+    /// queued, each in their order.
+    pub messages: Arc<[Undelivered]>,
     /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails until
     /// time is up, or is still at it. A later client may then find an earlier state in it, send
     /// again what is acknowledged, and not find the messages that were reported as
@@ -99,7 +102,7 @@ pub(crate) struct HubConnection {
     pub(crate) wanted: Option<Wanted>,
     pub(crate) authenticating: Authenticating,
     /// What was not acknowledged when the client disconnected.
-    pub(crate) unacknowledged: UnacknowledgedCounts,
+    pub(crate) undelivered: Arc<[Undelivered]>,
 }
 
 #[derive(Debug)]
@@ -136,7 +139,7 @@ impl Default for HubConnection {
             made: 0,
             wanted: None,
             authenticating: Authenticating::default(),
-            unacknowledged: UnacknowledgedCounts::default(),
+            undelivered: Arc::new([]),
         }
     }
 }

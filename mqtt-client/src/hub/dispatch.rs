@@ -10,7 +10,7 @@ use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, TopicName, UnsubAckReaso
 use martlet_session::{
     Answer, AuthMessage, Connected, ConnectionError, DeliveryId, EventHandler, Instant,
     OperationId, PublishError, PublishOutcome, ReceivedPublish, RejectedMessage, RequestError,
-    StoreError, UnacknowledgedCounts,
+    StoreError, Undelivered,
 };
 use std::sync::Arc;
 
@@ -212,8 +212,8 @@ impl EventHandler for Dispatch<'_> {
         self.state.waiters.notify(self.wakers);
     }
 
-    fn unacknowledged(&mut self, unacknowledged: UnacknowledgedCounts) {
-        self.state.connection.unacknowledged = unacknowledged;
+    fn undelivered(&mut self, undelivered: Vec<Undelivered>) {
+        self.state.connection.undelivered = undelivered.into();
     }
 
     fn auth_challenge(&mut self, message: Box<AuthMessage>) {

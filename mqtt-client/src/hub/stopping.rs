@@ -3,7 +3,8 @@
 use crate::hub::connection::LeftBehind;
 use crate::hub::shared::State;
 use crate::hub::wakers::Wakers;
-use martlet_session::{ConnectionError, RequestError, StoreError};
+use martlet_session::{ConnectionError, DeliveryStage, RequestError, StoreError, Undelivered};
+use std::sync::Arc;
 
 impl State {
     /// No server is left to try: everything that waits gets the reason, and accepted messages are
@@ -65,10 +66,13 @@ impl State {
         if !self.connection.is_finished() {
             return None;
         }
-        let unacknowledged = &self.connection.unacknowledged;
+        let messages = Arc::clone(&self.connection.undelivered);
+        let is_queued = |message: &&Undelivered| message.stage == DeliveryStage::Queued;
+        let queued = messages.iter().filter(is_queued).count();
         Some(LeftBehind {
-            in_flight: unacknowledged.in_flight,
-            queued: unacknowledged.queued,
+            in_flight: messages.len() - queued,
+            queued,
+            messages,
             stored: stored.clone(),
         })
     }

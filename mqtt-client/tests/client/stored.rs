@@ -6,7 +6,7 @@ use bytes::Bytes;
 use martlet_broker::tokio::Server;
 use martlet_broker::{BrokerConfig, Memory};
 use martlet_client::{
-    ClientEvent, PublishError, QoS, TopicName,
+    ClientEvent, OpenError, PublishError, QoS, TopicName,
     session::OutgoingPublish,
     store::{MemoryStore, RecordKey, Store, StoreError, StoreErrorKind, StoreOp, WhenStoreFails},
 };
@@ -371,4 +371,32 @@ fn enqueued_can_be_sent(client: &martlet_client::Client) -> impl Future<Output =
             let _ = receipt.stored().await;
         }
     }
+}
+
+/// The messages of a store can be looked at without a connection, and stay there.
+#[tokio::test]
+async fn what_a_store_holds_can_be_looked_at() {
+    let mut server = Server::start(BrokerConfig::default()).await.unwrap();
+    let store = MemoryStore::new();
+    let process = Process::start(builder(&server), store.clone());
+    let client = process.client.clone();
+    soon(client.connected()).await.unwrap();
+    server.kill(Memory::Kept).await;
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let publish = client.publish("t", qos.to_string()).qos(qos);
+        soon(publish.enqueue()).await.unwrap();
+    }
+    process.kill().await;
+    for _ in 0..2 {
+        let found = builder(&server).store(store.clone()).undelivered().unwrap();
+        let messages: Vec<_> = found.into_iter().map(|it| it.message.unwrap()).collect();
+        let qos: Vec<_> = messages.iter().map(|message| message.qos).collect();
+        assert_eq!(qos, [QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        for message in messages {
+            assert_eq!(message.payload, message.qos.to_string());
+        }
+    }
+    let other = builder(&server).client_identifier("other").store(store);
+    let error = other.undelivered().unwrap_err();
+    assert!(matches!(error, OpenError::Restore(_)), "{error}");
 }

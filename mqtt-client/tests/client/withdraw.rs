@@ -3,7 +3,7 @@
 use crate::scripted::{builder, client, connected, enqueue, settle, soon};
 use martlet_client::{
     ClientEvent, PublishError, QoS,
-    client::Withdrawn,
+    client::{DeliveryStage, Undelivered, Withdrawn},
     session::{QueueLimits, WhenFull, WhenServerHangsUp, Withdrawal},
 };
 use std::time::Duration;
@@ -173,4 +173,30 @@ async fn a_publish_at_which_the_server_hangs_up_ends() {
         assert_eq!(client.withdraw(operation), Withdrawal::Ended);
         serving.abort();
     }
+}
+
+/// What nobody has acknowledged is there with its content, before and after the end.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_delivered_can_be_looked_at() {
+    let (client, mut server, _network) = connected(builder().max_in_flight(1)).await;
+    for payload in ["1", "2"] {
+        let _receipt = enqueue(&client, "a", payload).await;
+    }
+    server.published().await;
+    let look = |messages: &[Undelivered]| {
+        let look = |it: &Undelivered| {
+            let payload = it.message.as_ref().unwrap().payload.clone();
+            (it.stage, String::from_utf8(payload.to_vec()).unwrap())
+        };
+        messages.iter().map(look).collect::<Vec<_>>()
+    };
+    let expected = [
+        (DeliveryStage::InFlight, "1".to_owned()),
+        (DeliveryStage::Queued, "2".to_owned()),
+    ];
+    assert_eq!(look(&client.undelivered()), expected);
+    let left = client.disconnect().at_once().await;
+    assert_eq!((left.in_flight, left.queued), (1, 1));
+    assert_eq!(look(&left.messages), expected);
+    assert_eq!(client.undelivered(), []);
 }

@@ -1,9 +1,9 @@
 //! Reports for all messages at once, when the application or the client stops.
 
 use super::{Outbound, State};
-use crate::OperationId;
 use crate::outbound::queue::Fate;
 use crate::output::deferred_drops::DeferredDrops;
+use crate::{DeliveryStage, OperationId, Undelivered};
 use alloc::vec::Vec;
 
 impl Outbound {
@@ -40,6 +40,35 @@ impl Outbound {
             keys.extend(key.map(|key| (outgoing.operation, key)));
         }
         keys
+    }
+
+    /// Messages whose end was not reported, each with its operation: first those that the server
+    /// has, then those in flight, then those that wait; each in their order.
+    pub(crate) fn undelivered(&self) -> impl Iterator<Item = Undelivered> + '_ {
+        let in_list = |first: u16| {
+            let next = |id: &u16| Some(self.slots[usize::from(*id) - 1].next).filter(|id| *id != 0);
+            core::iter::successors(Some(first).filter(|id| *id != 0), next)
+        };
+        let flows = in_list(self.released.first).chain(in_list(self.publishes.first));
+        let sent = flows.filter_map(|id| match &self.slots[usize::from(id) - 1].state {
+            State::Publish(outgoing) => {
+                Some((outgoing.fate(), DeliveryStage::InFlight, Some(outgoing)))
+            }
+            State::Released { fate, kept } => {
+                Some((*fate, DeliveryStage::Received, kept.as_deref()))
+            }
+            State::Free | State::Abandoned(_) | State::Request(_) => None,
+        });
+        let queued = self.queue.qos12.iter().chain(&self.queue.qos0);
+        let queued =
+            queued.map(|outgoing| (outgoing.fate(), DeliveryStage::Queued, Some(outgoing)));
+        let all = sent.chain(queued);
+        all.filter(|(fate, ..)| !fate.reported)
+            .map(|(fate, stage, outgoing)| Undelivered {
+                operation: fate.operation,
+                stage,
+                message: outgoing.map(|outgoing| outgoing.message.clone()),
+            })
     }
 
     /// Reports the end of everything that the application still waits for: the queue is emptied;

@@ -1,7 +1,6 @@
 //! The application has done with the session: what was accepted is drained, the server gets a
 //! DISCONNECT, and everyone who waits gets an answer.
 
-use crate::event::UnacknowledgedCounts;
 use crate::session::lifecycle::Draining;
 use crate::session::timers::TimerKind;
 use crate::session::{Intent, Phase};
@@ -9,6 +8,7 @@ use crate::{
     ConnectionError, DisconnectOptions, Event, Instant, PublishError, RequestError, Session,
 };
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use martlet_proto::{Disconnect, DisconnectReasonCode, Packet};
 
 impl Session {
@@ -108,19 +108,14 @@ impl Session {
         let reason = self.why_ended().cloned().map(Box::new);
         self.set_intent(Intent::Ended(reason));
         self.timers.stop(TimerKind::Drain);
-        let queued = self.outbound.queue().len();
-        let unacknowledged = if self.is_durable() {
-            self.keep_all()
+        let undelivered: Vec<_> = self.undelivered().collect();
+        if self.is_durable() {
+            self.keep_all();
         } else {
-            self.close_all()
-        };
-        if unacknowledged > 0 {
-            let in_flight = unacknowledged.saturating_sub(queued);
-            self.events
-                .push_back(Event::Unacknowledged(UnacknowledgedCounts {
-                    in_flight,
-                    queued,
-                }));
+            self.close_all();
+        }
+        if !undelivered.is_empty() {
+            self.events.push_back(Event::Undelivered(undelivered));
         }
         self.timers.stop(TimerKind::Expiry);
         self.timers.stop(TimerKind::PublishTimeout);
@@ -130,13 +125,10 @@ impl Session {
         self.end_authentication(error);
     }
 
-    /// Returns how many messages were reported.
-    fn close_all(&mut self) -> usize {
+    fn close_all(&mut self) {
         let fates = self.outbound.report_all(&mut self.deferred_drops);
-        let unacknowledged = fates.iter().filter(|fate| !fate.reported).count();
         for fate in fates {
             self.report(fate, Err(PublishError::Closed(self.why_closed())));
         }
-        unacknowledged
     }
 }

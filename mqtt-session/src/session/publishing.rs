@@ -8,7 +8,7 @@ use crate::outbound::{Acked, Resent, send_qos0};
 use crate::output::DelayedAnswer;
 use crate::session::timers::TimerKind;
 use crate::store::journal::Context;
-use crate::{Event, Instant, OperationId, OutgoingPublish, PublishError, Session};
+use crate::{Event, Instant, OperationId, OutgoingPublish, PublishError, Session, Undelivered};
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use martlet_proto::{
@@ -24,6 +24,13 @@ impl Session {
     /// Messages of QoS 1 and 2 with a packet identifier: sent, or to be sent again.
     pub fn in_flight(&self) -> usize {
         self.outbound.unacknowledged()
+    }
+
+    /// The messages that were accepted and not acknowledged, with their content: first those that
+    /// the server has, then those in flight, then those that wait, each in their order. Their
+    /// memory is shared.
+    pub fn undelivered(&self) -> impl Iterator<Item = Undelivered> + '_ {
+        self.outbound.undelivered()
     }
 
     /// Messages that wait for a connection, the window or the socket.

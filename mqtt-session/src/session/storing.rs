@@ -296,14 +296,9 @@ impl Session {
     }
 
     /// The application has disconnected: stored messages stay, and are reported as kept. QoS 0 is
-    /// not stored. Returns how many messages were reported.
-    pub(crate) fn keep_all(&mut self) -> usize {
+    /// not stored.
+    pub(crate) fn keep_all(&mut self) {
         let (kept, lost) = self.outbound.keep_all(&mut self.deferred_drops);
-        let unacknowledged = kept
-            .iter()
-            .chain(&lost)
-            .filter(|fate| !fate.reported)
-            .count();
         for fate in lost {
             self.report(fate, Err(PublishError::Closed(self.why_closed())));
         }
@@ -313,7 +308,6 @@ impl Session {
         if let Some(journal) = &mut self.journal {
             journal.first_operation = self.next_operation;
         }
-        unacknowledged
     }
 
     /// Stores what the server has granted or ended since the last look.

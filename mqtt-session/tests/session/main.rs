@@ -38,6 +38,7 @@ mod requests;
 mod restored_subscriptions;
 mod resume;
 mod suspects;
+mod undelivered;
 mod values;
 mod wishes;
 mod withdraw;

@@ -1,7 +1,7 @@
 //! Packets and events as short lines.
 
 use martlet_proto::*;
-use martlet_session::Event;
+use martlet_session::{DeliveryStage, Event, Undelivered};
 use std::error::Error;
 
 fn text(bytes: &[u8]) -> String {
@@ -183,11 +183,11 @@ pub fn describe_event(event: &Event) -> String {
             result,
             |message| auth_data(message),
         ),
-        Event::Unacknowledged(unacknowledged) => {
-            format!(
-                "unacknowledged: {} in flight, {} queued",
-                unacknowledged.in_flight, unacknowledged.queued
-            )
+        Event::Undelivered(undelivered) => {
+            let is_queued = |message: &&Undelivered| message.stage == DeliveryStage::Queued;
+            let queued = undelivered.iter().filter(is_queued).count();
+            let in_flight = undelivered.len() - queued;
+            format!("unacknowledged: {in_flight} in flight, {queued} queued")
         }
         Event::InboundDropped(n) => format!("dropped {n}"),
         Event::Disconnected(reason) => format!("disconnected: {}", whole(reason)),
