@@ -39,6 +39,21 @@
 //! [`runtime`] what an adapter provides. [`proto`], [`session`] and [`transport`] are the crates
 //! below, whole.
 //!
+//! # Logs
+//! What happens to a client is a line in the log, with its client identifier and the text of the
+//! [`ClientEvent`]: by the crate `log` with the target `martlet`; with the feature `tracing` an
+//! event of that target, with the fields `client` and `event`, a name such as `disconnected`.
+//!
+//! | level | what |
+//! |---|---|
+//! | error | the client has stopped by itself; the store fails; a callback has panicked |
+//! | warn | rejected by the server, tried again without much hope, dropped, failed |
+//! | info | connected, disconnected with the reason and the next attempt, subscribed, closed |
+//! | debug | each attempt |
+//!
+//! Neither payloads nor secrets are in it. It is written outside the client's lock, by the driver:
+//! a logger that blocks holds up its connection. Packets are logged by a [`PacketLogger`].
+//!
 //! # Features
 //! | feature | default | |
 //! |---|---|---|
@@ -49,6 +64,7 @@
 //! | `encrypted-keys` | | private keys that are encrypted |
 //! | `international-names` | | names of hosts in other alphabets than ASCII |
 //! | `redb` | | [`store`]: `RedbStore`, a file |
+//! | `tracing` | | what happens goes to `tracing` in place of `log`: [Logs](#logs) |
 //! | `serde` | | `session::QueueLimits` and `InboundLimits` implement `Serialize` and `Deserialize` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

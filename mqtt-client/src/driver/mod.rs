@@ -4,6 +4,7 @@ pub(crate) mod authenticator;
 pub(crate) mod dial;
 pub(crate) mod guard;
 pub(crate) mod hooks;
+pub(crate) mod log;
 pub(crate) mod runtime;
 pub(crate) mod socket;
 pub(crate) mod streams;

@@ -1,5 +1,6 @@
 //! A turn of the driver: what it does while it holds the lock, and what follows the unlock.
 
+use crate::driver::log;
 use crate::driver::writer::Writer;
 use crate::event::ClientEvent;
 use crate::hub::connection::Wanted;
@@ -40,6 +41,7 @@ impl<'a> Turn<'a> {
     /// Takes what the store has found and what it may have now.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.state.begin_turn(now);
+        self.state.events.set_logged(log::is_on());
         if let Some(writer) = &mut self.writer {
             if let Some(restored) = writer.take_restored() {
                 self.state.events.push(&restored, self.wakers);
@@ -153,6 +155,10 @@ impl<'a> Turn<'a> {
         if link.observer_has_panicked() {
             state.events.push(&ClientEvent::ObserverPanicked, wakers);
         }
+        let logged = state.events.drain_log().map(|events| {
+            let client = state.session.client_identifier().clone();
+            (client, events)
+        });
         let observed = match observes {
             Some(key) => state.events.drain(key),
             None => Default::default(),
@@ -170,6 +176,9 @@ impl<'a> Turn<'a> {
             writer.hand_over();
         }
         wakers.wake();
+        if let Some((client, events)) = logged {
+            events.for_each(|event| log::write(client.as_str(), &event));
+        }
         for event in observed {
             link.show(now, &event);
         }

@@ -18,6 +18,10 @@ const WAITING_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
     readers: Slab<Reader>,
+    /// What waits for the log. It is a reader only while something does.
+    log: Option<Box<Reader>>,
+    /// Whether anybody reads the log.
+    is_logged: bool,
     ended: bool,
 }
 
@@ -136,10 +140,24 @@ impl Subscribers {
 
     pub(crate) fn push(&mut self, event: &ClientEvent, wakers: &mut Wakers) {
         let size = event.size();
+        if self.is_logged {
+            self.log.get_or_insert_default().push(event, size);
+        }
         for (_, reader) in &mut self.readers {
             reader.push(event, size);
             wakers.take(&mut reader.waker);
         }
+    }
+
+    /// From now on events wait for the log, or do not.
+    pub(crate) fn set_logged(&mut self, is_logged: bool) {
+        self.is_logged = is_logged;
+    }
+
+    /// All that waits for the log.
+    pub(crate) fn drain_log(&mut self) -> Option<impl Iterator<Item = ClientEvent> + use<>> {
+        let mut waiting = self.log.take()?;
+        Some(std::iter::from_fn(move || waiting.pop()))
     }
 
     /// All that waits for this reader.
