@@ -128,6 +128,7 @@ pub mod client {
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
     pub use crate::event::Callback;
     pub use crate::hub::connection::LeftBehind;
+    pub use crate::hub::statistics::Statistics;
     pub use martlet_session::{DeliveryStage, OutgoingPublish, Undelivered};
 }
 

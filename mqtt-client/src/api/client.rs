@@ -14,6 +14,7 @@ use crate::hub::connection::{ConnectionState, LeftBehind};
 use crate::hub::own::Own;
 use crate::hub::pending_reply::PendingReply;
 use crate::hub::shared::{Handle, Shared, State};
+use crate::hub::statistics::Statistics;
 use bytes::Bytes;
 use martlet_proto::{
     DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
@@ -372,6 +373,22 @@ impl Client {
     /// It copies no content, but takes the client's lock for a time that grows with their number.
     pub fn undelivered(&self) -> Vec<Undelivered> {
         self.shared().lock().session.undelivered().collect()
+    }
+
+    /// What the client has done so far and what waits in it, at this moment: cheap enough for each
+    /// second. It takes the client's lock once, and counting costs a message a few instructions.
+    ///
+    /// ```
+    /// # use martlet_client::Client;
+    /// # fn example(client: &Client) {
+    /// let now = client.statistics();
+    /// println!("{}, for {:?}", now.state, now.in_state);
+    /// println!("{} messages in {} bytes wait", now.queued, now.queued_bytes);
+    /// # }
+    /// ```
+    pub fn statistics(&self) -> Statistics {
+        let now = self.shared().now();
+        self.shared().lock().statistics(now)
     }
 
     /// What the session has tolerated or left out so far, such as messages that were dropped.

@@ -60,7 +60,13 @@ impl State {
             Some(connection) if !self.connection.is(connection) => {
                 Err(PublishError::ConnectionEnded)
             }
-            _ => self.session.publish_at_once(message),
+            _ => {
+                let is_sent = self.session.publish_at_once(message)?;
+                if is_sent {
+                    self.counts.published(QoS::AtMostOnce);
+                }
+                Ok(is_sent)
+            }
         }
     }
 
@@ -75,12 +81,17 @@ impl State {
         let completions = &mut self.publishers.completions;
         let key = completions.reserve();
         message.key = Some(key);
+        let qos = message.qos;
         let is_stored = message.qos != QoS::AtMostOnce && self.session.is_durable();
         let accepted = self.session.publish(now.unwrap_or(self.now), message);
         let Ok(Accepted::Pending(operation)) = accepted else {
             completions.release(key);
+            if accepted.is_ok() {
+                self.counts.published(qos);
+            }
             return accepted.map(|_| None);
         };
+        self.counts.published(qos);
         if let Some(cx) = waiter {
             completions.wait(key, cx);
         }
@@ -99,10 +110,12 @@ impl State {
         now: Instant,
     ) -> Result<Option<OperationId>, PublishError> {
         message.key = Some(message_key(batch));
+        let qos = message.qos;
         let operation = match self.session.publish(now, message)? {
             Accepted::Pending(operation) => Some(operation),
             Accepted::Sent(_) => None,
         };
+        self.counts.published(qos);
         self.publishers.batches.accept(batch, operation);
         Ok(operation)
     }

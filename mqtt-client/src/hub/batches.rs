@@ -14,10 +14,9 @@ const OF_BATCH: u32 = 1 << 31;
 /// The number of a batch.
 pub(crate) type BatchKey = u32;
 
+/// Most clients have none.
 #[derive(Debug, Default)]
-pub(crate) struct Batches {
-    slots: Slab<Batch>,
-}
+pub(crate) struct Batches(Option<Box<Slab<Batch>>>);
 
 #[derive(Debug)]
 struct Batch {
@@ -57,8 +56,25 @@ pub(crate) fn message_key(batch: BatchKey) -> u32 {
 }
 
 impl Batches {
+    /// They are there once there has been one.
+    fn slots(&mut self) -> &mut Slab<Batch> {
+        self.0.get_or_insert_default()
+    }
+
+    fn batch_mut(&mut self, key: BatchKey) -> &mut Batch {
+        &mut self.slots()[key as usize]
+    }
+
+    fn batch(&self, key: BatchKey) -> &Batch {
+        let slots = self
+            .0
+            .as_ref()
+            .expect("a key is of a batch that was opened");
+        &slots[key as usize]
+    }
+
     pub(crate) fn open(&mut self) -> BatchKey {
-        self.slots.insert(Batch {
+        self.slots().insert(Batch {
             outstanding: VecDeque::new(),
             left: 0,
             accepted: 0,
@@ -73,7 +89,7 @@ impl Batches {
     /// The session has accepted the next message of a batch; `None`: it is of QoS 0 and in the
     /// output.
     pub(crate) fn accept(&mut self, batch: BatchKey, operation: Option<OperationId>) {
-        let batch = &mut self.slots[batch as usize];
+        let batch = self.batch_mut(batch);
         if let Some(operation) = operation {
             batch.outstanding.push_back(Outstanding {
                 operation,
@@ -87,7 +103,7 @@ impl Batches {
 
     /// All messages of a batch are accepted.
     pub(crate) fn complete_batch(&mut self, batch: BatchKey) {
-        self.slots[batch as usize].is_complete = true;
+        self.batch_mut(batch).is_complete = true;
     }
 
     /// A message of a batch has ended.
@@ -99,7 +115,8 @@ impl Batches {
         result: PublishResult,
         wakers: &mut Wakers,
     ) {
-        let Some(batch) = self.slots.get_mut(key as usize) else {
+        let Some(slots) = &mut self.0 else { return };
+        let Some(batch) = slots.get_mut(key as usize) else {
             return;
         };
         let outstanding = &mut batch.outstanding;
@@ -118,7 +135,7 @@ impl Batches {
         if batch.left == 0 && batch.is_complete {
             wakers.take(&mut batch.waker);
             if batch.is_abandoned {
-                self.slots.remove(key as usize);
+                slots.remove(key as usize);
             }
         }
     }
@@ -130,7 +147,7 @@ impl Batches {
         cx: &Context<'_>,
         deferred: &mut Vec<Waker>,
     ) -> Poll<Result<(), (usize, PublishError)>> {
-        let batch = &mut self.slots[key as usize];
+        let batch = self.batch_mut(key);
         if let Some(failure) = &batch.failure {
             return Poll::Ready(Err(failure.clone()));
         }
@@ -143,19 +160,19 @@ impl Batches {
 
     /// How many messages are acknowledged before the first that is not.
     pub(crate) fn acknowledged(&self, key: BatchKey) -> usize {
-        let batch = &self.slots[key as usize];
+        let batch = self.batch(key);
         let first = batch.outstanding.front();
         let ended = first.map_or(batch.accepted, |first| first.index);
         ended.min(batch.first_failed)
     }
 
     pub(crate) fn accepted(&self, key: BatchKey) -> usize {
-        self.slots[key as usize].accepted
+        self.batch(key).accepted
     }
 
     /// The messages that have not ended.
     pub(crate) fn outstanding(&self, key: BatchKey) -> Vec<OperationId> {
-        let outstanding = self.slots[key as usize].outstanding.iter();
+        let outstanding = self.batch(key).outstanding.iter();
         outstanding
             .filter(|outstanding| !outstanding.has_ended)
             .map(|outstanding| outstanding.operation)
@@ -164,18 +181,19 @@ impl Batches {
 
     /// Nobody waits any more, and no more messages will come.
     pub(crate) fn abandon(&mut self, key: BatchKey, deferred: &mut Vec<Waker>) {
-        let batch = &mut self.slots[key as usize];
+        let batch = self.batch_mut(key);
         deferred.extend(batch.waker.take());
         batch.is_abandoned = true;
         batch.is_complete = true;
         if batch.left == 0 {
-            self.slots.remove(key as usize);
+            self.slots().remove(key as usize);
         }
     }
 
     /// There will be no answers any more.
     pub(crate) fn fail_all(&mut self, reason: &ConnectionError, wakers: &mut Wakers) {
-        self.slots.retain(|_, batch| {
+        let Some(slots) = &mut self.0 else { return };
+        slots.retain(|_, batch| {
             if let Some(first) = batch.outstanding.front() {
                 let index = first.index;
                 batch.fail(index, PublishError::Closed(reason.clone()), wakers);

@@ -13,7 +13,7 @@ use crate::error::WithCauses;
 use crate::hub::authenticating::Authenticating;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
-use martlet_session::{Connected, ConnectionError, StoreError, Undelivered};
+use martlet_session::{Connected, ConnectionError, Instant, StoreError, Undelivered};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,13 +96,20 @@ pub(crate) struct HubConnection {
     phase: Phase,
     /// How many changes the application could see.
     version: u64,
+    /// When the last of them was.
+    since: Instant,
+    /// The time of the driver's last turn.
+    pub(crate) now: Instant,
     /// Connections so far.
     made: u64,
+    /// Attempts and connections that have ended by an error, and the last.
+    failures: u64,
+    last_error: Option<Box<ConnectionError>>,
     /// What the application wants of the driver.
     pub(crate) wanted: Option<Wanted>,
     pub(crate) authenticating: Authenticating,
     /// What was not acknowledged when the client disconnected.
-    pub(crate) undelivered: Arc<[Undelivered]>,
+    pub(crate) undelivered: Option<Arc<[Undelivered]>>,
 }
 
 #[derive(Debug)]
@@ -131,20 +138,22 @@ pub(crate) enum Wanted {
     Another,
 }
 
-impl Default for HubConnection {
-    fn default() -> Self {
+impl HubConnection {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             phase: Phase::Connecting { attempt: 1 },
             version: 0,
+            since: now,
+            now,
             made: 0,
+            failures: 0,
+            last_error: None,
             wanted: None,
             authenticating: Authenticating::default(),
-            undelivered: Arc::new([]),
+            undelivered: None,
         }
     }
-}
 
-impl HubConnection {
     /// What the application sees.
     pub(crate) fn state(&self) -> ConnectionState {
         match &self.phase {
@@ -168,6 +177,21 @@ impl HubConnection {
     /// Differs from state to state.
     pub(crate) fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Since when it has been in its state.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// How many attempts and connections have ended by an error.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The last of these errors.
+    pub(crate) fn last_error(&self) -> Option<&ConnectionError> {
+        self.last_error.as_deref()
     }
 
     /// How many connections there have been.
@@ -213,7 +237,13 @@ impl HubConnection {
     fn enter(&mut self, phase: Phase, waiters: &mut Waiters, wakers: &mut Wakers) {
         self.phase = phase;
         self.version += 1;
+        self.since = self.now;
         waiters.notify(wakers);
+    }
+
+    fn note_failure(&mut self, why: &ConnectionError) {
+        self.failures += 1;
+        self.last_error = Some(Box::new(why.clone()));
     }
 
     /// The link is at work on this attempt.
@@ -255,6 +285,7 @@ impl HubConnection {
         waiters: &mut Waiters,
         wakers: &mut Wakers,
     ) {
+        self.note_failure(&why);
         self.enter(Phase::Disconnected { why, retry_in }, waiters, wakers);
     }
 
@@ -266,6 +297,9 @@ impl HubConnection {
         waiters: &mut Waiters,
         wakers: &mut Wakers,
     ) {
+        if why != ConnectionError::ClosedHere && !matches!(self.phase, Phase::Stopped { .. }) {
+            self.note_failure(&why);
+        }
         self.enter(Phase::Stopped { why, for_good }, waiters, wakers);
     }
 
@@ -280,6 +314,7 @@ impl HubConnection {
         // Nobody waits for a change: streams of states have ended.
         self.phase = Phase::Connecting { attempt: 1 };
         self.version += 1;
+        self.since = self.now;
         true
     }
 }

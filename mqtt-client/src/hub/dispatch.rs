@@ -213,7 +213,7 @@ impl EventHandler for Dispatch<'_> {
     }
 
     fn undelivered(&mut self, undelivered: Vec<Undelivered>) {
-        self.state.connection.undelivered = undelivered.into();
+        self.state.connection.undelivered = Some(undelivered.into());
     }
 
     fn auth_challenge(&mut self, message: Box<AuthMessage>) {
@@ -245,6 +245,7 @@ impl EventHandler for Dispatch<'_> {
         key: Option<u32>,
         result: Result<PublishOutcome, PublishError>,
     ) {
+        self.state.counts.ended(&result);
         if let Some(key) = key {
             let publishers = &mut self.state.publishers;
             publishers.complete(key, operation, result, self.wakers);
@@ -326,6 +327,7 @@ impl EventHandler for Dispatch<'_> {
     fn message(&mut self, message: ReceivedPublish) {
         let state = &mut *self.state;
         self.deliveries += 1;
+        state.counts.received(message.token.qos());
         let resumed = state.may_have_resumed();
         let copies = state
             .routes

@@ -23,6 +23,7 @@ pub(crate) mod route_queue;
 pub(crate) mod routes;
 pub(crate) mod shared;
 pub(crate) mod sleeper;
+pub(crate) mod statistics;
 pub(crate) mod stopping;
 pub(crate) mod storing;
 pub(crate) mod unread;

@@ -10,6 +10,7 @@ use crate::hub::publishers::Publishers;
 use crate::hub::requests::RequestReplies;
 use crate::hub::room::Need;
 use crate::hub::routes::Routes;
+use crate::hub::statistics::Counts;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
 use bytes::Bytes;
@@ -43,6 +44,7 @@ pub(crate) struct State {
     pub(crate) routes: Routes,
     pub(crate) events: Subscribers,
     pub(crate) waiters: Waiters,
+    pub(crate) counts: Counts,
     pub(crate) turns: Turns,
     /// Wakers that nobody needs any more: dropped after the unlock.
     pub(crate) deferred: Vec<Waker>,
@@ -91,12 +93,13 @@ impl Shared {
         let state = State {
             session,
             now: clock.now(),
-            connection: HubConnection::default(),
+            connection: HubConnection::new(clock.now()),
             publishers: Publishers::default(),
             requests: RequestReplies::default(),
             routes: Routes::default(),
             events: Subscribers::default(),
             waiters: Waiters::default(),
+            counts: Counts::default(),
             turns: Turns {
                 driver: None,
                 attention: false,
@@ -161,6 +164,7 @@ impl State {
     /// The driver begins a turn.
     pub(crate) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
+        self.connection.now = now;
         self.turns.attention = false;
         // It is awake: a wake-up would be for nothing, or go to a task that does not poll it any
         // more.

@@ -66,7 +66,8 @@ impl State {
         if !self.connection.is_finished() {
             return None;
         }
-        let messages = Arc::clone(&self.connection.undelivered);
+        let messages = self.connection.undelivered.clone();
+        let messages = messages.unwrap_or_else(|| Arc::new([]));
         let is_queued = |message: &&Undelivered| message.stage == DeliveryStage::Queued;
         let queued = messages.iter().filter(is_queued).count();
         Some(LeftBehind {

@@ -5,8 +5,12 @@ use martlet_session::{OperationId, PublishError, StoreError};
 use std::collections::BTreeMap;
 use std::task::{Context, Waker};
 
-#[derive(Debug)]
-pub(crate) struct Storing {
+/// Empty without a store: then there is nothing to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Storing(Option<Box<Progress>>);
+
+#[derive(Debug, Default)]
+struct Progress {
     /// Whether the store has all that the session wants stored; `None`: it is at work, or will be.
     outcome: Option<Result<(), StoreError>>,
     /// The newest message that the store has.
@@ -18,27 +22,21 @@ pub(crate) struct Storing {
     kept: Vec<(u32, OperationId)>,
 }
 
-impl Default for Storing {
-    fn default() -> Self {
-        Self {
-            // Without a store there is nothing to wait for.
-            outcome: Some(Ok(())),
-            newest: None,
-            waiting: BTreeMap::new(),
-            kept: Vec::new(),
-        }
-    }
-}
+/// How a store that is none has ended.
+static NOTHING_TO_STORE: Result<(), StoreError> = Ok(());
 
 impl Storing {
     /// Whether the store has all that it ever will, and how that ended.
     pub(crate) fn outcome(&self) -> Option<&Result<(), StoreError>> {
-        self.outcome.as_ref()
+        match &self.0 {
+            Some(progress) => progress.outcome.as_ref(),
+            None => Some(&NOTHING_TO_STORE),
+        }
     }
 
     /// The session has a store, and it is at work.
     pub(crate) fn begin(&mut self) {
-        self.outcome = None;
+        self.0 = Some(Box::default());
     }
 
     /// The store has all that it ever will. Returns how the messages have ended that were to be
@@ -47,8 +45,11 @@ impl Storing {
         &mut self,
         outcome: Result<(), StoreError>,
     ) -> Vec<(u32, OperationId, PublishError)> {
-        let kept = std::mem::take(&mut self.kept).into_iter();
-        let newest = self.newest;
+        let Some(progress) = &mut self.0 else {
+            return Vec::new();
+        };
+        let kept = std::mem::take(&mut progress.kept).into_iter();
+        let newest = progress.newest;
         let ends = kept.map(|(key, operation)| match &outcome {
             Err(error) if newest.is_none_or(|newest| newest < operation) => {
                 (key, operation, PublishError::Store(error.clone()))
@@ -56,20 +57,23 @@ impl Storing {
             _ => (key, operation, PublishError::Kept),
         });
         let ends = ends.collect();
-        self.outcome = Some(outcome);
+        progress.outcome = Some(outcome);
         ends
     }
 
     /// This message was not acknowledged: its end is known when the store has finished.
     pub(crate) fn keep(&mut self, key: u32, operation: OperationId) {
-        self.kept.push((key, operation));
+        if let Some(progress) = &mut self.0 {
+            progress.kept.push((key, operation));
+        }
     }
 
     /// The store has the messages up to this one, if there were any among what it has got.
     pub(crate) fn set_newest(&mut self, newest: Option<OperationId>, wakers: &mut Wakers) {
-        self.newest = self.newest.max(newest);
-        while let Some(first) = self.waiting.first_entry() {
-            if Some(*first.key()) > self.newest {
+        let Some(progress) = &mut self.0 else { return };
+        progress.newest = progress.newest.max(newest);
+        while let Some(first) = progress.waiting.first_entry() {
+            if Some(*first.key()) > progress.newest {
                 break;
             }
             wakers.push(first.remove());
@@ -77,7 +81,8 @@ impl Storing {
     }
 
     pub(crate) fn has(&self, operation: OperationId) -> bool {
-        Some(operation) <= self.newest
+        let newest = self.0.as_ref().and_then(|progress| progress.newest);
+        Some(operation) <= newest
     }
 
     pub(crate) fn wait(
@@ -86,11 +91,15 @@ impl Storing {
         cx: &Context<'_>,
         deferred: &mut Vec<Waker>,
     ) {
-        deferred.extend(self.waiting.insert(operation, cx.waker().clone()));
+        if let Some(progress) = &mut self.0 {
+            deferred.extend(progress.waiting.insert(operation, cx.waker().clone()));
+        }
     }
 
     pub(crate) fn forget(&mut self, operation: OperationId, deferred: &mut Vec<Waker>) {
-        deferred.extend(self.waiting.remove(&operation));
+        if let Some(progress) = &mut self.0 {
+            deferred.extend(progress.waiting.remove(&operation));
+        }
     }
 }
 

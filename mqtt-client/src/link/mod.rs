@@ -76,6 +76,8 @@ pub struct Link {
     /// no session is locked.
     unwritten: SendBuffer,
     trace: Option<Trace>,
+    /// Bytes of sockets so far: sent, received.
+    wire: [u64; 2],
     events: VecDeque<LinkEvent>,
 }
 
@@ -120,6 +122,7 @@ impl Link {
             most: usize::MAX,
             unwritten: SendBuffer::new(),
             trace: None,
+            wire: [0; 2],
             events: VecDeque::new(),
             maximum_packet_size: session.maximum_packet_size(),
             config,
@@ -232,6 +235,11 @@ impl Link {
         self.servers.version()
     }
 
+    /// Bytes of sockets so far: sent, received.
+    pub(crate) fn wire(&self) -> [u64; 2] {
+        self.wire
+    }
+
     /// Whether the socket has taken everything.
     pub fn is_flushed(&self) -> bool {
         match self.connection() {
@@ -305,6 +313,7 @@ impl Link {
             self.servers.version(),
         );
         let largest = self.maximum_packet_size;
+        self.wire[1] += bytes.len() as u64;
         connection.handle_wire(now, bytes, from, largest, &mut self.trace);
     }
 
@@ -319,6 +328,7 @@ impl Link {
     pub fn handle_written(&mut self, now: Instant, n: usize) {
         if let Phase::Connected(connection) = &mut self.phase {
             if n > 0 {
+                self.wire[0] += n as u64;
                 connection.written(now, n, &mut self.trace);
             }
         }

@@ -42,6 +42,7 @@ mod servers;
 #[cfg(all(feature = "ring", feature = "websocket"))]
 mod stalled;
 mod state;
+mod statistics;
 mod store;
 mod stored;
 mod streams;

@@ -109,7 +109,7 @@ impl Inbound {
         (self.unhandled.messages[0] + self.unhandled.messages[1]) as usize
     }
 
-    fn unhandled_bytes(&self) -> usize {
+    pub(crate) fn unhandled_bytes(&self) -> usize {
         self.unhandled.bytes[0] + self.unhandled.bytes[1]
     }
 

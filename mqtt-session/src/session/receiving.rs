@@ -16,6 +16,11 @@ impl Session {
         self.inbound.unhandled()
     }
 
+    /// Bytes of their packets.
+    pub fn unhandled_bytes(&self) -> usize {
+        self.inbound.unhandled_bytes()
+    }
+
     /// Whether a copy of this message that came later has taken its place: drop it, and acknowledge
     /// its token. It does not count for the bounds any more.
     pub fn is_superseded(&self, token: &AckToken) -> bool {
