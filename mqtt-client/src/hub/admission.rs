@@ -32,6 +32,7 @@ impl State {
     /// Sends a message of QoS 0 that can leave at once, and says of others whether there is room.
     /// `connection`: the only one that may take it. `place`: the number under which it waits for
     /// room already.
+    #[inline]
     pub(crate) fn admit(
         &mut self,
         message: &OutgoingPublish,
@@ -61,11 +62,9 @@ impl State {
                 Err(PublishError::ConnectionEnded)
             }
             _ => {
-                let is_sent = self.session.publish_at_once(message)?;
-                if is_sent {
-                    self.counts.published(QoS::AtMostOnce);
-                }
-                Ok(is_sent)
+                let sent = self.session.publish_at_once(message);
+                self.counts.sent_at_once += u64::from(matches!(sent, Ok(true)));
+                sent
             }
         }
     }

@@ -75,6 +75,8 @@ pub(crate) struct Traffic {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     traffic: Option<Box<Traffic>>,
+    /// Messages of QoS 0 that did not have to wait.
+    pub(crate) sent_at_once: u64,
     /// Bytes of the socket: sent, received.
     pub(crate) wire: [u64; 2],
 }
@@ -118,6 +120,8 @@ impl State {
         let none = Traffic::default();
         let traffic = self.counts.traffic.as_deref().unwrap_or(&none);
         let [bytes_sent, bytes_received] = self.counts.wire;
+        let mut published = traffic.published;
+        published[0] += self.counts.sent_at_once;
         Statistics {
             state: connection.state(),
             in_state: now.saturating_duration_since(connection.since()),
@@ -126,7 +130,7 @@ impl State {
             last_error: connection.last_error().cloned(),
             bytes_sent,
             bytes_received,
-            published: traffic.published,
+            published,
             received: traffic.received,
             acknowledged: traffic.acknowledged,
             rejected: traffic.rejected,
