@@ -13,7 +13,7 @@ use crate::subscriptions::{Match, Subscriptions};
 use crate::sys::{Statistics, Sys};
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
-use martlet_proto::{DisconnectReasonCode, Packet, PublishRef, Utf8String};
+use martlet_proto::{DisconnectReasonCode, Packet, PublishRef, TopicFilter, Utf8String};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How much [`Broker::poll_transmit`] makes at once: enough to keep a socket busy, little enough to
@@ -22,6 +22,7 @@ const TRANSMIT_LIMIT: usize = 64 * 1024;
 
 /// What a broker remembers when it [restarts](Broker::restart).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Memory {
     /// Sessions and retained messages are there again.
     Kept,
@@ -126,6 +127,12 @@ impl Broker {
     /// Whether there is a session of this client identifier.
     pub fn has_session(&self, client_identifier: &str) -> bool {
         self.session_of(client_identifier).is_some()
+    }
+
+    /// Whether a session has subscribed to exactly this topic filter.
+    pub fn is_subscribed(&self, filter: &TopicFilter) -> bool {
+        let mut sessions = self.sessions.values();
+        sessions.any(|session| session.filters.contains(filter))
     }
 
     fn session_of(&self, client_identifier: &str) -> Option<&BrokerSession> {
@@ -242,17 +249,42 @@ impl Broker {
     pub fn forget_sessions(&mut self, now: Duration) {
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
-            match self.sessions.get_mut(&id) {
-                Some(session) if session.connection.is_some() => session.forgotten = true,
-                _ => self.end_session(now, id),
-            }
+            self.forget(now, id);
+        }
+    }
+
+    /// Forgets the session of one client, at once or, when it is connected, as soon as it
+    /// disconnects. Returns whether there was one.
+    pub fn forget_session(&mut self, now: Duration, client_identifier: &str) -> bool {
+        let id = Utf8String::try_from(client_identifier)
+            .ok()
+            .and_then(|client_identifier| self.clients.get(&client_identifier).copied());
+        if let Some(id) = id {
+            self.forget(now, id);
+        }
+        id.is_some()
+    }
+
+    fn forget(&mut self, now: Duration, id: SessionId) {
+        match self.sessions.get_mut(&id) {
+            Some(session) if session.connection.is_some() => session.forgotten = true,
+            _ => self.end_session(now, id),
         }
     }
 
     /// Changes how the broker behaves from now on. The limits that a client got in its CONNACK hold
     /// until it connects again.
-    pub fn configure(&mut self, change: impl FnOnce(&mut BrokerConfig)) {
-        change(&mut self.config);
+    ///
+    /// ```
+    /// use martlet_broker::{Broker, BrokerConfig};
+    /// use martlet_proto::ConnectReasonCode;
+    ///
+    /// let mut broker = Broker::new(BrokerConfig::default());
+    /// let rejects = broker.config().clone().reject(ConnectReasonCode::ServerBusy);
+    /// broker.configure(rejects);
+    /// ```
+    pub fn configure(&mut self, config: BrokerConfig) {
+        self.config = config;
     }
 
     /// Ends all connections with the reason *server shutting down*, and publishes their wills.

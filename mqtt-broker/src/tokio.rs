@@ -16,18 +16,19 @@
 //! # }
 //! ```
 
-use crate::{Broker, BrokerConfig, ConnectionId, Memory};
+use crate::{Broker, BrokerConfig, BrokerEvent, ConnectionId, Memory, Statistics};
 use ::tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use ::tokio::net::TcpListener;
 use ::tokio::sync::{Notify, mpsc, watch};
 use ::tokio::task::{JoinHandle, JoinSet};
-use ::tokio::time::{Instant, sleep_until, timeout};
+use ::tokio::time::{Instant, sleep, timeout};
 use bytes::{Buf, BytesMut};
 use core::future::{Future, poll_fn};
 use core::net::{Ipv4Addr, SocketAddr};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
+use martlet_proto::PublishRef;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,6 +91,8 @@ struct ServerState {
     /// Connections that are to be closed when their output is written.
     closing: BTreeSet<ConnectionId>,
     deadline: Option<Duration>,
+    /// How much the broker's clock is ahead of tokio's.
+    advanced: Duration,
 }
 
 impl Server {
@@ -111,6 +114,7 @@ impl Server {
             wakers: BTreeMap::new(),
             closing: BTreeSet::new(),
             deadline: None,
+            advanced: Duration::ZERO,
         };
         let (epoch, rescheduled) = (Instant::now(), Notify::new());
         let shared = Arc::new(SharedServer {
@@ -148,10 +152,60 @@ impl Server {
         }
     }
 
-    /// Looks at the broker or gives it a command; `now` is the time to pass to it. Do not block
-    /// in here: everything waits. Recorded events are taken here too.
-    pub fn with_broker<R>(&self, act: impl FnOnce(&mut Broker, Duration) -> R) -> R {
-        self.shared.run(|state, now| act(&mut state.broker, now))
+    /// The broker's events since the last call, if it [records](BrokerConfig::record_events) them.
+    pub fn events(&self) -> Vec<BrokerEvent> {
+        self.shared
+            .run(|state, _| core::iter::from_fn(|| state.broker.poll_event()).collect())
+    }
+
+    /// The broker's counts.
+    pub fn statistics(&self) -> Statistics {
+        self.shared.run(|state, _| state.broker.statistics())
+    }
+
+    /// Whether a client of this identifier is connected.
+    pub fn is_connected(&self, client_identifier: &str) -> bool {
+        let act = |state: &mut ServerState, _| state.broker.connection_of(client_identifier);
+        self.shared.run(act).is_some()
+    }
+
+    /// Whether there is a session of this client identifier, connected or not.
+    pub fn has_session(&self, client_identifier: &str) -> bool {
+        self.shared
+            .run(|state, _| state.broker.has_session(client_identifier))
+    }
+
+    /// Publishes a message as the broker itself, with the QoS and the RETAIN flag of `publish`; its
+    /// packet identifier is not used. Returns whether any client has subscribed to it.
+    pub fn publish(&self, publish: PublishRef<'_>) -> bool {
+        self.shared
+            .run(|state, now| state.broker.publish(now, publish))
+    }
+
+    /// Cuts the connection of a client without a word. Returns whether it was connected.
+    pub fn cut_client(&self, client_identifier: &str) -> bool {
+        self.shared.run(|state, now| {
+            let connection = state.broker.connection_of(client_identifier);
+            if let Some(connection) = connection {
+                state.broker.drop_connection(now, connection);
+            }
+            connection.is_some()
+        })
+    }
+
+    /// Changes how the broker behaves from now on. The limits that a client got in its CONNACK hold
+    /// until it connects again.
+    pub fn configure(&self, config: BrokerConfig) {
+        self.shared.run(|state, _| state.broker.configure(config));
+    }
+
+    /// Lets this time pass for the broker at once, besides the time of tokio's clock.
+    pub fn advance(&self, by: Duration) {
+        self.shared.run(|state, now| {
+            state.advanced = state.advanced.saturating_add(by);
+            state.broker.handle_timeout(now.saturating_add(by));
+        });
+        self.shared.rescheduled.notify_one();
     }
 
     /// Ends the listener and all connections without a word, as a crash does, and forgets or keeps
@@ -201,9 +255,9 @@ impl Server {
 impl SharedServer {
     /// Runs `act` with the broker, then wakes the connections that have something to do.
     fn run<R>(&self, act: impl FnOnce(&mut ServerState, Duration) -> R) -> R {
-        let now = self.epoch.elapsed();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
+        let now = self.epoch.elapsed().saturating_add(state.advanced);
         let result = act(state, now);
         while let Some(id) = state.broker.poll_close() {
             state.closing.insert(id);
@@ -238,10 +292,13 @@ async fn listen(
 ) {
     let mut connections = JoinSet::new();
     let order = loop {
-        let deadline = shared.run(|state, _| state.broker.poll_timeout());
+        let deadline = shared.run(|state, now| {
+            let deadline = state.broker.poll_timeout()?;
+            Some(deadline.saturating_sub(now))
+        });
         let due = async {
             match deadline {
-                Some(at) => sleep_until(shared.epoch + at).await,
+                Some(after) => sleep(after).await,
                 None => core::future::pending().await,
             }
         };
@@ -253,7 +310,7 @@ async fn listen(
                     connections.spawn(serve(shared.clone(), socket));
                 }
                 // Such as too many open files: a connection that ends may help.
-                Err(_) => ::tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(_) => sleep(Duration::from_millis(10)).await,
             },
             Some(stream) = streams.recv() => {
                 connections.spawn(serve(shared.clone(), stream));

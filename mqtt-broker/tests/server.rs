@@ -57,7 +57,7 @@ async fn clients_talk() {
     a.hears(b"\x32\x06\x00\x01t\x00\x01x").await;
     // A command of the test reaches them as well.
     let topic = TopicName::new("t").unwrap();
-    assert!(server.with_broker(|broker, now| broker.publish(now, PublishRef::new(&topic, b"y"))));
+    assert!(server.publish(PublishRef::new(&topic, b"y")));
     a.hears(b"\x30\x04\x00\x01ty").await;
     a.say(b"\xe0\x00").await;
     assert!(a.rest().await.is_empty());
@@ -125,10 +125,7 @@ async fn large_and_many_messages_arrive_in_order() {
             .hears(&packet(i, martlet_proto::Version::V3_1_1))
             .await;
     }
-    assert_eq!(
-        server.with_broker(|broker, _| broker.statistics()).dropped,
-        0
-    );
+    assert_eq!(server.statistics().dropped, 0);
 }
 
 #[tokio::test]

@@ -33,10 +33,7 @@ async fn f02_a_publish_outlives_its_connection() {
     for (qos, text) in [(QoS::AtLeastOnce, "1"), (QoS::ExactlyOnce, "2")] {
         let publish = client.publish("a", text).qos(qos).into_future();
         let cut = async {
-            broker.with_broker(|broker, now| {
-                let connection = broker.connection_of("lasting").expect("connected");
-                broker.drop_connection(now, connection);
-            });
+            assert!(broker.cut_client("lasting"), "it is connected");
         };
         let ((), published) = tokio::join!(cut, publish);
         published.unwrap();

@@ -34,7 +34,7 @@ async fn broker_with(config: BrokerConfig) -> Server {
 }
 
 fn events(broker: &Server) -> Vec<BrokerEvent> {
-    broker.with_broker(|broker, _| std::iter::from_fn(|| broker.poll_event()).collect())
+    broker.events()
 }
 
 /// Tests are named after the numbers that they are for: `t01_…` asserts what amqtt's tests assert,

@@ -68,11 +68,7 @@ async fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16
 
 /// Whether the last client has sent a DISCONNECT, and no message was accepted after that.
 fn ended_in_good_order(broker: &Server) -> bool {
-    let events = broker.with_broker(|broker, _| {
-        let events = std::iter::from_fn(|| broker.poll_event());
-        events.collect::<Vec<_>>()
-    });
-    let last = events.into_iter().rev().find(|event| {
+    let last = broker.events().into_iter().rev().find(|event| {
         matches!(
             event,
             BrokerEvent::Accepted { .. } | BrokerEvent::Disconnected { .. }

@@ -224,7 +224,8 @@ fn a_broker_that_rejects() {
                 })
             );
             // What the broker does can change between connections.
-            world.broker.configure(|config| config.reject = None);
+            let config = world.broker.config().clone().reject(None);
+            world.broker.configure(config);
             world.client(V5, "a");
         });
     }

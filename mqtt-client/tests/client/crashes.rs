@@ -53,7 +53,7 @@ async fn every_qos_1_message_is_acknowledged_through_crashes() {
         }
     });
     for crash in 1..=3 {
-        while server.with_broker(|broker, _| broker.statistics().packets_received) < crash * 2500 {
+        while server.statistics().packets_received < crash * 2500 {
             tokio::task::yield_now().await;
         }
         server.kill(Memory::Lost).await;
@@ -107,7 +107,7 @@ async fn every_qos_2_message_arrives_once_through_crashes() {
         }
     });
     for crash in 1..=3 {
-        while server.with_broker(|broker, _| broker.statistics().packets_received) < crash * 8000 {
+        while server.statistics().packets_received < crash * 8000 {
             tokio::task::yield_now().await;
         }
         server.kill(Memory::Kept).await;

@@ -193,13 +193,11 @@ async fn nobody_waits_for_ever_on_two_threads() {
     });
     let topic = TopicName::from_static("flood").unwrap();
     for n in 0..MESSAGES {
-        while server.with_broker(|broker, _| broker.statistics().pending) > 100 {
+        while server.statistics().pending > 100 {
             tokio::task::yield_now().await;
         }
         let text = n.to_string();
-        server.with_broker(|broker, now| {
-            broker.publish(now, PublishRef::new(&topic, text.as_bytes()))
-        });
+        server.publish(PublishRef::new(&topic, text.as_bytes()));
     }
     assert_eq!(soon(reading).await.unwrap(), 0);
     soon(echoing).await.unwrap();

@@ -419,10 +419,7 @@ async fn between_two_clients() {
     });
     for n in 0..20 {
         if n == 10 {
-            server.with_broker(|broker, now| {
-                let connection = broker.connection_of("me").unwrap();
-                broker.drop_connection(now, connection);
-            });
+            assert!(server.cut_client("me"));
         }
         let response = soon(asking.request(format!("double/{n}"), n.to_string()))
             .await

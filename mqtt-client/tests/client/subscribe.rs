@@ -481,14 +481,11 @@ async fn a_session_outlives_its_client() {
             .await
             .unwrap();
         // The process dies: nothing is unsubscribed.
-        server.with_broker(|broker, now| {
-            let connection = broker.connection_of("me").unwrap();
-            broker.configure(|config| config.reject = Some(ConnectReasonCode::NotAuthorized));
-            broker.drop_connection(now, connection);
-        });
+        server.configure(BrokerConfig::default().reject(ConnectReasonCode::NotAuthorized));
+        assert!(server.cut_client("me"));
         let mut stream = stream;
         assert!(soon(stream.next()).await.is_none());
-        server.with_broker(|broker, _| broker.configure(|config| config.reject = None));
+        server.configure(BrokerConfig::default());
         let other = soon(martlet_tokio::connect(server.uri())).await.unwrap();
         for (n, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
             .into_iter()

@@ -26,7 +26,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use thread::Thread;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -416,12 +415,7 @@ async fn serve(
                     listener = Some(Listener::bind(&address).await.unwrap());
                     done.send(()).unwrap();
                 }
-                Some(Order::Events(done)) => {
-                    let take = |broker: &mut martlet_broker::Broker, _: Duration| {
-                        std::iter::from_fn(|| broker.poll_event()).collect()
-                    };
-                    done.send(server.with_broker(take)).unwrap();
-                }
+                Some(Order::Events(done)) => done.send(server.events()).unwrap(),
             },
             socket = accepted => {
                 let (setup, seen) = (setup.clone(), seen.clone());

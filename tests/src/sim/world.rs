@@ -345,7 +345,8 @@ impl World {
             match arrival {
                 Arrival::Bytes(bytes) => {
                     let limits = link.limits;
-                    self.broker.configure(|config| config.limits = limits);
+                    let config = self.broker.config().clone().limits(limits);
+                    self.broker.configure(config);
                     link.unread.extend_from_slice(&bytes);
                     self.broker
                         .handle_input(self.now, link.connection, &mut link.unread);
@@ -400,7 +401,8 @@ impl World {
         let id = self.next_link;
         self.next_link += 1;
         let limits = self.draw_limits(self.clients[i].subscribes);
-        self.broker.configure(|config| config.limits = limits);
+        let config = self.broker.config().clone().limits(limits);
+        self.broker.configure(config);
         let connection = self.broker.handle_open(self.now);
         self.links.insert(id, SimLink::new(i, connection, limits));
         self.by_connection.insert(connection, id);
@@ -416,19 +418,19 @@ impl World {
         }
         if self.random.per_mille(600) {
             let most = self.random.between(1, 20) as u16;
-            limits.receive_maximum = NonZeroU16::new(most).unwrap_or(NonZeroU16::MIN);
+            limits = limits.receive_maximum(NonZeroU16::new(most).unwrap_or(NonZeroU16::MIN));
         }
-        limits.maximum_packet_size = match self.random.below(4) {
+        limits = limits.maximum_packet_size(match self.random.below(4) {
             0 => self.random.between(100, 500) as u32,
             _ => MAX_PACKET_SIZE,
-        };
-        limits.maximum_qos = match self.random.below(8) {
+        });
+        limits = limits.maximum_qos(match self.random.below(8) {
             0 if !subscribes => QoS::AtMostOnce,
             1 if !subscribes => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
-        };
+        });
         if self.random.per_mille(200) {
-            limits.server_keep_alive = Some(self.random.between(3, 20) as u16);
+            limits = limits.server_keep_alive(self.random.between(3, 20) as u16);
         }
         limits
     }

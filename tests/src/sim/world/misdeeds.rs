@@ -81,7 +81,8 @@ impl World {
             }
         }
         let moods = self.moods();
-        self.broker.configure(|config| config.moods = moods);
+        let config = self.broker.config().clone().moods(moods);
+        self.broker.configure(config);
         if self.finishing {
             return Ok(());
         }
