@@ -6,6 +6,8 @@
 //! limits can be set, it can be made to misbehave on purpose (reject, cut off, forget, restart, and
 //! what [`Moods`] has), and the same input gives the same output.
 //!
+//! To test your own code, begin with [`TestBroker`].
+//!
 //! **What it does not touch.** [`Broker`] opens no socket, reads no clock, draws no randomness and
 //! starts nothing. Bytes go in and come out, and time is an argument:
 //!
@@ -44,7 +46,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With the feature `tokio` there is a listener for real sockets, `tokio::Server`.
+//! **Features.** `kit`, on by default, has [`TestBroker`]: a broker on a real port in one line, with
+//! faults, a transcript and waits, beneath any runtime or none. It is what most tests want, and needs
+//! no crate besides. `tokio` has `tokio::Server`, which serves streams in memory too, so that tests run
+//! on tokio's paused time. Without both nothing here does I/O.
 //!
 //! Where the specifications leave a choice:
 //!
@@ -67,6 +72,8 @@ mod deadlines;
 mod event;
 mod exchange;
 mod ids;
+#[cfg(feature = "kit")]
+mod kit;
 mod lifecycle;
 mod message;
 mod misbehaving;
@@ -82,9 +89,12 @@ pub use broker::{Broker, Memory};
 pub use config::{BrokerConfig, BrokerLimits, ScriptedAuthentication};
 pub use event::{BrokerEvent, DropReason, Ending};
 pub use ids::ConnectionId;
+#[cfg(feature = "kit")]
+pub use kit::{Conversation, Direction, Fault, TestBroker, Wait, WaitError, WaitErrorKind};
+pub use martlet_proto as proto;
 pub use moods::Moods;
 pub use sys::Statistics;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "kit"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
