@@ -29,3 +29,4 @@ impl Adapter for OnAsyncStd {
 martlet_tests::runtime_tests!(OnAsyncStd);
 martlet_tests::transport_tests!(OnAsyncStd);
 martlet_tests::hostile_tests!(OnAsyncStd);
+martlet_tests::kit_tests!(OnAsyncStd);

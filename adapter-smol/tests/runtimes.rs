@@ -35,6 +35,7 @@ impl Adapter for OnSmol {
 martlet_tests::runtime_tests!(OnSmol);
 martlet_tests::transport_tests!(OnSmol);
 martlet_tests::hostile_tests!(OnSmol);
+martlet_tests::kit_tests!(OnSmol);
 
 /// Everything on one thread, spawned, with a runtime that is not `Send`.
 #[test]

@@ -34,3 +34,4 @@ impl Adapter for OnTokio {
 martlet_tests::runtime_tests!(OnTokio);
 martlet_tests::transport_tests!(OnTokio);
 martlet_tests::hostile_tests!(OnTokio);
+martlet_tests::kit_tests!(OnTokio);

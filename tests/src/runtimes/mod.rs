@@ -12,11 +12,13 @@
 
 mod adapter;
 mod hostile;
+mod kit;
 mod transcript;
 mod transports;
 
 pub use adapter::Adapter;
 pub use hostile::*;
+pub use kit::*;
 pub use transports::*;
 
 use crate::certificates::Directory;
