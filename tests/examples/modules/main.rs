@@ -43,6 +43,7 @@ const CRATES: &[Bounds] = &[
     bounds("adapter-tokio", 1, 0),
     bounds("adapter-smol", 1, 0),
     bounds("adapter-async-std", 1, 0),
+    bounds("mqtt-blocking", 1, 0),
     bounds("tests", 3, 0),
 ];
 
