@@ -29,7 +29,8 @@ pub struct BatchError {
 }
 
 impl BatchError {
-    fn new((index, error): (usize, PublishError)) -> Self {
+    /// The message at this place has failed, for code that waits in a way of its own.
+    pub fn new(index: usize, error: PublishError) -> Self {
         Self { index, error }
     }
 }
@@ -129,7 +130,7 @@ impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
                 let receipt = self.batch.take().expect("it was opened above");
                 return stored.map(|stored| match stored {
                     Ok(()) => Ok(receipt),
-                    Err(failure) => Err(BatchError::new(failure)),
+                    Err((index, error)) => Err(BatchError::new(index, error)),
                 });
             }
             let published = self.poll_publish(&mut state, key, cx);
@@ -186,6 +187,12 @@ impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
 }
 
 impl<I> EnqueueAll<'_, I> {
+    /// How many messages, from the first one on, have been accepted so far: for a
+    /// caller that has polled it by reference, and stops waiting.
+    pub fn accepted(&self) -> usize {
+        self.batch.as_ref().map_or(0, BatchReceipt::len)
+    }
+
     fn leave_room(&mut self) {
         let Some(place) = self.place.take() else {
             return;
@@ -331,7 +338,7 @@ impl BatchReceipt {
         let batches = &mut state.publishers.batches;
         batches
             .poll(self.key, cx, &mut state.deferred)
-            .map_err(BatchError::new)
+            .map_err(|(index, error)| BatchError::new(index, error))
     }
 }
 
