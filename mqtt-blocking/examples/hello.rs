@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     hello(uri.as_deref().unwrap_or("mqtt://localhost"))
 }
 
-fn hello(uri: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn hello(uri: &str) -> Result<(), Box<dyn Error>> {
     let client = martlet_blocking::connect(uri)?;
     let messages = client.subscribe("martlet/hello/blocking").wait()?;
     client

@@ -7,8 +7,8 @@ use crate::subscription::Subscription;
 use crate::wait::{not_connected, not_written};
 use bytes::Bytes;
 use martlet_client::client::{
-    DisconnectBuilder, PublishBuilder, Reconnecting, RequestBuilder, SubscribeBuilder,
-    UnsubscribeBuilder,
+    DisconnectBuilder, OutgoingPublish, PublishAll, PublishBuilder, Reconnecting, RequestBuilder,
+    SubscribeBuilder, Undelivered, UnsubscribeBuilder,
 };
 use martlet_client::proto::TopicError;
 use martlet_client::session::{
@@ -134,6 +134,22 @@ impl Client {
         payload: impl Into<Bytes>,
     ) -> PublishBuilder<'_> {
         self.client().publish(topic, payload)
+    }
+
+    /// Publishes many messages: [`wait`](crate::Wait::wait) for the server's answer to all of them,
+    /// or [`enqueue`](PublishAll::enqueue) them for one receipt, as
+    /// [`martlet_client::Client::publish_all`] says.
+    pub fn publish_all<I>(&self, messages: I) -> PublishAll<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item = OutgoingPublish>,
+    {
+        self.client().publish_all(messages)
+    }
+
+    /// The messages that were accepted and that the server has not acknowledged, with their content,
+    /// as [`martlet_client::Client::undelivered`] says.
+    pub fn undelivered(&self) -> Vec<Undelivered> {
+        self.client().undelivered()
     }
 
     /// Takes back a message, as [`martlet_client::Client::withdraw`] does.

@@ -23,8 +23,8 @@
 //! **Callbacks** run on the client's thread, where [nothing can be waited
 //! for](Wait#on-the-clients-own-thread).
 //!
-//! [`start`] does not wait for the connection. A client with a [`store`], or with streams of your
-//! own in place of sockets ([`Streams`](runtime::Streams)), is built and then driven, by [`drive`].
+//! [`start`] does not wait for the connection. A client with streams of your own in place of sockets
+//! ([`Streams`](runtime::Streams)) is built and then driven, by [`drive`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -52,7 +52,7 @@ pub use runtime::Blocking;
 pub use subscription::Subscription;
 pub use wait::{Wait, wait_for};
 
-use runtime::Runtime;
+use martlet_client::runtime::{IntoClient, Runtime};
 
 /// Connects with everything at its default: starts a thread that drives the client, and blocks for
 /// the server's answer.
@@ -87,7 +87,8 @@ pub fn connect(
 ///
 /// # Errors
 /// [`ConnectError`] when no connection can be made, or the server rejects it; with its code.
-pub fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
+/// [`OpenError`] of a [`DurableBuilder`].
+pub fn connect_with<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
     let client = start(builder)?;
     client.connected()?;
     Ok(client)
@@ -112,20 +113,21 @@ pub fn connect_with(builder: Builder) -> Result<Client, ConnectError> {
 ///
 /// # Errors
 /// [`ConnectError`] when a setting is wrong, or the system has no thread or file descriptor left.
-pub fn start(builder: Builder) -> Result<Client, ConnectError> {
-    let (client, driver) = builder.build(Blocking)?;
-    drive(client, driver)
+/// [`OpenError`] of a [`DurableBuilder`].
+pub fn start<B: IntoClient>(builder: B) -> Result<Client, B::Error> {
+    let (client, driver) = builder.into_client(Blocking)?;
+    Ok(drive(client, driver)?)
 }
 
-/// Starts a thread that drives a client which was built, such as one with a
-/// [`store`](Builder::store).
+/// Starts a thread that drives a client which was built, such as one with streams of your own.
 ///
 /// ```no_run
-/// use martlet_blocking::{Blocking, Client, drive, store::MemoryStore};
+/// use martlet_blocking::{Blocking, Client, drive, runtime::Streams};
+/// # async fn open() -> std::io::Result<martlet_blocking::runtime::BlockingSocket> { Err(std::io::ErrorKind::Unsupported.into()) }
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let builder = Client::builder("mqtt://broker.example").client_identifier("meter-7");
-/// let (client, driver) = builder.store(MemoryStore::new()).build(Blocking)?;
+/// # fn main() -> Result<(), martlet_blocking::ConnectError> {
+/// let tunnel = Streams::new(Blocking, |_server| open());
+/// let (client, driver) = Client::builder("mqtt://broker.example").build(tunnel)?;
 /// let client = drive(client, driver)?;
 /// # Ok(())
 /// # }

@@ -1,7 +1,9 @@
 //! The messages of a subscription, one after the other.
 
 use crate::park::{after, wait};
-use martlet_client::client::{Item, NoMessage, UnsubscribeBuilder};
+use martlet_client::client::{
+    Acknowledger, Item, NoMessage, Position, PositionError, Positioned, UnsubscribeBuilder,
+};
 use martlet_client::proto::SubAckReasonCode;
 use martlet_client::session::Details;
 use martlet_client::{Message, Unacknowledged};
@@ -62,6 +64,29 @@ impl Subscription {
         Subscription {
             stream: self.stream.acknowledge_manually(),
         }
+    }
+
+    /// Gives messages that the application acknowledges by their position, all up to one at a time,
+    /// as [`martlet_client::Subscription::acknowledge_by_position`] says.
+    pub fn acknowledge_by_position(self) -> Subscription<Positioned> {
+        Subscription {
+            stream: self.stream.acknowledge_by_position(),
+        }
+    }
+}
+
+impl Subscription<Positioned> {
+    /// What acknowledges messages of this stream, from any thread.
+    pub fn acknowledger(&self) -> Acknowledger {
+        self.stream.acknowledger()
+    }
+
+    /// Acknowledges all messages up to this position: see [`Acknowledger::acknowledge_up_to`].
+    ///
+    /// # Errors
+    /// [`PositionError`] when the position is not of this stream, or void.
+    pub fn acknowledge_up_to(&self, position: Position) -> Result<usize, PositionError> {
+        self.stream.acknowledge_up_to(position)
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::park::{after, wait};
 use crate::subscription::Subscription;
 use martlet_client::client::{
-    DisconnectBuilder, Enqueue, LeftBehind, PublishBuilder, Reconnecting, RequestBuilder,
-    SubscribeBuilder, UnsubscribeBuilder,
+    BatchError, BatchReceipt, DisconnectBuilder, Enqueue, EnqueueAll, LeftBehind, OutgoingPublish,
+    PublishAll, PublishBuilder, Reconnecting, RequestBuilder, SubscribeBuilder, UnsubscribeBuilder,
 };
 use martlet_client::proto::UnsubAckReasonCode;
 use martlet_client::session::{
@@ -16,14 +16,14 @@ use martlet_client::{
 };
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Blocks the thread until an operation is done: of what the methods of [`Client`](crate::Client)
 /// return, which does nothing until then.
 ///
 /// ```no_run
 /// use martlet_blocking::{QoS, Wait};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// # fn main() -> Result<(), martlet_blocking::Error> {
 /// let client = martlet_blocking::connect("mqtt://broker.example")?;
@@ -45,6 +45,7 @@ use std::time::Duration;
 /// | | [`PublishError::QueueFull`], [`LargerThanQueue`](PublishError::LargerThanQueue) | there was no room, and nothing was published |
 /// | `publish` … `enqueue` | [`PublishError::QueueFull`] | nothing was published; with a store it may have been, unless the publish has a [`timeout`](PublishBuilder::timeout), which knows |
 /// | a [`Receipt`] | [`PublishError::Timeout`] | the message is delivered in the background; `(&mut receipt).wait_timeout(…)` keeps the receipt |
+/// | `publish_all` | [`BatchError`] with one of these | it names the first message that was not accepted, of which on nothing was published, or not acknowledged |
 /// | `subscribe` | [`RequestError::Timeout`] | it is taken back |
 /// | `unsubscribe` | [`RequestError::Timeout`] | it goes on in the background |
 /// | `request` | [`ResponseError::Timeout`] | the response is not waited for any more |
@@ -144,6 +145,58 @@ macro_rules! timed_operations {
 timed_operations! {
     PublishBuilder<'_> => Result<PublishOutcome, PublishError>, PublishError::Timeout;
     RequestBuilder<'_> => Result<Message, ResponseError>, ResponseError::Timeout;
+}
+
+/// Those of many messages: what is late is the first that was not accepted, or not acknowledged.
+macro_rules! batch_operations {
+    ($($(#[$attribute:meta])* [$($parameter:tt)*] $operation:ty => $output:ty, $until:expr;)*) => {$(
+        impl<$($parameter)*> sealed::Operation for $operation {}
+
+        $(#[$attribute])*
+        impl<$($parameter)*> Wait for $operation {
+            type Output = Result<$output, BatchError>;
+
+            fn wait(self) -> Self::Output {
+                $until(self, None)
+            }
+
+            fn wait_timeout(self, timeout: Duration) -> Self::Output {
+                $until(self, after(timeout))
+            }
+        }
+    )*};
+}
+
+batch_operations! {
+    /// Returns when the server has acknowledged all messages.
+    [I: Iterator<Item = OutgoingPublish>] PublishAll<'_, I> => (),
+        |all: Self, deadline| acknowledged(&mut accepted(all.enqueue(), deadline)?, deadline);
+    /// Returns when there was room for all messages; with a store, when they are stored.
+    [I: Iterator<Item = OutgoingPublish>] EnqueueAll<'_, I> => BatchReceipt, accepted;
+    /// Returns when the server has acknowledged all messages.
+    [] BatchReceipt => (), |mut receipt: Self, deadline| acknowledged(&mut receipt, deadline);
+    /// Returns when the server has acknowledged all messages, and keeps the receipt.
+    [] &mut BatchReceipt => (), acknowledged;
+}
+
+fn accepted<I: Iterator<Item = OutgoingPublish>>(
+    mut all: EnqueueAll<'_, I>,
+    deadline: Option<Instant>,
+) -> Result<BatchReceipt, BatchError> {
+    match wait(&mut all, deadline) {
+        Some(receipt) => receipt,
+        None => Err(BatchError::new(all.accepted(), PublishError::QueueFull)),
+    }
+}
+
+fn acknowledged(receipt: &mut BatchReceipt, deadline: Option<Instant>) -> Result<(), BatchError> {
+    match wait(&mut *receipt, deadline) {
+        Some(end) => end,
+        None => Err(BatchError::new(
+            receipt.acknowledged(),
+            PublishError::Timeout,
+        )),
+    }
 }
 
 /// Blocks the thread until a future of the client is ready, one that [`Wait`] does not have, such

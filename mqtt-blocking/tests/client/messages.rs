@@ -37,6 +37,20 @@ fn a_loop_over_messages_ends_with_the_client() {
     });
 }
 
+#[expect(dead_code, reason = "its `main` does not run here")]
+#[path = "../../examples/hello.rs"]
+mod hello;
+
+#[test]
+fn the_example_runs() {
+    in_time(|| {
+        let server = super::recording();
+        hello::hello(&server.uri()).unwrap();
+        let texts = super::accepted(&super::events(&server));
+        assert_eq!(texts, ["hello from a thread"]);
+    });
+}
+
 #[test]
 fn a_message_is_waited_for_as_long_as_asked_for() {
     in_time(|| {
@@ -57,6 +71,14 @@ fn a_message_is_waited_for_as_long_as_asked_for() {
         let mut manual = messages.acknowledge_manually();
         client.publish("a", "3").wait().unwrap();
         assert_eq!(manual.recv().unwrap().acknowledge().text(), Some("3"));
+        let mut positioned = client.subscribe("b").qos(QoS::AtLeastOnce).wait().unwrap();
+        assert!(positioned.try_recv().is_none());
+        let mut positioned = positioned.acknowledge_by_position();
+        let publish = client.publish("b", "4").qos(QoS::AtLeastOnce);
+        publish.wait().unwrap();
+        let position = positioned.recv().unwrap().position();
+        assert_eq!(positioned.acknowledge_up_to(position), Ok(1));
+        assert_eq!(positioned.acknowledger().acknowledge_up_to(position), Ok(0));
         assert_eq!(manual.reasons().len(), 1);
         assert_eq!(manual.dropped(), 0);
         client.disconnect().wait();

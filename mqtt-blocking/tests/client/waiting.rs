@@ -1,11 +1,12 @@
 //! Waiting for operations, with and without a limit.
 
 use super::{LONG, builder, in_time, recording, serve};
+use martlet_blocking::client::{BatchError, OutgoingPublish};
 use martlet_blocking::proto::BinaryData;
 use martlet_blocking::session::TransportErrorKind;
 use martlet_blocking::{
     Client, ClientEvent, ConnectError, ConnectionError, ConnectionState, Error, NothingCame,
-    PublishError, PublishProperties, QoS, RequestError, ResponseError, SubscribeError,
+    PublishError, PublishProperties, QoS, RequestError, ResponseError, SubscribeError, TopicName,
     UnsubscribeError, Wait,
 };
 use martlet_tests::server::Setup;
@@ -156,6 +157,45 @@ fn no_room_in_time_says_so() {
             PublishError::QueueFull
         );
         assert_eq!(client.queued(), 1);
+        client.disconnect().at_once().wait();
+    });
+}
+
+/// Of a batch, the first message that is late is named: here the queue takes the first two.
+#[test]
+fn a_batch_is_waited_for() {
+    let message = |n: usize| {
+        let topic = TopicName::new("a").unwrap();
+        OutgoingPublish::new(topic, n.to_string()).qos(QoS::AtLeastOnce)
+    };
+    in_time(move || {
+        let server = recording();
+        let client = martlet_blocking::connect(&*server.uri()).unwrap();
+        client.publish_all((0..100).map(message)).wait().unwrap();
+        let receipt = client.publish_all((100..300).map(message)).enqueue().wait();
+        receipt.unwrap().wait().unwrap();
+        client.disconnect().wait();
+        let expected: Vec<_> = (0..300).map(|n| n.to_string()).collect();
+        assert_eq!(super::accepted(&super::events(&server)), expected);
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("mqtt://{}", listener.local_addr().unwrap());
+        let limits = martlet_blocking::session::QueueLimits::default().messages(2);
+        let client = martlet_blocking::start(Client::builder(&*uri).queue(limits)).unwrap();
+        let late = client.publish_all((0..3).map(message)).wait_timeout(SHORT);
+        assert_eq!(late, Err(BatchError::new(2, PublishError::QueueFull)));
+        assert_eq!(client.undelivered().len(), 2);
+        let all = client.publish_all(std::iter::empty()).enqueue();
+        all.wait().unwrap().wait().unwrap();
+        client.disconnect().at_once().wait();
+    });
+    in_time(move || {
+        let (_listener, client) = unanswered();
+        let batch = client.publish_all((0..3).map(message));
+        let mut receipt = batch.enqueue().wait().unwrap();
+        let late = Err(BatchError::new(0, PublishError::Timeout));
+        assert_eq!((&mut receipt).wait_timeout(SHORT), late);
+        assert_eq!(receipt.wait_timeout(SHORT), late);
         client.disconnect().at_once().wait();
     });
 }
