@@ -312,6 +312,11 @@ impl Client {
         self.client().queued()
     }
 
+    /// What the client has done so far and what waits in it, at this moment.
+    pub fn statistics(&self) -> martlet_client::client::Statistics {
+        self.client().statistics()
+    }
+
     /// What the session has tolerated or left out so far, such as messages that were dropped.
     pub fn counters(&self) -> Counters {
         self.client().counters()
