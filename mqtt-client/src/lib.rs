@@ -66,6 +66,7 @@
 //! | `redb` | | [`store`]: `RedbStore`, a file |
 //! | `tracing` | | what happens goes to `tracing` in place of `log`: [Logs](#logs) |
 //! | `serde` | | `session::QueueLimits` and `InboundLimits` implement `Serialize` and `Deserialize` |
+//! | `scram` | | [`hooks`]: `Scram`, enhanced authentication by SCRAM-SHA-256 and SCRAM-SHA-512 |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -137,6 +138,8 @@ pub mod client {
 pub mod hooks {
     pub use crate::driver::authenticator::Authenticator;
     pub use crate::driver::guard::HookFuture;
+    #[cfg(feature = "scram")]
+    pub use crate::driver::scram::{Scram, ScramError, ScramPart};
     pub use crate::link::attempt::Attempt;
     pub use crate::link::observer::Observer;
     pub use martlet_session::{AuthMessage, Authentication, GivenUp};

@@ -6,6 +6,8 @@ pub(crate) mod guard;
 pub(crate) mod hooks;
 pub(crate) mod log;
 pub(crate) mod runtime;
+#[cfg(feature = "scram")]
+pub(crate) mod scram;
 pub(crate) mod socket;
 pub(crate) mod streams;
 #[cfg(not(target_family = "wasm"))]

@@ -37,6 +37,8 @@ mod reconnect;
 mod redb;
 mod request;
 mod room;
+#[cfg(feature = "scram")]
+mod scram;
 mod secrets;
 mod servers;
 #[cfg(all(feature = "ring", feature = "websocket"))]
