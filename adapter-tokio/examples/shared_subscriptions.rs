@@ -12,11 +12,13 @@
 #![allow(clippy::print_stdout)]
 
 use futures_lite::future;
-use martlet_tokio::{Client, QoS, Subscription, Unacknowledged, session::InboundLimits};
+use martlet_tokio::session::InboundLimits;
+use martlet_tokio::{Client, QoS, Subscription, TopicFilter, Unacknowledged};
 
 const JOBS: usize = 10;
-/// The group `workers` shares what comes for `jobs/+`.
-const SHARED: &str = "$share/workers/jobs/+";
+/// The group `workers` shares what comes for these topics.
+const GROUP: &str = "workers";
+const TOPICS: &str = "jobs/+";
 
 async fn worker(
     server: &str,
@@ -24,7 +26,8 @@ async fn worker(
     // A worker has one job at a time, so a server that balances the load gives the next job to another worker.
     let one = InboundLimits::default().receive_maximum(1);
     let client = martlet_tokio::connect_with(Client::builder(server).inbound(one)).await?;
-    let jobs = client.subscribe(SHARED).qos(QoS::AtLeastOnce).await?;
+    let jobs = client.subscribe_shared(GROUP, TOPICS);
+    let jobs = jobs.qos(QoS::AtLeastOnce).await?;
     Ok((client, jobs.acknowledge_manually()))
 }
 
@@ -67,8 +70,9 @@ pub(crate) async fn run(server: &str) -> Result<(), Box<dyn std::error::Error>> 
     let boss = async {
         give_out(&client).await?;
         // Their streams end, and the workers do when they have acknowledged their last jobs.
-        ann.unsubscribe(SHARED).await?;
-        bob.unsubscribe(SHARED).await?;
+        let shared = TopicFilter::shared(GROUP, TOPICS)?;
+        ann.unsubscribe(shared.clone()).await?;
+        bob.unsubscribe(shared).await?;
         Ok::<_, Box<dyn std::error::Error>>(())
     };
     let workers = future::try_zip(

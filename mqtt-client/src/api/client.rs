@@ -165,6 +165,46 @@ impl Client {
         SubscribeBuilder::new(&self.handle).and(filter, QoS::AtMostOnce)
     }
 
+    /// Subscribes to `$share/{share_name}/{filter}`: the server gives each message that the filter
+    /// matches to one of the clients that subscribe with this share name (MQTT 5 §4.8.2). Everything
+    /// else is as with [`subscribe`](Self::subscribe). The same filter for
+    /// [`unsubscribe`](Self::unsubscribe) is [`TopicFilter::shared`].
+    ///
+    /// ```
+    /// # use martlet_client::{Client, QoS, RequestError, SubscribeError, session::Unsupported};
+    /// # async fn example(client: Client) -> Result<(), SubscribeError> {
+    /// let jobs = client.subscribe_shared("workers", "jobs/+").qos(QoS::AtLeastOnce);
+    /// match jobs.await {
+    ///     Ok(mut jobs) => println!("{:?}", jobs.next().await),
+    ///     Err(SubscribeError::Request(RequestError::NotSupported(Unsupported::SharedSubscriptions))) => {
+    ///         println!("this server cannot share the jobs");
+    ///     }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A share name that is empty or holds `/`, `+` or `#` is a
+    /// [`SubscribeError::Filter`](crate::SubscribeError::Filter) when it is awaited. A server of MQTT
+    /// 5 that has announced that it has no shared subscriptions is not asked: that is
+    /// [`RequestError::NotSupported`] with
+    /// [`Unsupported::SharedSubscriptions`](martlet_session::Unsupported::SharedSubscriptions). One
+    /// that has not announced it may reject the filter:
+    /// [`SubscribeError::Rejected`](crate::SubscribeError::Rejected).
+    ///
+    /// MQTT 3.x has no shared subscriptions and nothing to announce them with. The filter is sent as
+    /// it is: many servers know it in 3.1.1 too. One that does not may reject it, or grant it as a
+    /// filter that no topic matches, and then nothing arrives.
+    pub fn subscribe_shared(
+        &self,
+        share_name: impl AsRef<str>,
+        filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
+    ) -> SubscribeBuilder<'_> {
+        let filter = TopicFilter::shared(share_name, filter);
+        SubscribeBuilder::new(&self.handle).add(filter, QoS::AtMostOnce)
+    }
+
     /// Subscribes to several filters at once, with one stream and one answer for all. They travel
     /// in SUBSCRIBEs of at most
     /// [`max_filters_per_packet`](martlet_session::Config::max_filters_per_packet), 8 by default.

@@ -66,17 +66,18 @@ impl<'a> SubscribeBuilder<'a> {
     /// at most [`max_filters_per_packet`](martlet_session::Config::max_filters_per_packet), and are
     /// answered together. Where filters of one stream overlap, a server may send a message once for
     /// each (MQTT 5 §3.3.4).
-    pub fn and(
-        mut self,
-        filter: impl TryInto<TopicFilter, Error: Into<TopicError>>,
-        qos: QoS,
-    ) -> Self {
-        match (filter.try_into(), &mut self.subscriptions) {
+    pub fn and(self, filter: impl TryInto<TopicFilter, Error: Into<TopicError>>, qos: QoS) -> Self {
+        self.add(filter.try_into().map_err(Into::into), qos)
+    }
+
+    /// Adds a filter, or the error that it is when this is awaited.
+    pub(crate) fn add(mut self, filter: Result<TopicFilter, TopicError>, qos: QoS) -> Self {
+        match (filter, &mut self.subscriptions) {
             (Ok(mut filter), Ok(subscriptions)) => {
                 filter.own();
                 subscriptions.push(Options::new(filter, qos));
             }
-            (Err(error), Ok(_)) => self.subscriptions = Err(error.into()),
+            (Err(error), Ok(_)) => self.subscriptions = Err(error),
             (_, Err(_)) => {}
         }
         self

@@ -3,12 +3,12 @@
 use crate::scripted::{
     builder, connected, identifier, is_pending, qos1, qos2, settle, soon, with_broker,
 };
-use martlet_broker::BrokerConfig;
+use martlet_broker::{BrokerConfig, BrokerLimits};
 use martlet_client::{
-    QoS, Reconnect, RequestError, SubscribeError, TopicFilter, Version,
+    Builder, Client, QoS, Reconnect, RequestError, SubscribeError, TopicFilter, Version,
     client::NoMessage,
-    proto::{Packet, PubAckReasonCode, SubAckReasonCode},
-    session::{CleanStart, InboundLimits},
+    proto::{Packet, PubAckReasonCode, SubAckReasonCode, TopicError},
+    session::{CleanStart, InboundLimits, Unsupported},
 };
 use martlet_proto::{Ack, ConnectReasonCode, Delivery};
 use std::future::IntoFuture;
@@ -469,7 +469,7 @@ async fn retained_messages_come_with_the_subscription() {
 #[tokio::test]
 async fn a_session_outlives_its_client() {
     for version in [Version::V5, Version::V3_1_1] {
-        let persistent = |builder: martlet_client::Builder| {
+        let persistent = |builder: Builder| {
             builder
                 .version(version)
                 .clean_start(CleanStart::Never)
@@ -495,7 +495,7 @@ async fn a_session_outlives_its_client() {
                 .await
                 .unwrap();
         }
-        let again = martlet_client::Client::builder(server.uri()).client_identifier("me");
+        let again = Client::builder(server.uri()).client_identifier("me");
         let (again, driver) = persistent(again).build(martlet_tokio::Tokio).unwrap();
         let mut rest = again.unmatched().unwrap();
         tokio::spawn(driver);
@@ -542,4 +542,119 @@ async fn who_unsubscribes_leaves_nothing_with_the_server() {
     unsubscribed.unwrap();
     assert_eq!(packets, (vec![filter("a")], acknowledgement(1)));
     assert!(client.unmatched().unwrap().try_next().is_none());
+}
+
+/// Each message goes to one of two clients, and each client gets some, in all versions: this broker
+/// knows shared subscriptions in 3.x too.
+#[tokio::test]
+async fn clients_share_a_load() {
+    for version in Version::ALL {
+        let set = |builder: Builder| builder.version(version);
+        let (server, sender) = with_broker(BrokerConfig::default(), set).await;
+        let join = async |name: &str| {
+            let builder = Client::builder(server.uri()).client_identifier(name);
+            soon(martlet_tokio::connect_with(set(builder)))
+                .await
+                .unwrap()
+        };
+        let (ann, bob) = (join("ann").await, join("bob").await);
+        let mut streams = Vec::new();
+        for client in [&ann, &bob] {
+            let jobs = client.subscribe_shared("workers", "jobs/+");
+            streams.push(soon(jobs.qos(QoS::AtLeastOnce)).await.unwrap());
+        }
+        // Another group has everything.
+        let others = sender.subscribe_shared(String::from("others"), filter("jobs/+"));
+        let mut others = soon(others).await.unwrap();
+        for n in 0..10 {
+            let job = sender.publish(format!("jobs/{n}"), "do it");
+            soon(job.qos(QoS::AtLeastOnce)).await.unwrap();
+        }
+        for n in 0..10 {
+            let job = soon(others.next()).await.unwrap();
+            assert_eq!(job.topic(), format!("jobs/{n}"), "{version}");
+        }
+        // The streams end behind their last messages.
+        for client in [&ann, &bob] {
+            let shared = TopicFilter::shared("workers", "jobs/+").unwrap();
+            soon(client.unsubscribe(shared)).await.unwrap();
+        }
+        let mut done = Vec::new();
+        for stream in &mut streams {
+            let before = done.len();
+            while let Some(job) = soon(stream.next()).await {
+                done.push(job.topic().to_owned());
+            }
+            assert!(done.len() > before, "{version}: one has everything");
+        }
+        done.sort();
+        let all: Vec<_> = (0..10).map(|n| format!("jobs/{n}")).collect();
+        assert_eq!(done, all, "{version}: each job once");
+    }
+}
+
+/// Where CONNACK says that there are none: on a connection, and for what was asked before it.
+#[tokio::test]
+async fn a_server_without_shared_subscriptions_is_a_typed_error() {
+    let limits = BrokerLimits::default().shared_subscription_available(false);
+    let config = BrokerConfig::default().limits(limits);
+    let (server, client) = with_broker(config, |builder| builder).await;
+    let shared = client.subscribe_shared("workers", "jobs/+");
+    let error = soon(shared).await.unwrap_err();
+    let no_shared =
+        SubscribeError::from(RequestError::NotSupported(Unsupported::SharedSubscriptions));
+    assert_eq!(error, no_shared);
+    let text = "shared subscriptions are not supported on this connection";
+    assert_eq!(error.to_string(), text);
+    // Nothing was sent at which this server hangs up, and all else is as before.
+    let subscribed = soon(client.subscribe("jobs/+")).await;
+    let both = client
+        .subscribe("a")
+        .and("$share/workers/jobs/+", QoS::AtMostOnce);
+    assert_eq!(soon(both).await.unwrap_err(), no_shared);
+    assert!(subscribed.is_ok() && client.connection().is_some());
+
+    let early = Client::builder(server.uri()).client_identifier("early");
+    let (early, driver) = early.build(martlet_tokio::Tokio).unwrap();
+    let shared = tokio::spawn({
+        let early = early.clone();
+        async move { early.subscribe_shared("workers", "jobs/+").await.map(drop) }
+    });
+    settle().await;
+    tokio::spawn(driver);
+    let early_error = soon(shared).await.unwrap().unwrap_err();
+    assert_eq!(early_error, no_shared);
+}
+
+/// Other errors of a shared subscription are not taken for that.
+#[tokio::test]
+async fn other_errors_of_shared_subscriptions_stay_what_they_are() {
+    let limits = BrokerLimits::default().wildcard_subscription_available(false);
+    let config = BrokerConfig::default().limits(limits);
+    let (_server, client) = with_broker(config, |builder| builder).await;
+    let error = soon(client.subscribe_shared("g", "#")).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SubscribeError::Request(RequestError::NotSupported(
+                Unsupported::WildcardSubscriptions
+            ))
+        ),
+        "{error:?}"
+    );
+    for name in ["", "a/b", "+", "a#"] {
+        let error = client
+            .subscribe_shared(name, "a")
+            .qos(QoS::AtLeastOnce)
+            .await;
+        assert_eq!(error.unwrap_err(), TopicError::ShareName.into(), "{name:?}");
+    }
+    for (filter, wrong) in [
+        ("", TopicError::Empty),
+        ("a#", TopicError::MultiLevel { at: 1 }),
+        ("$share/g/a", TopicError::ShareFilter),
+    ] {
+        let error = client.subscribe_shared("g", filter).await.unwrap_err();
+        assert_eq!(error, wrong.into(), "{filter}");
+    }
 }

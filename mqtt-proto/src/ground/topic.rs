@@ -62,11 +62,14 @@ pub enum TopicError {
         /// Index of the byte.
         at: u32,
     },
-    /// `$share/` without a share name, or with `+` or `#` in it [MQTT-4.8.2-1, MQTT-4.8.2-2].
-    #[error("the share name after '$share/' must be one or more characters without '+' and '#'")]
+    /// `$share/` without a share name, or with `/`, `+` or `#` in it [MQTT-4.8.2-1, MQTT-4.8.2-2].
+    #[error(
+        "the share name after '$share/' must be one or more characters without '/', '+' and '#'"
+    )]
     ShareName,
-    /// `$share/name` without a filter behind it [MQTT-4.8.2-2].
-    #[error("a shared subscription needs '/' and a filter after its share name")]
+    /// `$share/name` without a filter behind it [MQTT-4.8.2-2], or with one that has a share name
+    /// itself.
+    #[error("a shared subscription needs '/' and a filter that is not shared after its share name")]
     ShareFilter,
 }
 
@@ -139,6 +142,34 @@ impl TopicFilter {
     /// the wrong place.
     pub fn new(filter: impl Into<String>) -> Result<Self, TopicError> {
         Self::from_bytes(Bytes::from(filter.into().into_bytes()))
+    }
+
+    /// The filter of a shared subscription, `$share/{share_name}/{filter}` (MQTT 5 §4.8.2).
+    ///
+    /// ```
+    /// # use martlet_proto::{TopicError, TopicFilter};
+    /// let filter = TopicFilter::shared("workers", "jobs/+")?;
+    /// assert_eq!(filter.as_str(), "$share/workers/jobs/+");
+    /// assert_eq!(TopicFilter::shared("a/b", "jobs/+"), Err(TopicError::ShareName));
+    /// # Ok::<(), TopicError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TopicError::ShareName`] when the share name is empty or holds `/`, `+` or `#`,
+    /// [`TopicError::ShareFilter`] when the filter is that of a shared subscription already, and
+    /// what [`new`](Self::new) returns.
+    pub fn shared(
+        share_name: impl AsRef<str>,
+        filter: impl TryInto<Self, Error: Into<TopicError>>,
+    ) -> Result<Self, TopicError> {
+        let (share_name, filter) = (share_name.as_ref(), filter.try_into().map_err(Into::into)?);
+        if share_name.contains('/') {
+            return Err(TopicError::ShareName);
+        }
+        if filter.share_name().is_some() {
+            return Err(TopicError::ShareFilter);
+        }
+        Self::new(alloc::format!("{SHARE}{share_name}/{filter}"))
     }
 
     /// Checks bytes and shares them.
@@ -430,6 +461,31 @@ mod tests {
         assert_eq!(error("$share/g"), TopicError::ShareFilter);
         assert_eq!(error("$share/g/"), TopicError::ShareFilter);
         assert_eq!(error("$share/g/a#"), TopicError::MultiLevel { at: 10 });
+    }
+
+    #[test]
+    fn filters_of_shared_subscriptions() {
+        let shared = |name: &str, filter: &str| TopicFilter::shared(name, filter);
+        for (name, filter) in [("g", "a/+"), ("$g ü", "#"), ("g", "$SYS/#"), ("g", "/")] {
+            let shared = shared(name, filter).unwrap();
+            assert_eq!(shared.as_str(), alloc::format!("$share/{name}/{filter}"));
+            assert_eq!(shared.share_name(), Some(name));
+            assert_eq!(shared.pattern(), filter);
+        }
+        for name in ["", "/", "a/", "a/b", "+", "a+", "#", "a#b"] {
+            assert_eq!(shared(name, "a"), Err(TopicError::ShareName), "{name:?}");
+        }
+        assert_eq!(shared("g", ""), Err(TopicError::Empty));
+        assert_eq!(shared("g", "$share/h/a"), Err(TopicError::ShareFilter));
+        assert_eq!(shared("g", "a#"), Err(TopicError::MultiLevel { at: 1 }));
+        assert_eq!(shared("g\0", "a"), Err(TextError::Null { at: 8 }.into()));
+        let too_long = TextError::TooLong { len: 65_536 };
+        assert_eq!(
+            shared("g", &"x".repeat(65_527)),
+            Err(TopicError::Text(too_long))
+        );
+        let name = TopicFilter::new("a").unwrap();
+        assert!(TopicFilter::shared(String::from("g"), name).is_ok());
     }
 
     #[test]
