@@ -20,6 +20,9 @@ mod manual_acknowledgement;
 #[path = "../../adapter-tokio/examples/mutual_tls.rs"]
 mod mutual_tls;
 #[expect(dead_code, reason = "its `main` does not run here")]
+#[path = "../../adapter-tokio/examples/ordered_workers.rs"]
+mod ordered_workers;
+#[expect(dead_code, reason = "its `main` does not run here")]
 #[path = "../../adapter-tokio/examples/request_response.rs"]
 mod request_response;
 #[expect(dead_code, reason = "its `main` does not run here")]

@@ -14,7 +14,7 @@ use crate::server::{Setup, TestServer};
 use martlet_broker::{BrokerConfig, BrokerEvent, Memory};
 use martlet_config::Settings;
 use martlet_proto::QoS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::Path;
 
@@ -32,6 +32,7 @@ macro_rules! example_tests {
             from_yaml
             manual_acknowledgement
             mutual_tls
+            ordered_workers
             request_response
             several_servers
             shared_subscriptions
@@ -134,6 +135,45 @@ pub async fn mutual_tls(run: impl AsyncFnOnce(&str, &Path, &Path, &Path) -> Exam
     assert!(server.seen()[0].has_client_certificate);
 }
 
+/// Ten times: how far each worker is at the crash differs.
+pub async fn ordered_workers(run: impl AsyncFn(&str) -> ExampleResult) {
+    for _ in 0..10 {
+        let server = recording().await;
+        run(&server.uri()).await.unwrap();
+        let events = server.events().await;
+        assert_eq!(connections(&events), 2);
+        let mut results: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for message in messages(events) {
+            if let Some(key) = message.topic.strip_prefix("results/") {
+                let job = message.payload.parse().unwrap();
+                results.entry(key.parse().unwrap()).or_default().push(job);
+            }
+        }
+        assert_eq!(results.len(), 5);
+        for (key, results) in results {
+            assert_in_order(key, &results);
+        }
+    }
+}
+
+/// The jobs of a topic in their order, in the process that crashes and in the one after it. Together they have all.
+fn assert_in_order(key: u32, results: &[u32]) {
+    let jobs: Vec<u32> = (0..20).filter(|job| job % 5 == key).collect();
+    // What the first process has done and not acknowledged comes again, from some job on.
+    let again = results.windows(2).position(|pair| pair[1] <= pair[0]);
+    let (first, second) = results.split_at(again.map_or(results.len(), |at| at + 1));
+    assert!(jobs.starts_with(first), "{key}: {results:?}");
+    assert!(
+        second.is_empty() || jobs.ends_with(second),
+        "{key}: {results:?}"
+    );
+    assert_eq!(results.last(), jobs.last(), "{key}: {results:?}");
+    if key == 2 {
+        let later = results.iter().filter(|&&job| job >= 12).count();
+        assert_eq!(later, 2, "the first process crashes at job 12: {results:?}");
+    }
+}
+
 pub async fn request_response(run: impl AsyncFnOnce(&str) -> ExampleResult) {
     let server = recording().await;
     run(&server.uri()).await.unwrap();
@@ -212,8 +252,11 @@ pub struct Accepted {
 
 /// The messages since the last call; all other events are lost.
 pub async fn accepted(server: &TestServer) -> Vec<Accepted> {
-    let events = server.events().await.into_iter();
-    let accepted = events.filter_map(|event| match event {
+    messages(server.events().await)
+}
+
+fn messages(events: Vec<BrokerEvent>) -> Vec<Accepted> {
+    let accepted = events.into_iter().filter_map(|event| match event {
         BrokerEvent::Accepted {
             client_identifier: Some(_),
             publish,
