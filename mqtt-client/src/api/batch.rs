@@ -23,7 +23,7 @@ const AT_ONCE: usize = 128;
 pub struct BatchError {
     /// Its place in the batch, from 0.
     pub index: usize,
-    /// Why.
+    /// What became of it.
     #[source]
     pub error: PublishError,
 }

@@ -277,14 +277,15 @@ impl Client {
     /// `None` while it is taken. It exists before the first CONNECT is sent, so that no message
     /// is lost while nothing listens.
     ///
-    /// Until it is taken, a new subscription gets those of its messages that match. Where the
-    /// server has resumed a session ([`CleanStart::Never`](martlet_session::CleanStart::Never), as
-    /// set by [`lasting_session`](crate::Builder::lasting_session)), or a subscription was
-    /// [detached](Subscription::detach), they wait for up to 10 s, less if they would hold up
-    /// others. All other messages, and those that come later on the same connection, are
-    /// acknowledged, dropped and reported
+    /// Until it is taken, a new subscription gets those of its messages that match. Those for the
+    /// builder's subscriptions wait for up to 10 s; so do all where the server has resumed a session
+    /// ([`CleanStart::Never`](martlet_session::CleanStart::Never), as set by
+    /// [`lasting_session`](crate::Builder::lasting_session)), or a subscription was
+    /// [detached](Subscription::detach). Acknowledgements of others wait with them. After that, and
+    /// on the same connection, messages that nobody takes are acknowledged, dropped and reported
     /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)), until the application takes the
-    /// stream or leaves another subscription with the server.
+    /// stream or leaves another subscription with the server. A program that may need longer takes
+    /// the stream before it polls the driver: nothing is dropped then.
     pub fn unmatched(&self) -> Option<Subscription> {
         Subscription::unmatched(&self.handle)
     }

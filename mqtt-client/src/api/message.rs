@@ -1,6 +1,5 @@
 //! Messages that the application acknowledges itself.
 
-use crate::api::position::Positioned;
 use crate::hub::message::Message;
 use crate::hub::own::Own;
 use crate::hub::route::RouteKey;
@@ -156,12 +155,11 @@ impl fmt::Debug for Unacknowledged {
 }
 
 /// What a stream gives: a [`Message`], acknowledged when it is taken, an [`Unacknowledged`] one, or
-/// a [`Positioned`] one.
+/// a [`Positioned`](crate::client::Positioned) one.
 pub trait Item: sealed::Take {}
 
 impl Item for Message {}
 impl Item for Unacknowledged {}
-impl Item for Positioned {}
 
 pub(crate) mod sealed {
     use super::*;

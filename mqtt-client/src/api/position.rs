@@ -1,5 +1,6 @@
 //! Acknowledging all up to a position.
 
+use crate::api::message::Item;
 use crate::api::message::sealed::{Take, Taken};
 use crate::hub::message::Message;
 use crate::hub::route::{Queued, RouteKey};
@@ -86,6 +87,8 @@ impl Deref for Positioned {
         &self.message
     }
 }
+
+impl Item for Positioned {}
 
 impl Take for Positioned {
     const TAKES_BATCHES: bool = false;

@@ -301,8 +301,8 @@ impl<M: Item> Subscription<M> {
     ///
     /// Until the client disconnects, what comes for the subscription goes to the stream of
     /// unmatched messages, and so does what was not taken. Take the stream of unmatched messages,
-    /// or subscribe to the filter again, if the client goes on: what would hold up other messages
-    /// there, or waits for longer than 10 s, is acknowledged and dropped
+    /// or subscribe to the filter again, if the client goes on: what waits there for longer than
+    /// 10 s is acknowledged and dropped
     /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)).
     pub fn detach(mut self) {
         self.place.keep_on_server = true;

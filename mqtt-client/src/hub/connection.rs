@@ -13,7 +13,9 @@ use crate::error::WithCauses;
 use crate::hub::authenticating::Authenticating;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::Wakers;
-use martlet_session::{Connected, ConnectionError, Instant, StoreError, Undelivered};
+use martlet_session::{
+    Connected, ConnectionError, DeliveryStage, Instant, StoreError, Undelivered,
+};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +83,8 @@ pub struct LeftBehind {
     /// lost the session.
     pub queued: usize,
     /// These messages: first those that the server has, then those in flight, then those that were
-    /// queued, each in their order.
-    pub messages: Arc<[Undelivered]>,
+    /// queued, each in their order. The first `disconnect` that completes gets them.
+    pub messages: Vec<Undelivered>,
     /// Whether the store has it all; `Ok` without a store. Otherwise why not: the store fails until
     /// time is up, or is still at it. A later client may then find an earlier state in it, send
     /// again what is acknowledged, and not find the messages that were reported as
@@ -109,7 +111,16 @@ pub(crate) struct HubConnection {
     pub(crate) wanted: Option<Wanted>,
     pub(crate) authenticating: Authenticating,
     /// What was not acknowledged when the client disconnected.
-    pub(crate) undelivered: Option<Arc<[Undelivered]>>,
+    pub(crate) undelivered: Option<Box<LastUndelivered>>,
+}
+
+/// What was not acknowledged at the end.
+#[derive(Debug)]
+pub(crate) struct LastUndelivered {
+    pub(crate) in_flight: usize,
+    pub(crate) queued: usize,
+    /// Until somebody takes them.
+    pub(crate) messages: Vec<Undelivered>,
 }
 
 #[derive(Debug)]
@@ -192,6 +203,17 @@ impl HubConnection {
     /// The last of these errors.
     pub(crate) fn last_error(&self) -> Option<&ConnectionError> {
         self.last_error.as_deref()
+    }
+
+    /// These messages were not acknowledged when the client disconnected.
+    pub(crate) fn set_undelivered(&mut self, messages: Vec<Undelivered>) {
+        let is_queued = |message: &&Undelivered| message.stage == DeliveryStage::Queued;
+        let queued = messages.iter().filter(is_queued).count();
+        self.undelivered = Some(Box::new(LastUndelivered {
+            in_flight: messages.len() - queued,
+            queued,
+            messages,
+        }));
     }
 
     /// How many connections there have been.

@@ -125,14 +125,10 @@ impl State {
         is_present && self.session.resumes_earlier()
     }
 
-    /// Messages in the stream of unmatched messages must not hold up others while it is not taken:
-    /// acknowledgements of others come after theirs, and above the soft bound nothing is read.
+    /// Messages of QoS 0 in the stream of unmatched messages must not hold up others while it is not
+    /// taken: above the soft bound nothing is read.
     fn give_up_unheld(&mut self) {
-        let allowed = u64::from(self.session.receive_maximum() / 2);
-        while self
-            .routes
-            .give_up_unheld(allowed, !self.session.wants_input())
-        {
+        while !self.session.wants_input() && self.routes.give_up_unheld() {
             self.conclude_dropped();
         }
     }
@@ -213,7 +209,7 @@ impl EventHandler for Dispatch<'_> {
     }
 
     fn undelivered(&mut self, undelivered: Vec<Undelivered>) {
-        self.state.connection.undelivered = Some(undelivered.into());
+        self.state.connection.set_undelivered(undelivered);
     }
 
     fn auth_challenge(&mut self, message: Box<AuthMessage>) {

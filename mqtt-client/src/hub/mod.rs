@@ -10,6 +10,7 @@ pub(crate) mod deferred;
 pub(crate) mod discards;
 pub(crate) mod dispatch;
 pub(crate) mod events;
+pub(crate) mod ledger;
 pub(crate) mod message;
 pub(crate) mod own;
 pub(crate) mod pending_reply;

@@ -1,8 +1,8 @@
 //! One subscription stream: its bounds, its filters and what waits in it.
 
+use crate::hub::ledger::Ledger;
 use crate::hub::message::Message;
 use crate::hub::route_queue::RouteQueue;
-use crate::hub::routes::Ledger;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0, Instant};
@@ -144,7 +144,7 @@ pub(crate) struct Route {
     pub(crate) found_for: u64,
     pub(crate) reader: StreamReader,
     /// Its messages are acknowledged by position.
-    pub(crate) ledger: Option<Box<Ledger>>,
+    pub(crate) ledger: Option<Box<Ledger<Ticket>>>,
 }
 
 /// What is known of a stream's reader.

@@ -8,7 +8,6 @@
 //! identifiers name; if there are none, to the stream of unmatched messages.
 
 use self::filters::{Filters, Leave};
-pub(crate) use self::positions::Ledger;
 pub use self::positions::PositionError;
 use self::pressure::Pressure;
 pub(crate) use self::pressure::{BEFORE_DEADLINE, Owed};
@@ -223,10 +222,10 @@ impl Routes {
         wakers: &mut Wakers,
     ) -> usize {
         let mut targets = std::mem::take(&mut self.targets);
-        self.find_targets(&delivery, resumed, &mut targets);
+        let may_wait = resumed | self.find_targets(&delivery, resumed, &mut targets);
         let (message, token) = Message::received(delivery);
         match targets[..] {
-            [] if self.keeps_unmatched(resumed) => {
+            [] if self.keeps_unmatched(may_wait) => {
                 let ticket = Ticket::Own(token);
                 self.push_to_unmatched(Queued { message, ticket }, now, wakers);
             }
@@ -246,21 +245,24 @@ impl Routes {
         copies
     }
 
-    /// The streams that a message is for, each once.
+    /// The streams that a message is for, each once. Returns whether it is for the stream of
+    /// unmatched messages, which nobody has taken.
     #[inline]
     fn find_targets(
         &mut self,
         delivery: &ReceivedPublish,
         resumed: bool,
         targets: &mut Vec<RouteKey>,
-    ) {
+    ) -> bool {
         self.delivered += 1;
         let delivered = self.delivered;
         // A message that some stream has is not kept for the stream of unmatched messages.
         let skips_unmatched = self.holder.taker != unmatched::Taker::Held;
+        let mut is_awaited = false;
         let streams = &mut self.streams;
         self.filters.find(delivery, !resumed, |key| {
             if key == UNMATCHED && skips_unmatched {
+                is_awaited = true;
                 return;
             }
             let Some(route) = streams.get_mut(key) else {
@@ -271,6 +273,7 @@ impl Routes {
                 targets.push(key);
             }
         });
+        is_awaited
     }
 
     fn acknowledges_on_arrival(&self, key: RouteKey) -> bool {
@@ -347,15 +350,10 @@ impl Routes {
         }
         let tickets = &self.tickets;
         let is_gone = |ticket: &Ticket| tickets.token(ticket).is_some_and(&is_superseded);
-        let (mut superseded, mut unheld) = (Vec::new(), 0);
-        for (key, route) in self.streams.all_mut() {
-            let of_this = route.queue.take_if(is_gone);
-            if key == UNMATCHED {
-                unheld = of_this.len();
-            }
-            superseded.extend(of_this);
+        let mut superseded = Vec::new();
+        for (_, route) in self.streams.all_mut() {
+            superseded.extend(route.queue.take_if(is_gone));
         }
-        self.holder.forget_unheld(unheld);
         for queued in superseded {
             self.tickets.drop_copy(queued.ticket);
         }

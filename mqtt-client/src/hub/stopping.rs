@@ -3,8 +3,7 @@
 use crate::hub::connection::LeftBehind;
 use crate::hub::shared::State;
 use crate::hub::wakers::Wakers;
-use martlet_session::{ConnectionError, DeliveryStage, RequestError, StoreError, Undelivered};
-use std::sync::Arc;
+use martlet_session::{ConnectionError, RequestError, StoreError};
 
 impl State {
     /// No server is left to try: everything that waits gets the reason, and accepted messages are
@@ -60,21 +59,24 @@ impl State {
         }
     }
 
-    /// What the client has left behind, once it has disconnected for good.
-    pub(crate) fn left_behind(&self) -> Option<LeftBehind> {
-        let stored = self.publishers.storing.outcome()?;
+    /// What the client has left behind, once it has disconnected for good. The messages are given
+    /// once.
+    pub(crate) fn left_behind(&mut self) -> Option<LeftBehind> {
+        let stored = self.publishers.storing.outcome()?.clone();
         if !self.connection.is_finished() {
             return None;
         }
-        let messages = self.connection.undelivered.clone();
-        let messages = messages.unwrap_or_else(|| Arc::new([]));
-        let is_queued = |message: &&Undelivered| message.stage == DeliveryStage::Queued;
-        let queued = messages.iter().filter(is_queued).count();
-        Some(LeftBehind {
-            in_flight: messages.len() - queued,
-            queued,
-            messages,
-            stored: stored.clone(),
-        })
+        let mut left = LeftBehind {
+            in_flight: 0,
+            queued: 0,
+            messages: Vec::new(),
+            stored,
+        };
+        if let Some(undelivered) = &mut self.connection.undelivered {
+            left.in_flight = undelivered.in_flight;
+            left.queued = undelivered.queued;
+            left.messages = std::mem::take(&mut undelivered.messages);
+        }
+        Some(left)
     }
 }

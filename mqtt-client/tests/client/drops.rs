@@ -214,9 +214,9 @@ async fn left_when_the_client_ends() {
         if drop_driver {
             driver.abort();
             settle().await;
-        } else {
-            soon(client.disconnect().drain(Duration::ZERO)).await;
         }
+        // Whoever disconnects gets what was left, and drops it.
+        soon(client.disconnect().drain(Duration::ZERO)).await;
         // What is in flight stays with the session, which goes with its last handle.
         let dropped = calls.dropped.clone();
         let made = calls.made;

@@ -213,7 +213,7 @@ async fn a_message_of_two_streams_waits_for_both() {
     server.message("a", "2", qos1(2), &[]).await;
     let here = take(&mut stream, &["1", "2"]).await;
     let there = take(&mut other, &["1", "2"]).await;
-    // The number counts what the server is told.
+    // The number counts acknowledgements to the server.
     assert_eq!(stream.acknowledge_up_to(here[1].position()), Ok(0));
     assert!(is_silent(&mut server).await);
     assert_eq!(other.acknowledge_up_to(there[0].position()), Ok(1));

@@ -389,7 +389,10 @@ async fn what_a_store_holds_can_be_looked_at() {
     process.kill().await;
     for _ in 0..2 {
         let found = builder(&server).store(store.clone()).undelivered().unwrap();
-        let messages: Vec<_> = found.into_iter().map(|it| it.message.unwrap()).collect();
+        let messages: Vec<_> = found
+            .into_iter()
+            .filter_map(|found| found.message)
+            .collect();
         let qos: Vec<_> = messages.iter().map(|message| message.qos).collect();
         assert_eq!(qos, [QoS::AtLeastOnce, QoS::ExactlyOnce]);
         for message in messages {

@@ -3,7 +3,7 @@
 use crate::scripted::{builder, client, discarded, is_pending, qos1, qos2, settle, soon};
 use crate::subscribe::{acknowledgement, filter};
 use martlet_client::{
-    QoS, Reconnect, RequestError, UnsubscribeError, Version,
+    ClientEvent, QoS, Reconnect, RequestError, UnsubscribeError, Version,
     proto::{Packet, SubAckReasonCode},
     session::{CleanStart, InboundLimits},
 };
@@ -106,6 +106,12 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
         server.message("new", "y", qos1(id), &[]).await;
         soon(stream.next()).await.unwrap();
     }
+    // For as long as somebody may still take it they do, and one looks why.
+    let held = soon(events.next()).await;
+    assert!(matches!(
+        held,
+        Some(ClientEvent::AcknowledgementsHeld { .. })
+    ));
     for id in 1..=6 {
         assert!(
             matches!(soon(server.packet()).await, Packet::PubAck(ack) if ack.packet_identifier.get() == id)
@@ -115,6 +121,45 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
         soon(events.next()).await,
         discarded(1, "old", QoS::AtLeastOnce)
     );
+}
+
+/// A service whose session had thousands of messages waiting connected, and then subscribed: what had
+/// come before the SUBACK, but for half of the receive maximum, was acknowledged and dropped. Of
+/// 1,000 jobs it got 512.
+#[tokio::test(start_paused = true)]
+async fn however_many_come_before_the_subscribe_they_wait_for_it() {
+    for (version, messages) in [(Version::V5, 1_000), (Version::V3_1_1, 20_000)] {
+        let builder = builder().version(version).clean_start(CleanStart::Never);
+        let (client, _, mut network) = client(builder);
+        let mut server = network.resume().await;
+        soon(client.connected()).await.unwrap();
+        let mut events = client.events();
+        for id in 1..=messages {
+            server
+                .message("jobs/1", &id.to_string(), qos1(id), &[])
+                .await;
+        }
+        settle().await;
+        let subscribe = client.subscribe("jobs/+").qos(QoS::AtLeastOnce);
+        let (jobs, _) = tokio::join!(soon(subscribe), server.grant());
+        let mut jobs = jobs.unwrap();
+        let reader = async {
+            for id in 1..=messages {
+                let job = soon(jobs.next()).await.unwrap();
+                assert_eq!(job.text(), Some(id.to_string().as_str()), "{version}");
+            }
+        };
+        let acknowledged = async {
+            for id in 1..=messages {
+                assert_eq!(soon(server.packet()).await, acknowledgement(id));
+            }
+        };
+        tokio::join!(reader, acknowledged);
+        assert!(
+            is_pending(&mut pin!(events.next())),
+            "nothing was discarded"
+        );
+    }
 }
 
 /// A server that sends few messages unacknowledged, as many of 3.x do, had sent them all for

@@ -446,7 +446,7 @@ impl Inbound {
         Some(entry.packet_identifier)
     }
 
-    /// The first delivery, on an earlier connection, of the message of this token. It is told once.
+    /// The first delivery, on an earlier connection, of the message of this token. It is returned once.
     pub(crate) fn take_replaced(&mut self, token: &AckToken) -> Option<DeliveryId> {
         let waiting = match token.qos {
             QoS::AtLeastOnce => &mut self.qos1,

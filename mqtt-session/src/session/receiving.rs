@@ -141,7 +141,7 @@ impl Session {
     }
 
     /// The delivery whose place this one has taken: the message came on an earlier connection, was
-    /// not acknowledged there, and has come again (MQTT 5 §4.4). Told once for a token, of QoS 1
+    /// not acknowledged there, and has come again (MQTT 5 §4.4). Returned once for a token, of QoS 1
     /// only: what comes again of QoS 2 keeps its token.
     pub fn take_replaced(&mut self, token: &AckToken) -> Option<DeliveryId> {
         self.inbound.take_replaced(token)

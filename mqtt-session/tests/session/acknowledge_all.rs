@@ -85,7 +85,7 @@ fn what_comes_again_names_what_it_replaces() {
     let second = peer.messages.split_off(2);
     let mut replaced = |n: usize| peer.session.take_replaced(&second[n].token);
     assert_eq!(replaced(0), Some(first[0].token.delivery()));
-    assert_eq!(replaced(0), None, "told once");
+    assert_eq!(replaced(0), None, "returned once");
     assert_eq!(replaced(1), Some(first[1].token.delivery()));
     assert_eq!(replaced(2), None, "it is new");
     // With the session, what came before is forgotten.

@@ -1,35 +1,9 @@
 //! Messages that the application acknowledges by their position in the stream.
 
 use super::{Routes, Verdict};
+use crate::hub::ledger::Ledger;
 use crate::hub::route::{RouteKey, Ticket};
 use martlet_session::{AckToken, DeliveryId};
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
-
-/// What a stream has handed out and is to be acknowledged by position. Numbers count from 1.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    /// Names the stream, in this process and beyond.
-    stream: u64,
-    /// The message that was handed out last.
-    last: u64,
-    /// All up to this one are acknowledged.
-    acknowledged: u64,
-    /// Those after the first and up to the second are of a session that the server has lost.
-    void: (u64, u64),
-    /// What is to be acknowledged, in order.
-    held: VecDeque<Held>,
-    /// How many of those have come again since.
-    replaced: usize,
-    /// Where what may come again, in the session that the server has resumed, was before.
-    earlier: BTreeMap<DeliveryId, u64>,
-}
-
-#[derive(Debug)]
-struct Held {
-    number: u64,
-    ticket: Ticket,
-}
 
 /// Why a position cannot be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,58 +25,11 @@ pub enum PositionError {
     StreamEnded,
 }
 
-impl Ledger {
-    fn new() -> Self {
-        Self {
-            stream: RandomState::new().hash_one(()),
-            last: 0,
-            acknowledged: 0,
-            void: (0, 0),
-            held: VecDeque::new(),
-            replaced: 0,
-            earlier: BTreeMap::new(),
-        }
-    }
-
-    fn index(&self, number: u64) -> Option<usize> {
-        self.held
-            .binary_search_by_key(&number, |held| held.number)
-            .ok()
-    }
-
-    /// A message that has come again is acknowledged where it is now. Returns the ticket that it
-    /// had.
-    fn replace(&mut self, number: u64) -> Option<Ticket> {
-        let index = self.index(number)?;
-        let ticket = std::mem::replace(&mut self.held[index].ticket, Ticket::Acknowledged);
-        self.replaced += 1;
-        if self.replaced > self.held.len() / 2 {
-            let is_held = |held: &Held| !matches!(held.ticket, Ticket::Acknowledged);
-            self.held.retain(is_held);
-            self.replaced = 0;
-        }
-        Some(ticket)
-    }
-
-    /// The tickets up to a message, which are not held any more.
-    fn release(&mut self, number: u64) -> impl Iterator<Item = Ticket> + '_ {
-        let end = self.held.partition_point(|held| held.number <= number);
-        let replaced = &mut self.replaced;
-        self.held.drain(..end).filter_map(move |held| {
-            if matches!(held.ticket, Ticket::Acknowledged) {
-                *replaced -= 1;
-                return None;
-            }
-            Some(held.ticket)
-        })
-    }
-}
-
 impl Routes {
     /// From now on messages of this stream are acknowledged by position. Returns what names the
     /// stream.
     pub(crate) fn keep_positions(&mut self, key: RouteKey) -> u64 {
-        let ledger = Box::new(Ledger::new());
+        let ledger = Box::new(Ledger::default());
         let stream = ledger.stream;
         if let Some(route) = self.streams.get_mut(key) {
             route.ledger = Some(ledger);
@@ -122,9 +49,7 @@ impl Routes {
             self.tickets.abandon(ticket);
             return (0, None);
         };
-        ledger.last += 1;
-        let number = ledger.last;
-        ledger.held.push_back(Held { number, ticket });
+        let number = ledger.hold(ticket);
         let earlier = replaces.and_then(|delivery| ledger.earlier.remove(&delivery));
         let before = earlier.and_then(|earlier| ledger.replace(earlier));
         if let Some(before) = before {
@@ -138,11 +63,7 @@ impl Routes {
         let Some(ledger) = self.ledger(key) else {
             return 0;
         };
-        ledger.last += 1;
-        if ledger.held.is_empty() {
-            ledger.acknowledged = ledger.last;
-        }
-        ledger.last
+        ledger.pass()
     }
 
     /// The acknowledgements for the session of all that a stream has handed out up to this number,
@@ -179,7 +100,7 @@ impl Routes {
     /// How many messages of a stream are to be acknowledged by position.
     pub(crate) fn held(&mut self, key: RouteKey, stream: u64) -> usize {
         match self.ledger(key) {
-            Some(ledger) if ledger.stream == stream => ledger.held.len() - ledger.replaced,
+            Some(ledger) if ledger.stream == stream => ledger.held(),
             _ => 0,
         }
     }
@@ -196,35 +117,24 @@ impl Routes {
             };
             ledger.earlier.clear();
             if is_resumed {
-                let deliveries = ledger.held.iter().filter_map(|held| {
-                    tickets
-                        .delivery(&held.ticket)
-                        .map(|delivery| (delivery, held.number))
-                });
-                ledger.earlier.extend(deliveries);
+                ledger.expect_again(|ticket| tickets.delivery(ticket));
                 continue;
             }
-            if !ledger.held.is_empty() {
-                if ledger.acknowledged > ledger.void.1 {
-                    ledger.void.0 = ledger.acknowledged;
-                }
-                ledger.void.1 = ledger.last;
-            }
-            for ticket in ledger.release(ledger.last).collect::<Vec<_>>() {
+            for ticket in ledger.lose_session() {
                 tickets.drop_copy(ticket);
             }
         }
     }
 
     /// The stream is gone: what it has handed out stays unacknowledged, and is to be concluded.
-    pub(super) fn abandon_positions(&mut self, ledger: Option<Box<Ledger>>) {
+    pub(super) fn abandon_positions(&mut self, ledger: Option<Box<Ledger<Ticket>>>) {
         let Some(mut ledger) = ledger else { return };
         for ticket in ledger.release(u64::MAX) {
             self.tickets.abandon(ticket);
         }
     }
 
-    fn ledger(&mut self, key: RouteKey) -> Option<&mut Ledger> {
+    fn ledger(&mut self, key: RouteKey) -> Option<&mut Ledger<Ticket>> {
         self.streams.get_mut(key)?.ledger.as_deref_mut()
     }
 }

@@ -6,7 +6,6 @@ use crate::hub::route::{RouteKey, UNMATCHED};
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier};
 use martlet_session::Instant;
-use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) taker: Taker,
-    /// When the messages came that nobody holds, in `Routes::delivered`.
-    unheld: VecDeque<u64>,
     /// A subscription was left with the server: what comes for it is kept.
     detached: bool,
 }
@@ -38,17 +35,8 @@ impl Default for Holder {
     fn default() -> Self {
         Self {
             taker: Taker::Awaited(None),
-            unheld: VecDeque::new(),
             detached: false,
         }
-    }
-}
-
-impl Holder {
-    /// So many of those that nobody holds are gone; which ones matters little.
-    pub(super) fn forget_unheld(&mut self, n: usize) {
-        let unheld = &mut self.unheld;
-        unheld.drain(..n.min(unheld.len()));
     }
 }
 
@@ -77,7 +65,6 @@ impl Routes {
         if self.holder.taker == Taker::Held {
             return false;
         }
-        self.holder.unheld.clear();
         self.holder.taker = Taker::Held;
         self.streams.unmatched.reader.state = ReaderState::Alive;
         true
@@ -105,9 +92,6 @@ impl Routes {
             self.release_unmatched(deferred);
             let ledger = self.streams.unmatched.ledger.take();
             self.abandon_positions(ledger);
-            let waiting = self.streams.unmatched.queue.len();
-            let came = std::iter::repeat_n(self.delivered, waiting);
-            self.holder.unheld.extend(came);
             self.await_taker(now);
             return;
         }
@@ -147,7 +131,6 @@ impl Routes {
         if unmatched.queue.is_empty() {
             self.holder.taker = Taker::Awaited(None);
         }
-        self.holder.forget_unheld(claimed.len());
         if claimed.is_empty() {
             return;
         }
@@ -177,12 +160,12 @@ impl Routes {
         self.holder.taker = Taker::Awaited(until);
     }
 
-    /// Whether messages that nothing explains are kept. `resumed`: the session may be that of an
-    /// earlier process.
-    pub(super) fn keeps_unmatched(&self, resumed: bool) -> bool {
+    /// Whether messages that no stream takes are kept. `may_wait`: the session may be that of an
+    /// earlier process, or they are for a subscription of the builder.
+    pub(super) fn keeps_unmatched(&self, may_wait: bool) -> bool {
         match self.holder.taker {
             Taker::Held => true,
-            Taker::Awaited(_) => resumed || self.holder.detached,
+            Taker::Awaited(_) => may_wait || self.holder.detached,
             Taker::Nobody => false,
         }
     }
@@ -211,7 +194,6 @@ impl Routes {
             return;
         }
         self.holder.taker = Taker::Nobody;
-        self.holder.unheld.clear();
         let queue = self.streams.unmatched.queue.drain();
         self.discard_all(queue);
     }
@@ -219,21 +201,14 @@ impl Routes {
     /// Whether messages wait in the stream of unmatched messages, and nobody has it.
     #[inline]
     pub(crate) fn has_unheld(&self) -> bool {
-        !self.holder.unheld.is_empty()
+        self.holder.taker != Taker::Held && !self.streams.unmatched.queue.is_empty()
     }
 
-    /// Discards the oldest message in the unclaimed stream of unmatched messages, if more than
-    /// `allowed` have come after it, so that it would soon hold up others, or `at_once`. Returns
-    /// whether there was one.
-    pub(crate) fn give_up_unheld(&mut self, allowed: u64, at_once: bool) -> bool {
-        let Some(&came) = self.holder.unheld.front() else {
-            return false;
-        };
-        if !at_once && self.delivered - came < allowed {
-            return false;
-        }
-        self.holder.unheld.pop_front();
-        let Some(queued) = self.streams.unmatched.queue.pop() else {
+    /// Discards the oldest message of QoS 0 in the unclaimed stream of unmatched messages. Returns
+    /// whether there was one. Others wait until their time is up, although the server may wait with
+    /// them: they would be lost.
+    pub(crate) fn give_up_unheld(&mut self) -> bool {
+        let Some(queued) = self.streams.unmatched.queue.pop_droppable() else {
             return false;
         };
         self.discard_all([queued]);
@@ -242,16 +217,9 @@ impl Routes {
 
     /// A message that nothing explains waits.
     pub(super) fn push_to_unmatched(&mut self, queued: Queued, now: Instant, wakers: &mut Wakers) {
-        let before = self.streams.unmatched.dropped;
         self.push(UNMATCHED, queued, now, wakers);
         if self.holder.taker == Taker::Awaited(None) {
             self.await_taker(now);
-        }
-        if self.holder.taker != Taker::Held {
-            self.holder.unheld.push_back(self.delivered);
-            let dropped = self.streams.unmatched.dropped - before;
-            self.holder
-                .forget_unheld(usize::try_from(dropped).unwrap_or(usize::MAX));
         }
     }
 }
