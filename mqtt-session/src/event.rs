@@ -168,6 +168,11 @@ impl ReceivedPublish {
             .expect("a delivered message has a topic")
     }
 
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        self.publish.payload()
+    }
+
     /// The properties.
     pub fn properties(&self) -> PublishPropertiesRef<'_> {
         self.publish.properties()

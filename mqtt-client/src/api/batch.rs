@@ -262,7 +262,7 @@ impl<I: Iterator<Item = OutgoingPublish>> Future for PublishAllFuture<'_, I> {
 /// Stands for the messages of a batch that were accepted. Await it for the server's answer to all
 /// of them, or drop it: they are delivered in the background.
 ///
-/// It fails with the first message that does, at once; the others go on, unless they are
+/// `Ok(())` when all are acknowledged. It fails with the first message that does, at once; the others go on, unless they are
 /// [withdrawn](Self::withdraw): await it by reference (`(&mut receipt).await`) to keep it. It may
 /// be awaited again, and returns the same.
 ///

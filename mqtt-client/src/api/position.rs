@@ -11,9 +11,10 @@ use martlet_proto::QoS;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The place of a message in its stream: later messages have greater positions. It can be stored
-/// with a checkpoint, as a `u128`; it means something to the client that gave it, for as long as
-/// the stream is there.
+/// The place of a message in its stream: later messages have greater positions. It converts to a
+/// `u128` and back, for engines that carry such a thing along with a checkpoint. It means something
+/// to the client that gave it, while the stream is there; to any other it is
+/// [`OtherStream`](PositionError::OtherStream).
 ///
 /// ```
 /// # use martlet_client::client::Position;
@@ -135,18 +136,30 @@ impl Take for Positioned {
 /// not keep the stream or the connection.
 ///
 /// ```
-/// # use martlet_client::{Client, QoS, client::Position};
+/// # use martlet_client::{Client, QoS};
+/// # use std::time::Duration;
 /// # async fn example(client: Client, checkpoint: impl AsyncFn(&[String]) -> Result<(), std::io::Error>) -> Result<(), Box<dyn std::error::Error>> {
 /// let readings = client.subscribe("meters/+").qos(QoS::AtLeastOnce).await?;
 /// let mut readings = readings.acknowledge_by_position();
 /// let acknowledger = readings.acknowledger();
 /// let mut batch = Vec::new();
-/// while let Some(reading) = readings.next().await {
-///     batch.push(reading.text().unwrap_or_default().to_owned());
-///     if batch.len() == 1000 {
+/// let mut last = None;
+/// loop {
+///     // Also after a time: a server may send less than a batch until it is acknowledged.
+///     let next = readings.next_timeout(Duration::from_secs(1)).await;
+///     if let Ok(Some(reading)) = &next {
+///         batch.push(reading.text().unwrap_or_default().to_owned());
+///         last = Some(reading.position());
+///     }
+///     if batch.len() == 1000 || !matches!(next, Ok(Some(_))) {
 ///         checkpoint(&batch).await?; // what is in it will not be asked for again
-///         acknowledger.acknowledge_up_to(reading.position())?;
+///         if let Some(last) = last {
+///             acknowledger.acknowledge_up_to(last)?;
+///         }
 ///         batch.clear();
+///     }
+///     if let Ok(None) = next {
+///         break; // the stream has ended
 ///     }
 /// }
 /// # Ok(())

@@ -215,7 +215,7 @@ async fn left_when_the_client_ends() {
             driver.abort();
             settle().await;
         }
-        // Whoever disconnects gets what was left, and drops it.
+        // The one that disconnects gets what was left, and drops it.
         soon(client.disconnect().drain(Duration::ZERO)).await;
         // What is in flight stays with the session, which goes with its last handle.
         let dropped = calls.dropped.clone();

@@ -293,7 +293,7 @@ impl Session {
     /// a DISCONNECT leaves and [`poll_close`](Self::poll_close) asks for the end. Whatever is not
     /// acknowledged then is reported as [`PublishError::Closed`], or, if the session is durable and
     /// above QoS 0, stays in the store and is reported as [`PublishError::Kept`];
-    /// [`Event::Unacknowledged`] counts both.
+    /// [`Event::Undelivered`] counts both.
     ///
     /// Without a connection, messages wait for one as long as the drain time allows; without
     /// messages, or without drain time, all ends at once. Requests that were not sent yet fail.
