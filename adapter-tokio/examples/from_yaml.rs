@@ -20,7 +20,7 @@ topics:                                   # what a publish uses when it does not
   sensors/1/temp: {qos: 1, retain: true}
 will: {topic: clients/sensor-1, message: gone, qos: 1, retain: false}
 martlet:
-  protocol_version: auto
+  version: auto
   user_name: sensor-1
   password: secret                        # or {env: NAME}, or {file: /run/secrets/mqtt}
   subscriptions:                          # made with each new session

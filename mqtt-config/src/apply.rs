@@ -62,7 +62,7 @@ impl Settings {
         for server in &martlet.servers {
             builder = builder.server(server.as_str());
         }
-        if let Some(version) = martlet.protocol_version {
+        if let Some(version) = martlet.version {
             builder = builder.version(version);
         }
         if let Some(identifier) = self.checked_client_id()? {
@@ -74,7 +74,7 @@ impl Settings {
             builder = builder.will_message(will);
         }
         if self.plugins.contains(&Plugin::PacketLogger) {
-            let name = martlet.client_id.as_deref().unwrap_or("client");
+            let name = martlet.client_identifier.as_deref().unwrap_or("client");
             let log = |line: &str| log::debug!(target: "martlet::packets", "{line}");
             builder = builder.observer(PacketLogger::new(name, log));
         }
@@ -100,8 +100,8 @@ impl Settings {
             .publish_defaults(defaults)
             .subscriptions(self.checked_subscriptions()?)
             .reconnect(self.reconnect_policy())
-            .session_expiry_interval(martlet.session_expiry.or(self.lasting_session()))
-            .publish_timeout(martlet.ack_timeout)
+            .session_expiry_interval(martlet.session_expiry_interval.or(self.lasting_session()))
+            .publish_timeout(martlet.publish_timeout)
             .queue(martlet.queue)
             .inbound(martlet.inbound);
         Ok(self.with_limits(builder))

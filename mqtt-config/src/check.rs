@@ -30,13 +30,11 @@ impl Settings {
         self.checked_client_id()?;
         self.check_limits()?;
         let martlet = &self.martlet;
-        if martlet.session_expiry.is_some()
-            && martlet
-                .protocol_version
-                .is_some_and(|version| version < Version::V5)
+        if martlet.session_expiry_interval.is_some()
+            && martlet.version.is_some_and(|version| version < Version::V5)
         {
-            let text = "a session expiry needs MQTT 5; set martlet.protocol_version to 5 or auto";
-            return Err(conflict(["martlet", "session_expiry"], text));
+            let text = "a session expiry needs MQTT 5; set martlet.version to 5 or auto";
+            return Err(conflict(["martlet", "session_expiry_interval"], text));
         }
         Ok(())
     }
@@ -47,7 +45,7 @@ impl Settings {
             return Err(conflict(["ping_delay"], text));
         }
         positive(["connection_timeout"], Some(self.connection_timeout))?;
-        positive(["martlet", "ack_timeout"], self.martlet.ack_timeout)?;
+        positive(["martlet", "publish_timeout"], self.martlet.publish_timeout)?;
         positive(["martlet", "request_timeout"], self.martlet.request_timeout)?;
         positive(["martlet", "ping_timeout"], self.martlet.ping_timeout)
     }
@@ -216,10 +214,10 @@ impl Settings {
     }
 
     pub(crate) fn checked_client_id(&self) -> Checked<Option<&str>> {
-        let Some(identifier) = &self.martlet.client_id else {
+        let Some(identifier) = &self.martlet.client_identifier else {
             return Ok(None);
         };
-        text(["martlet", "client_id"], identifier)?;
+        text(["martlet", "client_identifier"], identifier)?;
         Ok(Some(identifier))
     }
 }

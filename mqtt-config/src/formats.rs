@@ -186,11 +186,11 @@ impl<'de> Visitor<'de> for VersionVisitor {
 
     // A key without a value is equivalent to no key.
     fn visit_unit<E: Error>(self) -> Result<Option<Version>, E> {
-        Ok(Martlet::amqtt().protocol_version)
+        Ok(Martlet::amqtt().version)
     }
 
     fn visit_none<E: Error>(self) -> Result<Option<Version>, E> {
-        Ok(Martlet::amqtt().protocol_version)
+        Ok(Martlet::amqtt().version)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, some: D) -> Result<Option<Version>, D::Error> {

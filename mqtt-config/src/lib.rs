@@ -125,7 +125,7 @@ pub struct Settings {
     pub reconnect_max_interval: Duration,
     /// Whether the first connection begins a new session (MQTT 5 §3.1.2.4). If not, the session
     /// outlives the client in every version, also after it has disconnected: in MQTT 5 it does not
-    /// expire unless [`session_expiry`](Martlet::session_expiry) is set. It belongs to the client
+    /// expire unless [`session_expiry_interval`](Martlet::session_expiry_interval) is set. It belongs to the client
     /// identifier. Default: true.
     pub cleansession: bool,
     /// The QoS and retain flag of publishes to single topics, where the publish sets none. The keys
@@ -157,7 +157,7 @@ impl Settings {
     ///
     /// They differ from [`Settings::default`], which is for code, in `keep_alive` (10),
     /// `ping_delay` (1), `connection_timeout` (60), `reconnect_retries` (2),
-    /// `reconnect_max_interval` (10), `martlet.retry_first` (true) and `martlet.protocol_version`
+    /// `reconnect_max_interval` (10), `martlet.retry_first` (true) and `martlet.version`
     /// (3.1.1).
     ///
     /// ```
@@ -327,7 +327,7 @@ pub struct Martlet {
     /// a server that does not know it. Default: `None`; in a file 3.1.1, because amqtt speaks
     /// nothing else and its broker does not answer a CONNECT of another version.
     #[cfg_attr(feature = "serde", serde(with = "formats::version"))]
-    pub protocol_version: Option<Version>,
+    pub version: Option<Version>,
     /// Whether the first connection is retried as all others are; if not, its failure ends the
     /// client at once. Needs [`auto_reconnect`](Settings::auto_reconnect). Default: false; in a
     /// file true.
@@ -335,7 +335,7 @@ pub struct Martlet {
     /// The client identifier; empty: the server assigns one. Default: 23 letters and digits, other
     /// ones each time.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub client_id: Option<String>,
+    pub client_identifier: Option<String>,
     /// The user name, unless the URI has one.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub user_name: Option<Secret>,
@@ -389,7 +389,7 @@ pub struct Martlet {
             skip_serializing_if = "Option::is_none"
         )
     )]
-    pub ack_timeout: Option<Duration>,
+    pub publish_timeout: Option<Duration>,
     /// Seconds that a SUBSCRIBE or UNSUBSCRIBE waits for its answer. More than 0. Default: 10.
     #[cfg_attr(
         feature = "serde",
@@ -413,7 +413,7 @@ pub struct Martlet {
     /// not expire. Default: 3,600 while the client reconnects, 0 after it has disconnected; with
     /// [`cleansession: false`](Settings::cleansession) the session does not expire.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub session_expiry: Option<u32>,
+    pub session_expiry_interval: Option<u32>,
     /// The file that stores the session; `Settings::durable_builder` (feature `redb`) opens it.
     /// Default: none.
     #[cfg_attr(
@@ -434,7 +434,7 @@ impl Martlet {
     /// The section of a file that leaves it out.
     fn amqtt() -> Self {
         Self {
-            protocol_version: Some(Version::V3_1_1),
+            version: Some(Version::V3_1_1),
             retry_first: true,
             ..Self::default()
         }

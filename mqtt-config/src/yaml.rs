@@ -34,7 +34,7 @@ impl Settings {
     /// passed over.
     ///
     /// As a file of amqtt means it, the version is 3.1.1 unless
-    /// [`martlet.protocol_version`](crate::Martlet::protocol_version) says otherwise. Files that it
+    /// [`martlet.version`](crate::Martlet::version) says otherwise. Files that it
     /// names are not looked for yet; [`builder`](Self::builder) does.
     ///
     /// # Errors

@@ -62,6 +62,6 @@ pub(crate) fn lasting(uri: impl Into<String>) -> Settings {
     let mut settings = settings(uri);
     settings.cleansession = false;
     settings.reconnect_max_interval = Duration::from_millis(1);
-    settings.martlet.client_id = Some("lasting".to_owned());
+    settings.martlet.client_identifier = Some("lasting".to_owned());
     settings
 }

@@ -156,7 +156,7 @@ async fn t16_no_client_identifier_without_a_clean_session() {
     let broker = broker().await;
     let mut settings = settings(broker.uri());
     settings.cleansession = false;
-    settings.martlet.client_id = Some(String::new());
+    settings.martlet.client_identifier = Some(String::new());
     let error = try_connect(&settings).await.unwrap_err();
     assert!(
         matches!(

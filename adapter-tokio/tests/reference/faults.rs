@@ -438,7 +438,7 @@ async fn the_acknowledgement_timeout_is_the_one_that_is_set() {
     let peer = Peer::start().await;
     let short = Duration::from_millis(30);
     let mut for_all = settings(peer.uri());
-    for_all.martlet.ack_timeout = Some(short);
+    for_all.martlet.publish_timeout = Some(short);
     for (settings, for_one) in [(for_all, None), (settings(peer.uri()), Some(short))] {
         let (client, mut server) = tokio::join!(connect(&settings), peer.accept(false));
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {

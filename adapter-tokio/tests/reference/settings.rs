@@ -22,7 +22,7 @@ async fn a_session_without_cleansession_outlives_the_client_in_every_version() {
         let broker = broker().await;
         let yaml = format!(
             "connection: {{uri: '{}'}}\ncleansession: false\n\
-             martlet: {{client_id: lasting, protocol_version: '{version}'}}",
+             martlet: {{client_identifier: lasting, version: '{version}'}}",
             broker.uri()
         );
         let lasting = Settings::from_yaml(&yaml).unwrap();
@@ -57,13 +57,13 @@ async fn the_session_expiry_of_a_file() {
     let table = [
         ("cleansession: false", 100 * 365 * 24 * 3600, true),
         (
-            "cleansession: false\nmartlet: {session_expiry: 60}",
+            "cleansession: false\nmartlet: {session_expiry_interval: 60}",
             // Well before its end: real time passes too.
             30,
             true,
         ),
         (
-            "cleansession: false\nmartlet: {session_expiry: 60}",
+            "cleansession: false\nmartlet: {session_expiry_interval: 60}",
             61,
             false,
         ),
@@ -71,11 +71,10 @@ async fn the_session_expiry_of_a_file() {
     ];
     for (yaml, seconds, is_there) in table {
         let broker = broker().await;
-        let mut settings =
-            Settings::from_yaml(&yaml.replace('{', "{protocol_version: 5, ")).unwrap();
+        let mut settings = Settings::from_yaml(&yaml.replace('{', "{version: 5, ")).unwrap();
         settings.connection.uri = broker.uri().into();
-        settings.martlet.protocol_version = Some(Version::V5);
-        settings.martlet.client_id = Some("lasting".into());
+        settings.martlet.version = Some(Version::V5);
+        settings.martlet.client_identifier = Some("lasting".into());
         connect(&settings).await.disconnect().await;
         while broker.is_connected("lasting") {
             tokio::task::yield_now().await;
@@ -137,7 +136,7 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
     let yaml = format!(
         "connection: {{uri: '{}'}}\nkeep_alive: 20\ncleansession: false\n\
          will: {{topic: will/t, message: gone, qos: 2, retain: true}}\n\
-         martlet: {{client_id: it, user_name: ann, password: secret}}",
+         martlet: {{client_identifier: it, user_name: ann, password: secret}}",
         peer.uri()
     );
     let from_yaml = Settings::from_yaml(&yaml).unwrap();
@@ -148,7 +147,7 @@ async fn t76_the_uri_and_the_will_of_the_configuration() {
     in_code.keep_alive = 20;
     in_code.cleansession = false;
     in_code.will = Some(will);
-    in_code.martlet.client_id = Some("it".into());
+    in_code.martlet.client_identifier = Some("it".into());
     in_code.martlet.user_name = Some("ann".into());
     in_code.martlet.password = Some("secret".into());
     for settings in [from_yaml, in_code] {
@@ -334,7 +333,7 @@ async fn f23_the_packet_logger_of_the_configuration() {
     .await;
     let yaml = format!(
         "connection: {{uri: '{}'}}\nplugins: {{amqtt.plugins.logging_amqtt.PacketLoggerPlugin: }}\n\
-         martlet: {{client_id: it, user_name: ann, password: kanarienvogel}}",
+         martlet: {{client_identifier: it, user_name: ann, password: kanarienvogel}}",
         broker.uri()
     );
     let client = connect(&Settings::from_yaml(&yaml).unwrap()).await;

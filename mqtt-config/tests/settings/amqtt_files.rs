@@ -173,7 +173,7 @@ plugins:
 #[test]
 fn a_key_without_a_value_is_as_good_as_none() {
     let empty = "keep_alive:\nping_delay: ~\ntopics:\nwill: null\nbroker:\nplugins:\ncheck_hostname:\n\
-        connection:\ncertfile:\nmartlet: {queue: , client_id: }";
+        connection:\ncertfile:\nmartlet: {queue: , client_identifier: }";
     assert_eq!(load(empty), Settings::amqtt());
     assert_rejected(&[(
         "keep:",
@@ -201,7 +201,7 @@ fn words_for_true_and_false() {
     // In quotes they are text, for PyYAML too.
     rejected("cleansession: 'yes'");
     // Elsewhere they are text.
-    let settings = load("martlet: {client_id: no}\ntopics: {on: {retain: off}}");
-    assert_eq!(settings.martlet.client_id.as_deref(), Some("no"));
+    let settings = load("martlet: {client_identifier: no}\ntopics: {on: {retain: off}}");
+    assert_eq!(settings.martlet.client_identifier.as_deref(), Some("no"));
     assert_eq!(settings.topics["on"].retain, Some(false));
 }

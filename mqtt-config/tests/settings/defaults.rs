@@ -31,7 +31,7 @@ fn a_file_has_the_defaults_of_amqtt() {
     assert!(settings.auto_reconnect && settings.martlet.retry_first);
     assert_eq!(settings.reconnect_retries, 2);
     assert_eq!(settings.reconnect_max_interval, Duration::from_secs(10));
-    assert_eq!(settings.martlet.protocol_version, Some(Version::V3_1_1));
+    assert_eq!(settings.martlet.version, Some(Version::V3_1_1));
     let (file, amqtt) = (settings.builder().unwrap(), Settings::amqtt().builder());
     assert_eq!(format!("{file:?}"), format!("{:?}", amqtt.unwrap()));
 }
@@ -57,7 +57,7 @@ ping_delay: 0
 connection_timeout: 10
 reconnect_retries: -1
 reconnect_max_interval: 60
-martlet: {protocol_version: auto, retry_first: false}
+martlet: {version: auto, retry_first: false}
 ",
     );
     assert_eq!(settings, Settings::default());

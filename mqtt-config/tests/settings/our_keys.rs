@@ -3,7 +3,7 @@
 use crate::load;
 use martlet_client::{
     QoS, Version,
-    session::{Config, InboundLimits, QueueLimits, WhenFull},
+    session::{Config, DropQos0, InboundLimits, QueueLimits, WhenFull},
 };
 use martlet_config::{FilterSettings, Secret, Settings, Uri};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn the_sample_has_every_key_and_its_default() {
         })
         .collect();
     let whole = load(&whole);
-    assert!(whole.connection.keyfile.is_some() && whole.martlet.session_expiry.is_some());
+    assert!(whole.connection.keyfile.is_some() && whole.martlet.session_expiry_interval.is_some());
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn every_key_of_ours() {
     let settings = load(
         "
 martlet:
-  protocol_version: 3.1.1
-  client_id: sensor-7
+  version: 3.1.1
+  client_identifier: sensor-7
   user_name: ann
   password: {env: MQTT_PASSWORD}
   servers: [mqtt://second, mqtt://third:1884]
@@ -68,7 +68,7 @@ martlet:
   queue: {messages: 100, bytes: 65536, when_full: drop_oldest, qos0_offline: false}
   inbound: {receive_maximum: 10, soft_messages: 20, qos0_when_full: drop_newest}
   maximum_packet_size: 1000000
-  ack_timeout: 2.5
+  publish_timeout: 2.5
   request_timeout: 3
   ping_timeout: 4
   subscriptions:
@@ -77,8 +77,8 @@ martlet:
 ",
     );
     let martlet = &settings.martlet;
-    assert_eq!(martlet.protocol_version, Some(Version::V3_1_1));
-    assert_eq!(martlet.client_id.as_deref(), Some("sensor-7"));
+    assert_eq!(martlet.version, Some(Version::V3_1_1));
+    assert_eq!(martlet.client_identifier.as_deref(), Some("sensor-7"));
     assert_eq!(martlet.user_name, Some(Secret::from("ann")));
     assert_eq!(martlet.password, Some(Secret::Env("MQTT_PASSWORD".into())));
     assert_eq!(
@@ -104,13 +104,14 @@ martlet:
     assert_eq!(martlet.queue, queue);
     let inbound = InboundLimits::default()
         .receive_maximum(10)
-        .soft_messages(20);
+        .soft_messages(20)
+        .qos0_when_full(DropQos0::Newest);
     assert_eq!(
         martlet.inbound, inbound,
         "what is not given has its default"
     );
     assert_eq!(martlet.maximum_packet_size, Some(1_000_000));
-    assert_eq!(martlet.ack_timeout, Some(Duration::from_millis(2500)));
+    assert_eq!(martlet.publish_timeout, Some(Duration::from_millis(2500)));
     assert_eq!(martlet.request_timeout, Some(Duration::from_secs(3)));
     assert_eq!(martlet.ping_timeout, Some(Duration::from_secs(4)));
     let filters: Vec<_> = martlet
@@ -137,12 +138,8 @@ fn versions_with_and_without_quotes() {
         ("'5.0'", Version::V5),
     ];
     for (version, expected) in table {
-        let settings = load(&format!("martlet: {{protocol_version: {version}}}"));
-        assert_eq!(
-            settings.martlet.protocol_version,
-            Some(expected),
-            "{version}"
-        );
+        let settings = load(&format!("martlet: {{version: {version}}}"));
+        assert_eq!(settings.martlet.version, Some(expected), "{version}");
     }
 }
 
@@ -153,20 +150,16 @@ fn a_file_that_does_not_say_means_the_version_of_amqtt() {
     for yaml in [
         "{}",
         "keep_alive: 5",
-        "martlet: {client_id: a}",
-        "martlet: {protocol_version: }",
+        "martlet: {client_identifier: a}",
+        "martlet: {version: }",
         "martlet:",
     ] {
-        assert_eq!(
-            load(yaml).martlet.protocol_version,
-            Some(Version::V3_1_1),
-            "{yaml}"
-        );
+        assert_eq!(load(yaml).martlet.version, Some(Version::V3_1_1), "{yaml}");
     }
-    let automatic = load("martlet: {protocol_version: auto}");
-    assert_eq!(automatic.martlet.protocol_version, None);
+    let automatic = load("martlet: {version: auto}");
+    assert_eq!(automatic.martlet.version, None);
     // Code is no file, and what is printed means the same when it is read.
-    assert_eq!(Settings::default().martlet.protocol_version, None);
+    assert_eq!(Settings::default().martlet.version, None);
     assert_eq!(load(&automatic.to_yaml()), automatic);
 }
 

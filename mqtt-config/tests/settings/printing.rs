@@ -19,14 +19,14 @@ connection: {uri: 'mqtt://ann@h', cadata: \"-----BEGIN\\nno\\n\"}
 plugins: [packet_logger_plugin]
 will: {topic: '5', message: {file: a}, retain: true}
 martlet:
-  protocol_version: 3.1
-  client_id: '1e3'
+  version: 3.1
+  client_identifier: '1e3'
   servers: ['mqtt://[::1]:9']
   proxy: http://h
   headers: [{A: {env: B}}, {A: {file: C}}]
   queue: {when_full: drop_newest}
   inbound: {qos0_when_full: drop_newest}
-  ack_timeout: 0.25
+  publish_timeout: 0.25
   subscriptions: {'#': {qos: 2}}
 ",
     );

@@ -206,8 +206,8 @@ fn what_is_no_list_and_no_word() {
             "1:30: martlet.queue.when_full: expected a word, found a whole number",
         ),
         (
-            "martlet: {protocol_version: 4}",
-            r#"1:29: martlet.protocol_version: there is no such word; there is 3.1, 3.1.1, 5, auto"#,
+            "martlet: {version: 4}",
+            r#"1:20: martlet.version: there is no such word; there is 3.1, 3.1.1, 5, auto"#,
         ),
     ]);
 }
@@ -247,8 +247,8 @@ fn values_that_cannot_be() {
             "1:21: connection_timeout: must be more than 0",
         ),
         (
-            "martlet: {ack_timeout: 0}",
-            "1:24: martlet.ack_timeout: must be more than 0",
+            "martlet: {publish_timeout: 0}",
+            "1:28: martlet.publish_timeout: must be more than 0",
         ),
         (
             "martlet: {servers: [mqtt://a, mqtt://b:0]}",
@@ -260,7 +260,7 @@ fn values_that_cannot_be() {
         "topics: {'': {qos: 1}}",
         "will: {topic: 'a/#', message: b}",
         "martlet: {subscriptions: {sport+: {qos: 1}}}",
-        "martlet: {client_id: \"a\\0b\"}",
+        "martlet: {client_identifier: \"a\\0b\"}",
     ] {
         let error = rejected(yaml);
         assert!(matches!(error.kind(), Kind::Value(_)), "{error}");
@@ -321,12 +321,12 @@ fn settings_that_contradict_each_other() {
             "2:22: martlet.user_name: the URI has a user name or a password too",
         ),
         (
-            "martlet: {protocol_version: 3.1.1, session_expiry: 5}",
-            "1:52: martlet.session_expiry: a session expiry needs MQTT 5; set martlet.protocol_version to 5 or auto",
+            "martlet: {version: 3.1.1, session_expiry_interval: 5}",
+            "1:52: martlet.session_expiry_interval: a session expiry needs MQTT 5; set martlet.version to 5 or auto",
         ),
         (
-            "martlet: {session_expiry: 5}",
-            "1:27: martlet.session_expiry: a session expiry needs MQTT 5; set martlet.protocol_version to 5 or auto",
+            "martlet: {session_expiry_interval: 5}",
+            "1:36: martlet.session_expiry_interval: a session expiry needs MQTT 5; set martlet.version to 5 or auto",
         ),
     ]);
     // No keep alive, no ping.

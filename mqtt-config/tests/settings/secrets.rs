@@ -80,8 +80,8 @@ plugins:
   amqtt.plugins.logging_amqtt.PacketLoggerPlugin:
 will: {topic: a, message: gone, qos: 1, retain: false}
 martlet:
-  protocol_version: 5
-  client_id: it
+  version: 5
+  client_identifier: it
   user_name: ann
   password: {env: CARGO_PKG_NAME}
   servers: ['mqtt://second']
@@ -95,10 +95,10 @@ martlet:
   queue: {messages: 100, bytes: 65536, when_full: drop_oldest, qos0_offline: false}
   inbound: {receive_maximum: 10, soft_messages: 20, soft_bytes: 10000, qos0_when_full: drop_newest}
   maximum_packet_size: 1000000
-  ack_timeout: 2.5
+  publish_timeout: 2.5
   request_timeout: 3
   ping_timeout: 4
-  session_expiry: 60
+  session_expiry_interval: 60
   subscriptions:
     sensors/#: {qos: 1}
 ";

@@ -38,9 +38,12 @@ fn numbers_of_yaml_1_1_are_numbers_where_a_number_is_expected() {
     );
     // Where text is expected, who wrote it meant text.
     let settings = load(
-        "martlet: {client_id: 11:22:33:44, user_name: 0123, password: 1_000}\ntopics: {010: {}}",
+        "martlet: {client_identifier: 11:22:33:44, user_name: 0123, password: 1_000}\ntopics: {010: {}}",
     );
-    assert_eq!(settings.martlet.client_id.as_deref(), Some("11:22:33:44"));
+    assert_eq!(
+        settings.martlet.client_identifier.as_deref(),
+        Some("11:22:33:44")
+    );
     assert_eq!(settings.martlet.user_name, Some(Secret::from("0123")));
     assert_eq!(settings.martlet.password, Some(Secret::from("1_000")));
     assert!(settings.topics.contains_key("010"));
@@ -52,7 +55,7 @@ fn binary_is_decoded() {
     let settings = load(
         "will: {topic: a, message: !!binary /wD/}
 martlet:
-  client_id: !!binary aXQ=
+  client_identifier: !!binary aXQ=
   user_name: !!binary YW5u
   password: !!binary |
     c2Vj
@@ -64,7 +67,7 @@ connection: {cadata: !!binary UEVN}
         settings.will.as_ref().unwrap().message,
         Secret::Bytes(vec![0xff, 0, 0xff])
     );
-    assert_eq!(settings.martlet.client_id.as_deref(), Some("it"));
+    assert_eq!(settings.martlet.client_identifier.as_deref(), Some("it"));
     assert_eq!(settings.martlet.user_name, Some(Secret::from("ann")));
     assert_eq!(settings.martlet.password, Some(Secret::from("secret")));
     assert_eq!(settings.connection.cadata.as_deref(), Some("PEM"));
@@ -74,8 +77,8 @@ connection: {cadata: !!binary UEVN}
             "1:21: it is not base64",
         ),
         (
-            "martlet: {client_id: !!binary /w==}",
-            "1:22: martlet.client_id: expected text, found binary data",
+            "martlet: {client_identifier: !!binary /w==}",
+            "1:30: martlet.client_identifier: expected text, found binary data",
         ),
         (
             "keep_alive: !!binary NQ==",

@@ -46,8 +46,8 @@ fn no_tag_but_binary() {
                 "1:13: a tag; no setting has another than !!binary",
             ),
             (
-                &format!("martlet: {{client_id: {tag} '5'}}"),
-                "1:22: a tag; no setting has another than !!binary",
+                &format!("martlet: {{client_identifier: {tag} '5'}}"),
+                "1:30: a tag; no setting has another than !!binary",
             ),
             (
                 &format!("{tag} keep_alive: 5"),
