@@ -40,6 +40,14 @@ impl Runtime for Tokio {
         TokioSleep(None)
     }
 
+    /// Behind the future that the runtime was made to block on, too: it has a turn for every 61 of
+    /// tasks that wake themselves, and what it is to read would pile up.
+    fn yield_now(&self, cx: &Context<'_>) {
+        // Within a runtime this wakes the task when all others have had their turn.
+        let mut cx = Context::from_waker(cx.waker());
+        let _ = std::pin::pin!(tokio::task::yield_now()).poll(&mut cx);
+    }
+
     /// `tokio::time` where there is a runtime now, so that a paused one can be advanced.
     fn clock(&self) -> Clock {
         // The driver may be polled in a paused runtime, whose time is behind that of this place.
@@ -147,6 +155,10 @@ where
 
     fn timer(&self) -> TokioSleep {
         self.0.timer()
+    }
+
+    fn yield_now(&self, cx: &Context<'_>) {
+        self.0.yield_now(cx);
     }
 
     fn clock(&self) -> Clock {

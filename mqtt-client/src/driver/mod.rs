@@ -465,7 +465,7 @@ where
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        this.runtime.yield_now(cx);
         Poll::Pending
     }
 }

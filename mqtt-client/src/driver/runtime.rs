@@ -32,6 +32,13 @@ pub trait Runtime {
     /// A timer that is not set.
     fn timer(&self) -> Self::Timer;
 
+    /// The driver has done as much as it does at a time, and lets others run: it is to be woken when
+    /// they have had their turn. Default: it wakes itself at once, which puts it behind those that
+    /// an executor has in its queue.
+    fn yield_now(&self, cx: &Context<'_>) {
+        cx.waker().wake_by_ref();
+    }
+
     /// A clock for one client, which goes as fast as the timers do. Default: that of `std`.
     fn clock(&self) -> Clock {
         Clock::default()

@@ -60,6 +60,10 @@ where
         self.0.timer()
     }
 
+    fn yield_now(&self, cx: &Context<'_>) {
+        self.0.yield_now(cx);
+    }
+
     fn clock(&self) -> Clock {
         self.0.clock()
     }
