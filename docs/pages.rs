@@ -1,6 +1,7 @@
 //! The pages of this folder, so that their code is compiled, and run where it needs no server.
 
 #[cfg(doctest)]
+#[doc = include_str!("bridges.md")]
 #[doc = include_str!("brokers.md")]
 #[doc = include_str!("guide.md")]
 #[doc = include_str!("testing.md")]
