@@ -103,6 +103,7 @@ async fn count_stored(count: usize, nats: &[&str]) -> Result<(), Error> {
         seen.add(&message.payload);
     }
     seen.report("stored", count);
+    println!();
     Ok(())
 }
 
@@ -133,11 +134,20 @@ async fn collect(mqtt: &str, count: usize) -> Result<(), Error> {
     let client = martlet_tokio::connect_with(builder).await?;
     let mut commands = client.subscribe("commands/#").qos(QoS::AtLeastOnce).await?;
     println!("subscribed");
-    let mut seen = Seen::default();
+    let (mut seen, mut ids, mut repeats) = (Seen::default(), HashSet::new(), 0);
     while let Ok(Some(command)) = commands.next_timeout(seen.wait(count)).await {
-        seen.add(command.payload());
+        // What any receiver does that must not see a message twice.
+        let mut properties = command.properties().user_properties();
+        let id = properties.find(|(name, _)| *name == ID);
+        let (_, id) = id.ok_or("a message without an id")?;
+        if ids.insert(id.to_owned()) {
+            seen.add(command.payload());
+        } else {
+            repeats += 1;
+        }
     }
     seen.report("arrived", count);
+    println!("repeats {repeats}");
     client.disconnect().await;
     Ok(())
 }
@@ -171,8 +181,8 @@ impl Seen {
 
     fn report(&self, what: &str, count: usize) {
         let distinct = self.numbers.len();
-        println!(
-            "{what} {} lost {} duplicates {}",
+        print!(
+            "{what} {} lost {} duplicates {} ",
             self.messages,
             count.saturating_sub(distinct),
             self.messages - distinct
