@@ -7,6 +7,7 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Stream;
 use futures_util::{StreamExt as _, stream};
 use martlet_tokio::client::OutgoingPublish;
 use martlet_tokio::{Client, PublishProperties, QoS, TopicName};
@@ -84,27 +85,28 @@ fn reading(number: usize) -> Result<OutgoingPublish, Error> {
         .properties(properties.build()))
 }
 
-/// Reads the stream until it has all, or nothing has come for a while; then what has come twice is there too.
 async fn count_stored(count: usize, nats: &[&str]) -> Result<(), Error> {
     let jetstream = connect(nats).await?;
     let stream = cluster::stream(&jetstream, PLANT).await?;
+    let seen = cluster::at_start("counter", async || read(&stream, count).await).await?;
+    seen.report("stored", count);
+    println!();
+    Ok(())
+}
+
+/// Reads the stream until it has all, or nothing has come for a while; then what has come twice is there too.
+async fn read(stream: &Stream, count: usize) -> Result<Seen, Error> {
     let config = pull::Config {
         ack_policy: AckPolicy::None,
         ..pull::Config::default()
     };
-    let consumer = cluster::at_start("counter", async || {
-        Ok(stream.create_consumer(config.clone()).await?)
-    })
-    .await?;
+    let consumer = stream.create_consumer(config).await?;
     let mut messages = consumer.messages().await?;
     let mut seen = Seen::default();
     while let Ok(Some(message)) = tokio::time::timeout(seen.wait(count), messages.next()).await {
-        let message = message?;
-        seen.add(&message.payload);
+        seen.add(&message?.payload);
     }
-    seen.report("stored", count);
-    println!();
-    Ok(())
+    Ok(seen)
 }
 
 async fn command(count: usize, rate: usize, nats: &[&str]) -> Result<(), Error> {
