@@ -32,7 +32,7 @@ pub fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .name("martlet-work".into())
         .spawn(run)
     {
-        // Nobody has looked yet.
+        // The future was not polled yet, so no waker is there.
         slot.state().result = Some(Err(error));
     }
     OffThread(slot)

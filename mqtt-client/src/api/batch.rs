@@ -214,6 +214,12 @@ impl<I: Iterator<Item = OutgoingPublish>> Future for EnqueueAll<'_, I> {
 impl<I> Drop for EnqueueAll<'_, I> {
     fn drop(&mut self) {
         self.leave_room();
+        // It may wait for the store.
+        if let (Some(newest), Some(_)) = (self.newest, &self.batch) {
+            let state = &mut *self.shared.lock();
+            let storing = &mut state.publishers.storing;
+            storing.forget(newest, &mut state.deferred);
+        }
     }
 }
 
@@ -264,7 +270,7 @@ impl<I: Iterator<Item = OutgoingPublish>> Future for PublishAllFuture<'_, I> {
 ///
 /// `Ok(())` when all are acknowledged. It fails with the first message that does, at once; the others go on, unless they are
 /// [withdrawn](Self::withdraw): await it by reference (`(&mut receipt).await`) to keep it. It may
-/// be awaited again, and returns the same.
+/// be awaited again, and returns the same. Cancel safe.
 ///
 /// ```
 /// # use martlet_client::{Client, QoS, TopicName, client::{BatchError, OutgoingPublish}};

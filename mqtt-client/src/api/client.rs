@@ -281,10 +281,10 @@ impl Client {
     /// builder's subscriptions wait for up to 10 s; so do all where the server has resumed a session
     /// ([`CleanStart::Never`](martlet_session::CleanStart::Never), as set by
     /// [`lasting_session`](crate::Builder::lasting_session)), or a subscription was
-    /// [detached](Subscription::detach). Acknowledgements of others wait with them. After that, and
-    /// on the same connection, messages that nobody takes are acknowledged, dropped and reported
-    /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)), until the application takes the
-    /// stream or leaves another subscription with the server. A program that may need longer takes
+    /// [detached](Subscription::detach). Acknowledgements of later messages wait too. After that,
+    /// messages without a stream are acknowledged, dropped and reported
+    /// ([`ClientEvent::Discarded`](crate::ClientEvent::Discarded)) until the connection ends, the
+    /// application takes the stream, or it leaves another subscription with the server. A program that may need longer takes
     /// the stream before it polls the driver: nothing is dropped then.
     pub fn unmatched(&self) -> Option<Subscription> {
         Subscription::unmatched(&self.handle)

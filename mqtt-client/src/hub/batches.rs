@@ -33,7 +33,7 @@ struct Batch {
     /// The first one in the batch that failed.
     first_failed: usize,
     waker: Option<Waker>,
-    /// Nobody will ask.
+    /// The receipt is gone.
     is_abandoned: bool,
 }
 
@@ -179,7 +179,7 @@ impl Batches {
             .collect()
     }
 
-    /// Nobody waits any more, and no more messages will come.
+    /// The receipt is gone, and no more messages will come.
     pub(crate) fn abandon(&mut self, key: BatchKey, deferred: &mut Vec<Waker>) {
         let batch = self.batch_mut(key);
         deferred.extend(batch.waker.take());

@@ -119,7 +119,7 @@ pub(crate) struct HubConnection {
 pub(crate) struct LastUndelivered {
     pub(crate) in_flight: usize,
     pub(crate) queued: usize,
-    /// Until somebody takes them.
+    /// Given to the first `disconnect` that completes.
     pub(crate) messages: Vec<Undelivered>,
 }
 

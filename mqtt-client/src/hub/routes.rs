@@ -246,7 +246,7 @@ impl Routes {
     }
 
     /// The streams that a message is for, each once. Returns whether it is for the stream of
-    /// unmatched messages, which nobody has taken.
+    /// unmatched messages while that is not taken.
     #[inline]
     fn find_targets(
         &mut self,

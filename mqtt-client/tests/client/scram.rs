@@ -445,8 +445,8 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever a server sends, in whatever order, nothing panics, and nobody is accepted who does
-    /// not know the password.
+    /// Arbitrary server messages, in any order, cause no panic, and a server that does not know the
+    /// password is never accepted.
     #[test]
     fn no_message_of_a_server_panics_or_is_accepted(
         messages in prop::collection::vec((any::<bool>(), message(), 0usize..8), 1..5),

@@ -96,6 +96,29 @@ async fn a_batch_is_accepted_when_it_is_stored() {
     assert_eq!((receipt.len(), receipt.acknowledged()), (3, 0));
 }
 
+/// A batch that is dropped while it waits for the store does not keep the waker of its task there.
+#[tokio::test]
+async fn a_batch_that_is_dropped_is_not_woken_by_the_store() {
+    struct Idle;
+    impl Wake for Idle {
+        fn wake(self: Arc<Self>) {}
+    }
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
+    let (gate, _, mut entered, release) = gate();
+    let process = Process::start(builder(&server), gate);
+    let client = process.client.clone();
+    soon(client.connected()).await.unwrap();
+    let idle = Arc::new(Idle);
+    let waker = Waker::from(Arc::clone(&idle));
+    let mut enqueue = Box::pin(client.publish_all([outgoing(QoS::AtLeastOnce)]).enqueue());
+    let polled = enqueue.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    soon(entered.recv()).await.unwrap();
+    drop((enqueue, waker));
+    assert_eq!(Arc::strong_count(&idle), 1);
+    drop(release);
+}
+
 /// `enqueue().await` gave its receipt before the message was on the disk: of 20,000 messages that
 /// were accepted so, a SIGKILL lost up to 145.
 #[tokio::test]

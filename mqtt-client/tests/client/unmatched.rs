@@ -106,7 +106,7 @@ async fn what_nobody_takes_does_not_hold_up_the_others() {
         server.message("new", "y", qos1(id), &[]).await;
         soon(stream.next()).await.unwrap();
     }
-    // For as long as somebody may still take it they do, and one looks why.
+    // For 10 s they do, since the stream may still be taken; an event reports what they wait for.
     let held = soon(events.next()).await;
     assert!(matches!(
         held,

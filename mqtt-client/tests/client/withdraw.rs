@@ -175,7 +175,7 @@ async fn a_publish_at_which_the_server_hangs_up_ends() {
     }
 }
 
-/// What nobody has acknowledged is there with its content, before and after the end.
+/// Messages without an acknowledgement can be read with their content, before and after disconnecting.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_delivered_can_be_looked_at() {
     let (client, mut server, _network) = connected(builder().max_in_flight(1)).await;

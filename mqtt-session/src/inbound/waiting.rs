@@ -23,8 +23,8 @@ pub(super) struct FromEarlier {
     pub(super) stale: BTreeMap<u64, Stale>,
     /// Those of them that can still be sent again, by packet identifier.
     pub(super) stale_ids: BTreeMap<PacketIdentifier, u64>,
-    /// By token: the first token of the same message, which came on an earlier connection, until
-    /// somebody asks. (Of QoS 1: what comes again of QoS 2 has its first token.)
+    /// By token: the first token of the same message, which came on an earlier connection; removed
+    /// when it is asked for. Of QoS 1 only: a QoS 2 message that comes again keeps its token.
     pub(super) replaced: BTreeMap<u64, u64>,
     /// By token: what to tell the server with the acknowledgement, on this connection.
     pub(super) details: BTreeMap<u64, Box<Details>>,

@@ -215,12 +215,6 @@ impl Session {
         self.config.maximum_packet_size
     }
 
-    /// How many messages of QoS 1 and 2 the server may have unacknowledged:
-    /// [`InboundLimits::receive_maximum`](crate::InboundLimits::receive_maximum).
-    pub fn receive_maximum(&self) -> u16 {
-        self.config.inbound.receive_maximum
-    }
-
     /// Whether the server has accepted the connection and it is not ending.
     pub fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Connected) && matches!(self.intent, Intent::Active)

@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// The application has taken several messages: the same as [`acknowledge`](Self::acknowledge)
-    /// of each with success, for less.
+    /// of each with success, in their order [MQTT-4.6.0-2], for less.
     pub fn acknowledge_all(&mut self, tokens: impl IntoIterator<Item = AckToken>) {
         let online = self.is_online();
         let mut context = Context::new(&mut self.output, &mut self.journal);

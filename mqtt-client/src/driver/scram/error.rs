@@ -110,8 +110,8 @@ impl fmt::Display for ScramPart {
 #[error("SCRAM failed")]
 struct Failed(#[source] ScramError);
 
-/// What is wrong with a server may pass, or be another's who is in between; what is wrong with the
-/// settings stays.
+/// An error in a server's messages may be temporary, or be caused by an attacker between client and
+/// server, so the client tries again. A wrong setting is final.
 impl From<ScramError> for GivenUp {
     fn from(error: ScramError) -> Self {
         match error {
