@@ -1,7 +1,11 @@
 //! Values by topic filter, found by topic name: a tree with one node for each level of the filters.
 
+mod edges;
+mod level;
+
+use self::edges::Edges;
+use self::level::Level;
 use crate::ground::topic::TopicFilter;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -44,9 +48,7 @@ pub struct TopicTree<T> {
 struct Node<T> {
     parent: u32,
     /// The text of its level; of no use for the root and for `+`.
-    level: Box<[u8]>,
-    /// The hash of its parent and its text.
-    hash: u64,
+    level: Level,
     /// How many children it has, `+` not counted.
     children: u32,
     /// The child for the level `+`.
@@ -76,11 +78,7 @@ impl<T> TopicTree<T> {
         Self {
             nodes: Vec::new(),
             free: Vec::new(),
-            edges: Edges {
-                table: Vec::new(),
-                used: 0,
-                seed,
-            },
+            edges: Edges::with_seed(seed),
             len: 0,
         }
     }
@@ -196,7 +194,7 @@ impl<T> TopicTree<T> {
     /// Where the value of this filter is to be.
     fn make(&mut self, filter: &TopicFilter) -> TreePlace {
         if self.nodes.is_empty() {
-            self.nodes.push(Node::new(ROOT, b"", 0));
+            self.nodes.push(Node::new(ROOT, b""));
         }
         let mut node = ROOT;
         for level in filter.pattern_bytes().split(|&b| b == b'/') {
@@ -204,7 +202,7 @@ impl<T> TopicTree<T> {
                 b"#" => return TreePlace { node, below: true },
                 b"+" => match self.nodes[node as usize].any {
                     ROOT => {
-                        let any = self.add(Node::new(node, b"", 0));
+                        let any = self.add(Node::new(node, b""));
                         self.nodes[node as usize].any = any;
                         any
                     }
@@ -212,10 +210,9 @@ impl<T> TopicTree<T> {
                 },
                 _ => match self.child(node, level) {
                     ROOT => {
-                        let hash = self.edges.hash(node, level);
-                        let child = self.add(Node::new(node, level, hash));
+                        let child = self.add(Node::new(node, level));
                         self.nodes[node as usize].children += 1;
-                        self.edges.insert(child, &self.nodes);
+                        self.edges.insert(child, node, level);
                         child
                     }
                     child => child,
@@ -241,7 +238,11 @@ impl<T> TopicTree<T> {
     /// The child for this text; `ROOT` if there is none.
     #[inline]
     fn child(&self, parent: u32, level: &[u8]) -> u32 {
-        self.edges.find(parent, level, &self.nodes)
+        let is_it = |id: u32| {
+            let node = &self.nodes[id as usize];
+            node.parent == parent && node.level.as_bytes() == level
+        };
+        self.edges.find(parent, level, is_it)
     }
 
     /// Removes this node, and its parents, as far as nobody needs them.
@@ -252,19 +253,18 @@ impl<T> TopicTree<T> {
             {
                 return;
             }
-            let parent = node.parent;
+            let (parent, level) = (node.parent, core::mem::take(&mut node.level));
             if self.nodes[parent as usize].any == id {
                 self.nodes[parent as usize].any = ROOT;
             } else {
-                self.edges.remove(id, &self.nodes);
+                self.edges.remove(id, parent, level.as_bytes());
                 self.nodes[parent as usize].children -= 1;
             }
-            self.nodes[id as usize].level = Box::default();
             self.free.push(id);
             id = parent;
         }
         if self.len == 0 {
-            *self = Self::with_seed(self.edges.seed);
+            *self = Self::with_seed(self.edges.seed());
         }
     }
 }
@@ -284,11 +284,10 @@ impl<T> fmt::Debug for TopicTree<T> {
 }
 
 impl<T> Node<T> {
-    fn new(parent: u32, level: &[u8], hash: u64) -> Self {
+    fn new(parent: u32, level: &[u8]) -> Self {
         Self {
             parent,
-            level: level.into(),
-            hash,
+            level: Level::new(level),
             children: 0,
             any: ROOT,
             here: None,
@@ -426,106 +425,6 @@ impl Walk {
         }
         self.kept = self.kept.checked_sub(1)?;
         Some(self.few[self.kept])
-    }
-}
-
-/// Finds children by the hash of their parent and their text: open addressing, at most half full,
-/// `ROOT` is no child.
-#[derive(Clone)]
-struct Edges {
-    table: Vec<u32>,
-    used: usize,
-    seed: u64,
-}
-
-impl Edges {
-    /// Mixes eight bytes at a time.
-    #[inline]
-    fn hash(&self, parent: u32, level: &[u8]) -> u64 {
-        const K: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mix = |hash: u64, word: u64| {
-            let product = u128::from(hash ^ word) * u128::from(K);
-            (product as u64) ^ ((product >> 64) as u64)
-        };
-        let mut hash = mix(self.seed, u64::from(parent) << 32 | level.len() as u64);
-        let mut chunks = level.chunks_exact(8);
-        for chunk in &mut chunks {
-            hash = mix(
-                hash,
-                u64::from_le_bytes(chunk.try_into().expect("eight bytes")),
-            );
-        }
-        let last = chunks
-            .remainder()
-            .iter()
-            .fold(0, |word, &byte| word << 8 | u64::from(byte));
-        mix(mix(hash, last), self.seed)
-    }
-
-    #[inline]
-    fn find<T>(&self, parent: u32, level: &[u8], nodes: &[Node<T>]) -> u32 {
-        if self.table.is_empty() {
-            return ROOT;
-        }
-        let mask = self.table.len() - 1;
-        let mut at = self.hash(parent, level) as usize & mask;
-        loop {
-            let id = self.table[at];
-            let node = &nodes[id as usize];
-            if id == ROOT || (node.parent == parent && *node.level == *level) {
-                return id;
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    /// Adds a node that is not there.
-    fn insert<T>(&mut self, id: u32, nodes: &[Node<T>]) {
-        self.used += 1;
-        if self.used * 2 > self.table.len() {
-            let size = (self.table.len() * 2).max(8);
-            let before = core::mem::replace(&mut self.table, alloc::vec![ROOT; size]);
-            before
-                .into_iter()
-                .filter(|&id| id != ROOT)
-                .for_each(|id| self.put(id, nodes));
-        }
-        self.put(id, nodes);
-    }
-
-    fn put<T>(&mut self, id: u32, nodes: &[Node<T>]) {
-        let mask = self.table.len() - 1;
-        let mut at = nodes[id as usize].hash as usize & mask;
-        while self.table[at] != ROOT {
-            at = (at + 1) & mask;
-        }
-        self.table[at] = id;
-    }
-
-    /// Removes a node that is there, and moves those up that were put behind it because their
-    /// places were taken.
-    fn remove<T>(&mut self, id: u32, nodes: &[Node<T>]) {
-        let mask = self.table.len() - 1;
-        let mut hole = nodes[id as usize].hash as usize & mask;
-        while self.table[hole] != id {
-            hole = (hole + 1) & mask;
-        }
-        let mut at = hole;
-        loop {
-            at = (at + 1) & mask;
-            let next = self.table[at];
-            if next == ROOT {
-                break;
-            }
-            let home = nodes[next as usize].hash as usize & mask;
-            // It may go into the hole unless its home lies behind that.
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.table[hole] = next;
-                hole = at;
-            }
-        }
-        self.table[hole] = ROOT;
-        self.used -= 1;
     }
 }
 

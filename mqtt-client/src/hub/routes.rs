@@ -27,6 +27,7 @@ use martlet_proto::{SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicN
 use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};
 use std::task::{Context, Poll, Waker};
 
+mod few;
 mod filters;
 mod positions;
 mod pressure;

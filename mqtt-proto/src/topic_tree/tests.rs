@@ -138,22 +138,11 @@ fn all_ways_are_tried() {
 
 /// How many nodes are looked at for a topic.
 fn cost(tree: &TopicTree<usize>, topic: &str) -> usize {
-    let mask = tree.edges.table.len() - 1;
     let (mut node, mut cost) = (ROOT, 0);
     for level in topic.as_bytes().split(|&b| b == b'/') {
-        let mut at = tree.edges.hash(node, level) as usize & mask;
-        loop {
-            cost += 1;
-            let id = tree.edges.table[at];
-            if id == ROOT
-                || (tree.nodes[id as usize].parent == node
-                    && *tree.nodes[id as usize].level == *level)
-            {
-                node = id;
-                break;
-            }
-            at = (at + 1) & mask;
-        }
+        let child = tree.child(node, level);
+        cost += tree.edges.probes(node, level, |id| id == child);
+        node = child;
         if node == ROOT {
             break;
         }

@@ -1,5 +1,6 @@
 //! The topic filters of all streams, and finding those that match a message.
 
+use super::few::Few;
 use crate::hub::route::{RouteKey, UNMATCHED};
 use martlet_proto::{QoS, SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicTree};
 use martlet_session::ReceivedPublish;
@@ -13,15 +14,18 @@ pub(super) const IDENTIFIERS: usize = 4;
 /// Names a filter.
 type FilterKey = usize;
 
+/// The filters that messages under one pattern are for.
+type FilterKeys = Few<()>;
+
 #[derive(Debug)]
 pub(super) struct Filters {
     by_filter: BTreeMap<TopicFilter, FilterKey>,
     all: Slab<Subscribers>,
     /// What messages are expected to come under.
-    tree: TopicTree<BTreeSet<FilterKey>>,
+    tree: TopicTree<FilterKeys>,
     /// What they may come under, if nothing in `tree` explains them: filters without a leading
     /// `$name/`.
-    shortened: TopicTree<BTreeSet<FilterKey>>,
+    shortened: TopicTree<FilterKeys>,
     identifiers: HashMap<SubscriptionIdentifier, Identified>,
     next_identifier: u32,
     /// Messages looked up so far.
@@ -47,7 +51,7 @@ struct Subscribers {
     filter: TopicFilter,
     /// Those of its SUBSCRIBEs, the latest last, each with the number of streams that came with it.
     identifiers: Vec<(SubscriptionIdentifier, usize)>,
-    routes: BTreeMap<RouteKey, Wanted>,
+    routes: Few<Wanted>,
     wanted: Totals,
     /// The last SUBSCRIBE had no identifier: messages for it have none, or those of other
     /// subscriptions.
@@ -145,8 +149,8 @@ impl Filters {
                 .then(|| subscribers.identifiers.remove(0).0);
             for filter in new {
                 self.tree
-                    .get_or_insert_with(filter, BTreeSet::new)
-                    .insert(key);
+                    .get_or_insert_with(filter, Few::new)
+                    .insert(key, ());
             }
             if let Some(oldest) = oldest {
                 self.forget_identifier(oldest, key);
@@ -172,19 +176,19 @@ impl Filters {
         let key = self.all.insert(Subscribers {
             filter: filter.clone(),
             identifiers: Vec::new(),
-            routes: BTreeMap::new(),
+            routes: Few::new(),
             wanted: Totals::default(),
             anonymous: false,
             also: BTreeMap::new(),
         });
         self.by_filter.insert(filter.clone(), key);
         self.tree
-            .get_or_insert_with(filter, BTreeSet::new)
-            .insert(key);
+            .get_or_insert_with(filter, Few::new)
+            .insert(key, ());
         if let Some(shortened) = shorten(filter) {
             self.shortened
-                .get_or_insert_with(&shortened, BTreeSet::new)
-                .insert(key);
+                .get_or_insert_with(&shortened, Few::new)
+                .insert(key, ());
         }
         key
     }
@@ -203,7 +207,7 @@ impl Filters {
         let Some(subscribers) = self.all.get_mut(key) else {
             return false;
         };
-        let Some(wanted) = subscribers.routes.remove(&route) else {
+        let Some(wanted) = subscribers.routes.remove(route) else {
             return false;
         };
         subscribers.wanted.count(wanted, usize::MAX);
@@ -265,13 +269,13 @@ impl Filters {
         if let Some(shortened) = shorten(filter) {
             remove_from(&mut self.shortened, &shortened, key);
         }
-        routes.into_keys().collect()
+        routes.keys().collect()
     }
 
     /// Whether this stream is the only one of a filter.
     pub(super) fn is_only(&self, route: RouteKey, filter: &TopicFilter) -> bool {
         self.get(filter)
-            .is_some_and(|found| found.routes.len() == 1 && found.routes.contains_key(&route))
+            .is_some_and(|found| found.routes.len() == 1 && found.routes.contains_key(route))
     }
 
     /// Keeps the subscriptions that the stream of unmatched messages still is for, as they are to
@@ -279,7 +283,7 @@ impl Filters {
     pub(super) fn renew_unmatched(&self, subscriptions: &mut Vec<SubscribeFilter>) {
         subscriptions.retain_mut(|subscription| {
             let subscribers = self.get(&subscription.filter);
-            let subscribers = subscribers.filter(|found| found.routes.contains_key(&UNMATCHED));
+            let subscribers = subscribers.filter(|found| found.routes.contains_key(UNMATCHED));
             subscribers
                 .inspect(|found| found.combine(subscription))
                 .is_some()
@@ -376,7 +380,7 @@ impl Filters {
                 .next()
                 .filter(|(_, only)| only.filter.matches(topic))
             {
-                return only.routes.keys().for_each(|route| found(*route));
+                return only.routes.keys().for_each(found);
             }
         }
         self.look_up(delivery, topic, trusted);
@@ -385,7 +389,7 @@ impl Filters {
                 .get(key)
                 .into_iter()
                 .flat_map(|subscribers| subscribers.routes.keys())
-                .for_each(|route| found(*route));
+                .for_each(&mut found);
         }
     }
 
@@ -393,9 +397,11 @@ impl Filters {
     fn look_up(&mut self, delivery: &ReceivedPublish, topic: &[u8], trusted: bool) {
         self.lookups += 1;
         let identified = self.name_identifiers(delivery);
-        self.matched.extend(self.tree.matches(topic).flatten());
+        self.matched
+            .extend(self.tree.matches(topic).flat_map(Few::keys));
         if self.matched.is_empty() {
-            self.matched.extend(self.shortened.matches(topic).flatten());
+            self.matched
+                .extend(self.shortened.matches(topic).flat_map(Few::keys));
         }
         #[cfg(test)]
         (self.looked_at += self.matched.len());
@@ -464,9 +470,9 @@ pub(super) enum Leave {
     Rejected,
 }
 
-fn remove_from(tree: &mut TopicTree<BTreeSet<FilterKey>>, filter: &TopicFilter, key: FilterKey) {
+fn remove_from(tree: &mut TopicTree<FilterKeys>, filter: &TopicFilter, key: FilterKey) {
     if let Some(keys) = tree.get_mut(filter) {
-        keys.remove(&key);
+        keys.remove(key);
         if keys.is_empty() {
             tree.remove(filter);
         }
