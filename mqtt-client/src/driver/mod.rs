@@ -101,6 +101,8 @@ pub struct Driver<R: Runtime> {
     wakers: Wakers,
     /// How much is read next.
     read_size: usize,
+    /// The last read was not the last of what there was.
+    more_is_there: bool,
     /// The client has stopped for good.
     finished: bool,
     /// The files that TLS trusts, read again when they have changed.
@@ -145,6 +147,7 @@ impl<R: Runtime> Driver<R> {
             observes,
             wakers: Wakers::default(),
             read_size: READ_SIZE,
+            more_is_there: false,
             finished: false,
             #[cfg(feature = "tls")]
             trust: None,
@@ -271,19 +274,36 @@ impl<R: Runtime> Driver<R> {
         if !self.link.wants_wire() {
             return None;
         }
-        // Taken while it is used: a stream may drive another client of this thread.
-        let mut scratch = SCRATCH.take();
-        scratch.resize(READ_SIZE, 0);
-        let read =
-            guarded_stream(|| Pin::new(socket).poll_read(cx, &mut scratch[..self.read_size]));
-        let read = match read {
+        // A place is filled with zeros before it is read into: only where a whole read is likely.
+        let is_much = self.more_is_there && self.read_size == READ_SIZE;
+        let in_place = is_much.then(|| {
+            self.link.read_in_place(|place| {
+                guarded_stream(|| Pin::new(&mut *socket).poll_read(cx, place))
+            })
+        });
+        let read = match in_place.flatten() {
+            Some(read) => read,
+            None => {
+                // Taken while it is used: a stream may drive another client of this thread.
+                let mut scratch = SCRATCH.take();
+                scratch.resize(READ_SIZE, 0);
+                let room = &mut scratch[..self.read_size];
+                let read = guarded_stream(|| Pin::new(socket).poll_read(cx, room));
+                if let Poll::Ready(Ok(n @ 1..)) = read {
+                    self.link.handle_wire(now, &scratch[..n.min(READ_SIZE)]);
+                }
+                SCRATCH.set(scratch);
+                read
+            }
+        };
+        self.more_is_there = matches!(read, Poll::Ready(Ok(n)) if n >= READ_SIZE / 2);
+        match read {
             Poll::Pending => None,
             Poll::Ready(Ok(0)) => {
                 self.link.handle_eof(None);
                 Some(0)
             }
             Poll::Ready(Ok(n)) => {
-                self.link.handle_wire(now, &scratch[..n]);
                 if self.link.has_failed() {
                     // TLS tells the server why, if the socket takes it at once.
                     let _ = self.poll_write_once(cx, now);
@@ -294,9 +314,7 @@ impl<R: Runtime> Driver<R> {
                 self.link.handle_eof(Some(error.into()));
                 Some(0)
             }
-        };
-        SCRATCH.set(scratch);
-        read
+        }
     }
 
     /// Writes what the link has until the socket is full. Returns whether it took anything.

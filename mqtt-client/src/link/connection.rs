@@ -11,6 +11,8 @@ use martlet_session::{
     TransportErrorKind,
 };
 use martlet_transport::Endpoint;
+use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The first byte of a CONNACK.
@@ -264,6 +266,24 @@ impl ServerConnection {
             trace.received(now, opened);
         }
         self.fresh = true;
+        result
+    }
+
+    /// Whether [`read_in_place`](Self::read_in_place) saves a copy.
+    pub(crate) fn reads_in_place(&self) -> bool {
+        self.stage.is_none() && self.is_receiving() && self.input.reads_in_place()
+    }
+
+    /// Lets `read` put what is missing of a large packet where it belongs: otherwise as
+    /// [`handle_wire`](Self::handle_wire).
+    pub(crate) fn read_in_place(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+        version: Version,
+        largest: u32,
+    ) -> Poll<io::Result<usize>> {
+        let result = self.input.read_in_place(read, version, largest);
+        self.fresh |= matches!(result, Poll::Ready(Ok(1..)));
         result
     }
 

@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 use martlet_proto::{FixedHeader, Version};
 use martlet_session::{Instant, Session};
+use std::io;
+use std::task::Poll;
 
 /// From this size on a packet is worth the care: below it, moving it costs less than looking.
 const LARGE: usize = 4096;
@@ -10,6 +12,12 @@ const LARGE: usize = 4096;
 /// How much room is made at most for what a header promises. Larger packets find theirs as they
 /// grow: a few hostile bytes must not take more.
 const ROOM: usize = 128 * 1024;
+
+/// From this number of missing bytes on they are worth a read of their own, into their place.
+const IN_PLACE: usize = 16 * 1024;
+
+/// Such a read has room for so much of what comes behind.
+const NEXT: usize = 4096;
 
 /// After this number of packets in one read the next will not be large either.
 const LOOKED_AT: usize = 16;
@@ -70,8 +78,43 @@ impl Intake {
         if bytes.is_empty() {
             return;
         }
+        self.begin(bytes, !rest.is_empty(), version, largest);
+    }
+
+    /// Whether much of a large packet is missing, and there is a place for it.
+    pub(crate) fn reads_in_place(&self) -> bool {
+        self.missing >= IN_PLACE && self.behind.is_empty()
+    }
+
+    /// Lets `read` fill the place of what is missing of a large packet: it is not copied again. The
+    /// same as [`extend`](Self::extend) with what it has read.
+    pub(crate) fn read_in_place(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+        version: Version,
+        largest: u32,
+    ) -> Poll<io::Result<usize>> {
+        let mut block = std::mem::take(&mut self.front);
+        let from = block.len();
+        block.resize(from + self.missing.min(ROOM) + NEXT, 0);
+        let result = read(&mut block[from..]);
+        let n = match result {
+            Poll::Ready(Ok(n)) => n.min(block.len() - from),
+            _ => 0,
+        };
+        let rest = n.min(self.missing);
+        self.missing -= rest;
+        if n > rest {
+            self.begin(&block[from + rest..from + n], true, version, largest);
+        }
+        block.truncate(from + rest);
+        self.front = block;
+        result
+    }
+
+    /// Copies what came behind all that was known; `after_large`: right behind a large packet.
+    fn begin(&mut self, bytes: &[u8], after_large: bool, version: Version, largest: u32) {
         // Where a packet begins is known after a large one, and where nothing is left of others.
-        let after_large = !rest.is_empty();
         let known = after_large || (self.is_empty() && !self.skipping);
         let block = if after_large {
             &mut self.behind
@@ -82,7 +125,7 @@ impl Intake {
         if known {
             missing = missing_after(bytes, version, largest as usize);
             if missing > 0 {
-                block.reserve(bytes.len() + missing.min(ROOM));
+                block.reserve(bytes.len() + missing.min(ROOM) + NEXT);
             }
         }
         block.extend_from_slice(bytes);
@@ -251,6 +294,57 @@ mod tests {
                 }
             }
             assert_eq!(seen, sizes, "in reads of {read}");
+        }
+    }
+
+    /// However much each read brings, and whichever way it comes, the messages are the same.
+    #[test]
+    fn what_is_read_in_place_is_the_same() {
+        let mut stream = BytesMut::new();
+        let sizes = [
+            10, 70_000, 65_536, 100_000, 4000, 300_000, 3, 40_000, 20_000, 3,
+        ];
+        for (n, size) in sizes.into_iter().enumerate() {
+            publish(n as u8, size, &mut stream);
+        }
+        for read in [1000, 4097, 16_384, 65_536, 70_000, stream.len()] {
+            let (mut intake, mut session) = (Intake::new(usize::MAX), connected());
+            let (mut seen, mut left, mut in_place) = (Vec::new(), &stream[..], 0);
+            while !left.is_empty() {
+                if intake.reads_in_place() {
+                    let pending = |_: &mut [u8]| Poll::Pending;
+                    assert!(
+                        intake
+                            .read_in_place(pending, Version::V5, 1 << 20)
+                            .is_pending()
+                    );
+                    let before = left.len();
+                    let fill = |place: &mut [u8]| {
+                        let n = read.min(place.len()).min(left.len());
+                        place[..n].copy_from_slice(&left[..n]);
+                        left = &left[n..];
+                        Poll::Ready(Ok(n))
+                    };
+                    assert!(intake.read_in_place(fill, Version::V5, 1 << 20).is_ready());
+                    in_place += before - left.len();
+                } else {
+                    let (bytes, rest) = left.split_at(read.min(left.len()));
+                    intake.extend(bytes, Version::V5, 1 << 20);
+                    left = rest;
+                }
+                intake.give(NOW, &mut session, false);
+                while let Some(Event::Message(message)) = session.poll_event() {
+                    let payload = message.publish.payload();
+                    assert!(payload.iter().all(|&byte| usize::from(byte) == seen.len()));
+                    seen.push(payload.len());
+                    session.acknowledge(message.token, martlet_proto::PubAckReasonCode::Success);
+                }
+            }
+            assert_eq!(seen, sizes, "in reads of {read}");
+            assert!(
+                in_place > 0 || read > 100_000,
+                "{in_place} in reads of {read}"
+            );
         }
     }
 

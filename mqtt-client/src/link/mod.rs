@@ -41,6 +41,7 @@ pub(crate) mod attempt;
 mod config;
 mod connection;
 pub(crate) mod error_class;
+mod in_place;
 pub(crate) mod intake;
 pub(crate) mod observer;
 pub(crate) mod packet_logger;
