@@ -15,6 +15,7 @@ use crate::hub::own::Own;
 use crate::hub::pending_reply::PendingReply;
 use crate::hub::shared::{Handle, Shared, State};
 use crate::hub::statistics::Statistics;
+use crate::hub::waiters::Change;
 use bytes::Bytes;
 use martlet_proto::{
     DisconnectReasonCode, QoS, TopicError, TopicFilter, TopicName, UserProperties, Utf8String,
@@ -313,7 +314,7 @@ impl Client {
     /// The reason when the client has disconnected for good.
     pub async fn flush(&self) -> Result<(), ConnectionError> {
         self.shared()
-            .watch(|state| {
+            .watch_for(Change::Flushed, |state| {
                 if let Some(error) = state.connection.stopped() {
                     return Poll::Ready(Err(error.clone()));
                 }

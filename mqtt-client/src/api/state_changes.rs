@@ -2,6 +2,7 @@
 
 use crate::hub::connection::ConnectionState;
 use crate::hub::shared::Shared;
+use crate::hub::waiters::{Change, Watcher};
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,7 +29,7 @@ use std::task::{Context, Poll};
 pub struct StateChanges {
     shared: Arc<Shared>,
     seen: Option<u64>,
-    watch: Option<u64>,
+    watcher: Watcher,
 }
 
 impl StateChanges {
@@ -36,7 +37,7 @@ impl StateChanges {
         Self {
             shared,
             seen: None,
-            watch: None,
+            watcher: Watcher::new(Change::Connection),
         }
     }
 
@@ -56,7 +57,7 @@ impl StateChanges {
             return Poll::Ready(None);
         }
         let waiters = &mut state.waiters;
-        waiters.watch(&mut self.watch, cx, &mut state.deferred);
+        waiters.watch(&mut self.watcher, cx, &mut state.deferred);
         Poll::Pending
     }
 }
@@ -70,9 +71,10 @@ impl Stream for StateChanges {
 
 impl Drop for StateChanges {
     fn drop(&mut self) {
-        if let Some(id) = self.watch {
+        if self.watcher.has_waited() {
             let state = &mut *self.shared.lock();
-            state.waiters.unwatch(id, &mut state.deferred);
+            let waiters = &mut state.waiters;
+            waiters.unwatch(&self.watcher, &mut state.deferred);
         }
     }
 }

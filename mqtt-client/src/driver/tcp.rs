@@ -12,12 +12,7 @@ impl SocketOptions {
     /// # Errors
     /// The system's, with the option that it rejected.
     pub fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_nonblocking(true)?;
+        let socket = non_blocking(Domain::for_address(address))?;
         option("no_delay", socket.set_tcp_nodelay(self.no_delay))?;
         if let Some(time) = self.keep_alive {
             option(
@@ -45,6 +40,19 @@ impl SocketOptions {
             _ => Ok(socket.into()),
         }
     }
+}
+
+/// One system call where there is one for it.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn non_blocking(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn non_blocking(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 fn option(name: &str, result: io::Result<()>) -> io::Result<()> {

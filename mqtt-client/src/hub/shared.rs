@@ -187,7 +187,7 @@ impl State {
         let unsent = self.session.has_output() || self.session.queued() > 0 || is_lost;
         let flushed = output_is_empty && !unsent;
         if flushed && !self.turns.flushed {
-            self.waiters.notify(wakers);
+            self.waiters.notify_flushed(wakers);
         }
         self.turns.flushed = flushed;
     }

@@ -8,11 +8,38 @@ use std::task::{Context, Waker};
 /// Those who wait, by numbers that are used once.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    /// For a change of the connection, or for the socket to take everything.
-    watchers: BTreeMap<u64, Waker>,
+    /// For a change of the connection, or for the socket to take everything as well.
+    watchers: BTreeMap<(Change, u64), Waker>,
     /// For a moment.
     sleepers: BTreeMap<(Instant, u64), Waker>,
     last_id: u64,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// The connection changes.
+    Connection,
+    /// That, or the socket has taken everything.
+    Flushed,
+}
+
+/// One who waits for a change; it has a number from its first wait on.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    change: Change,
+    id: Option<u64>,
+}
+
+impl Watcher {
+    pub(crate) fn new(change: Change) -> Self {
+        Self { change, id: None }
+    }
+
+    /// Whether it may be among those who wait.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.id.is_some()
+    }
 }
 
 impl Waiters {
@@ -21,24 +48,33 @@ impl Waiters {
         self.last_id
     }
 
-    /// Waits for a change, under a number that the first call sets.
+    /// Waits for a change.
     pub(crate) fn watch(
         &mut self,
-        id: &mut Option<u64>,
+        watcher: &mut Watcher,
         cx: &Context<'_>,
         deferred: &mut Vec<Waker>,
     ) {
-        let id = *id.get_or_insert_with(|| self.new_id());
-        deferred.extend(self.watchers.insert(id, cx.waker().clone()));
+        let id = *watcher.id.get_or_insert_with(|| self.new_id());
+        let key = (watcher.change, id);
+        deferred.extend(self.watchers.insert(key, cx.waker().clone()));
     }
 
-    pub(crate) fn unwatch(&mut self, id: u64, deferred: &mut Vec<Waker>) {
-        deferred.extend(self.watchers.remove(&id));
+    pub(crate) fn unwatch(&mut self, watcher: &Watcher, deferred: &mut Vec<Waker>) {
+        let key = watcher.id.map(|id| (watcher.change, id));
+        deferred.extend(key.and_then(|key| self.watchers.remove(&key)));
     }
 
     /// Something has changed that watchers may wait for.
     pub(crate) fn notify(&mut self, wakers: &mut Wakers) {
         for (_, waker) in std::mem::take(&mut self.watchers) {
+            wakers.push(waker);
+        }
+    }
+
+    /// The socket has taken everything.
+    pub(crate) fn notify_flushed(&mut self, wakers: &mut Wakers) {
+        for (_, waker) in self.watchers.split_off(&(Change::Flushed, 0)) {
             wakers.push(waker);
         }
     }

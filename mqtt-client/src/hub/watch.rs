@@ -2,6 +2,7 @@
 
 use crate::error::ConnectError;
 use crate::hub::shared::{Shared, State, wake};
+use crate::hub::waiters::{Change, Watcher};
 use martlet_session::Connected;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,12 +23,20 @@ impl Shared {
         .await
     }
 
-    /// Waits until `look` finds something. It looks again whenever the connection changes, and when
-    /// the socket has taken everything.
-    pub(crate) async fn watch<T>(&self, mut look: impl FnMut(&mut State) -> Poll<T>) -> T {
+    /// Waits until `look` finds something. It looks again whenever the connection changes.
+    pub(crate) async fn watch<T>(&self, look: impl FnMut(&mut State) -> Poll<T>) -> T {
+        self.watch_for(Change::Connection, look).await
+    }
+
+    /// The same, at each such change.
+    pub(crate) async fn watch_for<T>(
+        &self,
+        change: Change,
+        mut look: impl FnMut(&mut State) -> Poll<T>,
+    ) -> T {
         let mut watch = Watch {
             shared: self,
-            id: None,
+            watcher: Watcher::new(change),
         };
         poll_fn(|cx| {
             let mut state = watch.shared.lock();
@@ -36,7 +45,7 @@ impl Shared {
                 let State {
                     waiters, deferred, ..
                 } = &mut *state;
-                waiters.watch(&mut watch.id, cx, deferred);
+                waiters.watch(&mut watch.watcher, cx, deferred);
                 let driver = state.call_driver();
                 drop(state);
                 wake(driver);
@@ -49,14 +58,15 @@ impl Shared {
 
 struct Watch<'a> {
     shared: &'a Shared,
-    id: Option<u64>,
+    watcher: Watcher,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
+        if self.watcher.has_waited() {
             let state = &mut *self.shared.lock();
-            state.waiters.unwatch(id, &mut state.deferred);
+            let waiters = &mut state.waiters;
+            waiters.unwatch(&self.watcher, &mut state.deferred);
         }
     }
 }

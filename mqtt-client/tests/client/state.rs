@@ -7,6 +7,8 @@ use martlet_client::{
 };
 use martlet_proto::{ConnAck, ConnectReasonCode, Disconnect, DisconnectReasonCode};
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -280,4 +282,35 @@ async fn a_dropped_stream_of_states_leaves_no_waker_behind() {
     drop(states);
     settle().await;
     assert_eq!(std::sync::Arc::strong_count(&idle), 2, "this and the waker");
+}
+
+/// Each wake-up for nothing was a system call of the runtime and a turn of the driver.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_change_is_not_woken_when_something_was_written() {
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut states = client.state_changes();
+    soon(states.next()).await.unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    let mut next = Box::pin(states.next());
+    assert!(
+        next.as_mut()
+            .poll(&mut std::task::Context::from_waker(&waker))
+            .is_pending()
+    );
+    client.publish("a/b", "21.5").await.unwrap();
+    soon(client.flush()).await.unwrap();
+    server.published().await;
+    settle().await;
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    drop(server);
+    settle().await;
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1, "the connection is gone");
 }

@@ -5,6 +5,7 @@ use std::{iter, option};
 
 /// A map from keys, such as those of routes and of filters. One entry stands in place: looking it
 /// up needs no other memory.
+#[expect(clippy::box_collection, reason = "it makes the other variant small")]
 #[derive(Debug)]
 pub(super) enum Few<V> {
     One(Option<(usize, V)>),
