@@ -269,7 +269,7 @@ impl Filters {
         if let Some(shortened) = shorten(filter) {
             remove_from(&mut self.shortened, &shortened, key);
         }
-        routes.keys().collect()
+        routes.into_keys()
     }
 
     /// Whether this stream is the only one of a filter.
@@ -380,16 +380,14 @@ impl Filters {
                 .next()
                 .filter(|(_, only)| only.filter.matches(topic))
             {
-                return only.routes.keys().for_each(found);
+                return only.routes.for_each_key(found);
             }
         }
         self.look_up(delivery, topic, trusted);
         for key in self.matched.drain(..) {
-            self.all
-                .get(key)
-                .into_iter()
-                .flat_map(|subscribers| subscribers.routes.keys())
-                .for_each(&mut found);
+            if let Some(subscribers) = self.all.get(key) {
+                subscribers.routes.for_each_key(&mut found);
+            }
         }
     }
 
@@ -397,11 +395,9 @@ impl Filters {
     fn look_up(&mut self, delivery: &ReceivedPublish, topic: &[u8], trusted: bool) {
         self.lookups += 1;
         let identified = self.name_identifiers(delivery);
-        self.matched
-            .extend(self.tree.matches(topic).flat_map(Few::keys));
+        find_in(&self.tree, topic, &mut self.matched);
         if self.matched.is_empty() {
-            self.matched
-                .extend(self.shortened.matches(topic).flat_map(Few::keys));
+            find_in(&self.shortened, topic, &mut self.matched);
         }
         #[cfg(test)]
         (self.looked_at += self.matched.len());
@@ -468,6 +464,13 @@ pub(super) enum Leave {
     Gone,
     /// The server has rejected its SUBSCRIBE: no message comes with that identifier.
     Rejected,
+}
+
+#[inline]
+fn find_in(tree: &TopicTree<FilterKeys>, topic: &[u8], matched: &mut Vec<FilterKey>) {
+    for keys in tree.matches(topic) {
+        keys.for_each_key(|key| matched.push(key));
+    }
 }
 
 fn remove_from(tree: &mut TopicTree<FilterKeys>, filter: &TopicFilter, key: FilterKey) {
