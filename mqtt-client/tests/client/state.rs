@@ -267,21 +267,21 @@ async fn what_was_not_acknowledged_is_counted() {
 async fn a_dropped_stream_of_states_leaves_no_waker_behind() {
     struct Idle;
     impl std::task::Wake for Idle {
-        fn wake(self: std::sync::Arc<Self>) {}
+        fn wake(self: Arc<Self>) {}
     }
     let (client, _server, _network) = connected(builder()).await;
-    let idle = std::sync::Arc::new(Idle);
-    let waker = std::task::Waker::from(std::sync::Arc::clone(&idle));
+    let idle = Arc::new(Idle);
+    let waker = std::task::Waker::from(Arc::clone(&idle));
     let mut states = client.state_changes();
     soon(states.next()).await.unwrap();
     let mut next = Box::pin(states.next());
     let mut cx = std::task::Context::from_waker(&waker);
     assert!(next.as_mut().poll(&mut cx).is_pending());
-    assert!(std::sync::Arc::strong_count(&idle) > 2, "it waits");
+    assert!(Arc::strong_count(&idle) > 2, "it waits");
     drop(next);
     drop(states);
     settle().await;
-    assert_eq!(std::sync::Arc::strong_count(&idle), 2, "this and the waker");
+    assert_eq!(Arc::strong_count(&idle), 2, "this and the waker");
 }
 
 /// Each wake-up for nothing was a system call of the runtime and a turn of the driver.
