@@ -108,6 +108,23 @@ pub(crate) enum Resent {
     FirstTime(PacketIdentifier, OperationId),
 }
 
+impl Slot {
+    /// A free slot gets a message.
+    #[inline]
+    fn fill(&mut self, outgoing: TrackedMessage) -> &TrackedMessage {
+        debug_assert!(matches!(self.state, State::Free), "it was free");
+        // There is nothing to drop, and looking for it would cost a second copy of the message.
+        core::mem::forget(core::mem::replace(
+            &mut self.state,
+            State::Publish(outgoing),
+        ));
+        match &self.state {
+            State::Publish(outgoing) => outgoing,
+            _ => unreachable!("it was put there"),
+        }
+    }
+}
+
 impl Outbound {
     #[inline]
     fn slot(&mut self, id: u16) -> &mut Slot {
@@ -339,10 +356,9 @@ impl Outbound {
     ) -> PacketIdentifier {
         let id = self.allocate().expect("an identifier was free");
         let position = output.position();
-        encode(&outgoing, id, now, output);
         let slot = self.slot(id.get());
-        slot.state = State::Publish(outgoing);
         slot.position = Some(position);
+        encode(slot.fill(outgoing), id, now, output);
         self.append(Self::publishes, id.get());
         self.in_flight += 1;
         id

@@ -173,12 +173,16 @@ impl Session {
             self.counters.left_out_in_3x += 1;
         }
         if outgoing.message.qos == QoS::AtMostOnce {
-            send_qos0(&outgoing, now, &mut self.output);
-            return self.deferred_drops.add(outgoing.message);
+            return self.send_qos0(outgoing, now);
         }
         let operation = outgoing.operation;
         let id = self.outbound.send(outgoing, now, &mut self.output);
         self.await_acknowledgement((id, operation));
+    }
+
+    fn send_qos0(&mut self, outgoing: TrackedMessage, now: Instant) {
+        send_qos0(&outgoing, now, &mut self.output);
+        self.deferred_drops.add(outgoing.message);
     }
 
     #[inline]
