@@ -106,6 +106,7 @@ mod session;
 mod shared_error;
 mod store;
 mod time;
+mod traffic;
 
 pub use config::{
     Authentication, CleanStart, Config, ConfigError, ConnectOptions, DisconnectOptions, DropQos0,
@@ -133,6 +134,7 @@ pub use store::journal::{StoreOp, StoreSeq};
 pub use store::record::{BadRecord, RecordKey};
 pub use store::restore::{Quarantined, RestoreError, RestoreErrorKind};
 pub use time::Instant;
+pub use traffic::{AcknowledgementTimes, PacketCount, RoundTrips, StoreLag, Traffic};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

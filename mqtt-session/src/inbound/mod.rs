@@ -537,6 +537,21 @@ impl Inbound {
         any
     }
 
+    /// The messages that hold back the acknowledgements of later ones, the one of each QoS, and how
+    /// many. It takes as long as there are messages unacknowledged.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (DeliveryId, usize)> {
+        let all = [
+            (&self.qos1, QoS::AtLeastOnce),
+            (&self.qos2, QoS::ExactlyOnce),
+        ];
+        all.into_iter().filter_map(|(waiting, qos)| {
+            let sequence = waiting.holder()?;
+            let is_held = |entry: &&waiting::AwaitingEntry| entry.taken.is_some();
+            let held = waiting.entries.iter().filter(is_held).count();
+            Some((DeliveryId { qos, sequence }, held))
+        })
+    }
+
     #[inline]
     fn send_pubacks(&mut self, output: &mut Output) {
         while let Some((entry, reason)) = self.qos1.pop_taken() {

@@ -331,6 +331,23 @@ impl Outbound {
             .all(|operation| operation >= before)
     }
 
+    /// The message that was sent last, if it is not acknowledged, and where in the connection's
+    /// bytes it begins.
+    pub(crate) fn newest(&self) -> Option<(PacketIdentifier, u64)> {
+        let id = PacketIdentifier::new(self.publishes.last)?;
+        let position = self.slots[usize::from(id.get()) - 1].position?;
+        Some((id, position))
+    }
+
+    /// Whether the server still owes the first answer to this message; `None` if it was given up.
+    pub(crate) fn is_unanswered(&self, id: PacketIdentifier) -> Option<bool> {
+        match self.slots.get(usize::from(id.get()) - 1)?.state {
+            State::Publish(_) => Some(true),
+            State::Free | State::Released { .. } => Some(false),
+            State::Abandoned(_) | State::Request(_) => None,
+        }
+    }
+
     /// Whether a new message of this QoS may be sent at once, ahead of nobody.
     #[inline]
     pub(crate) fn may_pass(&self, qos: QoS, window: usize) -> bool {
@@ -581,6 +598,7 @@ fn encode(
     output
         .publish(&outgoing.message, delivery, expiry)
         .expect("checked against the limits before");
+    output.tally.add_publish();
 }
 
 /// Sends a message of QoS 0.
@@ -590,4 +608,5 @@ pub(crate) fn send_qos0(outgoing: &TrackedMessage, now: Instant, output: &mut Ou
     output
         .publish(&outgoing.message, Delivery::AtMostOnce, expiry)
         .expect("checked against the limits before");
+    output.tally.add_publish();
 }

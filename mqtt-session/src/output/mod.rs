@@ -3,10 +3,12 @@
 pub(crate) mod aliases;
 mod buffer;
 pub(crate) mod deferred_drops;
+pub(crate) mod tally;
 pub use buffer::SendBuffer;
 
 use self::aliases::{Aliases, Choice};
 use self::deferred_drops::DeferredDrops;
+use self::tally::Tally;
 use crate::publish::{MAX_HEADERS, OutgoingPublish, reference};
 use alloc::boxed::Box;
 use bytes::BufMut;
@@ -30,12 +32,16 @@ pub(crate) struct Output {
     /// The server takes acknowledgements with a reason code: the version has them, and they are not
     /// too large.
     pub(crate) takes_reasons: bool,
+    /// A PINGREQ is in the buffer and was not handed out.
+    pub(crate) ping_queued: bool,
     /// How many bytes of this connection were handed out.
     handed_out: u64,
     /// How many of the bytes here answer what the server has sent.
     answers: u32,
     /// What the server has learnt on this connection.
     pub(crate) aliases: Option<Box<Aliases>>,
+    /// What was counted, on all connections.
+    pub(crate) tally: Tally,
 }
 
 /// An answer to the server that may have to wait for the store.
@@ -55,14 +61,17 @@ impl Output {
             buffer: SendBuffer::new(),
             version: Version::V5,
             takes_reasons: true,
+            ping_queued: false,
             handed_out: 0,
             answers: 0,
             aliases: None,
+            tally: Tally::default(),
         }
     }
 
     /// A new connection; nothing of an old one is left.
     pub(crate) fn open(&mut self, version: Version, deferred_drops: &mut DeferredDrops) {
+        self.tally.end_connection(self.position());
         deferred_drops.clear(&mut self.buffer);
         self.version = version;
         self.takes_reasons = version.has_properties();
@@ -150,10 +159,15 @@ impl Output {
             .block()
             .put_slice(&[packet_type.as_u8() << 4 | flags, 2, high, low]);
         self.answers += 4;
+        self.tally.add_short_acks(packet_type, 1);
     }
 
     /// Short acknowledgements, whole.
-    fn short_acks(&mut self, acks: &[u8]) {
+    fn short_acks(&mut self, packet_type: PacketType, acks: &[u8]) {
+        if acks.is_empty() {
+            return;
+        }
+        self.tally.add_short_acks(packet_type, acks.len() / 4);
         self.buffer.block().put_slice(acks);
         self.answers += acks.len() as u32;
     }
@@ -202,7 +216,11 @@ impl Output {
     }
 
     pub(crate) fn packet(&mut self, packet: &Packet) -> Result<(), EncodeError> {
-        packet.encode(self.version, self.buffer.block())
+        let before = self.buffer.len();
+        packet.encode(self.version, self.buffer.block())?;
+        let bytes = self.buffer.len() - before;
+        self.tally.add_sent_packet(packet.packet_type(), bytes);
+        Ok(())
     }
 }
 
@@ -235,7 +253,7 @@ impl ShortAcks {
     }
 
     pub(crate) fn write(&mut self, output: &mut Output) {
-        output.short_acks(&self.bytes[..self.len]);
+        output.short_acks(self.packet_type, &self.bytes[..self.len]);
         self.len = 0;
     }
 }

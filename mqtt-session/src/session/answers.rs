@@ -102,7 +102,7 @@ impl Session {
 
     fn count_unasked(&mut self, answers: u64) {
         if answers > 0 {
-            self.counters.unasked_answers += answers;
+            self.output.tally.counters_mut().unasked_answers += answers;
         }
     }
 

@@ -45,7 +45,7 @@ impl Session {
 
     fn count_left_out(&mut self, parts: u64) {
         if parts > 0 {
-            self.counters.diagnostics_left_out += parts;
+            self.output.tally.counters_mut().diagnostics_left_out += parts;
         }
     }
 }

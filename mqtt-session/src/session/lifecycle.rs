@@ -223,7 +223,7 @@ impl Session {
             let left_out = u64::from(!connect.user_properties.is_empty())
                 + u64::from(connect.will.as_deref().is_some_and(has_properties));
             if left_out > 0 {
-                self.counters.left_out_in_3x += left_out;
+                self.output.tally.counters_mut().left_out_in_3x += left_out;
             }
         }
         let connect = self.connect(connect);
@@ -255,7 +255,7 @@ impl Session {
         if let Some(deadlines) = &mut self.publish_deadlines {
             deadlines.forget_departing();
         }
-        self.ping_queued = false;
+        self.output.ping_queued = false;
         self.unread = 0;
         self.count_hang_up(&reason);
         let unanswered = self.outbound.handle_close(self.output.handed_out());

@@ -4,10 +4,10 @@
 mod admission;
 mod answers;
 mod authenticating;
-mod counters;
 mod diagnostics;
 mod ending;
 mod event_queue;
+mod figures;
 mod giving_up;
 mod lifecycle;
 mod lost_session;
@@ -25,7 +25,6 @@ pub use giving_up::Withdrawal;
 pub(crate) use lifecycle::{Intent, Phase};
 pub use restoring::Restored;
 
-use crate::event::Counters;
 use crate::inbound::Inbound;
 use crate::outbound::Outbound;
 use crate::output::Output;
@@ -33,7 +32,6 @@ use crate::output::deferred_drops::DeferredDrops;
 use crate::requests::deadlines::Deadlines;
 use crate::requests::{Requests, Wishes};
 use crate::session::authenticating::AuthenticationProgress;
-use crate::session::counters::LazyCounters;
 use crate::session::event_queue::EventQueue;
 use crate::session::timers::{TimerKind, Timers};
 use crate::store::journal::Journal;
@@ -105,8 +103,6 @@ pub struct Session {
     pub(crate) timers: Timers,
     pub(crate) last_sent: Instant,
     pub(crate) last_received: Instant,
-    /// A PINGREQ is in the output and was not handed out.
-    pub(crate) ping_queued: bool,
     /// Bytes that the last `handle_input` left.
     pub(crate) unread: u32,
     /// So many bytes of a message that is not taken are still to be skipped.
@@ -114,7 +110,6 @@ pub struct Session {
     /// How many messages of QoS 1 and 2 may be in flight on this connection.
     pub(crate) window: u16,
     pub(crate) next_operation: u64,
-    pub(crate) counters: LazyCounters,
 }
 
 /// What few sessions have, or none for long; apart, so that a session is small.
@@ -165,12 +160,10 @@ impl Session {
             timers: Timers::default(),
             last_sent: Instant::EPOCH,
             last_received: Instant::EPOCH,
-            ping_queued: false,
             unread: 0,
             skipping: 0,
             window: 0,
             next_operation: 1,
-            counters: LazyCounters::default(),
             config,
         };
         if session.config.durable.is_some() {
@@ -257,11 +250,6 @@ impl Session {
     /// The topic filters that the server has granted and that were not unsubscribed.
     pub fn subscriptions(&self) -> impl Iterator<Item = &TopicFilter> {
         self.requests.wishes().into_iter().flat_map(Wishes::filters)
-    }
-
-    /// What was tolerated or left out so far.
-    pub fn counters(&self) -> Counters {
-        *self.counters
     }
 
     /// Checks what must agree inside of the session. It is for tests: its cost grows with what is
@@ -366,8 +354,12 @@ impl Session {
             return 0;
         }
         self.last_sent = now;
-        if self.ping_queued {
-            self.ping_queued = false;
+        if self.output.tally.wants_time(now) {
+            self.time_newest(n, now);
+        }
+        if self.output.ping_queued {
+            self.output.ping_queued = false;
+            self.output.tally.hand_out_ping(now);
             self.arm_keep_alive();
         }
         self.requests_handed_out(now);

@@ -32,6 +32,7 @@ impl Session {
             }
         }
         self.inbound.begin_turn(now);
+        let (mut publishes, mut bytes_of_publishes) = (0, 0);
         loop {
             if self.is_over() {
                 input.clear();
@@ -47,6 +48,7 @@ impl Session {
             if self.handle_short_acks(input) {
                 continue;
             }
+            let before = input.len();
             let done =
                 match Packet::decode(input, self.output.version, self.config.maximum_packet_size) {
                     Ok(None) => break,
@@ -54,9 +56,16 @@ impl Session {
                     Ok(Some(Packet::Publish(publish)))
                         if !matches!(self.phase, Phase::Connecting) =>
                     {
+                        publishes += 1;
+                        bytes_of_publishes += publish.len();
                         self.handle_publish(publish)
                     }
-                    Ok(Some(packet)) => self.handle_packet(now, packet),
+                    Ok(Some(packet)) => {
+                        let bytes = before - input.len();
+                        let tally = &mut self.output.tally;
+                        tally.add_received_packet(packet.packet_type(), bytes);
+                        self.handle_packet(now, packet)
+                    }
                     Err(error) => match self.reject(error, input) {
                         Rejected::Skip => continue,
                         Rejected::Incomplete => break,
@@ -66,6 +75,11 @@ impl Session {
             if let Err(error) = done {
                 self.fail(error);
             }
+        }
+        let tally = &mut self.output.tally;
+        tally.add_received(publishes, bytes_of_publishes);
+        if let Some(id) = tally.timed() {
+            self.measure(id, now);
         }
         self.unread = u32::try_from(input.len()).unwrap_or(u32::MAX);
         self.finish_drain();
@@ -99,6 +113,7 @@ impl Session {
             Packet::SubAck(packet) => return self.handle_suback(*packet),
             Packet::UnsubAck(packet) => return self.handle_unsuback(*packet),
             Packet::PingResp => {
+                self.output.tally.end_ping(now);
                 if let Some(Some(operation)) = self.requests.pings.pop_front() {
                     self.events.push_back(Event::Pong {
                         operation,

@@ -144,6 +144,7 @@ impl Session {
         }
         self.limits.check(message, self.output.version)?;
         self.next_operation += 1;
+        self.output.tally.add_at_once();
         self.output
             .publish(message, Delivery::AtMostOnce, None)
             .expect("checked against the limits before");
@@ -170,7 +171,7 @@ impl Session {
     #[inline]
     pub(crate) fn send(&mut self, outgoing: TrackedMessage, now: Instant) {
         if !outgoing.message.properties.is_empty() && !self.output.version.has_properties() {
-            self.counters.left_out_in_3x += 1;
+            self.output.tally.counters_mut().left_out_in_3x += 1;
         }
         if outgoing.message.qos == QoS::AtMostOnce {
             return self.send_qos0(outgoing, now);
@@ -306,10 +307,14 @@ impl Session {
     /// [`wants_input`](Self::wants_input).
     #[inline]
     pub(crate) fn handle_short_acks(&mut self, input: &mut BytesMut) -> bool {
-        if !matches!(input[..], [0x40 | 0x50 | 0x62 | 0x70, 2, _, _, ..])
-            || !self.is_online()
-            || self.config.maximum_packet_size < 4
-        {
+        matches!(input[..], [0x40 | 0x50 | 0x62 | 0x70, 2, _, _, ..])
+            && self.handle_short_acks_at_front(input)
+    }
+
+    /// Apart, so that messages that come have the registers for themselves.
+    #[inline(never)]
+    fn handle_short_acks_at_front(&mut self, input: &mut BytesMut) -> bool {
+        if !self.is_online() || self.config.maximum_packet_size < 4 {
             return false;
         }
         // The end of a flow puts nothing into the output; it may say that there is enough to read
@@ -323,21 +328,25 @@ impl Session {
             };
             let is_end = match first {
                 0x40 => {
+                    self.output.tally.add_received_ack(PacketType::PubAck);
                     let acked = self.outbound.handle_puback(id, &mut self.deferred_drops);
                     self.acknowledged(&acked, PacketType::PubAck, || Ok(PublishOutcome::SUCCESS));
                     true
                 }
                 0x50 => {
+                    self.output.tally.add_received_ack(PacketType::PubRec);
                     self.handle_pubrec_success(id);
                     false
                 }
                 0x62 => {
+                    self.output.tally.add_received_ack(PacketType::PubRel);
                     self.inbound
                         .handle_pubrel(id, &mut Context::new(&mut self.output, &mut self.journal));
                     releases += 4;
                     false
                 }
                 0x70 => {
+                    self.output.tally.add_received_ack(PacketType::PubComp);
                     self.handle_pubcomp(id);
                     true
                 }
@@ -442,7 +451,7 @@ impl Session {
             Acked::Mistaken { fate, expected, .. } => {
                 self.report_mistaken(fate, expected, received, result());
             }
-            _ => self.counters.unexpected_acknowledgements += 1,
+            _ => self.output.tally.counters_mut().unexpected_acknowledgements += 1,
         }
     }
 
@@ -456,7 +465,7 @@ impl Session {
         received: PacketType,
         result: Result<PublishOutcome, PublishError>,
     ) {
-        self.counters.unexpected_acknowledgements += 1;
+        self.output.tally.counters_mut().unexpected_acknowledgements += 1;
         let error = result
             .err()
             .unwrap_or(PublishError::WrongAcknowledgement { expected, received });

@@ -43,7 +43,7 @@ impl Session {
             let maximum = self.config.topic_alias_maximum;
             let scan = publish.properties().scan();
             if scan.has_empty_response_topic {
-                self.counters.empty_response_topics += 1;
+                self.output.tally.counters_mut().empty_response_topics += 1;
             }
             match scan.topic_alias {
                 Some(alias) => self
@@ -60,7 +60,7 @@ impl Session {
             while self.inbound.is_full(&self.config.inbound) {
                 if !self.make_room_for_qos0() {
                     self.inbound_dropped = self.inbound_dropped.saturating_add(1);
-                    self.counters.inbound_dropped += 1;
+                    self.output.tally.counters_mut().inbound_dropped += 1;
                     return Ok(());
                 }
             }
@@ -90,7 +90,7 @@ impl Session {
                 Misbehaviour::ReceiveMaximumExceeded,
             ));
         }
-        self.counters.receive_maximum_exceeded += 1;
+        self.output.tally.counters_mut().receive_maximum_exceeded += 1;
         if self.inbound.note_excess() {
             let receive_maximum = self.inbound.receive_maximum().get();
             self.events
@@ -110,7 +110,7 @@ impl Session {
         self.inbound
             .acknowledge(&message.token, PubAckReasonCode::Success, None);
         self.inbound_dropped = self.inbound_dropped.saturating_add(1);
-        self.counters.inbound_dropped += 1;
+        self.output.tally.counters_mut().inbound_dropped += 1;
         true
     }
 

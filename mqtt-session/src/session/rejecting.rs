@@ -127,7 +127,7 @@ impl Session {
         };
         let context = Context::new(&mut self.output, &mut self.journal);
         self.inbound.pass_over(delivery, context);
-        self.counters.oversized_skipped += 1;
+        self.output.tally.counters_mut().oversized_skipped += 1;
         self.events.push_back(Event::MessageSkipped {
             topic,
             size,

@@ -353,7 +353,7 @@ impl Session {
                     Packet::Unsubscribe(packet) => packet.packet_identifier = id,
                     _ => {}
                 }
-                self.counters.left_out_in_3x += left_out;
+                self.output.tally.counters_mut().left_out_in_3x += left_out;
                 self.output
                     .packet(&packet)
                     .expect("checked and adapted before");
@@ -392,7 +392,7 @@ impl Session {
     }
 
     pub(crate) fn send_ping(&mut self, operation: Option<OperationId>) {
-        if operation.is_none() && self.ping_queued {
+        if operation.is_none() && self.output.ping_queued {
             return;
         }
         self.output.packet(&Packet::PingReq).expect("a PINGREQ");
@@ -400,7 +400,7 @@ impl Session {
         if operation.is_some() || self.requests.pings.len() < usize::from(u16::MAX) {
             self.requests.pings.push_back(operation);
         }
-        self.ping_queued = true;
+        self.output.ping_queued = true;
     }
 
     // ---- answers
@@ -410,7 +410,7 @@ impl Session {
         let asked = match self.outbound.request(id) {
             Some(request) if !request.action.is_unsubscribe() => request.wishes.len(),
             _ => {
-                self.counters.unexpected_acknowledgements += 1;
+                self.output.tally.counters_mut().unexpected_acknowledgements += 1;
                 return Ok(());
             }
         };
@@ -441,7 +441,7 @@ impl Session {
         let asked = match self.outbound.request(id) {
             Some(request) if request.action.is_unsubscribe() => request.wishes.len(),
             _ => {
-                self.counters.unexpected_acknowledgements += 1;
+                self.output.tally.counters_mut().unexpected_acknowledgements += 1;
                 return Ok(());
             }
         };

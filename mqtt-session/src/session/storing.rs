@@ -75,7 +75,7 @@ impl Session {
         self.journal.as_ref()?;
         self.store_subscriptions();
         loop {
-            if let Some(operation) = self.journal.as_mut()?.hand_out() {
+            if let Some(operation) = self.journal.as_mut()?.hand_out(now) {
                 return Some(operation);
             }
             // Messages get their packet identifiers, which are stored too. They are encoded when
@@ -183,7 +183,7 @@ impl Session {
     /// A message of the queue gets its packet identifier; its PUBLISH follows when that is stored.
     pub(crate) fn admit(&mut self, outgoing: TrackedMessage) {
         if !outgoing.message.properties.is_empty() && !self.output.version.has_properties() {
-            self.counters.left_out_in_3x += 1;
+            self.output.tally.counters_mut().left_out_in_3x += 1;
         }
         let operation = outgoing.operation;
         let id = self.outbound.admit(outgoing);

@@ -99,7 +99,8 @@ impl Session {
             .keep_alive_margin
             .filter(fits)
             .unwrap_or(keep_alive / 4);
-        let nothing_sent = (!self.ping_queued).then(|| self.last_sent + (keep_alive - margin));
+        let nothing_sent =
+            (!self.output.ping_queued).then(|| self.last_sent + (keep_alive - margin));
         let asked = self.timers.get(TimerKind::PingResponse).is_some();
         let nothing_received = (!asked).then(|| self.last_received + keep_alive);
         self.timers.set(

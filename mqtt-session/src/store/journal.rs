@@ -19,6 +19,7 @@
 //! disk and prevent neither, since the application's own reaction to the end can be lost as well.
 
 use crate::output::{DelayedAnswer, Output};
+use crate::store::lag::Lag;
 use crate::store::record::{self, Flow, FlowPhase, RecordKey, SessionIdentity, StoredSubscription};
 use crate::{Instant, OperationId, StoreError};
 use alloc::boxed::Box;
@@ -80,6 +81,8 @@ pub(crate) struct Journal {
     operations: VecDeque<StoreOp>,
     handed_out: u64,
     stored: u64,
+    /// When what is not stored was handed out.
+    lag: Lag,
     /// By the operation that it waits for, which rises.
     waiting: VecDeque<(u64, AwaitsStore)>,
     /// Flows of messages up to this one are stored: their PUBLISH may leave.
@@ -114,6 +117,7 @@ impl Journal {
             operations: VecDeque::new(),
             handed_out: 0,
             stored: 0,
+            lag: Lag::default(),
             waiting: VecDeque::new(),
             published: OperationId(0),
             resumed_at: 0,
@@ -133,6 +137,7 @@ impl Journal {
     pub(crate) fn confirm(&mut self, upto: StoreSeq) -> bool {
         self.stored = self.stored.max(upto.0.min(self.handed_out));
         let stored = self.stored;
+        self.lag.confirm(stored, stored == self.handed_out);
         self.failure.take_if(|(from, _)| *from <= stored).is_some()
     }
 
@@ -179,10 +184,17 @@ impl Journal {
     }
 
     /// What to do to the store next.
-    pub(crate) fn hand_out(&mut self) -> Option<(StoreSeq, StoreOp)> {
+    pub(crate) fn hand_out(&mut self, now: Instant) -> Option<(StoreSeq, StoreOp)> {
         let operation = self.operations.pop_front()?;
         self.handed_out += 1;
+        self.lag.hand_out(self.handed_out, now);
         Some((StoreSeq(self.handed_out), operation))
+    }
+
+    /// How many operations are not stored, and when the oldest of them was handed out.
+    pub(crate) fn lag(&self) -> (usize, Option<Instant>) {
+        let behind = (self.handed_out - self.stored) as usize + self.operations.len();
+        (behind, self.lag.oldest())
     }
 
     // ---- what is to be stored

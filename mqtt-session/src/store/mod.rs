@@ -2,6 +2,7 @@
 //! store and what waits for them, and the way back after a restart.
 
 pub(crate) mod journal;
+pub(crate) mod lag;
 pub(crate) mod record;
 pub(crate) mod restore;
 pub(crate) mod sorting;
