@@ -300,6 +300,10 @@ pub enum Callback {
     BeforeConnect,
     /// The [`Authenticator`](crate::hooks::Authenticator).
     Authenticator,
+    /// The recorder of metrics that the process has installed. Unlike the others it is not called
+    /// again.
+    #[cfg(feature = "metrics")]
+    Metrics,
 }
 
 impl std::fmt::Display for Callback {
@@ -307,6 +311,8 @@ impl std::fmt::Display for Callback {
         f.write_str(match self {
             Self::BeforeConnect => "the hook before the connection",
             Self::Authenticator => "the authenticator",
+            #[cfg(feature = "metrics")]
+            Self::Metrics => "the recorder of metrics",
         })
     }
 }

@@ -129,8 +129,11 @@ pub mod client {
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
     pub use crate::event::Callback;
     pub use crate::hub::connection::LeftBehind;
-    pub use crate::hub::statistics::Statistics;
-    pub use martlet_session::{DeliveryStage, OutgoingPublish, Undelivered};
+    pub use crate::hub::statistics::{HeldAcknowledgements, Statistics, StreamStatistics};
+    pub use martlet_session::{
+        AcknowledgementTimes, DeliveryStage, OutgoingPublish, PacketCount, StoreLag, Traffic,
+        Undelivered,
+    };
 }
 
 /// What an application may have called by the client: before each attempt to connect, in an

@@ -5,6 +5,8 @@ pub(crate) mod dial;
 pub(crate) mod guard;
 pub(crate) mod hooks;
 pub(crate) mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 pub(crate) mod runtime;
 #[cfg(feature = "scram")]
 pub(crate) mod scram;
@@ -105,6 +107,8 @@ pub struct Driver<R: Runtime> {
     more_is_there: bool,
     /// The client has stopped for good.
     finished: bool,
+    #[cfg(feature = "metrics")]
+    metrics: metrics::MetricsPublisher,
     /// The files that TLS trusts, read again when they have changed.
     #[cfg(feature = "tls")]
     trust: Option<Box<TrustFiles>>,
@@ -149,6 +153,8 @@ impl<R: Runtime> Driver<R> {
             read_size: READ_SIZE,
             more_is_there: false,
             finished: false,
+            #[cfg(feature = "metrics")]
+            metrics: metrics::MetricsPublisher::default(),
             #[cfg(feature = "tls")]
             trust: None,
         }
@@ -411,11 +417,16 @@ impl<R: Runtime> Driver<R> {
         ];
         self.finished = turn.stop();
         turn.end(now, self.finished);
+        #[cfg(feature = "metrics")]
+        self.metrics.handle_turn(now, &self.shared);
         // A link that has failed may have last words, if the socket takes them at once.
         if !self.link.has_socket() && !self.link.is_dialing() && !self.link.has_failed() {
             self.set_io(Io::Closed);
         }
-        (any, timeouts.into_iter().flatten().min())
+        let timeouts = timeouts.into_iter().flatten();
+        #[cfg(feature = "metrics")]
+        let timeouts = timeouts.chain(self.metrics.poll_timeout());
+        (any, timeouts.min())
     }
 
     /// Sets the timer, unless it fires early enough. Returns whether the time has come.
@@ -526,6 +537,8 @@ impl<R: Runtime> Drop for Driver<R> {
             self.shared.lock().set_stored(outcome, &mut self.wakers);
             self.wakers.wake();
         }
+        #[cfg(feature = "metrics")]
+        self.metrics.handle_end(&self.shared);
         self.set_io(Io::Closed);
     }
 }

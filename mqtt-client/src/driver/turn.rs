@@ -67,7 +67,7 @@ impl<'a> Turn<'a> {
     /// Returns whether anything happened.
     pub(crate) fn exchange(&mut self, now: Instant) -> bool {
         let moved = self.link.exchange(now, &mut self.state.session);
-        self.state.counts.wire = self.link.wire();
+        self.state.counts.add_wire(self.link.take_wire());
         let any = self.state.dispatch(self.wakers);
         while self.state.has_backlog() && self.link.stopped().is_some() {
             self.state.dispatch(self.wakers);

@@ -61,11 +61,7 @@ impl State {
             Some(connection) if !self.connection.is(connection) => {
                 Err(PublishError::ConnectionEnded)
             }
-            _ => {
-                let sent = self.session.publish_at_once(message);
-                self.counts.sent_at_once += u64::from(matches!(sent, Ok(true)));
-                sent
-            }
+            _ => self.session.publish_at_once(message),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::hub::ledger::Ledger;
 use crate::hub::message::Message;
 use crate::hub::route_queue::RouteQueue;
+use crate::hub::statistics::StreamStatistics;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0, Instant};
@@ -312,6 +313,16 @@ impl Route {
     pub(crate) fn is_half_full(&self) -> bool {
         let limits = &self.options.limits;
         self.queue.len() > limits.messages / 2 || self.queue.bytes() > limits.bytes / 2
+    }
+
+    /// What waits in it.
+    pub(crate) fn statistics(&self) -> StreamStatistics {
+        StreamStatistics {
+            filters: self.filters.iter().cloned().collect(),
+            waiting: self.queue.len(),
+            waiting_bytes: self.queue.bytes(),
+            dropped: self.dropped,
+        }
     }
 
     /// Drops the oldest message that may be dropped.

@@ -22,6 +22,7 @@ use crate::hub::responses::Responses;
 use crate::hub::route::{
     Queued, ReaderProgress, Route, RouteKey, StreamOptions, Ticket, UNMATCHED,
 };
+use crate::hub::statistics::StreamStatistics;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName};
 use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};
@@ -447,6 +448,16 @@ impl Routes {
     /// The identifier of the SUBSCRIBE of this route.
     pub(crate) fn identifier(&self, key: RouteKey) -> Option<SubscriptionIdentifier> {
         self.streams.subscription(key)?.identifier
+    }
+
+    /// What waits in streams: see [`StreamTable::look_at`].
+    pub(crate) fn look_at(
+        &self,
+        from: usize,
+        most: usize,
+        statistics: &mut Vec<StreamStatistics>,
+    ) -> Option<usize> {
+        self.streams.look_at(from, most, statistics)
     }
 
     /// How many messages this stream has dropped because it was full.

@@ -2,13 +2,22 @@
 
 use crate::hub::completions::PublishResult;
 use crate::hub::connection::ConnectionState;
-use crate::hub::shared::State;
-use martlet_proto::QoS;
-use martlet_session::{ConnectionError, Counters, Instant, PublishError};
+use crate::hub::shared::{Shared, State};
+use martlet_proto::{QoS, TopicFilter, TopicName};
+use martlet_session::{
+    AcknowledgementTimes, ConnectionError, Counters, Instant, PublishError, StoreLag, Traffic,
+};
 use std::time::Duration;
+
+/// How many streams are looked at for each time that the lock is held.
+const STREAMS_AT_ONCE: usize = 1024;
 
 /// What a client has done since it was made, and what waits in it: from
 /// [`Client::statistics`](crate::Client::statistics). Counts only grow.
+///
+/// No clock is read for a message. Times are measured with the time that the driver has read when
+/// it was woken, so what happens within one run of it, a few hundred microseconds when much is to be
+/// done, takes no time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -27,8 +36,13 @@ pub struct Statistics {
     pub bytes_sent: u64,
     /// Bytes that have come from the socket.
     pub bytes_received: u64,
+    /// Packets and their bytes in both directions, by type, without TLS and WebSocket.
+    pub traffic: Traffic,
     /// Messages that were accepted to be published, by QoS.
     pub published: [u64; 3],
+    /// Those of them that were of QoS 0 and left at once.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for metrics"))]
+    pub(crate) sent_at_once: u64,
     /// Messages that have come, by QoS. One that came again counts again.
     pub received: [u64; 3],
 
@@ -55,13 +69,55 @@ pub struct Statistics {
     pub unhandled: usize,
     /// Bytes of their packets.
     pub unhandled_bytes: usize,
+    /// What waits in each stream: first that of unmatched messages, then those of subscriptions.
+    /// They are looked at 1,024 at a time, so that the client's lock is not held for long.
+    pub streams: Vec<StreamStatistics>,
+    /// Messages that hold back the acknowledgements of later ones: at most one of QoS 1 and one of
+    /// QoS 2.
+    pub held_acknowledgements: Vec<HeldAcknowledgements>,
+
+    /// How long the server has taken to answer the last PINGREQ.
+    pub ping_time: Option<Duration>,
+    /// How long it takes to acknowledge messages; `None` if none was timed in the last minute.
+    pub acknowledgement_times: Option<AcknowledgementTimes>,
+    /// What the store has not done yet; `None` without a store.
+    pub store_lag: Option<StoreLag>,
     /// What the session has tolerated or left out, such as messages that came and were dropped.
     pub tolerated: Counters,
 }
 
+/// What waits in one stream. A stream takes some messages of QoS 0 out together: those are not
+/// counted here any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamStatistics {
+    /// The filters that it is subscribed to; none for the stream of unmatched messages.
+    pub filters: Vec<TopicFilter>,
+    /// Messages that wait to be taken.
+    pub waiting: usize,
+    /// Bytes of their packets.
+    pub waiting_bytes: usize,
+    /// Messages that were dropped because the stream was full.
+    pub dropped: u64,
+}
+
+/// A message that was not acknowledged, and acknowledgements that wait for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldAcknowledgements {
+    /// Its quality of service: acknowledgements of the other one do not wait for it.
+    pub qos: QoS,
+    /// Its topic, unless its stream acknowledges by position.
+    pub topic: Option<TopicName>,
+    /// Whether the application has received it from its stream.
+    pub received: bool,
+    /// How many acknowledgements wait for it.
+    pub held: usize,
+}
+
 /// What is counted of messages.
 #[derive(Debug, Default)]
-pub(crate) struct Traffic {
+pub(crate) struct Messages {
     published: [u64; 3],
     received: [u64; 3],
     acknowledged: u64,
@@ -74,54 +130,93 @@ pub(crate) struct Traffic {
 /// What has been counted so far. An idle client has no message, and no memory for them.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    traffic: Option<Box<Traffic>>,
-    /// Messages of QoS 0 that did not have to wait.
-    pub(crate) sent_at_once: u64,
+    messages: Option<Box<Messages>>,
     /// Bytes of the socket: sent, received.
-    pub(crate) wire: [u64; 2],
+    wire: [u64; 2],
 }
 
 impl Counts {
     #[inline]
-    fn traffic(&mut self) -> &mut Traffic {
-        self.traffic.get_or_insert_default()
+    fn messages(&mut self) -> &mut Messages {
+        self.messages.get_or_insert_default()
+    }
+
+    /// The socket has taken and given so many bytes.
+    #[inline]
+    pub(crate) fn add_wire(&mut self, [sent, received]: [u32; 2]) {
+        self.wire[0] += u64::from(sent);
+        self.wire[1] += u64::from(received);
     }
 
     /// A message is accepted.
     #[inline]
     pub(crate) fn published(&mut self, qos: QoS) {
-        self.traffic().published[qos as usize] += 1;
+        self.messages().published[qos as usize] += 1;
     }
 
     /// A message has come.
     #[inline]
     pub(crate) fn received(&mut self, qos: QoS) {
-        self.traffic().received[qos as usize] += 1;
+        self.messages().received[qos as usize] += 1;
     }
 
     /// A message that was accepted has ended.
     #[inline]
     pub(crate) fn ended(&mut self, result: &PublishResult) {
-        let traffic = self.traffic();
+        let messages = self.messages();
         let count = match result {
-            Ok(_) => &mut traffic.acknowledged,
-            Err(PublishError::Rejected { .. }) => &mut traffic.rejected,
-            Err(PublishError::Expired) => &mut traffic.expired,
-            Err(PublishError::Dropped) => &mut traffic.dropped,
-            Err(_) => &mut traffic.failed,
+            Ok(_) => &mut messages.acknowledged,
+            Err(PublishError::Rejected { .. }) => &mut messages.rejected,
+            Err(PublishError::Expired) => &mut messages.expired,
+            Err(PublishError::Dropped) => &mut messages.dropped,
+            Err(_) => &mut messages.failed,
         };
         *count += 1;
     }
 }
 
+impl Shared {
+    /// The figures of this moment.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let mut statistics = self.lock().statistics(self.now());
+        let mut from = Some(0);
+        while let Some(key) = from {
+            let routes = &self.lock().routes;
+            from = routes.look_at(key, STREAMS_AT_ONCE, &mut statistics.streams);
+        }
+        statistics
+    }
+}
+
 impl State {
-    pub(crate) fn statistics(&self, now: Instant) -> Statistics {
+    fn held_acknowledgements(&self) -> Vec<HeldAcknowledgements> {
+        let held = self.session.held_acknowledgements();
+        let held = held.map(|(by, held)| {
+            let whereabouts = self.routes.whereabouts(by);
+            let received = whereabouts.as_ref().is_none_or(|(_, received)| *received);
+            let topic = whereabouts.map(|(mut topic, _)| {
+                // What it is a part of may be large.
+                topic.detach();
+                topic
+            });
+            HeldAcknowledgements {
+                qos: by.qos(),
+                topic,
+                received,
+                held,
+            }
+        });
+        held.collect()
+    }
+
+    /// All but what waits in each stream.
+    fn statistics(&self, now: Instant) -> Statistics {
         let (session, connection) = (&self.session, &self.connection);
-        let none = Traffic::default();
-        let traffic = self.counts.traffic.as_deref().unwrap_or(&none);
+        let none = Messages::default();
+        let messages = self.counts.messages.as_deref().unwrap_or(&none);
         let [bytes_sent, bytes_received] = self.counts.wire;
-        let mut published = traffic.published;
-        published[0] += self.counts.sent_at_once;
+        let mut published = messages.published;
+        published[0] += session.published_at_once();
         Statistics {
             state: connection.state(),
             in_state: now.saturating_duration_since(connection.since()),
@@ -130,18 +225,25 @@ impl State {
             last_error: connection.last_error().cloned(),
             bytes_sent,
             bytes_received,
+            traffic: session.traffic(),
             published,
-            received: traffic.received,
-            acknowledged: traffic.acknowledged,
-            rejected: traffic.rejected,
-            expired: traffic.expired,
-            dropped: traffic.dropped,
-            failed: traffic.failed,
+            sent_at_once: session.published_at_once(),
+            received: messages.received,
+            acknowledged: messages.acknowledged,
+            rejected: messages.rejected,
+            expired: messages.expired,
+            dropped: messages.dropped,
+            failed: messages.failed,
             queued: session.queued(),
             queued_bytes: session.queued_bytes(),
             in_flight: session.in_flight(),
             unhandled: session.unhandled(),
             unhandled_bytes: session.unhandled_bytes(),
+            streams: Vec::new(),
+            held_acknowledgements: self.held_acknowledgements(),
+            ping_time: session.ping_time(),
+            acknowledgement_times: session.acknowledgement_times(now),
+            store_lag: session.store_lag(now),
             tolerated: session.counters(),
         }
     }

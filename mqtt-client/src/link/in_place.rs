@@ -21,7 +21,7 @@ impl Link {
         let (version, largest) = (self.servers.version(), self.maximum_packet_size);
         let result = connection.read_in_place(read, version, largest);
         if let Poll::Ready(Ok(n)) = result {
-            self.wire[1] += n as u64;
+            self.wire[1] = self.wire[1].saturating_add(n as u32);
         }
         Some(result)
     }

@@ -77,8 +77,8 @@ pub struct Link {
     /// no session is locked.
     unwritten: SendBuffer,
     trace: Option<Trace>,
-    /// Bytes of sockets so far: sent, received.
-    wire: [u64; 2],
+    /// Bytes of sockets that were not counted yet: sent, received.
+    wire: [u32; 2],
     events: VecDeque<LinkEvent>,
 }
 
@@ -236,9 +236,9 @@ impl Link {
         self.servers.version()
     }
 
-    /// Bytes of sockets so far: sent, received.
-    pub(crate) fn wire(&self) -> [u64; 2] {
-        self.wire
+    /// Bytes of sockets since the last call: sent, received.
+    pub(crate) fn take_wire(&mut self) -> [u32; 2] {
+        std::mem::take(&mut self.wire)
     }
 
     /// Whether the socket has taken everything.
@@ -314,7 +314,7 @@ impl Link {
             self.servers.version(),
         );
         let largest = self.maximum_packet_size;
-        self.wire[1] += bytes.len() as u64;
+        self.wire[1] = self.wire[1].saturating_add(bytes.len() as u32);
         connection.handle_wire(now, bytes, from, largest, &mut self.trace);
     }
 
@@ -329,7 +329,7 @@ impl Link {
     pub fn handle_written(&mut self, now: Instant, n: usize) {
         if let Phase::Connected(connection) = &mut self.phase {
             if n > 0 {
-                self.wire[0] += n as u64;
+                self.wire[0] = self.wire[0].saturating_add(n as u32);
                 connection.written(now, n, &mut self.trace);
             }
         }

@@ -2,8 +2,9 @@
 
 use crate::scripted::{builder, client, connected, identifier, qos1, settle, soon};
 use martlet_client::{
-    ConnectionState, PublishError, QoS,
-    proto::{Ack, ConnectReasonCode, Packet, PubAckReasonCode},
+    Client, ConnectionState, PublishError, QoS, TopicFilter, TopicName,
+    client::{PacketCount, StreamStatistics},
+    proto::{Ack, ConnectReasonCode, Packet, PacketType, PubAckReasonCode},
     session::{CleanStart, ConnectionError, QueueLimits, WhenFull},
 };
 use std::time::Duration;
@@ -116,4 +117,125 @@ async fn the_connection_is_told_with_its_past() {
     );
     let late = soon(client.publish("a", "")).await;
     assert!(matches!(late, Err(PublishError::Closed(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_are_counted_by_type() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let receipt = soon(client.publish("a", "12345").qos(QoS::AtLeastOnce).enqueue());
+    let receipt = receipt.await.unwrap();
+    let id = server.published_id().await;
+    server.puback(id).await;
+    soon(receipt).await.unwrap();
+    soon(client.publish("a", "")).await.unwrap();
+    settle().await;
+    let now = client.statistics();
+    let count = |count: PacketCount| (count.packets, count.bytes);
+    assert_eq!(count(now.traffic.sent(PacketType::Connect)).0, 1);
+    assert_eq!(count(now.traffic.sent(PacketType::Publish)), (2, 13 + 6));
+    assert_eq!(count(now.traffic.received(PacketType::PubAck)), (1, 4));
+    assert_eq!(now.published, [1, 1, 0]);
+    let all = PacketType::ALL.into_iter();
+    let sum: u64 = all.map(|kind| now.traffic.sent(kind).bytes).sum();
+    assert_eq!(sum, now.bytes_sent, "plain TCP has nothing else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_told_for_each_stream() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let (cars, _) = tokio::join!(soon(client.subscribe("cars/+")), server.grant());
+    let (ships, _) = tokio::join!(soon(client.subscribe("ships/+")), server.grant());
+    let (mut cars, _ships) = (cars.unwrap(), ships.unwrap());
+    for n in 1..=3 {
+        server.message("cars/1", "1234", qos1(n), &[]).await;
+    }
+    settle().await;
+    let waiting = |client: &Client| {
+        let streams = client.statistics().streams;
+        let of = |stream: &StreamStatistics| {
+            let filters = stream.filters.iter().map(TopicFilter::as_str);
+            (filters.collect::<String>(), stream.waiting)
+        };
+        streams.iter().map(of).collect::<Vec<_>>()
+    };
+    let expected = |cars| {
+        [
+            (String::new(), 0),
+            ("cars/+".into(), cars),
+            ("ships/+".into(), 0),
+        ]
+    };
+    assert_eq!(waiting(&client), expected(3));
+    assert!(client.statistics().streams[1].waiting_bytes > 3 * 4);
+    soon(cars.next()).await.unwrap();
+    assert_eq!(waiting(&client), expected(2));
+    drop(cars);
+    assert_eq!(waiting(&client).len(), 2);
+}
+
+/// More streams than are looked at for each time that the lock is held.
+#[tokio::test(start_paused = true)]
+async fn all_streams_are_told_however_many() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut streams = Vec::new();
+    for n in 0..2500 {
+        let subscribe = client.subscribe(format!("a/{n}"));
+        let (stream, _) = tokio::join!(soon(subscribe), server.grant());
+        streams.push(stream.unwrap());
+    }
+    streams.remove(1500);
+    let told = client.statistics().streams;
+    assert_eq!(told.len(), 2500);
+    assert_eq!(told[2499].filters[0].as_str(), "a/2499");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_holds_acknowledgements_is_told() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let (stream, _) = tokio::join!(soon(client.subscribe("#")), server.grant());
+    let mut stream = stream.unwrap().acknowledge_manually();
+    for (n, topic) in [(1, "slow"), (2, "fast"), (3, "fast")] {
+        server.message(topic, "", qos1(n), &[]).await;
+    }
+    let slow = soon(stream.next()).await.unwrap();
+    soon(stream.next()).await.unwrap().acknowledge();
+    soon(stream.next()).await.unwrap().acknowledge();
+    let held = client.statistics().held_acknowledgements;
+    assert_eq!(held.len(), 1);
+    let topic = held[0].topic.as_ref().map(TopicName::as_str);
+    assert_eq!((topic, held[0].held), (Some("slow"), 2));
+    assert_eq!((held[0].qos, held[0].received), (QoS::AtLeastOnce, true));
+    slow.acknowledge();
+    assert!(client.statistics().held_acknowledgements.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_timed() {
+    let (client, mut server, _network) = connected(builder().keep_alive(60)).await;
+    let none = client.statistics();
+    assert_eq!((none.ping_time, none.acknowledgement_times), (None, None));
+    for wait in [10, 20] {
+        let publish = client.publish("a", "").qos(QoS::AtLeastOnce);
+        let receipt = soon(publish.enqueue()).await.unwrap();
+        let id = server.published_id().await;
+        sleep(Duration::from_millis(wait)).await;
+        server.puback(id).await;
+        soon(receipt).await.unwrap();
+    }
+    let times = client.statistics().acknowledgement_times.unwrap();
+    assert_eq!((times.count, times.max), (2, Duration::from_millis(20)));
+    assert_eq!(times.mean, Duration::from_millis(15));
+    let ping = tokio::spawn({
+        let client = client.clone();
+        async move { client.ping().await }
+    });
+    settle().await;
+    sleep(Duration::from_millis(5)).await;
+    server.send(Packet::PingResp).await;
+    ping.await.unwrap().unwrap();
+    assert_eq!(
+        client.statistics().ping_time,
+        Some(Duration::from_millis(5))
+    );
+    assert_eq!(client.statistics().store_lag, None);
 }

@@ -98,8 +98,9 @@ fn an_idle_connection_takes_less_than_4_kib_of_heap() {
         fresh + used
     );
     assert!(fresh <= 4096, "{fresh}");
-    // The tables of messages, and what is counted of them, are there from the first one on.
-    assert!(fresh + used <= 5 * 1024 + 640, "{used} more");
+    // The tables of messages, and what is counted of them, are there from the first one on; the
+    // times of acknowledgements, 870 bytes, until none has come for a minute.
+    assert!(fresh + used <= 7 * 1024, "{used} more");
 }
 
 fn message(size: usize) -> Bytes {

@@ -45,6 +45,8 @@ struct Much {
     received: [PacketCount; PLACES],
     timed: Timed,
     times: Option<Box<RoundTrips>>,
+    /// Messages of QoS 0 that were dropped and not reported yet.
+    dropped: u64,
 }
 
 /// The message whose acknowledgement is timed.
@@ -128,6 +130,21 @@ impl Tally {
 
     pub(crate) fn counters_mut(&mut self) -> &mut Counters {
         &mut self.much().counters
+    }
+
+    /// A message of QoS 0 that has come was dropped.
+    #[cold]
+    pub(crate) fn add_dropped(&mut self) {
+        let much = self.much();
+        much.counters.inbound_dropped += 1;
+        much.dropped += 1;
+    }
+
+    /// Those that were dropped since the last call.
+    #[inline]
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        let much = self.much.as_mut();
+        much.map_or(0, |much| core::mem::take(&mut much.dropped))
     }
 
     // ---- packets

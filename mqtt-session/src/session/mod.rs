@@ -98,8 +98,6 @@ pub struct Session {
     pub(crate) events: EventQueue,
     /// Bytes of diagnostics in `events`.
     pub(crate) diagnostics_waiting: u32,
-    /// QoS 0 messages dropped and not reported yet.
-    pub(crate) inbound_dropped: u32,
     pub(crate) timers: Timers,
     pub(crate) last_sent: Instant,
     pub(crate) last_received: Instant,
@@ -156,7 +154,6 @@ impl Session {
             publish_deadlines: None,
             events: EventQueue::default(),
             diagnostics_waiting: 0,
-            inbound_dropped: 0,
             timers: Timers::default(),
             last_sent: Instant::EPOCH,
             last_received: Instant::EPOCH,
@@ -387,8 +384,8 @@ impl Session {
             }
             return Some(event);
         }
-        let dropped = core::mem::take(&mut self.inbound_dropped);
-        (dropped > 0).then_some(Event::InboundDropped(dropped.into()))
+        let dropped = self.output.tally.take_dropped();
+        (dropped > 0).then_some(Event::InboundDropped(dropped))
     }
 
     /// Moves what [`defer_drops`](Self::defer_drops) has kept to the end of `deferred_drops`, for

@@ -59,8 +59,7 @@ impl Session {
             // A large message may need the room of several small ones.
             while self.inbound.is_full(&self.config.inbound) {
                 if !self.make_room_for_qos0() {
-                    self.inbound_dropped = self.inbound_dropped.saturating_add(1);
-                    self.output.tally.counters_mut().inbound_dropped += 1;
+                    self.output.tally.add_dropped();
                     return Ok(());
                 }
             }
@@ -109,8 +108,7 @@ impl Session {
         };
         self.inbound
             .acknowledge(&message.token, PubAckReasonCode::Success, None);
-        self.inbound_dropped = self.inbound_dropped.saturating_add(1);
-        self.output.tally.counters_mut().inbound_dropped += 1;
+        self.output.tally.add_dropped();
         true
     }
 

@@ -20,6 +20,7 @@ mod driver;
 mod durable;
 mod expiry;
 mod failing_store;
+mod figures;
 mod hang_ups;
 mod identifiers;
 mod inbound_bounds;

@@ -1,6 +1,7 @@
 //! All streams: those of subscriptions, and the stream of unmatched messages.
 
 use crate::hub::route::{ReaderState, Route, RouteKey, StreamOptions, UNMATCHED};
+use crate::hub::statistics::StreamStatistics;
 use slab::Slab;
 
 #[derive(Debug)]
@@ -53,6 +54,23 @@ impl StreamTable {
     /// Those of subscriptions.
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Route> {
         self.subscriptions.iter().map(|(_, route)| route)
+    }
+
+    /// What waits in them, from this place on: that of unmatched messages first. Returns the place
+    /// that follows after `most`, if there are more.
+    pub(super) fn look_at(
+        &self,
+        from: usize,
+        most: usize,
+        statistics: &mut Vec<StreamStatistics>,
+    ) -> Option<usize> {
+        if from == 0 {
+            statistics.push(self.unmatched.statistics());
+        }
+        let end = from.saturating_add(most).min(self.subscriptions.capacity());
+        let routes = (from..end).filter_map(|key| self.subscriptions.get(key));
+        statistics.extend(routes.map(Route::statistics));
+        (end < self.subscriptions.capacity()).then_some(end)
     }
 
     /// The stream of unmatched messages first.
