@@ -114,6 +114,8 @@ pub use martlet_transport::{TlsConfig, Trust};
 
 /// What the methods of [`Client`] return: operations that wait to be awaited, and their parts.
 pub mod client {
+    pub mod trace_context;
+
     pub use crate::api::batch::{
         BatchError, BatchReceipt, BatchWithdrawn, EnqueueAll, PublishAll, PublishAllFuture,
     };

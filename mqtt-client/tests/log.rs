@@ -81,7 +81,19 @@ mod logger {
             metadata.target().starts_with("martlet")
         }
 
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            #[derive(Default)]
+            struct Text(String);
+            impl Visit for Text {
+                fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+                    write!(self.0, " {}={value:?}", field.name()).unwrap();
+                }
+            }
+            let mut fields = Text::default();
+            span.record(&mut fields);
+            let (level, name) = (span.metadata().level(), span.metadata().name());
+            let target = span.metadata().target();
+            super::written(format!("{level} {target} span {name}{}", fields.0));
             Id::from_u64(1)
         }
 
@@ -97,6 +109,9 @@ mod logger {
                 event,
                 message,
             } = fields;
+            if target == "martlet::packets" {
+                return super::written(format!("{level} {target} {message}"));
+            }
             // The name is a word of the text or of what it means; it never is empty.
             assert!(!event.is_empty());
             super::written(format!("{level} {target} {client}: {message}"));
@@ -125,7 +140,10 @@ async fn a_client_whose_server_is_away_is_not_silent() {
         .reconnect(policy)
         .dial_timeout(Duration::from_secs(30));
     let client = martlet_tokio::connect_with(builder).await.unwrap();
+    let mut messages = client.subscribe("a").await.unwrap();
     client.publish("a", "secret").await.unwrap();
+    messages.next().await.unwrap();
+    drop(messages);
     server.kill(martlet_broker::Memory::Lost).await;
     let mut states = client.state_changes();
     while !matches!(
@@ -137,8 +155,19 @@ async fn a_client_whose_server_is_away_is_not_silent() {
     client.disconnect().await;
     let lines = lines();
     let kinds = [
+        #[cfg(feature = "tracing")]
+        "INFO martlet span connect messaging.system=\"mqtt\" messaging.client.id=\"meter-7\"",
         "DEBUG martlet meter-7: connecting to mqtt://127.0.0.1:",
+        "DEBUG martlet::packets meter-7 -out-> CONNECT MQTT 5 id \"meter-7\"",
+        "DEBUG martlet::packets meter-7 <-in-- CONNACK success",
+        #[cfg(feature = "tracing")]
+        "INFO martlet span connection messaging.system=\"mqtt\"",
         "INFO martlet meter-7: connected with MQTT 5",
+        #[cfg(feature = "tracing")]
+        "DEBUG martlet::messages span publish otel.kind=\"producer\"",
+        "DEBUG martlet::packets meter-7 -out-> PUBLISH QoS 0 \"a\" [6 bytes]",
+        #[cfg(feature = "tracing")]
+        "DEBUG martlet::messages span deliver otel.kind=\"consumer\"",
         "INFO martlet meter-7: disconnected, next attempt in ",
         "INFO martlet meter-7: closed",
     ];

@@ -182,6 +182,9 @@ pub(crate) mod sealed {
 
         /// A message of QoS 0 that was taken before, of this stream.
         fn qos0(message: Message, stream: u64) -> Self;
+
+        #[cfg(feature = "tracing")]
+        fn message(&self) -> &Message;
     }
 
     impl Take for Message {
@@ -199,6 +202,11 @@ pub(crate) mod sealed {
         #[inline]
         fn qos0(message: Message, _: u64) -> Self {
             message
+        }
+
+        #[cfg(feature = "tracing")]
+        fn message(&self) -> &Message {
+            self
         }
     }
 
@@ -230,6 +238,11 @@ pub(crate) mod sealed {
                 message,
                 pending: None,
             }
+        }
+
+        #[cfg(feature = "tracing")]
+        fn message(&self) -> &Message {
+            &self.message
         }
     }
 }

@@ -10,6 +10,8 @@ pub(crate) mod publish;
 pub(crate) mod receipt;
 pub(crate) mod request;
 pub(crate) mod sending;
+#[cfg(feature = "tracing")]
+pub(crate) mod spans;
 pub(crate) mod state_changes;
 pub(crate) mod subscribe;
 pub(crate) mod subscription;

@@ -130,6 +130,11 @@ impl Take for Positioned {
             earlier: None,
         }
     }
+
+    #[cfg(feature = "tracing")]
+    fn message(&self) -> &Message {
+        &self.message
+    }
 }
 
 /// Acknowledges messages of one stream by their position, from any thread. Cheap to clone; it does

@@ -1,6 +1,8 @@
 //! A message on its way: from waiting for room to its end.
 
 use crate::api::receipt::Receipt;
+#[cfg(feature = "tracing")]
+use crate::api::spans;
 use crate::hub::admission::Offered;
 use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::shared::{Shared, wake};
@@ -23,6 +25,8 @@ pub(super) struct Sending<'a> {
     sleeper: Option<Box<Sleeper>>,
     /// The only connection that may take it.
     connection: Option<&'a Arc<Connected>>,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 #[derive(Debug)]
@@ -69,6 +73,10 @@ impl<'a> Sending<'a> {
         connection: Option<&'a Arc<Connected>>,
     ) -> Self {
         Self {
+            #[cfg(feature = "tracing")]
+            span: message
+                .as_ref()
+                .map_or_else(|_| tracing::Span::none(), spans::publish),
             shared,
             step: SendStep::Offering {
                 message,
@@ -88,9 +96,11 @@ impl<'a> Sending<'a> {
             // There may be room, or the end, since it was looked for.
             polled = self.poll_end_once(cx);
             if polled.is_pending() {
-                return Poll::Ready(Err(self.give_up()));
+                polled = Poll::Ready(Err(self.give_up()));
             }
         }
+        #[cfg(feature = "tracing")]
+        spans::record_end(&self.span, &polled);
         polled
     }
 
@@ -275,6 +285,8 @@ pub(super) fn send_now(
     message: OutgoingPublish,
     connection: Option<&Arc<Connected>>,
 ) -> Result<Receipt, PublishError> {
+    #[cfg(feature = "tracing")]
+    let _span = spans::publish(&message);
     let now = expiry_clock(shared, &message);
     let mut state = shared.lock();
     let result = match state.send_at_once(&message, connection) {

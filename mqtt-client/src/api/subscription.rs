@@ -4,6 +4,8 @@ use crate::api::message::sealed::Taken;
 use crate::api::message::{Item, Unacknowledged};
 use crate::api::place::Place;
 use crate::api::position::{Acknowledger, Position, PositionError, Positioned};
+#[cfg(feature = "tracing")]
+use crate::api::spans;
 use crate::api::unsubscribe::UnsubscribeBuilder;
 use crate::hub::message::Message;
 use crate::hub::route::{ReaderProgress, RouteKey, UNMATCHED};
@@ -63,6 +65,9 @@ pub struct Subscription<M = Message> {
     /// Tells the client that the batch is being taken.
     progress: ReaderProgress,
     item: PhantomData<fn() -> M>,
+    /// Of the message that was given out last, until the next is asked for.
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 /// What the server said.
@@ -86,6 +91,8 @@ impl Subscription {
             batch: VecDeque::new(),
             progress: state.routes.progress(key),
             item: PhantomData,
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::none(),
         }
     }
 
@@ -167,6 +174,8 @@ impl Subscription {
             batch: self.batch,
             progress: self.progress,
             item: PhantomData,
+            #[cfg(feature = "tracing")]
+            span: self.span,
         }
     }
 }
@@ -249,7 +258,32 @@ impl<M: Item> Subscription<M> {
         }
     }
 
+    /// The span `deliver` of the message that was given out last: it lasts until the stream is
+    /// asked for the next one. What is done with the message may be
+    /// [in it](https://docs.rs/tracing/latest/tracing/trait.Instrument.html).
+    #[cfg(feature = "tracing")]
+    pub fn span(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    #[cfg(feature = "tracing")]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        if !self.span.is_none() {
+            self.span = tracing::Span::none();
+        }
+        let next = self.poll_message(cx);
+        if let Poll::Ready(Some(item)) = &next {
+            self.span = spans::deliver(item.message());
+        }
+        next
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
+        self.poll_message(cx)
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<M>> {
         if let Some(message) = self.batch.pop_front() {
             self.progress.note();
             return Poll::Ready(Some(M::qos0(message, self.place.stream)));

@@ -3,6 +3,7 @@
 //! With the feature `tracing` each line is an event of `tracing`; without it, a record of `log`.
 
 use crate::event::ClientEvent;
+use crate::link::Link;
 use martlet_session::ConnectionError;
 
 /// How much an operator should care.
@@ -24,8 +25,21 @@ pub(crate) fn is_on() -> bool {
     return log::max_level() != log::LevelFilter::Off;
 }
 
-/// Writes a line: the client's name and what has happened, without payloads and secrets.
-pub(crate) fn write(client: &str, event: &ClientEvent) {
+/// Writes a line: the client's name and what has happened, without payloads and secrets. With
+/// `tracing` it is in the span of the attempt or connection.
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(unused_variables, reason = "it has the spans")
+)]
+pub(crate) fn write(link: &mut Link, client: &str, event: &ClientEvent) {
+    #[cfg(feature = "tracing")]
+    link.spans
+        .handle_event(client, event, || write_line(client, event));
+    #[cfg(not(feature = "tracing"))]
+    write_line(client, event);
+}
+
+fn write_line(client: &str, event: &ClientEvent) {
     #[cfg(feature = "tracing")]
     {
         macro_rules! line {

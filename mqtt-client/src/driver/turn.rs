@@ -178,7 +178,7 @@ impl<'a> Turn<'a> {
         }
         wakers.wake();
         if let Some((client, events)) = logged {
-            events.for_each(|event| log::write(client.as_str(), &event));
+            events.for_each(|event| log::write(link, client.as_str(), &event));
         }
         for event in observed {
             link.show(now, &event);

@@ -41,7 +41,6 @@ pub struct Statistics {
     /// Messages that were accepted to be published, by QoS.
     pub published: [u64; 3],
     /// Those of them that were of QoS 0 and left at once.
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "for metrics"))]
     pub(crate) sent_at_once: u64,
     /// Messages that have come, by QoS. One that came again counts again.
     pub received: [u64; 3],

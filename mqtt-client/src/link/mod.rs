@@ -47,6 +47,8 @@ pub(crate) mod observer;
 pub(crate) mod packet_logger;
 pub(crate) mod reconnect;
 pub(crate) mod servers;
+#[cfg(feature = "tracing")]
+pub(crate) mod spans;
 pub(crate) mod stage;
 pub(crate) mod target;
 
@@ -77,6 +79,9 @@ pub struct Link {
     /// no session is locked.
     unwritten: SendBuffer,
     trace: Option<Trace>,
+    /// Those of the attempt or connection.
+    #[cfg(feature = "tracing")]
+    pub(crate) spans: spans::Spans,
     /// Bytes of sockets that were not counted yet: sent, received.
     wire: [u32; 2],
     events: VecDeque<LinkEvent>,
@@ -123,6 +128,8 @@ impl Link {
             most: usize::MAX,
             unwritten: SendBuffer::new(),
             trace: None,
+            #[cfg(feature = "tracing")]
+            spans: spans::Spans::default(),
             wire: [0; 2],
             events: VecDeque::new(),
             maximum_packet_size: session.maximum_packet_size(),
@@ -157,7 +164,7 @@ impl Link {
     }
 
     pub(crate) fn has_observer(&self) -> bool {
-        self.trace.is_some()
+        self.trace.as_ref().is_some_and(Trace::has_observer)
     }
 
     /// Whether the observer has panicked since the last question.
@@ -281,6 +288,7 @@ impl Link {
         if !self.is_dialing() {
             return;
         }
+        Trace::ask_log(&mut self.trace, self.maximum_packet_size);
         let mut stack = Cow::Borrowed(&self.config.stack);
         match self.prepared.as_deref() {
             Some(attempt) => attempt.adapt(stack.to_mut()),
@@ -421,7 +429,7 @@ impl Link {
         }
         let version = self.servers.version();
         if let Some(trace) = &mut self.trace {
-            trace.open(version);
+            trace.open(version, session.client_identifier().as_str());
         }
         let connect = match self.prepared.as_deref() {
             Some(attempt) => attempt.options().clone(),

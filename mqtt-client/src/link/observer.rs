@@ -1,6 +1,7 @@
 //! Looking at a connection as it passes: its packets, and what happens to the client.
 
 use crate::event::ClientEvent;
+use crate::link::packet_logger::{PacketLog, packet_log};
 use bytes::{Buf, BytesMut};
 use martlet_proto::{DecodeErrorKind, FixedHeader, MAX_PACKET_SIZE, Packet, Version};
 use martlet_session::{Instant, SendBuffer};
@@ -45,9 +46,11 @@ pub trait Observer {
 
 /// Cuts both directions of a connection into packets.
 pub(crate) struct Trace {
-    /// `None`: it has panicked.
+    /// `None`: it has panicked, or there was none.
     observer: Option<Box<dyn Observer + Send>>,
     panic_told: bool,
+    /// The packets of this connection are logged.
+    log: Option<Box<PacketLog>>,
     version: Version,
     largest: u32,
     sent: Direction,
@@ -103,10 +106,19 @@ impl Direction {
 impl Trace {
     /// Packets that come are shown up to `largest` bytes.
     pub(crate) fn new(observer: Box<dyn Observer + Send>, largest: u32) -> Self {
-        let (sent, received) = (Direction::default(), Direction::default());
         Self {
             observer: Some(observer),
+            ..Self::without_observer(largest)
+        }
+    }
+
+    /// Only logs.
+    fn without_observer(largest: u32) -> Self {
+        let (sent, received) = (Direction::default(), Direction::default());
+        Self {
+            observer: None,
             panic_told: false,
+            log: None,
             version: Version::V5,
             largest,
             sent,
@@ -114,7 +126,35 @@ impl Trace {
         }
     }
 
-    pub(crate) fn open(&mut self, version: Version) {
+    /// A socket is open: its packets are logged if anybody reads that. The caller holds no lock,
+    /// since the logger is asked.
+    pub(crate) fn ask_log(trace: &mut Option<Self>, largest: u32) {
+        let is_on = packet_log::is_on();
+        if is_on {
+            let trace = trace.get_or_insert_with(|| Self {
+                panic_told: true,
+                ..Self::without_observer(largest)
+            });
+            trace.log = Some(Box::new(packet_log::new()));
+        } else if let Some(trace) = trace {
+            trace.log = None;
+        }
+    }
+
+    /// Whether somebody looks at packets.
+    fn is_watched(&self) -> bool {
+        self.observer.is_some() || self.log.is_some()
+    }
+
+    pub(crate) fn has_observer(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// The connection of this client begins.
+    pub(crate) fn open(&mut self, version: Version, client: &str) {
+        if let Some(log) = &mut self.log {
+            log.set_name(client);
+        }
         self.version = version;
         self.sent = Direction::default();
         self.received = Direction::default();
@@ -122,7 +162,7 @@ impl Trace {
 
     /// The first `n` bytes of `output` are about to be consumed.
     pub(crate) fn sent(&mut self, at: Instant, output: &SendBuffer, n: usize) {
-        if self.observer.is_none() {
+        if !self.is_watched() {
             return;
         }
         let mut slices = [std::io::IoSlice::new(&[]); 64];
@@ -137,16 +177,18 @@ impl Trace {
             self.sent.lose();
         }
         while let Some(packet) = self.sent.next(self.version, MAX_PACKET_SIZE) {
+            self.log(|log| log.packet_sent(at, &packet));
             self.show(|observer| observer.packet_sent(at, &packet));
         }
     }
 
     pub(crate) fn received(&mut self, at: Instant, bytes: &[u8]) {
-        if self.observer.is_none() {
+        if !self.is_watched() {
             return;
         }
         self.received.add(bytes);
         while let Some(packet) = self.received.next(self.version, self.largest) {
+            self.log(|log| log.packet_received(at, &packet));
             self.show(|observer| observer.packet_received(at, &packet));
         }
     }
@@ -158,6 +200,17 @@ impl Trace {
     /// Whether the observer has panicked since the last question.
     pub(crate) fn has_panicked(&mut self) -> bool {
         self.observer.is_none() && !std::mem::replace(&mut self.panic_told, true)
+    }
+
+    /// A logger that panics has no more lines of this connection.
+    fn log(&mut self, write: impl FnOnce(&mut PacketLog)) {
+        if let Some(mut log) = self.log.take() {
+            let written = catch_unwind(AssertUnwindSafe(move || {
+                write(&mut log);
+                log
+            }));
+            self.log = written.ok();
+        }
     }
 
     fn show(&mut self, show: impl FnOnce(&mut dyn Observer)) {
@@ -214,7 +267,7 @@ mod tests {
             1,
             "nobody knows what that was"
         );
-        trace.open(Version::V5);
+        trace.open(Version::V5, "");
         trace.received(at, PINGRESP);
         assert_eq!(packets.load(Ordering::Relaxed), 2);
     }
@@ -225,7 +278,7 @@ mod tests {
         let packets = Arc::new(AtomicUsize::new(0));
         let mut trace = Trace::new(Box::new(Count(Arc::clone(&packets))), 100);
         let at = Instant::from_epoch(std::time::Duration::ZERO);
-        trace.open(Version::V3_1_1);
+        trace.open(Version::V3_1_1, "");
         let mut stream = b"\x30\x80\x80\x40\0\x01a".to_vec();
         stream.resize(4 + (1 << 20), 0xd0);
         for _ in 0..2 {

@@ -44,11 +44,41 @@ impl<W: FnMut(&str)> PacketLogger<W> {
         }
     }
 
+    pub(crate) fn set_name(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
     fn write(&mut self, direction: &str, what: &dyn Display) {
         self.line.clear();
         // Writing to a string does not fail.
         let _ = write!(self.line, "{} {direction} {what}", self.name);
         (self.write)(&self.line);
+    }
+}
+
+/// Packets in the process's log, at *debug*.
+pub(crate) type PacketLog = PacketLogger<fn(&str)>;
+
+pub(crate) mod packet_log {
+    use super::PacketLog;
+
+    /// Whether anybody reads it.
+    pub(crate) fn is_on() -> bool {
+        #[cfg(feature = "tracing")]
+        return tracing::event_enabled!(target: "martlet::packets", tracing::Level::DEBUG);
+        #[cfg(not(feature = "tracing"))]
+        return log::log_enabled!(target: "martlet::packets", log::Level::Debug);
+    }
+
+    pub(crate) fn new() -> PacketLog {
+        PacketLog::new(String::new(), write)
+    }
+
+    fn write(line: &str) {
+        #[cfg(feature = "tracing")]
+        tracing::debug!(target: "martlet::packets", "{line}");
+        #[cfg(not(feature = "tracing"))]
+        log::debug!(target: "martlet::packets", "{line}");
     }
 }
 

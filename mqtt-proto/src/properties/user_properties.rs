@@ -47,6 +47,20 @@ impl UserProperties {
         self.0 = bytes.freeze();
     }
 
+    /// Adds the pairs of others behind these.
+    pub(crate) fn append(&mut self, others: &Self) {
+        if self.is_empty() {
+            // A clone shares them.
+            self.0.clone_from(&others.0);
+            return;
+        }
+        let mut bytes = BytesMut::from(&*self.0);
+        for (name, value) in others.iter() {
+            PropertyWriter(&mut PacketWriter(&mut bytes)).pair(name.as_bytes(), value.as_bytes());
+        }
+        self.0 = bytes.freeze();
+    }
+
     /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -331,6 +331,12 @@ impl PublishPropertiesBuilder {
         self
     }
 
+    /// Adds these pairs.
+    pub fn user_properties(mut self, pairs: &UserProperties) -> Self {
+        self.user_properties.append(pairs);
+        self
+    }
+
     /// Adds a name-value pair from text.
     ///
     /// # Errors

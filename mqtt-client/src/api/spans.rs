@@ -1,0 +1,64 @@
+//! Spans of messages, with the feature `tracing`. One that nobody has enabled costs a load and a
+//! comparison.
+
+use crate::hub::completions::PublishResult;
+use crate::hub::message::Message;
+use martlet_session::{OutgoingPublish, PublishError};
+use std::task::Poll;
+use tracing::Span;
+use tracing::field::Empty;
+
+/// A message is being published, in the span of the caller.
+#[inline]
+pub(crate) fn publish(message: &OutgoingPublish) -> Span {
+    tracing::debug_span!(
+        target: "martlet::messages",
+        "publish",
+        otel.kind = "producer",
+        messaging.system = "mqtt",
+        messaging.operation.name = "publish",
+        messaging.destination.name = message.topic.as_str(),
+        messaging.message.body.size = message.payload.len(),
+        mqtt.qos = message.qos as u8,
+        "error.type" = Empty,
+    )
+}
+
+/// How it has ended, once it has.
+#[inline]
+pub(crate) fn record_end(span: &Span, polled: &Poll<PublishResult>) {
+    if let Poll::Ready(Err(error)) = polled {
+        span.record("error.type", name_of(error));
+    }
+}
+
+/// A stream has given out a message.
+#[inline]
+pub(crate) fn deliver(message: &Message) -> Span {
+    tracing::debug_span!(
+        target: "martlet::messages",
+        "deliver",
+        otel.kind = "consumer",
+        messaging.system = "mqtt",
+        messaging.operation.name = "deliver",
+        messaging.destination.name = message.topic(),
+        messaging.message.body.size = message.payload().len(),
+        mqtt.qos = message.qos() as u8,
+    )
+}
+
+/// A name for an error that stays the same, and has no text of others.
+fn name_of(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Rejected { .. } => "rejected",
+        PublishError::Expired => "expired",
+        PublishError::Dropped => "dropped",
+        PublishError::QueueFull => "queue_full",
+        PublishError::Timeout => "timeout",
+        PublishError::InDoubt => "in_doubt",
+        PublishError::Withdrawn => "withdrawn",
+        PublishError::Closed(_) => "closed",
+        PublishError::Store(_) => "store",
+        _ => "_OTHER",
+    }
+}

@@ -1,0 +1,259 @@
+//! The figures of a client, as the recorder of `metrics` sees them: in a binary of its own, since a
+//! process has one recorder.
+#![cfg(feature = "metrics")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use martlet_broker::BrokerConfig;
+use martlet_broker::tokio::Server;
+use martlet_client::client::Callback;
+use martlet_client::{Client, ClientEvent, QoS};
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Keeps what was recorded: by name and labels.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<BTreeMap<String, f64>>>);
+
+struct Handle(Kept, String);
+
+impl Handle {
+    fn set(&self, value: f64) {
+        self.0.0.lock().unwrap().insert(self.1.clone(), value);
+    }
+
+    fn add(&self, value: f64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+    }
+}
+
+impl CounterFn for Handle {
+    fn increment(&self, value: u64) {
+        self.add(value as f64);
+    }
+
+    fn absolute(&self, value: u64) {
+        self.set(value as f64);
+    }
+}
+
+impl GaugeFn for Handle {
+    fn increment(&self, value: f64) {
+        self.add(value);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.add(-value);
+    }
+
+    fn set(&self, value: f64) {
+        self.set(value);
+    }
+}
+
+impl HistogramFn for Handle {
+    fn record(&self, _: f64) {
+        self.add(1.0);
+    }
+}
+
+impl Kept {
+    fn handle(&self, key: &Key) -> Arc<Handle> {
+        let labels = key
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()));
+        let mut labels: Vec<_> = labels.collect();
+        labels.sort();
+        let name = format!("{} {}", key.name(), labels.join(" "));
+        Arc::new(Handle(self.clone(), name))
+    }
+
+    /// The value of a metric with these labels beside those of the client.
+    fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let kept = self.0.lock().unwrap();
+        let found = kept.iter().find(|(key, _)| {
+            let mut words = key.split(' ');
+            let is_named = words.next() == Some(name);
+            let own: Vec<_> = words
+                .filter(|label| {
+                    !label.starts_with("messaging.client.id=") && *label != "messaging.system=mqtt"
+                })
+                .collect();
+            is_named && own.len() == labels.len() && labels.iter().all(|label| own.contains(label))
+        });
+        found.map(|(_, value)| *value)
+    }
+}
+
+impl Recorder for Kept {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.handle(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.handle(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.handle(key))
+    }
+}
+
+/// Time passes only while everybody waits, so the figures that are due are recorded.
+async fn a_second() {
+    tokio::time::sleep(Duration::from_millis(1001)).await;
+}
+
+async fn client(server: &Server, id: &str) -> Client {
+    let builder = Client::builder(server.uri()).client_identifier(id);
+    let client = martlet_tokio::connect_with(builder).await.unwrap();
+    client.connected().await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn figures_are_recorded_once_a_second_and_at_the_end() {
+    let kept = Kept::default();
+    let _guard = metrics::set_default_local_recorder(&kept);
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
+    let client = client(&server, "meter-7").await;
+    let mut stream = client.subscribe("a/+").qos(QoS::AtLeastOnce).await.unwrap();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        client.publish("a/b", "1").qos(qos).await.unwrap();
+    }
+    // All of them have come: at QoS 1 the one of QoS 2, too.
+    let all = || client.statistics().streams[1].waiting == 3;
+    while !all() {
+        tokio::task::yield_now().await;
+    }
+    a_second().await;
+    let by_name = |name, labels: &[&str]| kept.value(name, labels);
+    let publish = "messaging.operation.name=publish";
+    let receive = "messaging.operation.name=receive";
+    assert_eq!(
+        by_name("messaging.client.sent.messages", &[publish]),
+        Some(3.0)
+    );
+    let consumed = by_name(
+        "messaging.client.consumed.messages",
+        &[receive, "mqtt.qos=1"],
+    );
+    assert_eq!(consumed, Some(2.0));
+    assert_eq!(by_name("mqtt.client.connected", &[]), Some(1.0));
+    let publishes = ["mqtt.packet.type=PUBLISH", "network.io.direction=transmit"];
+    assert_eq!(by_name("mqtt.client.packets", &publishes), Some(3.0));
+    assert!(by_name("mqtt.client.packet.bytes", &publishes).unwrap() > 20.0);
+    let waiting = ["messaging.destination.subscription.name=a/+"];
+    let in_stream = "mqtt.client.stream.waiting.messages";
+    assert_eq!(by_name(in_stream, &waiting), Some(3.0));
+    let times = [publish, "messaging.operation.type=send"];
+    assert!(by_name("messaging.client.operation.duration", &times).unwrap() >= 1.0);
+    // Taking a message is no turn of the driver, but it is seen.
+    stream.next().await.unwrap();
+    a_second().await;
+    a_second().await;
+    assert_eq!(by_name(in_stream, &waiting), Some(2.0));
+    // A stream that is gone waits for nothing.
+    drop(stream);
+    a_second().await;
+    a_second().await;
+    assert_eq!(by_name(in_stream, &waiting), Some(0.0));
+    client.publish("a/b", "at the end").await.unwrap();
+    client.disconnect().await;
+    drop(client);
+    while by_name("mqtt.client.connected", &[]) != Some(0.0) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        by_name("messaging.client.sent.messages", &[publish]),
+        Some(4.0)
+    );
+    let kept = kept.0.lock().unwrap();
+    assert!(
+        kept.keys()
+            .all(|key| key.contains("messaging.client.id=meter-7"))
+    );
+}
+
+/// A recorder whose `call`th call panics.
+struct Panicking {
+    left: AtomicU32,
+    kept: Kept,
+}
+
+impl Panicking {
+    fn call(&self) {
+        let left = self.left.fetch_sub(1, Ordering::Relaxed);
+        assert!(left != 0, "on purpose");
+    }
+}
+
+impl Recorder for Panicking {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.call();
+    }
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.call();
+        self.kept.register_counter(key, metadata)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.call();
+        self.kept.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.call();
+        self.kept.register_histogram(key, metadata)
+    }
+}
+
+#[tokio::test]
+async fn a_recorder_that_panics_is_reported_and_the_client_goes_on() {
+    let server = Server::start(BrokerConfig::default()).await.unwrap();
+    for call in [0, 1, 12, 30] {
+        let recorder = Panicking {
+            left: AtomicU32::new(call),
+            kept: Kept::default(),
+        };
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let builder = Client::builder(server.uri()).client_identifier("a");
+        let (client, driver) = builder.build(martlet_tokio::Tokio).unwrap();
+        let mut events = client.events();
+        let driver = tokio::spawn(driver);
+        client.connected().await.unwrap();
+        let publish = client.publish("a", "1").qos(QoS::AtLeastOnce);
+        publish.await.unwrap();
+        loop {
+            match events.next().await.unwrap() {
+                ClientEvent::HookPanicked(callback) => {
+                    assert_eq!(callback, Callback::Metrics);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let calls = recorder.left.load(Ordering::Relaxed);
+        client
+            .publish("a", "2")
+            .qos(QoS::ExactlyOnce)
+            .await
+            .unwrap();
+        client.disconnect().await;
+        driver.await.unwrap();
+        let after = recorder.left.load(Ordering::Relaxed);
+        assert_eq!(after, calls, "it is not called again");
+    }
+}
