@@ -21,6 +21,10 @@ mod mutual_tls;
 #[expect(dead_code, reason = "its `main` does not run here")]
 #[path = "../examples/ordered_workers.rs"]
 mod ordered_workers;
+#[cfg(feature = "metrics")]
+#[expect(dead_code, reason = "its `main` does not run here")]
+#[path = "../examples/prometheus.rs"]
+mod prometheus;
 #[expect(dead_code, reason = "its `main` does not run here")]
 #[path = "../examples/request_response.rs"]
 mod request_response;
@@ -36,6 +40,13 @@ mod testing;
 #[expect(dead_code, reason = "its `main` does not run here")]
 #[path = "../examples/token_refresh.rs"]
 mod token_refresh;
+#[expect(dead_code, reason = "its `main` does not run here")]
+#[path = "../examples/trace_context.rs"]
+mod trace_context;
+#[cfg(feature = "tracing")]
+#[expect(dead_code, reason = "its `main` does not run here")]
+#[path = "../examples/tracing.rs"]
+mod tracing_example;
 #[expect(dead_code, reason = "its `main` does not run here")]
 #[path = "../examples/websocket_bearer.rs"]
 mod websocket_bearer;
@@ -76,6 +87,47 @@ async fn durable_session() {
     other.disconnect().await;
     durable_session::run(&uri, &file).await.unwrap();
     assert_eq!(accepted(&server).await.len(), 4);
+}
+
+#[tokio::test]
+async fn trace_context() {
+    let server = recording().await;
+    trace_context::run(&server.uri()).await.unwrap();
+    assert_eq!(accepted(&server).await.len(), 2);
+}
+
+#[cfg(feature = "tracing")]
+#[tokio::test]
+async fn tracing_example() {
+    let server = recording().await;
+    tracing_example::install(tracing::Level::WARN);
+    tracing_example::run(&server.uri()).await.unwrap();
+    assert_eq!(accepted(&server).await.len(), 1);
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn prometheus() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = recording().await;
+    let page = prometheus::install().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(prometheus::serve(listener, page));
+    prometheus::run(&server.uri()).await.unwrap();
+    // The driver records the last figures when it ends.
+    let sent = "messaging_client_sent_messages{messaging_system=\"mqtt\",messaging_client_id=\"meter-7\",messaging_operation_name=\"publish\"} 10";
+    loop {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        if answer.lines().any(|line| line == sent) {
+            break;
+        }
+        assert!(accepted(&server).await.len() <= 10, "{answer}");
+    }
 }
 
 /// One sentence, the dependencies, and how to run it; and nothing that only this workspace has.

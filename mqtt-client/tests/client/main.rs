@@ -27,6 +27,8 @@ mod keep_alive;
 #[cfg(all(feature = "ring", feature = "websocket"))]
 mod last_bytes;
 mod lasting;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observer;
 mod positions;
 mod publish;

@@ -1,12 +1,8 @@
-//! The figures of a client, as the recorder of `metrics` sees them: in a binary of its own, since a
-//! process has one recorder.
-#![cfg(feature = "metrics")]
-#![allow(clippy::unwrap_used, reason = "a test may")]
+//! The figures of a client, as the recorder of `metrics` sees them: each test has one of its own.
 
-use martlet_broker::BrokerConfig;
-use martlet_broker::tokio::Server;
+use crate::scripted::{builder, connected, qos1, settle, soon};
 use martlet_client::client::Callback;
-use martlet_client::{Client, ClientEvent, QoS};
+use martlet_client::{ClientEvent, QoS};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
@@ -108,41 +104,36 @@ impl Recorder for Kept {
     }
 }
 
-/// Time passes only while everybody waits, so the figures that are due are recorded.
 async fn a_second() {
     tokio::time::sleep(Duration::from_millis(1001)).await;
+    settle().await;
 }
 
-async fn client(server: &Server, id: &str) -> Client {
-    let builder = Client::builder(server.uri()).client_identifier(id);
-    let client = martlet_tokio::connect_with(builder).await.unwrap();
-    client.connected().await.unwrap();
-    client
-}
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn figures_are_recorded_once_a_second_and_at_the_end() {
     let kept = Kept::default();
     let _guard = metrics::set_default_local_recorder(&kept);
-    let server = Server::start(BrokerConfig::default()).await.unwrap();
-    let client = client(&server, "meter-7").await;
-    let mut stream = client.subscribe("a/+").qos(QoS::AtLeastOnce).await.unwrap();
-    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        client.publish("a/b", "1").qos(qos).await.unwrap();
-    }
-    // All of them have come: at QoS 1 the one of QoS 2, too.
-    let all = || client.statistics().streams[1].waiting == 3;
-    while !all() {
-        tokio::task::yield_now().await;
-    }
+    let (client, mut server, _network) = connected(builder().client_identifier("meter-7")).await;
+    let subscribe = client.subscribe("a/+").qos(QoS::AtLeastOnce);
+    let (stream, _) = tokio::join!(soon(subscribe), server.grant());
+    let mut stream = stream.unwrap();
+    soon(client.publish("a/b", "0")).await.unwrap();
+    let publish = client.publish("a/b", "1").qos(QoS::AtLeastOnce);
+    let receipt = soon(publish.enqueue()).await.unwrap();
+    server.published().await;
+    let id = server.published_id().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    server.puback(id).await;
+    soon(receipt).await.unwrap();
+    server.message("a/b", "1", qos1(1), &[]).await;
+    server.message("a/b", "2", qos1(2), &[]).await;
+    a_second().await;
     a_second().await;
     let by_name = |name, labels: &[&str]| kept.value(name, labels);
     let publish = "messaging.operation.name=publish";
     let receive = "messaging.operation.name=receive";
-    assert_eq!(
-        by_name("messaging.client.sent.messages", &[publish]),
-        Some(3.0)
-    );
+    let sent = "messaging.client.sent.messages";
+    assert_eq!(by_name(sent, &[publish]), Some(2.0));
     let consumed = by_name(
         "messaging.client.consumed.messages",
         &[receive, "mqtt.qos=1"],
@@ -150,38 +141,50 @@ async fn figures_are_recorded_once_a_second_and_at_the_end() {
     assert_eq!(consumed, Some(2.0));
     assert_eq!(by_name("mqtt.client.connected", &[]), Some(1.0));
     let publishes = ["mqtt.packet.type=PUBLISH", "network.io.direction=transmit"];
-    assert_eq!(by_name("mqtt.client.packets", &publishes), Some(3.0));
-    assert!(by_name("mqtt.client.packet.bytes", &publishes).unwrap() > 20.0);
+    assert_eq!(by_name("mqtt.client.packets", &publishes), Some(2.0));
+    assert!(by_name("mqtt.client.packet.bytes", &publishes).unwrap() > 14.0);
     let waiting = ["messaging.destination.subscription.name=a/+"];
     let in_stream = "mqtt.client.stream.waiting.messages";
-    assert_eq!(by_name(in_stream, &waiting), Some(3.0));
-    let times = [publish, "messaging.operation.type=send"];
-    assert!(by_name("messaging.client.operation.duration", &times).unwrap() >= 1.0);
-    // Taking a message is no turn of the driver, but it is seen.
-    stream.next().await.unwrap();
-    a_second().await;
-    a_second().await;
     assert_eq!(by_name(in_stream, &waiting), Some(2.0));
+    let times = [publish, "messaging.operation.type=send"];
+    let timed = by_name("messaging.client.operation.duration", &times);
+    assert_eq!(timed, Some(1.0), "and not again each second");
+    soon(stream.next()).await.unwrap();
+    a_second().await;
+    assert_eq!(by_name(in_stream, &waiting), Some(1.0));
     // A stream that is gone waits for nothing.
     drop(stream);
     a_second().await;
     a_second().await;
     assert_eq!(by_name(in_stream, &waiting), Some(0.0));
-    client.publish("a/b", "at the end").await.unwrap();
-    client.disconnect().await;
-    drop(client);
-    while by_name("mqtt.client.connected", &[]) != Some(0.0) {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(
-        by_name("messaging.client.sent.messages", &[publish]),
-        Some(4.0)
-    );
+    soon(client.publish("a/b", "at the end")).await.unwrap();
+    client.disconnect().at_once().await;
+    drop((client, server));
+    settle().await;
+    assert_eq!(by_name("mqtt.client.connected", &[]), Some(0.0));
+    assert_eq!(by_name(sent, &[publish]), Some(3.0));
     let kept = kept.0.lock().unwrap();
     assert!(
         kept.keys()
             .all(|key| key.contains("messaging.client.id=meter-7"))
     );
+}
+
+/// Where nothing happens, the driver is not woken for figures.
+#[tokio::test(start_paused = true)]
+async fn an_idle_client_records_nothing() {
+    let recorder = Panicking {
+        left: AtomicU32::new(u32::MAX),
+        kept: Kept::default(),
+    };
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (_client, _server, _network) = connected(builder().keep_alive(0)).await;
+    a_second().await;
+    a_second().await;
+    let calls = recorder.left.load(Ordering::Relaxed);
+    assert!(calls < u32::MAX);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(recorder.left.load(Ordering::Relaxed), calls);
 }
 
 /// A recorder whose `call`th call panics.
@@ -220,39 +223,34 @@ impl Recorder for Panicking {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_recorder_that_panics_is_reported_and_the_client_goes_on() {
-    let server = Server::start(BrokerConfig::default()).await.unwrap();
     for call in [0, 1, 12, 30] {
         let recorder = Panicking {
             left: AtomicU32::new(call),
             kept: Kept::default(),
         };
         let _guard = metrics::set_default_local_recorder(&recorder);
-        let builder = Client::builder(server.uri()).client_identifier("a");
-        let (client, driver) = builder.build(martlet_tokio::Tokio).unwrap();
+        let (client, _, mut network) = crate::scripted::client(builder());
         let mut events = client.events();
-        let driver = tokio::spawn(driver);
-        client.connected().await.unwrap();
-        let publish = client.publish("a", "1").qos(QoS::AtLeastOnce);
-        publish.await.unwrap();
+        let mut server = network.accept().await;
         loop {
-            match events.next().await.unwrap() {
-                ClientEvent::HookPanicked(callback) => {
-                    assert_eq!(callback, Callback::Metrics);
-                    break;
-                }
-                _ => {}
+            let event = soon(events.next()).await.unwrap();
+            if let ClientEvent::HookPanicked(callback) = event {
+                assert_eq!(callback, Callback::Metrics);
+                break;
             }
         }
         let calls = recorder.left.load(Ordering::Relaxed);
-        client
-            .publish("a", "2")
-            .qos(QoS::ExactlyOnce)
-            .await
-            .unwrap();
-        client.disconnect().await;
-        driver.await.unwrap();
+        let publish = client.publish("a", "2").qos(QoS::AtLeastOnce);
+        let receipt = soon(publish.enqueue()).await.unwrap();
+        let id = server.published_id().await;
+        server.puback(id).await;
+        soon(receipt).await.unwrap();
+        assert!(client.statistics().connections == 1, "nothing is poisoned");
+        client.disconnect().at_once().await;
+        drop(client);
+        settle().await;
         let after = recorder.left.load(Ordering::Relaxed);
         assert_eq!(after, calls, "it is not called again");
     }
