@@ -51,6 +51,106 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
+/// Shows all events, spans and their fields.
+#[cfg(feature = "tracing")]
+mod events {
+    use super::{IS_CLIENT, SHOWN, Write};
+    use std::fmt::Debug;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    #[derive(Default)]
+    pub(crate) struct Everything(AtomicU64);
+
+    struct Fields;
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            writeln!(SHOWN.lock().unwrap(), "  {field}={value:?}").unwrap();
+        }
+    }
+
+    fn show(kind: &str, metadata: &Metadata<'_>) {
+        let (level, target, name) = (metadata.level(), metadata.target(), metadata.name());
+        writeln!(SHOWN.lock().unwrap(), "{kind} {level} {target} {name}").unwrap();
+    }
+
+    impl Subscriber for Everything {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            // Servers of these tests may have events, too.
+            metadata.target().starts_with("martlet") || IS_CLIENT.get()
+        }
+
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            if IS_CLIENT.get() {
+                show("span", span.metadata());
+                span.record(&mut Fields);
+            }
+            Id::from_u64(1 + self.0.fetch_add(1, Ordering::Relaxed))
+        }
+
+        fn record(&self, _: &Id, values: &Record<'_>) {
+            if IS_CLIENT.get() {
+                values.record(&mut Fields);
+            }
+        }
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            if IS_CLIENT.get() {
+                show("event", event.metadata());
+                event.record(&mut Fields);
+            }
+        }
+
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+}
+
+/// Shows all names and labels of metrics.
+#[cfg(feature = "metrics")]
+mod figures {
+    use super::show;
+    use metrics::{
+        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    };
+
+    pub(crate) struct Names;
+
+    impl Recorder for Names {
+        fn describe_counter(&self, name: KeyName, _: Option<Unit>, text: SharedString) {
+            show(&(name, text));
+        }
+
+        fn describe_gauge(&self, name: KeyName, _: Option<Unit>, text: SharedString) {
+            show(&(name, text));
+        }
+
+        fn describe_histogram(&self, name: KeyName, _: Option<Unit>, text: SharedString) {
+            show(&(name, text));
+        }
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            show(key);
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            show(key);
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            show(key);
+            Histogram::noop()
+        }
+    }
+}
+
 /// Connects, does something, and shows what can be shown.
 async fn live(builder: Builder, payload: &'static str) {
     show(&builder);
@@ -69,6 +169,7 @@ async fn live(builder: Builder, payload: &'static str) {
     let message = messages.next().await.unwrap();
     assert_eq!(message.text(), Some(payload));
     show(&client);
+    show(&client.statistics());
     client.disconnect().await;
     show(&driver.await.unwrap());
     while let Some(event) = events.next().await {
@@ -216,6 +317,10 @@ async fn no_secret_is_shown() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(LevelFilter::Trace);
     IS_CLIENT.set(true);
+    #[cfg(feature = "tracing")]
+    tracing::subscriber::set_global_default(events::Everything::default()).unwrap();
+    #[cfg(feature = "metrics")]
+    metrics::set_global_recorder(figures::Names).unwrap();
     a_secret_in_each_setting().await;
     a_secret_in_the_uri_and_from_a_hook().await;
     a_secret_that_enhanced_authentication_proves().await;
@@ -224,6 +329,18 @@ async fn no_secret_is_shown() {
     let shown = SHOWN.lock().unwrap();
     // This is how it would look.
     for seen in [
+        #[cfg(feature = "tracing")]
+        "span INFO martlet connection",
+        #[cfg(feature = "tracing")]
+        "span DEBUG martlet::messages publish",
+        #[cfg(feature = "tracing")]
+        "span DEBUG martlet::messages deliver",
+        #[cfg(feature = "tracing")]
+        "event DEBUG martlet::packets",
+        #[cfg(not(feature = "tracing"))]
+        "DEBUG martlet::packets",
+        #[cfg(feature = "metrics")]
+        "messaging.client.sent.messages",
         "TRACE tungstenite",
         "-out-> CONNECT",
         "<-in-- PUBLISH",

@@ -49,10 +49,14 @@
 //! | error | the client has stopped by itself; the store fails; a callback has panicked |
 //! | warn | rejected by the server, tried again without much hope, dropped, failed |
 //! | info | connected, disconnected with the reason and the next attempt, subscribed, closed |
-//! | debug | each attempt |
+//! | debug | each attempt; packets without payloads, with the target `martlet::packets` |
 //!
 //! Neither payloads nor secrets are in it. It is written outside the client's lock, by the driver:
-//! a logger that blocks holds up its connection. Packets are logged by a [`PacketLogger`].
+//! a logger that blocks holds up its connection. A [`PacketLogger`] gives packets to a function of
+//! your own.
+//!
+//! With `tracing` there are spans, too: `connect` and `connection` at info, with the target
+//! `martlet`; `publish` and `deliver` at debug, with the target `martlet::messages`.
 //!
 //! # Features
 //! | feature | default | |
@@ -65,6 +69,7 @@
 //! | `international-names` | | names of hosts in other alphabets than ASCII |
 //! | `redb` | | [`store`]: `RedbStore`, a file |
 //! | `tracing` | | what happens goes to `tracing` in place of `log`: [Logs](#logs) |
+//! | `metrics` | | the figures of [`Client::statistics`] go to the recorder of `metrics` |
 //! | `serde` | | `session::QueueLimits` and `InboundLimits` implement `Serialize` and `Deserialize` |
 //! | `scram` | | [`hooks`]: `Scram`, enhanced authentication by SCRAM-SHA-256 and SCRAM-SHA-512 |
 
