@@ -85,7 +85,7 @@ const LAG: &str = "mqtt.client.store.lag.operations";
 const LAG_AGE: &str = "mqtt.client.store.lag.age";
 
 /// Records the figures of a client, until the recorder has panicked.
-pub(crate) struct MetricsPublisher(Option<Box<Publishing>>);
+pub(crate) struct MetricsPublisher(Option<Publishing>);
 
 struct Publishing {
     /// When figures are recorded next; `None`: nothing has happened since.
@@ -95,21 +95,21 @@ struct Publishing {
     /// The recorder has panicked.
     has_panicked: bool,
     /// The times that were recorded.
-    times: Option<RoundTrips>,
+    times: Option<Box<RoundTrips>>,
     /// The streams whose gauges were recorded.
     streams: BTreeMap<String, bool>,
 }
 
 impl Default for MetricsPublisher {
     fn default() -> Self {
-        Self(Some(Box::new(Publishing {
+        Self(Some(Publishing {
             next: None,
             last: None,
             is_described: false,
             has_panicked: false,
             times: None,
             streams: BTreeMap::new(),
-        })))
+        }))
     }
 }
 
@@ -164,7 +164,8 @@ impl Publishing {
         let (id, times) = {
             let state = shared.lock();
             let id = state.session.client_identifier().clone();
-            (id, state.session.round_trips().cloned())
+            let times = state.session.round_trips().cloned();
+            (id, times.map(Box::new))
         };
         let client = [
             Label::from_static_parts("messaging.system", "mqtt"),
@@ -184,7 +185,7 @@ impl Publishing {
                 sink.waiting(&statistics);
                 sink.streams(&statistics.streams, &mut self.streams);
                 if let Some(times) = &times {
-                    sink.times(times, self.times.as_ref());
+                    sink.times(times, self.times.as_deref());
                 }
             });
         }));

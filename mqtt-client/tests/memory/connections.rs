@@ -100,7 +100,9 @@ fn an_idle_connection_takes_less_than_4_kib_of_heap() {
     assert!(fresh <= 4096, "{fresh}");
     // The tables of messages, and what is counted of them, are there from the first one on; the
     // times of acknowledgements, 870 bytes, until none has come for a minute.
-    assert!(fresh + used <= 7 * 1024, "{used} more");
+    // With metrics the driver has a copy of them.
+    let copy = if cfg!(feature = "metrics") { 900 } else { 0 };
+    assert!(fresh + used <= 7 * 1024 + copy, "{used} more");
 }
 
 fn message(size: usize) -> Bytes {
