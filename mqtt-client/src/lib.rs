@@ -136,7 +136,8 @@ pub mod client {
     pub use crate::defaults::{PublishDefaults, TopicDefaults};
     pub use crate::event::Callback;
     pub use crate::hub::connection::LeftBehind;
-    pub use crate::hub::statistics::{HeldAcknowledgements, Statistics, StreamStatistics};
+    pub use crate::hub::statistics::{HeldAcknowledgements, Statistics};
+    pub use crate::hub::stream_statistics::StreamStatistics;
     pub use martlet_session::{
         AcknowledgementTimes, DeliveryStage, OutgoingPublish, PacketCount, StoreLag, Traffic,
         Undelivered,

@@ -3,11 +3,11 @@
 //! The recorder is the application's code: it is called without the lock, from the driver, once a
 //! second at most, and what it panics with stays here.
 
-use crate::client::StreamStatistics;
 use crate::event::{Callback, ClientEvent};
 use crate::hub::connection::ConnectionState;
 use crate::hub::shared::Shared;
 use crate::hub::statistics::Statistics;
+use crate::hub::stream_statistics::StreamStatistics;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{PacketType, TopicFilter};
 use martlet_session::{Counters, Instant, PacketCount, RoundTrips};

@@ -27,6 +27,7 @@ pub(crate) mod sleeper;
 pub(crate) mod statistics;
 pub(crate) mod stopping;
 pub(crate) mod storing;
+pub(crate) mod stream_statistics;
 pub(crate) mod unread;
 pub(crate) mod waiters;
 pub(crate) mod wakers;

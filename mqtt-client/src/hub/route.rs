@@ -3,7 +3,7 @@
 use crate::hub::ledger::Ledger;
 use crate::hub::message::Message;
 use crate::hub::route_queue::RouteQueue;
-use crate::hub::statistics::StreamStatistics;
+use crate::hub::stream_statistics::StreamStatistics;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0, Instant};

@@ -22,7 +22,7 @@ use crate::hub::responses::Responses;
 use crate::hub::route::{
     Queued, ReaderProgress, Route, RouteKey, StreamOptions, Ticket, UNMATCHED,
 };
-use crate::hub::statistics::StreamStatistics;
+use crate::hub::stream_statistics::StreamStatistics;
 use crate::hub::wakers::Wakers;
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName};
 use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};

@@ -3,7 +3,8 @@
 use crate::hub::completions::PublishResult;
 use crate::hub::connection::ConnectionState;
 use crate::hub::shared::{Shared, State};
-use martlet_proto::{QoS, TopicFilter, TopicName};
+use crate::hub::stream_statistics::StreamStatistics;
+use martlet_proto::{QoS, TopicName};
 use martlet_session::{
     AcknowledgementTimes, ConnectionError, Counters, Instant, PublishError, StoreLag, Traffic,
 };
@@ -83,21 +84,6 @@ pub struct Statistics {
     pub store_lag: Option<StoreLag>,
     /// What the session has tolerated or left out, such as messages that came and were dropped.
     pub tolerated: Counters,
-}
-
-/// What waits in one stream. A stream takes some messages of QoS 0 out together: those are not
-/// counted here any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamStatistics {
-    /// The filters that it is subscribed to; none for the stream of unmatched messages.
-    pub filters: Vec<TopicFilter>,
-    /// Messages that wait to be taken.
-    pub waiting: usize,
-    /// Bytes of their packets.
-    pub waiting_bytes: usize,
-    /// Messages that were dropped because the stream was full.
-    pub dropped: u64,
 }
 
 /// A message that was not acknowledged, and acknowledgements that wait for it.

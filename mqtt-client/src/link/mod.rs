@@ -16,10 +16,9 @@
 //! Where the application prepares each attempt, `poll_prepare` and `handle_prepared` come before
 //! `poll_dial`.
 
-use crate::event::ClientEvent;
 use crate::link::attempt::Attempt;
 use crate::link::connection::{ConnectionProgress, SeenOfServer, ServerConnection};
-use crate::link::observer::{Observer, Trace};
+use crate::link::observer::Trace;
 use crate::link::reconnect::Backoff;
 use crate::link::servers::{EndedConnection, Next, Servers};
 use crate::link::stage::Stage;
@@ -51,6 +50,7 @@ pub(crate) mod servers;
 pub(crate) mod spans;
 pub(crate) mod stage;
 pub(crate) mod target;
+mod watched;
 
 pub use config::{LinkConfig, LinkEvent, VersionChoice};
 pub(crate) use connection::FAREWELL;
@@ -137,18 +137,6 @@ impl Link {
         }
     }
 
-    /// Shows every packet to `observer`.
-    pub fn set_observer(&mut self, observer: Box<dyn Observer + Send>) {
-        self.trace = Some(Trace::new(observer, self.maximum_packet_size));
-    }
-
-    /// Shows an event of the client to the observer, if there is one.
-    pub(crate) fn show(&mut self, at: Instant, event: &ClientEvent) {
-        if let Some(trace) = &mut self.trace {
-            trace.event(at, event);
-        }
-    }
-
     /// Sets how many bytes the session gets at a time.
     pub(crate) fn set_most(&mut self, most: usize) {
         self.most = most;
@@ -161,15 +149,6 @@ impl Link {
             Phase::Connected(connection) => std::mem::replace(&mut connection.input.is_held, holds),
             _ => false,
         }
-    }
-
-    pub(crate) fn has_observer(&self) -> bool {
-        self.trace.as_ref().is_some_and(Trace::has_observer)
-    }
-
-    /// Whether the observer has panicked since the last question.
-    pub(crate) fn observer_has_panicked(&mut self) -> bool {
-        self.trace.as_mut().is_some_and(Trace::has_panicked)
     }
 
     // ---- getters

@@ -1,7 +1,7 @@
 //! All streams: those of subscriptions, and the stream of unmatched messages.
 
 use crate::hub::route::{ReaderState, Route, RouteKey, StreamOptions, UNMATCHED};
-use crate::hub::statistics::StreamStatistics;
+use crate::hub::stream_statistics::StreamStatistics;
 use slab::Slab;
 
 #[derive(Debug)]
