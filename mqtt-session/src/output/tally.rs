@@ -56,8 +56,17 @@ struct Timed {
     id: u16,
     /// When it was handed out.
     sent: Instant,
-    /// Not before this is another one timed.
+    /// Not before this is another one timed; the end of time while there is one.
     next: Instant,
+}
+
+impl Timed {
+    fn end(&mut self) {
+        if self.id != 0 {
+            self.id = 0;
+            self.next = self.sent + TIMED_EVERY;
+        }
+    }
 }
 
 const PUBLISH: usize = 0;
@@ -143,8 +152,10 @@ impl Tally {
     /// Those that were dropped since the last call.
     #[inline]
     pub(crate) fn take_dropped(&mut self) -> u64 {
-        let much = self.much.as_mut();
-        much.map_or(0, |much| core::mem::take(&mut much.dropped))
+        match &mut self.much {
+            Some(much) if much.dropped > 0 => core::mem::take(&mut much.dropped),
+            _ => 0,
+        }
     }
 
     // ---- packets
@@ -221,7 +232,7 @@ impl Tally {
             counted.pinged = Instant::MAX;
         }
         if let Some(much) = &mut self.much {
-            much.timed.id = 0;
+            much.timed.end();
         }
     }
 
@@ -230,8 +241,7 @@ impl Tally {
     /// Whether a message that is handed out now is to be timed.
     #[inline]
     pub(crate) fn wants_time(&self, now: Instant) -> bool {
-        self.known()
-            .is_some_and(|much| much.timed.id == 0 && much.timed.next <= now)
+        self.known().is_some_and(|much| much.timed.next <= now)
     }
 
     /// A message of QoS 1 or 2 is handed out: its acknowledgement is timed.
@@ -240,7 +250,7 @@ impl Tally {
         self.much().timed = Timed {
             id: id.get(),
             sent: now,
-            next: now + TIMED_EVERY,
+            next: Instant::MAX,
         };
     }
 
@@ -252,13 +262,13 @@ impl Tally {
 
     /// The message that is timed was given up.
     pub(crate) fn forget_timed(&mut self) {
-        self.much().timed.id = 0;
+        self.much().timed.end();
     }
 
     /// The acknowledgement that is timed has come.
     pub(crate) fn measure(&mut self, now: Instant) {
         let much = self.much();
-        much.timed.id = 0;
+        much.timed.end();
         let time = now.saturating_duration_since(much.timed.sent);
         let times = &mut much.times;
         let times = times.get_or_insert_with(|| Box::new(RoundTrips::new(now)));

@@ -51,9 +51,16 @@ impl Session {
         }
     }
 
-    /// Bytes have come: the answer that is timed may be among them.
+    /// Acknowledgements were handled: the one that is timed may be among them.
+    #[inline]
+    pub(crate) fn end_timed(&mut self) {
+        if let Some(id) = self.output.tally.timed() {
+            self.measure(id, self.last_received);
+        }
+    }
+
     #[cold]
-    pub(crate) fn measure(&mut self, id: PacketIdentifier, now: Instant) {
+    fn measure(&mut self, id: PacketIdentifier, now: Instant) {
         match self.outbound.is_unanswered(id) {
             Some(true) => {}
             Some(false) => self.output.tally.measure(now),

@@ -78,9 +78,6 @@ impl Session {
         }
         let tally = &mut self.output.tally;
         tally.add_received(publishes, bytes_of_publishes);
-        if let Some(id) = tally.timed() {
-            self.measure(id, now);
-        }
         self.unread = u32::try_from(input.len()).unwrap_or(u32::MAX);
         self.finish_drain();
     }

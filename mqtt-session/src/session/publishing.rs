@@ -363,6 +363,7 @@ impl Session {
         }
         if at > releases {
             self.note_answer();
+            self.end_timed();
         }
         at > 0
     }
@@ -373,9 +374,15 @@ impl Session {
             .outbound
             .handle_puback(ack.packet_identifier, &mut self.deferred_drops);
         self.acknowledged(&acked, PacketType::PubAck, || outcome(ack));
+        self.end_timed();
     }
 
     pub(crate) fn handle_pubrec(&mut self, ack: PubAck) {
+        self.take_pubrec(ack);
+        self.end_timed();
+    }
+
+    fn take_pubrec(&mut self, ack: PubAck) {
         self.note_answer();
         let id = ack.packet_identifier;
         if ack.reason.is_error() {
