@@ -23,7 +23,7 @@ pub fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
     Ok(PrometheusBuilder::new().install_recorder()?)
 }
 
-/// Answers whoever connects with the page.
+/// Answers each connection with the page.
 pub async fn serve(listener: TcpListener, page: PrometheusHandle) -> std::io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;

@@ -193,7 +193,7 @@ pub enum TraceContextError {
     State,
 }
 
-/// A number of so many bytes, in lower case.
+/// A number of `N` bytes, in lower case.
 fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -434,7 +434,8 @@ mod tests {
     fn what_is_wrong_is_told_or_left_out() {
         let good = format!("00-{TRACE}-{SPAN}-01");
         let of = |pairs: &[(&'static str, &str)]| {
-            extract(pairs.iter().copied()).map(|context| context.map(|it| it.state().to_owned()))
+            extract(pairs.iter().copied())
+                .map(|context| context.map(|found| found.state().to_owned()))
         };
         assert_eq!(of(&[("unit", "C"), (TRACESTATE, "a=1")]), Ok(None));
         let twice = [(TRACEPARENT, &*good), (TRACEPARENT, &good)];

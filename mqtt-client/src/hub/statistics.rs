@@ -126,7 +126,7 @@ impl Counts {
         self.messages.get_or_insert_default()
     }
 
-    /// The socket has taken and given so many bytes.
+    /// The socket has taken and given this many bytes.
     #[inline]
     pub(crate) fn add_wire(&mut self, [sent, received]: [u32; 2]) {
         self.wire[0] += u64::from(sent);

@@ -1,4 +1,4 @@
-//! Who looks at a link.
+//! The observer of a link.
 
 use crate::event::ClientEvent;
 use crate::link::Link;

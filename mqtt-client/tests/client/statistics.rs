@@ -184,9 +184,9 @@ async fn all_streams_are_told_however_many() {
         streams.push(stream.unwrap());
     }
     streams.remove(1500);
-    let told = client.statistics().streams;
-    assert_eq!(told.len(), 2500);
-    assert_eq!(told[2499].filters[0].as_str(), "a/2499");
+    let streams = client.statistics().streams;
+    assert_eq!(streams.len(), 2500);
+    assert_eq!(streams[2499].filters[0].as_str(), "a/2499");
 }
 
 #[tokio::test(start_paused = true)]
