@@ -90,6 +90,7 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+#[cfg(feature = "durable")]
 #[doc(hidden)]
 pub mod drain;
 mod error;
@@ -110,9 +111,11 @@ mod traffic;
 
 pub use config::{
     Authentication, CleanStart, Config, ConfigError, ConnectOptions, DisconnectOptions, DropQos0,
-    Durable, Excess, InboundLimits, LostSession, Oversized, QueueLimits, TopicAliases, WhenFull,
-    WhenServerHangsUp, WhenStoreFails,
+    Excess, InboundLimits, LostSession, Oversized, QueueLimits, TopicAliases, WhenFull,
+    WhenServerHangsUp,
 };
+#[cfg(feature = "durable")]
+pub use config::{Durable, WhenStoreFails};
 pub use error::{
     AnswerProblem, Awaited, ConnectionError, Details, Instead, InvalidAnswer, Misbehaviour,
     PublishError, Rejection, RequestError, ServerDisconnect, Unsupported,
@@ -128,10 +131,15 @@ pub use limits::Limits;
 pub use output::SendBuffer;
 pub use publish::OutgoingPublish;
 pub use reported::{GivenUp, StoreError, StoreErrorKind, TransportError, TransportErrorKind};
-pub use session::{Admission, Restored, Session, Withdrawal};
+#[cfg(feature = "durable")]
+pub use session::Restored;
+pub use session::{Admission, Session, Withdrawal};
 pub use shared_error::SharedError;
+#[cfg(feature = "durable")]
 pub use store::journal::{StoreOp, StoreSeq};
+#[cfg(feature = "durable")]
 pub use store::record::{BadRecord, RecordKey};
+#[cfg(feature = "durable")]
 pub use store::restore::{Quarantined, RestoreError, RestoreErrorKind};
 pub use time::Instant;
 pub use traffic::{AcknowledgementTimes, PacketCount, RoundTrips, StoreLag, Traffic};

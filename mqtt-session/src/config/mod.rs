@@ -1,14 +1,20 @@
 //! The configuration of a session, and the options of each connection and of its end.
 
+#[cfg(feature = "durable")]
+mod durable;
+#[cfg(not(feature = "durable"))]
+#[path = "not_durable.rs"]
+mod durable;
 mod limits;
 mod options;
 mod policies;
 
+use durable::Durable as DurableSettings;
+#[cfg(feature = "durable")]
+pub use durable::{Durable, WhenStoreFails};
 pub use limits::{DropQos0, Excess, InboundLimits, QueueLimits, WhenFull};
 pub use options::{Authentication, ConnectOptions, DisconnectOptions};
-pub use policies::{
-    CleanStart, Durable, LostSession, Oversized, TopicAliases, WhenServerHangsUp, WhenStoreFails,
-};
+pub use policies::{CleanStart, LostSession, Oversized, TopicAliases, WhenServerHangsUp};
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -48,7 +54,7 @@ pub struct Config {
     pub(crate) lost_qos2: LostSession,
     pub(crate) hang_up_limit: u8,
     pub(crate) when_server_hangs_up: WhenServerHangsUp,
-    pub(crate) durable: Option<Box<Durable>>,
+    pub(crate) durable: Option<Box<DurableSettings>>,
     pub(crate) reject_properties_in_3x: bool,
 }
 
@@ -323,15 +329,6 @@ impl Config {
     #[must_use]
     pub fn when_server_hangs_up(mut self, when_server_hangs_up: WhenServerHangsUp) -> Self {
         self.when_server_hangs_up = when_server_hangs_up;
-        self
-    }
-
-    /// Sets that what must outlive the process is stored:
-    /// [`Session::poll_store`](crate::Session::poll_store) then returns it, and packets above QoS 0
-    /// leave when they are stored. Default: `None`, nothing is stored.
-    #[must_use]
-    pub fn durable(mut self, durable: impl Into<Option<Durable>>) -> Self {
-        self.durable = durable.into().map(Box::new);
         self
     }
 

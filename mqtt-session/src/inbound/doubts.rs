@@ -3,7 +3,7 @@
 
 use super::Inbound;
 use crate::inbound::id_sets::{DOUBTED, RECEIVED};
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use alloc::vec::Vec;
 use martlet_proto::PacketIdentifier;
 
@@ -41,11 +41,6 @@ impl Inbound {
             rare.doubts_for_now = false;
         }
         self.qos1.lose_session();
-    }
-
-    /// Whether another process must doubt too.
-    pub(crate) fn has_doubts(&self) -> bool {
-        !self.doubts_for_now() && !self.received.is_empty(DOUBTED)
     }
 
     /// The server has used the identifier anew: the message that had it was one of a session that

@@ -42,10 +42,6 @@ impl IdSets {
             .filter(move |&id| self.contains(id, set))
     }
 
-    pub(crate) fn is_empty(&self, set: usize) -> bool {
-        self.0.iter().all(|words| words[set] == 0)
-    }
-
     /// Makes one set what another is.
     pub(crate) fn copy(&mut self, from: usize, to: usize) {
         self.0.iter_mut().for_each(|words| words[to] = words[from]);

@@ -19,7 +19,7 @@ use crate::inbound::id_sets::{DOUBTED, IdSets, RECEIVED, RECORDED};
 use crate::inbound::unhandled::Unhandled;
 use crate::inbound::waiting::{AwaitingAck, Mark};
 use crate::output::{DelayedAnswer, Output, ShortAcks};
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use crate::{InboundLimits, Instant, Misbehaviour, ReceivedPublish};
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
@@ -30,6 +30,8 @@ use martlet_proto::{
 
 mod aliases;
 mod doubts;
+#[cfg(feature = "durable")]
+mod durable;
 mod id_sets;
 mod stale;
 mod unhandled;
@@ -637,17 +639,6 @@ impl Inbound {
             }
             !matches!(entry.mark, Mark::Again | Mark::Abandoned)
         });
-    }
-
-    /// An earlier process has acknowledged this QoS 2 message.
-    pub(crate) fn restore(&mut self, packet_identifier: PacketIdentifier) {
-        self.received.insert(packet_identifier, RECEIVED);
-        self.received.insert(packet_identifier, RECORDED);
-    }
-
-    /// QoS 2 identifiers whose PUBREC has left, or is about to.
-    pub(crate) fn recorded(&self) -> impl Iterator<Item = PacketIdentifier> + '_ {
-        self.received.iter(RECORDED)
     }
 
     /// The server has lost the session: identifiers mean nothing any more, tokens do nothing.

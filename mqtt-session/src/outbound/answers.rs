@@ -9,6 +9,10 @@ use alloc::boxed::Box;
 use martlet_proto::{PacketIdentifier, PacketType, QoS};
 
 /// What an acknowledgement did.
+#[cfg_attr(
+    not(feature = "durable"),
+    expect(dead_code, reason = "for what is stored")
+)]
 pub(crate) enum Acked {
     /// The message is completed.
     Complete(Fate),

@@ -21,21 +21,7 @@ pub(crate) enum RestoredFlow {
     Abandoned(Fate),
 }
 
-/// What becomes of a message in flight that is withdrawn.
-pub(crate) enum InFlight {
-    /// The server has it: its flow goes on.
-    Released(Fate),
-    /// It is given up. The identifier, if the server may hold it.
-    GivenUp(Fate, Option<PacketIdentifier>),
-}
-
 impl Outbound {
-    /// Whether another message may take a packet identifier: within the window, whatever of it was
-    /// sent.
-    pub(super) fn may_admit(&self, window: usize) -> bool {
-        self.unacknowledged < window && self.has_identifier()
-    }
-
     /// The next message of the queue that may take a packet identifier.
     pub(crate) fn pop_admissible(&mut self, window: usize) -> Option<TrackedMessage> {
         if !self.may_admit(window) {
@@ -56,84 +42,6 @@ impl Outbound {
         id
     }
 
-    /// Takes back a message that was never sent.
-    pub(crate) fn withdraw(
-        &mut self,
-        operation: OperationId,
-        deferred_drops: &mut DeferredDrops,
-    ) -> Option<Fate> {
-        if let Some(outgoing) = self.queue.remove(operation) {
-            return Some(outgoing.defer(deferred_drops));
-        }
-        let mut id = self.publishes.last;
-        while id != 0 {
-            let slot = self.slot(id);
-            if let State::Publish(outgoing) = &slot.state {
-                if outgoing.operation == operation && !outgoing.written && slot.position.is_none() {
-                    let fate = outgoing.fate();
-                    self.unlink(Self::publishes, id);
-                    self.release(id, deferred_drops);
-                    return Some(fate);
-                }
-            }
-            id = slot.previous;
-        }
-        None
-    }
-
-    /// Takes back a message of QoS 0 that was never sent.
-    pub(crate) fn withdraw_qos0(
-        &mut self,
-        operation: OperationId,
-        deferred_drops: &mut DeferredDrops,
-    ) -> Option<Fate> {
-        let outgoing = self.queue.remove_qos0(operation)?;
-        Some(outgoing.defer(deferred_drops))
-    }
-
-    /// The application does not want a message any more that may have arrived.
-    pub(crate) fn withdraw_in_flight(
-        &mut self,
-        operation: OperationId,
-        deferred_drops: &mut DeferredDrops,
-    ) -> Option<InFlight> {
-        let (_, id, _) = self.in_order().find(|&(it, ..)| it == operation)?;
-        let fate = match &mut self.slot(id.get()).state {
-            State::Publish(outgoing) => outgoing.fate(),
-            State::Released { fate, .. } => {
-                let before = *fate;
-                fate.reported = true;
-                return Some(InFlight::Released(before));
-            }
-            State::Free | State::Abandoned(_) | State::Request(_) => return None,
-        };
-        let abandoned = self.abandon(operation, deferred_drops);
-        Some(InFlight::GivenUp(fate, abandoned))
-    }
-
-    /// A message is not sent any more. Returns its packet identifier if the server may hold it.
-    pub(crate) fn abandon(
-        &mut self,
-        operation: OperationId,
-        deferred_drops: &mut DeferredDrops,
-    ) -> Option<PacketIdentifier> {
-        let (_, id, released) = self.in_order().find(|&(it, ..)| it == operation)?;
-        let list = if released.is_some() {
-            Self::released
-        } else {
-            Self::publishes
-        };
-        self.unlink(list, id.get());
-        let fate = match &self.slot(id.get()).state {
-            State::Publish(outgoing) => outgoing.fate(),
-            State::Released { fate, .. } => *fate,
-            State::Free | State::Abandoned(_) | State::Request(_) => {
-                unreachable!("the lists hold messages")
-            }
-        };
-        self.abandon_slot(id, fate, deferred_drops)
-    }
-
     /// Whose message this identifier stands for, after its PUBREC.
     pub(crate) fn released_fate(&mut self, id: PacketIdentifier) -> Option<Fate> {
         match self.find(id)?.state {
@@ -150,43 +58,6 @@ impl Outbound {
             State::Abandoned(abandoned) => Some(abandoned.fate.operation),
             State::Free | State::Request(_) => None,
         })
-    }
-
-    /// Messages with a packet identifier in the order of sending, then those that were released in
-    /// that of PUBREC. The last says which they are, and whether their end was reported.
-    pub(crate) fn in_order(
-        &self,
-    ) -> impl Iterator<Item = (OperationId, PacketIdentifier, Option<bool>)> + '_ {
-        let slot = |id: u16| {
-            self.slots
-                .get(usize::from(id).checked_sub(1)?)
-                .map(|slot| (id, slot))
-        };
-        let list =
-            move |first| core::iter::successors(slot(first), move |(_, last)| slot(last.next));
-        list(self.publishes.first)
-            .chain(list(self.released.first))
-            .filter_map(|(id, slot)| {
-                let id = PacketIdentifier::new(id)?;
-                match &slot.state {
-                    State::Publish(outgoing) => Some((outgoing.operation, id, None)),
-                    State::Released { fate, .. } => Some((fate.operation, id, Some(fate.reported))),
-                    State::Free | State::Abandoned(_) | State::Request(_) => None,
-                }
-            })
-    }
-
-    /// Messages whose end was not reported.
-    pub(crate) fn operations(&self) -> impl Iterator<Item = OperationId> + '_ {
-        let slots = self.slots.iter().filter_map(|slot| match &slot.state {
-            State::Publish(outgoing) => Some(outgoing.fate()),
-            State::Released { fate, .. } => Some(*fate),
-            State::Free | State::Abandoned(_) | State::Request(_) => None,
-        });
-        let fates = slots.chain(self.queue.qos12.iter().map(TrackedMessage::fate));
-        fates
-            .filter(|fate| !fate.reported)
-            .map(|fate| fate.operation)
     }
 
     /// The application has gone: messages above QoS 0 stay, without anybody who asks for them; the
@@ -223,6 +94,34 @@ impl Outbound {
             lost.push(outgoing.defer(deferred_drops));
         }
         (kept, lost)
+    }
+
+    /// How far it has come, as one number: connections in a row, and, past `limit`, those at the
+    /// suspect.
+    pub(crate) fn hang_ups(&self, limit: u8) -> u8 {
+        match &self.probe {
+            Some(probe) => limit.saturating_add(probe.ended),
+            None => self.hang_ups_in_a_row.min(limit - 1),
+        }
+    }
+
+    /// Goes on where an earlier process has stopped; the message that is first in order was its
+    /// suspect.
+    pub(crate) fn restore_hang_ups(&mut self, count: u8, limit: u8) {
+        let suspect = [self.released.first, self.publishes.first]
+            .into_iter()
+            .find_map(|id| self.message(id));
+        let last = self.flows().max();
+        match (count.checked_sub(limit), last) {
+            (Some(ended), Some(last)) => {
+                self.probe_from(last, ended.min(limit - 1));
+                if let Some(probe) = &mut self.probe {
+                    probe.suspect = suspect;
+                }
+            }
+            (None, Some(_)) => self.hang_ups_in_a_row = count,
+            (_, None) => {}
+        }
     }
 
     /// The table as it was stored: flows in the order of sending and, those released, of PUBREC,
@@ -264,7 +163,8 @@ impl Outbound {
             }
         }
         for outgoing in queue {
-            outbound.queue.restore(outgoing);
+            // The bounds have let it in.
+            outbound.queue.push_back(outgoing);
         }
         outbound
     }

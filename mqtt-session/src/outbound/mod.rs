@@ -19,12 +19,16 @@
 mod abandoned;
 mod answers;
 mod check;
+#[cfg(feature = "durable")]
 mod durable;
 mod lost;
 mod probing;
 pub(crate) mod queue;
 mod reporting;
-pub(crate) use durable::{InFlight, RestoredFlow};
+mod withdrawing;
+#[cfg(feature = "durable")]
+pub(crate) use durable::RestoredFlow;
+pub(crate) use withdrawing::InFlight;
 
 use self::abandoned::{Abandoned, AbandonedList};
 pub(crate) use self::answers::Acked;
@@ -33,7 +37,7 @@ use crate::outbound::queue::{Fate, Queue, TrackedMessage};
 use crate::output::Output;
 use crate::output::deferred_drops::DeferredDrops;
 use crate::requests::PendingRequest;
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use crate::{Instant, OperationId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -379,6 +383,12 @@ impl Outbound {
         self.append(Self::publishes, id.get());
         self.in_flight += 1;
         id
+    }
+
+    /// Whether another message may take a packet identifier: within the window, whatever of it was
+    /// sent.
+    pub(super) fn may_admit(&self, window: usize) -> bool {
+        self.unacknowledged < window && self.has_identifier()
     }
 
     /// The next message from the queue that may go: QoS 1 and 2 only within the window.

@@ -83,8 +83,8 @@ pub(super) struct Probe {
     /// Messages up to this one are suspects.
     last: OperationId,
     /// The suspect that was sent last, and how many connections ended at it.
-    suspect: Option<OperationId>,
-    ended: u8,
+    pub(super) suspect: Option<OperationId>,
+    pub(super) ended: u8,
     /// It was alone for long enough on this connection.
     is_wide: bool,
 }
@@ -141,7 +141,7 @@ impl Outbound {
     }
 
     /// Whose message this identifier, or nobody's, stands for.
-    fn message(&self, id: u16) -> Option<OperationId> {
+    pub(super) fn message(&self, id: u16) -> Option<OperationId> {
         match &self.slots.get(usize::from(id).checked_sub(1)?)?.state {
             State::Publish(outgoing) => Some(outgoing.operation),
             State::Released { fate, .. } => Some(fate.operation),
@@ -217,7 +217,7 @@ impl Outbound {
         None
     }
 
-    fn probe_from(&mut self, last: OperationId, ended: u8) {
+    pub(super) fn probe_from(&mut self, last: OperationId, ended: u8) {
         self.hang_ups_in_a_row = 0;
         self.probe = Some(Box::new(Probe {
             last,
@@ -225,33 +225,5 @@ impl Outbound {
             ended,
             is_wide: false,
         }));
-    }
-
-    /// How far it has come, as one number: connections in a row, and, past `limit`, those at the
-    /// suspect.
-    pub(crate) fn hang_ups(&self, limit: u8) -> u8 {
-        match &self.probe {
-            Some(probe) => limit.saturating_add(probe.ended),
-            None => self.hang_ups_in_a_row.min(limit - 1),
-        }
-    }
-
-    /// Goes on where an earlier process has stopped; the message that is first in order was its
-    /// suspect.
-    pub(crate) fn restore_hang_ups(&mut self, count: u8, limit: u8) {
-        let suspect = [self.released.first, self.publishes.first]
-            .into_iter()
-            .find_map(|id| self.message(id));
-        let last = self.flows().max();
-        match (count.checked_sub(limit), last) {
-            (Some(ended), Some(last)) => {
-                self.probe_from(last, ended.min(limit - 1));
-                if let Some(probe) = &mut self.probe {
-                    probe.suspect = suspect;
-                }
-            }
-            (None, Some(_)) => self.hang_ups_in_a_row = count,
-            (_, None) => {}
-        }
     }
 }

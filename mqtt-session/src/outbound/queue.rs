@@ -134,7 +134,7 @@ impl Queue {
         }
     }
 
-    fn push_back(&mut self, outgoing: TrackedMessage) {
+    pub(super) fn push_back(&mut self, outgoing: TrackedMessage) {
         self.bytes += outgoing.message.size();
         self.line(outgoing.message.qos).push_back(outgoing);
     }
@@ -167,12 +167,6 @@ impl Queue {
     pub(crate) fn pop_oldest(&mut self) -> Option<TrackedMessage> {
         let line = self.oldest_line(true)?;
         self.pop_line(line)
-    }
-
-    /// A message that an earlier process has stored; they come in order, and the bounds have let
-    /// them in.
-    pub(crate) fn restore(&mut self, outgoing: TrackedMessage) {
-        self.push_back(outgoing);
     }
 
     /// Whether a message above QoS 0 is here; they stand in the order of their operations.

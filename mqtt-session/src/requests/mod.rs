@@ -17,6 +17,8 @@
 
 mod asking;
 pub(crate) mod deadlines;
+#[cfg(feature = "durable")]
+mod durable;
 mod operations;
 
 pub(crate) use self::asking::OVERHEAD;
@@ -243,7 +245,8 @@ enum Stage {
 struct Registered {
     subscription: SubscribeFilter,
     identifier: Option<SubscriptionIdentifier>,
-    /// Of the request that made it.
+    /// Of the request that made it; it is stored.
+    #[cfg_attr(not(feature = "durable"), expect(dead_code))]
     order: u64,
 }
 
@@ -330,47 +333,6 @@ impl Wishes {
             .iter()
             .filter(|(_, entry)| entry.granted.is_some())
             .map(|(filter, _)| filter)
-    }
-
-    /// A subscription as it was made.
-    pub(crate) fn registered(
-        &self,
-        filter: &TopicFilter,
-    ) -> Option<(&SubscribeFilter, Option<SubscriptionIdentifier>, u64)> {
-        let Registered {
-            subscription,
-            identifier,
-            order,
-        } = self.filters.get(filter)?.granted.as_ref()?;
-        Some((subscription, *identifier, *order))
-    }
-
-    /// A subscription that an earlier process has made.
-    pub(crate) fn restore_registered(
-        &mut self,
-        subscription: SubscribeFilter,
-        identifier: Option<SubscriptionIdentifier>,
-        order: u64,
-    ) {
-        let filter = subscription.filter.clone();
-        let granted = Some(Registered {
-            subscription,
-            identifier,
-            order,
-        });
-        self.filters.insert(
-            filter,
-            Entry {
-                granted,
-                wanted: true,
-                ..Entry::default()
-            },
-        );
-    }
-
-    /// Whether subscriptions are being made again that the server has lost.
-    pub(crate) fn is_restoring(&self) -> bool {
-        self.lost > 0
     }
 
     fn changes(&mut self, filter: &TopicFilter) {

@@ -1,7 +1,7 @@
 //! Figures of a session: what was counted and timed.
 
 use crate::event::Counters;
-use crate::traffic::{AcknowledgementTimes, RoundTrips, StoreLag, Traffic};
+use crate::traffic::{AcknowledgementTimes, RoundTrips, Traffic};
 use crate::{DeliveryId, Instant, Session};
 use core::time::Duration;
 use martlet_proto::PacketIdentifier;
@@ -73,12 +73,5 @@ impl Session {
     /// there are messages unacknowledged.
     pub fn held_acknowledgements(&self) -> impl Iterator<Item = (DeliveryId, usize)> {
         self.inbound.holders()
-    }
-
-    /// How far the store is behind; `None` of a session that is not durable.
-    pub fn store_lag(&self, now: Instant) -> Option<StoreLag> {
-        let (operations, since) = self.journal.as_ref()?.lag();
-        let oldest = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        Some(StoreLag { operations, oldest })
     }
 }

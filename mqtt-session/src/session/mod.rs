@@ -16,13 +16,19 @@ mod publishing;
 mod receiving;
 mod rejecting;
 mod requesting;
+#[cfg(feature = "durable")]
 mod restoring;
+#[cfg(feature = "durable")]
+mod storing;
+#[cfg(not(feature = "durable"))]
+#[path = "not_storing.rs"]
 mod storing;
 mod timeouts;
 mod timers;
 pub use admission::Admission;
 pub use giving_up::Withdrawal;
 pub(crate) use lifecycle::{Intent, Phase};
+#[cfg(feature = "durable")]
 pub use restoring::Restored;
 
 use crate::inbound::Inbound;
@@ -163,9 +169,7 @@ impl Session {
             next_operation: 1,
             config,
         };
-        if session.config.durable.is_some() {
-            session.begin_journal();
-        }
+        session.begin_journal();
         session
     }
 
@@ -247,6 +251,12 @@ impl Session {
     /// The topic filters that the server has granted and that were not unsubscribed.
     pub fn subscriptions(&self) -> impl Iterator<Item = &TopicFilter> {
         self.requests.wishes().into_iter().flat_map(Wishes::filters)
+    }
+
+    /// Messages of QoS 1 and 2 that are not completed: after [`restore`](Self::restore) those of
+    /// earlier processes, whose end [`Event::Published`] will report.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = OperationId> + '_ {
+        self.outbound.operations()
     }
 
     /// Checks what must agree inside of the session. It is for tests: its cost grows with what is

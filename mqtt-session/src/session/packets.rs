@@ -3,7 +3,7 @@
 use crate::session::Phase;
 use crate::session::rejecting::Rejected;
 use crate::session::timers::TimerKind;
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use crate::{ConnectionError, Event, Instant, Misbehaviour, Session};
 use bytes::BytesMut;
 use martlet_proto::Packet;

@@ -7,7 +7,7 @@ use crate::outbound::queue::{Enqueued, Fate, TrackedMessage};
 use crate::outbound::{Acked, Resent, send_qos0};
 use crate::output::DelayedAnswer;
 use crate::session::timers::TimerKind;
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use crate::{Event, Instant, OperationId, OutgoingPublish, PublishError, Session, Undelivered};
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
@@ -243,7 +243,7 @@ impl Session {
 
     /// The next message to be sent again fails, if this connection does not take it, or it is too
     /// late for one that was never sent. Returns whether it did.
-    fn fail_resend(&mut self, now: Instant) -> bool {
+    pub(super) fn fail_resend(&mut self, now: Instant) -> bool {
         let (limits, version) = (&self.limits, self.output.version);
         let fits = |outgoing: &TrackedMessage| {
             if !outgoing.written && outgoing.expires_at.is_some_and(|at| at <= now) {
@@ -260,30 +260,13 @@ impl Session {
         true
     }
 
-    /// What needs no room in the output: the next message of the queue gets its packet identifier,
-    /// if the window lets it, or one that this connection does not take fails. Returns whether
-    /// there was one.
-    pub(crate) fn admit_next(&mut self, now: Instant) -> bool {
-        if !self.is_online() {
-            return false;
-        }
-        if self.fail_resend(now) {
-            return true;
-        }
-        self.end_probe();
-        let Some(outgoing) = self.outbound.pop_admissible(self.window()) else {
-            return false;
-        };
-        match self.check_queued(&outgoing, now) {
-            Ok(()) => self.admit(outgoing),
-            Err(error) => self.fail_queued(outgoing, error),
-        }
-        true
-    }
-
     /// Whether a message of the queue can be sent on this connection, and it is not too late for it.
     #[inline]
-    fn check_queued(&self, outgoing: &TrackedMessage, now: Instant) -> Result<(), PublishError> {
+    pub(super) fn check_queued(
+        &self,
+        outgoing: &TrackedMessage,
+        now: Instant,
+    ) -> Result<(), PublishError> {
         let version = self.output.version;
         let has_properties = !outgoing.message.properties.is_empty();
         if outgoing.expires_at.is_some_and(|at| at <= now) {
@@ -296,7 +279,7 @@ impl Session {
     }
 
     #[cold]
-    fn fail_queued(&mut self, outgoing: TrackedMessage, error: PublishError) {
+    pub(super) fn fail_queued(&mut self, outgoing: TrackedMessage, error: PublishError) {
         self.forget_queued(&outgoing);
         self.report(outgoing.fate(), Err(error));
         self.deferred_drops.add(outgoing.message);

@@ -4,7 +4,7 @@ use crate::error::Details;
 use crate::event::AckToken;
 use crate::inbound::Arrived;
 use crate::session::timers::TimerKind;
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use crate::{ConnectionError, DeliveryId, DropQos0, Event, Excess, Instant, Misbehaviour, Session};
 use alloc::boxed::Box;
 use core::time::Duration;

@@ -3,7 +3,7 @@
 
 use crate::event::RejectedMessage;
 use crate::session::Skipped;
-use crate::store::journal::Context;
+use crate::store::context::Context;
 use crate::{ConnectionError, Event, Oversized, Session};
 use alloc::boxed::Box;
 use bytes::{Buf, BytesMut};

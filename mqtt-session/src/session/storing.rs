@@ -4,6 +4,7 @@ use crate::outbound::Acked;
 use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::requests::Wishes;
 use crate::store::journal::{AwaitsStore, Journal, RESERVED_OPERATIONS};
+use crate::traffic::StoreLag;
 use crate::store::record::{self, RecordKey, SessionIdentity, StoredSubscription};
 use crate::{
     Event, Instant, OperationId, PublishError, Session, StoreError, StoreOp, StoreSeq,
@@ -12,6 +13,7 @@ use crate::{
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::time::Duration;
 use martlet_proto::{PacketIdentifier, QoS, Version};
 
 impl Session {
@@ -88,16 +90,17 @@ impl Session {
 
     // ---- getters
 
+    /// How far the store is behind; `None` of a session that is not durable.
+    pub fn store_lag(&self, now: Instant) -> Option<StoreLag> {
+        let (operations, since) = self.journal.as_ref()?.lag();
+        let oldest = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        Some(StoreLag { operations, oldest })
+    }
+
     /// Whether what must outlive the process is stored.
     #[inline]
     pub fn is_durable(&self) -> bool {
         self.journal.is_some()
-    }
-
-    /// Messages of QoS 1 and 2 that are not completed: after [`restore`](Self::restore) those of
-    /// earlier processes, whose end [`Event::Published`] will report.
-    pub fn unacknowledged(&self) -> impl Iterator<Item = OperationId> + '_ {
-        self.outbound.operations()
     }
 
     // ---- the session's changes
@@ -178,6 +181,27 @@ impl Session {
                 record::encode_message(operation, &outgoing.message, expires_at, now, epoch);
             journal.put_message(operation, value);
         }
+    }
+
+    /// What needs no room in the output: the next message of the queue gets its packet identifier,
+    /// if the window lets it, or one that this connection does not take fails. Returns whether
+    /// there was one.
+    fn admit_next(&mut self, now: Instant) -> bool {
+        if !self.is_online() {
+            return false;
+        }
+        if self.fail_resend(now) {
+            return true;
+        }
+        self.end_probe();
+        let Some(outgoing) = self.outbound.pop_admissible(self.window()) else {
+            return false;
+        };
+        match self.check_queued(&outgoing, now) {
+            Ok(()) => self.admit(outgoing),
+            Err(error) => self.fail_queued(outgoing, error),
+        }
+        true
     }
 
     /// A message of the queue gets its packet identifier; its PUBLISH follows when that is stored.
@@ -330,8 +354,11 @@ impl Session {
         }
     }
 
-    /// A durable session begins.
+    /// A session begins.
     pub(crate) fn begin_journal(&mut self) {
+        if self.config.durable.is_none() {
+            return;
+        }
         self.journal = Some(Box::new(Journal::new()));
         self.requests.wishes_mut().changed = Some(Box::default());
         self.store_identity(None);

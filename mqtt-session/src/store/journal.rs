@@ -18,11 +18,10 @@
 //! message a PUBREL; its end is reported again. Waiting would cost every publish a write to the
 //! disk and prevent neither, since the application's own reaction to the end can be lost as well.
 
-use crate::output::{DelayedAnswer, Output};
+use crate::output::DelayedAnswer;
 use crate::store::lag::Lag;
 use crate::store::record::{self, Flow, FlowPhase, RecordKey, SessionIdentity, StoredSubscription};
 use crate::{Instant, OperationId, StoreError};
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -212,6 +211,15 @@ impl Journal {
         self.operations.push_back(StoreOp::Delete { key });
     }
 
+    /// Keeps an answer to the server until everything until now is stored. Gives it back if it is.
+    pub(crate) fn delay(&mut self, answer: DelayedAnswer) -> Option<DelayedAnswer> {
+        if self.stored >= self.last() {
+            return Some(answer);
+        }
+        self.wait(AwaitsStore::Answer(answer));
+        None
+    }
+
     fn wait(&mut self, waiting: AwaitsStore) {
         self.waiting.push_back((self.last(), waiting));
     }
@@ -355,46 +363,6 @@ impl Journal {
         self.published = OperationId(0);
         self.waiting
             .retain(|(_, waiting)| matches!(waiting, AwaitsStore::Message(_)));
-    }
-}
-
-/// What machines of messages write to: the connection's output, and the journal, for which some of
-/// that waits.
-pub(crate) struct Context<'a> {
-    pub(crate) output: &'a mut Output,
-    pub(crate) journal: &'a mut Option<Box<Journal>>,
-}
-
-impl<'a> Context<'a> {
-    #[inline]
-    pub(crate) fn new(output: &'a mut Output, journal: &'a mut Option<Box<Journal>>) -> Self {
-        Self { output, journal }
-    }
-
-    /// Answers the server when everything until now is stored.
-    #[inline]
-    pub(crate) fn answer_when_stored(&mut self, answer: DelayedAnswer) {
-        match self.journal {
-            Some(journal) if journal.stored < journal.last() => {
-                journal.wait(AwaitsStore::Answer(answer));
-            }
-            _ => self.output.write_answer(answer),
-        }
-    }
-
-    /// Whether the PUBLISH of this message, which has its packet identifier, may leave.
-    #[inline]
-    pub(crate) fn may_publish(&self, operation: OperationId) -> bool {
-        self.journal
-            .as_ref()
-            .is_none_or(|journal| journal.may_publish(operation))
-    }
-
-    /// Whether the PUBRELs of an earlier connection may leave.
-    pub(crate) fn may_release(&self) -> bool {
-        self.journal
-            .as_ref()
-            .is_none_or(|journal| journal.may_release())
     }
 }
 
