@@ -98,6 +98,7 @@ mod event;
 mod event_handler;
 mod inbound;
 mod limits;
+mod ordered;
 mod outbound;
 mod output;
 mod publish;

@@ -59,7 +59,7 @@ impl Inbound {
     fn forget_received(&mut self, packet_identifier: PacketIdentifier) {
         self.received.remove(packet_identifier);
         if let Some(rare) = &mut self.qos2.rare {
-            if let Some(&token) = rare.stale_ids.get(&packet_identifier) {
+            if let Some(&token) = rare.stale_ids.get(&packet_identifier.get().into()) {
                 rare.forget(token);
             }
         }

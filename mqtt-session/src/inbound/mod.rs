@@ -154,7 +154,7 @@ impl Inbound {
             // A copy that it takes the place of makes room.
             if let Some(stale) = rare
                 .stale_ids
-                .get(&packet_identifier)
+                .get(&packet_identifier.get().into())
                 .and_then(|stale| rare.stale.get(stale))
             {
                 messages = messages.saturating_sub(1);

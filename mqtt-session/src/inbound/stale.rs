@@ -14,7 +14,7 @@ impl FromEarlier {
     ) -> Option<(u32, u64)> {
         let token = self
             .stale_ids
-            .remove(&packet_identifier)
+            .remove(&packet_identifier.get().into())
             .filter(|_| duplicate)?;
         let stale = self.stale.get_mut(&token)?;
         stale.superseded = true;
@@ -38,8 +38,9 @@ impl FromEarlier {
     /// Returns the packet identifier that a stale message had.
     pub(super) fn forget(&mut self, token: u64) -> Option<PacketIdentifier> {
         let packet_identifier = self.stale.remove(&token)?.packet_identifier;
-        if self.stale_ids.get(&packet_identifier) == Some(&token) {
-            self.stale_ids.remove(&packet_identifier);
+        let id = packet_identifier.get().into();
+        if self.stale_ids.get(&id) == Some(&token) {
+            self.stale_ids.remove(&id);
         }
         Some(packet_identifier)
     }

@@ -1,8 +1,9 @@
 //! Messages of one QoS that wait for their acknowledgement.
 
 use crate::error::Details;
+use crate::ordered::Ordered;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use martlet_proto::{Ack, AckProperties, PacketIdentifier, PubAck, PubAckReasonCode, QoS};
 
 /// Messages of one QoS whose acknowledgement has not left, in order of arrival on this connection.
@@ -18,16 +19,16 @@ pub(super) struct AwaitingAck {
 #[derive(Debug, Default)]
 pub(super) struct FromEarlier {
     /// Tokens whose place is not their sequence: first delivered on an earlier connection.
-    pub(super) moved: BTreeMap<u64, u64>,
+    pub(super) moved: Ordered<u64, u64>,
     /// By token: delivered on an earlier connection and not sent again yet.
-    pub(super) stale: BTreeMap<u64, Stale>,
+    pub(super) stale: Ordered<u64, Stale>,
     /// Those of them that can still be sent again, by packet identifier.
-    pub(super) stale_ids: BTreeMap<PacketIdentifier, u64>,
+    pub(super) stale_ids: Ordered<u64, u64>,
     /// By token: the first token of the same message, which came on an earlier connection; removed
     /// when it is asked for. Of QoS 1 only: a QoS 2 message that comes again keeps its token.
-    pub(super) replaced: BTreeMap<u64, u64>,
+    pub(super) replaced: Ordered<u64, u64>,
     /// By token: what to tell the server with the acknowledgement, on this connection.
-    pub(super) details: BTreeMap<u64, Box<Details>>,
+    pub(super) details: Ordered<u64, Box<Details>>,
     /// The token at the front when somebody last looked, if it held back others.
     pub(super) holder: Option<u64>,
     /// A stale message was superseded since somebody last asked.
@@ -135,7 +136,7 @@ impl AwaitingAck {
         let Some(rare) = &mut self.rare else {
             return false;
         };
-        let Some(token) = rare.stale_ids.remove(&packet_identifier) else {
+        let Some(token) = rare.stale_ids.remove(&packet_identifier.get().into()) else {
             return false;
         };
         let Some(Stale { bytes, taken, .. }) = rare.stale.remove(&token) else {
@@ -214,7 +215,7 @@ impl AwaitingAck {
                     superseded: false,
                 },
             );
-            rare.stale_ids.insert(packet_identifier, token);
+            rare.stale_ids.insert(packet_identifier.get().into(), token);
         }
         let stale = &rare.stale;
         rare.replaced.retain(|token, _| stale.contains_key(token));

@@ -4,6 +4,7 @@
 use super::{List, Outbound, State};
 use crate::LostSession;
 use crate::OutgoingPublish;
+use crate::ordered::Ordered;
 use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::output::deferred_drops::DeferredDrops;
 use alloc::vec::Vec;
@@ -67,7 +68,7 @@ impl Outbound {
             while let Some(id) = NonZeroU16::new(list(self).first) {
                 self.unlink(list, id.get());
                 match lost(self.take(id.get()), qos1, qos2) {
-                    Lost::Requeue(outgoing) => requeue.push(outgoing),
+                    Lost::Requeue(outgoing) => requeue.push(Some(outgoing)),
                     Lost::Ended { fate, message } => {
                         if let Some(message) = message {
                             deferred_drops.add(message);
@@ -81,10 +82,22 @@ impl Outbound {
             }
         }
         self.free_abandoned();
-        requeue.sort_by_key(|outgoing| outgoing.operation);
-        for mut outgoing in requeue.into_iter().rev() {
-            outgoing.written = false;
-            self.queue.push_front(outgoing);
+        let places = requeue.iter().enumerate();
+        let order: Ordered<u64, u64> = places
+            .map(|(place, outgoing)| {
+                (
+                    outgoing
+                        .as_ref()
+                        .map_or(0, |it: &TrackedMessage| it.operation.get()),
+                    place as u64,
+                )
+            })
+            .collect();
+        for (_, place) in order.into_entries().rev() {
+            if let Some(mut outgoing) = requeue[place as usize].take() {
+                outgoing.written = false;
+                self.queue.push_front(outgoing);
+            }
         }
         in_doubt
     }

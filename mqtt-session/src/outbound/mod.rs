@@ -544,7 +544,7 @@ impl Outbound {
     /// their order, each with whether any of it was handed out.
     pub(crate) fn handle_close(&mut self, handed_out: u64) -> Vec<(PendingRequest, bool)> {
         self.in_flight = 0;
-        let mut requests = Vec::new();
+        let mut requests: Vec<(u64, Box<PendingRequest>)> = Vec::new();
         for i in 0..self.slots.len() {
             let slot = &mut self.slots[i];
             let position = slot.position.take();
@@ -555,16 +555,16 @@ impl Outbound {
                 State::Request(_) => {
                     if let (State::Request(request), Some(at)) = (self.take(i as u16 + 1), position)
                     {
-                        requests.push((at, *request));
+                        let place = requests.partition_point(|&(before, _)| before <= at);
+                        requests.insert(place, (at, request));
                     }
                 }
                 State::Free | State::Released { .. } | State::Abandoned(_) => {}
             }
         }
-        requests.sort_by_key(|&(at, _)| at);
         requests
             .into_iter()
-            .map(|(at, request)| (request, at < handed_out))
+            .map(|(at, request)| (*request, at < handed_out))
             .collect()
     }
 

@@ -3,11 +3,11 @@
 
 use super::operations::FilterOutcome;
 use super::{
-    Blame, Key, Past, PendingRequest, Registered, RequestKind, Stage, Waiter, Wish, Wishes,
+    Blame, Entry, Key, Past, PendingRequest, Registered, RequestKind, Stage, Waiter, Wish, Wishes,
 };
 use crate::error::Details;
+use crate::ordered::Ordered;
 use crate::{Event, Instant, Limits, OperationId, RequestError};
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use martlet_proto::{
     QoS, SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, TopicFilter,
@@ -47,12 +47,10 @@ impl Wishes {
             .collect();
         self.begin(operation, action.is_unsubscribe(), asked, expires);
         let mut wishes: Vec<Wish> = Vec::with_capacity(subscriptions.len());
-        let mut places: BTreeMap<TopicFilter, usize> = BTreeMap::new();
+        let mut places: Ordered<TopicFilter, usize> = Ordered::default();
         for (place, subscription) in subscriptions.into_iter().enumerate() {
             let waiter = Waiter { operation, place };
-            let at = *places
-                .entry(subscription.filter.clone())
-                .or_insert(wishes.len());
+            let at = *places.get_or_insert_with(subscription.filter.clone(), || wishes.len());
             match wishes.get_mut(at) {
                 Some(wish) => {
                     wish.subscription = subscription;
@@ -66,7 +64,9 @@ impl Wishes {
         }
         for filter in places.keys() {
             let ended = action.is_unsubscribe() && self.ungrant(filter);
-            let entry = self.filters.entry(filter.clone()).or_default();
+            let entry = self
+                .filters
+                .get_or_insert_with(filter.clone(), Entry::default);
             entry.wanted = !action.is_unsubscribe();
             entry.asked |= ended;
         }
@@ -237,7 +237,7 @@ impl Wishes {
             .wishes
             .iter_mut()
             .flat_map(|wish| core::mem::take(&mut wish.waiters));
-        let operations: BTreeSet<_> = waiters.map(|waiter| waiter.operation).collect();
+        let operations = waiters.map(|waiter| (waiter.operation, ())).collect();
         self.fail_all(&operations, &RequestError::Timeout);
         for wish in &request.wishes {
             let filter = &wish.subscription.filter;
@@ -328,7 +328,8 @@ impl Wishes {
             .filter(|(_, was_handed_out)| *was_handed_out)
             .count();
         self.filters
-            .values_mut()
+            .iter_mut()
+            .map(|(_, entry)| entry)
             .filter(|entry| matches!(entry.stage, Stage::Sent(_)))
             .for_each(|entry| {
                 entry.stage = Stage::Idle;
@@ -417,8 +418,8 @@ impl Wishes {
     /// The server has no session: there is nothing to unsubscribe from.
     pub(crate) fn lose_session(&mut self, code: UnsubAckReasonCode) {
         self.filters
-            .values_mut()
-            .for_each(|entry| entry.asked = false);
+            .iter_mut()
+            .for_each(|(_, entry)| entry.asked = false);
         let is_unsubscribe = |(key, request): (&Key, &PendingRequest)| {
             request.action.is_unsubscribe().then_some(*key)
         };
@@ -445,9 +446,9 @@ impl Wishes {
         present: bool,
     ) -> Vec<(TopicFilter, SubAckReasonCode)> {
         let mut rejected = Vec::new();
-        let mut by_identifier: BTreeMap<Option<SubscriptionIdentifier>, Vec<Wish>> =
-            BTreeMap::new();
-        for (filter, entry) in &mut self.filters {
+        let mut by_identifier: Ordered<Option<SubscriptionIdentifier>, Vec<Wish>> =
+            Ordered::default();
+        for (filter, entry) in self.filters.iter_mut() {
             let Some(Registered {
                 subscription,
                 identifier,
@@ -468,7 +469,9 @@ impl Wishes {
                     subscription: subscription.clone(),
                     waiters: Vec::new(),
                 };
-                by_identifier.entry(*identifier).or_default().push(wish);
+                by_identifier
+                    .get_or_insert_with(*identifier, Vec::new)
+                    .push(wish);
             }
         }
         for (filter, _) in &rejected {
@@ -478,7 +481,7 @@ impl Wishes {
         let bytes = RESTORE_SIZE
             .min(limits.maximum_packet_size as usize)
             .saturating_sub(OVERHEAD);
-        for (identifier, wishes) in by_identifier {
+        for (identifier, wishes) in by_identifier.into_entries() {
             let action = RequestKind::Subscribe {
                 identifier,
                 user_properties: UserProperties::new(),

@@ -23,10 +23,11 @@ mod operations;
 
 pub(crate) use self::asking::OVERHEAD;
 use self::operations::{FilterOutcome, Operation};
+use crate::ordered::Ordered;
 use crate::requests::deadlines::Deadlines;
 use crate::{Event, Instant, OperationId, RequestError};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use martlet_proto::{
     PacketIdentifier, SubscribeFilter, SubscriptionIdentifier, TopicFilter, UserProperties,
@@ -298,9 +299,9 @@ impl Requests {
 /// What is wanted of the server, and what it has granted.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
-    filters: BTreeMap<TopicFilter, Entry>,
-    ready: BTreeMap<Key, PendingRequest>,
-    operations: BTreeMap<OperationId, Operation>,
+    filters: Ordered<TopicFilter, Entry>,
+    ready: Ordered<Key, PendingRequest>,
+    operations: Ordered<OperationId, Operation>,
     next_number: u64,
     /// Wishes that wait to be sent.
     unsent: usize,
@@ -396,8 +397,7 @@ impl Wishes {
         let key = request.key();
         for wish in &request.wishes {
             self.filters
-                .entry(wish.subscription.filter.clone())
-                .or_default()
+                .get_or_insert_with(wish.subscription.filter.clone(), Entry::default)
                 .stage = Stage::Ready(key);
         }
         self.unsent += request.wishes.len();
@@ -495,7 +495,7 @@ impl Wishes {
         latest: Instant,
         is_quiet: impl FnOnce() -> bool,
     ) -> Option<PendingRequest> {
-        let (&key, _) = self.ready.first_key_value()?;
+        let key = *self.ready.first_key()?;
         if self.probing || self.outstanding >= MAX_AWAITED || self.identifiers >= MAX_IDENTIFIERS {
             return None;
         }
@@ -510,11 +510,7 @@ impl Wishes {
 
     /// Whether only suspected requests wait to be sent, for everything else to go first.
     fn is_holding_back(&self) -> bool {
-        self.outstanding == 0
-            && self
-                .ready
-                .first_key_value()
-                .is_some_and(|(key, _)| key.losses > 0)
+        self.outstanding == 0 && self.ready.first_key().is_some_and(|key| key.losses > 0)
     }
 
     /// When the next request that was not sent fails, or may be sent.
@@ -559,8 +555,7 @@ impl Wishes {
         for wish in &request.wishes {
             let entry = self
                 .filters
-                .entry(wish.subscription.filter.clone())
-                .or_default();
+                .get_or_insert_with(wish.subscription.filter.clone(), Entry::default);
             entry.stage = Stage::Sent(request.number);
         }
     }

@@ -4,9 +4,9 @@
 use super::{Waiter, Wishes};
 use crate::error::Details;
 use crate::event::Answer;
+use crate::ordered::Ordered;
 use crate::{Event, Instant, OperationId, RequestError};
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use martlet_proto::{QoS, SubAckReasonCode, TopicFilter, UnsubAckReasonCode};
 
@@ -52,6 +52,9 @@ impl FilterOutcome {
         }
     }
 }
+
+/// A set of operations.
+pub(super) type Operations = Ordered<OperationId, ()>;
 
 impl Wishes {
     /// An operation begins.
@@ -179,20 +182,20 @@ impl Wishes {
     /// Ends operations as a whole. Subscriptions that only they wanted, and that were not sent, are
     /// not wanted any more; what was to be unsubscribed still is. Many may want the same filter:
     /// each is looked at once.
-    pub(super) fn fail_all(&mut self, operations: &BTreeSet<OperationId>, error: &RequestError) {
-        for filter in self.filters_of(operations) {
-            let Some((wish, is_unsubscribe)) = self.unsent_wish(&filter) else {
+    pub(super) fn fail_all(&mut self, operations: &Operations, error: &RequestError) {
+        for filter in self.filters_of(operations).keys() {
+            let Some((wish, is_unsubscribe)) = self.unsent_wish(filter) else {
                 continue;
             };
             wish.waiters
-                .retain(|waiter| !operations.contains(&waiter.operation));
+                .retain(|waiter| !operations.contains_key(&waiter.operation));
             let is_over = wish.waiters.is_empty() && !is_unsubscribe;
-            if is_over && self.filters.get(&filter).is_some_and(|entry| !entry.lost) {
-                self.extract(&filter);
-                self.tidy(&filter);
+            if is_over && self.filters.get(filter).is_some_and(|entry| !entry.lost) {
+                self.extract(filter);
+                self.tidy(filter);
             }
         }
-        for operation in operations {
+        for operation in operations.keys() {
             if let Some(ended) = self.operations.remove(operation) {
                 self.events
                     .push_back(failed(*operation, ended.is_unsubscribe, error.clone()));
@@ -201,39 +204,43 @@ impl Wishes {
     }
 
     /// Every filter that any of these operations names.
-    fn filters_of(&self, operations: &BTreeSet<OperationId>) -> BTreeSet<TopicFilter> {
+    fn filters_of(&self, operations: &Operations) -> Ordered<TopicFilter, usize> {
         let found = operations
-            .iter()
+            .keys()
             .filter_map(|operation| self.operations.get(operation));
         found
-            .flat_map(|found| found.filters.iter().map(|(filter, _)| filter.clone()))
+            .flat_map(|found| found.filters.iter().map(|(filter, _)| (filter.clone(), 0)))
             .collect()
     }
 
     /// Those of these operations that have a filter which waits to be sent.
-    fn unsent(&mut self, operations: &BTreeSet<OperationId>) -> BTreeSet<OperationId> {
-        let mut unsent = BTreeSet::new();
-        for filter in self.filters_of(operations) {
-            if let Some((wish, _)) = self.unsent_wish(&filter) {
-                unsent.extend(wish.waiters.iter().map(|waiter| waiter.operation));
+    fn unsent(&mut self, operations: &Operations) -> Operations {
+        let mut unsent = Operations::default();
+        for filter in self.filters_of(operations).keys() {
+            if let Some((wish, _)) = self.unsent_wish(filter) {
+                for waiter in &wish.waiters {
+                    if operations.contains_key(&waiter.operation) {
+                        unsent.insert(waiter.operation, ());
+                    }
+                }
             }
         }
-        unsent.intersection(operations).copied().collect()
+        unsent
     }
 
     /// Fails what has waited to be sent for too long.
     pub(crate) fn expire(&mut self, now: Instant, error: &RequestError) {
-        let due: BTreeSet<_> = self
+        let due: Operations = self
             .operations
             .iter()
             .filter(|(_, it)| !it.overdue)
             .take_while(|(_, it)| it.expires <= now)
-            .map(|(operation, _)| *operation)
+            .map(|(operation, _)| (*operation, ()))
             .collect();
         let unsent = self.unsent(&due);
         self.fail_all(&unsent, error);
-        for operation in due {
-            if let Some(found) = self.operations.get_mut(&operation) {
+        for operation in due.keys() {
+            if let Some(found) = self.operations.get_mut(operation) {
                 found.overdue = true;
             }
         }
@@ -242,13 +249,17 @@ impl Wishes {
     /// Fails what waits to be sent once more, and had its time.
     pub(super) fn fail_overdue(&mut self) {
         let overdue = self.operations.iter().filter(|(_, it)| it.overdue);
-        let overdue = overdue.map(|(operation, _)| *operation).collect();
+        let overdue = overdue.map(|(operation, _)| (*operation, ())).collect();
         self.fail_all(&overdue, &RequestError::NotConnected);
     }
 
     /// Fails every operation that was not sent as a whole.
     pub(crate) fn fail_unsent(&mut self, error: &RequestError) {
-        let all = self.operations.keys().copied().collect();
+        let all = self
+            .operations
+            .keys()
+            .map(|operation| (*operation, ()))
+            .collect();
         let unsent = self.unsent(&all);
         self.fail_all(&unsent, error);
     }
