@@ -260,7 +260,7 @@ impl Packet {
     }
 
     /// What follows the fixed header.
-    fn write(&self, version: Version, sink: &mut impl Sink) {
+    fn write(&self, version: Version, sink: &mut dyn Sink) {
         match self {
             Self::Connect(packet) => packet.write(version, sink),
             Self::ConnAck(packet) => packet.write(version, sink),

@@ -30,7 +30,11 @@ impl<K: Ord, V> Ordered<K, V> {
         self.chunks.iter().map(Vec::len).sum()
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        if self.is_empty() {
+            return None;
+        }
         let (chunk, place) = self.find(key);
         let place = place.ok()?;
         Some(&self.chunks[chunk][place].1)
@@ -80,15 +84,30 @@ impl<K: Ord, V> Ordered<K, V> {
         &mut self.chunks[chunk][place].1
     }
 
-    /// Puts a value in the place of the one that the key has, if it has one.
-    pub(crate) fn insert(&mut self, key: K, value: V) {
-        match self.find(&key) {
-            (chunk, Ok(place)) => self.chunks[chunk][place].1 = value,
-            (chunk, Err(place)) => drop(self.insert_at(chunk, place, (key, value))),
+    /// Puts a value in the place of the one that the key has, if it has one. Returns that.
+    #[inline(never)]
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let (chunk, place) = self.find(&key);
+        match place {
+            Ok(place) => Some(core::mem::replace(&mut self.chunks[chunk][place].1, value)),
+            Err(place) => {
+                self.insert_at(chunk, place, (key, value));
+                None
+            }
         }
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        // Maps of what is rare are asked for each message.
+        if self.is_empty() {
+            return None;
+        }
+        self.remove_found(key)
+    }
+
+    #[inline(never)]
+    fn remove_found(&mut self, key: &K) -> Option<V> {
         let (at, place) = self.find(key);
         let place = place.ok()?;
         let chunk = &mut self.chunks[at];
@@ -115,6 +134,7 @@ impl<K: Ord, V> Ordered<K, V> {
     }
 
     /// The chunk of a key, and its place there or where it belongs.
+    #[inline(never)]
     fn find(&self, key: &K) -> (usize, Result<usize, usize>) {
         let is_before = |chunk: &Vec<(K, V)>| chunk.last().is_some_and(|(last, _)| last < key);
         let at = self.chunks.partition_point(is_before);
@@ -129,6 +149,7 @@ impl<K: Ord, V> Ordered<K, V> {
     }
 
     /// Returns where the entry is then.
+    #[inline(never)]
     fn insert_at(&mut self, at: usize, place: usize, entry: (K, V)) -> (usize, usize) {
         if self.chunks.is_empty() {
             self.chunks.push(Vec::new());

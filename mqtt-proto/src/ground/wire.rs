@@ -324,9 +324,9 @@ impl<B: BufMut> Sink for PacketWriter<'_, B> {
 
 /// Runs `write` against a counter first, then writes the count as a variable byte integer and the
 /// bytes behind it.
-pub(crate) fn counted<S: Sink>(sink: &mut S, write: impl Fn(&mut dyn Sink)) {
+pub(crate) fn counted(sink: &mut dyn Sink, write: impl Fn(&mut dyn Sink)) {
     let mut counter = Counter::default();
     write(&mut counter);
     sink.variable_integer(counter.0 as u32);
-    write(&mut *sink as &mut dyn Sink);
+    write(sink);
 }

@@ -155,7 +155,7 @@ impl<R: AckReason> Ack<R> {
     }
 
     #[inline]
-    pub(crate) fn write(&self, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, sink: &mut dyn Sink) {
         sink.u16(self.packet_identifier.get());
         if let Some(properties) = self.set_properties() {
             sink.u8(self.reason.encode());

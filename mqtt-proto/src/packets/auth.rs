@@ -93,7 +93,7 @@ impl Auth {
         Ok(())
     }
 
-    pub(crate) fn write(&self, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, sink: &mut dyn Sink) {
         if self.is_plain() {
             return;
         }

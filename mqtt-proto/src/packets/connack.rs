@@ -128,7 +128,7 @@ impl ConnAck {
         }
     }
 
-    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, version: Version, sink: &mut dyn Sink) {
         sink.u8(u8::from(self.session_present));
         if !version.has_properties() {
             // A length is wanted also of what no one can write: `check` rejects a code without a

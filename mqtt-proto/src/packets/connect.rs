@@ -245,7 +245,7 @@ impl Connect {
         }
     }
 
-    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, version: Version, sink: &mut dyn Sink) {
         sink.prefixed(version.protocol_name().as_bytes());
         sink.u8(version.level());
         let mut flags = u8::from(self.clean_start) << 1
@@ -431,7 +431,7 @@ impl Will {
         })
     }
 
-    fn write(&self, version: Version, sink: &mut impl Sink) {
+    fn write(&self, version: Version, sink: &mut dyn Sink) {
         if version.has_properties() {
             write_properties(sink, |w| {
                 w.u32(PropertyId::WillDelayInterval, self.delay_interval);

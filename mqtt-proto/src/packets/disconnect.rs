@@ -85,7 +85,7 @@ impl Disconnect {
         })
     }
 
-    pub(crate) fn write(&self, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, sink: &mut dyn Sink) {
         if self.has_properties() {
             sink.u8(self.reason.as_u8());
             write_properties(sink, |w| {

@@ -220,7 +220,7 @@ impl Subscribe {
         Ok(())
     }
 
-    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, version: Version, sink: &mut dyn Sink) {
         sink.u16(self.packet_identifier.get());
         if version.has_properties() {
             write_properties(sink, |w| {
@@ -286,7 +286,7 @@ impl SubAck {
         }
     }
 
-    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, version: Version, sink: &mut dyn Sink) {
         sink.u16(self.packet_identifier.get());
         if version.has_properties() {
             write_properties(sink, |w| {
@@ -330,7 +330,7 @@ impl Unsubscribe {
         check_properties(!self.user_properties.is_empty(), version)
     }
 
-    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, version: Version, sink: &mut dyn Sink) {
         sink.u16(self.packet_identifier.get());
         if version.has_properties() {
             write_properties(sink, |w| w.user(&self.user_properties));
@@ -387,7 +387,7 @@ impl UnsubAck {
         }
     }
 
-    pub(crate) fn write(&self, version: Version, sink: &mut impl Sink) {
+    pub(crate) fn write(&self, version: Version, sink: &mut dyn Sink) {
         sink.u16(self.packet_identifier.get());
         if version.has_properties() {
             write_properties(sink, |w| {

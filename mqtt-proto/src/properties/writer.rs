@@ -70,6 +70,6 @@ impl PropertyWriter<'_> {
 }
 
 /// The property length and the properties.
-pub(crate) fn write_properties(sink: &mut impl Sink, write: impl Fn(&mut PropertyWriter<'_>)) {
+pub(crate) fn write_properties(sink: &mut dyn Sink, write: impl Fn(&mut PropertyWriter<'_>)) {
     counted(sink, |sink| write(&mut PropertyWriter(sink)));
 }

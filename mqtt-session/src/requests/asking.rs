@@ -237,7 +237,7 @@ impl Wishes {
             .wishes
             .iter_mut()
             .flat_map(|wish| core::mem::take(&mut wish.waiters));
-        let operations = waiters.map(|waiter| (waiter.operation, ())).collect();
+        let operations = waiters.map(|waiter| (waiter.operation.0, 0)).collect();
         self.fail_all(&operations, &RequestError::Timeout);
         for wish in &request.wishes {
             let filter = &wish.subscription.filter;
@@ -446,8 +446,8 @@ impl Wishes {
         present: bool,
     ) -> Vec<(TopicFilter, SubAckReasonCode)> {
         let mut rejected = Vec::new();
-        let mut by_identifier: Ordered<Option<SubscriptionIdentifier>, Vec<Wish>> =
-            Ordered::default();
+        let mut places: Ordered<u64, u64> = Ordered::default();
+        let mut by_identifier: Vec<(Option<SubscriptionIdentifier>, Vec<Wish>)> = Vec::new();
         for (filter, entry) in self.filters.iter_mut() {
             let Some(Registered {
                 subscription,
@@ -469,9 +469,12 @@ impl Wishes {
                     subscription: subscription.clone(),
                     waiters: Vec::new(),
                 };
-                by_identifier
-                    .get_or_insert_with(*identifier, Vec::new)
-                    .push(wish);
+                let number = identifier.map_or(0, SubscriptionIdentifier::get);
+                let place = *places.get_or_insert_with(number.into(), || {
+                    by_identifier.push((*identifier, Vec::new()));
+                    by_identifier.len() as u64 - 1
+                });
+                by_identifier[place as usize].1.push(wish);
             }
         }
         for (filter, _) in &rejected {
@@ -481,7 +484,8 @@ impl Wishes {
         let bytes = RESTORE_SIZE
             .min(limits.maximum_packet_size as usize)
             .saturating_sub(OVERHEAD);
-        for (identifier, wishes) in by_identifier.into_entries() {
+        for (_, place) in places.into_entries() {
+            let (identifier, wishes) = core::mem::take(&mut by_identifier[place as usize]);
             let action = RequestKind::Subscribe {
                 identifier,
                 user_properties: UserProperties::new(),

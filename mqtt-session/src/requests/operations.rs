@@ -53,8 +53,8 @@ impl FilterOutcome {
     }
 }
 
-/// A set of operations.
-pub(super) type Operations = Ordered<OperationId, ()>;
+/// A set of operations, by their numbers. The values mean nothing; a map of these types is there anyway.
+pub(super) type Operations = Ordered<u64, u64>;
 
 impl Wishes {
     /// An operation begins.
@@ -188,7 +188,7 @@ impl Wishes {
                 continue;
             };
             wish.waiters
-                .retain(|waiter| !operations.contains_key(&waiter.operation));
+                .retain(|waiter| !operations.contains_key(&waiter.operation.0));
             let is_over = wish.waiters.is_empty() && !is_unsubscribe;
             if is_over && self.filters.get(filter).is_some_and(|entry| !entry.lost) {
                 self.extract(filter);
@@ -196,9 +196,10 @@ impl Wishes {
             }
         }
         for operation in operations.keys() {
-            if let Some(ended) = self.operations.remove(operation) {
+            let operation = OperationId(*operation);
+            if let Some(ended) = self.operations.remove(&operation) {
                 self.events
-                    .push_back(failed(*operation, ended.is_unsubscribe, error.clone()));
+                    .push_back(failed(operation, ended.is_unsubscribe, error.clone()));
             }
         }
     }
@@ -207,7 +208,7 @@ impl Wishes {
     fn filters_of(&self, operations: &Operations) -> Ordered<TopicFilter, usize> {
         let found = operations
             .keys()
-            .filter_map(|operation| self.operations.get(operation));
+            .filter_map(|operation| self.operations.get(&OperationId(*operation)));
         found
             .flat_map(|found| found.filters.iter().map(|(filter, _)| (filter.clone(), 0)))
             .collect()
@@ -219,8 +220,8 @@ impl Wishes {
         for filter in self.filters_of(operations).keys() {
             if let Some((wish, _)) = self.unsent_wish(filter) {
                 for waiter in &wish.waiters {
-                    if operations.contains_key(&waiter.operation) {
-                        unsent.insert(waiter.operation, ());
+                    if operations.contains_key(&waiter.operation.0) {
+                        unsent.insert(waiter.operation.0, 0);
                     }
                 }
             }
@@ -235,12 +236,12 @@ impl Wishes {
             .iter()
             .filter(|(_, it)| !it.overdue)
             .take_while(|(_, it)| it.expires <= now)
-            .map(|(operation, _)| (*operation, ()))
+            .map(|(operation, _)| (operation.0, 0))
             .collect();
         let unsent = self.unsent(&due);
         self.fail_all(&unsent, error);
         for operation in due.keys() {
-            if let Some(found) = self.operations.get_mut(operation) {
+            if let Some(found) = self.operations.get_mut(&OperationId(*operation)) {
                 found.overdue = true;
             }
         }
@@ -249,7 +250,7 @@ impl Wishes {
     /// Fails what waits to be sent once more, and had its time.
     pub(super) fn fail_overdue(&mut self) {
         let overdue = self.operations.iter().filter(|(_, it)| it.overdue);
-        let overdue = overdue.map(|(operation, _)| (*operation, ())).collect();
+        let overdue = overdue.map(|(operation, _)| (operation.0, 0)).collect();
         self.fail_all(&overdue, &RequestError::NotConnected);
     }
 
@@ -258,7 +259,7 @@ impl Wishes {
         let all = self
             .operations
             .keys()
-            .map(|operation| (*operation, ()))
+            .map(|operation| (operation.0, 0))
             .collect();
         let unsent = self.unsent(&all);
         self.fail_all(&unsent, error);

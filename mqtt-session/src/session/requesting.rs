@@ -475,11 +475,12 @@ impl Session {
     }
 
     fn quote(&self, packet: &Packet) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // The buffer that all packets are encoded to: each kind has the encoder once more.
+        let mut bytes = BytesMut::new();
         packet
             .encode(self.output.version, &mut bytes)
             .expect("it was decoded in this version");
-        bytes
+        bytes.into()
     }
 
     /// Handles an answer that does not fit its request. The first time it may be damage, and the

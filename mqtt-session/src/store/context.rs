@@ -21,12 +21,9 @@ impl<'a> Context<'a> {
     /// Answers the server when everything until now is stored.
     #[inline]
     pub(crate) fn answer_when_stored(&mut self, answer: DelayedAnswer) {
-        let due = match self.journal {
-            Some(journal) => journal.delay(answer),
-            None => Some(answer),
-        };
-        if let Some(answer) = due {
-            self.output.write_answer(answer);
+        match self.journal {
+            Some(journal) if journal.is_behind() => journal.delay(answer),
+            _ => self.output.write_answer(answer),
         }
     }
 

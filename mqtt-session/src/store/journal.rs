@@ -211,13 +211,16 @@ impl Journal {
         self.operations.push_back(StoreOp::Delete { key });
     }
 
-    /// Keeps an answer to the server until everything until now is stored. Gives it back if it is.
-    pub(crate) fn delay(&mut self, answer: DelayedAnswer) -> Option<DelayedAnswer> {
-        if self.stored >= self.last() {
-            return Some(answer);
-        }
+    /// Whether anything is not stored yet.
+    #[inline]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.stored < self.last()
+    }
+
+    /// Keeps an answer to the server until everything until now is stored.
+    #[inline]
+    pub(crate) fn delay(&mut self, answer: DelayedAnswer) {
         self.wait(AwaitsStore::Answer(answer));
-        None
     }
 
     fn wait(&mut self, waiting: AwaitsStore) {

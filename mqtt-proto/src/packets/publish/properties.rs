@@ -357,7 +357,7 @@ impl PublishPropertiesBuilder {
         PublishProperties(bytes.freeze())
     }
 
-    fn write(&self, sink: &mut impl Sink) {
+    fn write(&self, sink: &mut dyn Sink) {
         let mut w = PropertyWriter(sink);
         w.bool(PropertyId::PayloadFormatIndicator, self.payload_is_utf8);
         w.u32(
