@@ -158,7 +158,7 @@ pub mod hooks {
 
 /// The parts of the policy of [`Reconnect`].
 pub mod reconnect {
-    pub use crate::link::error_class::ErrorClass;
+    pub use martlet_session::ErrorClass;
     pub use crate::link::reconnect::Reaction;
 }
 

@@ -94,6 +94,7 @@ mod config;
 #[doc(hidden)]
 pub mod drain;
 mod error;
+mod error_class;
 mod event;
 mod event_handler;
 mod inbound;
@@ -121,6 +122,7 @@ pub use error::{
     AnswerProblem, Awaited, ConnectionError, Details, Instead, InvalidAnswer, Misbehaviour,
     PublishError, Rejection, RequestError, ServerDisconnect, Unsupported,
 };
+pub use error_class::ErrorClass;
 pub use event::{
     Accepted, AckToken, Answer, AuthMessage, Connected, Counters, DeliveryId, DeliveryStage, Event,
     OperationId, PublishOutcome, ReceivedPublish, RejectedMessage, SubscribeRequest, Undelivered,

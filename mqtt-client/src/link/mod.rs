@@ -39,7 +39,6 @@ use std::time::Duration;
 pub(crate) mod attempt;
 mod config;
 mod connection;
-pub(crate) mod error_class;
 mod in_place;
 pub(crate) mod intake;
 pub(crate) mod observer;

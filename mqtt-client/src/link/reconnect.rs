@@ -1,6 +1,6 @@
 //! When to try again: a pure policy.
 
-use crate::link::error_class::ErrorClass;
+use martlet_session::ErrorClass;
 use martlet_session::Instant;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The servers that a link may connect to: whose turn it is, and what is known of each.
 
 use crate::link::config::VersionChoice;
-use crate::link::error_class::ErrorClass;
+use martlet_session::ErrorClass;
 use crate::link::reconnect::{Backoff, NextTry, Reaction};
 use martlet_proto::{BinaryData, ConnectReasonCode, DisconnectReasonCode, Utf8String, Version};
 use martlet_session::{ConnectOptions, ConnectionError, Instant, Instead, TransportErrorKind};

@@ -1,11 +1,10 @@
-//! What kind of failure an error is: the reconnect policy has a reaction for each.
+//! What kind of failure an error is: who reconnects has a reaction to each.
 
 use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
-use martlet_session::{ConnectionError, Instead, Misbehaviour};
+use crate::{ConnectionError, Instead, Misbehaviour};
 
-/// What kind of failure ended an attempt or a connection.
-/// [`Reconnect::before_first`](crate::Reconnect::before_first) and
-/// [`after_first`](crate::Reconnect::after_first) set the reaction to each.
+/// What kind of failure ended an attempt or a connection: what to do about it, such as whether to
+/// try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {
@@ -22,13 +21,14 @@ pub enum ErrorClass {
     /// Another client has connected with our client identifier (MQTT 5, reason code 0x8E).
     TakenOver,
     /// The application's own code gave up for good:
-    /// [`GivenUp::for_good`](crate::hooks::GivenUp::for_good).
+    /// [`GivenUp::for_good`](crate::GivenUp::for_good).
     Application,
 }
 
 impl ErrorClass {
     /// How many there are.
-    pub(crate) const COUNT: usize = 5;
+    #[doc(hidden)]
+    pub const COUNT: usize = 5;
 
     /// The class of an error.
     pub fn of(error: &ConnectionError) -> Self {
@@ -98,7 +98,8 @@ fn may_pass(reason: ConnectReasonCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_session::{
+    use alloc::boxed::Box;
+    use crate::{
         GivenUp, Rejection, ServerDisconnect, TransportError, TransportErrorKind,
     };
 
