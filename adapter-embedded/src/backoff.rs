@@ -1,0 +1,58 @@
+//! When to try again.
+
+use core::time::Duration;
+
+/// When a lost connection is made again: attempt *n* waits a random time between 0 and
+/// `min(max, initial × 2ⁿ)`. The waits begin anew after a connection that lasted for 10 s.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    initial: Duration,
+    max: Duration,
+    attempts: u32,
+    random: u32,
+}
+
+impl Backoff {
+    /// The waits of 1 s to 60 s, at random from this seed: a number that differs from device to device,
+    /// such as a serial number, so that those that lost their server together do not come back
+    /// together.
+    pub fn new(seed: u32) -> Self {
+        Self {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+            attempts: 0,
+            random: seed,
+        }
+    }
+
+    /// Sets the longest wait before the first retry, and that before any. Default: 1 s and 60 s.
+    #[must_use]
+    pub fn waits(self, initial: Duration, max: Duration) -> Self {
+        Self {
+            initial,
+            max,
+            ..self
+        }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    /// How long to wait now. With `slow`, between half of the longest wait and all of it.
+    pub(crate) fn next(&mut self, slow: bool) -> Duration {
+        self.random = self
+            .random
+            .wrapping_mul(0x2c92_77b5)
+            .wrapping_add(0xac56_4b05);
+        let factor = 1 << self.attempts.min(16);
+        self.attempts += 1;
+        let most = if slow {
+            self.max / 2
+        } else {
+            self.max.min(self.initial * factor)
+        };
+        let share = most * (self.random >> 16) / 0xffff;
+        if slow { most + share } else { share }
+    }
+}

@@ -1,0 +1,302 @@
+//! A world in memory: the embedded broker, a network of one connection that breaks on demand, simulated time, and an
+//! executor that lets it pass when nothing else can happen.
+
+use bytes::{Buf, BytesMut};
+use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
+use martlet_broker::{Broker, BrokerConfig, BrokerEvent, ConnectionId};
+use martlet_embedded::session::{Config, Instant};
+use martlet_embedded::{Backoff, Client, Network, Timer};
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+pub struct Inner {
+    pub broker: Broker,
+    pub now: Duration,
+    connection: Option<ConnectionId>,
+    to_broker: BytesMut,
+    to_client: BytesMut,
+    /// How many bytes the network carries at a time.
+    pub chunk: usize,
+    /// The network breaks after so many bytes more, of both directions together.
+    pub breaks_after: Option<usize>,
+    /// So many attempts to connect fail, from now on.
+    pub failing_dials: u32,
+    /// Attempts do not end.
+    pub silent_dials: bool,
+    pub dials: Vec<Duration>,
+    /// What the client waits for, in this turn.
+    wake_at: Option<Duration>,
+    has_moved: bool,
+    unflushed: bool,
+    /// The client has written in this turn.
+    is_full: bool,
+}
+
+#[derive(Clone)]
+pub struct World(pub Rc<RefCell<Inner>>);
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(BrokerConfig::default())
+    }
+
+    pub fn with(config: BrokerConfig) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            broker: Broker::new(config.record_events(true)),
+            now: Duration::ZERO,
+            connection: None,
+            to_broker: BytesMut::new(),
+            to_client: BytesMut::new(),
+            chunk: usize::MAX,
+            breaks_after: None,
+            failing_dials: 0,
+            silent_dials: false,
+            dials: Vec::new(),
+            wake_at: None,
+            has_moved: false,
+            unflushed: false,
+            is_full: false,
+        })))
+    }
+
+    pub fn client(&self, config: Config) -> Client<World, World> {
+        let config = config.client_identifier("device".try_into().unwrap());
+        Client::new(config, self.clone(), self.clone(), Backoff::new(7))
+    }
+
+    /// What the broker says that has happened since the last call.
+    pub fn events(&self) -> Vec<BrokerEvent> {
+        let inner = &mut *self.0.borrow_mut();
+        std::iter::from_fn(|| inner.broker.poll_event()).collect()
+    }
+
+    /// The payloads that clients have published since the last call, each as often as the broker has accepted it.
+    pub fn accepted(&self) -> Vec<String> {
+        let accepted = self.events().into_iter().filter_map(|event| match event {
+            BrokerEvent::Accepted {
+                publish,
+                client_identifier: Some(_),
+                ..
+            } => Some(String::from_utf8(publish.payload().to_vec()).unwrap()),
+            _ => None,
+        });
+        accepted.collect()
+    }
+
+    /// The network breaks.
+    pub fn cut(&self) {
+        self.0.borrow_mut().hang_up();
+    }
+
+    /// Runs a future to its end.
+    pub fn run<F: Future>(&self, future: F) -> F::Output {
+        self.run_turns(usize::MAX, future).expect("it ends")
+    }
+
+    /// Polls a future so often at most, and then drops it.
+    pub fn run_turns<F: Future>(&self, turns: usize, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        for turn in 0..turns {
+            assert!(turn < 1_000_000, "it goes round and round");
+            self.0.borrow_mut().wake_at = None;
+            self.0.borrow_mut().has_moved = false;
+            if let Poll::Ready(output) = future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                return Some(output);
+            }
+            let inner = &mut *self.0.borrow_mut();
+            inner.serve();
+            if !inner.has_moved {
+                let next = inner
+                    .wake_at
+                    .into_iter()
+                    .chain(inner.broker.poll_timeout())
+                    .min();
+                inner.now = inner.now.max(next.expect("nothing will happen any more"));
+                inner.broker.handle_timeout(inner.now);
+                inner.serve();
+            }
+        }
+        None
+    }
+
+    /// Runs a future for this long, and then drops it.
+    pub fn run_for<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
+        let mut timer = self.clone();
+        let until = Timer::now(self) + time;
+        self.run(async {
+            let mut future = pin!(future);
+            let mut sleep = pin!(timer.sleep_until(until));
+            poll_fn(|context| match future.as_mut().poll(context) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+            })
+            .await
+        })
+    }
+}
+
+impl Inner {
+    fn serve(&mut self) {
+        self.is_full = false;
+        let Some(id) = self.connection else { return };
+        if !self.to_broker.is_empty() {
+            self.broker.handle_input(self.now, id, &mut self.to_broker);
+        }
+        while self.broker.poll_transmit(self.now, id, &mut self.to_client) > 0 {
+            self.has_moved = true;
+        }
+        if self.broker.poll_close() == Some(id) {
+            self.broker.handle_close(self.now, id);
+            self.connection = None;
+            self.has_moved = true;
+        }
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(id) = self.connection.take() {
+            self.broker.handle_close(self.now, id);
+            while self.broker.poll_close().is_some() {}
+        }
+        self.to_broker.clear();
+        self.to_client.clear();
+    }
+
+    /// How many of these bytes the network carries; it may break then.
+    fn carry(&mut self, n: usize) -> usize {
+        let n = n.min(self.chunk);
+        match &mut self.breaks_after {
+            Some(left) if n > *left => {
+                let n = *left;
+                self.breaks_after = None;
+                self.hang_up();
+                n
+            }
+            Some(left) => {
+                *left -= n;
+                n
+            }
+            None => n,
+        }
+    }
+}
+
+impl Network for World {
+    type Reader<'a> = Half<'a>;
+    type Writer<'a> = Half<'a>;
+    type Error = ();
+
+    async fn dial(&mut self) -> Result<(), ()> {
+        poll_fn(|_| {
+            let inner = &mut *self.0.borrow_mut();
+            inner.hang_up();
+            inner.dials.push(inner.now);
+            if inner.silent_dials {
+                return Poll::Pending;
+            }
+            if inner.failing_dials > 0 {
+                inner.failing_dials -= 1;
+                return Poll::Ready(Err(()));
+            }
+            inner.connection = Some(inner.broker.handle_open(inner.now));
+            inner.unflushed = false;
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    fn split(&mut self) -> (Half<'_>, Half<'_>) {
+        (Half(&self.0), Half(&self.0))
+    }
+
+    fn hang_up(&mut self) {
+        assert!(
+            !self.0.borrow().unflushed || self.0.borrow().connection.is_none(),
+            "what was written is flushed"
+        );
+        self.0.borrow_mut().hang_up();
+    }
+}
+
+pub struct Half<'a>(&'a Rc<RefCell<Inner>>);
+
+impl ErrorType for Half<'_> {
+    type Error = ErrorKind;
+}
+
+impl Read for Half<'_> {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ErrorKind> {
+        poll_fn(|_| {
+            let inner = &mut *self.0.borrow_mut();
+            if inner.to_client.is_empty() || inner.chunk == 0 {
+                return match inner.connection {
+                    Some(_) => Poll::Pending,
+                    None => Poll::Ready(Ok(0)),
+                };
+            }
+            let n = inner.carry(buffer.len().min(inner.to_client.len()));
+            if inner.to_client.is_empty() {
+                return Poll::Ready(Err(ErrorKind::ConnectionReset));
+            }
+            inner.to_client.split_to(n).copy_to_slice(&mut buffer[..n]);
+            inner.has_moved = true;
+            Poll::Ready(Ok(n))
+        })
+        .await
+    }
+}
+
+impl Write for Half<'_> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorKind> {
+        poll_fn(|_| {
+            let inner = &mut *self.0.borrow_mut();
+            if inner.connection.is_none() {
+                return Poll::Ready(Err(ErrorKind::ConnectionReset));
+            }
+            // A socket that takes one chunk for each turn.
+            if inner.is_full || inner.chunk == 0 {
+                return Poll::Pending;
+            }
+            let n = inner.carry(bytes.len());
+            if inner.connection.is_none() || n == 0 {
+                return Poll::Ready(Err(ErrorKind::ConnectionReset));
+            }
+            inner.to_broker.extend_from_slice(&bytes[..n]);
+            inner.unflushed = true;
+            inner.is_full = true;
+            inner.has_moved = true;
+            Poll::Ready(Ok(n))
+        })
+        .await
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        self.0.borrow_mut().unflushed = false;
+        Ok(())
+    }
+}
+
+impl Timer for World {
+    fn now(&self) -> Instant {
+        Instant::from_epoch(self.0.borrow().now)
+    }
+
+    async fn sleep_until(&mut self, moment: Instant) {
+        poll_fn(|_| {
+            let inner = &mut *self.0.borrow_mut();
+            let moment = moment.since_epoch();
+            if inner.now >= moment {
+                return Poll::Ready(());
+            }
+            inner.wake_at = Some(inner.wake_at.map_or(moment, |at| at.min(moment)));
+            Poll::Pending
+        })
+        .await
+    }
+}
