@@ -1,7 +1,7 @@
 //! What kind of failure an error is: who reconnects has a reaction to each.
 
-use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 use crate::{ConnectionError, Instead, Misbehaviour};
+use martlet_proto::{ConnectReasonCode, DisconnectReasonCode};
 
 /// What kind of failure ended an attempt or a connection: what to do about it, such as whether to
 /// try again.
@@ -98,10 +98,8 @@ fn may_pass(reason: ConnectReasonCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{GivenUp, Rejection, ServerDisconnect, TransportError, TransportErrorKind};
     use alloc::boxed::Box;
-    use crate::{
-        GivenUp, Rejection, ServerDisconnect, TransportError, TransportErrorKind,
-    };
 
     #[test]
     fn every_layer_has_errors_that_stay_and_errors_that_pass() {

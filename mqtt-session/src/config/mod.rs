@@ -8,6 +8,7 @@ mod durable;
 mod limits;
 mod options;
 mod policies;
+mod small;
 
 use durable::Durable as DurableSettings;
 #[cfg(feature = "durable")]
