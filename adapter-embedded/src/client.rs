@@ -20,6 +20,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// How many bytes are read at a time.
 const READ_SIZE: usize = 256;
+/// With more to be written nothing is read: a server that does not read gets no more answers.
+const MOST_OUTPUT: usize = 512;
 
 /// An MQTT client that belongs to one task, and does its work in the futures of its methods: it
 /// connects, keeps the connection alive and makes it again while one of them is polled. A task that
@@ -279,10 +281,10 @@ impl<N: Network, T: Timer> Client<N, T> {
     fn drain(&mut self) -> Option<Event> {
         let now = self.timer.now();
         self.session.handle_timeout(now);
-        if let State::Open = self.state {
+        if matches!(self.state, State::Open) && self.output.len() < MOST_OUTPUT {
             self.session.handle_input(now, &mut self.input);
         }
-        if !matches!(self.state, State::Waiting(_)) && !self.output.has_remaining() {
+        if !matches!(self.state, State::Waiting(_)) {
             while self.session.poll_transmit(now, &mut self.output) > 0 {}
         }
         if core::mem::take(&mut self.not_dialed) {
@@ -299,7 +301,9 @@ impl<N: Network, T: Timer> Client<N, T> {
     }
 
     fn keep(&mut self, event: Event) {
-        if let Event::Message(message) = event {
+        if let Event::Message(mut message) = event {
+            // Memory of its own: a small message would keep all that was read with it.
+            message.publish.detach();
             self.received.push_back(message);
         }
     }
@@ -362,7 +366,8 @@ impl<N: Network, T: Timer> Client<N, T> {
 
     /// Reads or writes once, but waits no longer than until `timeout`.
     async fn exchange(&mut self, timeout: Option<Instant>) -> Result<(), ConnectionError> {
-        let wants_input = matches!(self.state, State::Open) && self.session.wants_input();
+        let may_read = matches!(self.state, State::Open) && self.output.len() < MOST_OUTPUT;
+        let wants_input = may_read && self.session.wants_input();
         let (output, unflushed) = (self.output.chunk(), self.unflushed);
         let has_output = !output.is_empty();
         let (mut reader, mut writer) = self.network.split();
@@ -419,8 +424,6 @@ async fn maybe<F: Future>(future: Option<F>) -> F::Output {
 
 impl<N, T> core::fmt::Debug for Client<N, T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Client")
-            .field("last_error", &self.last_error)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").finish_non_exhaustive()
     }
 }

@@ -6,6 +6,75 @@
 //! deadline of [`martlet-session`](session). **What it does not touch.** It opens no socket and
 //! spawns nothing: a [`Network`] makes the connections, a [`Timer`] tells the time, and the client
 //! does its work while your task waits for one of its futures.
+//!
+//! ```
+//! use martlet_embedded::proto::{QoS, SubscribeFilter};
+//! use martlet_embedded::session::{Config, DisconnectOptions, OutgoingPublish, SubscribeRequest};
+//! use martlet_embedded::{Backoff, Client, Network, Timer};
+//!
+//! async fn device<N: Network, T: Timer>(network: N, timer: T) -> Result<(), Box<dyn std::error::Error>> {
+//!     let config = Config::small().client_identifier("meter-7".try_into()?);
+//!     let mut client = Client::new(config, network, timer, Backoff::new(7)); // its serial number
+//!     let filter = SubscribeFilter::new("meter-7/set".try_into()?, QoS::AtLeastOnce);
+//!     client.subscribe(SubscribeRequest::new([filter])).await?;
+//!     let reading = OutgoingPublish::new("meter-7/set".try_into()?, "21.5").qos(QoS::AtLeastOnce);
+//!     client.publish(reading).await?; // acknowledged by the server
+//!     let message = client.next().await?;
+//!     assert_eq!(message.publish.payload(), b"21.5");
+//!     client.disconnect(DisconnectOptions::default()).await;
+//!     Ok(())
+//! }
+//! # // The embedded broker behind a network in memory, where no time passes.
+//! # use martlet_broker::{Broker, BrokerConfig, ConnectionId};
+//! # use martlet_embedded::session::Instant;
+//! # use std::{cell::RefCell, convert::Infallible, future, rc::Rc, time::Duration};
+//! # #[derive(Clone)]
+//! # struct Board(Rc<RefCell<(Broker, Option<ConnectionId>, bytes::BytesMut)>>);
+//! # impl Network for Board {
+//! #     type Reader<'a> = Self;
+//! #     type Writer<'a> = Self;
+//! #     type Error = ();
+//! #     async fn dial(&mut self) -> Result<(), ()> {
+//! #         let (broker, connection, _) = &mut *self.0.borrow_mut();
+//! #         *connection = Some(broker.handle_open(Duration::ZERO));
+//! #         Ok(())
+//! #     }
+//! #     fn split(&mut self) -> (Self, Self) { (self.clone(), self.clone()) }
+//! #     fn hang_up(&mut self) {}
+//! # }
+//! # impl embedded_io_async::ErrorType for Board { type Error = Infallible; }
+//! # impl embedded_io_async::Read for Board {
+//! #     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+//! #         let mut output = bytes::BytesMut::new();
+//! #         let (broker, connection, _) = &mut *self.0.borrow_mut();
+//! #         let _ = broker.poll_transmit(Duration::ZERO, connection.unwrap(), &mut output);
+//! #         buffer[..output.len()].copy_from_slice(&output);
+//! #         Ok(output.len())
+//! #     }
+//! # }
+//! # impl embedded_io_async::Write for Board {
+//! #     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+//! #         let (broker, connection, input) = &mut *self.0.borrow_mut();
+//! #         input.extend_from_slice(bytes);
+//! #         broker.handle_input(Duration::ZERO, connection.unwrap(), input);
+//! #         Ok(bytes.len())
+//! #     }
+//! #     async fn flush(&mut self) -> Result<(), Infallible> { Ok(()) }
+//! # }
+//! # impl Timer for Board {
+//! #     fn now(&self) -> Instant { Instant::EPOCH }
+//! #     async fn sleep_until(&mut self, _: Instant) { future::pending().await }
+//! # }
+//! # let state = (Broker::new(BrokerConfig::default()), None, bytes::BytesMut::new());
+//! # let board = Board(Rc::new(RefCell::new(state)));
+//! # embassy_futures::block_on(device(board.clone(), board)).unwrap();
+//! ```
+//!
+//! **Not like the other adapters.** There is no handle to clone and no stream for each subscription: one
+//! task owns the client, all messages come from [`Client::next`], and between two calls nothing
+//! happens. Other tasks send theirs through a channel, which this one waits for beside `next`.
+//! There is no TLS: where the server wants it, the network is a TLS connection, such as that of
+//! `embedded-tls`.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -23,3 +92,7 @@ pub use network::{Network, Timer};
 
 pub use martlet_proto as proto;
 pub use martlet_session as session;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,4 +1,5 @@
 //! The client against the embedded broker, in memory and in simulated time.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 

@@ -13,21 +13,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-pub struct Inner {
-    pub broker: Broker,
-    pub now: Duration,
+pub(crate) struct Inner {
+    pub(crate) broker: Broker,
+    pub(crate) now: Duration,
     connection: Option<ConnectionId>,
     to_broker: BytesMut,
     to_client: BytesMut,
     /// How many bytes the network carries at a time.
-    pub chunk: usize,
+    pub(crate) chunk: usize,
     /// The network breaks after so many bytes more, of both directions together.
-    pub breaks_after: Option<usize>,
+    pub(crate) breaks_after: Option<usize>,
     /// So many attempts to connect fail, from now on.
-    pub failing_dials: u32,
+    pub(crate) failing_dials: u32,
     /// Attempts do not end.
-    pub silent_dials: bool,
-    pub dials: Vec<Duration>,
+    pub(crate) silent_dials: bool,
+    pub(crate) dials: Vec<Duration>,
     /// What the client waits for, in this turn.
     wake_at: Option<Duration>,
     has_moved: bool,
@@ -37,14 +37,14 @@ pub struct Inner {
 }
 
 #[derive(Clone)]
-pub struct World(pub Rc<RefCell<Inner>>);
+pub(crate) struct World(pub(crate) Rc<RefCell<Inner>>);
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(BrokerConfig::default())
     }
 
-    pub fn with(config: BrokerConfig) -> Self {
+    pub(crate) fn with(config: BrokerConfig) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             broker: Broker::new(config.record_events(true)),
             now: Duration::ZERO,
@@ -63,19 +63,19 @@ impl World {
         })))
     }
 
-    pub fn client(&self, config: Config) -> Client<World, World> {
+    pub(crate) fn client(&self, config: Config) -> Client<World, World> {
         let config = config.client_identifier("device".try_into().unwrap());
         Client::new(config, self.clone(), self.clone(), Backoff::new(7))
     }
 
     /// What the broker says that has happened since the last call.
-    pub fn events(&self) -> Vec<BrokerEvent> {
+    pub(crate) fn events(&self) -> Vec<BrokerEvent> {
         let inner = &mut *self.0.borrow_mut();
         std::iter::from_fn(|| inner.broker.poll_event()).collect()
     }
 
     /// The payloads that clients have published since the last call, each as often as the broker has accepted it.
-    pub fn accepted(&self) -> Vec<String> {
+    pub(crate) fn accepted(&self) -> Vec<String> {
         let accepted = self.events().into_iter().filter_map(|event| match event {
             BrokerEvent::Accepted {
                 publish,
@@ -88,17 +88,17 @@ impl World {
     }
 
     /// The network breaks.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.borrow_mut().hang_up();
     }
 
     /// Runs a future to its end.
-    pub fn run<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {
         self.run_turns(usize::MAX, future).expect("it ends")
     }
 
     /// Polls a future so often at most, and then drops it.
-    pub fn run_turns<F: Future>(&self, turns: usize, future: F) -> Option<F::Output> {
+    pub(crate) fn run_turns<F: Future>(&self, turns: usize, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         for turn in 0..turns {
             assert!(turn < 1_000_000, "it goes round and round");
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// Runs a future for this long, and then drops it.
-    pub fn run_for<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
+    pub(crate) fn run_for<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         let mut timer = self.clone();
         let until = Timer::now(self) + time;
         self.run(async {
@@ -224,7 +224,7 @@ impl Network for World {
     }
 }
 
-pub struct Half<'a>(&'a Rc<RefCell<Inner>>);
+pub(crate) struct Half<'a>(&'a Rc<RefCell<Inner>>);
 
 impl ErrorType for Half<'_> {
     type Error = ErrorKind;
@@ -297,6 +297,6 @@ impl Timer for World {
             inner.wake_at = Some(inner.wake_at.map_or(moment, |at| at.min(moment)));
             Poll::Pending
         })
-        .await
+        .await;
     }
 }
