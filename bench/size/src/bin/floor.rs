@@ -24,6 +24,6 @@ fn main() -> ! {
             bytes.push(byte);
         }
         bytes.push(now() as u8);
-        modem.send(&bytes);
+        martlet_size::send(&bytes);
     }
 }

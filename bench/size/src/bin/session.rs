@@ -72,7 +72,7 @@ fn connection(session: &mut Session, modem: &mut Modem) {
         while session.poll_transmit(now(), &mut output) > 0 {
             while output.has_remaining() {
                 let n = output.chunk().len();
-                modem.send(output.chunk());
+                martlet_size::send(output.chunk());
                 output.advance(n);
             }
         }
