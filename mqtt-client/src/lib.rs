@@ -158,8 +158,8 @@ pub mod hooks {
 
 /// The parts of the policy of [`Reconnect`].
 pub mod reconnect {
-    pub use martlet_session::ErrorClass;
     pub use crate::link::reconnect::Reaction;
+    pub use martlet_session::ErrorClass;
 }
 
 /// What an adapter provides: sockets, a timer, a clock. What an application may set of it:

@@ -141,11 +141,13 @@ pub use shared_error::SharedError;
 #[cfg(feature = "durable")]
 pub use store::journal::{StoreOp, StoreSeq};
 #[cfg(feature = "durable")]
+pub use store::lag::StoreLag;
+#[cfg(feature = "durable")]
 pub use store::record::{BadRecord, RecordKey};
 #[cfg(feature = "durable")]
 pub use store::restore::{Quarantined, RestoreError, RestoreErrorKind};
 pub use time::Instant;
-pub use traffic::{AcknowledgementTimes, PacketCount, RoundTrips, StoreLag, Traffic};
+pub use traffic::{AcknowledgementTimes, PacketCount, RoundTrips, Traffic};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

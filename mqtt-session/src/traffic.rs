@@ -190,17 +190,6 @@ impl RoundTrips {
     }
 }
 
-/// What a store has not done yet, of a durable session: from
-/// [`Session::store_lag`](crate::Session::store_lag).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreLag {
-    /// Operations that the store has not committed.
-    pub operations: usize,
-    /// For how long the oldest of those that were handed out has waited.
-    pub oldest: Duration,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,9 @@
 //! The servers that a link may connect to: whose turn it is, and what is known of each.
 
 use crate::link::config::VersionChoice;
-use martlet_session::ErrorClass;
 use crate::link::reconnect::{Backoff, NextTry, Reaction};
 use martlet_proto::{BinaryData, ConnectReasonCode, DisconnectReasonCode, Utf8String, Version};
+use martlet_session::ErrorClass;
 use martlet_session::{ConnectOptions, ConnectionError, Instant, Instead, TransportErrorKind};
 use martlet_transport::{Endpoint, Scheme};
 use std::time::Duration;

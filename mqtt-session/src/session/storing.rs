@@ -4,7 +4,7 @@ use crate::outbound::Acked;
 use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::requests::Wishes;
 use crate::store::journal::{AwaitsStore, Journal, RESERVED_OPERATIONS};
-use crate::traffic::StoreLag;
+use crate::store::lag::StoreLag;
 use crate::store::record::{self, RecordKey, SessionIdentity, StoredSubscription};
 use crate::{
     Event, Instant, OperationId, PublishError, Session, StoreError, StoreOp, StoreSeq,

@@ -2,6 +2,18 @@
 
 use crate::Instant;
 use alloc::collections::VecDeque;
+use core::time::Duration;
+
+/// What a store has not done yet, of a durable session: from
+/// [`Session::store_lag`](crate::Session::store_lag).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreLag {
+    /// Operations that the store has not committed.
+    pub operations: usize,
+    /// For how long the oldest of those that were handed out has waited.
+    pub oldest: Duration,
+}
 
 /// At most this many moments are remembered; of more, every other one is forgotten, and what was
 /// handed out then counts as handed out at the moment before it.
