@@ -1,6 +1,7 @@
 //! Reading large packets into their places.
 
 use super::{Link, Phase};
+use crate::link::observer::Trace;
 use std::io;
 use std::task::Poll;
 
@@ -15,7 +16,8 @@ impl Link {
             return None;
         };
         // An observer sees all bytes in one piece, so they come the other way.
-        if self.trace.is_some() || !connection.reads_in_place() {
+        let is_watched = self.trace.as_ref().is_some_and(Trace::is_watched);
+        if is_watched || !connection.reads_in_place() {
             return None;
         }
         let (version, largest) = (self.servers.version(), self.maximum_packet_size);

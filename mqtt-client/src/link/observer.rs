@@ -142,7 +142,7 @@ impl Trace {
     }
 
     /// Whether somebody looks at packets.
-    fn is_watched(&self) -> bool {
+    pub(crate) fn is_watched(&self) -> bool {
         self.observer.is_some() || self.log.is_some()
     }
 

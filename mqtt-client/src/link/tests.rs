@@ -1,9 +1,11 @@
 use super::*;
+use crate::link::observer::Observer;
 use crate::link::reconnect::Reconnect;
 use crate::link::stage::StackConfig;
 use bytes::BytesMut;
 use martlet_proto::{ConnAck, ConnectReasonCode, Packet};
 use martlet_session::{Config, ConnectOptions, Event, Instead};
+use std::time::Duration;
 
 fn link() -> Link {
     link_of(config())
