@@ -172,6 +172,19 @@ impl<K: Ord, V> Ordered<K, V> {
     }
 }
 
+/// Sorts: where in their order distinct keys stand, from the least to the greatest.
+pub(crate) fn places_in_order(keys: impl Iterator<Item = u64>) -> Vec<usize> {
+    let mut order = Ordered::default();
+    for (place, key) in keys.enumerate() {
+        let before = order.insert(key, place as u64);
+        debug_assert!(before.is_none(), "keys are distinct");
+    }
+    order
+        .into_entries()
+        .map(|(_, place)| place as usize)
+        .collect()
+}
+
 impl<K: Ord, V> FromIterator<(K, V)> for Ordered<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut ordered = Self::default();
@@ -228,6 +241,12 @@ mod tests {
             prop_assert!(map.chunks.iter().all(|chunk| (1..=super::MOST).contains(&chunk.len())));
             prop_assert_eq!(map.into_entries().collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn keys_are_sorted() {
+        let keys = [5, 1, 9, 3];
+        assert_eq!(super::places_in_order(keys.into_iter()), [1, 3, 0, 2]);
     }
 
     #[test]

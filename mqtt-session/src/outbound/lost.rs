@@ -4,7 +4,7 @@
 use super::{List, Outbound, State};
 use crate::LostSession;
 use crate::OutgoingPublish;
-use crate::ordered::Ordered;
+use crate::ordered::places_in_order;
 use crate::outbound::queue::{Fate, TrackedMessage};
 use crate::output::deferred_drops::DeferredDrops;
 use alloc::vec::Vec;
@@ -82,19 +82,12 @@ impl Outbound {
             }
         }
         self.free_abandoned();
-        let places = requeue.iter().enumerate();
-        let order: Ordered<u64, u64> = places
-            .map(|(place, outgoing)| {
-                (
-                    outgoing
-                        .as_ref()
-                        .map_or(0, |it: &TrackedMessage| it.operation.get()),
-                    place as u64,
-                )
-            })
-            .collect();
-        for (_, place) in order.into_entries().rev() {
-            if let Some(mut outgoing) = requeue[place as usize].take() {
+        let operation = |outgoing: &Option<TrackedMessage>| {
+            outgoing.as_ref().map_or(0, |it| it.operation.get())
+        };
+        let order = places_in_order(requeue.iter().map(operation));
+        for place in order.into_iter().rev() {
+            if let Some(mut outgoing) = requeue[place].take() {
                 outgoing.written = false;
                 self.queue.push_front(outgoing);
             }

@@ -33,6 +33,7 @@ pub(crate) use withdrawing::InFlight;
 use self::abandoned::{Abandoned, AbandonedList};
 pub(crate) use self::answers::Acked;
 pub(crate) use self::probing::ConnectionEnd;
+use crate::ordered::places_in_order;
 use crate::outbound::queue::{Fate, Queue, TrackedMessage};
 use crate::output::Output;
 use crate::output::deferred_drops::DeferredDrops;
@@ -544,7 +545,7 @@ impl Outbound {
     /// their order, each with whether any of it was handed out.
     pub(crate) fn handle_close(&mut self, handed_out: u64) -> Vec<(PendingRequest, bool)> {
         self.in_flight = 0;
-        let mut requests: Vec<(u64, Box<PendingRequest>)> = Vec::new();
+        let (mut requests, mut positions) = (Vec::new(), Vec::new());
         for i in 0..self.slots.len() {
             let slot = &mut self.slots[i];
             let position = slot.position.take();
@@ -555,16 +556,16 @@ impl Outbound {
                 State::Request(_) => {
                     if let (State::Request(request), Some(at)) = (self.take(i as u16 + 1), position)
                     {
-                        let place = requests.partition_point(|&(before, _)| before <= at);
-                        requests.insert(place, (at, request));
+                        requests.push(Some(*request));
+                        positions.push(at);
                     }
                 }
                 State::Free | State::Released { .. } | State::Abandoned(_) => {}
             }
         }
-        requests
+        places_in_order(positions.iter().copied())
             .into_iter()
-            .map(|(at, request)| (*request, at < handed_out))
+            .filter_map(|place| Some((requests[place].take()?, positions[place] < handed_out)))
             .collect()
     }
 
