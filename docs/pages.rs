@@ -5,5 +5,6 @@
 #[doc = include_str!("brokers.md")]
 #[doc = include_str!("guide.md")]
 #[doc = include_str!("monitoring.md")]
+#[doc = include_str!("microcontrollers.md")]
 #[doc = include_str!("testing.md")]
 mod pages {}
