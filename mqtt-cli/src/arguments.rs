@@ -1,0 +1,438 @@
+//! The command line as a whole: the file of options, properties of several words, and the commands.
+
+use crate::connection::SEPARATOR;
+use crate::exit::{Failure, Status};
+use crate::report::Report;
+use crate::{broker, documents, publish, request, subscribe};
+use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// An MQTT client for the command line, for versions 3.1, 3.1.1 and 5
+#[derive(Parser)]
+#[command(name = "martlet", version, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+#[derive(Subcommand)]
+enum Commands {
+    /// Publish messages
+    Pub(Box<publish::PublishOptions>),
+    /// Subscribe to topics, and print the messages
+    Sub(Box<subscribe::SubscribeOptions>),
+    /// Publish a request and print its response, or answer requests
+    Rr(Box<request::RequestOptions>),
+    /// Run a broker for tests and for trying things out; not for production
+    Broker(broker::BrokerOptions),
+    /// Print the completions of a shell
+    Completions(documents::CompletionOptions),
+    /// Print a manual page, or write all of them to a folder
+    Man(documents::ManOptions),
+}
+
+/// The commands that read a file of options.
+const WITH_FILE: [&str; 3] = ["pub", "sub", "rr"];
+
+/// A file of options is no larger.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Runs the command and returns its exit status.
+pub(crate) fn run(arguments: Vec<OsString>) -> Status {
+    let parsed = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(ParseError::Ours(failure)) => {
+            Report::new(false).failure(&failure);
+            return failure.status;
+        }
+        Err(ParseError::Clap(error)) => {
+            // Without an output nobody reads it.
+            let _ = error.print();
+            return match error.exit_code() {
+                0 => Status::Done,
+                _ => Status::Usage,
+            };
+        }
+    };
+    let (is_quiet, result) = match parsed.command {
+        Commands::Pub(options) => (options.connection.quiet, in_runtime(publish::run(*options))),
+        Commands::Sub(options) => (
+            options.connection.quiet,
+            in_runtime(subscribe::run(*options)),
+        ),
+        Commands::Rr(options) => (options.connection.quiet, in_runtime(request::run(*options))),
+        Commands::Broker(options) => (false, in_runtime(broker::run(options))),
+        Commands::Completions(options) => (false, documents::completions(&options)),
+        Commands::Man(options) => (false, documents::man(&options)),
+    };
+    match result {
+        Ok(()) => Status::Done,
+        Err(failure) => {
+            Report::new(is_quiet && failure.status != Status::Usage).failure(&failure);
+            failure.status
+        }
+    }
+}
+
+/// The command as clap knows it.
+pub(crate) fn command() -> Command {
+    let mut command = Arguments::command().after_help(documents::exit_statuses());
+    for name in WITH_FILE {
+        command = command.mut_subcommand(name, |command| {
+            command
+                .disable_help_flag(true)
+                .args_override_self(true)
+                // `-h` is the host, as with mosquitto.
+                .arg(
+                    clap::Arg::new("help")
+                        .long("help")
+                        .action(ArgAction::Help)
+                        .help("Print help"),
+                )
+                .after_help(documents::after_help(name))
+        });
+    }
+    command
+}
+
+enum ParseError {
+    Ours(Failure),
+    Clap(clap::Error),
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Arguments, ParseError> {
+    let mut command = command();
+    command.build();
+    let arguments = expand(&command, arguments).map_err(ParseError::Ours)?;
+    let matches = command
+        .try_get_matches_from_mut(arguments)
+        .map_err(ParseError::Clap)?;
+    Arguments::from_arg_matches(&matches).map_err(ParseError::Clap)
+}
+
+/// The client's work is on a thread of its own: one that blocks in standard output does not stop
+/// it.
+fn in_runtime<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(Status::Failed, format!("cannot start the runtime: {error}"))
+        })?;
+    let result = runtime.block_on(work);
+    // A thread that reads standard input is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// Puts the file of options before the others, and makes one word of each property.
+fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
+    let name = arguments.get(1).and_then(|name| name.to_str());
+    let Some(name) = name.filter(|name| WITH_FILE.contains(name)) else {
+        return Ok(arguments);
+    };
+    let name = name.to_owned();
+    let Some(command) = command.find_subcommand(&name) else {
+        return Ok(arguments);
+    };
+    let mut arguments = arguments.into_iter();
+    let mut expanded: Vec<OsString> = arguments.by_ref().take(2).collect();
+    let given = Options::split(command, arguments.collect());
+    if let Some((path, is_named)) = options_file(&name, &given) {
+        let mut found = Options::split(command, read_options(&path, is_named)?);
+        found.give_way_to(&given);
+        expanded.extend(found.into_words());
+    }
+    expanded.extend(given.into_words());
+    Ok(expanded)
+}
+
+/// The words of a command line, those of an option together.
+struct Options(Vec<(Option<String>, Vec<OsString>)>);
+
+impl Options {
+    fn split(command: &Command, words: Vec<OsString>) -> Self {
+        let mut options = Vec::new();
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let Some((name, values)) = word.to_str().and_then(|text| option(command, text)) else {
+                options.push((None, vec![word]));
+                continue;
+            };
+            if name == "property" && values > 0 {
+                options.push((Some(name), property(&mut words)));
+                continue;
+            }
+            let values: Vec<OsString> = words.by_ref().take(values).collect();
+            options.push((Some(name), std::iter::once(word).chain(values).collect()));
+        }
+        Self(options)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0
+            .iter()
+            .any(|(found, _)| found.as_deref() == Some(name))
+    }
+
+    fn value(&self, name: &str) -> Option<&OsStr> {
+        let option = self
+            .0
+            .iter()
+            .rev()
+            .find(|(found, _)| found.as_deref() == Some(name));
+        option
+            .and_then(|(_, words)| words.get(1))
+            .map(OsString::as_os_str)
+    }
+
+    /// Drops what the command line says in another way.
+    fn give_way_to(&mut self, given: &Self) {
+        /// What an option takes the place of.
+        const REPLACES: &[(&str, &[&str])] = &[
+            ("url", &["unix", "host", "port", "ws", "ws_path"]),
+            ("unix", &["url", "host", "port", "ws", "ws_path", "proxy"]),
+            ("host", &["url", "unix"]),
+            ("port", &["url", "unix"]),
+            ("ws", &["url", "unix"]),
+            ("message", PAYLOADS),
+            ("file", PAYLOADS),
+            ("stdin_file", PAYLOADS),
+            ("lines", PAYLOADS),
+            ("null_message", PAYLOADS),
+            ("echo", PAYLOADS),
+            ("password", PASSWORDS),
+            ("password_env", PASSWORDS),
+            ("password_file", PASSWORDS),
+            ("id", &["id_prefix"]),
+            ("id_prefix", &["id"]),
+            ("verbose", &["format", "output"]),
+            ("format", &["verbose", "output", "to_dir"]),
+            ("output", &["verbose", "format", "to_dir"]),
+            ("to_dir", &["format", "output", "pretty"]),
+            ("no_newline", &["nul"]),
+            ("nul", &["no_newline"]),
+            ("tls_use_os_certs", &["cafile", "capath"]),
+            ("cafile", &["tls_use_os_certs"]),
+            ("capath", &["tls_use_os_certs"]),
+        ];
+        const PAYLOADS: &[&str] = &[
+            "message",
+            "file",
+            "stdin_file",
+            "lines",
+            "null_message",
+            "echo",
+        ];
+        const PASSWORDS: &[&str] = &["password", "password_env", "password_file"];
+        for (name, replaced) in REPLACES.iter().filter(|(name, _)| given.has(name)) {
+            let gives_way = |found: &str| found != *name && replaced.contains(&found);
+            self.0
+                .retain(|(found, _)| !found.as_deref().is_some_and(gives_way));
+        }
+    }
+
+    fn into_words(self) -> impl Iterator<Item = OsString> {
+        self.0.into_iter().flat_map(|(_, words)| words)
+    }
+}
+
+/// The name of the option that this word is, and how many of the next words are its values.
+fn option(command: &Command, word: &str) -> Option<(String, usize)> {
+    let values = |argument: &clap::Arg| match argument.get_action().takes_values() {
+        true => argument
+            .get_num_args()
+            .map_or(1, |range| range.min_values()),
+        false => 0,
+    };
+    if let Some(long) = word.strip_prefix("--") {
+        let (long, has_value) = match long.split_once('=') {
+            Some((long, _)) => (long, true),
+            None => (long, false),
+        };
+        let argument = command.get_arguments().find(|argument| {
+            let aliases = argument.get_all_aliases().unwrap_or_default();
+            argument.get_long() == Some(long) || aliases.contains(&long)
+        })?;
+        let values = if has_value { 0 } else { values(argument) };
+        return Some((argument.get_id().to_string(), values));
+    }
+    // `-vd`, `-dt topic` and `-ttopic`: the last that takes a value has what is left.
+    let mut shorts = word.strip_prefix('-')?.chars().peekable();
+    while let Some(short) = shorts.next() {
+        let mut arguments = command.get_arguments();
+        let argument = arguments.find(|argument| argument.get_short() == Some(short))?;
+        let is_last = shorts.peek().is_none();
+        match (values(argument), is_last) {
+            (0, false) => {}
+            (count, true) => return Some((argument.get_id().to_string(), count)),
+            (_, false) => return Some((argument.get_id().to_string(), 0)),
+        }
+    }
+    None
+}
+
+/// `COMMAND IDENTIFIER VALUE`, or `COMMAND user-property NAME VALUE`.
+fn property(words: &mut impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut parts: Vec<OsString> = words.by_ref().take(2).collect();
+    let values = match parts.get(1).is_some_and(|part| part == "user-property") {
+        true => 2,
+        false => 1,
+    };
+    parts.extend(words.take(values));
+    let separator = SEPARATOR.to_string();
+    vec!["--property".into(), parts.join(OsStr::new(&separator))]
+}
+
+/// The file of options, and whether the command line names it.
+fn options_file(name: &str, given: &Options) -> Option<(PathBuf, bool)> {
+    if let Some(path) = given.value("options_file") {
+        return Some((path.into(), true));
+    }
+    if given.has("no_options_file") {
+        return None;
+    }
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = match (set("XDG_CONFIG_HOME"), set("HOME")) {
+        (Some(folder), _) => PathBuf::from(folder),
+        (None, Some(home)) => Path::new(&home).join(".config"),
+        (None, None) => return None,
+    };
+    Some((folder.join(format!("martlet_{name}")), false))
+}
+
+/// One option a line, its value behind a space; `#` begins a comment.
+fn read_options(path: &Path, is_named: bool) -> Result<Vec<OsString>, Failure> {
+    let wrong =
+        |text: String| Failure::usage(format!("--options-file: {}: {text}", path.display()));
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !is_named => return Ok(Vec::new()),
+        Ok(metadata) if metadata.len() > MAX_FILE => {
+            return Err(wrong(format!("larger than {MAX_FILE} bytes")));
+        }
+        _ => {}
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut words = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_end_matches('\r');
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (option, value) = match line.split_once(' ') {
+            Some((option, value)) => (option, value.trim_start_matches(' ')),
+            None => (line, ""),
+        };
+        if !option.starts_with('-') {
+            return Err(wrong(format!("line {}: expected an option", number + 1)));
+        }
+        words.push(option.into());
+        match option {
+            _ if value.is_empty() => {}
+            "-D" | "--property" => {
+                let parts = match value.split_ascii_whitespace().nth(1) {
+                    Some("user-property") => 4,
+                    _ => 3,
+                };
+                words.extend(value.splitn(parts, ' ').map(OsString::from));
+            }
+            "--topic-qos" => match value.rsplit_once(' ') {
+                Some((topic, qos)) => words.extend([topic.into(), qos.into()]),
+                None => words.push(value.into()),
+            },
+            _ => words.push(value.into()),
+        }
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_well_formed() {
+        command().debug_assert();
+    }
+
+    fn expanded(words: &[&str]) -> Vec<String> {
+        let mut command = command();
+        command.build();
+        let words = words.iter().map(OsString::from).collect();
+        let words = expand(&command, words).unwrap();
+        words
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect()
+    }
+
+    /// A payload that looks like an option is a payload, as with mosquitto.
+    #[test]
+    fn a_property_becomes_one_word() {
+        let begin = ["martlet", "pub", "--no-options-file"];
+        let words = |rest: &[&str]| expanded(&[&begin[..], rest].concat())[3..].to_vec();
+        assert_eq!(
+            words(&["-D", "publish", "user-property", "-a", "b", "-t", "x"]),
+            ["--property", "publish\0user-property\0-a\0b", "-t", "x"]
+        );
+        assert_eq!(
+            words(&[
+                "-D",
+                "publish",
+                "content-type",
+                "text",
+                "-m",
+                "-D",
+                "-t",
+                "x"
+            ]),
+            [
+                "--property",
+                "publish\0content-type\0text",
+                "-m",
+                "-D",
+                "-t",
+                "x"
+            ]
+        );
+        assert_eq!(
+            words(&["-rm", "-D", "-mx", "-d"]),
+            ["-rm", "-D", "-mx", "-d"]
+        );
+        assert_eq!(words(&["-D", "publish"]), ["--property", "publish"]);
+        assert_eq!(
+            words(&["--topic-qos", "-D", "1"]),
+            ["--topic-qos", "-D", "1"]
+        );
+    }
+
+    #[test]
+    fn the_command_line_has_precedence_over_the_file() {
+        let mut command = command();
+        command.build();
+        let sub = command.find_subcommand("sub").unwrap();
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect();
+        let left = |file: &[&str], line: &[&str]| {
+            let mut file = Options::split(sub, words(file));
+            file.give_way_to(&Options::split(sub, words(line)));
+            let left: Vec<_> = file
+                .into_words()
+                .map(|word| word.into_string().unwrap())
+                .collect();
+            left.join(" ")
+        };
+        assert_eq!(
+            left(&["-h", "a", "-p", "1", "-v"], &["-L", "mqtt://b"]),
+            "-v"
+        );
+        assert_eq!(left(&["-h", "a", "-p", "1"], &["-p", "2"]), "-h a -p 1");
+        assert_eq!(left(&["-L", "mqtt://a"], &["-h", "b"]), "");
+        assert_eq!(
+            left(&["-P", "x", "-t", "a"], &["--password-env", "P"]),
+            "-t a"
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! The options of every command that connects, and the client that they stand for.
+
+mod options;
+mod plan;
+mod property;
+mod server;
+mod session;
+
+pub(crate) use options::{ConnectionOptions, seconds};
+pub(crate) use plan::{Kind, Plan, causes, qos};
+pub(crate) use property::SEPARATOR;
+pub(crate) use session::Session;

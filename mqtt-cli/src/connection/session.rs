@@ -1,0 +1,181 @@
+//! A client that is connected, what it reports beside messages, and its end.
+
+use super::plan::Plan;
+use super::property::Properties;
+use crate::exit::{Failure, Status, in_one_line};
+use crate::report::Report;
+use crate::signals::Signals;
+use martlet_tokio::runtime::Tokio;
+use martlet_tokio::session::ConnectionError;
+use martlet_tokio::store::RedbStore;
+use martlet_tokio::{Client, ClientEvent, Events};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long what was published may take to be acknowledged when the command is interrupted.
+const INTERRUPTED_DRAIN: Duration = Duration::from_secs(2);
+
+/// A client that is connected.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// Ends when the client has.
+    watching: JoinHandle<()>,
+    lost: Arc<AtomicU64>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Session {
+    /// Connects. `prepare` sees the client before the first byte is sent.
+    pub(crate) async fn connect<T>(
+        plan: &Plan,
+        report: Report,
+        signals: &mut Signals,
+        prepare: impl FnOnce(&Client) -> T,
+    ) -> Result<(Self, T), Failure> {
+        let (client, driver) = match &plan.store {
+            None => {
+                let (client, driver) = plan
+                    .builder
+                    .clone()
+                    .build(Tokio)
+                    .map_err(|error| Failure::of_connect(&error))?;
+                (client, driver)
+            }
+            Some(path) => {
+                let store = RedbStore::open(path).map_err(|error| {
+                    let path = path.display();
+                    Failure::usage(format!("--store: {path}: {}", in_one_line(error)))
+                })?;
+                let durable = plan.builder.clone().store(store);
+                durable.build(Tokio).map_err(Failure::of_open)?
+            }
+        };
+        let lost = Arc::new(AtomicU64::new(0));
+        let events = client.events();
+        let prepared = prepare(&client);
+        let (stopping, stop) = watch::channel(false);
+        let watching = tokio::spawn(watch(events, report, Arc::clone(&lost), stopping));
+        tokio::spawn(driver);
+        let session = Self {
+            client,
+            watching,
+            lost,
+            stop,
+        };
+        let connected = tokio::select! {
+            status = signals.next() => Err(Failure::quiet(status)),
+            connected = session.client.connected() => {
+                connected.map(drop).map_err(|error| Failure::of_connect(&error))
+            }
+        };
+        match connected {
+            Ok(()) => Ok((session, prepared)),
+            Err(failure) => {
+                session.client.disconnect().at_once().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Waits until the client has stopped by itself.
+    pub(crate) async fn until_stopped(&self) {
+        // Its sender ends with the client.
+        let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    /// Why the client has stopped by itself; call it when a stream has ended.
+    pub(crate) async fn stopped(&self) -> Failure {
+        match self.client.connected().await {
+            Err(martlet_tokio::ConnectError::Connection(error)) => {
+                Failure::of_connection(&error, true)
+            }
+            Err(error) => Failure::of_connect(&error),
+            // It has a connection again: the stream ended for another reason.
+            Ok(_) => Failure::new(Status::Lost, "the subscription has ended"),
+        }
+    }
+
+    /// Disconnects in good order, and returns how many messages of others were lost here.
+    pub(crate) async fn end(self, properties: &Properties, interrupted: bool) -> u64 {
+        let mut disconnect = self.client.disconnect();
+        if interrupted {
+            disconnect = disconnect.drain(INTERRUPTED_DRAIN);
+        }
+        if let Some(seconds) = properties.disconnect_expiry {
+            disconnect = disconnect.session_expiry_interval(seconds);
+        }
+        if !properties.disconnect.is_empty() {
+            disconnect = disconnect.user_properties(properties.disconnect.clone());
+        }
+        disconnect.await;
+        // The events of a client that has disconnected end.
+        let _ = self.watching.await;
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// Reports what happens beside messages, and counts messages that were lost.
+async fn watch(
+    mut events: Events,
+    report: Report,
+    lost: Arc<AtomicU64>,
+    stop: watch::Sender<bool>,
+) {
+    let mut was_lost = false;
+    while let Some(event) = events.next().await {
+        let messages = match &event {
+            ClientEvent::InboundDropped(messages) => *messages,
+            ClientEvent::Discarded { messages, .. } => *messages,
+            ClientEvent::MessageSkipped { .. } | ClientEvent::MessageRejected(_) => 1,
+            _ => 0,
+        };
+        lost.fetch_add(messages, Ordering::Relaxed);
+        match &event {
+            // Its end is the command's error.
+            ClientEvent::Disconnected { retry_in: None, .. } => drop(stop.send_replace(true)),
+            ClientEvent::Disconnected {
+                retry_in: Some(wait),
+                reason,
+            } => {
+                was_lost = true;
+                let reason = match reason {
+                    ConnectionError::ClosedByPeer => "the server closed the connection".to_owned(),
+                    reason => in_one_line(reason.clone()),
+                };
+                let wait = wait.as_secs_f64();
+                report.warning(&format!("{reason}; the next attempt is in {wait:.1} s"));
+            }
+            ClientEvent::Connected(_) if was_lost => {
+                was_lost = false;
+                report.warning("connected again");
+            }
+            ClientEvent::Resubscribed(filters) => {
+                for (filter, reason) in filters.iter().filter(|(_, reason)| reason.is_error()) {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    let filter = filter.as_str();
+                    report.error(&format!("the server rejected {filter:?}: {reason}"));
+                }
+            }
+            ClientEvent::MessageSkipped { .. } => {
+                report.error(&format!("{event}; raise --max-packet-size"));
+            }
+            ClientEvent::InboundDropped(_)
+            | ClientEvent::Discarded { .. }
+            | ClientEvent::MessageRejected(_)
+            | ClientEvent::RequestFailed { .. }
+            | ClientEvent::TrustNotReloaded(_)
+            | ClientEvent::StoreFailed(_)
+            | ClientEvent::StoreRecovered => report.error(&event.to_string()),
+            ClientEvent::Published {
+                result: Err(error), ..
+            } => report.error(&format!(
+                "a message of an earlier command: {}",
+                in_one_line(error.clone())
+            )),
+            _ => {}
+        }
+    }
+}

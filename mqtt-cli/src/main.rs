@@ -1,0 +1,26 @@
+//! `martlet`: an MQTT client for the command line.
+//!
+//! Each command is a module: [`publish`], [`subscribe`], [`request`], [`broker`] and [`documents`].
+//! What they share is in [`connection`] (the options of the connection, and the client that they
+//! make), [`output`] (how a message is printed), [`input`] (where payloads come from) and [`exit`]
+//! (the exit statuses). [`arguments`] is the command line as a whole.
+
+mod arguments;
+mod broker;
+mod connection;
+mod documents;
+mod escape;
+mod exit;
+mod input;
+mod output;
+mod publish;
+mod report;
+mod request;
+mod signals;
+mod subscribe;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    arguments::run(std::env::args_os().collect()).into()
+}

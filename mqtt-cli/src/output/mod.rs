@@ -1,0 +1,7 @@
+//! Messages as text: what `sub` and `rr` print.
+
+mod format;
+mod json;
+mod printer;
+
+pub(crate) use printer::{OutputOptions, Printed, Printer};
