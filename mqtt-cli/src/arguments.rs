@@ -84,6 +84,11 @@ pub(crate) fn command() -> Command {
             command
                 .disable_help_flag(true)
                 .args_override_self(true)
+                // A value may begin with a hyphen, as with mosquitto: it is the option's all the same.
+                .mut_args(|argument| match argument.get_action().takes_values() {
+                    true => argument.allow_hyphen_values(true),
+                    false => argument,
+                })
                 // `-h` is the host, as with mosquitto.
                 .arg(
                     clap::Arg::new("help")
@@ -209,8 +214,8 @@ impl Options {
             ("password_file", PASSWORDS),
             ("id", &["id_prefix"]),
             ("id_prefix", &["id"]),
-            ("verbose", &["format", "output"]),
-            ("format", &["verbose", "output", "to_dir"]),
+            ("verbose", &["output"]),
+            ("format", &["output", "to_dir"]),
             ("output", &["verbose", "format", "to_dir"]),
             ("to_dir", &["format", "output", "pretty"]),
             ("no_newline", &["nul"]),

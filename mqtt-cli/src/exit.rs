@@ -260,9 +260,7 @@ fn advice(error: &ConnectionError) -> Option<&'static str> {
             TransportErrorKind::ClientCertificate => {
                 Some("name a certificate that the server accepts with --cert and --key")
             }
-            TransportErrorKind::Tls | TransportErrorKind::HandshakeTimeout => {
-                Some("does this port speak TLS?")
-            }
+            TransportErrorKind::HandshakeTimeout => Some("is this the right port?"),
             TransportErrorKind::Proxy => Some("is --proxy right?"),
             TransportErrorKind::WebSocket => Some("is the path (--ws-path) right?"),
             _ => None,

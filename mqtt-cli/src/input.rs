@@ -25,8 +25,7 @@ pub(crate) struct PayloadOptions {
         long,
         value_name = "TEXT",
         help_heading = "Payload",
-        group = "payload",
-        allow_hyphen_values = true
+        group = "payload"
     )]
     message: Option<OsString>,
     /// File with the payload; with pub it may be repeated, and each is a message

@@ -19,16 +19,10 @@ pub(crate) struct PublishOptions {
     #[command(flatten)]
     pub(crate) connection: ConnectionOptions,
     /// Topic to publish to; may be repeated
-    #[arg(
-        short,
-        long,
-        value_name = "TOPIC",
-        help_heading = "Message",
-        allow_hyphen_values = true
-    )]
+    #[arg(short, long, value_name = "TOPIC", help_heading = "Message")]
     topic: Vec<String>,
     /// Topic with a QoS of its own; may be repeated
-    #[arg(long, value_names = ["TOPIC", "QOS"], num_args = 2, help_heading = "Message", allow_hyphen_values = true)]
+    #[arg(long, value_names = ["TOPIC", "QOS"], num_args = 2, help_heading = "Message")]
     topic_qos: Vec<String>,
     /// QoS: 0, 1 or 2 [default: 0]
     #[arg(short, long, value_name = "QOS", help_heading = "Message", value_parser = clap::value_parser!(u8).range(0..=2))]
@@ -47,12 +41,7 @@ pub(crate) struct PublishOptions {
     )]
     lines: bool,
     /// With -l, a message ends with a NUL rather than with a line break
-    #[arg(
-        short = '0',
-        long = "nul",
-        help_heading = "Payload",
-        requires = "lines"
-    )]
+    #[arg(short = '0', long = "nul", help_heading = "Payload")]
     nul: bool,
     /// Publish this many times
     #[arg(long, value_name = "TIMES", help_heading = "Payload", conflicts_with = "lines", value_parser = clap::value_parser!(u64).range(1..))]
@@ -83,6 +72,9 @@ pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let plan = options.connection.plan(Kind::Publish, None)?;
     let topics = options.topics(&plan)?;
+    if options.nul && !options.lines {
+        return Err(Failure::usage("--nul is for lines: add --stdin-line"));
+    }
     let payloads = options.payload.read()?;
     let largest = payloads.iter().map(Bytes::len).max().unwrap_or(0);
     let plan = Plan {

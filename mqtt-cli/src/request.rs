@@ -21,22 +21,10 @@ pub(crate) struct RequestOptions {
     #[command(flatten)]
     pub(crate) connection: ConnectionOptions,
     /// Topic of the request; with --respond the topic filter of requests
-    #[arg(
-        short,
-        long,
-        value_name = "TOPIC",
-        help_heading = "Request",
-        allow_hyphen_values = true
-    )]
+    #[arg(short, long, value_name = "TOPIC", help_heading = "Request")]
     topic: Option<String>,
     /// Topic of the response [default: one of the client's own, in MQTT 5]
-    #[arg(
-        short = 'e',
-        long,
-        value_name = "TOPIC",
-        help_heading = "Request",
-        allow_hyphen_values = true
-    )]
+    #[arg(short = 'e', long, value_name = "TOPIC", help_heading = "Request")]
     response_topic: Option<String>,
     /// QoS of the request, or of the responses: 0, 1 or 2 [default: 0]
     #[arg(short, long, value_name = "QOS", help_heading = "Request", value_parser = clap::value_parser!(u8).range(0..=2))]

@@ -21,16 +21,10 @@ pub(crate) struct SubscribeOptions {
     #[command(flatten)]
     pub(crate) connection: ConnectionOptions,
     /// Topic filter to subscribe to; may be repeated
-    #[arg(
-        short,
-        long,
-        value_name = "FILTER",
-        help_heading = "Subscription",
-        allow_hyphen_values = true
-    )]
+    #[arg(short, long, value_name = "FILTER", help_heading = "Subscription")]
     topic: Vec<String>,
     /// Topic filter with a QoS of its own; may be repeated
-    #[arg(long, value_names = ["FILTER", "QOS"], num_args = 2, help_heading = "Subscription", allow_hyphen_values = true)]
+    #[arg(long, value_names = ["FILTER", "QOS"], num_args = 2, help_heading = "Subscription")]
     topic_qos: Vec<String>,
     /// Highest QoS that messages come with: 0, 1 or 2 [default: 0]
     #[arg(short, long, value_name = "QOS", help_heading = "Subscription", value_parser = clap::value_parser!(u8).range(0..=2))]
@@ -40,8 +34,7 @@ pub(crate) struct SubscribeOptions {
         short = 'U',
         long,
         value_name = "FILTER",
-        help_heading = "Subscription",
-        allow_hyphen_values = true
+        help_heading = "Subscription"
     )]
     unsubscribe: Vec<String>,
     /// Retain flag as the publisher has set it (MQTT 5)
@@ -52,13 +45,7 @@ pub(crate) struct SubscribeOptions {
     no_local: bool,
 
     /// Do not print topics that match this filter; may be repeated
-    #[arg(
-        short = 'T',
-        long,
-        value_name = "FILTER",
-        help_heading = "Selection",
-        allow_hyphen_values = true
-    )]
+    #[arg(short = 'T', long, value_name = "FILTER", help_heading = "Selection")]
     filter_out: Vec<String>,
     /// Do not print retained messages
     #[arg(
@@ -100,6 +87,9 @@ fn percentage(text: &str) -> Result<f64, String> {
 
 /// How many messages are printed before what is printed leaves and they are acknowledged.
 const BATCH: usize = 256;
+
+/// How long the removal of retained messages may take when the command ends.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// Subscribes, and prints what comes.
 pub(crate) async fn run(options: SubscribeOptions) -> Result<(), Failure> {
@@ -150,9 +140,10 @@ pub(crate) async fn run(options: SubscribeOptions) -> Result<(), Failure> {
     };
     let result = result.and(reader.finish().await);
     let missing = reader.missing;
-    let is_lasting = plan.is_lasting;
-    reader.leave(is_lasting);
+    // Dropped before the client has disconnected, they would be unsubscribed and acknowledged.
+    let streams = (reader.stream, reader.unmatched);
     let lost = session.end(&plan.properties, result.is_err()).await;
+    drop(streams);
     match (result, missing + lost) {
         (Err(failure), _) => Err(failure),
         (Ok(()), 0) => Ok(()),
@@ -458,19 +449,18 @@ impl Reader<'_> {
 
     /// Waits for what was published, and writes what was printed.
     async fn finish(&mut self) -> Result<(), Failure> {
-        while !self.removals.is_empty() {
-            self.await_removal().await;
+        let removals = async {
+            while !self.removals.is_empty() {
+                self.await_removal().await;
+            }
+        };
+        let is_late = tokio::time::timeout(FINISH, removals).await.is_err();
+        if is_late {
+            self.missing += 1;
+            self.report
+                .error("not all retained messages were removed in time");
         }
         self.printer.flush()
-    }
-
-    /// Leaves what was not printed with a session that goes on.
-    fn leave(self, is_lasting: bool) {
-        for stream in [self.stream, self.unmatched].into_iter().flatten() {
-            if is_lasting {
-                stream.detach();
-            }
-        }
     }
 }
 

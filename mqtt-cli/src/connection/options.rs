@@ -27,7 +27,7 @@ pub(crate) struct ConnectionOptions {
     #[arg(long, help_heading = "Server")]
     pub(super) ws: bool,
     /// Path of WebSocket [default: /mqtt]
-    #[arg(long, value_name = "PATH", help_heading = "Server", requires = "ws")]
+    #[arg(long, value_name = "PATH", help_heading = "Server", conflicts_with_all = ["url", "unix"])]
     pub(super) ws_path: Option<String>,
     /// Header of the request that begins a WebSocket connection; may be repeated
     #[arg(long, value_name = "NAME: VALUE", help_heading = "Server")]
@@ -59,8 +59,7 @@ pub(crate) struct ConnectionOptions {
         long,
         value_name = "ID",
         help_heading = "Session",
-        conflicts_with = "id_prefix",
-        allow_hyphen_values = true
+        conflicts_with = "id_prefix"
     )]
     pub(super) id: Option<String>,
     /// Client identifier that begins with this, and ends with the number of the process
@@ -70,7 +69,7 @@ pub(crate) struct ConnectionOptions {
     #[arg(short = 'c', long = "disable-clean-session", help_heading = "Session")]
     pub(super) keep_session: bool,
     /// Seconds that the server keeps the session after the connection; -1: for ever (MQTT 5) [default: 0, with -c -1]
-    #[arg(short = 'x', long, value_name = "SECONDS", help_heading = "Session", value_parser = expiry, allow_hyphen_values = true)]
+    #[arg(short = 'x', long, value_name = "SECONDS", help_heading = "Session", value_parser = expiry)]
     pub(super) session_expiry_interval: Option<u32>,
     /// Seconds of the keep alive; 0 turns it off [default: 60]
     #[arg(short, long, value_name = "SECONDS", help_heading = "Session")]
@@ -86,8 +85,7 @@ pub(crate) struct ConnectionOptions {
         short = 'D',
         long,
         value_name = "COMMAND IDENTIFIER [NAME] VALUE",
-        help_heading = "Session",
-        allow_hyphen_values = true
+        help_heading = "Session"
     )]
     pub(super) property: Vec<String>,
     /// File that keeps the session: what was accepted is sent by the next command if this one cannot
@@ -108,16 +106,10 @@ pub(crate) struct ConnectionOptions {
     pub(super) retry_first: bool,
 
     /// User name
-    #[arg(
-        short,
-        long,
-        value_name = "NAME",
-        help_heading = "Credentials",
-        allow_hyphen_values = true
-    )]
+    #[arg(short, long, value_name = "NAME", help_heading = "Credentials")]
     pub(super) username: Option<String>,
     /// Password; other processes may see it: better --password-env or --password-file
-    #[arg(short = 'P', long = "pw", visible_alias = "password", value_name = "PASSWORD", help_heading = "Credentials", allow_hyphen_values = true, conflicts_with_all = ["password_env", "password_file"])]
+    #[arg(short = 'P', long = "pw", visible_alias = "password", value_name = "PASSWORD", help_heading = "Credentials", conflicts_with_all = ["password_env", "password_file"])]
     pub(super) password: Option<OsString>,
     /// Environment variable that holds the password
     #[arg(
@@ -163,20 +155,14 @@ pub(crate) struct ConnectionOptions {
     pub(super) server_name: Option<String>,
 
     /// Topic of the will, which the server publishes when the connection breaks
-    #[arg(
-        long,
-        value_name = "TOPIC",
-        help_heading = "Will",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "TOPIC", help_heading = "Will")]
     pub(super) will_topic: Option<String>,
     /// Payload of the will [default: empty]
     #[arg(
         long,
         value_name = "TEXT",
         help_heading = "Will",
-        requires = "will_topic",
-        allow_hyphen_values = true
+        requires = "will_topic"
     )]
     pub(super) will_payload: Option<OsString>,
     /// QoS of the will [default: 0]

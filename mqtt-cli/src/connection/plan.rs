@@ -8,13 +8,15 @@ use martlet_tokio::proto::{BinaryData, Will};
 use martlet_tokio::reconnect::{ErrorClass, Reaction};
 use martlet_tokio::runtime::SocketOptions;
 use martlet_tokio::settings::{Secret, Uri};
-use martlet_tokio::{
-    Builder, ConnectError, PacketLogger, QoS, Reconnect, Settings, Version, transport::TrustError,
-};
+use martlet_tokio::{Builder, ConnectError, PacketLogger, QoS, Reconnect, Settings, Version};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// A server that accepts and hangs up is not asked without a pause.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Which command asks, and what that means for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,12 +312,10 @@ impl ConnectionOptions {
             .retries(retries)
             .after_first(ErrorClass::Permanent, Reaction::Stop);
         if self.config.is_some() {
-            policy = policy.max(settings.reconnect_max_interval);
+            policy = policy.max(settings.reconnect_max_interval.max(SHORTEST_WAIT));
         }
         if let Some(wait) = self.retry_max_wait {
-            policy = policy
-                .max(wait)
-                .initial(wait.min(std::time::Duration::from_secs(1)));
+            policy = policy.max(wait).initial(wait.min(Duration::from_secs(1)));
         }
         builder.reconnect(policy)
     }
@@ -359,23 +359,51 @@ impl ConnectionOptions {
         }))
     }
 
-    /// The library's error about a setting, with the option that it came from.
+    /// The library's error about a setting. It names the key of a configuration: where an option
+    /// has set that, the option is named in its place.
     fn explain(&self, error: &ConnectError) -> Failure {
-        let text = in_one_line(error.clone());
-        let option = match error {
-            ConnectError::Trust(TrustError::KeyMismatch { .. }) => "--cert, --key: ",
-            _ if text.starts_with("martlet.proxy") => "--proxy: ",
-            _ if text.starts_with("martlet.password") => "--password-file: ",
-            _ if text.starts_with("martlet.key_password") => "--key-password-file: ",
-            _ if text.starts_with("martlet.client_identifier") => "--id: ",
-            _ if text.starts_with("martlet.headers") => "--header: ",
-            _ if text.starts_with("connection.cafile") => "--cafile: ",
-            _ if text.starts_with("connection.capath") => "--capath: ",
-            _ if text.starts_with("connection.certfile") => "--cert: ",
-            _ if text.starts_with("connection.keyfile") => "--key: ",
-            _ => "",
-        };
-        Failure::usage(format!("{option}{text}"))
+        let mut text = in_one_line(error.clone());
+        let password = self.password_file.is_some();
+        let name = self.id.is_some() || self.id_prefix.is_some();
+        let options = [
+            ("connection.cafile", "--cafile", self.cafile.is_some()),
+            ("connection.capath", "--capath", self.capath.is_some()),
+            ("connection.certfile", "--cert", self.cert.is_some()),
+            ("connection.keyfile", "--key", self.key.is_some()),
+            (
+                "martlet.key_password",
+                "--key-password-file",
+                self.key_password_file.is_some(),
+            ),
+            (
+                "martlet.server_name",
+                "--server-name",
+                self.server_name.is_some(),
+            ),
+            ("martlet.alpn", "--tls-alpn", !self.tls_alpn.is_empty()),
+            ("martlet.proxy", "--proxy", self.proxy.is_some()),
+            ("martlet.headers", "--header", !self.header.is_empty()),
+            ("martlet.client_identifier", "--id", name),
+            ("martlet.user_name", "--username", self.username.is_some()),
+            ("martlet.password", "--password-file", password),
+            ("martlet.password", "--pw", !password && self.has_password()),
+            (
+                "maximum_packet_size",
+                "--max-packet-size",
+                self.max_packet_size.is_some(),
+            ),
+        ];
+        for (key, option, _) in options.iter().filter(|(.., is_given)| *is_given) {
+            text = text.replace(key, option);
+        }
+        if matches!(error, ConnectError::Stack(_)) && !self.header.is_empty() {
+            text = format!("--header: {text}");
+        }
+        let is_of_file = text.contains("martlet.") || text.contains("connection.");
+        match is_of_file && self.config.is_some() {
+            true => Failure::usage(format!("--config: {text}")),
+            false => Failure::usage(text),
+        }
     }
 }
 

@@ -61,6 +61,9 @@ impl ConnectionOptions {
         }
         self.check_tls(is_tls)?;
         self.check_web_socket(self.ws)?;
+        if self.ws_path.is_some() && !self.ws {
+            return Err(Failure::usage("--ws-path needs WebSocket: add --ws"));
+        }
         let scheme = match (is_tls, self.ws) {
             (false, false) => "mqtt",
             (true, false) => "mqtts",

@@ -45,10 +45,8 @@ impl Session {
                 (client, driver)
             }
             Some(path) => {
-                let store = RedbStore::open(path).map_err(|error| {
-                    let path = path.display();
-                    Failure::usage(format!("--store: {path}: {}", in_one_line(error)))
-                })?;
+                let store = RedbStore::open(path)
+                    .map_err(|error| Failure::usage(format!("--store: {}", in_one_line(error))))?;
                 let durable = plan.builder.clone().store(store);
                 durable.build(Tokio).map_err(Failure::of_open)?
             }

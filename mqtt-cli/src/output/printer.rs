@@ -14,17 +14,11 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[group(skip)]
 pub(crate) struct OutputOptions {
-    /// Print the topic and a space before the payload
-    #[arg(short, long, help_heading = "Output", conflicts_with = "format")]
+    /// Print the topic and a space before the payload; --format has precedence
+    #[arg(short, long, help_heading = "Output")]
     verbose: bool,
     /// Format of a line: %t topic, %p payload, %x hexadecimal, %j JSON, %J JSON with the payload as JSON, %I time, @H… strftime, \n …; the manual page has all
-    #[arg(
-        short = 'F',
-        long,
-        value_name = "FORMAT",
-        help_heading = "Output",
-        allow_hyphen_values = true
-    )]
+    #[arg(short = 'F', long, value_name = "FORMAT", help_heading = "Output")]
     format: Option<String>,
     /// What is printed: text, with control characters escaped on a terminal; json, one object a line; raw, never escaped [default: text]
     #[arg(long, value_name = "KIND", help_heading = "Output")]

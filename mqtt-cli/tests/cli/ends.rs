@@ -1,0 +1,258 @@
+//! How commands end: signals, pipes, servers that reject, vanish or keep silent.
+
+use crate::run::{Running, at, martlet, run, run_with, status};
+use martlet_broker::proto::{ConnectReasonCode, DisconnectReasonCode, Packet, PacketType};
+use martlet_broker::{Direction, Fault, Memory, TestBroker};
+use martlet_tests::certificates::Directory;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+/// Whether the client that came last has said goodbye.
+fn has_disconnected(broker: &TestBroker) -> bool {
+    let transcript = broker.transcript();
+    let last = transcript.last().unwrap().received().last();
+    matches!(last, Some(Packet::Disconnect(_)))
+}
+
+#[test]
+fn a_signal_ends_a_command_in_good_order() {
+    for (signal, code) in [("-INT", status::INTERRUPTED), ("-TERM", status::TERMINATED)] {
+        let broker = TestBroker::start().unwrap();
+        let mut running = Running::start(&mut at(&broker, "sub -i me -t a -C 1"));
+        broker.wait_for_subscription("a").blocking().unwrap();
+        running.signal(signal);
+        assert_eq!(running.end().expect(code).errors, "");
+        assert!(has_disconnected(&broker));
+        // Without -C it is to run until it is stopped.
+        let mut running = Running::start(&mut at(&broker, "sub -i me -t b"));
+        broker.wait_for_subscription("b").blocking().unwrap();
+        running.signal(signal);
+        running.end().expect(status::DONE);
+        assert!(has_disconnected(&broker));
+    }
+}
+
+/// A server that is not there any more holds up the end in good order; the second signal does not
+/// wait for it.
+#[test]
+fn the_second_signal_ends_a_command_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let arguments = [
+        "pub",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-V",
+        "311",
+        "-t",
+        "a",
+        "-q",
+        "1",
+        "-m",
+        "x",
+    ];
+    let mut running = Running::start(&mut martlet(arguments));
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bytes = [0; 4096];
+    assert!(stream.read(&mut bytes).unwrap() > 0);
+    stream.write_all(b"\x20\x02\x00\x00").unwrap();
+    // The PUBLISH, which stays without an answer.
+    assert_eq!(stream.read(&mut bytes[..1]).unwrap(), 1);
+    assert_eq!(bytes[0], 0x32);
+    running.signal("-INT");
+    running.signal("-TERM");
+    let ended = running.end();
+    // The process may have seen both signals at once, in either order.
+    assert!(
+        [status::INTERRUPTED, status::TERMINATED].contains(&ended.status),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let broker = TestBroker::start().unwrap();
+    let mut running = Running::start(&mut at(&broker, "sub -t a"));
+    broker.wait_for_subscription("a").blocking().unwrap();
+    drop(running.child().stdout.take());
+    run(&mut at(&broker, "pub -t a -m x")).expect(status::DONE);
+    let ended = running.end().expect(status::BROKEN_PIPE);
+    assert_eq!(ended.errors, "");
+    let mut running = Running::start(&mut martlet(["man", "pub"]));
+    drop(running.child().stdout.take());
+    assert_eq!(running.end().errors, "");
+}
+
+#[test]
+fn nothing_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    for command in ["pub -t a -m x", "sub -t a", "rr -t a -m x"] {
+        let words = command.split(' ').chain(["-h", "127.0.0.1", "-p", &port]);
+        let ended = run(&mut martlet(words)).expect(status::CONNECTION);
+        ended.says("is a server running");
+        let words = command
+            .split(' ')
+            .chain(["-h", "127.0.0.1", "-p", &port, "--quiet"]);
+        assert_eq!(
+            run(&mut martlet(words)).expect(status::CONNECTION).errors,
+            ""
+        );
+    }
+}
+
+#[test]
+fn the_server_rejects() {
+    let broker = TestBroker::start().unwrap();
+    for version in ["311", "5", "auto"] {
+        let reason = ConnectReasonCode::BadUserNameOrPassword;
+        broker.inject(Fault::reject(reason).for_connections(2));
+        let ended = run(&mut at(&broker, &format!("pub -t a -m x -V {version}")));
+        ended.expect(status::REJECTED).says("the user name (-u)");
+        broker.clear_faults();
+    }
+}
+
+/// What answers is no MQTT server, or nothing answers.
+#[test]
+fn a_server_that_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let arguments = |rest: &'static str| {
+        let all = [
+            "pub",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "-V",
+            "311",
+            "-t",
+            "a",
+            "-m",
+            "x",
+        ];
+        let all = all.into_iter().map(str::to_owned);
+        all.chain(rest.split(' ').map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let running = Running::start(&mut martlet(arguments("--connect-timeout 10")));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream
+        .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        .unwrap();
+    running.end().expect(status::CONNECTION);
+    let running = Running::start(&mut martlet(arguments("--connect-timeout 0.1")));
+    let silent = listener.accept().unwrap();
+    running.end().expect(status::CONNECTION);
+    drop(silent);
+}
+
+#[test]
+fn the_connection_is_lost() {
+    let subscribed = |broker: &TestBroker, times: usize| {
+        let answers = broker.wait_for_packets(Direction::ToClient, PacketType::SubAck, times);
+        answers.blocking().unwrap();
+    };
+    let broker = TestBroker::start().unwrap();
+    let running = Running::start(&mut at(&broker, "sub -t a --retries 0"));
+    subscribed(&broker, 1);
+    broker.restart(Memory::Lost);
+    running
+        .end()
+        .expect(status::LOST)
+        .says("closed the connection");
+
+    let broker = TestBroker::start().unwrap();
+    let running = Running::start(&mut at(&broker, "sub -t b -i me --retry-max-wait 0.01"));
+    subscribed(&broker, 1);
+    assert!(broker.disconnect("me", DisconnectReasonCode::SessionTakenOver));
+    running
+        .end()
+        .expect(status::LOST)
+        .says("session taken over");
+
+    // It is made again, and the subscription with it.
+    let broker = TestBroker::start().unwrap();
+    let running = Running::start(&mut at(&broker, "sub -t c -C 1 --retry-max-wait 0.01"));
+    subscribed(&broker, 1);
+    broker.restart(Memory::Lost);
+    subscribed(&broker, 2);
+    run(&mut at(&broker, "pub -t c -m again")).expect(status::DONE);
+    let ended = running.end().expect(status::DONE);
+    assert_eq!(ended.text(), "again\n");
+    assert!(ended.errors.contains("connected again"), "{ended:?}");
+}
+
+/// With QoS 0 no server acknowledges; the exit status is true all the same.
+#[test]
+fn a_message_at_which_the_server_hangs_up_was_not_published() {
+    for (qos, part) in [("0", "-q 1"), ("1", ""), ("2", "")] {
+        let broker = TestBroker::start().unwrap();
+        broker.inject(Fault::hang_up_on(PacketType::Publish).until_cleared());
+        let command = format!("pub -t a -m x -q {qos} --retries 3 --retry-max-wait 0.01");
+        let ended = run(&mut at(&broker, &command)).expect(status::PUBLISH);
+        assert!(
+            ended.errors.lines().last().unwrap().contains(part),
+            "{ended:?}"
+        );
+        assert_eq!(broker.messages().len(), 0);
+    }
+    let broker = TestBroker::start().unwrap();
+    broker.inject(Fault::hang_up_on(PacketType::Publish));
+    let ended = run_with(
+        &mut at(&broker, "pub -t a -l -q 0 --retry-max-wait 0.01"),
+        b"1\n2\n3\n",
+    );
+    assert_ne!(ended.status, status::DONE, "{ended:?}");
+}
+
+#[test]
+fn the_time_is_over() {
+    let broker = TestBroker::start().unwrap();
+    run(&mut at(&broker, "sub -t a -W 0.05"))
+        .expect(status::TIMED_OUT)
+        .says("-W");
+    assert!(has_disconnected(&broker));
+    let mut running = Running::start(at(&broker, "pub -t a -l -W 0.05").stdin(Stdio::piped()));
+    let stdin = running.child().stdin.take().unwrap();
+    running.end().expect(status::TIMED_OUT).says("-W");
+    drop(stdin);
+}
+
+#[test]
+fn output_that_fails_is_an_error() {
+    let broker = TestBroker::start().unwrap();
+    let folder = Directory::new();
+    let path = folder.path().join("messages");
+    std::fs::create_dir(&path).unwrap();
+    let command = format!("sub -t a --to-dir {}", path.display());
+    let running = Running::start(&mut at(&broker, &command));
+    broker.wait_for_subscription("a").blocking().unwrap();
+    std::fs::remove_dir(&path).unwrap();
+    run(&mut at(&broker, "pub -t a -m x")).expect(status::DONE);
+    running.end().expect(status::FAILED).says("--to-dir");
+}
+
+#[test]
+fn debugging_shows_packets_and_no_secrets() {
+    let broker = TestBroker::start().unwrap();
+    let ended = run(&mut at(
+        &broker,
+        "pub -d -i me -t a -m payload -u user -P secret",
+    ))
+    .expect(status::DONE);
+    for line in [
+        "me -out-> CONNECT",
+        "me <-in-- CONNACK",
+        "me -out-> PUBLISH QoS 0 \"a\" [7 bytes]",
+    ] {
+        assert!(ended.errors.contains(line), "{line}: {ended:?}");
+    }
+    assert!(!ended.errors.contains("secret") && !ended.errors.contains("payload"));
+    assert_eq!(ended.text(), "");
+}

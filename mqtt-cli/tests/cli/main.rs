@@ -1,0 +1,15 @@
+//! The binary against the broker in this process: each group of options, and each exit status.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing, its parts too"
+)]
+
+mod documents;
+mod ends;
+mod publish;
+mod request;
+mod run;
+mod subscribe;
+mod transports;
+mod usage;
