@@ -6,5 +6,6 @@
 #[doc = include_str!("guide.md")]
 #[doc = include_str!("monitoring.md")]
 #[doc = include_str!("microcontrollers.md")]
+#[doc = include_str!("migrating-from-mosquitto.md")]
 #[doc = include_str!("testing.md")]
 mod pages {}

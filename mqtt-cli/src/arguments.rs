@@ -64,8 +64,8 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
         ),
         Commands::Rr(options) => (options.connection.quiet, in_runtime(request::run(*options))),
         Commands::Broker(options) => (false, in_runtime(broker::run(options))),
-        Commands::Completions(options) => (false, documents::completions(&options)),
-        Commands::Man(options) => (false, documents::man(&options)),
+        Commands::Completions(options) => (false, documents::completions(&options, command())),
+        Commands::Man(options) => (false, documents::man(&options, command())),
     };
     match result {
         Ok(()) => Status::Done,
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
 }
 
 /// The command as clap knows it.
-pub(crate) fn command() -> Command {
+fn command() -> Command {
     let mut command = Arguments::command().after_help(documents::exit_statuses());
     for name in WITH_FILE {
         command = command.mut_subcommand(name, |command| {

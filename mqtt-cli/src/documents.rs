@@ -1,8 +1,7 @@
 //! Help, manual pages and completions, all from the options as clap knows them.
 
-use crate::arguments;
 use crate::exit::{Failure, Status};
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -66,22 +65,24 @@ const FORMAT: &str = r"Format (-F), the language of mosquitto_sub:
 ";
 
 /// Prints the completions of a shell.
-pub(crate) fn completions(options: &CompletionOptions) -> Result<(), Failure> {
+pub(crate) fn completions(
+    options: &CompletionOptions,
+    mut command: Command,
+) -> Result<(), Failure> {
     let shell = match options.shell {
         ShellOption::Bash => Shell::Bash,
         ShellOption::Fish => Shell::Fish,
         ShellOption::Zsh => Shell::Zsh,
     };
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut arguments::command(), "martlet", &mut out);
+    clap_complete::generate(shell, &mut command, "martlet", &mut out);
     print(&out)
 }
 
 /// Prints a manual page, or writes all of them.
-pub(crate) fn man(options: &ManOptions) -> Result<(), Failure> {
-    let mut command = arguments::command();
+pub(crate) fn man(options: &ManOptions, mut command: Command) -> Result<(), Failure> {
     command.build();
-    let page = |command: &clap::Command| {
+    let page = |command: &Command| {
         let mut out = Vec::new();
         let man = clap_mangen::Man::new(command.clone());
         // Writing to memory does not fail.

@@ -436,7 +436,7 @@ fn set_connect_properties(builder: Builder, properties: &Properties) -> Builder 
     })
 }
 
-/// A URI that was read before, without what stands before `@`.
+/// A URI that was read before, without its user name and password.
 fn without_credentials(uri: &str) -> String {
     match (uri.split_once("://"), uri.rfind('@')) {
         (Some((scheme, _)), Some(at)) => format!("{scheme}://{}", &uri[at + 1..]),

@@ -8,8 +8,7 @@ use martlet_tokio::proto::{
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
-/// What stands between the words of one property on the way from the arguments: no argument holds
-/// it.
+/// Separates the words of one property on the way from the arguments: no argument holds it.
 pub(crate) const SEPARATOR: char = '\0';
 
 /// The properties of a command line.

@@ -2,6 +2,7 @@
 //! characters.
 
 use super::json::{self, NotJson, Payload};
+use super::style::Style;
 use crate::escape;
 use jiff::Zoned;
 use jiff::fmt::strtime;
@@ -59,15 +60,6 @@ struct Shape {
 
 /// The widest that a field can be asked to be: memory is bounded.
 const MAX_WIDTH: usize = 65_535;
-
-/// How a message is printed, beside the template.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    /// Text of others is escaped: the output is a terminal.
-    pub(crate) escape: bool,
-    /// JSON has line breaks.
-    pub(crate) pretty: bool,
-}
 
 impl Template {
     /// Reads a format; the error says what is wrong with it.

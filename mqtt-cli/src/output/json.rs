@@ -1,6 +1,6 @@
 //! A message as JSON: the keys are mosquitto's, and it is always JSON.
 
-use super::format::Style;
+use super::style::Style;
 use crate::escape;
 use jiff::Zoned;
 use martlet_tokio::{Message, QoS};

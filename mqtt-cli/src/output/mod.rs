@@ -3,5 +3,6 @@
 mod format;
 mod json;
 mod printer;
+mod style;
 
 pub(crate) use printer::{OutputOptions, Printed, Printer};

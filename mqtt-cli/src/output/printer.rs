@@ -1,6 +1,7 @@
 //! Where messages are printed: standard output, or a file for each.
 
-use super::format::{Style, Template};
+use super::format::Template;
+use super::style::Style;
 use crate::escape;
 use crate::exit::{Failure, Status};
 use clap::{Args, ValueEnum};

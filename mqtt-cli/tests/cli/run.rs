@@ -68,7 +68,7 @@ impl Ended {
     }
 }
 
-/// The command with these arguments, away from the settings of whoever runs the tests.
+/// The command with these arguments, away from the settings of the user who runs the tests.
 pub(crate) fn martlet(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_martlet"));
     command

@@ -38,10 +38,15 @@ struct Import {
 }
 
 impl Graph {
-    /// Reads the crate whose root is `src/lib.rs`.
+    /// Reads the crate whose root is `src/lib.rs`, or `src/main.rs` where there is no library.
     pub(crate) fn read(src: &Path) -> Result<Self, String> {
         let mut graph = Self::default();
-        graph.read_module(&src.join("lib.rs"), src, Vec::new())?;
+        let library = src.join("lib.rs");
+        let root = match library.exists() {
+            true => library,
+            false => src.join("main.rs"),
+        };
+        graph.read_module(&root, src, Vec::new())?;
         let imports: Vec<_> = graph
             .modules
             .iter()

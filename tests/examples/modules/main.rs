@@ -40,6 +40,7 @@ const CRATES: &[Bounds] = &[
     bounds("mqtt-client", 2, 0),
     bounds("mqtt-config", 1, 0),
     bounds("mqtt-broker", 1, 0),
+    bounds("mqtt-cli", 1, 0),
     bounds("adapter-tokio", 1, 0),
     bounds("adapter-smol", 1, 0),
     bounds("adapter-async-std", 1, 0),
