@@ -386,6 +386,35 @@ fn a_terminal_gets_no_control_sequences_of_others() {
     assert_eq!(on_terminal("--output raw"), "\u{1b}[2J\tx\u{202e}\r\n");
 }
 
+#[test]
+#[ignore = "needs script of util-linux"]
+fn colours_are_for_terminals_and_can_be_turned_off() {
+    let martlet = env!("CARGO_BIN_EXE_martlet");
+    let on_terminal = |no_color: &str, options: &str| {
+        let command = format!("{martlet} pub -m x {options}");
+        let output = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .env_remove("HOME")
+            .env_remove("XDG_CONFIG_HOME")
+            .env("TERM", "xterm")
+            .env("NO_COLOR", no_color)
+            .stdin(Stdio::null())
+            .output()
+            .expect("script is installed");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // An error of ours, and one of the reader of options.
+    for options in ["-t a/#", "--nonsense"] {
+        assert!(on_terminal("", options).contains("\u{1b}["), "{options}");
+        let plain = on_terminal("1", options);
+        assert!(
+            plain.starts_with("error: ") && !plain.contains('\u{1b}'),
+            "{plain:?}"
+        );
+    }
+}
+
 /// A broker that stays silent, or floods, ends neither in a hang nor in unbounded memory.
 #[test]
 #[ignore = "takes 300 MB of loopback traffic"]
