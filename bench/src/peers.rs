@@ -9,6 +9,7 @@ mod martlet;
 mod mqrstt;
 mod mqtt5;
 mod ntex;
+mod polled;
 mod raw;
 mod rumqttc;
 mod rumqttc_next;
@@ -42,7 +43,9 @@ pub trait Peer: Sized {
     async fn publish(&mut self, messages: Outgoing, done: Done);
 
     /// Publishes all messages from several tasks, each of which waits for each acknowledgement.
-    async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize);
+    async fn publish_awaited(&mut self, _messages: Outgoing, _tasks: usize) {
+        unreachable!("lacking");
+    }
 
     /// Subscribes, and waits for the server's answer.
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8);
@@ -80,6 +83,10 @@ const fn entry<P: Peer + 'static>(
         lacks: P::lacks,
         measure: crate::client::measure::<P>,
     }
+}
+
+fn lacks_awaited(scenario: Scenario) -> Option<&'static str> {
+    (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")
 }
 
 pub const PEERS: &[Entry] = &[

@@ -1,7 +1,7 @@
 //! mqtt-endpoint-tokio, on mqtt-protocol-core. The application sends and receives packets; the
 //! window is a semaphore here, and there is no handle for one acknowledgement.
 
-use super::Peer;
+use super::{Peer, lacks_awaited};
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -46,7 +46,7 @@ impl Endpoint {
 
 impl Peer for Endpoint {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
-        (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")
+        lacks_awaited(scenario)
     }
 
     async fn connect(port: u16, id: &str, _: Scenario) -> Self {
@@ -90,10 +90,6 @@ impl Peer for Endpoint {
         }
         publisher.await.expect("a task that did not panic");
         done.await.expect("a server");
-    }
-
-    async fn publish_awaited(&mut self, _: Outgoing, _: usize) {
-        unreachable!("lacking");
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {

@@ -1,8 +1,8 @@
 //! mqrstt, with its network task on tokio and a buffered stream as in its README. There is no handle
 //! to wait for one acknowledgement.
 
-use super::Peer;
 use super::inbox::Inbox;
+use super::{Peer, lacks_awaited};
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -50,7 +50,7 @@ fn level(qos: u8) -> QoS {
 
 impl Peer for Mqrstt {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
-        (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")
+        lacks_awaited(scenario)
     }
 
     async fn connect(port: u16, id: &str, _: Scenario) -> Self {
@@ -79,10 +79,6 @@ impl Peer for Mqrstt {
             publish.await.expect("a publish");
         }
         done.await.expect("a server");
-    }
-
-    async fn publish_awaited(&mut self, _: Outgoing, _: usize) {
-        unreachable!("lacking");
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {

@@ -45,10 +45,6 @@ impl Peer for Raw {
         done.await.expect("a server");
     }
 
-    async fn publish_awaited(&mut self, _: Outgoing, _: usize) {
-        unreachable!("lacking");
-    }
-
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
         for filter in filters {
             let len = filter.len() as u8;
