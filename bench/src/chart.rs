@@ -23,6 +23,13 @@ const BAR: f64 = 12.0;
 const GAP: f64 = 20.0;
 const TITLE: f64 = 28.0;
 
+/// A bar is cut when it is longer than this many times the one in the middle, so that the others can be
+/// compared.
+const CUT: f64 = 3.0;
+/// The gap in a bar that is cut, and what follows it.
+const MISSING: f64 = 5.0;
+const TIP: f64 = 8.0;
+
 const TEXT: &str = "#737b85";
 const OURS: &str = "#1f83e8";
 const THEIRS: &str = "#8a929c";
@@ -40,6 +47,16 @@ struct Panel {
     title: String,
     bars: Vec<Bar>,
     floor: Option<f64>,
+}
+
+impl Panel {
+    /// The longest bar that is not cut. They are in order.
+    fn longest(&self) -> f64 {
+        let middle = self.bars.get(self.bars.len() / 2);
+        let limit = middle.map_or(0.0, |bar| bar.cpu * CUT);
+        let whole = self.bars.iter().filter(|bar| bar.cpu <= limit);
+        whole.map(|bar| bar.cpu).fold(0.0, f64::max)
+    }
 }
 
 pub fn svg(results: &Results) -> String {
@@ -97,7 +114,7 @@ fn panel(results: &Results, scenario: Scenario) -> Option<Panel> {
 }
 
 fn draw(svg: &mut String, panel: &Panel, x: f64, y: f64) {
-    let longest = panel.bars.iter().map(|bar| bar.cpu).fold(0.0, f64::max);
+    let longest = panel.longest();
     let room = WIDTH / COLUMNS as f64 - NAMES - NUMBERS - GAP;
     let scale = room / longest.max(f64::MIN_POSITIVE);
     let left = x + NAMES;
@@ -109,10 +126,20 @@ fn draw(svg: &mut String, panel: &Panel, x: f64, y: f64) {
         let is_ours = bar.name == "Martlet";
         let colour = if is_ours { OURS } else { THEIRS };
         text(svg, left - 6.0, base, "end", is_ours, bar.name);
-        let (user, system) = (bar.user * scale, (bar.cpu - bar.user) * scale);
-        rectangle(svg, left, top, user, colour, 1.0);
-        rectangle(svg, left + user, top, system, colour, 0.5);
-        let end = left + user + system + 5.0;
+        let length = bar.cpu.min(longest) * scale;
+        let user = bar.user / bar.cpu.max(f64::MIN_POSITIVE) * length;
+        let mut part = |from: f64, to: f64| {
+            let middle = user.clamp(from, to);
+            rectangle(svg, left + from, top, middle - from, colour, 1.0);
+            rectangle(svg, left + middle, top, to - middle, colour, 0.5);
+        };
+        if bar.cpu > longest {
+            part(0.0, length - TIP - MISSING);
+            part(length - TIP, length);
+        } else {
+            part(0.0, length);
+        }
+        let end = left + length + 5.0;
         text(svg, end, base, "start", is_ours, &digits(bar.cpu));
     }
     if let Some(floor) = panel.floor {
@@ -158,6 +185,7 @@ fn legend(svg: &mut String, x: f64, y: f64) {
     let notes = [
         "16 B payloads, window of 100, over loopback TCP.",
         "Each panel has a scale of its own. Shorter is better.",
+        "A bar with a gap is too long for its panel.",
     ];
     for (i, note) in notes.into_iter().enumerate() {
         let base = top + (2.6 + i as f64) * LINE + BAR;

@@ -3,7 +3,7 @@
 use crate::CountAllocations;
 use crate::control::Control;
 use crate::messages::{Outgoing, payload};
-use crate::peers::{Peer, find};
+use crate::peers::{Kind, Peer, find};
 use crate::sample::{ClientSample, Stopwatch};
 use crate::scenario::{LATE, Scenario, WINDOW};
 use std::time::{Duration, Instant};
@@ -27,13 +27,15 @@ pub fn run(
     port: u16,
     allocations: Option<CountAllocations>,
 ) {
-    let peer = find(peer).expect("a peer");
+    let Kind::Rust { measure, .. } = find(peer).expect("a peer").kind else {
+        panic!("{peer} is a program of its own");
+    };
     std::thread::spawn(|| {
         std::thread::sleep(TIMEOUT);
         eprintln!("not finished after {TIMEOUT:?}");
         std::process::exit(1);
     });
-    (peer.measure)(&Job {
+    measure(&Job {
         scenario,
         n,
         port,

@@ -2,8 +2,8 @@
 //!
 //! The runner ([`runner`]) starts this binary again for each measurement: once as the server
 //! ([`sink`]), once as a client ([`client`]) of one peer ([`peers`]) in one scenario
-//! ([`scenario`]), so that no peer shares a process with another. [`report`] and [`chart`] write
-//! what came out.
+//! ([`scenario`]), so that no peer shares a process with another. Peers in other languages are
+//! programs of their own ([`foreign`]). [`report`] and [`chart`] write what came out.
 #![forbid(unsafe_code)]
 
 mod chart;
@@ -17,6 +17,7 @@ mod control;
 #[rustfmt::skip]
 #[path = "../floors/client.rs"]
 mod floor;
+mod foreign;
 mod machine;
 mod messages;
 mod peers;
@@ -26,11 +27,14 @@ mod sample;
 mod scenario;
 mod sink;
 
+use std::path::Path;
+
 /// Counts the allocations so far, in the build that can.
 pub type CountAllocations = fn() -> u64;
 
 const USAGE: &str = "\
-usage: martlet-bench all [--quick] [--rounds N] [--only TEXT] [--peers A,B]
+usage: martlet-bench all [--quick] [--rounds N] [--only TEXT] [--peers A,B] [--tools FOLDER]
+       martlet-bench install [FOLDER]
        martlet-bench report
        martlet-bench client PEER SCENARIO N PORT
        martlet-bench server SCENARIO N
@@ -43,6 +47,8 @@ pub fn main(allocations: Option<CountAllocations>) {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["all", options @ ..] => runner::run(&runner::Options::parse(options)),
+        ["install"] => foreign::install(&foreign::usual_tools()),
+        ["install", folder] => foreign::install(Path::new(folder)),
         ["report"] => runner::write_reports(),
         ["client", peer, scenario, n, port] => client::run(
             peer,

@@ -1,5 +1,5 @@
-//! The clients that are measured. Each has a module of the same shape, an implementation of
-//! [`Peer`], and a line in [`PEERS`].
+//! The clients that are measured. Each in Rust has a module of the same shape, an implementation of
+//! [`Peer`], and a line in [`PEERS`]; each in another language has a program in `bench/foreign`.
 
 mod endpoint;
 mod floor;
@@ -15,6 +15,7 @@ mod rumqttc;
 mod rumqttc_next;
 
 use crate::control::Done;
+use crate::foreign::{self, Program};
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::Scenario;
 use std::future::Future;
@@ -63,12 +64,22 @@ pub trait Peer: Sized {
 /// What a table says of a peer, and how to measure it.
 pub struct Entry {
     pub name: &'static str,
-    /// The package whose version the report states, or nothing for what is part of this folder.
-    pub package: Option<&'static str>,
     /// The version of MQTT that is spoken.
     pub mqtt: &'static str,
     pub lacks: fn(Scenario) -> Option<&'static str>,
-    pub measure: fn(&crate::client::Job),
+    pub kind: Kind,
+}
+
+/// Where the code of a peer is.
+pub enum Kind {
+    /// In this program.
+    Rust {
+        /// The package whose version the report states, or nothing for what is part of this folder.
+        package: Option<&'static str>,
+        measure: fn(&crate::client::Job),
+    },
+    /// In a program of its own.
+    Foreign(Program),
 }
 
 const fn entry<P: Peer + 'static>(
@@ -78,15 +89,34 @@ const fn entry<P: Peer + 'static>(
 ) -> Entry {
     Entry {
         name,
-        package,
         mqtt,
         lacks: P::lacks,
-        measure: crate::client::measure::<P>,
+        kind: Kind::Rust {
+            package,
+            measure: crate::client::measure::<P>,
+        },
+    }
+}
+
+const fn foreign(
+    name: &'static str,
+    program: Program,
+    lacks: fn(Scenario) -> Option<&'static str>,
+) -> Entry {
+    Entry {
+        name,
+        mqtt: "3.1.1",
+        lacks,
+        kind: Kind::Foreign(program),
     }
 }
 
 fn lacks_awaited(scenario: Scenario) -> Option<&'static str> {
     (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")
+}
+
+fn lacks_nothing(_: Scenario) -> Option<&'static str> {
+    None
 }
 
 pub const PEERS: &[Entry] = &[
@@ -102,6 +132,10 @@ pub const PEERS: &[Entry] = &[
     entry::<gneiss::Gneiss>("gneiss-mqtt", Some("gneiss-mqtt"), "3.1.1"),
     entry::<mqtt5::Mqtt5>("mqtt5", Some("mqtt5"), "3.1.1"),
     entry::<endpoint::Endpoint>("mqtt-endpoint-tokio", Some("mqtt-endpoint-tokio"), "3.1.1"),
+    foreign("libmosquitto", foreign::LIBMOSQUITTO, lacks_awaited),
+    foreign("Paho C", foreign::PAHO_C, lacks_nothing),
+    foreign("Paho Python", foreign::PAHO_PYTHON, lacks_nothing),
+    foreign("MQTT.js", foreign::MQTT_JS, lacks_nothing),
 ];
 
 pub fn find(name: &str) -> Option<&'static Entry> {

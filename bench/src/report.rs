@@ -65,18 +65,17 @@ fn unit(scenario: Scenario) -> &'static str {
     }
 }
 
-pub fn print_row(scenario: Scenario, peers: &[&Entry], cells: &[Cell]) {
+pub fn print_row(scenario: Scenario, names: &[String], cells: &[Cell]) {
     println!("{}, {}", scenario.title(), unit(scenario));
-    for (peer, cell) in peers.iter().zip(cells) {
+    for (name, cell) in names.iter().zip(cells) {
         match (cell.main(scenario), &cell.note) {
             (Some(spread), _) => println!(
-                "  {:<20} {:>9} ({}–{})",
-                peer.name,
+                "  {name:<20} {:>9} ({}–{})",
                 digits(spread.median),
                 digits(spread.min),
                 digits(spread.max)
             ),
-            (None, note) => println!("  {:<20} {}", peer.name, note.as_deref().unwrap_or("–")),
+            (None, note) => println!("  {name:<20} {}", note.as_deref().unwrap_or("–")),
         }
     }
 }
@@ -89,6 +88,9 @@ pub fn markdown(results: &Results) -> String {
     server(&mut text, results);
     details(&mut text, results);
     text.push_str("\n## What is left out\n\n");
+    for (name, reason) in &results.missing {
+        let _ = writeln!(text, "* {name} was not on this machine: {reason}");
+    }
     let left_out = concat!(env!("CARGO_MANIFEST_DIR"), "/left_out.md");
     text.push_str(&std::fs::read_to_string(left_out).unwrap_or_default());
     text
@@ -111,8 +113,7 @@ fn head(text: &mut String, results: &Results) {
         results.rounds
     );
     text.push_str("| peer | version | MQTT |\n|---|---|---|\n");
-    for peer in results.peers() {
-        let version = peer.package.map_or("–", machine::version);
+    for (peer, version) in results.peers().zip(&results.versions) {
         let _ = writeln!(text, "| {} | {version} | {} |", peer.name, peer.mqtt);
     }
 }

@@ -1,11 +1,13 @@
 //! Starts a server and a client for each measurement, in rounds, and hands what comes out to the
 //! reports.
 
-use crate::peers::{Entry, PEERS, find};
+use crate::foreign;
+use crate::peers::{Entry, Kind, PEERS, find};
 use crate::sample::{ClientSample, ServerSample};
 use crate::scenario::Scenario;
 use crate::{chart, machine, report};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +21,7 @@ pub struct Options {
     rounds: usize,
     only: Option<String>,
     peers: Option<Vec<String>>,
+    tools: PathBuf,
 }
 
 impl Options {
@@ -34,6 +37,7 @@ impl Options {
             rounds: value("--rounds").map_or(rounds, |n| n.parse().expect("a number of rounds")),
             only: value("--only"),
             peers: value("--peers").map(|names| names.split(',').map(str::to_owned).collect()),
+            tools: value("--tools").map_or_else(foreign::usual_tools, PathBuf::from),
         }
     }
 
@@ -61,6 +65,9 @@ pub struct Cell {
 pub struct Results {
     /// Their names.
     pub peers: Vec<String>,
+    pub versions: Vec<String>,
+    /// The names of those that are not on this machine, and why.
+    pub missing: Vec<(String, String)>,
     pub rows: Vec<(Scenario, Vec<Cell>)>,
     pub rounds: usize,
     /// The load average before and after.
@@ -73,20 +80,81 @@ impl Results {
     }
 }
 
+/// How the process of a peer is started, up to the scenario.
+pub struct Start {
+    pub words: Vec<OsString>,
+    pub environment: Option<(&'static str, OsString)>,
+    pub version: String,
+}
+
+impl Start {
+    /// A peer that is part of `program`.
+    fn part_of(program: &Path, peer: &Entry, package: Option<&str>) -> Self {
+        Self {
+            words: vec![program.into(), "client".into(), peer.name.into()],
+            environment: None,
+            version: package.map_or("–", machine::version).to_owned(),
+        }
+    }
+
+    /// The process, with `before` in front of its words.
+    pub fn command(&self, before: &[OsString]) -> Command {
+        let mut words = before.iter().chain(&self.words);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).envs(self.environment.clone());
+        command
+    }
+}
+
+/// The peers of the options.
+#[derive(Default)]
+struct Peers {
+    found: Vec<(&'static Entry, Start)>,
+    /// The names of those that are not on this machine, and why.
+    missing: Vec<(String, String)>,
+}
+
+fn find_peers(options: &Options) -> Peers {
+    let me = std::env::current_exe().expect("this program");
+    let mut peers = Peers::default();
+    for peer in PEERS {
+        let wanted = options.peers.as_ref();
+        if wanted.is_some_and(|names| names.iter().all(|name| name != peer.name)) {
+            continue;
+        }
+        match &peer.kind {
+            Kind::Rust { package, .. } => {
+                let start = Start::part_of(&me, peer, *package);
+                peers.found.push((peer, start));
+            }
+            Kind::Foreign(program) => match program.prepare(&options.tools) {
+                Ok(start) => peers.found.push((peer, start)),
+                Err(reason) => {
+                    println!("{} is left out: {reason}", peer.name);
+                    peers.missing.push((peer.name.to_owned(), reason));
+                }
+            },
+        }
+    }
+    peers
+}
+
 pub fn run(options: &Options) {
     let began = std::time::Instant::now();
     let load = machine::load();
     raise_open_files();
     let counted = build_counted();
-    let peers: Vec<&Entry> = PEERS
-        .iter()
-        .filter(|peer| match &options.peers {
-            Some(names) => names.iter().any(|name| name == peer.name),
-            None => true,
-        })
-        .collect();
+    let Peers {
+        found: peers,
+        missing,
+    } = find_peers(options);
     let mut results = Results {
-        peers: peers.iter().map(|peer| peer.name.to_owned()).collect(),
+        peers: peers.iter().map(|(peer, _)| peer.name.to_owned()).collect(),
+        versions: peers
+            .iter()
+            .map(|(_, start)| start.version.clone())
+            .collect(),
+        missing,
         rows: Vec::new(),
         rounds: options.rounds,
         load: (load, load),
@@ -97,7 +165,7 @@ pub fn run(options: &Options) {
             continue;
         }
         let cells = row(options, &peers, scenario, counted.as_deref());
-        report::print_row(scenario, &peers, &cells);
+        report::print_row(scenario, &results.peers, &cells);
         results.rows.push((scenario, cells));
     }
     results.load.1 = machine::load();
@@ -130,20 +198,19 @@ fn saved() -> PathBuf {
 /// then what is counted rather than timed.
 fn row(
     options: &Options,
-    peers: &[&'static Entry],
+    peers: &[(&'static Entry, Start)],
     scenario: Scenario,
     counted: Option<&Path>,
 ) -> Vec<Cell> {
-    let me = std::env::current_exe().expect("this program");
     let first = scenario.first(options.quick);
     let mut cells: Vec<Cell> = peers.iter().map(|_| Cell::default()).collect();
     let mut numbers = vec![first; peers.len()];
-    for ((peer, cell), number) in peers.iter().zip(&mut cells).zip(&mut numbers) {
+    for (((peer, start), cell), number) in peers.iter().zip(&mut cells).zip(&mut numbers) {
         if let Some(reason) = (peer.lacks)(scenario) {
             cell.note = Some(reason.to_owned());
             continue;
         }
-        match measure(&mut Command::new(&me), peer, scenario, first) {
+        match measure(&mut start.command(&[]), scenario, first) {
             Ok((sample, _)) if !options.quick => {
                 let each = |whole: f64| whole / first as f64;
                 let (seconds, bytes) = (each(sample.wall), each(sample.grown as f64));
@@ -154,11 +221,11 @@ fn row(
         }
     }
     for _ in 0..options.rounds {
-        for ((peer, cell), number) in peers.iter().zip(&mut cells).zip(&numbers) {
+        for (((_, start), cell), number) in peers.iter().zip(&mut cells).zip(&numbers) {
             if cell.note.is_some() {
                 continue;
             }
-            match measure(&mut Command::new(&me), peer, scenario, *number) {
+            match measure(&mut start.command(&[]), scenario, *number) {
                 Ok((sample, server)) => {
                     cell.samples.push(sample);
                     cell.servers.push(server);
@@ -167,25 +234,20 @@ fn row(
             }
         }
     }
-    for (peer, cell) in peers.iter().zip(&mut cells) {
+    for ((peer, start), cell) in peers.iter().zip(&mut cells) {
         if cell.note.is_none() {
-            count(&me, counted, peer, scenario, first, cell);
+            let counted = counted.filter(|_| matches!(peer.kind, Kind::Rust { .. }));
+            let counted = counted.map(|counted| Start::part_of(counted, peer, None));
+            count(start, counted.as_ref(), scenario, first, cell);
         }
     }
     cells
 }
 
 /// Counts allocations and system calls, in runs of their own because counting takes time.
-fn count(
-    me: &Path,
-    counted: Option<&Path>,
-    peer: &Entry,
-    scenario: Scenario,
-    n: usize,
-    cell: &mut Cell,
-) {
+fn count(start: &Start, counted: Option<&Start>, scenario: Scenario, n: usize, cell: &mut Cell) {
     if let Some(counted) = counted {
-        let measured = measure(&mut Command::new(counted), peer, scenario, n);
+        let measured = measure(&mut counted.command(&[]), scenario, n);
         cell.allocations = measured
             .ok()
             .and_then(|(sample, _)| sample.allocations)
@@ -195,8 +257,8 @@ fn count(
         // Twice, for what the process does besides: the difference is the messages'. Few, because
         // a traced system call takes long.
         let n = (n / 4).max(200);
-        let more = traced(me, peer, scenario, 2 * n);
-        let less = traced(me, peer, scenario, n);
+        let more = traced(start, scenario, 2 * n);
+        let less = traced(start, scenario, n);
         cell.system_calls = more
             .zip(less)
             .map(|(more, less)| (more - less).max(0.0) / n as f64);
@@ -204,12 +266,17 @@ fn count(
 }
 
 /// The system calls of the whole process.
-fn traced(me: &Path, peer: &Entry, scenario: Scenario, n: usize) -> Option<f64> {
+fn traced(start: &Start, scenario: Scenario, n: usize) -> Option<f64> {
     let name = format!("martlet-bench-{}.strace", std::process::id());
     let file = std::env::temp_dir().join(name);
-    let mut command = Command::new("strace");
-    command.args(["-c", "-f", "-o"]).arg(&file).arg(me);
-    let measured = measure(&mut command, peer, scenario, n);
+    let strace = [
+        "strace".into(),
+        "-c".into(),
+        "-f".into(),
+        "-o".into(),
+        file.clone().into(),
+    ];
+    let measured = measure(&mut start.command(&strace), scenario, n);
     let summary = std::fs::read_to_string(&file).unwrap_or_default();
     // A summary that was not written leaves the cell empty, and so does a file that stays.
     let _ = std::fs::remove_file(&file);
@@ -222,13 +289,12 @@ fn traced(me: &Path, peer: &Entry, scenario: Scenario, n: usize) -> Option<f64> 
 /// One measurement: a server, and `command` as the client.
 fn measure(
     command: &mut Command,
-    peer: &Entry,
     scenario: Scenario,
     n: usize,
 ) -> Result<(ClientSample, ServerSample), String> {
     let mut server = Server::start(scenario, n);
     let client = command
-        .args(["client", peer.name, &scenario.to_string(), &n.to_string()])
+        .args([scenario.to_string(), n.to_string()])
         .arg(server.port.to_string())
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())

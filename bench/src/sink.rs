@@ -8,7 +8,7 @@ use crate::sample::ServerSample;
 use crate::scenario::{Scenario, WINDOW};
 use cpu_time::ProcessTime;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -114,7 +114,8 @@ impl Server {
         let mut connection = Connection::default();
         loop {
             match socket.read(&mut input[have..])? {
-                0 => return Ok(()),
+                // The source of messages has a handle of its own, which would keep it open.
+                0 => return socket.shutdown(Shutdown::Both),
                 read => have += read,
             }
             let mut at = 0;
