@@ -380,10 +380,18 @@ impl Server {
 /// Builds the program that counts allocations; nothing if cargo did not start this one.
 fn build_counted() -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO")?;
-    let built = Command::new(cargo)
+    let mut build = Command::new(cargo);
+    build
         .args(["build", "--release", "--bin", "counted", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-        .status();
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    // What cargo sets for this program: build scripts that look at it would run again, and with them
+    // everything that depends on ring would be compiled again.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            build.env_remove(name);
+        }
+    }
+    let built = build.status();
     let counted = std::env::current_exe().ok()?.with_file_name("counted");
     (built.is_ok_and(|status| status.success()) && counted.exists()).then_some(counted)
 }
