@@ -19,12 +19,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Before the client is made, so that it can say what its metrics are.
-pub fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
+pub(crate) fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
     Ok(PrometheusBuilder::new().install_recorder()?)
 }
 
 /// Answers each connection with the page.
-pub async fn serve(listener: TcpListener, page: PrometheusHandle) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, page: PrometheusHandle) -> std::io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         let page = page.clone();
@@ -51,7 +51,7 @@ async fn answer(mut stream: TcpStream, page: &PrometheusHandle) -> std::io::Resu
 }
 
 /// Does something to be seen.
-pub async fn run(uri: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     let client =
         martlet_tokio::connect_with(Client::builder(uri).client_identifier("meter-7")).await?;
     let mut readings = client

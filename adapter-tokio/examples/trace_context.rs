@@ -33,7 +33,7 @@ async fn connect(uri: &str) -> Result<Client, Box<dyn Error>> {
 }
 
 /// An order is placed, and shipped by another program: both belong to one trace.
-pub async fn run(uri: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     let (shop, warehouse) = (connect(uri).await?, connect(uri).await?);
     let mut orders = warehouse
         .subscribe("orders/+")

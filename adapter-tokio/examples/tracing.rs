@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 /// One line for each event, and one for each span when it ends; without the time, so that two runs
 /// can be compared.
-pub fn install(max_level: Level) {
+pub(crate) fn install(max_level: Level) {
     tracing_subscriber::fmt()
         .with_max_level(max_level)
         .with_span_events(FmtSpan::CLOSE)
@@ -27,7 +27,7 @@ pub fn install(max_level: Level) {
 }
 
 /// Publishes a reading and takes it.
-pub async fn run(uri: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(uri: &str) -> Result<(), Box<dyn Error>> {
     let builder = Client::builder(uri).client_identifier("meter-7");
     let client = martlet_tokio::connect_with(builder).await?;
     let mut readings = client
