@@ -8,7 +8,7 @@ mod session;
 
 pub use crate::settings::config;
 pub use restore::restore;
-pub use second_opinion::second_opinion;
+pub use second_opinion::{Agreement, agreement, second_opinion};
 pub use session::{session_bytes, session_operations};
 
 use bytes::{BufMut, BytesMut};
@@ -171,7 +171,7 @@ pub fn survives(version: Version, packet: &Packet) -> bool {
 }
 
 /// What is understood when it arrives but not said.
-fn tolerated(version: Version, packet: &Packet) -> bool {
+pub(crate) fn tolerated(version: Version, packet: &Packet) -> bool {
     match packet {
         // A server may take any identifier; what it rejects, it rejects with a CONNACK.
         Packet::Connect(connect) => match version {

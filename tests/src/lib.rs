@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod directory;
 #[cfg(feature = "runtimes")]
 pub mod examples;
+pub mod exhaustive_codec;
 pub mod fuzz;
 pub mod fuzz_transport;
 pub mod linter;
