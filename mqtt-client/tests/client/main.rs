@@ -23,6 +23,7 @@ mod events;
 mod examples;
 mod flood;
 mod hooks;
+mod hostile;
 mod keep_alive;
 #[cfg(all(feature = "ring", feature = "websocket"))]
 mod last_bytes;
