@@ -3,9 +3,11 @@
 #[cfg(doctest)]
 #[doc = include_str!("bridges.md")]
 #[doc = include_str!("brokers.md")]
+#[doc = include_str!("conformance.md")]
 #[doc = include_str!("guide.md")]
 #[doc = include_str!("monitoring.md")]
 #[doc = include_str!("microcontrollers.md")]
 #[doc = include_str!("migrating-from-mosquitto.md")]
+#[doc = include_str!("proof.md")]
 #[doc = include_str!("testing.md")]
 mod pages {}

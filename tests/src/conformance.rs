@@ -43,6 +43,41 @@ pub enum Proof {
     NotApplicable(String),
 }
 
+/// How many rows a list has, by what shows that they are done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// All of them.
+    pub rows: usize,
+    /// Those that tests prove.
+    pub tested: usize,
+    /// Those that are not done yet.
+    pub not_yet: usize,
+    /// Those that are done, and not proved.
+    pub not_tested: usize,
+    /// Those that are about something else.
+    pub not_applicable: usize,
+}
+
+impl List {
+    /// Counts the rows.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            rows: self.rows.len(),
+            ..Summary::default()
+        };
+        for row in &self.rows {
+            *match row.proof {
+                Proof::Tests(_) => &mut summary.tested,
+                Proof::NotYet(_) => &mut summary.not_yet,
+                Proof::NotTested(_) => &mut summary.not_tested,
+                Proof::NotApplicable(_) => &mut summary.not_applicable,
+            } += 1;
+        }
+        summary
+    }
+}
+
 /// The lists, by their paths.
 pub const LISTS: [&str; 5] = [
     "tests/conformance/mqtt-3.1.1.tsv",
@@ -72,6 +107,72 @@ pub fn read(path: &'static str) -> Result<List, String> {
         rows.push(row);
     }
     Ok(List { path, rows })
+}
+
+/// The lists as a page of the documentation, whose links are relative to `docs`. What a statement asks for and what a test is
+/// called are theirs; the result is that of the tests of `.ci/run`, without which nothing is merged.
+///
+/// # Errors
+/// As [`read`].
+pub fn markdown() -> Result<String, String> {
+    let mut lists = Vec::new();
+    for path in LISTS {
+        lists.push(read(path)?);
+    }
+    let mut page = String::from(
+        "# Conformance\n\n\
+         Each statement of MQTT that binds a client or, when a server breaks it, concerns one, with the tests that prove it.\n\
+         Generated: `cargo run -p martlet-tests --example conformance -- --markdown > docs/conformance.md`; a test holds this\n\
+         page against the tables. [Proofs](proof.md) says what else is tried.\n\n\
+         | list | rows | tested | not yet | not tested | not applicable |\n|---|---|---|---|---|---|\n",
+    );
+    for list in &lists {
+        let sum = list.summary();
+        page += &format!(
+            "| [{path}](../{path}) | {} | {} | {} | {} | {} |\n",
+            sum.rows,
+            sum.tested,
+            sum.not_yet,
+            sum.not_tested,
+            sum.not_applicable,
+            path = list.path
+        );
+    }
+    for list in &lists {
+        page += &format!(
+            "\n## {}\n\n| statement | asks for | result |\n|---|---|---|\n",
+            list.path
+        );
+        for row in &list.rows {
+            page += &format!(
+                "| {} | {} | {} |\n",
+                row.id,
+                cell(&row.statement),
+                result(&row.proof)
+            );
+        }
+    }
+    Ok(page)
+}
+
+fn result(proof: &Proof) -> String {
+    match proof {
+        Proof::Tests(tests) => {
+            let links = tests.iter().map(|test| match test.split_once("::") {
+                Some((file, name)) => format!("[`{name}`](../{file})"),
+                None => test.clone(),
+            });
+            format!("tested: {}", links.collect::<Vec<_>>().join(", "))
+        }
+        Proof::NotYet(why) => format!("not yet: {}", cell(why)),
+        Proof::NotTested(why) => format!("not tested: {}", cell(why)),
+        Proof::NotApplicable(why) => format!("not applicable: {}", cell(why)),
+    }
+}
+
+/// Text in a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
 }
 
 fn row(line: &str) -> Result<Row, String> {

@@ -1,7 +1,9 @@
 //! Each statement of MQTT that binds a client has a test that proves it, or a reason why not, and
 //! each test named so exists; likewise each situation in which clients are known to fail.
 
-use martlet_tests::conformance::{LISTS, List, Proof, read, root, statements_in, tests_of};
+use martlet_tests::conformance::{
+    LISTS, List, Proof, markdown, read, root, statements_in, tests_of,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -322,4 +324,14 @@ fn every_statement_that_is_named_at_a_test_is_in_the_lists() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// `cargo run -p martlet-tests --example conformance -- --markdown > docs/conformance.md`
+#[test]
+fn the_page_is_what_the_tables_say() {
+    let page = std::fs::read_to_string(root().join("docs/conformance.md")).unwrap();
+    assert!(
+        page == markdown().unwrap(),
+        "docs/conformance.md is old: see the first lines of tests/examples/conformance.rs"
+    );
 }
