@@ -20,7 +20,7 @@ use std::time::Duration;
 /// lengths of 64 bits take more.
 const CEILING: u64 = match size_of::<usize>() {
     4 => 16 * 1024 - size_of::<Client<Server, Server>>() as u64,
-    _ => 18 * 1024,
+    _ => 20 * 1024,
 };
 const V5: Version = Version::V5;
 

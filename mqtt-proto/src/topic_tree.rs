@@ -3,14 +3,11 @@
 mod edges;
 mod level;
 
-use self::edges::Edges;
+use self::edges::{Edges, ROOT};
 use self::level::Level;
 use crate::ground::topic::TopicFilter;
 use alloc::vec::Vec;
 use core::fmt;
-
-/// The node where all filters begin. It is nobody's child, so its number also stands for "none".
-const ROOT: u32 = 0;
 
 /// Alternatives that a search keeps without allocating: one for each level at which both `+` and
 /// the level's own text lead on.

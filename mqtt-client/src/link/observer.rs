@@ -1,7 +1,7 @@
 //! Looking at a connection as it passes: its packets, and what happens to the client.
 
 use crate::event::ClientEvent;
-use crate::link::packet_logger::{PacketLog, packet_log};
+use crate::link::packet_logger::PacketLog;
 use bytes::{Buf, BytesMut};
 use martlet_proto::{DecodeErrorKind, FixedHeader, MAX_PACKET_SIZE, Packet, Version};
 use martlet_session::{Instant, SendBuffer};
@@ -129,13 +129,13 @@ impl Trace {
     /// A socket is open: its packets are logged if anybody reads that. The caller holds no lock,
     /// since the logger is asked.
     pub(crate) fn ask_log(trace: &mut Option<Self>, largest: u32) {
-        let is_on = packet_log::is_on();
+        let is_on = PacketLog::is_on();
         if is_on {
             let trace = trace.get_or_insert_with(|| Self {
                 panic_told: true,
                 ..Self::without_observer(largest)
             });
-            trace.log = Some(Box::new(packet_log::new()));
+            trace.log = Some(Box::new(PacketLog::of_process()));
         } else if let Some(trace) = trace {
             trace.log = None;
         }

@@ -59,9 +59,7 @@ impl<W: FnMut(&str)> PacketLogger<W> {
 /// Packets in the process's log, at *debug*.
 pub(crate) type PacketLog = PacketLogger<fn(&str)>;
 
-pub(crate) mod packet_log {
-    use super::PacketLog;
-
+impl PacketLog {
     /// Whether anybody reads it.
     pub(crate) fn is_on() -> bool {
         #[cfg(feature = "tracing")]
@@ -70,15 +68,13 @@ pub(crate) mod packet_log {
         return log::log_enabled!(target: "martlet::packets", log::Level::Debug);
     }
 
-    pub(crate) fn new() -> PacketLog {
-        PacketLog::new(String::new(), write)
-    }
-
-    fn write(line: &str) {
-        #[cfg(feature = "tracing")]
-        tracing::debug!(target: "martlet::packets", "{line}");
-        #[cfg(not(feature = "tracing"))]
-        log::debug!(target: "martlet::packets", "{line}");
+    pub(crate) fn of_process() -> Self {
+        Self::new(String::new(), |line| {
+            #[cfg(feature = "tracing")]
+            tracing::debug!(target: "martlet::packets", "{line}");
+            #[cfg(not(feature = "tracing"))]
+            log::debug!(target: "martlet::packets", "{line}");
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! Which child of a node has which text.
 
-use super::ROOT;
 use alloc::vec::Vec;
+
+/// The node where all filters begin. It is nobody's child, so its number also stands for "none".
+pub(super) const ROOT: u32 = 0;
 
 /// Finds children by the hash of their parent and their text: open addressing, at most half full,
 /// `ROOT` is no child.
