@@ -24,7 +24,7 @@ const CEILING: u64 = match size_of::<usize>() {
 };
 const V5: Version = Version::V5;
 
-/// A server that says what it has been told to, in pieces, and hears nothing.
+/// A server that sends its script in pieces, and reads nothing.
 struct Inner {
     /// What it sends on each connection, the last one on all that follow.
     connections: Vec<Bytes>,

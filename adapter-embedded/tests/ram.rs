@@ -67,7 +67,7 @@ fn subscribed(n: u16) -> Session {
     session
 }
 
-/// A session that has published so many messages, of a topic that it shares.
+/// A session that has published `n` messages, of a topic that it shares.
 fn published(mut session: Session, n: u16, qos: QoS) -> Session {
     let topic = TopicName::new("sensors/7/temp").unwrap();
     for _ in 0..n {
@@ -78,7 +78,7 @@ fn published(mut session: Session, n: u16, qos: QoS) -> Session {
     session
 }
 
-/// A session that has received so many messages, and taken none.
+/// A session that has received `n` messages, and taken none.
 fn received(n: u16) -> (Session, Vec<Event>) {
     let mut session = Session::new(Config::default());
     session.handle_open(NOW, ConnectOptions::new(Version::V5));

@@ -21,7 +21,7 @@ pub(crate) struct Inner {
     to_client: BytesMut,
     /// How many bytes the network carries at a time.
     pub(crate) chunk: usize,
-    /// The network breaks after so many bytes more, of both directions together.
+    /// After how many bytes more, of both directions together, the network breaks.
     pub(crate) breaks_after: Option<usize>,
     /// So many attempts to connect fail, from now on.
     pub(crate) failing_dials: u32,

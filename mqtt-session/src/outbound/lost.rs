@@ -83,7 +83,7 @@ impl Outbound {
         }
         self.free_abandoned();
         let operation = |outgoing: &Option<TrackedMessage>| {
-            outgoing.as_ref().map_or(0, |it| it.operation.get())
+            outgoing.as_ref().map_or(0, |one| one.operation.get())
         };
         let order = places_in_order(requeue.iter().map(operation));
         for place in order.into_iter().rev() {

@@ -82,7 +82,7 @@ impl Network for Tcp<'_> {
     }
 }
 
-/// Publishes what it is told to, for ever.
+/// Publishes the messages that it gets, for ever.
 pub async fn run(stack: Stack<'_>, serial_number: u32) -> Option<()> {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let tcp = Tcp::new(stack, "broker.example", 1883, &mut rx, &mut tx);
