@@ -4,6 +4,12 @@
 //! What they share is in [`connection`] (the options of the connection, and the client that they
 //! make), [`output`] (how a message is printed), [`input`] (where payloads come from) and [`exit`]
 //! (the exit statuses). [`arguments`] is the command line as a whole.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    rustdoc::bare_urls,
+    reason = "comments of options are what `--help` prints"
+)]
 
 mod arguments;
 mod broker;

@@ -10,7 +10,7 @@
 //!   a packet, the second the length, the others are of an alphabet for the packet type.
 //!
 //! For each: no panic, nothing is consumed but the packet, what was decoded is encoded and decodes to the same, and the
-//! linter's decoder agrees ([`agreement`](crate::fuzz::agreement) has the list of what differs on purpose).
+//! linter's decoder agrees ([`agreement`] has the list of what differs on purpose).
 
 use crate::fuzz::{Agreement, agreement, survives, tolerated};
 use bytes::BytesMut;

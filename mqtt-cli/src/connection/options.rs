@@ -185,7 +185,7 @@ pub(crate) struct ConnectionOptions {
     #[arg(long, help_heading = "Diagnostics", conflicts_with = "options_file")]
     pub(super) no_options_file: bool,
 
-    /// Not supported; see [`REJECTED`].
+    /// Options of mosquitto's tools that are not supported.
     #[command(flatten)]
     pub(super) rejected: RejectedOptions,
 }
