@@ -50,9 +50,26 @@ impl Backoff {
         let most = if slow {
             self.max / 2
         } else {
-            self.max.min(self.initial * factor)
+            self.max.min(self.initial.saturating_mul(factor))
         };
-        let share = most * (self.random >> 16) / 0xffff;
+        let share = most / 0xffff * (self.random >> 16);
         if slow { most + share } else { share }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wait_is_too_long_to_calculate() {
+        let mut backoff = Backoff::new(7).waits(Duration::MAX, Duration::MAX);
+        for slow in [false, true] {
+            for _ in 0..40 {
+                assert!(backoff.next(slow) <= Duration::MAX);
+            }
+        }
+        let mut usual = Backoff::new(7);
+        assert!((0..40).all(|_| usual.next(false) <= Duration::from_secs(60)));
     }
 }

@@ -28,9 +28,9 @@ const MOST_OUTPUT: usize = 512;
 /// has other things to do waits for them and for [`next`](Self::next) at once.
 ///
 /// **Cancel safety.** Every future may be dropped, and the next call goes on. Dropping the future of
-/// a command does not take the command back: the message or request stays with the session, and
-/// [`next_event`](Self::next_event) returns its end. A message is lost to nobody: it is handed out
-/// by the call that completes.
+/// a command does not take the command back: the message or request stays with the session. Its end
+/// is returned by [`next_event`](Self::next_event) if that is the next call; other calls drop it. A
+/// message that arrives is returned by the call that completes, and by no other.
 pub struct Client<N, T> {
     session: Session,
     network: N,
@@ -139,8 +139,10 @@ impl<N: Network, T: Timer> Client<N, T> {
     ) -> Result<PublishOutcome, PublishError> {
         let accepted = self.session.publish(self.timer.now(), message.key(0))?;
         if let Accepted::Sent(_) = accepted {
-            self.write_all().await;
-            return Ok(PublishOutcome::SUCCESS);
+            return match self.write_all().await {
+                true => Ok(PublishOutcome::SUCCESS),
+                false => Err(PublishError::ConnectionEnded),
+            };
         }
         loop {
             match self.drive().await.map_err(PublishError::Closed)? {
@@ -312,14 +314,16 @@ impl<N: Network, T: Timer> Client<N, T> {
         !self.output.has_remaining() && !self.unflushed
     }
 
-    async fn write_all(&mut self) {
+    /// Returns whether all of it was written, before the connection ended.
+    async fn write_all(&mut self) -> bool {
         while self.session.has_output() || !self.is_written() {
             match self.drain() {
                 Some(event) => self.keep(event),
-                None if matches!(self.state, State::Waiting(_)) => return,
+                None if matches!(self.state, State::Waiting(_)) => return false,
                 None => self.wait().await,
             }
         }
+        true
     }
 
     /// Waits for the network or the time, whichever has something first.

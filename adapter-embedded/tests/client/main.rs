@@ -415,3 +415,14 @@ fn what_was_accepted_leaves_before_the_disconnect() {
     world.run(client.disconnect(DisconnectOptions::default()));
     assert_eq!(world.accepted().len(), 5);
 }
+
+/// It was reported as sent when the connection broke before a byte of it had left.
+#[test]
+fn a_message_of_qos_0_that_was_not_written_is_an_error() {
+    let world = World::new();
+    let mut client = world.client(Config::default());
+    connected(&world, &mut client);
+    world.0.borrow_mut().breaks_after = Some(0);
+    let publish = client.publish(message("a/b", "1", QoS::AtMostOnce));
+    assert_eq!(world.run(publish), Err(PublishError::ConnectionEnded));
+}
