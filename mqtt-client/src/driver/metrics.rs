@@ -12,7 +12,7 @@ use crate::hub::wakers::Wakers;
 use martlet_proto::{PacketType, TopicFilter};
 use martlet_session::{Counters, Instant, PacketCount, RoundTrips};
 use metrics::{Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -60,6 +60,9 @@ const TABLE: &[(&str, Kind, Unit, &str)] = &[
     (LAG_AGE, Kind::Gauge, Unit::Seconds, "For how long the oldest of them has waited."),
 ];
 
+/// How many filters name a stream.
+const NAMED: usize = 4;
+
 const SENT: &str = "messaging.client.sent.messages";
 const CONSUMED: &str = "messaging.client.consumed.messages";
 const DURATION: &str = "messaging.client.operation.duration";
@@ -98,6 +101,8 @@ struct Publishing {
     times: Option<Box<RoundTrips>>,
     /// The streams whose gauges were recorded.
     streams: BTreeMap<String, bool>,
+    /// The counts that were recorded.
+    counted: HashMap<Key, u64>,
 }
 
 impl Default for MetricsPublisher {
@@ -109,6 +114,7 @@ impl Default for MetricsPublisher {
             has_panicked: false,
             times: None,
             streams: BTreeMap::new(),
+            counted: HashMap::new(),
         }))
     }
 }
@@ -176,9 +182,10 @@ impl Publishing {
                 if !std::mem::replace(&mut self.is_described, true) {
                     describe(recorder);
                 }
-                let sink = Sink {
+                let mut sink = Sink {
                     recorder,
                     client: &client,
+                    counted: &mut self.counted,
                 };
                 sink.connection(&statistics);
                 sink.messages(&statistics);
@@ -208,10 +215,21 @@ fn describe(recorder: &dyn Recorder) {
     }
 }
 
+/// What a stream is called: its first filters, and how many more it has.
+fn name_of(filters: &[TopicFilter]) -> String {
+    let (first, rest) = filters.split_at(filters.len().min(NAMED));
+    let names: Vec<_> = first.iter().map(TopicFilter::as_str).collect();
+    match rest.len() {
+        0 => names.join(" "),
+        more => format!("{} and {more} more", names.join(" ")),
+    }
+}
+
 /// Where figures go, with the labels of all of them.
 struct Sink<'a> {
     recorder: &'a dyn Recorder,
     client: &'a [Label; 2],
+    counted: &'a mut HashMap<Key, u64>,
 }
 
 impl Sink<'_> {
@@ -223,15 +241,18 @@ impl Sink<'_> {
         Key::from_parts(name, all.collect::<Vec<_>>())
     }
 
-    fn counter(&self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
+    /// Adds what was counted since the last time: other clients of the process may count under the
+    /// same labels. A count that is less than before has begun anew.
+    fn counter(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
         let key = self.key(name, labels);
         let counter = self.recorder.register_counter(&key, &METADATA);
-        counter.absolute(value);
+        let before = self.counted.insert(key, value).unwrap_or(0);
+        counter.increment(value.checked_sub(before).unwrap_or(value));
     }
 
     #[expect(
         clippy::cast_precision_loss,
-        reason = "a gauge of more than 2⁵³ messages is as good"
+        reason = "a gauge need not count more than 2⁵³ messages exactly"
     )]
     fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: usize) {
         self.seconds(name, labels, value as f64);
@@ -242,7 +263,7 @@ impl Sink<'_> {
         self.recorder.register_gauge(&key, &METADATA).set(value);
     }
 
-    fn connection(&self, now: &Statistics) {
+    fn connection(&mut self, now: &Statistics) {
         let is_connected = matches!(now.state, ConnectionState::Connected(_));
         self.gauge(CONNECTED, &[], is_connected.into());
         self.counter(CONNECTIONS, &[], now.connections);
@@ -268,7 +289,7 @@ impl Sink<'_> {
     }
 
     /// A type that has not come or left yet is no series.
-    fn packets(&self, packet_type: PacketType, direction: &str, count: PacketCount) {
+    fn packets(&mut self, packet_type: PacketType, direction: &str, count: PacketCount) {
         if count.packets > 0 {
             let packet_type = packet_type.to_string();
             let labels = [
@@ -280,7 +301,7 @@ impl Sink<'_> {
         }
     }
 
-    fn messages(&self, now: &Statistics) {
+    fn messages(&mut self, now: &Statistics) {
         let publish = ("messaging.operation.name", "publish");
         let sent = now.acknowledged + now.sent_at_once;
         self.counter(SENT, &[publish], sent);
@@ -304,7 +325,7 @@ impl Sink<'_> {
         self.tolerated(&now.tolerated);
     }
 
-    fn tolerated(&self, counters: &Counters) {
+    fn tolerated(&mut self, counters: &Counters) {
         let all = [
             (
                 "unexpected_acknowledgements",
@@ -339,18 +360,24 @@ impl Sink<'_> {
     }
 
     /// `known`: the streams that were recorded before. Those that are gone wait for nothing.
-    fn streams(&self, streams: &[StreamStatistics], known: &mut BTreeMap<String, bool>) {
+    fn streams(&mut self, streams: &[StreamStatistics], known: &mut BTreeMap<String, bool>) {
         known.values_mut().for_each(|is_there| *is_there = false);
-        for stream in streams {
-            let filters = stream.filters.iter().map(TopicFilter::as_str);
-            let name = filters.collect::<Vec<_>>().join(" ");
-            if name.is_empty() || (known.len() >= STREAMS && !known.contains_key(&name)) {
+        // Streams of the same filters count together.
+        let mut sums: BTreeMap<String, (usize, usize, u64)> = BTreeMap::new();
+        for stream in streams.iter().filter(|stream| !stream.filters.is_empty()) {
+            let (waiting, bytes, dropped) = sums.entry(name_of(&stream.filters)).or_default();
+            *waiting += stream.waiting;
+            *bytes += stream.waiting_bytes;
+            *dropped += stream.dropped;
+        }
+        for (name, (waiting, bytes, dropped)) in sums {
+            if known.len() >= STREAMS && !known.contains_key(&name) {
                 continue;
             }
             let labels = [("messaging.destination.subscription.name", &*name)];
-            self.gauge(WAITING, &labels, stream.waiting);
-            self.gauge(WAITING_BYTES, &labels, stream.waiting_bytes);
-            self.counter(DROPPED, &labels, stream.dropped);
+            self.gauge(WAITING, &labels, waiting);
+            self.gauge(WAITING_BYTES, &labels, bytes);
+            self.counter(DROPPED, &labels, dropped);
             known.insert(name, true);
         }
         known.retain(|name, is_there| {

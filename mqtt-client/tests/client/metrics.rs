@@ -34,7 +34,9 @@ impl CounterFn for Handle {
     }
 
     fn absolute(&self, value: u64) {
-        self.set(value as f64);
+        let mut values = self.0.0.lock().unwrap();
+        let known = values.entry(self.1.clone()).or_default();
+        *known = known.max(value as f64);
     }
 }
 
@@ -253,5 +255,23 @@ async fn a_recorder_that_panics_is_reported_and_the_client_goes_on() {
         settle().await;
         let after = recorder.left.load(Ordering::Relaxed);
         assert_eq!(after, calls, "it is not called again");
+    }
+}
+
+/// A count is added to what others have recorded under the same labels: it stood still until it had
+/// passed theirs.
+#[tokio::test(start_paused = true)]
+async fn clients_of_one_name_count_together() {
+    let kept = Kept::default();
+    let _guard = metrics::set_default_local_recorder(&kept);
+    for total in [1.0, 2.0] {
+        let (client, server, _network) = connected(builder().client_identifier("meter-7")).await;
+        soon(client.publish("a/b", "1")).await.unwrap();
+        client.disconnect().at_once().await;
+        drop((client, server));
+        settle().await;
+        let sent = "messaging.client.sent.messages";
+        let publish = ["messaging.operation.name=publish"];
+        assert_eq!(kept.value(sent, &publish), Some(total));
     }
 }
