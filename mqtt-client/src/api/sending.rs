@@ -124,9 +124,11 @@ impl<'a> Sending<'a> {
             // There may be room, or it may be stored, since it was looked at.
             polled = self.poll_receipt_once(cx);
             if polled.is_pending() {
-                return Poll::Ready(Err(self.give_up()));
+                polled = Poll::Ready(Err(self.give_up()));
             }
         }
+        #[cfg(feature = "tracing")]
+        spans::record_end(&self.span, &polled);
         polled
     }
 
@@ -286,7 +288,7 @@ pub(super) fn send_now(
     connection: Option<&Arc<Connected>>,
 ) -> Result<Receipt, PublishError> {
     #[cfg(feature = "tracing")]
-    let _span = spans::publish(&message);
+    let span = spans::publish(&message);
     let now = expiry_clock(shared, &message);
     let mut state = shared.lock();
     let result = match state.send_at_once(&message, connection) {
@@ -305,5 +307,15 @@ pub(super) fn send_now(
     let driver = state.call_driver();
     drop(state);
     wake(driver);
-    result.map(|pending| Receipt::new(shared, pending))
+    let result = result.map(|pending| Receipt::new(shared, pending));
+    #[cfg(feature = "tracing")]
+    let result = {
+        let polled = Poll::Ready(result);
+        spans::record_end(&span, &polled);
+        let Poll::Ready(result) = polled else {
+            unreachable!("it is")
+        };
+        result
+    };
+    result
 }

@@ -1,7 +1,6 @@
 //! Spans of messages, with the feature `tracing`. One that nobody has enabled costs a load and a
 //! comparison.
 
-use crate::hub::completions::PublishResult;
 use crate::hub::message::Message;
 use martlet_session::{OutgoingPublish, PublishError};
 use std::task::Poll;
@@ -26,7 +25,7 @@ pub(crate) fn publish(message: &OutgoingPublish) -> Span {
 
 /// How it has ended, once it has.
 #[inline]
-pub(crate) fn record_end(span: &Span, polled: &Poll<PublishResult>) {
+pub(crate) fn record_end<T>(span: &Span, polled: &Poll<Result<T, PublishError>>) {
     if let Poll::Ready(Err(error)) = polled {
         span.record("error.type", name_of(error));
     }

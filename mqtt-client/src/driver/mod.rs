@@ -296,7 +296,8 @@ impl<R: Runtime> Driver<R> {
                 let room = &mut scratch[..self.read_size];
                 let read = guarded_stream(|| Pin::new(socket).poll_read(cx, room));
                 if let Poll::Ready(Ok(n @ 1..)) = read {
-                    self.link.handle_wire(now, &scratch[..n.min(READ_SIZE)]);
+                    self.link
+                        .handle_wire(now, &scratch[..n.min(self.read_size)]);
                 }
                 SCRATCH.set(scratch);
                 read
@@ -501,6 +502,7 @@ where
 
 impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
+        let now = self.shared.now();
         let mut turn = Turn::new(
             &self.shared,
             &mut self.link,
@@ -522,7 +524,7 @@ impl<R: Runtime> Drop for Driver<R> {
             state.terminate(error, turn.wakers);
         }
         // What was accepted stays so, however the driver ends.
-        turn.end(self.shared.now(), true);
+        turn.end(now, true);
         if let Some(writer) = &mut self.writer {
             writer.close();
             let outcome = writer.outcome().unwrap_or_else(|| {

@@ -9,6 +9,7 @@ use crate::hub::shared::{Shared, State};
 use crate::hub::wakers::Wakers;
 use crate::link::{Link, LinkEvent};
 use martlet_session::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The lock, and what is used with it. [`end`](Self::end) releases it.
 pub(crate) struct Turn<'a> {
@@ -178,7 +179,10 @@ impl<'a> Turn<'a> {
         }
         wakers.wake();
         if let Some((client, events)) = logged {
-            events.for_each(|event| log::write(link, client.as_str(), &event));
+            // A logger that panics has no more lines of this turn.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                events.for_each(|event| log::write(link, client.as_str(), &event));
+            }));
         }
         for event in observed {
             link.show(now, &event);

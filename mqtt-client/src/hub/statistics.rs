@@ -163,7 +163,9 @@ impl Counts {
 impl Shared {
     /// The figures of this moment.
     pub(crate) fn statistics(&self) -> Statistics {
-        let mut statistics = self.lock().statistics(self.now());
+        // The clock is the application's code, so without the lock.
+        let now = self.now();
+        let mut statistics = self.lock().statistics(now);
         let mut from = Some(0);
         while let Some(key) = from {
             let routes = &self.lock().routes;

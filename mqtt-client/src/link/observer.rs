@@ -129,7 +129,7 @@ impl Trace {
     /// A socket is open: its packets are logged if anybody reads that. The caller holds no lock,
     /// since the logger is asked.
     pub(crate) fn ask_log(trace: &mut Option<Self>, largest: u32) {
-        let is_on = PacketLog::is_on();
+        let is_on = catch_unwind(PacketLog::is_on).unwrap_or(false);
         if is_on {
             let trace = trace.get_or_insert_with(|| Self {
                 panic_told: true,
