@@ -80,7 +80,8 @@
 //! **Memory** is bounded by [`Config`]: the queue of unsent messages, the messages that wait to be
 //! taken, the size of a packet.
 //!
-//! Features: `std` (on by default) gives [`SendBuffer`] real vectored chunks. Without it the crate
+//! Features: `durable` (on by default) is what stored sessions need; without it they are left out of
+//! the code. `std` (on by default) gives [`SendBuffer`] real vectored chunks. Without it the crate
 //! needs `alloc` only. `portable-atomic` is for targets without compare-and-swap.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
