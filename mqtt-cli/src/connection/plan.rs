@@ -8,7 +8,9 @@ use martlet_tokio::proto::{BinaryData, Will};
 use martlet_tokio::reconnect::{ErrorClass, Reaction};
 use martlet_tokio::runtime::SocketOptions;
 use martlet_tokio::settings::{Secret, Uri};
-use martlet_tokio::{Builder, ConnectError, PacketLogger, QoS, Reconnect, Settings, Version};
+use martlet_tokio::{
+    Builder, ConnectError, Endpoint, PacketLogger, QoS, Reconnect, Settings, Version,
+};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroU16;
@@ -252,8 +254,9 @@ impl ConnectionOptions {
             (None, None) => {}
         }
         let version = settings.martlet.version;
-        let has_name =
-            settings.martlet.user_name.is_some() || settings.connection.uri.as_str().contains('@');
+        let has_name = settings.martlet.user_name.is_some()
+            || Endpoint::parse(settings.connection.uri.as_str())
+                .is_ok_and(|endpoint| endpoint.user_name().is_some());
         if self.has_password() && !has_name && version != Some(Version::V5) {
             if version.is_some() {
                 return Err(Failure::usage(
@@ -438,9 +441,14 @@ fn set_connect_properties(builder: Builder, properties: &Properties) -> Builder 
 
 /// A URI that was read before, without its user name and password.
 fn without_credentials(uri: &str) -> String {
-    match (uri.split_once("://"), uri.rfind('@')) {
-        (Some((scheme, _)), Some(at)) => format!("{scheme}://{}", &uri[at + 1..]),
-        _ => uri.to_owned(),
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return uri.to_owned();
+    };
+    // Behind the authority an @ has nothing to do with credentials.
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => uri.to_owned(),
     }
 }
 
@@ -472,5 +480,31 @@ pub(crate) fn qos(number: u8) -> QoS {
         0 => QoS::AtMostOnce,
         1 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_end_before_the_host_and_nothing_else_is_cut() {
+        for (uri, expected) in [
+            ("mqtt://u:p@h:1", "mqtt://h:1"),
+            ("mqtt://u@corp:p@h", "mqtt://h"),
+            (
+                "wss://h/mqtt?user=a@example.com",
+                "wss://h/mqtt?user=a@example.com",
+            ),
+            (
+                "wss://u:p@h/mqtt?user=a@example.com",
+                "wss://h/mqtt?user=a@example.com",
+            ),
+            ("wss://u@h?user=a@example.com", "wss://h?user=a@example.com"),
+            ("mqtt+unix:///run/a@b", "mqtt+unix:///run/a@b"),
+            ("mqtt://h", "mqtt://h"),
+        ] {
+            assert_eq!(without_credentials(uri), expected, "{uri}");
+        }
     }
 }

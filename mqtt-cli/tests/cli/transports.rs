@@ -108,6 +108,9 @@ async fn web_socket() {
     assert_eq!(seen[0].path.as_deref(), Some("/mqtt"));
     assert_eq!(seen[0].header("x-token"), Some("abc"));
     publish(&[&"-L", &format!("{}/mqtt", server.uri())]).expect(status::DONE);
+    // The @ is the query's: what follows is no host.
+    let url = format!("{}/mqtt?user=ann@invalid.invalid", server.uri());
+    publish(&[&"-L", &url, &"-u", &"x", &"-P", &"y"]).expect(status::DONE);
 
     let folder = Directory::new();
     let authority = folder.write("ca.pem", &Certificates::shared().authority.pem);

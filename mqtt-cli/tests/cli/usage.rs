@@ -145,6 +145,10 @@ fn servers_that_cannot_be_name_their_option() {
         ("pub -t a -m x --unix /tmp/s --tls", "--tls"),
         ("pub -t a -m x -p 0", "--port"),
         ("pub -t a -m x -h mqtt://h", "--host"),
+        (
+            "pub -t a -m x -L ws://127.0.0.1:1/x?user=a@b -P x -V 311",
+            "--pw",
+        ),
     ] {
         let ended = run(&mut martlet(command.split(' ')));
         assert_eq!(ended.status, status::USAGE, "{command}: {ended:?}");
