@@ -22,7 +22,7 @@ impl ConnectionOptions {
     }
 
     fn server_of_url(&self, url: &str) -> Result<Server, Failure> {
-        let (uri, topic) = split_topic(url);
+        let (uri, topic) = split_topic(url)?;
         let endpoint = Endpoint::parse(uri)
             .map_err(|error| Failure::usage(format!("--url: the URL is wrong: {error}")))?;
         let is_tls = endpoint.scheme().is_tls();
@@ -72,9 +72,10 @@ impl ConnectionOptions {
         };
         let host = self.host.as_deref().unwrap_or("localhost");
         if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-            return Err(Failure::usage(format!(
-                "--host: {host:?} is not the name of a host; a URL goes to --url"
-            )));
+            // It may hold a password.
+            return Err(Failure::usage(
+                "--host: expected the name of a host; a URL goes to --url",
+            ));
         }
         let mut uri = if host.contains(':') && !host.starts_with('[') {
             format!("{scheme}://[{host}]")
@@ -139,20 +140,26 @@ impl ConnectionOptions {
 
 /// `mqtt://host/a/b` names the topic `a/b`, as with mosquitto; a path means something else with
 /// the other schemes.
-fn split_topic(url: &str) -> (&str, Option<String>) {
+fn split_topic(url: &str) -> Result<(&str, Option<String>), Failure> {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return (url, None);
+        return Ok((url, None));
     };
     if !["mqtt", "mqtts"].contains(&scheme.to_ascii_lowercase().as_str()) {
-        return (url, None);
+        return Ok((url, None));
     }
     match rest.split_once('/') {
+        // The host would be the user name, and the topic a part of the password.
+        Some((authority, topic)) if topic.contains('@') && !authority.contains('@') => {
+            Err(Failure::usage(
+                "--url: there is an @ behind the first /: in a user name and a password write / as %2F; name a topic with an @ with -t",
+            ))
+        }
         Some((authority, topic)) => {
             let end = scheme.len() + "://".len() + authority.len();
             let topic = Some(topic.to_owned()).filter(|topic| !topic.is_empty());
-            (&url[..end], topic)
+            Ok((&url[..end], topic))
         }
-        None => (url, None),
+        None => Ok((url, None)),
     }
 }
 
@@ -185,7 +192,7 @@ mod tests {
     #[test]
     fn a_url_of_mqtt_has_a_topic_and_others_have_a_path() {
         let split = |url| {
-            let (uri, topic) = split_topic(url);
+            let (uri, topic) = split_topic(url).unwrap();
             (uri.to_owned(), topic)
         };
         let with = |uri: &str, topic: &str| (uri.to_owned(), Some(topic.to_owned()));
@@ -197,5 +204,8 @@ mod tests {
         assert_eq!(split("ws://h/mqtt"), without("ws://h/mqtt"));
         assert_eq!(split("mqtt+unix:///run/s"), without("mqtt+unix:///run/s"));
         assert_eq!(split("nonsense"), without("nonsense"));
+        assert_eq!(split("mqtt://u:p@h/a@b"), with("mqtt://u:p@h", "a@b"));
+        let failure = split_topic("mqtt://ann:12/secret@h").unwrap_err();
+        assert!(!failure.to_string().contains("secret"), "{failure:?}");
     }
 }

@@ -137,6 +137,7 @@ fn servers_that_cannot_be_name_their_option() {
         ("pub -t a -m x -L http://h", "--url"),
         ("pub -t a -m x -L h", "--url"),
         ("pub -t a -m x -L mqtt://h:x", "--url"),
+        ("pub -m x -L mqtt://127.0.0.1:1/2@h", "%2F"),
         ("pub -t a -m x -L mqtt://h -p 1", "--port"),
         ("pub -t a -m x -L mqtt://h --cafile /dev/null", "--cafile"),
         ("pub -t a -m x -L ws://h/x --ws-path /y", "--ws-path"),
@@ -154,16 +155,17 @@ fn servers_that_cannot_be_name_their_option() {
         assert_eq!(ended.status, status::USAGE, "{command}: {ended:?}");
         assert!(ended.errors.contains(part), "{command}: {ended:?}");
     }
-    let ended = run(&mut martlet([
-        "pub",
-        "-t",
-        "a",
-        "-m",
-        "x",
-        "-L",
-        "mqtt://u:secret@h:x",
-    ]));
-    assert!(!ended.errors.contains("secret"), "{ended:?}");
+    for server in [
+        ["-L", "mqtt://u:secret@h:x"],
+        ["-L", "mqtt://u:1/secret@h"],
+        ["-h", "mqtt://u:secret@h"],
+        ["-h", "u:secret@h"],
+        ["-h", "u:secret"],
+    ] {
+        let ended = run(martlet(["pub", "-t", "a", "-m", "x"]).args(server));
+        let ended = ended.expect(status::USAGE);
+        assert!(!ended.errors.contains("secret"), "{ended:?}");
+    }
 }
 
 #[test]
