@@ -49,7 +49,7 @@ pub(crate) struct ConnectionOptions {
     /// Version of MQTT: 5, 311, 31, or auto, which tries 5 and then 3.1.1 [default: auto]
     #[arg(short = 'V', long = "protocol-version", value_name = "VERSION", help_heading = "Server", value_parser = version)]
     pub(super) version: Option<VersionOption>,
-    /// Configuration file of the library (YAML); options of the command line have precedence
+    /// Configuration file of the library (YAML); options of the command line have precedence. Its servers give way to -h, -L and --unix
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub(super) config: Option<PathBuf>,
 

@@ -128,7 +128,7 @@ impl ConnectionOptions {
 
     fn set_server(&self, settings: &mut Settings) -> Result<Option<String>, Failure> {
         let mut topic = None;
-        if let Some(server) = self.server()? {
+        if let Some(server) = self.server(settings)? {
             settings.martlet.servers.clear();
             let mut uri = server.uri;
             if self.username.is_some() || self.has_password() {

@@ -2,7 +2,7 @@
 
 use super::ConnectionOptions;
 use crate::exit::Failure;
-use martlet_tokio::Endpoint;
+use martlet_tokio::{Endpoint, Settings};
 
 /// A server, and what else its URL says.
 pub(crate) struct Server {
@@ -13,12 +13,21 @@ pub(crate) struct Server {
 }
 
 impl ConnectionOptions {
-    /// The server of the command line; `None` where it names none.
-    pub(super) fn server(&self) -> Result<Option<Server>, Failure> {
-        match &self.url {
-            Some(url) => self.server_of_url(url).map(Some),
-            None => self.server_of_parts(),
+    /// The server of the command line; `None` where that of these settings, which are the
+    /// configuration's, stays.
+    pub(super) fn server(&self, settings: &Settings) -> Result<Option<Server>, Failure> {
+        if let Some(url) = &self.url {
+            return self.server_of_url(url).map(Some);
         }
+        if let Some(path) = &self.unix {
+            return self.server_of_unix(path).map(Some);
+        }
+        // The default host would be sent what is meant for the configuration's.
+        if self.config.is_some() && self.host.is_none() {
+            self.check_configured(settings)?;
+            return Ok(None);
+        }
+        self.server_of_parts().map(Some)
     }
 
     fn server_of_url(&self, url: &str) -> Result<Server, Failure> {
@@ -41,24 +50,43 @@ impl ConnectionOptions {
         })
     }
 
-    fn server_of_parts(&self) -> Result<Option<Server>, Failure> {
-        if let Some(path) = &self.unix {
-            if let Some(option) = self.implies_tls() {
-                return Err(Failure::usage(format!(
-                    "{option} cannot be used with --unix: a Unix socket is not encrypted"
-                )));
-            }
-            self.check_tls(false)?;
-            self.check_web_socket(false)?;
-            return unix(path).map(Some);
+    fn server_of_unix(&self, path: &std::path::Path) -> Result<Server, Failure> {
+        if let Some(option) = self.implies_tls() {
+            return Err(Failure::usage(format!(
+                "{option} cannot be used with --unix: a Unix socket is not encrypted"
+            )));
         }
+        self.check_tls(false)?;
+        self.check_web_socket(false)?;
+        unix(path)
+    }
+
+    /// Whether the server of the configuration can have the options that are there without a host.
+    fn check_configured(&self, settings: &Settings) -> Result<(), Failure> {
+        let options = [
+            (self.port.is_some(), "--port"),
+            (self.ws, "--ws"),
+            (self.ws_path.is_some(), "--ws-path"),
+        ];
+        if let Some((_, option)) = options.into_iter().find(|(is_given, _)| *is_given) {
+            return Err(Failure::usage(format!(
+                "{option} beside --config needs a host: add -h, or change the file"
+            )));
+        }
+        let mut servers =
+            std::iter::once(&settings.connection.uri).chain(&settings.martlet.servers);
+        let is_open = servers
+            .any(|uri| Endpoint::parse(uri.as_str()).is_ok_and(|server| !server.scheme().is_tls()));
+        match self.implies_tls().or(self.needs_tls()) {
+            Some(option) if is_open => Err(Failure::usage(format!(
+                "{option} is for TLS, and the file of --config has a server without: add -h, or write mqtts or wss there"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn server_of_parts(&self) -> Result<Server, Failure> {
         let is_tls = self.implies_tls().is_some() || self.port == Some(8883);
-        let is_named =
-            self.host.is_some() || self.port.is_some() || self.ws || self.implies_tls().is_some();
-        if !is_named && self.config.is_some() {
-            // The server is the configuration's, and whether TLS is spoken.
-            return Ok(None);
-        }
         self.check_tls(is_tls)?;
         self.check_web_socket(self.ws)?;
         if self.ws_path.is_some() && !self.ws {
@@ -94,11 +122,11 @@ impl ConnectionOptions {
         }
         let endpoint = Endpoint::parse(&uri)
             .map_err(|error| Failure::usage(format!("--host, --port: {error}")))?;
-        Ok(Some(Server {
+        Ok(Server {
             uri,
             endpoint,
             topic: None,
-        }))
+        })
     }
 
     /// The first option that stands for TLS on its own.
@@ -114,14 +142,20 @@ impl ConnectionOptions {
         found.map(|(_, name)| name)
     }
 
-    fn check_tls(&self, is_tls: bool) -> Result<(), Failure> {
+    /// The first option that has no meaning without TLS.
+    fn needs_tls(&self) -> Option<&'static str> {
         let options = [
             (self.insecure, "--insecure"),
             (!self.tls_alpn.is_empty(), "--tls-alpn"),
             (self.server_name.is_some(), "--server-name"),
         ];
-        match options.into_iter().find(|(is_given, _)| *is_given) {
-            Some((_, name)) if !is_tls => Err(Failure::usage(format!(
+        let found = options.into_iter().find(|(is_given, _)| *is_given);
+        found.map(|(_, name)| name)
+    }
+
+    fn check_tls(&self, is_tls: bool) -> Result<(), Failure> {
+        match self.needs_tls() {
+            Some(name) if !is_tls => Err(Failure::usage(format!(
                 "{name} needs a connection over TLS: add --tls, --cafile or --tls-use-os-certs"
             ))),
             _ => Ok(()),

@@ -39,6 +39,12 @@ async fn tls() {
         .expect(status::TLS)
         .says("--cafile");
     publish(&[&"-L", &server.uri_by_name(), &"--cafile", &authority]).expect(status::DONE);
+    // The configuration's server is kept: its host is not the default one.
+    let config = folder.write(
+        "client.yaml",
+        format!("connection: {{uri: '{}'}}\n", server.uri()),
+    );
+    publish(&[&"--config", &config, &"--cafile", &authority]).expect(status::DONE);
     // A server that speaks TLS, and a client that does not.
     at("localhost", &[&"-V", &"311"])
         .expect(status::TLS)

@@ -1,6 +1,7 @@
 //! What cannot work is found before connecting, and the error names the option.
 
 use crate::run::{martlet, run, status};
+use martlet_tests::certificates::Directory;
 
 /// Nothing listens at this port, but nobody finds out.
 const SERVER: &str = "-h 127.0.0.1 -p 1";
@@ -165,6 +166,34 @@ fn servers_that_cannot_be_name_their_option() {
         let ended = run(martlet(["pub", "-t", "a", "-m", "x"]).args(server));
         let ended = ended.expect(status::USAGE);
         assert!(!ended.errors.contains("secret"), "{ended:?}");
+    }
+}
+
+/// The default host is not sent what is meant for the server of a configuration.
+#[test]
+fn a_configured_server_is_only_replaced_by_one_with_a_host() {
+    let folder = Directory::new();
+    let path = folder.write(
+        "client.yaml",
+        "connection: {uri: 'mqtt://u:p@127.0.0.1:1'}\nreconnect_retries: 0\n",
+    );
+    for option in [
+        "--port 8883",
+        "--ws",
+        "--ws-path /x",
+        "--tls",
+        "--capath /",
+        "--cafile /dev/null",
+        "--tls-use-os-certs",
+        "--insecure",
+        "--server-name h",
+    ] {
+        let words = "pub -t a -m x --config".split(' ');
+        let mut command = martlet(words);
+        command.arg(&path).args(option.split(' '));
+        let ended = run(&mut command).expect(status::USAGE);
+        let (name, _) = option.split_once(' ').unwrap_or((option, ""));
+        ended.says(&format!("{name} ")).says("add -h");
     }
 }
 
