@@ -6,7 +6,8 @@ use crate::report::Report;
 use crate::{broker, documents, publish, request, subscribe};
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// An MQTT client for the command line, for versions 3.1, 3.1.1 and 5
@@ -183,15 +184,18 @@ impl Options {
             .any(|(found, _)| found.as_deref() == Some(name))
     }
 
+    /// The value of a long option: the next word, or what follows its `=`.
     fn value(&self, name: &str) -> Option<&OsStr> {
-        let option = self
-            .0
-            .iter()
-            .rev()
-            .find(|(found, _)| found.as_deref() == Some(name));
-        option
-            .and_then(|(_, words)| words.get(1))
-            .map(OsString::as_os_str)
+        let options = &mut self.0.iter().rev();
+        let (_, words) = options.find(|(found, _)| found.as_deref() == Some(name))?;
+        match words.as_slice() {
+            [_, value, ..] => Some(value),
+            [word] => word
+                .to_str()?
+                .split_once('=')
+                .map(|(_, value)| value.as_ref()),
+            [] => None,
+        }
     }
 
     /// Drops what the command line says in another way.
@@ -313,14 +317,19 @@ fn options_file(name: &str, given: &Options) -> Option<(PathBuf, bool)> {
 fn read_options(path: &Path, is_named: bool) -> Result<Vec<OsString>, Failure> {
     let wrong =
         |text: String| Failure::usage(format!("--options-file: {}: {text}", path.display()));
-    match std::fs::metadata(path) {
+    let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !is_named => return Ok(Vec::new()),
-        Ok(metadata) if metadata.len() > MAX_FILE => {
-            return Err(wrong(format!("larger than {MAX_FILE} bytes")));
-        }
-        _ => {}
+        opened => opened.map_err(|error| wrong(error.to_string()))?,
+    };
+    // What is no regular file does not say how large it is.
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(wrong(format!("larger than {MAX_FILE} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("not UTF-8".to_owned()))?;
     let mut words = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_end_matches('\r');

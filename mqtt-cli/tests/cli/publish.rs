@@ -182,6 +182,16 @@ fn options_come_from_files_and_the_command_line_has_precedence() {
     ended
         .expect(status::USAGE)
         .says("line 1: expected an option");
+    let named = format!("--options-file={}", other.display());
+    in_folder(&["pub", &named])
+        .expect(status::USAGE)
+        .says("line 1: expected an option");
+    // A pipe does not say how large it is.
+    let comment = b"# a comment\n".repeat(100_000);
+    let mut piped = martlet(["pub", "--options-file", "/dev/stdin"]);
+    run_with(piped.args(["-t", "a", "-m", "x"]), &comment)
+        .expect(status::USAGE)
+        .says("larger than");
 
     let config = folder.write(
         "client.yaml",
