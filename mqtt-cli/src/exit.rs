@@ -35,7 +35,7 @@ impl Status {
         (Self::Done, "everything that was asked for has happened"),
         (
             Self::Failed,
-            "a file, the store or the output failed while the command ran",
+            "a file, the store, the input or the output failed while the command ran",
         ),
         (
             Self::Usage,

@@ -4,6 +4,7 @@ use crate::exit::Failure;
 use bytes::Bytes;
 use clap::Args;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -85,7 +86,25 @@ fn too_large() -> String {
 }
 
 /// A line of standard input, or why it is none.
-pub(crate) type Line = Result<Bytes, String>;
+pub(crate) type Line = Result<Bytes, LineError>;
+
+/// Why there is no line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LineError {
+    /// There is one, which no packet can have.
+    TooLarge,
+    /// Standard input cannot be read.
+    Input(String),
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(f, "a line of standard input is {}", too_large()),
+            Self::Input(error) => write!(f, "standard input: {error}"),
+        }
+    }
+}
 
 /// Reads records from standard input on a thread of its own, each up to this byte, which is not
 /// part of it.
@@ -116,7 +135,7 @@ fn read_batch<R: Read>(input: &mut BufReader<R>, end: u8) -> (Vec<Line>, bool) {
                 batch.push(line);
             }
             Err(error) => {
-                batch.push(Err(format!("standard input: {error}")));
+                batch.push(Err(LineError::Input(error.to_string())));
                 return (batch, true);
             }
         }
@@ -140,10 +159,7 @@ fn read_record(input: &mut impl BufRead, end: u8) -> io::Result<Option<Line>> {
     }
     drop(record);
     input.skip_until(end)?;
-    Ok(Some(Err(format!(
-        "a line of standard input is {}",
-        too_large()
-    ))))
+    Ok(Some(Err(LineError::TooLarge)))
 }
 
 #[cfg(test)]

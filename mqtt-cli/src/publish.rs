@@ -2,7 +2,7 @@
 
 use crate::connection::{ConnectionOptions, Kind, Plan, Session, causes, qos, seconds};
 use crate::exit::{Failure, Status};
-use crate::input::{self, PayloadOptions};
+use crate::input::{self, LineError, PayloadOptions};
 use crate::report::Report;
 use crate::signals::Signals;
 use bytes::Bytes;
@@ -183,6 +183,8 @@ struct Publisher<'a> {
     published: u64,
     failed: u64,
     first: Option<Failure>,
+    /// Why no more lines are published: it is no failed message.
+    end: Option<Failure>,
     /// Messages of QoS 0, for which no server answers.
     unanswered: u64,
     is_only_one: bool,
@@ -206,6 +208,7 @@ impl<'a> Publisher<'a> {
             published: 0,
             failed: 0,
             first: None,
+            end: None,
             unanswered: 0,
             is_only_one: topics.len() == 1 && !options.lines && options.repeat.is_none(),
             topics,
@@ -242,8 +245,8 @@ impl<'a> Publisher<'a> {
             tokio::select! {
                 biased;
                 () = self.session.until_stopped(), if self.pending.is_empty() => {
-                    let failure = self.session.stopped().await;
-                    return self.fail(failure);
+                    self.end = Some(self.session.stopped().await);
+                    return;
                 }
                 result = next(&mut self.pending), if !self.pending.is_empty() => {
                     self.note(result);
@@ -252,7 +255,13 @@ impl<'a> Publisher<'a> {
                     Some(batch) => for line in batch {
                         match line {
                             Ok(payload) => self.publish(&payload).await,
-                            Err(text) => self.fail(Failure::new(Status::Publish, text)),
+                            Err(error @ LineError::TooLarge) => {
+                                self.fail(Failure::new(Status::Publish, error.to_string()));
+                            }
+                            // Nothing comes after it.
+                            Err(error @ LineError::Input(_)) => {
+                                self.end = Some(Failure::new(Status::Failed, error.to_string()));
+                            }
                         }
                     }
                     None => return,
@@ -342,9 +351,14 @@ impl<'a> Publisher<'a> {
     }
 
     fn result(&mut self) -> Result<(), Failure> {
+        let end = self.end.take();
         let Some(first) = self.first.take() else {
-            return Ok(());
+            return end.map_or(Ok(()), Err);
         };
+        // What became of messages says more than the end.
+        if let Some(end) = end {
+            self.report.failure(&end);
+        }
         if self.is_only_one {
             return Err(first);
         }

@@ -4,6 +4,7 @@ use crate::run::{Running, at, martlet, run, run_with, status};
 use martlet_broker::proto::{ConnectReasonCode, DisconnectReasonCode, Packet, PacketType};
 use martlet_broker::{Direction, Fault, Memory, TestBroker};
 use martlet_tests::certificates::Directory;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -186,6 +187,38 @@ fn the_connection_is_lost() {
     let ended = running.end().expect(status::DONE);
     assert_eq!(ended.text(), "again\n");
     assert!(ended.errors.contains("connected again"), "{ended:?}");
+}
+
+/// The end of the connection, or of the input, is no message that was not published.
+#[test]
+fn lines_end_before_their_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let arguments = format!("pub -h 127.0.0.1 -p {port} -V 311 -t a -l -q 1 --retries 0");
+    let mut command = martlet(arguments.split(' '));
+    let mut running = Running::start(command.stdin(Stdio::piped()));
+    let mut stdin = running.child().stdin.take().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut bytes = [0; 4096];
+    assert!(stream.read(&mut bytes).unwrap() > 0);
+    stream.write_all(b"\x20\x02\x00\x00").unwrap();
+    stdin.write_all(b"1\n").unwrap();
+    stream.read_exact(&mut bytes[..8]).unwrap();
+    assert_eq!(bytes[..5], *b"\x32\x06\x00\x01a");
+    // It is acknowledged, and then there is neither a line nor a server.
+    let acknowledgement = [0x40, 2, bytes[5], bytes[6]];
+    stream.write_all(&acknowledgement).unwrap();
+    drop(stream);
+    let ended = running.end().expect(status::LOST);
+    ended.says("closed the connection");
+    drop(stdin);
+
+    let broker = TestBroker::start().unwrap();
+    let folder = File::open(std::env::temp_dir()).unwrap();
+    let mut command = at(&broker, "pub -t a -l");
+    run(command.stdin(folder))
+        .expect(status::FAILED)
+        .says("standard input: ");
 }
 
 /// With QoS 0 no server acknowledges; the exit status is true all the same.
