@@ -115,6 +115,18 @@ impl Session {
     }
 }
 
+/// How many messages were lost, as this event says.
+fn lost_with(event: &ClientEvent) -> u64 {
+    match event {
+        ClientEvent::InboundDropped(messages) => *messages,
+        ClientEvent::Discarded { messages, .. } => *messages,
+        ClientEvent::MessageSkipped { .. } | ClientEvent::MessageRejected(_) => 1,
+        // Each may have been about a lost message.
+        ClientEvent::Missed(events) => *events,
+        _ => 0,
+    }
+}
+
 /// Reports what happens beside messages, and counts messages that were lost.
 async fn watch(
     mut events: Events,
@@ -124,13 +136,7 @@ async fn watch(
 ) {
     let mut was_lost = false;
     while let Some(event) = events.next().await {
-        let messages = match &event {
-            ClientEvent::InboundDropped(messages) => *messages,
-            ClientEvent::Discarded { messages, .. } => *messages,
-            ClientEvent::MessageSkipped { .. } | ClientEvent::MessageRejected(_) => 1,
-            _ => 0,
-        };
-        lost.fetch_add(messages, Ordering::Relaxed);
+        lost.fetch_add(lost_with(&event), Ordering::Relaxed);
         match &event {
             // Its end is the command's error.
             ClientEvent::Disconnected { retry_in: None, .. } => drop(stop.send_replace(true)),
@@ -166,6 +172,7 @@ async fn watch(
             | ClientEvent::RequestFailed { .. }
             | ClientEvent::TrustNotReloaded(_)
             | ClientEvent::StoreFailed(_)
+            | ClientEvent::Missed(_)
             | ClientEvent::StoreRecovered => report.error(&event.to_string()),
             ClientEvent::Published {
                 result: Err(error), ..
@@ -175,5 +182,17 @@ async fn watch(
             )),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_were_missed_count_as_lost() {
+        assert_eq!(lost_with(&ClientEvent::Missed(3)), 3);
+        assert_eq!(lost_with(&ClientEvent::InboundDropped(2)), 2);
+        assert_eq!(lost_with(&ClientEvent::StoreRecovered), 0);
     }
 }
