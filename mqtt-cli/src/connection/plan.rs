@@ -7,6 +7,7 @@ use crate::exit::{Failure, in_one_line};
 use martlet_tokio::proto::{BinaryData, Will};
 use martlet_tokio::reconnect::{ErrorClass, Reaction};
 use martlet_tokio::runtime::SocketOptions;
+use martlet_tokio::session::InboundLimits;
 use martlet_tokio::settings::{Secret, Uri};
 use martlet_tokio::{
     Builder, ConnectError, Endpoint, PacketLogger, QoS, Reconnect, Settings, Version,
@@ -97,7 +98,7 @@ impl ConnectionOptions {
         let builder = settings.builder().map_err(|error| self.explain(&error))?;
         let builder = self.set_reconnect(builder, &settings, kind);
         let builder = self.set_will(builder, &properties)?;
-        let builder = set_connect_properties(builder, &properties);
+        let builder = set_connect_properties(builder, &properties, settings.martlet.inbound);
         let builder = self.set_socket(builder);
         let builder = self.set_observer(builder);
         builder.check().map_err(|error| self.explain(&error))?;
@@ -410,11 +411,15 @@ impl ConnectionOptions {
     }
 }
 
-fn set_connect_properties(builder: Builder, properties: &Properties) -> Builder {
+/// `limits`: those of the configuration, of which one may be set here.
+fn set_connect_properties(
+    builder: Builder,
+    properties: &Properties,
+    limits: InboundLimits,
+) -> Builder {
     let connect = &properties.connect;
     let mut builder = builder;
     if let Some(messages) = connect.receive_maximum {
-        let limits = martlet_tokio::session::InboundLimits::default();
         builder = builder.inbound(limits.receive_maximum(messages.get()));
     }
     if let Some(bytes) = connect.maximum_packet_size {
@@ -486,6 +491,18 @@ pub(crate) fn qos(number: u8) -> QoS {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receive_maximum_leaves_the_other_limits_of_a_configuration() {
+        let option = ["connect", "receive-maximum", "5"].join("\0");
+        let properties = Properties::read(&[option], &["connect"]).unwrap();
+        let limits = InboundLimits::default().soft_messages(77);
+        let builder = Settings::default().builder().unwrap();
+        let builder = set_connect_properties(builder, &properties, limits);
+        let text = format!("{builder:?}");
+        assert!(text.contains("soft_messages: 77"), "{text}");
+        assert!(text.contains("receive_maximum: 5"), "{text}");
+    }
 
     #[test]
     fn credentials_end_before_the_host_and_nothing_else_is_cut() {
