@@ -68,7 +68,7 @@ pub(crate) struct SubscribeOptions {
     /// End after this number of messages
     #[arg(short = 'C', long = "count", value_name = "MESSAGES", help_heading = "End", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Seconds after which the command ends; the exit status is then 27
+    /// Seconds after which the command ends once there is a connection; the exit status is then 27
     #[arg(short = 'W', long = "timeout", value_name = "SECONDS", help_heading = "End", value_parser = seconds)]
     timeout: Option<Duration>,
     /// End when the server has answered the subscriptions

@@ -218,7 +218,13 @@ fn help_and_version_are_no_errors() {
         );
     }
     let help = run(&mut martlet(["sub", "--help"]));
-    for part in ["  27  ", " 143  ", "%j JSON", "--filter-out"] {
+    for part in [
+        "  27  ",
+        " 143  ",
+        "once there is a connection",
+        "%j JSON",
+        "--filter-out",
+    ] {
         assert!(help.text().contains(part), "{part}");
     }
     run(&mut martlet(std::iter::empty::<&str>())).expect(status::USAGE);
