@@ -12,7 +12,7 @@ use crate::hub::wakers::Wakers;
 use martlet_proto::{PacketType, TopicFilter};
 use martlet_session::{Counters, Instant, PacketCount, RoundTrips};
 use metrics::{Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -101,8 +101,8 @@ struct Publishing {
     times: Option<Box<RoundTrips>>,
     /// The streams whose gauges were recorded.
     streams: BTreeMap<String, bool>,
-    /// The counts that were recorded.
-    counted: HashMap<Key, u64>,
+    /// The counts that were recorded, by the hashes of their keys, in order.
+    counted: Vec<(u64, u64)>,
 }
 
 impl Default for MetricsPublisher {
@@ -114,7 +114,7 @@ impl Default for MetricsPublisher {
             has_panicked: false,
             times: None,
             streams: BTreeMap::new(),
-            counted: HashMap::new(),
+            counted: Vec::new(),
         }))
     }
 }
@@ -229,7 +229,7 @@ fn name_of(filters: &[TopicFilter]) -> String {
 struct Sink<'a> {
     recorder: &'a dyn Recorder,
     client: &'a [Label; 2],
-    counted: &'a mut HashMap<Key, u64>,
+    counted: &'a mut Vec<(u64, u64)>,
 }
 
 impl Sink<'_> {
@@ -246,7 +246,16 @@ impl Sink<'_> {
     fn counter(&mut self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
         let key = self.key(name, labels);
         let counter = self.recorder.register_counter(&key, &METADATA);
-        let before = self.counted.insert(key, value).unwrap_or(0);
+        let hash = key.get_hash();
+        let before = match self.counted.binary_search_by_key(&hash, |(hash, _)| *hash) {
+            Ok(place) => std::mem::replace(&mut self.counted[place].1, value),
+            Err(place) => {
+                if value > 0 {
+                    self.counted.insert(place, (hash, value));
+                }
+                0
+            }
+        };
         counter.increment(value.checked_sub(before).unwrap_or(value));
     }
 

@@ -97,11 +97,13 @@ fn an_idle_connection_takes_less_than_4_kib_of_heap() {
         "on the heap: {fresh} bytes when connected, {} after a message each way",
         fresh + used
     );
-    assert!(fresh <= 4096, "{fresh}");
+    // With metrics the driver remembers what it has recorded.
+    let recorded = if cfg!(feature = "metrics") { 256 } else { 0 };
+    assert!(fresh <= 4096 + recorded, "{fresh}");
     // The tables of messages, and what is counted of them, are there from the first one on; the
     // times of acknowledgements, 870 bytes, until none has come for a minute.
     // With metrics the driver has a copy of them.
-    let copy = if cfg!(feature = "metrics") { 900 } else { 0 };
+    let copy = if cfg!(feature = "metrics") { 1156 } else { 0 };
     assert!(fresh + used <= 7 * 1024 + copy, "{used} more");
 }
 
