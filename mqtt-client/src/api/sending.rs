@@ -100,7 +100,9 @@ impl<'a> Sending<'a> {
             }
         }
         #[cfg(feature = "tracing")]
-        spans::record_end(&self.span, &polled);
+        if let Poll::Ready(end) = &polled {
+            spans::record_end(&self.span, end);
+        }
         polled
     }
 
@@ -128,7 +130,9 @@ impl<'a> Sending<'a> {
             }
         }
         #[cfg(feature = "tracing")]
-        spans::record_end(&self.span, &polled);
+        if let Poll::Ready(end) = &polled {
+            spans::record_end(&self.span, end);
+        }
         polled
     }
 
@@ -307,15 +311,7 @@ pub(super) fn send_now(
     let driver = state.call_driver();
     drop(state);
     wake(driver);
-    let result = result.map(|pending| Receipt::new(shared, pending));
     #[cfg(feature = "tracing")]
-    let result = {
-        let polled = Poll::Ready(result);
-        spans::record_end(&span, &polled);
-        let Poll::Ready(result) = polled else {
-            unreachable!("it is")
-        };
-        result
-    };
-    result
+    spans::record_end(&span, &result);
+    result.map(|pending| Receipt::new(shared, pending))
 }

@@ -1,9 +1,8 @@
-//! Spans of messages, with the feature `tracing`. One that nobody has enabled costs a load and a
+//! Spans of messages, with the feature `tracing`. One that is not enabled costs a load and a
 //! comparison.
 
 use crate::hub::message::Message;
 use martlet_session::{OutgoingPublish, PublishError};
-use std::task::Poll;
 use tracing::Span;
 use tracing::field::Empty;
 
@@ -23,10 +22,10 @@ pub(crate) fn publish(message: &OutgoingPublish) -> Span {
     )
 }
 
-/// How it has ended, once it has.
+/// How the message has ended.
 #[inline]
-pub(crate) fn record_end<T>(span: &Span, polled: &Poll<Result<T, PublishError>>) {
-    if let Poll::Ready(Err(error)) = polled {
+pub(crate) fn record_end<T>(span: &Span, end: &Result<T, PublishError>) {
+    if let Err(error) = end {
         span.record("error.type", name_of(error));
     }
 }
