@@ -9,6 +9,10 @@ use martlet_tokio::{
 use std::fmt;
 use std::process::ExitCode;
 
+/// No response has come, and nothing that could be taken for one.
+pub(crate) const NO_RESPONSE: &str =
+    "no response in time; check that a program answers this topic, or wait longer with -W";
+
 /// The exit statuses. [`Status::LIST`] is their documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -208,10 +212,7 @@ impl Failure {
             )),
             ResponseError::Subscribe(error) => Self::of_subscribe(error),
             ResponseError::Publish(error) => Self::of_publish(error),
-            ResponseError::Timeout => Self::new(
-                Status::TimedOut,
-                "no response in time; is somebody answering? -W waits longer",
-            ),
+            ResponseError::Timeout => Self::new(Status::TimedOut, NO_RESPONSE),
             ResponseError::NobodyListens => Self::new(Status::Publish, in_one_line(error.clone())),
             error => Self::new(Status::Failed, in_one_line(error.clone())),
         }

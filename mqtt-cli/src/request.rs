@@ -1,7 +1,7 @@
 //! `martlet rr`: both ends of request and response.
 
 use crate::connection::{ConnectionOptions, Kind, Plan, Session, causes, qos, seconds};
-use crate::exit::{Failure, Status};
+use crate::exit::{Failure, NO_RESPONSE, Status};
 use crate::input::PayloadOptions;
 use crate::output::{OutputOptions, Printed, Printer};
 use crate::report::Report;
@@ -371,7 +371,7 @@ impl Exchange<'_> {
     fn timed_out(&self) -> Failure {
         let text = match (self.options.respond, self.ignored) {
             (true, _) => "the time of -W is over".to_owned(),
-            (false, 0) => "no response in time; is somebody answering? -W waits longer".to_owned(),
+            (false, 0) => NO_RESPONSE.to_owned(),
             (false, ignored) => format!(
                 "no response in time; {ignored} messages had other correlation data, or were retained"
             ),

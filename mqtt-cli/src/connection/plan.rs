@@ -299,8 +299,8 @@ impl ConnectionOptions {
         Ok(())
     }
 
-    /// As the configuration says, but for what will not go away by itself: somebody is there to see
-    /// it, or the exit status.
+    /// The configured policy, except that an error which will not go away by itself ends the command:
+    /// its user sees the error, or the exit status.
     fn set_reconnect(&self, builder: Builder, settings: &Settings, kind: Kind) -> Builder {
         let retries = match (self.retries, &self.config) {
             (Some(retries), _) => Some(retries),

@@ -161,15 +161,7 @@ async fn serve(mut script: Script) -> Vec<String> {
     while let Some(packet) = script.try_packet().await {
         match packet {
             Packet::Publish(publish) => {
-                match publish.delivery() {
-                    Delivery::AtMostOnce => {}
-                    Delivery::AtLeastOnce {
-                        packet_identifier, ..
-                    } => script.puback(packet_identifier).await,
-                    Delivery::ExactlyOnce {
-                        packet_identifier, ..
-                    } => script.pubrec(packet_identifier).await,
-                }
+                script.acknowledge(&publish).await;
                 if publish.topic() == "a" {
                     let payload = std::str::from_utf8(publish.payload()).unwrap().to_owned();
                     script

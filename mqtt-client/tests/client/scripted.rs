@@ -331,6 +331,19 @@ impl Script {
         self.send_bytes(&bytes).await;
     }
 
+    /// Sends the PUBACK or PUBREC of a PUBLISH.
+    pub(crate) async fn acknowledge(&mut self, publish: &Publish) {
+        match publish.delivery() {
+            Delivery::AtMostOnce => {}
+            Delivery::AtLeastOnce {
+                packet_identifier, ..
+            } => self.puback(packet_identifier).await,
+            Delivery::ExactlyOnce {
+                packet_identifier, ..
+            } => self.pubrec(packet_identifier).await,
+        }
+    }
+
     /// Answers all that the client asks, as a plain server does, until the stream ends. Gives back
     /// the messages.
     pub(crate) async fn serve(mut self) -> Vec<Publish> {
@@ -338,19 +351,7 @@ impl Script {
         while let Some(packet) = self.try_packet().await {
             match packet {
                 Packet::Publish(publish) => {
-                    match publish.delivery() {
-                        Delivery::AtMostOnce => {}
-                        Delivery::AtLeastOnce {
-                            packet_identifier, ..
-                        } => {
-                            self.puback(packet_identifier).await;
-                        }
-                        Delivery::ExactlyOnce {
-                            packet_identifier, ..
-                        } => {
-                            self.pubrec(packet_identifier).await;
-                        }
-                    }
+                    self.acknowledge(&publish).await;
                     messages.push(publish);
                 }
                 Packet::PubRel(ack) => self.pubcomp(ack.packet_identifier).await,
