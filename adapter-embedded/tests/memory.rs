@@ -1,5 +1,5 @@
 //! What a hostile server costs a client with `Config::small()`: never more than 16 KiB, whatever it sends, however often
-//! it comes back, and although nobody takes the messages.
+//! it comes back, and although the messages are not taken.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use bytes::{Buf, Bytes, BytesMut};

@@ -47,7 +47,7 @@ fn broadcast(world: &World, topic: &str, payload: &str, qos: QoS) {
     let publish = PublishRef::new(&topic, payload.as_bytes()).with_delivery(delivery);
     assert!(
         inner.broker.publish(inner.now, publish),
-        "somebody has subscribed"
+        "there is a subscription"
     );
 }
 
