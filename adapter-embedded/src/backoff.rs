@@ -25,14 +25,16 @@ impl Backoff {
         }
     }
 
-    /// Sets the longest wait before the first retry, and that before any. Default: 1 s and 60 s.
+    /// Sets the longest wait before the first retry. Default: 1 s.
     #[must_use]
-    pub fn waits(self, initial: Duration, max: Duration) -> Self {
-        Self {
-            initial,
-            max,
-            ..self
-        }
+    pub fn initial(self, initial: Duration) -> Self {
+        Self { initial, ..self }
+    }
+
+    /// Sets the longest wait of all. Default: 60 s.
+    #[must_use]
+    pub fn max(self, max: Duration) -> Self {
+        Self { max, ..self }
     }
 
     pub(crate) fn reset(&mut self) {
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn no_wait_is_too_long_to_calculate() {
-        let mut backoff = Backoff::new(7).waits(Duration::MAX, Duration::MAX);
+        let mut backoff = Backoff::new(7).initial(Duration::MAX).max(Duration::MAX);
         for slow in [false, true] {
             for _ in 0..40 {
                 assert!(backoff.next(slow) <= Duration::MAX);

@@ -1,13 +1,13 @@
 //! The client: a session, the connection that it has, and the way to the next one.
 
 use crate::session::*;
-use crate::{Backoff, Network, Timer};
+use crate::{Backoff, Clock, Network};
 use alloc::{boxed::Box, collections::VecDeque, vec};
 use bytes::{Buf, BytesMut};
 use core::future::{Future, pending};
 use core::time::Duration;
 use embassy_futures::select::{Either, Either3, select, select3};
-use embedded_io_async::{Read, Write};
+use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 use martlet_proto::{
     PubAckReasonCode, Publish, SubAckReasonCode, TopicName, UnsubAckReasonCode, Version,
 };
@@ -31,10 +31,10 @@ const MOST_OUTPUT: usize = 512;
 /// a command does not take the command back: the message or request stays with the session. Its end
 /// is returned by [`next_event`](Self::next_event) if that is the next call; other calls drop it. A
 /// message that arrives is returned by the call that completes, and by no other.
-pub struct Client<N, T> {
+pub struct Client<N, C> {
     session: Session,
     network: N,
-    timer: T,
+    clock: C,
     connect: ConnectOptions,
     backoff: Backoff,
     state: State,
@@ -71,17 +71,17 @@ pub struct Message {
     pub publish: Publish,
 }
 
-impl<N: Network, T: Timer> Client<N, T> {
+impl<N: Network, C: Clock> Client<N, C> {
     /// A client that is not connected yet. Nothing happens before one of its futures is polled.
-    pub fn new(config: Config, network: N, timer: T, backoff: Backoff) -> Self {
+    pub fn new(config: Config, network: N, clock: C, backoff: Backoff) -> Self {
         Self {
             session: Session::new(config),
             network,
             connect: ConnectOptions::new(Version::V5),
             backoff,
-            state: State::Waiting(timer.now()),
-            began: timer.now(),
-            timer,
+            state: State::Waiting(clock.now()),
+            began: clock.now(),
+            clock,
             received: VecDeque::new(),
             input: BytesMut::new(),
             buffer: vec![0; READ_SIZE].into(),
@@ -137,7 +137,7 @@ impl<N: Network, T: Timer> Client<N, T> {
         &mut self,
         message: OutgoingPublish,
     ) -> Result<PublishOutcome, PublishError> {
-        let accepted = self.session.publish(self.timer.now(), message.key(0))?;
+        let accepted = self.session.publish(self.clock.now(), message.key(0))?;
         if let Accepted::Sent(_) = accepted {
             return match self.write_all().await {
                 true => Ok(PublishOutcome::SUCCESS),
@@ -163,7 +163,7 @@ impl<N: Network, T: Timer> Client<N, T> {
     pub fn enqueue(&mut self, message: OutgoingPublish) -> Result<OperationId, PublishError> {
         Ok(self
             .session
-            .publish(self.timer.now(), message.key(0))?
+            .publish(self.clock.now(), message.key(0))?
             .operation())
     }
 
@@ -177,7 +177,7 @@ impl<N: Network, T: Timer> Client<N, T> {
         &mut self,
         request: SubscribeRequest,
     ) -> Result<Answer<SubAckReasonCode>, RequestError> {
-        let asked = self.session.subscribe(self.timer.now(), request)?;
+        let asked = self.session.subscribe(self.clock.now(), request)?;
         loop {
             match self.drive().await.map_err(RequestError::Closed)? {
                 Event::Subscribed { operation, result } if operation == asked => return result,
@@ -194,7 +194,7 @@ impl<N: Network, T: Timer> Client<N, T> {
         &mut self,
         request: UnsubscribeRequest,
     ) -> Result<Answer<UnsubAckReasonCode>, RequestError> {
-        let asked = self.session.unsubscribe(self.timer.now(), request)?;
+        let asked = self.session.unsubscribe(self.clock.now(), request)?;
         loop {
             match self.drive().await.map_err(RequestError::Closed)? {
                 Event::Unsubscribed { operation, result } if operation == asked => return result,
@@ -246,7 +246,7 @@ impl<N: Network, T: Timer> Client<N, T> {
     /// Disconnects: what was accepted is sent and acknowledged, within 5 s unless the options say
     /// otherwise. Then the client has stopped.
     pub async fn disconnect(&mut self, options: DisconnectOptions) {
-        self.session.disconnect(self.timer.now(), options);
+        self.session.disconnect(self.clock.now(), options);
         while let Ok(event) = self.drive().await {
             self.keep(event);
         }
@@ -256,7 +256,7 @@ impl<N: Network, T: Timer> Client<N, T> {
     pub fn retry(&mut self) {
         self.session.resume();
         if let State::Waiting(until) = &mut self.state {
-            *until = self.timer.now();
+            *until = self.clock.now();
         }
     }
 
@@ -281,7 +281,7 @@ impl<N: Network, T: Timer> Client<N, T> {
     /// Drains the session until it has an event, or there is only the network and the time to wait
     /// for.
     fn drain(&mut self) -> Option<Event> {
-        let now = self.timer.now();
+        let now = self.clock.now();
         self.session.handle_timeout(now);
         if matches!(self.state, State::Open) && self.output.len() < MOST_OUTPUT {
             self.session.handle_input(now, &mut self.input);
@@ -330,16 +330,16 @@ impl<N: Network, T: Timer> Client<N, T> {
     async fn wait(&mut self) {
         let timeout = self.session.poll_timeout();
         let lost = match self.state {
-            State::Waiting(until) if self.timer.now() < until => {
+            State::Waiting(until) if self.clock.now() < until => {
                 let first = timeout.map_or(until, |at| at.min(until));
-                return self.timer.sleep_until(first).await;
+                return self.clock.sleep_until(first).await;
             }
             State::Waiting(_) => self.dial().await.err(),
             State::Open => self.exchange(timeout).await.err(),
             State::Closing(ref reason, until) => {
                 let reason = reason.clone();
                 let is_over = self.is_written() || self.exchange(Some(until)).await.is_err();
-                Some(reason).filter(|_| is_over || self.timer.now() >= until)
+                Some(reason).filter(|_| is_over || self.clock.now() >= until)
             }
         };
         if let Some(reason) = lost {
@@ -349,23 +349,26 @@ impl<N: Network, T: Timer> Client<N, T> {
 
     /// Makes a connection, and begins one of the session on it.
     async fn dial(&mut self) -> Result<(), ConnectionError> {
-        let until = self.timer.now() + DIAL_TIMEOUT;
-        let dialed = select(self.network.dial(), self.timer.sleep_until(until)).await;
+        let until = self.clock.now() + DIAL_TIMEOUT;
+        let dialed = select(self.network.dial(), self.clock.sleep_until(until)).await;
         self.input.clear();
         self.output.clear();
         self.unflushed = false;
-        self.began = self.timer.now();
-        let (kind, text) = match dialed {
+        self.began = self.clock.now();
+        let (kind, error) = match dialed {
             Either::First(Ok(())) => {
                 self.state = State::Open;
                 self.session.handle_open(self.began, self.connect.clone());
                 return Ok(());
             }
-            Either::First(Err(_)) => (TransportErrorKind::Connect, "no connection could be made"),
-            Either::Second(()) => (TransportErrorKind::ConnectTimeout, "no connection in time"),
+            Either::First(Err(error)) => (TransportErrorKind::Connect, error.into()),
+            Either::Second(()) => (
+                TransportErrorKind::ConnectTimeout,
+                "no connection in time".into(),
+            ),
         };
         self.not_dialed = true;
-        Err(ConnectionError::Transport(TransportError::new(kind, text)))
+        Err(ConnectionError::Transport(TransportError::new(kind, error)))
     }
 
     /// Reads or writes once, but waits no longer than until `timeout`.
@@ -383,7 +386,7 @@ impl<N: Network, T: Timer> Client<N, T> {
             }
         };
         let read = maybe(wants_input.then(|| reader.read(&mut self.buffer)));
-        let sleep = maybe(timeout.map(|at| self.timer.sleep_until(at)));
+        let sleep = maybe(timeout.map(|at| self.clock.sleep_until(at)));
         match select3(write, read, sleep).await {
             Either3::First(Ok(n)) if n > 0 || !has_output => {
                 self.output.advance(n);
@@ -391,11 +394,9 @@ impl<N: Network, T: Timer> Client<N, T> {
             }
             Either3::Second(Ok(0)) => return Err(ConnectionError::ClosedByPeer),
             Either3::Second(Ok(n)) => self.input.extend_from_slice(&self.buffer[..n]),
-            Either3::First(_) | Either3::Second(Err(_)) => {
-                let error =
-                    TransportError::new(TransportErrorKind::Io, "the network connection failed");
-                return Err(ConnectionError::Transport(error));
-            }
+            Either3::Second(Err(error)) => return Err(failed(error.kind())),
+            Either3::First(Err(error)) => return Err(failed(error.kind())),
+            Either3::First(Ok(_)) => return Err(failed(ErrorKind::WriteZero)),
             Either3::Third(()) => {}
         }
         Ok(())
@@ -403,7 +404,7 @@ impl<N: Network, T: Timer> Client<N, T> {
 
     /// The connection has ended, or there was none to be had.
     fn lose(&mut self, reason: ConnectionError) {
-        let now = self.timer.now();
+        let now = self.clock.now();
         if now.saturating_duration_since(self.began) >= STABLE_AFTER {
             self.backoff.reset();
         }
@@ -419,6 +420,21 @@ impl<N: Network, T: Timer> Client<N, T> {
     }
 }
 
+/// Reading or writing failed. What the network's own error says besides is not kept: it need not be
+/// `Send`, as the client's errors are.
+fn failed(kind: ErrorKind) -> ConnectionError {
+    let text = match kind {
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            "the network connection was broken"
+        }
+        ErrorKind::TimedOut => "the network was silent for too long",
+        ErrorKind::OutOfMemory => "the network has no memory left",
+        ErrorKind::WriteZero => "the network takes no more bytes",
+        _ => "the network connection failed",
+    };
+    ConnectionError::Transport(TransportError::new(TransportErrorKind::Io, text))
+}
+
 async fn maybe<F: Future>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
@@ -426,7 +442,7 @@ async fn maybe<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-impl<N, T> core::fmt::Debug for Client<N, T> {
+impl<N, C> core::fmt::Debug for Client<N, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
     }

@@ -4,17 +4,17 @@
 //! **What it does.** [`Client`] connects, keeps the connection alive and makes it again, publishes,
 //! subscribes and receives at QoS 0, 1 and 2, in MQTT 3.1, 3.1.1 and 5, with every bound and every
 //! deadline of [`martlet-session`](session). **What it does not touch.** It opens no socket and
-//! spawns nothing: a [`Network`] makes the connections, a [`Timer`] tells the time, and the client
+//! spawns nothing: a [`Network`] makes the connections, a [`Clock`] tells the time, and the client
 //! does its work while your task waits for one of its futures.
 //!
 //! ```
 //! use martlet_embedded::proto::{QoS, SubscribeFilter};
 //! use martlet_embedded::session::{Config, DisconnectOptions, OutgoingPublish, SubscribeRequest};
-//! use martlet_embedded::{Backoff, Client, Network, Timer};
+//! use martlet_embedded::{Backoff, Client, Clock, Network};
 //!
-//! async fn device<N: Network, T: Timer>(network: N, timer: T) -> Result<(), Box<dyn std::error::Error>> {
+//! async fn device<N: Network, C: Clock>(network: N, clock: C) -> Result<(), Box<dyn std::error::Error>> {
 //!     let config = Config::small().client_identifier("meter-7".try_into()?);
-//!     let mut client = Client::new(config, network, timer, Backoff::new(7)); // its serial number
+//!     let mut client = Client::new(config, network, clock, Backoff::new(7)); // its serial number
 //!     let filter = SubscribeFilter::new("meter-7/set".try_into()?, QoS::AtLeastOnce);
 //!     client.subscribe(SubscribeRequest::new([filter])).await?;
 //!     let reading = OutgoingPublish::new("meter-7/set".try_into()?, "21.5").qos(QoS::AtLeastOnce);
@@ -33,8 +33,8 @@
 //! # impl Network for Board {
 //! #     type Reader<'a> = Self;
 //! #     type Writer<'a> = Self;
-//! #     type Error = ();
-//! #     async fn dial(&mut self) -> Result<(), ()> {
+//! #     type Error = &'static str;
+//! #     async fn dial(&mut self) -> Result<(), &'static str> {
 //! #         let (broker, connection, _) = &mut *self.0.borrow_mut();
 //! #         *connection = Some(broker.handle_open(Duration::ZERO));
 //! #         Ok(())
@@ -61,7 +61,7 @@
 //! #     }
 //! #     async fn flush(&mut self) -> Result<(), Infallible> { Ok(()) }
 //! # }
-//! # impl Timer for Board {
+//! # impl Clock for Board {
 //! #     fn now(&self) -> Instant { Instant::EPOCH }
 //! #     async fn sleep_until(&mut self, _: Instant) { future::pending().await }
 //! # }
@@ -87,8 +87,8 @@ mod network;
 pub use backoff::Backoff;
 pub use client::{Client, Message};
 #[cfg(feature = "embassy-time")]
-pub use network::EmbassyTimer;
-pub use network::{Network, Timer};
+pub use network::EmbassyClock;
+pub use network::{Clock, Network};
 
 pub use martlet_proto as proto;
 pub use martlet_session as session;

@@ -1,5 +1,7 @@
 //! What the client needs of the board: connections, and time.
 
+use alloc::boxed::Box;
+use core::error::Error;
 use core::future::Future;
 use embedded_io_async::{Read, Write};
 use martlet_session::Instant;
@@ -20,8 +22,9 @@ pub trait Network {
     type Writer<'a>: Write
     where
         Self: 'a;
-    /// Why no connection can be made.
-    type Error;
+    /// Why no connection can be made: an error of the network stack, or a text.
+    /// [`last_error`](crate::Client::last_error) has it.
+    type Error: Into<Box<dyn Error + Send + Sync>>;
 
     /// Makes a connection in place of the one that there is. Dropped before it is ready, it is
     /// called again, and begins anew.
@@ -34,8 +37,8 @@ pub trait Network {
     fn hang_up(&mut self);
 }
 
-/// A clock, and a timer on it.
-pub trait Timer {
+/// A clock, on which one can wait.
+pub trait Clock {
     /// The time since any moment; it only goes forward.
     fn now(&self) -> Instant;
 
@@ -43,13 +46,13 @@ pub trait Timer {
     fn sleep_until(&mut self, moment: Instant) -> impl Future<Output = ()>;
 }
 
-/// The clock and the timer of `embassy-time`.
+/// The clock of `embassy-time`.
 #[cfg(feature = "embassy-time")]
 #[derive(Debug, Clone, Copy, Default)]
-pub struct EmbassyTimer;
+pub struct EmbassyClock;
 
 #[cfg(feature = "embassy-time")]
-impl Timer for EmbassyTimer {
+impl Clock for EmbassyClock {
     fn now(&self) -> Instant {
         let micros = embassy_time::Instant::now().as_micros();
         Instant::from_epoch(core::time::Duration::from_micros(micros))

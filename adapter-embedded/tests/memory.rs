@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use embedded_io_async::{ErrorType, Read, Write};
 use martlet_embedded::proto::*;
 use martlet_embedded::session::{Config, Event, Instant, OutgoingPublish, SubscribeRequest};
-use martlet_embedded::{Backoff, Client, Network, Timer};
+use martlet_embedded::{Backoff, Client, Clock, Network};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -45,9 +45,9 @@ struct Server(Rc<RefCell<Inner>>);
 impl Network for Server {
     type Reader<'a> = Server;
     type Writer<'a> = Server;
-    type Error = ();
+    type Error = &'static str;
 
-    async fn dial(&mut self) -> Result<(), ()> {
+    async fn dial(&mut self) -> Result<(), &'static str> {
         let inner = &mut *self.0.borrow_mut();
         let n = inner.dials.min(inner.connections.len() - 1);
         inner.input = inner.connections[n].clone();
@@ -104,7 +104,7 @@ impl Write for Server {
     }
 }
 
-impl Timer for Server {
+impl Clock for Server {
     fn now(&self) -> Instant {
         Instant::from_epoch(self.0.borrow().now)
     }

@@ -301,6 +301,8 @@ fn attempts_that_fail_are_made_again_with_a_back_off() {
         panic!("{error:?}")
     };
     assert_eq!(error.kind(), TransportErrorKind::Connect);
+    // What the network says of it.
+    assert_eq!(error.to_string(), "nobody answers");
     while world.run(client.connected()).is_err() {}
     let dials = world.0.borrow().dials.clone();
     assert_eq!(dials.len(), 13);

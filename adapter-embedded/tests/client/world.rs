@@ -5,7 +5,7 @@ use bytes::{Buf, BytesMut};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use martlet_broker::{Broker, BrokerConfig, BrokerEvent, ConnectionId};
 use martlet_embedded::session::{Config, Instant};
-use martlet_embedded::{Backoff, Client, Network, Timer};
+use martlet_embedded::{Backoff, Client, Clock, Network};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -129,7 +129,7 @@ impl World {
     /// Runs a future for this long, and then drops it.
     pub(crate) fn run_for<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         let mut timer = self.clone();
-        let until = Timer::now(self) + time;
+        let until = Clock::now(self) + time;
         self.run(async {
             let mut future = pin!(future);
             let mut sleep = pin!(timer.sleep_until(until));
@@ -190,9 +190,9 @@ impl Inner {
 impl Network for World {
     type Reader<'a> = Half<'a>;
     type Writer<'a> = Half<'a>;
-    type Error = ();
+    type Error = &'static str;
 
-    async fn dial(&mut self) -> Result<(), ()> {
+    async fn dial(&mut self) -> Result<(), &'static str> {
         poll_fn(|_| {
             let inner = &mut *self.0.borrow_mut();
             inner.hang_up();
@@ -202,7 +202,7 @@ impl Network for World {
             }
             if inner.failing_dials > 0 {
                 inner.failing_dials -= 1;
-                return Poll::Ready(Err(()));
+                return Poll::Ready(Err("nobody answers"));
             }
             inner.connection = Some(inner.broker.handle_open(inner.now));
             inner.unflushed = false;
@@ -282,7 +282,7 @@ impl Write for Half<'_> {
     }
 }
 
-impl Timer for World {
+impl Clock for World {
     fn now(&self) -> Instant {
         Instant::from_epoch(self.0.borrow().now)
     }

@@ -8,7 +8,7 @@ use core::future::pending;
 use core::time::Duration;
 use martlet_embedded::proto::{QoS, SubscribeFilter, TopicFilter, TopicName, Utf8String};
 use martlet_embedded::session::{Config, Instant, OutgoingPublish, SubscribeRequest};
-use martlet_embedded::{Backoff, Client, Network, Timer};
+use martlet_embedded::{Backoff, Client, Clock, Network};
 use martlet_size::{Modem, block_on, start, until};
 
 #[global_allocator]
@@ -19,9 +19,9 @@ struct Link(Modem);
 impl Network for Link {
     type Reader<'a> = &'a mut Modem;
     type Writer<'a> = board::ModemWriter;
-    type Error = ();
+    type Error = &'static str;
 
-    async fn dial(&mut self) -> Result<(), ()> {
+    async fn dial(&mut self) -> Result<(), &'static str> {
         self.0.dial();
         Ok(())
     }
@@ -35,9 +35,9 @@ impl Network for Link {
     }
 }
 
-struct Clock;
+struct Ticks;
 
-impl Timer for Clock {
+impl Clock for Ticks {
     fn now(&self) -> Instant {
         Instant::from_epoch(Duration::from_millis(martlet_size::now()))
     }
@@ -61,7 +61,7 @@ fn main() -> ! {
 
 async fn run() -> Option<()> {
     let config = Config::default().client_identifier(Utf8String::new("probe").ok()?);
-    let mut client = Client::new(config, Link(Modem::new()), Clock, Backoff::new(1));
+    let mut client = Client::new(config, Link(Modem::new()), Ticks, Backoff::new(1));
     let filter = SubscribeFilter::new(TopicFilter::new("probe/in").ok()?, QoS::AtLeastOnce);
     client
         .subscribe(SubscribeRequest::new([filter]))

@@ -12,7 +12,7 @@ use martlet_embedded::proto::{QoS, SubscribeFilter, TopicFilter, TopicName, Utf8
 use martlet_embedded::session::{
     Config, DisconnectOptions, Instant, OutgoingPublish, SubscribeRequest,
 };
-use martlet_embedded::{Backoff, Client, Network, Timer};
+use martlet_embedded::{Backoff, Client, Clock, Network};
 
 #[global_allocator]
 static HEAP: embedded_alloc::LlffHeap = embedded_alloc::LlffHeap::empty();
@@ -30,9 +30,9 @@ struct Link(Modem);
 impl Network for Link {
     type Reader<'a> = &'a mut Modem;
     type Writer<'a> = ModemWriter;
-    type Error = ();
+    type Error = &'static str;
 
-    async fn dial(&mut self) -> Result<(), ()> {
+    async fn dial(&mut self) -> Result<(), &'static str> {
         hprintln!("dials");
         self.0.dial();
         Ok(())
@@ -49,9 +49,9 @@ impl Network for Link {
 }
 
 /// The time. The executor polls all the time, so nobody needs to be woken.
-struct Clock;
+struct Ticks;
 
-impl Timer for Clock {
+impl Clock for Ticks {
     fn now(&self) -> Instant {
         Instant::from_epoch(Duration::from_millis(board::now()))
     }
@@ -80,8 +80,10 @@ fn main() -> ! {
 
 async fn run() -> Option<()> {
     let config = Config::small().client_identifier(Utf8String::new("device").ok()?);
-    let backoff = Backoff::new(1).waits(Duration::from_millis(50), Duration::from_secs(1));
-    let mut client = Client::new(config, Link(Modem::new()), Clock, backoff);
+    let backoff = Backoff::new(1)
+        .initial(Duration::from_millis(50))
+        .max(Duration::from_secs(1));
+    let mut client = Client::new(config, Link(Modem::new()), Ticks, backoff);
 
     let filter = SubscribeFilter::new(TopicFilter::new("device/in").ok()?, QoS::ExactlyOnce);
     let answer = client

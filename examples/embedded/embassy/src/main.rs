@@ -11,7 +11,7 @@ use embassy_time::{Duration, Instant, Ticker, Timer};
 use martlet_broker::{Broker, BrokerConfig};
 use martlet_embedded::proto::{QoS, SubscribeFilter};
 use martlet_embedded::session::{Config, DisconnectOptions, OutgoingPublish, SubscribeRequest};
-use martlet_embedded::{Backoff, Client, EmbassyTimer, Network};
+use martlet_embedded::{Backoff, Client, EmbassyClock, Network};
 use std::error::Error;
 
 type Raw = CriticalSectionRawMutex;
@@ -26,9 +26,9 @@ struct Pipes;
 impl Network for Pipes {
     type Reader<'a> = &'static Pipe<Raw, 256>;
     type Writer<'a> = &'static Pipe<Raw, 256>;
-    type Error = ();
+    type Error = &'static str;
 
-    async fn dial(&mut self) -> Result<(), ()> {
+    async fn dial(&mut self) -> Result<(), &'static str> {
         LINE.signal(true);
         Ok(())
     }
@@ -56,7 +56,7 @@ async fn main(spawner: Spawner) {
 /// Publishes a reading every 20 ms, and takes what comes meanwhile, until ten have come back.
 async fn device() -> Result<(), Box<dyn Error>> {
     let config = Config::small().client_identifier("device".try_into()?);
-    let mut client = Client::new(config, Pipes, EmbassyTimer, Backoff::new(7));
+    let mut client = Client::new(config, Pipes, EmbassyClock, Backoff::new(7));
     let filter = SubscribeFilter::new("readings".try_into()?, QoS::ExactlyOnce);
     client.subscribe(SubscribeRequest::new([filter])).await?;
     let mut ticker = Ticker::every(Duration::from_millis(20));

@@ -2,12 +2,13 @@
 //! spawns. What the board's own crate does, such as the radio, is the program's.
 #![no_std]
 
+use core::fmt;
 use embassy_net::Stack;
 use embassy_net::dns::DnsQueryType;
 use embassy_net::tcp::{TcpReader, TcpSocket, TcpWriter};
 use martlet_embedded::proto::{QoS, SubscribeFilter, TopicFilter, TopicName, Utf8String};
 use martlet_embedded::session::{Config, OutgoingPublish, SubscribeRequest};
-use martlet_embedded::{Backoff, Client, EmbassyTimer, Network};
+use martlet_embedded::{Backoff, Client, EmbassyClock, Network};
 
 /// A TCP connection to one server.
 pub struct Tcp<'a> {
@@ -46,6 +47,18 @@ pub enum DialError {
     /// The server could not be reached.
     Connect(embassy_net::tcp::ConnectError),
 }
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(error) => write!(f, "the server's name could not be looked up: {error:?}"),
+            Self::NoAddress => f.write_str("the server's name has no address"),
+            Self::Connect(error) => write!(f, "the server could not be reached: {error:?}"),
+        }
+    }
+}
+
+impl core::error::Error for DialError {}
 
 impl Network for Tcp<'_> {
     type Reader<'b>
@@ -87,7 +100,7 @@ pub async fn run(stack: Stack<'_>, serial_number: u32) -> Option<()> {
     let (mut rx, mut tx) = ([0; 1024], [0; 1024]);
     let tcp = Tcp::new(stack, "broker.example", 1883, &mut rx, &mut tx);
     let config = Config::small().client_identifier(Utf8String::new("meter").ok()?);
-    let mut client = Client::new(config, tcp, EmbassyTimer, Backoff::new(serial_number));
+    let mut client = Client::new(config, tcp, EmbassyClock, Backoff::new(serial_number));
     let filter = SubscribeFilter::new(TopicFilter::new("meter/set").ok()?, QoS::AtLeastOnce);
     client
         .subscribe(SubscribeRequest::new([filter]))
