@@ -1,13 +1,13 @@
 //! What a connection over plain TCP holds, and how often its payloads are copied: counted, on a
 //! runtime of the test's own whose socket sees what it is given.
 
-use crate::wire::{self, InMemory, SharedWire, Wire, accept, encoded, poll};
+use crate::wire::{InMemory, Wire, World, accept, encoded, poll};
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use martlet_client::proto::{Ack, Packet, PubAckReasonCode, PublishRef};
 use martlet_client::session::{Config, Event, OutgoingPublish};
 use martlet_client::{
-    Client, ConnectionState, Driver, Message, QoS, TopicName, Version,
+    Driver, Message, QoS, TopicName, Version,
     embedded::{Embedded, EmbeddedEvent, LinkConfig},
     session::{Instant, Session},
 };
@@ -16,39 +16,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 const LARGE: usize = 64 * 1024;
-
-struct World {
-    client: Client,
-    driver: Driver<InMemory>,
-    wire: SharedWire,
-}
-
-impl World {
-    /// Connected. What is counted belongs to the caller's thread, so the server says its part
-    /// before.
-    fn new() -> Self {
-        let (client, driver, wire) = wire::client(Client::builder("mqtt://localhost"));
-        wire.borrow_mut().input.push_back(accept(Version::V5));
-        let mut world = Self {
-            client,
-            driver,
-            wire,
-        };
-        world.run();
-        assert!(matches!(
-            world.client.state(),
-            ConnectionState::Connected(_)
-        ));
-        world
-    }
-
-    fn run(&mut self) {
-        for _ in 0..100 {
-            assert!(poll(&mut self.driver).is_pending());
-        }
-        assert!(self.wire.borrow().input.is_empty());
-    }
-}
 
 /// The goal is 4 KiB for a connection with nothing to do, on top of the task that drives it.
 #[test]

@@ -11,4 +11,5 @@
 
 mod connections;
 mod hostile;
+mod messages;
 mod wire;

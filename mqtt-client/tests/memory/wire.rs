@@ -6,7 +6,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::proto::{ConnAck, ConnectReasonCode, Packet};
 use martlet_client::runtime::Clock;
 use martlet_client::{
-    Builder, Client, Driver, Version,
+    Builder, Client, ConnectionState, Driver, Version,
     embedded::Target,
     runtime::{Runtime, SocketOptions, Timer},
     session::{Instant, TransportError},
@@ -45,6 +45,9 @@ pub(crate) struct Wire {
     pub(crate) from_payload: usize,
     /// How many bytes the socket takes at a time.
     pub(crate) takes: usize,
+    /// How often it was called: a system call each, on other runtimes.
+    pub(crate) reads: usize,
+    pub(crate) writes: usize,
 }
 
 /// A wire that the test shares with the runtime.
@@ -62,6 +65,8 @@ impl Wire {
             payload: None,
             from_payload: 0,
             takes: usize::MAX,
+            reads: 0,
+            writes: 0,
         }
     }
 
@@ -121,6 +126,7 @@ impl AsyncRead for InMemory {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.borrow_mut();
+        wire.reads += 1;
         let Some(chunk) = wire.input.front_mut() else {
             return Poll::Pending;
         };
@@ -139,7 +145,9 @@ impl AsyncWrite for InMemory {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(self.0.borrow_mut().write(bytes)))
+        let mut wire = self.0.borrow_mut();
+        wire.writes += 1;
+        Poll::Ready(Ok(wire.write(bytes)))
     }
 
     fn poll_write_vectored(
@@ -148,6 +156,7 @@ impl AsyncWrite for InMemory {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.borrow_mut();
+        wire.writes += 1;
         let mut written = 0;
         for slice in slices {
             let n = wire.write(slice);
@@ -173,6 +182,39 @@ pub(crate) fn client(builder: Builder) -> (Client, Driver<InMemory>, SharedWire)
     let wire = Rc::new(RefCell::new(Wire::new()));
     let (client, driver) = builder.build(InMemory(Rc::clone(&wire))).unwrap();
     (client, driver, wire)
+}
+
+/// A client that is connected.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) driver: Driver<InMemory>,
+    pub(crate) wire: SharedWire,
+}
+
+impl World {
+    /// What is counted belongs to the caller's thread, so the server says its part before.
+    pub(crate) fn new() -> Self {
+        let (client, driver, wire) = client(Client::builder("mqtt://localhost"));
+        wire.borrow_mut().input.push_back(accept(Version::V5));
+        let mut world = Self {
+            client,
+            driver,
+            wire,
+        };
+        world.run();
+        assert!(matches!(
+            world.client.state(),
+            ConnectionState::Connected(_)
+        ));
+        world
+    }
+
+    fn run(&mut self) {
+        for _ in 0..100 {
+            assert!(poll(&mut self.driver).is_pending());
+        }
+        assert!(self.wire.borrow().input.is_empty());
+    }
 }
 
 pub(crate) fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
