@@ -2,7 +2,7 @@
 //! on dark background, because who shows the picture decides which it is.
 
 use crate::report::{cpu, digits, user};
-use crate::runner::Results;
+use crate::results::Results;
 use crate::scenario::Scenario;
 use std::fmt::Write;
 
@@ -89,9 +89,9 @@ fn place(i: usize, height: f64) -> (f64, f64) {
 }
 
 fn panel(results: &Results, scenario: Scenario) -> Option<Panel> {
-    let (_, cells) = results.rows.iter().find(|(row, _)| *row == scenario)?;
+    let row = results.rows.iter().find(|row| row.scenario == scenario)?;
     let (mut bars, mut floor) = (Vec::new(), None);
-    for (peer, cell) in results.peers().zip(cells) {
+    for (peer, cell) in row.cells() {
         let (Some(cpu), Some(user)) = (cell.spread(cpu), cell.spread(user)) else {
             continue;
         };

@@ -22,6 +22,7 @@ mod machine;
 mod messages;
 mod peers;
 mod report;
+mod results;
 mod runner;
 mod sample;
 mod scenario;
@@ -39,6 +40,7 @@ usage: martlet-bench all [--quick] [--rounds N] [--only TEXT] [--peers A,B] [--t
        martlet-bench client PEER SCENARIO N PORT
        martlet-bench server SCENARIO N
 
+A run with --only replaces the rows of its scenarios in the reports.
 TLS and WebSocket have a binary of their own: --bin transports";
 
 /// The command line of both binaries.

@@ -24,8 +24,12 @@ pub fn describe() -> Vec<String> {
         format!("* processor: {model}, {cores} cores"),
         format!("* kernel: {}", output("uname", &["-sr"])),
         format!("* compiler: {}", output("rustc", &["--version"])),
-        format!("* date: {}", output("date", &["-u", "+%F"])),
     ]
+}
+
+/// The date and time (UTC).
+pub fn now() -> String {
+    output("date", &["-u", "+%F %T"])
 }
 
 /// The version of a package in this workspace's lock file.

@@ -2,7 +2,7 @@
 
 use crate::machine;
 use crate::peers::Entry;
-use crate::runner::{Cell, Results};
+use crate::results::{Cell, Results, Row, Run};
 use crate::sample::ClientSample;
 use crate::scenario::Scenario;
 use std::fmt::Write;
@@ -65,10 +65,10 @@ fn unit(scenario: Scenario) -> &'static str {
     }
 }
 
-pub fn print_row(scenario: Scenario, names: &[String], cells: &[Cell]) {
-    println!("{}, {}", scenario.title(), unit(scenario));
-    for (name, cell) in names.iter().zip(cells) {
-        match (cell.main(scenario), &cell.note) {
+pub fn print_row(row: &Row) {
+    println!("{}, {}", row.scenario.title(), unit(row.scenario));
+    for (name, cell) in &row.cells {
+        match (cell.main(row.scenario), &cell.note) {
             (Some(spread), _) => println!(
                 "  {name:<20} {:>9} ({}–{})",
                 digits(spread.median),
@@ -88,12 +88,20 @@ pub fn markdown(results: &Results) -> String {
     server(&mut text, results);
     details(&mut text, results);
     text.push_str("\n## What is left out\n\n");
-    for (name, reason) in &results.missing {
+    for (name, reason) in missing(results) {
         let _ = writeln!(text, "* {name} was not on this machine: {reason}");
     }
     let left_out = concat!(env!("CARGO_MANIFEST_DIR"), "/left_out.md");
     text.push_str(&std::fs::read_to_string(left_out).unwrap_or_default());
     text
+}
+
+/// The peers that a run lacked, each once.
+fn missing(results: &Results) -> Vec<&(String, String)> {
+    let mut missing: Vec<_> = results.runs().iter().flat_map(|run| &run.missing).collect();
+    missing.sort();
+    missing.dedup_by(|(a, _), (b, _)| a == b);
+    missing
 }
 
 fn head(text: &mut String, results: &Results) {
@@ -105,16 +113,48 @@ fn head(text: &mut String, results: &Results) {
     for line in machine::describe() {
         let _ = writeln!(text, "{line}");
     }
-    let (before, after) = results.load;
-    let _ = writeln!(
-        text,
-        "* {} interleaved rounds; load average {before:.2} before, {after:.2} after (the \
-         measurement itself is two processes)\n",
-        results.rounds
+    runs(text, results);
+    text.push_str("\n| peer | version | MQTT |\n|---|---|---|\n");
+    for peer in results.peers() {
+        let runs = results.runs();
+        let versions = runs.iter().flat_map(|run| &run.versions);
+        let of_peer = versions.filter(|(name, _)| name == peer.name);
+        let mut versions: Vec<&str> = of_peer.map(|(_, version)| version.as_str()).collect();
+        versions.dedup();
+        let versions = versions.join(", then ");
+        let _ = writeln!(text, "| {} | {versions} | {} |", peer.name, peer.mqtt);
+    }
+}
+
+/// When the rows were measured. Peers are compared within a row, and thus within one run.
+fn runs(text: &mut String, results: &Results) {
+    text.push_str(
+        "\nThe load average before and after; the measurement itself is two processes.\n\n\
+         | run | began (UTC) | interleaved rounds | load before | after | rows |\n\
+         |---|---|---|---|---|---|\n",
     );
-    text.push_str("| peer | version | MQTT |\n|---|---|---|\n");
-    for (peer, version) in results.peers().zip(&results.versions) {
-        let _ = writeln!(text, "| {} | {version} | {} |", peer.name, peer.mqtt);
+    let runs = results.runs();
+    let titles = |run: &Run| -> Vec<String> {
+        let rows = results.rows.iter();
+        let rows = rows.filter(|row| row.run.began == run.began);
+        rows.map(|row| row.scenario.title()).collect()
+    };
+    let largest = (0..runs.len()).max_by_key(|i| titles(runs[*i]).len());
+    for (i, run) in runs.iter().enumerate() {
+        let rows = titles(run);
+        let rows = match runs.len() {
+            1 => "all".to_owned(),
+            _ if Some(i) == largest => "all others".to_owned(),
+            _ => rows.join("; "),
+        };
+        let (before, after) = run.load;
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {before:.2} | {after:.2} | {rows} |",
+            i + 1,
+            run.began,
+            run.rounds
+        );
     }
 }
 
@@ -122,22 +162,25 @@ fn head(text: &mut String, results: &Results) {
 fn summary(text: &mut String, results: &Results) {
     text.push_str(
         "\n## Summary\n\nMedians; the least of the clients in bold. The floor and the raw writes are \
-         yardsticks, not clients. An empty cell: see the note in the table of the scenario.\n\n| |",
+         yardsticks, not clients. An empty cell: see the note below the table of the scenario.\n\n| |",
     );
-    for peer in results.peers() {
+    let peers = results.peers();
+    for peer in &peers {
         let _ = write!(text, " {} |", peer.name);
     }
     text.push_str("\n|---|");
-    text.push_str(&"---|".repeat(results.peers.len()));
+    text.push_str(&"---|".repeat(peers.len()));
     text.push('\n');
-    for (scenario, cells) in &results.rows {
-        let _ = write!(text, "| {}, {} |", scenario.title(), unit(*scenario));
-        let best = clients(results, cells)
-            .filter_map(|(_, cell)| cell.main(*scenario))
+    for row in &results.rows {
+        let scenario = row.scenario;
+        let _ = write!(text, "| {}, {} |", scenario.title(), unit(scenario));
+        let best = clients(row)
+            .filter_map(|(_, cell)| cell.main(scenario))
             .map(|spread| spread.median)
             .fold(f64::INFINITY, f64::min);
-        for cell in cells {
-            match cell.main(*scenario) {
+        for peer in &peers {
+            let cell = row.cell(peer.name);
+            match cell.and_then(|cell| cell.main(scenario)) {
                 Some(spread) if spread.median == best => {
                     let _ = write!(text, " **{}** |", digits(spread.median));
                 }
@@ -151,11 +194,8 @@ fn summary(text: &mut String, results: &Results) {
     }
 }
 
-fn clients<'a>(
-    results: &'a Results,
-    cells: &'a [Cell],
-) -> impl Iterator<Item = (&'static str, &'a Cell)> {
-    let named = results.peers().map(|peer| peer.name).zip(cells);
+fn clients(row: &Row) -> impl Iterator<Item = (&'static str, &Cell)> {
+    let named = row.cells().map(|(peer, cell)| (peer.name, cell));
     named.filter(|(name, _)| !YARDSTICKS.contains(name))
 }
 
@@ -163,11 +203,12 @@ fn clients<'a>(
 fn lost(text: &mut String, results: &Results) {
     text.push_str("\n## Where Martlet is behind\n\n");
     let (mut led, mut compared) = (0, 0);
-    for (scenario, cells) in &results.rows {
+    for row in &results.rows {
+        let scenario = row.scenario;
         let mut others = Vec::new();
         let mut ours = None;
-        for (name, cell) in clients(results, cells) {
-            match cell.main(*scenario) {
+        for (name, cell) in clients(row) {
+            match cell.main(scenario) {
                 Some(spread) if name == "Martlet" => ours = Some(spread),
                 Some(spread) => others.push((name, spread)),
                 None => {}
@@ -199,7 +240,7 @@ fn lost(text: &mut String, results: &Results) {
             "* {}: {} {}, behind {}",
             scenario.title(),
             digits(ours.median),
-            unit(*scenario),
+            unit(scenario),
             ahead.join(", ")
         );
     }
@@ -218,20 +259,16 @@ fn server(text: &mut String, results: &Results) {
          | | raw | fastest client | | server CPU µs a message |\n|---|---|---|---|---|\n",
     );
     let rate = |sample: &ClientSample| sample.messages as f64 / sample.wall / 1e3;
-    for (scenario, cells) in &results.rows {
-        let raw = results
-            .peers()
-            .zip(cells)
-            .find(|(peer, _)| peer.name == "raw writes")
-            .and_then(|(_, cell)| cell.spread(rate));
-        let fastest = clients(results, cells)
+    for row in &results.rows {
+        let raw = row.cell("raw writes").and_then(|cell| cell.spread(rate));
+        let fastest = clients(row)
             .filter_map(|(name, cell)| Some((name, cell, cell.spread(rate)?)))
             .max_by(|(.., a), (.., b)| a.median.total_cmp(&b.median));
         if let (Some(raw), Some((name, cell, spread))) = (raw, fastest) {
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {name} | {} |",
-                scenario.title(),
+                row.scenario.title(),
                 digits(raw.median),
                 digits(spread.median),
                 server_cpu(cell).map_or_else(String::new, |spread| digits(spread.median))
@@ -245,37 +282,61 @@ fn server_cpu(cell: &Cell) -> Option<Spread> {
     Spread::of(pairs.map(|(server, sample)| server.cpu * 1e6 / sample.messages as f64))
 }
 
-/// A table for each scenario, one row for each peer.
+/// A table for each scenario, one row for each peer, and the notes of those without a number.
 fn details(text: &mut String, results: &Results) {
     text.push_str("\n## All numbers\n");
-    for (scenario, cells) in &results.rows {
-        let each = match scenario {
+    for row in &results.rows {
+        let each = match row.scenario {
             Scenario::Idle | Scenario::Connect => "connection",
             Scenario::PingPong => "round trip",
             _ => "message",
         };
-        let _ = writeln!(text, "\n### {}\n\nFor each {each}:\n", scenario.title());
+        let _ = writeln!(text, "\n### {}\n", row.scenario.title());
+        if let Some(run) = results.run(row) {
+            let _ = write!(text, "Run {run}. ");
+        }
+        let _ = writeln!(text, "For each {each}:\n");
         text.push_str(
             "| | CPU µs (least–greatest) | user µs | wall µs (least–greatest) | system calls | \
              allocations | peak MiB | server CPU µs |",
         );
-        text.push_str(match scenario {
+        text.push_str(match row.scenario {
             Scenario::PingPong => " p50 µs | p99 µs |\n|---|---|---|---|---|---|---|---|---|---|\n",
             Scenario::Idle => " KiB resident |\n|---|---|---|---|---|---|---|---|---|\n",
             _ => "\n|---|---|---|---|---|---|---|---|\n",
         });
-        for (peer, cell) in results.peers().zip(cells) {
-            detail(text, *scenario, peer, cell);
+        for (peer, cell) in row.cells() {
+            detail(text, row.scenario, peer, cell);
         }
+        notes(text, row);
+    }
+}
+
+/// Why peers have no number: a line for each reason.
+fn notes(text: &mut String, row: &Row) {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (peer, cell) in row.cells() {
+        let Some(note) = cell.note.as_deref() else {
+            continue;
+        };
+        match reasons.iter_mut().find(|(reason, _)| *reason == note) {
+            Some((_, names)) => names.push(peer.name),
+            None => reasons.push((note, vec![peer.name])),
+        }
+    }
+    if !reasons.is_empty() {
+        text.push('\n');
+    }
+    for (reason, names) in reasons {
+        let _ = writeln!(text, "* {}: {reason}", names.join(", "));
     }
 }
 
 fn detail(text: &mut String, scenario: Scenario, peer: &Entry, cell: &Cell) {
-    let _ = write!(text, "| {} |", peer.name);
     let Some(spent) = cell.spread(cpu) else {
-        let _ = writeln!(text, " {} |", cell.note.as_deref().unwrap_or(""));
         return;
     };
+    let _ = write!(text, "| {} |", peer.name);
     let range = |spread: Spread| {
         let [median, min, max] = [spread.median, spread.min, spread.max].map(digits);
         format!("{median} ({min}–{max})")

@@ -2,11 +2,11 @@
 //! reports.
 
 use crate::foreign;
-use crate::peers::{Entry, Kind, PEERS, find};
+use crate::peers::{Entry, Kind, PEERS};
+use crate::results::{Cell, Results, Row, Run};
 use crate::sample::{ClientSample, ServerSample};
 use crate::scenario::Scenario;
 use crate::{chart, machine, report};
-use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -41,42 +41,9 @@ impl Options {
         }
     }
 
-    /// Whether this is what the reports are made of.
-    fn is_whole(&self) -> bool {
-        !self.quick && self.only.is_none() && self.peers.is_none()
-    }
-}
-
-/// All results of one peer in one scenario.
-#[derive(Default, Serialize, Deserialize)]
-pub struct Cell {
-    pub samples: Vec<ClientSample>,
-    pub servers: Vec<ServerSample>,
-    /// Allocations of one message.
-    pub allocations: Option<f64>,
-    /// System calls of one message.
-    pub system_calls: Option<f64>,
-    /// Why there is no number.
-    pub note: Option<String>,
-}
-
-/// One row for each scenario, one cell for each peer.
-#[derive(Serialize, Deserialize)]
-pub struct Results {
-    /// Their names.
-    pub peers: Vec<String>,
-    pub versions: Vec<String>,
-    /// The names of those that are not on this machine, and why.
-    pub missing: Vec<(String, String)>,
-    pub rows: Vec<(Scenario, Vec<Cell>)>,
-    pub rounds: usize,
-    /// The load average before and after.
-    pub load: (f64, f64),
-}
-
-impl Results {
-    pub fn peers(&self) -> impl Iterator<Item = &'static Entry> {
-        self.peers.iter().filter_map(|name| find(name))
+    /// Whether its rows go to the reports: peers are compared within one run only.
+    fn is_for_reports(&self) -> bool {
+        !self.quick && self.peers.is_none()
     }
 }
 
@@ -142,56 +109,69 @@ fn find_peers(options: &Options) -> Peers {
 pub fn run(options: &Options) {
     let began = std::time::Instant::now();
     let load = machine::load();
+    let results = if options.is_for_reports() && options.only.is_some() {
+        Results::load()
+    } else {
+        Results::default()
+    };
     raise_open_files();
     let counted = build_counted();
     let Peers {
         found: peers,
         missing,
     } = find_peers(options);
-    let mut results = Results {
-        peers: peers.iter().map(|(peer, _)| peer.name.to_owned()).collect(),
-        versions: peers
-            .iter()
-            .map(|(_, start)| start.version.clone())
-            .collect(),
-        missing,
-        rows: Vec::new(),
+    let versions = peers
+        .iter()
+        .map(|(peer, start)| (peer.name.to_owned(), start.version.clone()));
+    let mut run = Run {
+        began: machine::now(),
         rounds: options.rounds,
         load: (load, load),
+        versions: versions.collect(),
+        missing,
     };
+    let mut rows = Vec::new();
     for scenario in Scenario::all() {
         let wanted = options.only.as_ref();
         if wanted.is_some_and(|only| !scenario.to_string().contains(only)) {
             continue;
         }
         let cells = row(options, &peers, scenario, counted.as_deref());
-        report::print_row(scenario, &results.peers, &cells);
-        results.rows.push((scenario, cells));
+        let names = peers.iter().map(|(peer, _)| peer.name.to_owned());
+        let row = Row {
+            scenario,
+            run: run.clone(),
+            cells: names.zip(cells).collect(),
+        };
+        report::print_row(&row);
+        rows.push(row);
     }
-    results.load.1 = machine::load();
+    run.load.1 = machine::load();
+    for row in &mut rows {
+        row.run = run.clone();
+    }
     println!("took {:.0} s", began.elapsed().as_secs_f64());
-    if options.is_whole() {
-        let json = serde_json::to_string(&results).expect("results");
-        std::fs::write(saved(), json).expect("a file");
+    finish(options, results, rows);
+}
+
+/// Stores the rows and writes the reports, or prints them if the run is not one for the reports.
+fn finish(options: &Options, mut results: Results, rows: Vec<Row>) {
+    results.replace(rows);
+    if options.is_for_reports() {
+        results.store();
         write_reports();
     } else {
         println!("{}", report::markdown(&results));
     }
 }
 
-/// Writes the reports from what the last whole run saved.
+/// Writes the reports from what is stored.
 pub fn write_reports() {
-    let json = std::fs::read_to_string(saved()).expect("a run that was saved");
-    let results: Results = serde_json::from_str(&json).expect("what this version saved");
+    let results = Results::load();
+    assert!(!results.rows.is_empty(), "a run before the report");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::fs::write(folder.join("RESULTS.md"), report::markdown(&results)).expect("a file");
     std::fs::write(folder.join("chart.svg"), chart::svg(&results)).expect("a file");
-}
-
-/// Where the numbers of the last whole run are, beside this program.
-fn saved() -> PathBuf {
-    let me = std::env::current_exe().expect("this program");
-    me.with_file_name("martlet-bench-results.json")
 }
 
 /// Measures all peers in one scenario: a short run that finds the number of messages, then rounds,
