@@ -72,6 +72,7 @@ static void client_publish(Client *client) {
     for (long sent = 0; sent < job.n; sent++) {
         // At QoS 0 a message is complete when it is written.
         while (sent - client->completed >= WINDOW) turn(client);
+        while (ends_batch(sent) && client->completed < sent) turn(client);
         char *bytes = payload(sent, job.size);
         publish(client, job.qos, bytes, job.size);
         free(bytes);

@@ -19,6 +19,8 @@
 #define WINDOW 100
 #define LATE_MS 300
 #define TIMEOUT_S 8
+// How many messages a batch has.
+#define MESSAGES_OF_BATCH 1000
 // How many filters one SUBSCRIBE has at most.
 #define CHUNK 500
 
@@ -33,7 +35,7 @@ static void expect(bool holds, const char *what) {
 
 // One measurement, as the command line has it: SCENARIO N PORT.
 static struct {
-    // "publish", "awaited", "receive", "filters", "late", "ping-pong", "idle" or "connect".
+    // "publish", "awaited", "batches", "receive", "filters", "late", "ping-pong", "idle" or "connect".
     char kind[16];
     int qos, size, filters;
     long n;
@@ -63,7 +65,7 @@ static void parse_job(int count, char **words) {
     } else {
         snprintf(job.kind, sizeof job.kind, "%s", scenario);
         job.filters = is("late") || is("ping-pong");
-        job.qos = is("awaited");
+        job.qos = is("awaited") || is("batches");
         if (is("late")) job.size = 1024;
     }
     job.n = atol(words[2]);
@@ -92,6 +94,9 @@ static void control_connect(void) {
     setsockopt(control, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     expect(write(control, &hello, 1) == 1 && read(control, &hello, 1) == 1, "a server");
 }
+
+// Whether a batch has to be acknowledged before message `number` is published.
+static bool ends_batch(long number) { return is("batches") && number > 0 && number % MESSAGES_OF_BATCH == 0; }
 
 static void control_go(void) { expect(write(control, "g", 1) == 1, "a server"); }
 
@@ -198,7 +203,8 @@ typedef struct Client Client;
 static Client *client_open(const char *id);
 // Waits for the server's answer.
 static void client_wait(Client *client);
-// Publishes all messages, with a window of WINDOW, until the server is done.
+// Publishes all messages, with a window of WINDOW, until the server is done; in batches, waits for the
+// acknowledgements of each before the next.
 static void client_publish(Client *client);
 // Publishes from WINDOW tasks, each of which waits for each acknowledgement.
 static void client_publish_awaited(Client *client);
@@ -221,7 +227,7 @@ static void measure_messages(void) {
     double *times = is("ping-pong") ? malloc(job.n * sizeof *times) : NULL;
     stopwatch_start();
     control_go();
-    if (is("publish")) {
+    if (is("publish") || is("batches")) {
         client_publish(client);
     } else if (is("awaited")) {
         client_publish_awaited(client);

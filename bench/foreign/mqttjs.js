@@ -14,6 +14,8 @@ const TOPIC = 'sensors/building-7/t/001'
 const WINDOW = 100
 const LATE_MS = 300
 const TIMEOUT_S = 8
+// How many messages a batch has.
+const MESSAGES_OF_BATCH = 1000
 // How many filters one SUBSCRIBE has at most.
 const CHUNK = 500
 
@@ -33,7 +35,7 @@ function parseJob (scenario, n, port) {
   } else if (['receive', 'late', 'ping-pong'].includes(job.kind)) {
     job.filters = ['sensors/#']
   }
-  if (job.kind === 'awaited') job.qos = 1
+  if (job.kind === 'awaited' || job.kind === 'batches') job.qos = 1
   if (job.kind === 'late') job.size = 1024
   return job
 }
@@ -122,9 +124,11 @@ class Peer {
       let sent = 0
       let completed = 0
       let isWaiting = false
+      // In batches, all of one are acknowledged before the next.
+      const endsBatch = () => job.kind === 'batches' && sent % MESSAGES_OF_BATCH === 0 && completed < sent
       const fill = () => {
         isWaiting = false
-        while (sent < job.n && sent - completed < WINDOW) {
+        while (sent < job.n && sent - completed < WINDOW && !endsBatch()) {
           this.client.publish(TOPIC, payload(sent++, job.size), { qos: job.qos }, onCompleted)
         }
         isWaiting = true
@@ -198,7 +202,7 @@ async function messages (job, control) {
   if (job.kind === 'late') peer.delay(LATE_MS)
   const stopwatch = new Stopwatch()
   control.go()
-  if (job.kind === 'publish') {
+  if (job.kind === 'publish' || job.kind === 'batches') {
     await peer.publish(job, control)
   } else if (job.kind === 'awaited') {
     await peer.publishAwaited(job)

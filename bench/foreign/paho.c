@@ -49,7 +49,7 @@ static void on_sent(void *context, MQTTAsync_successData *data) {
     Client *client = context;
     long completed = atomic_fetch_add(&client->completed, 1) + 1;
     if (completed % BATCH == 0) sem_post(&client->window);
-    if (completed == job.n) sem_post(&client->ready);
+    if (completed == job.n || ends_batch(completed)) sem_post(&client->ready);
 }
 
 static void on_lost(void *context, char *cause) {
@@ -106,6 +106,7 @@ static void client_wait(Client *client) { wait_for(&client->ready); }
 static void client_publish(Client *client) {
     for (long i = 0; i < job.n; i++) {
         if (i >= WINDOW && i % BATCH == 0) wait_for(&client->window);
+        if (ends_batch(i)) wait_for(&client->ready);
         char *bytes = payload(i, job.size);
         publish(client->handle, job.qos, bytes, job.size, on_sent, client);
         free(bytes);

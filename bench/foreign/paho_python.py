@@ -23,6 +23,8 @@ TOPIC = "sensors/building-7/t/001"
 WINDOW = 100
 LATE = 0.3
 TIMEOUT = 8
+# How many messages a batch has.
+MESSAGES_OF_BATCH = 1000
 # How many filters one SUBSCRIBE has at most.
 CHUNK = 500
 
@@ -47,7 +49,7 @@ class Job:
             self.filters = [f"sensors/{i}/+" for i in range(count)]
         elif self.kind in ("receive", "late", "ping-pong"):
             self.filters = ["sensors/#"]
-        if self.kind == "awaited":
+        if self.kind in ("awaited", "batches"):
             self.qos = 1
         if self.kind == "late":
             self.size = 1024
@@ -172,6 +174,9 @@ class Peer:
             # At QoS 0 a message is complete when it is written.
             while number - self.completed >= WINDOW:
                 self.turn()
+            if job.kind == "batches" and number % MESSAGES_OF_BATCH == 0:
+                while self.completed < number:
+                    self.turn()
             self.client.publish(TOPIC, payload(number, job.size), job.qos)
         while self.completed < job.n:
             self.turn()
@@ -225,7 +230,7 @@ def messages(job, control):
     times = []
     stopwatch = Stopwatch()
     control.go()
-    if job.kind == "publish":
+    if job.kind in ("publish", "batches"):
         peer.publish(job, control)
     elif job.kind == "awaited":
         peer.publish_awaited(job)

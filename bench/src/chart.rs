@@ -1,6 +1,7 @@
 //! `chart.svg`: CPU time a message, a panel for each scenario. The colours are readable on light and
 //! on dark background, because who shows the picture decides which it is.
 
+use crate::peers::RUNTIMES;
 use crate::report::{cpu, digits, user};
 use crate::results::Results;
 use crate::scenario::Scenario;
@@ -98,6 +99,7 @@ fn panel(results: &Results, scenario: Scenario) -> Option<Panel> {
         match peer.name {
             "floor" => floor = Some(cpu.median),
             "raw writes" => {}
+            name if RUNTIMES.contains(&name) => {}
             name => bars.push(Bar {
                 name,
                 cpu: cpu.median,

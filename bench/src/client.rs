@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::messages::{Outgoing, payload};
 use crate::peers::{Kind, Peer, find};
 use crate::sample::{ClientSample, Stopwatch};
-use crate::scenario::{LATE, Scenario, WINDOW};
+use crate::scenario::{BATCH, LATE, Scenario, THREADS, WINDOW};
 use std::time::{Duration, Instant};
 
 /// After this long, a measurement has failed.
@@ -45,7 +45,7 @@ pub fn run(
 
 pub fn measure<P: Peer + 'static>(job: &Job) {
     let job = *job;
-    P::block_on(async move {
+    P::block_on(job.scenario, async move {
         let mut control = Control::connect(job.port);
         let sample = match job.scenario {
             Scenario::Idle => idle::<P>(&job, &mut control).await,
@@ -71,6 +71,13 @@ async fn messages<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
     control.go();
     match scenario {
         Scenario::Publish { .. } => peer.publish(outgoing, done).await,
+        Scenario::Batches => {
+            for batch in outgoing.batches(BATCH) {
+                peer.publish_batch(batch).await;
+            }
+            done.await.expect("a server");
+        }
+        Scenario::Threads { .. } => peer.publish_from_threads(outgoing, THREADS, done).await,
         Scenario::Awaited => peer.publish_awaited(outgoing, WINDOW).await,
         Scenario::PingPong => latency = Some(ping_pong(&mut peer, n).await),
         Scenario::LateReader => tally = Some(peer.receive(n, LATE).await),

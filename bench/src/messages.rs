@@ -13,6 +13,8 @@ pub fn payload(number: u64, size: usize) -> Vec<u8> {
 /// The messages that a client publishes.
 #[derive(Debug, Clone, Copy)]
 pub struct Outgoing {
+    /// The number of the first.
+    pub first: usize,
     pub n: usize,
     pub qos: u8,
     pub size: usize,
@@ -21,6 +23,7 @@ pub struct Outgoing {
 impl Outgoing {
     pub fn new(scenario: Scenario, n: usize) -> Self {
         Self {
+            first: 0,
             n,
             qos: scenario.qos(),
             size: scenario.size(),
@@ -36,7 +39,16 @@ impl Outgoing {
     pub fn part(self, task: usize, tasks: usize) -> impl Iterator<Item = Vec<u8>> + Send {
         (task..self.n)
             .step_by(tasks)
-            .map(move |number| payload(number as u64, self.size))
+            .map(move |number| payload((self.first + number) as u64, self.size))
+    }
+
+    /// The same messages, in batches of `size`.
+    pub fn batches(self, size: usize) -> impl Iterator<Item = Self> {
+        (0..self.n).step_by(size).map(move |first| Self {
+            first: self.first + first,
+            n: size.min(self.n - first),
+            ..self
+        })
     }
 }
 

@@ -17,7 +17,7 @@ mod rumqttc_next;
 use crate::control::Done;
 use crate::foreign::{self, Program};
 use crate::messages::{Outgoing, Tally};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, THREADS};
 use std::future::Future;
 use std::time::Duration;
 
@@ -29,12 +29,8 @@ pub trait Peer: Sized {
     }
 
     /// Runs the measurement on the runtime that the peer is made for.
-    fn block_on(work: impl Future<Output = ()> + 'static) {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime")
-            .block_on(work);
+    fn block_on(scenario: Scenario, work: impl Future<Output = ()> + 'static) {
+        block_on_tokio(scenario, work);
     }
 
     /// Connects, with a window of [`crate::scenario::WINDOW`], and waits for the server's answer.
@@ -45,6 +41,16 @@ pub trait Peer: Sized {
 
     /// Publishes all messages from several tasks, each of which waits for each acknowledgement.
     async fn publish_awaited(&mut self, _messages: Outgoing, _tasks: usize) {
+        unreachable!("lacking");
+    }
+
+    /// Publishes a batch, and waits until all of it is acknowledged.
+    async fn publish_batch(&mut self, _batch: Outgoing) {
+        unreachable!("lacking");
+    }
+
+    /// Publishes all messages from several threads, without waiting for each, until `done`.
+    async fn publish_from_threads(&mut self, _messages: Outgoing, _threads: usize, _done: Done) {
         unreachable!("lacking");
     }
 
@@ -61,13 +67,41 @@ pub trait Peer: Sized {
     async fn disconnect(self);
 }
 
+/// On tokio, with one thread unless the scenario is about several.
+fn block_on_tokio(scenario: Scenario, work: impl Future<Output = ()>) {
+    if matches!(scenario, Scenario::Threads { .. }) {
+        return block_on_two_workers(work);
+    }
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build();
+    runtime.expect("a runtime").block_on(work);
+}
+
+/// On tokio, with two threads besides the one that waits.
+fn block_on_two_workers(work: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(THREADS).enable_all().build();
+    runtime.expect("a runtime").block_on(work);
+}
+
 /// What a table says of a peer, and how to measure it.
 pub struct Entry {
     pub name: &'static str,
     /// The version of MQTT that is spoken.
     pub mqtt: &'static str,
-    pub lacks: fn(Scenario) -> Option<&'static str>,
+    lacks: fn(Scenario) -> Option<&'static str>,
     pub kind: Kind,
+}
+
+impl Entry {
+    /// Why the scenario has no result, if the peer cannot do it.
+    pub fn lacks(&self, scenario: Scenario) -> Option<&'static str> {
+        let has_threads = matches!(self.kind, Kind::Rust { .. });
+        match scenario {
+            Scenario::Threads { .. } if !has_threads => Some("its program here has one thread"),
+            _ => (self.lacks)(scenario),
+        }
+    }
 }
 
 /// Where the code of a peer is.
@@ -120,7 +154,7 @@ fn lacks_nothing(_: Scenario) -> Option<&'static str> {
 }
 
 pub const PEERS: &[Entry] = &[
-    entry::<martlet::Martlet>("Martlet", Some("martlet-tokio"), "3.1.1"),
+    entry::<martlet::Martlet<martlet::Tokio>>("Martlet", Some("martlet-tokio"), "3.1.1"),
     entry::<floor::Floor>("floor", None, "3.1.1"),
     entry::<raw::Raw>("raw writes", None, "3.1.1"),
     entry::<rumqttc::V4>("rumqttc", Some("rumqttc"), "3.1.1"),
@@ -136,7 +170,17 @@ pub const PEERS: &[Entry] = &[
     foreign("Paho C", foreign::PAHO_C, lacks_nothing),
     foreign("Paho Python", foreign::PAHO_PYTHON, lacks_nothing),
     foreign("MQTT.js", foreign::MQTT_JS, lacks_nothing),
+    entry::<martlet::Martlet<martlet::TwoWorkers>>(TWO_WORKERS, Some("martlet-tokio"), "3.1.1"),
+    entry::<martlet::Martlet<martlet::Smol>>(SMOL, Some("martlet-smol"), "3.1.1"),
+    entry::<martlet::Martlet<martlet::AsyncStd>>(ASYNC_STD, Some("martlet-async-std"), "3.1.1"),
 ];
+
+const TWO_WORKERS: &str = "Martlet on two workers";
+const SMOL: &str = "Martlet on smol";
+const ASYNC_STD: &str = "Martlet on async-std";
+
+/// The peers that are Martlet on other runtimes. They have a table of their own.
+pub const RUNTIMES: [&str; 3] = [TWO_WORKERS, SMOL, ASYNC_STD];
 
 pub fn find(name: &str) -> Option<&'static Entry> {
     PEERS.iter().find(|peer| peer.name == name)

@@ -1,7 +1,7 @@
 //! `RESULTS.md`, and lines on the terminal.
 
 use crate::machine;
-use crate::peers::Entry;
+use crate::peers::{Entry, RUNTIMES};
 use crate::results::{Cell, Results, Row, Run};
 use crate::sample::ClientSample;
 use crate::scenario::Scenario;
@@ -70,12 +70,12 @@ pub fn print_row(row: &Row) {
     for (name, cell) in &row.cells {
         match (cell.main(row.scenario), &cell.note) {
             (Some(spread), _) => println!(
-                "  {name:<20} {:>9} ({}–{})",
+                "  {name:<22} {:>9} ({}–{})",
                 digits(spread.median),
                 digits(spread.min),
                 digits(spread.max)
             ),
-            (None, note) => println!("  {name:<20} {}", note.as_deref().unwrap_or("–")),
+            (None, note) => println!("  {name:<22} {}", note.as_deref().unwrap_or("–")),
         }
     }
 }
@@ -85,6 +85,7 @@ pub fn markdown(results: &Results) -> String {
     head(&mut text, results);
     summary(&mut text, results);
     lost(&mut text, results);
+    runtimes(&mut text, results);
     server(&mut text, results);
     details(&mut text, results);
     text.push_str("\n## What is left out\n\n");
@@ -164,13 +165,9 @@ fn summary(text: &mut String, results: &Results) {
         "\n## Summary\n\nMedians; the least of the clients in bold. The floor and the raw writes are \
          yardsticks, not clients. An empty cell: see the note below the table of the scenario.\n\n| |",
     );
-    let peers = results.peers();
-    for peer in &peers {
-        let _ = write!(text, " {} |", peer.name);
-    }
-    text.push_str("\n|---|");
-    text.push_str(&"---|".repeat(peers.len()));
-    text.push('\n');
+    let mut peers: Vec<&str> = results.peers().iter().map(|peer| peer.name).collect();
+    peers.retain(|name| !RUNTIMES.contains(name));
+    columns(text, &peers);
     for row in &results.rows {
         let scenario = row.scenario;
         let _ = write!(text, "| {}, {} |", scenario.title(), unit(scenario));
@@ -179,7 +176,7 @@ fn summary(text: &mut String, results: &Results) {
             .map(|spread| spread.median)
             .fold(f64::INFINITY, f64::min);
         for peer in &peers {
-            let cell = row.cell(peer.name);
+            let cell = row.cell(peer);
             match cell.and_then(|cell| cell.main(scenario)) {
                 Some(spread) if spread.median == best => {
                     let _ = write!(text, " **{}** |", digits(spread.median));
@@ -194,9 +191,58 @@ fn summary(text: &mut String, results: &Results) {
     }
 }
 
+/// The rest of the first line of a table.
+fn columns(text: &mut String, names: &[&str]) {
+    for name in names {
+        let _ = write!(text, " {name} |");
+    }
+    text.push_str("\n|---|");
+    text.push_str(&"---|".repeat(names.len()));
+    text.push('\n');
+}
+
+/// Martlet on tokio beside Martlet on the others.
+fn runtimes(text: &mut String, results: &Results) {
+    let is_there = |name: &&str| results.rows.iter().any(|row| row.cell(name).is_some());
+    let mut names: Vec<&str> = RUNTIMES.into_iter().filter(is_there).collect();
+    if names.is_empty() {
+        return;
+    }
+    names.insert(0, "Martlet");
+    text.push_str(
+        "\n## Martlet on other runtimes\n\nMedians, and how many times the one on the left. \
+         \"Martlet\" is tokio with one thread; two workers are tokio with two, besides the one that \
+         waits. smol and async-std are as they are by default.\n\n| |",
+    );
+    columns(text, &names);
+    for row in &results.rows {
+        let scenario = row.scenario;
+        let number = |name: &str| row.cell(name)?.main(scenario);
+        if names[1..].iter().all(|name| number(name).is_none()) {
+            continue;
+        }
+        let ours = number("Martlet").map(|spread| spread.median);
+        let _ = write!(text, "| {}, {} |", scenario.title(), unit(scenario));
+        for name in &names {
+            match (number(name), ours.filter(|_| *name != "Martlet")) {
+                (Some(spread), Some(ours)) => {
+                    let ratio = spread.median / ours;
+                    let _ = write!(text, " {} ({ratio:.2} ×) |", digits(spread.median));
+                }
+                (Some(spread), None) => {
+                    let _ = write!(text, " {} |", digits(spread.median));
+                }
+                (None, _) => text.push_str(" |"),
+            }
+        }
+        text.push('\n');
+    }
+}
+
+/// The clients of a row, Martlet on tokio among them.
 fn clients(row: &Row) -> impl Iterator<Item = (&'static str, &Cell)> {
     let named = row.cells().map(|(peer, cell)| (peer.name, cell));
-    named.filter(|(name, _)| !YARDSTICKS.contains(name))
+    named.filter(|(name, _)| !YARDSTICKS.contains(name) && !RUNTIMES.contains(name))
 }
 
 /// The rows in which another client is ahead of Martlet, and the number of those it leads.
@@ -316,7 +362,12 @@ fn details(text: &mut String, results: &Results) {
 fn notes(text: &mut String, row: &Row) {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for (peer, cell) in row.cells() {
-        let Some(note) = cell.note.as_deref() else {
+        let lacks = peer.lacks(row.scenario).is_some();
+        let Some(note) = cell
+            .note
+            .as_deref()
+            .filter(|_| !lacks || !RUNTIMES.contains(&peer.name))
+        else {
             continue;
         };
         match reasons.iter_mut().find(|(reason, _)| *reason == note) {

@@ -186,7 +186,7 @@ fn row(
     let mut cells: Vec<Cell> = peers.iter().map(|_| Cell::default()).collect();
     let mut numbers = vec![first; peers.len()];
     for (((peer, start), cell), number) in peers.iter().zip(&mut cells).zip(&mut numbers) {
-        if let Some(reason) = (peer.lacks)(scenario) {
+        if let Some(reason) = peer.lacks(scenario) {
             cell.note = Some(reason.to_owned());
             continue;
         }

@@ -11,6 +11,12 @@ pub const TOPIC: &str = "sensors/building-7/t/001";
 /// How many messages of QoS 1 and 2 are in flight at most, in both directions.
 pub const WINDOW: usize = 100;
 
+/// How many messages a batch has.
+pub const BATCH: usize = 1_000;
+
+/// How many threads publish together.
+pub const THREADS: usize = 2;
+
 /// How long a late reader leaves its messages alone.
 pub const LATE: Duration = Duration::from_millis(300);
 
@@ -20,6 +26,10 @@ pub enum Scenario {
     Publish { qos: u8, size: usize },
     /// [`WINDOW`] tasks publish at QoS 1, and each waits for its acknowledgement.
     Awaited,
+    /// The client publishes [`BATCH`] messages at QoS 1 and waits for all of them, again and again.
+    Batches,
+    /// [`THREADS`] threads publish with one client, with a window of [`WINDOW`].
+    Threads { qos: u8 },
     /// The server publishes.
     Receive { qos: u8, size: usize },
     /// The server publishes at QoS 0, to each of this many filters in turn.
@@ -41,7 +51,8 @@ impl Scenario {
         for qos in 0..3 {
             all.extend(SIZES.map(|size| Self::Publish { qos, size }));
         }
-        all.push(Self::Awaited);
+        all.extend([Self::Awaited, Self::Batches]);
+        all.extend([0, 1].map(|qos| Self::Threads { qos }));
         for qos in 0..3 {
             all.extend(SIZES.map(|size| Self::Receive { qos, size }));
         }
@@ -55,6 +66,8 @@ impl Scenario {
         match self {
             Self::Publish { qos, size } => format!("publish QoS {qos}, {}", bytes(size)),
             Self::Awaited => format!("publish QoS 1, each awaited, {WINDOW} tasks"),
+            Self::Batches => format!("publish QoS 1, batches of {BATCH}"),
+            Self::Threads { qos } => format!("publish QoS {qos}, from {THREADS} threads"),
             Self::Receive { qos, size } => format!("receive QoS {qos}, {}", bytes(size)),
             Self::Filters(1) => "receive QoS 0, 1 filter".to_owned(),
             Self::Filters(n) => format!("receive QoS 0, {n} filters"),
@@ -77,8 +90,8 @@ impl Scenario {
     /// The quality of service of the messages.
     pub fn qos(self) -> u8 {
         match self {
-            Self::Publish { qos, .. } | Self::Receive { qos, .. } => qos,
-            Self::Awaited => 1,
+            Self::Publish { qos, .. } | Self::Receive { qos, .. } | Self::Threads { qos } => qos,
+            Self::Awaited | Self::Batches => 1,
             _ => 0,
         }
     }
@@ -133,6 +146,8 @@ impl Scenario {
             Self::PingPong => fit.clamp(200, 20_000),
             // Whole rounds of the tasks.
             Self::Awaited => fit.clamp(2_000, 400_000) / WINDOW * WINDOW,
+            // Whole batches.
+            Self::Batches => fit.clamp(2_000, 400_000) / BATCH * BATCH,
             Self::Filters(_) => fit.clamp(200, 2_000_000),
             _ if self.size() > 1 << 12 => fit.clamp(200, 20_000),
             _ => fit.clamp(2_000, 2_000_000),
@@ -153,6 +168,8 @@ impl fmt::Display for Scenario {
         match self {
             Self::Publish { qos, size } => write!(f, "publish-{qos}-{size}"),
             Self::Awaited => f.write_str("awaited"),
+            Self::Batches => f.write_str("batches"),
+            Self::Threads { qos } => write!(f, "threads-{qos}"),
             Self::Receive { qos, size } => write!(f, "receive-{qos}-{size}"),
             Self::Filters(n) => write!(f, "filters-{n}"),
             Self::LateReader => f.write_str("late"),

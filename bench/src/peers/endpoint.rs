@@ -39,6 +39,34 @@ async fn send(client: &Client, qos: u8, payload: Vec<u8>) {
 }
 
 impl Endpoint {
+    /// Publishes from tasks with a window, until all are written (QoS 0) or acknowledged.
+    async fn publish_from(&self, tasks: usize, messages: Outgoing) {
+        let window = Arc::new(Semaphore::new(WINDOW));
+        let publishers: Vec<_> = (0..tasks)
+            .map(|task| {
+                let (client, permits) = (self.0.clone(), window.clone());
+                tokio::spawn(async move {
+                    for payload in messages.part(task, tasks) {
+                        if messages.qos > 0 {
+                            permits.acquire().await.expect("a window").forget();
+                        }
+                        send(&client, messages.qos, payload).await;
+                    }
+                })
+            })
+            .collect();
+        let mut left = if messages.qos > 0 { messages.n } else { 0 };
+        while left > 0 {
+            if let Packet::V3_1_1Puback(_) | Packet::V3_1_1Pubcomp(_) = self.recv().await {
+                window.add_permits(1);
+                left -= 1;
+            }
+        }
+        for publisher in publishers {
+            publisher.await.expect("a task that did not panic");
+        }
+    }
+
     async fn recv(&self) -> Packet {
         self.0.recv().await.expect("a connection")
     }
@@ -71,24 +99,16 @@ impl Peer for Endpoint {
     }
 
     async fn publish(&mut self, messages: Outgoing, done: Done) {
-        let window = Arc::new(Semaphore::new(WINDOW));
-        let (client, permits) = (self.0.clone(), window.clone());
-        let publisher = tokio::spawn(async move {
-            for payload in messages.payloads() {
-                if messages.qos > 0 {
-                    permits.acquire().await.expect("a window").forget();
-                }
-                send(&client, messages.qos, payload).await;
-            }
-        });
-        let mut left = if messages.qos > 0 { messages.n } else { 0 };
-        while left > 0 {
-            if let Packet::V3_1_1Puback(_) | Packet::V3_1_1Pubcomp(_) = self.recv().await {
-                window.add_permits(1);
-                left -= 1;
-            }
-        }
-        publisher.await.expect("a task that did not panic");
+        self.publish_from(1, messages).await;
+        done.await.expect("a server");
+    }
+
+    async fn publish_batch(&mut self, batch: Outgoing) {
+        self.publish_from(1, batch).await;
+    }
+
+    async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
+        self.publish_from(threads, messages).await;
         done.await.expect("a server");
     }
 

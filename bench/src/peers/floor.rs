@@ -36,6 +36,28 @@ impl Peer for Floor {
         done.await.expect("a server");
     }
 
+    async fn publish_batch(&mut self, batch: Outgoing) {
+        for payload in batch.payloads() {
+            let payload = payload.into();
+            self.0.publish(&TOPIC_BYTES, batch.qos, &payload).await;
+        }
+        self.0.acked((batch.first + batch.n) as u64).await;
+    }
+
+    async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
+        in_tasks!(
+            tokio::spawn,
+            messages,
+            threads,
+            self.0,
+            |client, payload| {
+                let payload = payload.into();
+                client.publish(&TOPIC_BYTES, messages.qos, &payload).await;
+            }
+        );
+        done.await.expect("a server");
+    }
+
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
         in_tasks!(tokio::spawn, messages, tasks, self.0, |client, payload| {
             client.publish_acked(&TOPIC_BYTES, 1, &payload.into()).await

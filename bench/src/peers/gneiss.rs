@@ -41,6 +41,26 @@ fn packet(qos: u8, payload: Vec<u8>) -> PublishPacket {
         .build()
 }
 
+/// Publishes with a window, until all are acknowledged.
+async fn publish(
+    client: &AsyncClientHandle,
+    qos: u8,
+    size: usize,
+    payloads: impl Iterator<Item = Vec<u8>>,
+) {
+    let mut window = VecDeque::<AsyncPublishResult>::with_capacity(size);
+    for payload in payloads {
+        if window.len() == size {
+            let oldest = window.pop_front().expect("a publish");
+            oldest.await.expect("an acknowledgement");
+        }
+        window.push_back(client.publish(packet(qos, payload), None));
+    }
+    for publish in window {
+        publish.await.expect("an acknowledgement");
+    }
+}
+
 impl Peer for Gneiss {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
@@ -73,17 +93,25 @@ impl Peer for Gneiss {
     }
 
     async fn publish(&mut self, messages: Outgoing, done: Done) {
-        let mut window = VecDeque::<AsyncPublishResult>::with_capacity(WINDOW);
-        for payload in messages.payloads() {
-            if window.len() == WINDOW {
-                let oldest = window.pop_front().expect("a publish");
-                oldest.await.expect("an acknowledgement");
-            }
-            let publish = self.client.publish(packet(messages.qos, payload), None);
-            window.push_back(publish);
+        self.publish_batch(messages).await;
+        done.await.expect("a server");
+    }
+
+    async fn publish_batch(&mut self, batch: Outgoing) {
+        publish(&self.client, batch.qos, WINDOW, batch.payloads()).await;
+    }
+
+    async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
+        let mut tasks = Vec::new();
+        for task in 0..threads {
+            let (client, payloads) = (self.client.clone(), messages.part(task, threads));
+            let window = WINDOW / threads;
+            tasks.push(tokio::spawn(async move {
+                publish(&client, messages.qos, window, payloads).await;
+            }));
         }
-        for publish in window {
-            publish.await.expect("an acknowledgement");
+        for task in tasks {
+            task.await.expect("a task that did not panic");
         }
         done.await.expect("a server");
     }

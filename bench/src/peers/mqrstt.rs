@@ -2,7 +2,7 @@
 //! to wait for one acknowledgement.
 
 use super::inbox::Inbox;
-use super::{Peer, lacks_awaited};
+use super::{Peer, in_tasks, lacks_awaited};
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -22,6 +22,8 @@ pub struct Mqrstt {
 #[derive(Default)]
 struct Shared {
     inbox: Inbox,
+    /// Counts acknowledgements, where batches wait for them.
+    acknowledged: Option<Inbox>,
     subscribed: Notify,
     delay: Mutex<Duration>,
 }
@@ -38,6 +40,11 @@ impl AsyncEventHandler for Handler {
                 }
                 self.0.inbox.add(&publish.payload);
             }
+            Packet::PubAck(_) => {
+                if let Some(acknowledged) = &self.0.acknowledged {
+                    acknowledged.add(&[]);
+                }
+            }
             Packet::SubAck(_) => self.0.subscribed.notify_one(),
             _ => {}
         }
@@ -53,7 +60,7 @@ impl Peer for Mqrstt {
         lacks_awaited(scenario)
     }
 
-    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+    async fn connect(port: u16, id: &str, scenario: Scenario) -> Self {
         let mut options = ConnectOptions::new(id);
         options.set_send_maximum(WINDOW as u16);
         let (mut network, client) = NetworkBuilder::new_from_options(options).tokio_network();
@@ -61,7 +68,10 @@ impl Peer for Mqrstt {
             .await
             .expect("a connection");
         stream.set_nodelay(true).expect("a socket");
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared {
+            acknowledged: (scenario == Scenario::Batches).then(Inbox::default),
+            ..Shared::default()
+        });
         let mut handler = Handler(shared.clone());
         let connected = network.connect(BufStream::new(stream), &mut handler).await;
         connected.expect("a CONNACK");
@@ -78,6 +88,31 @@ impl Peer for Mqrstt {
             let publish = self.client.publish(TOPIC, qos, false, payload);
             publish.await.expect("a publish");
         }
+        done.await.expect("a server");
+    }
+
+    async fn publish_batch(&mut self, batch: Outgoing) {
+        let qos = level(batch.qos);
+        for payload in batch.payloads() {
+            let publish = self.client.publish(TOPIC, qos, false, payload);
+            publish.await.expect("a publish");
+        }
+        let acknowledged = self.shared.acknowledged.as_ref().expect("a scenario of it");
+        acknowledged.until((batch.first + batch.n) as u64).await;
+    }
+
+    async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
+        let qos = level(messages.qos);
+        in_tasks!(
+            tokio::spawn,
+            messages,
+            threads,
+            self.client,
+            |client, payload| {
+                let publish = client.publish(TOPIC, qos, false, payload);
+                publish.await.expect("a publish");
+            }
+        );
         done.await.expect("a server");
     }
 

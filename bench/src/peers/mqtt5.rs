@@ -19,6 +19,23 @@ fn level(qos: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
 }
 
+impl Mqtt5 {
+    /// Publishes from tasks, each of which waits for each acknowledgement.
+    async fn publish_from(&self, messages: Outgoing, tasks: usize) {
+        let qos = level(messages.qos);
+        in_tasks!(
+            tokio::spawn,
+            messages,
+            tasks,
+            self.client,
+            |client, payload| {
+                let publish = client.publish_qos(TOPIC, payload, qos);
+                publish.await.expect("an acknowledgement");
+            }
+        );
+    }
+}
+
 impl Peer for Mqtt5 {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
@@ -36,38 +53,30 @@ impl Peer for Mqtt5 {
     }
 
     async fn publish(&mut self, messages: Outgoing, done: Done) {
-        let qos = level(messages.qos);
         if messages.qos == 0 {
             for payload in messages.payloads() {
-                let publish = self.client.publish_qos(TOPIC, payload, qos);
+                let publish = self.client.publish_qos(TOPIC, payload, QoS::AtMostOnce);
                 publish.await.expect("a publish");
             }
         } else {
-            in_tasks!(
-                tokio::spawn,
-                messages,
-                WINDOW,
-                self.client,
-                |client, payload| {
-                    let publish = client.publish_qos(TOPIC, payload, qos);
-                    publish.await.expect("an acknowledgement");
-                }
-            );
+            self.publish_from(messages, WINDOW).await;
         }
         done.await.expect("a server");
     }
 
+    async fn publish_batch(&mut self, batch: Outgoing) {
+        self.publish_from(batch, WINDOW).await;
+    }
+
+    async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
+        // The tasks of a window run on all threads.
+        let tasks = if messages.qos == 0 { threads } else { WINDOW };
+        self.publish_from(messages, tasks).await;
+        done.await.expect("a server");
+    }
+
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {
-        in_tasks!(
-            tokio::spawn,
-            messages,
-            tasks,
-            self.client,
-            |client, payload| {
-                let publish = client.publish_qos(TOPIC, payload, QoS::AtLeastOnce);
-                publish.await.expect("an acknowledgement");
-            }
-        );
+        self.publish_from(messages, tasks).await;
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {

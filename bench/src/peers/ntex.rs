@@ -73,11 +73,12 @@ impl Peer for Ntex {
             Scenario::Publish { qos: 2, .. } => {
                 Some("fails with more than one QoS 2 message in flight: UnexpectedRelease")
             }
+            Scenario::Threads { .. } => Some("is made for one thread"),
             _ => None,
         }
     }
 
-    fn block_on(work: impl Future<Output = ()> + 'static) {
+    fn block_on(_: Scenario, work: impl Future<Output = ()> + 'static) {
         ntex_rt::System::build()
             .name("bench")
             .build(ntex_net::DefaultRuntime)
@@ -134,6 +135,27 @@ impl Peer for Ntex {
             _ => unreachable!("lacking"),
         }
         done.await.expect("a server");
+    }
+
+    async fn publish_batch(&mut self, batch: Outgoing) {
+        let left = Rc::new(Cell::new(batch.n));
+        let complete = Rc::new(Notify::new());
+        let (ours, theirs) = (left.clone(), complete.clone());
+        self.sink.publish_ack_cb(move |_, _| {
+            ours.set(ours.get() - 1);
+            if ours.get() == 0 {
+                theirs.notify_one();
+            }
+        });
+        for payload in batch.payloads() {
+            while !self.sink.is_ready() {
+                assert!(self.sink.ready().await, "a connection");
+            }
+            let publish = self.sink.publish(TOPIC);
+            let sent = publish.send_at_least_once_no_block(Bytes::from(payload));
+            sent.expect("a publish");
+        }
+        complete.notified().await;
     }
 
     async fn publish_awaited(&mut self, messages: Outgoing, tasks: usize) {

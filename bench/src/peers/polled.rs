@@ -25,6 +25,41 @@ macro_rules! polled {
             async fn poll_until(&mut self, mut found: impl FnMut(&Event) -> bool) {
                 while !found(&self.events.poll().await.expect("a connection")) {}
             }
+
+            /// Publishes from this many tasks, until all are written (QoS 0) or acknowledged.
+            async fn publish_from(&mut self, tasks: usize, messages: Outgoing) {
+                let publishers: Vec<_> = (0..tasks)
+                    .map(|task| {
+                        let client = self.client.clone();
+                        tokio::spawn(async move {
+                            for payload in messages.part(task, tasks) {
+                                send(&client, level(messages.qos), payload).await;
+                            }
+                        })
+                    })
+                    .collect();
+                let mut left = messages.n;
+                self.poll_until(|event| {
+                    left -= usize::from(match messages.qos {
+                        0 => matches!(event, Event::Outgoing(Sent::Publish(_))),
+                        1 => matches!(event, Event::Incoming(Packet::PubAck(_))),
+                        _ => matches!(event, Event::Incoming(Packet::PubComp(_))),
+                    });
+                    left == 0
+                })
+                .await;
+                for publisher in publishers {
+                    publisher.await.expect("a task that did not panic");
+                }
+            }
+
+            async fn poll_while_not(&mut self, mut done: Done) {
+                tokio::select! {
+                    biased;
+                    _ = &mut done => {}
+                    () = self.poll_until(|_| false) => {}
+                }
+            }
         }
 
         impl Peer for $name {
@@ -38,29 +73,18 @@ macro_rules! polled {
                 peer
             }
 
-            async fn publish(&mut self, messages: Outgoing, mut done: Done) {
-                let client = self.client.clone();
-                let publisher = tokio::spawn(async move {
-                    for payload in messages.payloads() {
-                        send(&client, level(messages.qos), payload).await;
-                    }
-                });
-                let mut left = messages.n;
-                self.poll_until(|event| {
-                    left -= usize::from(match messages.qos {
-                        0 => matches!(event, Event::Outgoing(Sent::Publish(_))),
-                        1 => matches!(event, Event::Incoming(Packet::PubAck(_))),
-                        _ => matches!(event, Event::Incoming(Packet::PubComp(_))),
-                    });
-                    left == 0
-                })
-                .await;
-                publisher.await.expect("a task that did not panic");
-                tokio::select! {
-                    biased;
-                    _ = &mut done => {}
-                    () = self.poll_until(|_| false) => {}
-                }
+            async fn publish(&mut self, messages: Outgoing, done: Done) {
+                self.publish_from(1, messages).await;
+                self.poll_while_not(done).await;
+            }
+
+            async fn publish_batch(&mut self, batch: Outgoing) {
+                self.publish_from(1, batch).await;
+            }
+
+            async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
+                self.publish_from(threads, messages).await;
+                self.poll_while_not(done).await;
             }
 
             async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {
