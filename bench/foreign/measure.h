@@ -60,7 +60,8 @@ static void parse_job(int count, char **words) {
     } else if (sscanf(scenario, "receive-%d-%d", &job.qos, &job.size) == 2) {
         strcpy(job.kind, "receive");
         job.filters = 1;
-    } else if (sscanf(scenario, "filters-%d", &job.filters) == 1) {
+    } else if (sscanf(scenario, "filters-%d", &job.filters) == 1 ||
+               sscanf(scenario, "streams-%d", &job.filters) == 1) {
         strcpy(job.kind, "filters");
     } else {
         snprintf(job.kind, sizeof job.kind, "%s", scenario);

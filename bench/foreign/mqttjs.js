@@ -28,9 +28,10 @@ function parseJob (scenario, n, port) {
     job.qos = Number(sized[2])
     job.size = Number(sized[3])
   }
-  if (scenario.startsWith('filters-')) {
+  const filters = /^(filters|streams)-(\d+)$/.exec(scenario)
+  if (filters) {
     job.kind = 'filters'
-    const count = Number(scenario.slice('filters-'.length))
+    const count = Number(filters[2])
     job.filters = Array.from({ length: count }, (_, i) => `sensors/${i}/+`)
   } else if (['receive', 'late', 'ping-pong'].includes(job.kind)) {
     job.filters = ['sensors/#']

@@ -43,9 +43,9 @@ class Job:
                 break
         else:
             self.kind = scenario
-        if scenario.startswith("filters-"):
+        if scenario.startswith(("filters-", "streams-")):
             self.kind = "filters"
-            count = int(scenario.removeprefix("filters-"))
+            count = int(scenario.split("-")[1])
             self.filters = [f"sensors/{i}/+" for i in range(count)]
         elif self.kind in ("receive", "late", "ping-pong"):
             self.filters = ["sensors/#"]

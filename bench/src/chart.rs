@@ -1,7 +1,7 @@
 //! `chart.svg`: CPU time a message, a panel for each scenario. The colours are readable on light and
 //! on dark background, because who shows the picture decides which it is.
 
-use crate::peers::RUNTIMES;
+use crate::peers::{MARTLET, RUNTIMES};
 use crate::report::{cpu, digits, user};
 use crate::results::Results;
 use crate::scenario::Scenario;
@@ -125,7 +125,7 @@ fn draw(svg: &mut String, panel: &Panel, x: f64, y: f64) {
     for (i, bar) in panel.bars.iter().enumerate() {
         let top = y + TITLE + i as f64 * LINE;
         let base = top + BAR - 2.0;
-        let is_ours = bar.name == "Martlet";
+        let is_ours = bar.name == MARTLET;
         let colour = if is_ours { OURS } else { THEIRS };
         text(svg, left - 6.0, base, "end", is_ours, bar.name);
         let length = bar.cpu.min(longest) * scale;

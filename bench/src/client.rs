@@ -49,6 +49,7 @@ pub fn measure<P: Peer + 'static>(job: &Job) {
         let mut control = Control::connect(job.port);
         let sample = match job.scenario {
             Scenario::Idle => idle::<P>(&job, &mut control).await,
+            Scenario::Acknowledge { every } => acknowledge::<P>(&job, &mut control, every).await,
             Scenario::Connect => connect::<P>(&job, &mut control).await,
             _ => messages::<P>(&job, &mut control).await,
         };
@@ -59,7 +60,7 @@ pub fn measure<P: Peer + 'static>(job: &Job) {
 /// The scenarios of one connection.
 async fn messages<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
     let Job { scenario, n, .. } = *job;
-    let mut peer = P::connect(job.port, "bench", scenario).await;
+    let mut peer = P::connect(job, "bench").await;
     let filters = scenario.filters();
     if !filters.is_empty() {
         peer.subscribe(filters, scenario.qos()).await;
@@ -90,6 +91,28 @@ async fn messages<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
     sample
 }
 
+/// Only the acknowledging is measured.
+async fn acknowledge<P: Peer>(job: &Job, control: &mut Control, every: usize) -> ClientSample {
+    let mut peer = P::connect(job, "bench").await;
+    let scenario = job.scenario;
+    peer.subscribe(scenario.filters(), scenario.qos()).await;
+    let done = control.done();
+    let mut server = control.share();
+    let mut stopwatch = None;
+    let received = || {
+        stopwatch = Some(Stopwatch::start(job.allocations));
+        // Again, for its CPU time: it has nothing more to send.
+        server.go();
+    };
+    let go = || control.go();
+    let tally = peer.acknowledge(job.n, every, go, received, done).await;
+    let stopwatch = stopwatch.expect("messages that were received");
+    let mut sample = stopwatch.stop(job.n);
+    sample.tally = Some(tally);
+    peer.disconnect().await;
+    sample
+}
+
 async fn ping_pong<P: Peer>(peer: &mut P, n: usize) -> (f64, f64) {
     let mut times = Vec::with_capacity(n);
     for number in 0..n {
@@ -105,11 +128,11 @@ async fn ping_pong<P: Peer>(peer: &mut P, n: usize) -> (f64, f64) {
 async fn idle<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
     let mut peers = Vec::with_capacity(job.n);
     // What the process allocates once is not a connection's.
-    let first = P::connect(job.port, "first", job.scenario).await;
+    let first = P::connect(job, "first").await;
     let stopwatch = Stopwatch::start(job.allocations);
     control.go();
     for i in 0..job.n {
-        peers.push(P::connect(job.port, &format!("idle-{i}"), job.scenario).await);
+        peers.push(P::connect(job, &format!("idle-{i}")).await);
     }
     let sample = stopwatch.stop(job.n);
     drop((first, peers));
@@ -117,17 +140,11 @@ async fn idle<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
 }
 
 async fn connect<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
-    P::connect(job.port, "first", job.scenario)
-        .await
-        .disconnect()
-        .await;
+    P::connect(job, "first").await.disconnect().await;
     let stopwatch = Stopwatch::start(job.allocations);
     control.go();
     for _ in 0..job.n {
-        P::connect(job.port, "connect", job.scenario)
-            .await
-            .disconnect()
-            .await;
+        P::connect(job, "connect").await.disconnect().await;
     }
     stopwatch.stop(job.n)
 }

@@ -67,6 +67,12 @@ impl Tally {
         }
     }
 
+    /// Adds what arrived elsewhere.
+    pub fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
     /// Whether each of the first `n` messages arrived once.
     pub fn is_whole(self, n: usize) -> bool {
         let n = n as u64;

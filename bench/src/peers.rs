@@ -14,6 +14,7 @@ mod raw;
 mod rumqttc;
 mod rumqttc_next;
 
+use crate::client::Job;
 use crate::control::Done;
 use crate::foreign::{self, Program};
 use crate::messages::{Outgoing, Tally};
@@ -34,7 +35,7 @@ pub trait Peer: Sized {
     }
 
     /// Connects, with a window of [`crate::scenario::WINDOW`], and waits for the server's answer.
-    async fn connect(port: u16, id: &str, scenario: Scenario) -> Self;
+    async fn connect(job: &Job, id: &str) -> Self;
 
     /// Publishes all messages, without waiting for each, until `done`.
     async fn publish(&mut self, messages: Outgoing, done: Done);
@@ -59,6 +60,19 @@ pub trait Peer: Sized {
 
     /// Receives `n` messages; the application begins after `delay`.
     async fn receive(&mut self, n: usize, delay: Duration) -> Tally;
+
+    /// Receives `n` messages from the server, which starts when `go` is called; calls `received`, and
+    /// acknowledges them, one by one or by the position of one in `every`, until `done`.
+    async fn acknowledge(
+        &mut self,
+        _n: usize,
+        _every: usize,
+        _go: impl FnOnce(),
+        _received: impl FnOnce(),
+        _done: Done,
+    ) -> Tally {
+        unreachable!("lacking");
+    }
 
     /// Publishes at QoS 0 and receives one message.
     async fn ping(&mut self, payload: Vec<u8>);
@@ -98,6 +112,7 @@ impl Entry {
     pub fn lacks(&self, scenario: Scenario) -> Option<&'static str> {
         let has_threads = matches!(self.kind, Kind::Rust { .. });
         match scenario {
+            Scenario::Acknowledge { .. } if self.name != MARTLET => Some("compares Martlet's ways"),
             Scenario::Threads { .. } if !has_threads => Some("its program here has one thread"),
             _ => (self.lacks)(scenario),
         }
@@ -110,7 +125,7 @@ pub enum Kind {
     Rust {
         /// The package whose version the report states, or nothing for what is part of this folder.
         package: Option<&'static str>,
-        measure: fn(&crate::client::Job),
+        measure: fn(&Job),
     },
     /// In a program of its own.
     Foreign(Program),
@@ -154,7 +169,7 @@ fn lacks_nothing(_: Scenario) -> Option<&'static str> {
 }
 
 pub const PEERS: &[Entry] = &[
-    entry::<martlet::Martlet<martlet::Tokio>>("Martlet", Some("martlet-tokio"), "3.1.1"),
+    entry::<martlet::Martlet<martlet::Tokio>>(MARTLET, Some("martlet-tokio"), "3.1.1"),
     entry::<floor::Floor>("floor", None, "3.1.1"),
     entry::<raw::Raw>("raw writes", None, "3.1.1"),
     entry::<rumqttc::V4>("rumqttc", Some("rumqttc"), "3.1.1"),
@@ -175,6 +190,8 @@ pub const PEERS: &[Entry] = &[
     entry::<martlet::Martlet<martlet::AsyncStd>>(ASYNC_STD, Some("martlet-async-std"), "3.1.1"),
 ];
 
+/// Martlet on tokio with one thread, which is compared with the others.
+pub const MARTLET: &str = "Martlet";
 const TWO_WORKERS: &str = "Martlet on two workers";
 const SMOL: &str = "Martlet on smol";
 const ASYNC_STD: &str = "Martlet on async-std";

@@ -1,7 +1,7 @@
 //! `RESULTS.md`, and lines on the terminal.
 
 use crate::machine;
-use crate::peers::{Entry, RUNTIMES};
+use crate::peers::{Entry, MARTLET, RUNTIMES};
 use crate::results::{Cell, Results, Row, Run};
 use crate::sample::ClientSample;
 use crate::scenario::Scenario;
@@ -208,7 +208,7 @@ fn runtimes(text: &mut String, results: &Results) {
     if names.is_empty() {
         return;
     }
-    names.insert(0, "Martlet");
+    names.insert(0, MARTLET);
     text.push_str(
         "\n## Martlet on other runtimes\n\nMedians, and how many times the one on the left. \
          \"Martlet\" is tokio with one thread; two workers are tokio with two, besides the one that \
@@ -221,10 +221,10 @@ fn runtimes(text: &mut String, results: &Results) {
         if names[1..].iter().all(|name| number(name).is_none()) {
             continue;
         }
-        let ours = number("Martlet").map(|spread| spread.median);
+        let ours = number(MARTLET).map(|spread| spread.median);
         let _ = write!(text, "| {}, {} |", scenario.title(), unit(scenario));
         for name in &names {
-            match (number(name), ours.filter(|_| *name != "Martlet")) {
+            match (number(name), ours.filter(|_| *name != MARTLET)) {
                 (Some(spread), Some(ours)) => {
                     let ratio = spread.median / ours;
                     let _ = write!(text, " {} ({ratio:.2} ×) |", digits(spread.median));
@@ -255,7 +255,7 @@ fn lost(text: &mut String, results: &Results) {
         let mut ours = None;
         for (name, cell) in clients(row) {
             match cell.main(scenario) {
-                Some(spread) if name == "Martlet" => ours = Some(spread),
+                Some(spread) if name == MARTLET => ours = Some(spread),
                 Some(spread) => others.push((name, spread)),
                 None => {}
             }

@@ -304,6 +304,12 @@ fn check(
     client: &ClientSample,
     server: &ServerSample,
 ) -> Result<(), String> {
+    if let Scenario::Acknowledge { .. } = scenario {
+        let acknowledged = server.acknowledged;
+        if acknowledged != n {
+            return Err(format!("{acknowledged} of {n} messages were acknowledged"));
+        }
+    }
     let (tally, place) = match (scenario, client.tally) {
         (Scenario::Idle | Scenario::Connect, _) => return Ok(()),
         (_, Some(tally)) => (tally, "the client received"),

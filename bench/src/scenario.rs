@@ -17,6 +17,9 @@ pub const BATCH: usize = 1_000;
 /// How many threads publish together.
 pub const THREADS: usize = 2;
 
+/// How many messages are acknowledged by the application, all of which it has received before.
+pub const ACKNOWLEDGED: usize = 50_000;
+
 /// How long a late reader leaves its messages alone.
 pub const LATE: Duration = Duration::from_millis(300);
 
@@ -34,6 +37,11 @@ pub enum Scenario {
     Receive { qos: u8, size: usize },
     /// The server publishes at QoS 0, to each of this many filters in turn.
     Filters(usize),
+    /// As `Filters`, with a stream and a task for each filter, where the client has streams.
+    Streams(usize),
+    /// The application acknowledges [`ACKNOWLEDGED`] messages of QoS 1 that it has received: one by
+    /// one, or by the position of every so many.
+    Acknowledge { every: usize },
     /// The server publishes 1 KiB at QoS 0, and the application begins to read after [`LATE`].
     LateReader,
     /// The client publishes at QoS 0, and the server sends the message back.
@@ -57,6 +65,8 @@ impl Scenario {
             all.extend(SIZES.map(|size| Self::Receive { qos, size }));
         }
         all.extend([1, 1_000, 10_000].map(Self::Filters));
+        all.push(Self::Streams(100));
+        all.extend([1, 1_000, ACKNOWLEDGED].map(|every| Self::Acknowledge { every }));
         all.extend([Self::LateReader, Self::PingPong, Self::Idle, Self::Connect]);
         all
     }
@@ -71,6 +81,14 @@ impl Scenario {
             Self::Receive { qos, size } => format!("receive QoS {qos}, {}", bytes(size)),
             Self::Filters(1) => "receive QoS 0, 1 filter".to_owned(),
             Self::Filters(n) => format!("receive QoS 0, {n} filters"),
+            Self::Streams(n) => format!("receive QoS 0, to {n} streams"),
+            Self::Acknowledge { every: 1 } => format!("acknowledge {ACKNOWLEDGED}, one by one"),
+            Self::Acknowledge {
+                every: ACKNOWLEDGED,
+            } => format!("acknowledge {ACKNOWLEDGED}, by position, all at once"),
+            Self::Acknowledge { every } => {
+                format!("acknowledge {ACKNOWLEDGED}, by position, {every} at a time")
+            }
             Self::LateReader => "receive 1 KiB, a reader that starts late".to_owned(),
             Self::PingPong => "ping-pong QoS 0".to_owned(),
             Self::Idle => "idle connections".to_owned(),
@@ -91,7 +109,7 @@ impl Scenario {
     pub fn qos(self) -> u8 {
         match self {
             Self::Publish { qos, .. } | Self::Receive { qos, .. } | Self::Threads { qos } => qos,
-            Self::Awaited | Self::Batches => 1,
+            Self::Awaited | Self::Batches | Self::Acknowledge { .. } => 1,
             _ => 0,
         }
     }
@@ -99,10 +117,12 @@ impl Scenario {
     /// What the client subscribes to; nothing if it only publishes.
     pub fn filters(self) -> Vec<String> {
         match self {
-            Self::Receive { .. } | Self::LateReader | Self::PingPong => {
+            Self::Receive { .. } | Self::LateReader | Self::PingPong | Self::Acknowledge { .. } => {
                 vec!["sensors/#".to_owned()]
             }
-            Self::Filters(n) => (0..n).map(|i| format!("sensors/{i}/+")).collect(),
+            Self::Filters(n) | Self::Streams(n) => {
+                (0..n).map(|i| format!("sensors/{i}/+")).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -110,7 +130,9 @@ impl Scenario {
     /// The topics that the server publishes to, one after the other.
     pub fn topics(self) -> Vec<String> {
         match self {
-            Self::Filters(n) => (0..n).map(|i| format!("sensors/{i}/temperature")).collect(),
+            Self::Filters(n) | Self::Streams(n) => {
+                (0..n).map(|i| format!("sensors/{i}/temperature")).collect()
+            }
             _ => vec![TOPIC.to_owned()],
         }
     }
@@ -119,8 +141,20 @@ impl Scenario {
     pub fn is_receive(self) -> bool {
         matches!(
             self,
-            Self::Receive { .. } | Self::Filters(_) | Self::LateReader
+            Self::Receive { .. }
+                | Self::Filters(_)
+                | Self::Streams(_)
+                | Self::Acknowledge { .. }
+                | Self::LateReader
         )
+    }
+
+    /// How many messages of QoS 1 and 2 the server sends before they are acknowledged.
+    pub fn window(self) -> usize {
+        match self {
+            Self::Acknowledge { .. } => ACKNOWLEDGED,
+            _ => WINDOW,
+        }
     }
 
     /// The number of messages of the first round, which finds how many the others need.
@@ -129,7 +163,7 @@ impl Scenario {
             Self::LateReader => return if quick { 2_000 } else { 20_000 },
             Self::Idle | Self::Connect => 20,
             Self::PingPong => 500,
-            Self::Filters(_) => 1_000,
+            Self::Filters(_) | Self::Streams(_) => 1_000,
             _ if self.size() > 1 << 12 => 500,
             _ => 4_000,
         };
@@ -148,7 +182,8 @@ impl Scenario {
             Self::Awaited => fit.clamp(2_000, 400_000) / WINDOW * WINDOW,
             // Whole batches.
             Self::Batches => fit.clamp(2_000, 400_000) / BATCH * BATCH,
-            Self::Filters(_) => fit.clamp(200, 2_000_000),
+            Self::Filters(_) | Self::Streams(_) => fit.clamp(200, 2_000_000),
+            Self::Acknowledge { .. } => ACKNOWLEDGED,
             _ if self.size() > 1 << 12 => fit.clamp(200, 20_000),
             _ => fit.clamp(2_000, 2_000_000),
         }
@@ -172,6 +207,8 @@ impl fmt::Display for Scenario {
             Self::Threads { qos } => write!(f, "threads-{qos}"),
             Self::Receive { qos, size } => write!(f, "receive-{qos}-{size}"),
             Self::Filters(n) => write!(f, "filters-{n}"),
+            Self::Streams(n) => write!(f, "streams-{n}"),
+            Self::Acknowledge { every } => write!(f, "acknowledge-{every}"),
             Self::LateReader => f.write_str("late"),
             Self::PingPong => f.write_str("ping-pong"),
             Self::Idle => f.write_str("idle"),

@@ -194,6 +194,11 @@ impl Server {
                 connection.completed += 1;
             }
             8 => connection.filters += subscribe(packet, header, connection.is_v5, replies),
+            // Of MQTT 3.1.1; no peer unsubscribes over 5.
+            10 => {
+                let [high, low] = id(header);
+                replies.extend_from_slice(&[0xb0, 2, high, low]);
+            }
             12 => replies.extend_from_slice(&[0xd0, 0]),
             _ => {}
         }
@@ -213,11 +218,13 @@ impl Server {
     fn after(&self, connection: &mut Connection, socket: &TcpStream) {
         if connection.tally.count > 0 {
             let mut tally = self.tally.lock().expect("a lock");
-            tally.count += connection.tally.count;
-            tally.sum = tally.sum.wrapping_add(connection.tally.sum);
-            connection.tally = Tally::default();
+            tally.merge(std::mem::take(&mut connection.tally));
         }
-        let is_complete = connection.completed >= self.n;
+        let completed = match self.scenario {
+            Scenario::Acknowledge { .. } => self.acknowledged.load(Ordering::Relaxed),
+            _ => connection.completed,
+        };
+        let is_complete = completed >= self.n;
         if is_complete && !std::mem::replace(&mut connection.reported, true) {
             let mut control = self.control.lock().expect("a lock");
             if let Some(control) = control.as_mut() {
@@ -299,7 +306,7 @@ impl Source {
             qos: scenario.qos(),
             size: scenario.size(),
             is_v5,
-            free: (1..=WINDOW as u16).collect(),
+            free: (1..=scenario.window() as u16).collect(),
             body: payload(0, scenario.size()),
         }
     }

@@ -2,6 +2,7 @@
 //! window is a semaphore here, and there is no handle for one acknowledgement.
 
 use super::{Peer, lacks_awaited};
+use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -77,9 +78,9 @@ impl Peer for Endpoint {
         lacks_awaited(scenario)
     }
 
-    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+    async fn connect(job: &Job, id: &str) -> Self {
         let client = Client::new(mqtt_ep::Version::V3_1_1);
-        let stream = TcpStream::connect(("127.0.0.1", port))
+        let stream = TcpStream::connect(("127.0.0.1", job.port))
             .await
             .expect("a connection");
         stream.set_nodelay(true).expect("a socket");

@@ -1,6 +1,7 @@
 //! The hand-written floor: no properties, timers, limits or reconnect.
 
 use super::{Peer, in_tasks};
+use crate::client::Job;
 use crate::control::Done;
 use crate::floor::Client;
 use crate::messages::{Outgoing, Tally};
@@ -21,9 +22,9 @@ impl Peer for Floor {
         }
     }
 
-    async fn connect(port: u16, _: &str, scenario: Scenario) -> Self {
-        let awaited = scenario == Scenario::Awaited;
-        let client = Client::connect(port, WINDOW, awaited).await;
+    async fn connect(job: &Job, _: &str) -> Self {
+        let awaited = job.scenario == Scenario::Awaited;
+        let client = Client::connect(job.port, WINDOW, awaited).await;
         Self(client.expect("a connection"))
     }
 

@@ -2,6 +2,7 @@
 
 use super::inbox::Inbox;
 use super::{Peer, in_tasks};
+use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -66,9 +67,9 @@ impl Peer for Gneiss {
         (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
     }
 
-    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+    async fn connect(job: &Job, id: &str) -> Self {
         let mode = ProtocolMode::Mqtt311;
-        let client = TokioClientBuilder::new("127.0.0.1", port)
+        let client = TokioClientBuilder::new("127.0.0.1", job.port)
             .with_connect_options(ConnectOptions::builder().with_client_id(id).build())
             .with_client_options(
                 MqttClientOptions::builder()

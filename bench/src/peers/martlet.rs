@@ -1,11 +1,12 @@
 //! Martlet, on tokio in all scenarios and on other runtimes in some.
 
 use super::{Peer, in_tasks};
+use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
-use crate::scenario::{Scenario, TOPIC, WINDOW};
-use martlet_tokio::client::OutgoingPublish;
-use martlet_tokio::session::QueueLimits;
+use crate::scenario::{ACKNOWLEDGED, Scenario, TOPIC, WINDOW};
+use martlet_tokio::client::{Item, OutgoingPublish, Positioned};
+use martlet_tokio::session::{InboundLimits, QueueLimits};
 use martlet_tokio::{Builder, Client, QoS, Subscription, TopicName, Version};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -14,6 +15,9 @@ use std::time::Duration;
 pub struct Martlet<R> {
     client: Client,
     messages: Option<Subscription>,
+    /// One for each filter, where the scenario is about them.
+    streams: Vec<Subscription>,
+    scenario: Scenario,
     runtime: PhantomData<R>,
 }
 
@@ -97,6 +101,56 @@ fn qos(level: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(level)]
 }
 
+/// What may wait for the application: the default, and everything where it is to wait.
+fn inbound(scenario: Scenario) -> InboundLimits {
+    let limits = InboundLimits::default();
+    match scenario {
+        Scenario::Acknowledge { .. } => limits
+            .soft_messages(2 * ACKNOWLEDGED)
+            .hard_messages(2 * ACKNOWLEDGED),
+        _ => limits,
+    }
+}
+
+/// Reads each stream in a task of its own, until all messages are there.
+async fn receive_from(streams: Vec<Subscription>, n: usize) -> Tally {
+    let all = streams.len();
+    let mut tasks = Vec::new();
+    for (i, mut stream) in streams.into_iter().enumerate() {
+        // The server publishes to one filter after the other.
+        let expected = (i..n).step_by(all).len();
+        tasks.push(tokio::spawn(async move {
+            let mut tally = Tally::default();
+            for _ in 0..expected {
+                let message = stream.next().await.expect("a message");
+                tally.add(message.payload());
+            }
+            tally
+        }));
+    }
+    let mut tally = Tally::default();
+    for task in tasks {
+        tally.merge(task.await.expect("a task that did not panic"));
+    }
+    tally
+}
+
+/// Receives `n` messages, and what is kept of each.
+async fn receive_all<M: Item, T>(
+    stream: &mut Subscription<M>,
+    n: usize,
+    payload: impl Fn(&M) -> &[u8],
+    keep: impl Fn(M) -> T,
+) -> (Tally, Vec<T>) {
+    let (mut tally, mut kept) = (Tally::default(), Vec::with_capacity(n));
+    for _ in 0..n {
+        let message = stream.next().await.expect("a message");
+        tally.add(payload(&message));
+        kept.push(keep(message));
+    }
+    (tally, kept)
+}
+
 impl<R: Runtime> Peer for Martlet<R> {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         R::lacks(scenario)
@@ -106,17 +160,20 @@ impl<R: Runtime> Peer for Martlet<R> {
         R::block_on(scenario, work);
     }
 
-    async fn connect(port: u16, _: &str, _: Scenario) -> Self {
-        let builder = Client::builder(format!("mqtt://127.0.0.1:{port}"))
+    async fn connect(job: &Job, _: &str) -> Self {
+        let builder = Client::builder(format!("mqtt://127.0.0.1:{}", job.port))
             .version(Version::V3_1_1)
             .max_in_flight(WINDOW as u16)
             .max_in_flight_3x(WINDOW as u16)
-            .queue(QueueLimits::default().messages(WINDOW));
+            .queue(QueueLimits::default().messages(WINDOW))
+            .inbound(inbound(job.scenario));
         let client = R::start(builder);
         client.connected().await.expect("a connection");
         Self {
             client,
             messages: None,
+            streams: Vec::new(),
+            scenario: job.scenario,
             runtime: PhantomData,
         }
     }
@@ -176,6 +233,13 @@ impl<R: Runtime> Peer for Martlet<R> {
     }
 
     async fn subscribe(&mut self, filters: Vec<String>, level: u8) {
+        if let Scenario::Streams(_) = self.scenario {
+            for filter in filters {
+                let subscribe = self.client.subscribe(filter).qos(qos(level));
+                self.streams.push(subscribe.await.expect("a subscription"));
+            }
+            return;
+        }
         let mut filters = filters.into_iter();
         let first = filters.next().expect("a filter");
         let subscribe = self.client.subscribe(first).qos(qos(level));
@@ -186,6 +250,9 @@ impl<R: Runtime> Peer for Martlet<R> {
     }
 
     async fn receive(&mut self, n: usize, delay: Duration) -> Tally {
+        if !self.streams.is_empty() {
+            return receive_from(std::mem::take(&mut self.streams), n).await;
+        }
         let messages = self.messages.as_mut().expect("a subscription");
         let mut tally = Tally::default();
         if !delay.is_zero() {
@@ -195,6 +262,46 @@ impl<R: Runtime> Peer for Martlet<R> {
             let message = messages.next().await.expect("a message");
             tally.add(message.payload());
         }
+        tally
+    }
+
+    async fn acknowledge(
+        &mut self,
+        n: usize,
+        every: usize,
+        go: impl FnOnce(),
+        received: impl FnOnce(),
+        done: Done,
+    ) -> Tally {
+        let stream = self.messages.take().expect("a subscription");
+        if every == 1 {
+            let mut stream = stream.acknowledge_manually();
+            go();
+            let (tally, messages) = receive_all(
+                &mut stream,
+                n,
+                |message| message.payload(),
+                |message| message,
+            )
+            .await;
+            received();
+            for message in messages {
+                message.acknowledge();
+            }
+            done.await.expect("a server");
+            return tally;
+        }
+        let mut stream = stream.acknowledge_by_position();
+        go();
+        let position = |message: Positioned| message.position();
+        let (tally, positions) =
+            receive_all(&mut stream, n, |message| message.payload(), position).await;
+        received();
+        for group in positions.chunks(every) {
+            let last = *group.last().expect("a position");
+            stream.acknowledge_up_to(last).expect("a position of it");
+        }
+        done.await.expect("a server");
         tally
     }
 

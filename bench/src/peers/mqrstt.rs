@@ -3,6 +3,7 @@
 
 use super::inbox::Inbox;
 use super::{Peer, in_tasks, lacks_awaited};
+use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -60,16 +61,16 @@ impl Peer for Mqrstt {
         lacks_awaited(scenario)
     }
 
-    async fn connect(port: u16, id: &str, scenario: Scenario) -> Self {
+    async fn connect(job: &Job, id: &str) -> Self {
         let mut options = ConnectOptions::new(id);
         options.set_send_maximum(WINDOW as u16);
         let (mut network, client) = NetworkBuilder::new_from_options(options).tokio_network();
-        let stream = TcpStream::connect(("127.0.0.1", port))
+        let stream = TcpStream::connect(("127.0.0.1", job.port))
             .await
             .expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         let shared = Arc::new(Shared {
-            acknowledged: (scenario == Scenario::Batches).then(Inbox::default),
+            acknowledged: (job.scenario == Scenario::Batches).then(Inbox::default),
             ..Shared::default()
         });
         let mut handler = Handler(shared.clone());

@@ -3,6 +3,7 @@
 
 use super::inbox::Inbox;
 use super::{Peer, in_tasks};
+use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -41,10 +42,12 @@ impl Peer for Mqtt5 {
         (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
     }
 
-    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+    async fn connect(job: &Job, id: &str) -> Self {
         let options = ConnectOptions::new(id).with_protocol_version(ProtocolVersion::V311);
         let client = MqttClient::with_options(options);
-        let connected = client.connect(&format!("mqtt://127.0.0.1:{port}")).await;
+        let connected = client
+            .connect(&format!("mqtt://127.0.0.1:{}", job.port))
+            .await;
         connected.expect("a connection");
         Self {
             client,

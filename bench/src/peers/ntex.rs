@@ -1,6 +1,7 @@
 //! ntex-mqtt, on ntex's runtime over tokio's reactor. It is made for one thread: nothing is `Send`.
 
 use super::{Peer, in_tasks};
+use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
@@ -85,10 +86,10 @@ impl Peer for Ntex {
             .block_on(work);
     }
 
-    async fn connect(port: u16, id: &str, _: Scenario) -> Self {
+    async fn connect(job: &Job, id: &str) -> Self {
         let config = MqttServiceConfig::new().set_max_send(WINDOW as u16);
         let config: SharedCfg = SharedCfg::new("bench").add(config).into();
-        let connect = Connect::new(format!("127.0.0.1:{port}"))
+        let connect = Connect::new(format!("127.0.0.1:{}", job.port))
             .client_id(id)
             .clean_session();
         let client = Pipeline::new(config, MqttConnector::new())

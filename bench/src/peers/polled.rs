@@ -8,6 +8,7 @@ macro_rules! polled {
     ($name:ident, $($methods:tt)*) => {
         use crate::control::Done;
         use crate::messages::{Outgoing, Tally};
+        use crate::client::Job;
         use crate::peers::Peer;
         use crate::scenario::{Scenario, TOPIC};
         use std::time::Duration;
@@ -65,8 +66,8 @@ macro_rules! polled {
         impl Peer for $name {
             $($methods)*
 
-            async fn connect(port: u16, id: &str, _: Scenario) -> Self {
-                let (client, events) = open(id, port);
+            async fn connect(job: &Job, id: &str) -> Self {
+                let (client, events) = open(job, id);
                 let mut peer = Self { client, events };
                 peer.poll_until(|event| matches!(event, Event::Incoming(Packet::ConnAck(_))))
                     .await;

@@ -2,6 +2,7 @@
 //! the machine allow.
 
 use super::Peer;
+use crate::client::Job;
 use crate::codec;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
@@ -23,8 +24,8 @@ impl Peer for Raw {
         }
     }
 
-    async fn connect(port: u16, _: &str, _: Scenario) -> Self {
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    async fn connect(job: &Job, _: &str) -> Self {
+        let mut socket = TcpStream::connect(("127.0.0.1", job.port)).expect("a connection");
         socket.set_nodelay(true).expect("a socket");
         let connect = b"\x10\x0f\x00\x04MQTT\x04\x02\x02\x58\x00\x03raw";
         socket.write_all(connect).expect("a server");

@@ -35,8 +35,8 @@ mod v4 {
 
     peer!(V4);
 
-    fn open(id: &str, port: u16) -> (AsyncClient, EventLoop) {
-        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+    fn open(job: &Job, id: &str) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new(id, "127.0.0.1", job.port);
         options.set_inflight(WINDOW as u16);
         options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
         let (client, mut events) = AsyncClient::new(options, CHANNEL);
@@ -53,8 +53,8 @@ mod v5 {
 
     peer!(V5);
 
-    fn open(id: &str, port: u16) -> (AsyncClient, EventLoop) {
-        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+    fn open(job: &Job, id: &str) -> (AsyncClient, EventLoop) {
+        let mut options = MqttOptions::new(id, "127.0.0.1", job.port);
         options.set_outgoing_inflight_upper_limit(WINDOW as u16);
         options.set_max_packet_size(Some(MAX_PACKET as u32));
         let mut network = options.network_options();
