@@ -6,17 +6,20 @@ use crate::messages::{Outgoing, payload};
 use crate::peers::{Kind, Peer, find};
 use crate::sample::{ClientSample, Stopwatch};
 use crate::scenario::{BATCH, LATE, Scenario, THREADS, WINDOW};
+use crate::tls::Trusted;
 use std::time::{Duration, Instant};
 
 /// After this long, a measurement has failed.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Job {
     pub scenario: Scenario,
     pub n: usize,
     pub port: u16,
     pub allocations: Option<CountAllocations>,
+    /// What it trusts, over TLS.
+    pub tls: Option<&'static Trusted>,
 }
 
 /// Measures one peer in one scenario, and prints a sample.
@@ -40,17 +43,22 @@ pub fn run(
         n,
         port,
         allocations,
+        tls: None,
     });
 }
 
 pub fn measure<P: Peer + 'static>(job: &Job) {
-    let job = *job;
+    let mut job = *job;
     P::block_on(job.scenario, async move {
         let mut control = Control::connect(job.port);
+        if job.scenario.has_tls() {
+            // A process measures once.
+            job.tls = Some(Box::leak(Box::new(Trusted::new(control.authority()))));
+        }
         let sample = match job.scenario {
             Scenario::Idle => idle::<P>(&job, &mut control).await,
             Scenario::Acknowledge { every } => acknowledge::<P>(&job, &mut control, every).await,
-            Scenario::Connect => connect::<P>(&job, &mut control).await,
+            Scenario::Connect | Scenario::ConnectTls => connect::<P>(&job, &mut control).await,
             _ => messages::<P>(&job, &mut control).await,
         };
         sample.print();

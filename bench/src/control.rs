@@ -25,6 +25,15 @@ impl Control {
         Self(stream)
     }
 
+    /// The certificate of the authority that the server sends before anything else over TLS.
+    pub fn authority(&mut self) -> String {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).expect("a server");
+        let mut pem = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut pem).expect("a server");
+        String::from_utf8(pem).expect("PEM")
+    }
+
     /// The server's end, of which the first byte is read.
     pub fn accept(stream: TcpStream) -> Self {
         Self(stream)
@@ -34,6 +43,13 @@ impl Control {
     pub fn welcome(&mut self) {
         // A client that has gone shows at the next read.
         let _ = self.0.write_all(&[HELLO]);
+    }
+
+    pub fn send_authority(&mut self, pem: &str) {
+        let length = (pem.len() as u32).to_be_bytes();
+        // A client that has gone shows at the next read.
+        let _ = self.0.write_all(&length);
+        let _ = self.0.write_all(pem.as_bytes());
     }
 
     pub fn share(&self) -> Self {

@@ -27,6 +27,7 @@ mod runner;
 mod sample;
 mod scenario;
 mod sink;
+mod tls;
 
 use std::path::Path;
 

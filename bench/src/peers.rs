@@ -110,10 +110,11 @@ pub struct Entry {
 impl Entry {
     /// Why the scenario has no result, if the peer cannot do it.
     pub fn lacks(&self, scenario: Scenario) -> Option<&'static str> {
-        let has_threads = matches!(self.kind, Kind::Rust { .. });
+        let is_rust = matches!(self.kind, Kind::Rust { .. });
         match scenario {
             Scenario::Acknowledge { .. } if self.name != MARTLET => Some("compares Martlet's ways"),
-            Scenario::Threads { .. } if !has_threads => Some("its program here has one thread"),
+            Scenario::ConnectTls if !is_rust => Some(OTHER_TLS),
+            Scenario::Threads { .. } if !is_rust => Some("its program here has one thread"),
             _ => (self.lacks)(scenario),
         }
     }
@@ -159,6 +160,9 @@ const fn foreign(
         kind: Kind::Foreign(program),
     }
 }
+
+const NO_TLS: &str = "no TLS";
+const OTHER_TLS: &str = "its TLS is not rustls with ring, or a package of its own";
 
 fn lacks_awaited(scenario: Scenario) -> Option<&'static str> {
     (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")

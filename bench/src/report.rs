@@ -60,7 +60,7 @@ fn unit(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Idle => "KiB a connection",
         Scenario::PingPong => "µs a round trip, median",
-        Scenario::Connect => "CPU µs a connection",
+        Scenario::Connect | Scenario::ConnectTls => "CPU µs a connection",
         _ => "CPU µs a message",
     }
 }
@@ -333,7 +333,7 @@ fn details(text: &mut String, results: &Results) {
     text.push_str("\n## All numbers\n");
     for row in &results.rows {
         let each = match row.scenario {
-            Scenario::Idle | Scenario::Connect => "connection",
+            Scenario::Idle | Scenario::Connect | Scenario::ConnectTls => "connection",
             Scenario::PingPong => "round trip",
             _ => "message",
         };

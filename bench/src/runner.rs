@@ -310,10 +310,20 @@ fn check(
             return Err(format!("{acknowledged} of {n} messages were acknowledged"));
         }
     }
-    let (tally, place) = match (scenario, client.tally) {
-        (Scenario::Idle | Scenario::Connect, _) => return Ok(()),
-        (_, Some(tally)) => (tally, "the client received"),
-        (_, None) => (server.tally, "the server received"),
+    if let Scenario::Idle | Scenario::Connect | Scenario::ConnectTls = scenario {
+        // One before the measured part.
+        let (made, wanted) = (server.connections, n + 1);
+        return if made == wanted {
+            Ok(())
+        } else {
+            Err(format!(
+                "the server accepted {made} connections of {wanted}"
+            ))
+        };
+    }
+    let (tally, place) = match client.tally {
+        Some(tally) => (tally, "the client received"),
+        None => (server.tally, "the server received"),
     };
     if tally.is_whole(n) {
         Ok(())

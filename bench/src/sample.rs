@@ -35,6 +35,8 @@ pub struct ServerSample {
     pub cpu: f64,
     /// The messages that arrived here.
     pub tally: Tally,
+    /// The connections that were accepted.
+    pub connections: usize,
     /// How many of the server's messages were acknowledged.
     pub acknowledged: usize,
 }

@@ -50,6 +50,8 @@ pub enum Scenario {
     Idle,
     /// Connections made and closed, one after the other.
     Connect,
+    /// As `Connect`, over TLS without resumption.
+    ConnectTls,
 }
 
 impl Scenario {
@@ -67,7 +69,13 @@ impl Scenario {
         all.extend([1, 1_000, 10_000].map(Self::Filters));
         all.push(Self::Streams(100));
         all.extend([1, 1_000, ACKNOWLEDGED].map(|every| Self::Acknowledge { every }));
-        all.extend([Self::LateReader, Self::PingPong, Self::Idle, Self::Connect]);
+        all.extend([
+            Self::LateReader,
+            Self::PingPong,
+            Self::Idle,
+            Self::Connect,
+            Self::ConnectTls,
+        ]);
         all
     }
 
@@ -93,6 +101,7 @@ impl Scenario {
             Self::PingPong => "ping-pong QoS 0".to_owned(),
             Self::Idle => "idle connections".to_owned(),
             Self::Connect => "connect and disconnect".to_owned(),
+            Self::ConnectTls => "connect and disconnect, over TLS".to_owned(),
         }
     }
 
@@ -137,6 +146,11 @@ impl Scenario {
         }
     }
 
+    /// Whether connections are made over TLS.
+    pub fn has_tls(self) -> bool {
+        self == Self::ConnectTls
+    }
+
     /// Whether the server publishes of its own accord.
     pub fn is_receive(self) -> bool {
         matches!(
@@ -161,7 +175,7 @@ impl Scenario {
     pub fn first(self, quick: bool) -> usize {
         let n = match self {
             Self::LateReader => return if quick { 2_000 } else { 20_000 },
-            Self::Idle | Self::Connect => 20,
+            Self::Idle | Self::Connect | Self::ConnectTls => 20,
             Self::PingPong => 500,
             Self::Filters(_) | Self::Streams(_) => 1_000,
             _ if self.size() > 1 << 12 => 500,
@@ -176,7 +190,7 @@ impl Scenario {
         match self {
             Self::LateReader => self.first(false),
             Self::Idle => ((512 << 20) as f64 / resident.max(1.0)).clamp(20.0, 1_000.0) as usize,
-            Self::Connect => fit.clamp(20, 500),
+            Self::Connect | Self::ConnectTls => fit.clamp(20, 500),
             Self::PingPong => fit.clamp(200, 20_000),
             // Whole rounds of the tasks.
             Self::Awaited => fit.clamp(2_000, 400_000) / WINDOW * WINDOW,
@@ -213,6 +227,7 @@ impl fmt::Display for Scenario {
             Self::PingPong => f.write_str("ping-pong"),
             Self::Idle => f.write_str("idle"),
             Self::Connect => f.write_str("connect"),
+            Self::ConnectTls => f.write_str("connect-tls"),
         }
     }
 }

@@ -6,7 +6,9 @@ use crate::control::{Control, HELLO};
 use crate::messages::{Tally, payload};
 use crate::sample::ServerSample;
 use crate::scenario::{Scenario, WINDOW};
+use crate::tls;
 use cpu_time::ProcessTime;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +29,9 @@ pub fn run(scenario: Scenario, n: usize) {
         control: Mutex::new(None),
         source: Mutex::new(None),
         subscribed: Condvar::new(),
+        connections: AtomicUsize::new(0),
         acknowledged: AtomicUsize::new(0),
+        tls: scenario.has_tls().then(tls::server),
     });
     loop {
         let (mut socket, _) = listener.accept().expect("a connection");
@@ -42,7 +46,7 @@ pub fn run(scenario: Scenario, n: usize) {
             }
             if first[0] != HELLO {
                 // It ends with the connection.
-                let _ = server.serve(socket);
+                let _ = server.accept(&socket);
                 return;
             }
             let _ = socket.read(&mut first);
@@ -62,7 +66,10 @@ struct Server {
     source: Mutex<Option<Source>>,
     /// There is a source, and all filters are subscribed to.
     subscribed: Condvar,
+    /// How many CONNECTs were answered.
+    connections: AtomicUsize,
     acknowledged: AtomicUsize,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Server {
@@ -70,6 +77,9 @@ impl Server {
     fn control(&self, mut control: Control) -> ! {
         *self.control.lock().expect("a lock") = Some(control.share());
         control.welcome();
+        if self.tls.is_some() {
+            control.send_authority(tls::authority());
+        }
         let mut start = ProcessTime::now();
         while control.wait() {
             start = ProcessTime::now();
@@ -80,6 +90,7 @@ impl Server {
         let sample = ServerSample {
             cpu: start.elapsed().as_secs_f64(),
             tally: *self.tally.lock().expect("a lock"),
+            connections: self.connections.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
         };
         sample.print();
@@ -108,12 +119,23 @@ impl Server {
     }
 
     /// One connection of the client that is measured.
-    fn serve(&self, mut socket: TcpStream) -> io::Result<()> {
+    fn accept(&self, socket: &TcpStream) -> io::Result<()> {
+        match &self.tls {
+            None => self.serve(socket, socket),
+            Some(config) => {
+                let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+                self.serve(socket, StreamOwned::new(tls, socket))
+            }
+        }
+    }
+
+    /// `stream` is what makes TLS of the socket, or the socket.
+    fn serve(&self, socket: &TcpStream, mut stream: impl Read + Write) -> io::Result<()> {
         let mut input = vec![0; 1 << 19];
         let (mut have, mut replies) = (0, Vec::new());
         let mut connection = Connection::default();
         loop {
-            match socket.read(&mut input[have..])? {
+            match stream.read(&mut input[have..])? {
                 // The source of messages has a handle of its own, which would keep it open.
                 0 => return socket.shutdown(Shutdown::Both),
                 read => have += read,
@@ -134,10 +156,10 @@ impl Server {
                     .scenario
                     .is_receive()
                     .then(|| self.source.lock().expect("a lock"));
-                socket.write_all(&replies)?;
+                stream.write_all(&replies)?;
                 replies.clear();
             }
-            self.after(&mut connection, &socket);
+            self.after(&mut connection, socket);
         }
     }
 
@@ -153,6 +175,7 @@ impl Server {
         let id = |at: usize| [packet[at], packet[at + 1]];
         match packet[0] >> 4 {
             1 => {
+                self.connections.fetch_add(1, Ordering::Relaxed);
                 connection.is_v5 = packet[header + 6] == 5;
                 // MQTT 5 states the window as Receive Maximum.
                 let answer: &[u8] = match connection.is_v5 {

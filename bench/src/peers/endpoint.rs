@@ -1,7 +1,7 @@
 //! mqtt-endpoint-tokio, on mqtt-protocol-core. The application sends and receives packets; the
 //! window is a semaphore here, and there is no handle for one acknowledgement.
 
-use super::{Peer, lacks_awaited};
+use super::{OTHER_TLS, Peer, lacks_awaited};
 use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
@@ -75,7 +75,10 @@ impl Endpoint {
 
 impl Peer for Endpoint {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
-        lacks_awaited(scenario)
+        match scenario {
+            Scenario::ConnectTls => Some(OTHER_TLS),
+            _ => lacks_awaited(scenario),
+        }
     }
 
     async fn connect(job: &Job, id: &str) -> Self {

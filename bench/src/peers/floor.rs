@@ -17,7 +17,7 @@ impl Peer for Floor {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         match scenario {
             Scenario::Receive { qos: 2, .. } => Some("does not receive QoS 2"),
-            Scenario::Connect => Some("does not disconnect"),
+            Scenario::Connect | Scenario::ConnectTls => Some("does not disconnect"),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! gneiss-mqtt, its client for tokio. Each publish is a future; 100 of them are kept.
 
 use super::inbox::Inbox;
-use super::{Peer, in_tasks};
+use super::{OTHER_TLS, Peer, in_tasks};
 use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
@@ -64,7 +64,11 @@ async fn publish(
 
 impl Peer for Gneiss {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
-        (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
+        match scenario {
+            Scenario::LateReader => Some("its callbacks cannot wait"),
+            Scenario::ConnectTls => Some(OTHER_TLS),
+            _ => None,
+        }
     }
 
     async fn connect(job: &Job, id: &str) -> Self {

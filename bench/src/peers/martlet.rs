@@ -5,11 +5,13 @@ use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{ACKNOWLEDGED, Scenario, TOPIC, WINDOW};
+use crate::tls::Trusted;
 use martlet_tokio::client::{Item, OutgoingPublish, Positioned};
 use martlet_tokio::session::{InboundLimits, QueueLimits};
-use martlet_tokio::{Builder, Client, QoS, Subscription, TopicName, Version};
+use martlet_tokio::{Builder, Client, QoS, Subscription, TlsConfig, TopicName, Trust, Version};
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub struct Martlet<R> {
@@ -29,7 +31,8 @@ pub trait Runtime {
             Scenario::Publish { qos, size } | Scenario::Receive { qos, size } => {
                 qos < 2 && size == 16
             }
-            Scenario::PingPong | Scenario::Idle | Scenario::Connect => true,
+            Scenario::PingPong | Scenario::Idle => true,
+            Scenario::Connect | Scenario::ConnectTls => true,
             _ => false,
         };
         (!has).then_some("a runtime of which some scenarios are measured")
@@ -101,6 +104,15 @@ fn qos(level: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(level)]
 }
 
+/// The configuration of all connections, made once.
+fn tls(trusted: &Trusted) -> TlsConfig {
+    static CONFIG: OnceLock<TlsConfig> = OnceLock::new();
+    let make = || Trust::new().ca_pem(&*trusted.pem).build();
+    CONFIG
+        .get_or_init(|| make().expect("a certificate"))
+        .clone()
+}
+
 /// What may wait for the application: the default, and everything where it is to wait.
 fn inbound(scenario: Scenario) -> InboundLimits {
     let limits = InboundLimits::default();
@@ -161,12 +173,19 @@ impl<R: Runtime> Peer for Martlet<R> {
     }
 
     async fn connect(job: &Job, _: &str) -> Self {
-        let builder = Client::builder(format!("mqtt://127.0.0.1:{}", job.port))
+        let uri = match job.tls {
+            None => format!("mqtt://127.0.0.1:{}", job.port),
+            Some(_) => format!("mqtts://127.0.0.1:{}", job.port),
+        };
+        let mut builder = Client::builder(uri)
             .version(Version::V3_1_1)
             .max_in_flight(WINDOW as u16)
             .max_in_flight_3x(WINDOW as u16)
             .queue(QueueLimits::default().messages(WINDOW))
             .inbound(inbound(job.scenario));
+        if let Some(trusted) = job.tls {
+            builder = builder.tls_config(tls(trusted));
+        }
         let client = R::start(builder);
         client.connected().await.expect("a connection");
         Self {

@@ -9,11 +9,13 @@ use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
 use mqrstt::packets::{Packet, QoS};
 use mqrstt::{AsyncEventHandler, ConnectOptions, MqttClient, NetworkBuilder};
+use rustls::pki_types::ServerName;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::BufStream;
+use tokio::io::{AsyncRead, AsyncWrite, BufStream};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
 
 pub struct Mqrstt {
     client: MqttClient,
@@ -56,6 +58,21 @@ fn level(qos: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
 }
 
+/// Connects, and runs the network in a task.
+async fn start<S>(options: ConnectOptions, stream: S, mut handler: Handler) -> MqttClient
+where
+    S: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static,
+{
+    let (mut network, client) = NetworkBuilder::new_from_options(options).tokio_network();
+    let connected = network.connect(stream, &mut handler).await;
+    connected.expect("a CONNACK");
+    tokio::spawn(async move {
+        // It ends with the connection.
+        let _ = network.run(&mut handler).await;
+    });
+    client
+}
+
 impl Peer for Mqrstt {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         lacks_awaited(scenario)
@@ -64,7 +81,6 @@ impl Peer for Mqrstt {
     async fn connect(job: &Job, id: &str) -> Self {
         let mut options = ConnectOptions::new(id);
         options.set_send_maximum(WINDOW as u16);
-        let (mut network, client) = NetworkBuilder::new_from_options(options).tokio_network();
         let stream = TcpStream::connect(("127.0.0.1", job.port))
             .await
             .expect("a connection");
@@ -73,13 +89,16 @@ impl Peer for Mqrstt {
             acknowledged: (job.scenario == Scenario::Batches).then(Inbox::default),
             ..Shared::default()
         });
-        let mut handler = Handler(shared.clone());
-        let connected = network.connect(BufStream::new(stream), &mut handler).await;
-        connected.expect("a CONNACK");
-        tokio::spawn(async move {
-            // It ends with the connection.
-            let _ = network.run(&mut handler).await;
-        });
+        let handler = Handler(shared.clone());
+        let client = match job.tls {
+            None => start(options, BufStream::new(stream), handler).await,
+            Some(trusted) => {
+                let name = ServerName::try_from("127.0.0.1").expect("a name");
+                let connector = TlsConnector::from(trusted.config.clone());
+                let stream = connector.connect(name, stream).await.expect("a handshake");
+                start(options, BufStream::new(stream), handler).await
+            }
+        };
         Self { client, shared }
     }
 

@@ -7,7 +7,10 @@ use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
 use crate::scenario::{Scenario, TOPIC, WINDOW};
+use crate::tls::Trusted;
+use mqtt5::transport::tls::TlsConfig;
 use mqtt5::{ConnectOptions, MqttClient, ProtocolVersion, QoS, SubscribeOptions};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +21,14 @@ pub struct Mqtt5 {
 
 fn level(qos: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
+}
+
+fn tls(port: u16, trusted: &Trusted) -> TlsConfig {
+    let server = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut config = TlsConfig::new(server, "127.0.0.1").with_system_roots(false);
+    let loaded = config.load_ca_cert_pem_bytes(trusted.pem.as_bytes());
+    loaded.expect("a certificate");
+    config
 }
 
 impl Mqtt5 {
@@ -45,9 +56,14 @@ impl Peer for Mqtt5 {
     async fn connect(job: &Job, id: &str) -> Self {
         let options = ConnectOptions::new(id).with_protocol_version(ProtocolVersion::V311);
         let client = MqttClient::with_options(options);
-        let connected = client
-            .connect(&format!("mqtt://127.0.0.1:{}", job.port))
-            .await;
+        let connected = match job.tls {
+            None => {
+                client
+                    .connect(&format!("mqtt://127.0.0.1:{}", job.port))
+                    .await
+            }
+            Some(trusted) => client.connect_with_tls(tls(job.port, trusted)).await,
+        };
         connected.expect("a connection");
         Self {
             client,

@@ -1,11 +1,17 @@
 //! rumqttc. There is no handle to wait for one acknowledgement.
 
 use crate::scenario::WINDOW;
+use crate::tls::Trusted;
+use rumqttc::{TlsConfiguration, Transport};
 
 /// How many requests wait for the event loop.
 const CHANNEL: usize = WINDOW;
 /// The default is 10 KiB.
 const MAX_PACKET: usize = 1 << 20;
+
+fn tls(trusted: &Trusted) -> Transport {
+    Transport::tls_with_config(TlsConfiguration::Rustls(trusted.config.clone()))
+}
 
 macro_rules! peer {
     ($name:ident) => {
@@ -38,6 +44,9 @@ mod v4 {
     fn open(job: &Job, id: &str) -> (AsyncClient, EventLoop) {
         let mut options = MqttOptions::new(id, "127.0.0.1", job.port);
         options.set_inflight(WINDOW as u16);
+        if let Some(trusted) = job.tls {
+            options.set_transport(super::tls(trusted));
+        }
         options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
         let (client, mut events) = AsyncClient::new(options, CHANNEL);
         events.network_options.set_tcp_nodelay(true);
@@ -56,6 +65,9 @@ mod v5 {
     fn open(job: &Job, id: &str) -> (AsyncClient, EventLoop) {
         let mut options = MqttOptions::new(id, "127.0.0.1", job.port);
         options.set_outgoing_inflight_upper_limit(WINDOW as u16);
+        if let Some(trusted) = job.tls {
+            options.set_transport(super::tls(trusted));
+        }
         options.set_max_packet_size(Some(MAX_PACKET as u32));
         let mut network = options.network_options();
         network.set_tcp_nodelay(true);

@@ -46,7 +46,7 @@ mod v4 {
     use super::{CHANNEL, MAX_PACKET, WINDOW};
     use rumqttc_v4_next::{
         AsyncClient, Event, EventLoop, MqttOptions, Outgoing as Sent, Packet, PublishOptions, QoS,
-        SubscribeFilter as Filter,
+        SubscribeFilter as Filter, TlsConfiguration, Transport,
     };
 
     peer!(V4);
@@ -55,6 +55,10 @@ mod v4 {
         let mut options = MqttOptions::new(id, ("127.0.0.1", job.port));
         options.set_max_request_batch(WINDOW);
         options.set_inflight(WINDOW as u16);
+        if let Some(trusted) = job.tls {
+            let config = TlsConfiguration::Rustls(trusted.config.clone());
+            options.set_transport(Transport::tls_with_config(config));
+        }
         options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
         let (client, mut events) = AsyncClient::builder(options).capacity(CHANNEL).build();
         events.network_options.set_tcp_nodelay(true);
@@ -66,7 +70,7 @@ mod v5 {
     use super::{CHANNEL, MAX_PACKET, WINDOW};
     use rumqttc_v5_next::{
         AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing as Sent, Packet,
-        PublishOptions, QoS, SubscribeFilter as Filter,
+        PublishOptions, QoS, SubscribeFilter as Filter, TlsConfiguration, Transport,
     };
 
     peer!(V5);
@@ -75,6 +79,10 @@ mod v5 {
         let mut options = MqttOptions::new(id, ("127.0.0.1", job.port));
         options.set_max_request_batch(WINDOW);
         options.set_outgoing_inflight_upper_limit(WINDOW as u16);
+        if let Some(trusted) = job.tls {
+            let config = TlsConfiguration::Rustls(trusted.config.clone());
+            options.set_transport(Transport::tls_with_config(config));
+        }
         options.set_max_packet_size(Some(MAX_PACKET as u32));
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
