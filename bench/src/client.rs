@@ -9,9 +9,6 @@ use crate::scenario::{BATCH, LATE, Scenario, THREADS, WINDOW};
 use crate::tls::Trusted;
 use std::time::{Duration, Instant};
 
-/// After this long, a measurement has failed.
-const TIMEOUT: Duration = Duration::from_secs(8);
-
 #[derive(Clone, Copy)]
 pub struct Job {
     pub scenario: Scenario,
@@ -33,9 +30,10 @@ pub fn run(
     let Kind::Rust { measure, .. } = find(peer).expect("a peer").kind else {
         panic!("{peer} is a program of its own");
     };
-    std::thread::spawn(|| {
-        std::thread::sleep(TIMEOUT);
-        eprintln!("not finished after {TIMEOUT:?}");
+    std::thread::spawn(move || {
+        let timeout = scenario.timeout();
+        std::thread::sleep(timeout);
+        eprintln!("not finished after {timeout:?}");
         std::process::exit(1);
     });
     measure(&Job {
@@ -57,6 +55,7 @@ pub fn measure<P: Peer + 'static>(job: &Job) {
         }
         let sample = match job.scenario {
             Scenario::Idle => idle::<P>(&job, &mut control).await,
+            Scenario::Offline => offline::<P>(&job, &mut control).await,
             Scenario::Acknowledge { every } => acknowledge::<P>(&job, &mut control, every).await,
             Scenario::Connect | Scenario::ConnectTls => connect::<P>(&job, &mut control).await,
             _ => messages::<P>(&job, &mut control).await,
@@ -95,6 +94,21 @@ async fn messages<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
     let mut sample = stopwatch.stop(n);
     sample.tally = tally;
     sample.latency = latency;
+    peer.disconnect().await;
+    sample
+}
+
+/// What has grown is what the queue holds when it is longest.
+async fn offline<P: Peer>(job: &Job, control: &mut Control) -> ClientSample {
+    let done = control.done();
+    let outgoing = Outgoing::new(job.scenario, job.n);
+    let mut stopwatch = Stopwatch::start(job.allocations);
+    let queued = || {
+        stopwatch.mark();
+        control.go();
+    };
+    let peer = P::publish_offline(job, outgoing, queued, done).await;
+    let sample = stopwatch.stop(job.n);
     peer.disconnect().await;
     sample
 }

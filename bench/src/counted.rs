@@ -11,6 +11,11 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn main() {
     martlet_bench::main(Some(|| {
         let stats = ALLOCATOR.stats();
-        (stats.allocations + stats.reallocations) as u64
+        martlet_bench::Allocations {
+            count: (stats.allocations + stats.reallocations) as u64,
+            live: stats
+                .bytes_allocated
+                .saturating_sub(stats.bytes_deallocated) as u64,
+        }
     }));
 }

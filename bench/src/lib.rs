@@ -31,8 +31,16 @@ mod tls;
 
 use std::path::Path;
 
-/// Counts the allocations so far, in the build that can.
-pub type CountAllocations = fn() -> u64;
+/// What was allocated so far, in the build that counts.
+pub type CountAllocations = fn() -> Allocations;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Allocations {
+    /// Reallocations among them.
+    pub count: u64,
+    /// The bytes that are allocated now.
+    pub live: u64,
+}
 
 const USAGE: &str = "\
 usage: martlet-bench all [--quick] [--rounds N] [--only TEXT] [--peers A,B] [--tools FOLDER]

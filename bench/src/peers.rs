@@ -55,6 +55,17 @@ pub trait Peer: Sized {
         unreachable!("lacking");
     }
 
+    /// Makes a client, publishes all messages before it is connected, and calls `queued`, which lets the
+    /// server answer; delivers them until `done`.
+    async fn publish_offline(
+        _job: &Job,
+        _messages: Outgoing,
+        _queued: impl FnOnce(),
+        _done: Done,
+    ) -> Self {
+        unreachable!("lacking");
+    }
+
     /// Subscribes, and waits for the server's answer.
     async fn subscribe(&mut self, filters: Vec<String>, qos: u8);
 
@@ -114,6 +125,7 @@ impl Entry {
         match scenario {
             Scenario::Acknowledge { .. } if self.name != MARTLET => Some("compares Martlet's ways"),
             Scenario::ConnectTls if !is_rust => Some(OTHER_TLS),
+            Scenario::Offline if !is_rust => Some("not measured in other languages"),
             Scenario::Threads { .. } if !is_rust => Some("its program here has one thread"),
             _ => (self.lacks)(scenario),
         }
@@ -161,8 +173,10 @@ const fn foreign(
     }
 }
 
-const NO_TLS: &str = "no TLS";
 const OTHER_TLS: &str = "its TLS is not rustls with ring, or a package of its own";
+
+const IDENTIFIERS: &str = "each queued message takes one of 65,535 identifiers";
+const NO_QUEUE: &str = "queues nothing before there is a connection";
 
 fn lacks_awaited(scenario: Scenario) -> Option<&'static str> {
     (scenario == Scenario::Awaited).then_some("no handle for one acknowledgement")

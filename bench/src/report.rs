@@ -40,7 +40,7 @@ impl Cell {
     /// The number that the scenario is about, in [`unit`].
     fn main(&self, scenario: Scenario) -> Option<Spread> {
         self.spread(|sample| match scenario {
-            Scenario::Idle => sample.grown as f64 / sample.messages as f64 / 1024.0,
+            Scenario::Idle => grown(sample) / 1024.0,
             Scenario::PingPong => sample.latency.unwrap_or_default().0,
             _ => cpu(sample),
         })
@@ -54,6 +54,11 @@ pub fn cpu(sample: &ClientSample) -> f64 {
 
 pub fn user(sample: &ClientSample) -> f64 {
     sample.user * 1e6 / sample.messages as f64
+}
+
+/// Bytes that became resident for a message or a connection.
+fn grown(sample: &ClientSample) -> f64 {
+    sample.grown as f64 / sample.messages as f64
 }
 
 fn unit(scenario: Scenario) -> &'static str {
@@ -348,7 +353,8 @@ fn details(text: &mut String, results: &Results) {
         );
         text.push_str(match row.scenario {
             Scenario::PingPong => " p50 µs | p99 µs |\n|---|---|---|---|---|---|---|---|---|---|\n",
-            Scenario::Idle => " KiB resident |\n|---|---|---|---|---|---|---|---|---|\n",
+            Scenario::Idle => IDLE_COLUMNS,
+            Scenario::Offline => OFFLINE_COLUMNS,
             _ => "\n|---|---|---|---|---|---|---|---|\n",
         });
         for (peer, cell) in row.cells() {
@@ -357,6 +363,11 @@ fn details(text: &mut String, results: &Results) {
         notes(text, row);
     }
 }
+
+const IDLE_COLUMNS: &str =
+    " KiB resident | KiB of heap |\n|---|---|---|---|---|---|---|---|---|---|\n";
+const OFFLINE_COLUMNS: &str =
+    " B resident | B of heap |\n|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// Why peers have no number: a line for each reason.
 fn notes(text: &mut String, row: &Row) {
@@ -411,7 +422,14 @@ fn detail(text: &mut String, scenario: Scenario, peer: &Entry, cell: &Cell) {
             columns.push(median(cell.spread(|sample| latency(sample).0)));
             columns.push(median(cell.spread(|sample| latency(sample).1)));
         }
-        Scenario::Idle => columns.push(median(cell.main(scenario))),
+        Scenario::Idle => {
+            columns.push(median(cell.spread(|sample| grown(sample) / 1024.0)));
+            columns.push(optional(cell.heap.map(|heap| heap / 1024.0)));
+        }
+        Scenario::Offline => {
+            columns.push(median(cell.spread(grown)));
+            columns.push(optional(cell.heap));
+        }
         _ => {}
     }
     let _ = writeln!(text, " {} |", columns.join(" | "));

@@ -14,6 +14,8 @@ pub struct Cell {
     pub servers: Vec<ServerSample>,
     /// Allocations of one message.
     pub allocations: Option<f64>,
+    /// Bytes of one message or connection that are allocated.
+    pub heap: Option<f64>,
     /// System calls of one message.
     pub system_calls: Option<f64>,
     /// Why there is no number.

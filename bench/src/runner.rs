@@ -200,7 +200,7 @@ fn row(
             Err(reason) => cell.note = Some(reason),
         }
     }
-    for _ in 0..options.rounds {
+    for _ in 0..scenario.rounds(options.rounds) {
         for (((_, start), cell), number) in peers.iter().zip(&mut cells).zip(&numbers) {
             if cell.note.is_some() {
                 continue;
@@ -227,11 +227,11 @@ fn row(
 /// Counts allocations and system calls, in runs of their own because counting takes time.
 fn count(start: &Start, counted: Option<&Start>, scenario: Scenario, n: usize, cell: &mut Cell) {
     if let Some(counted) = counted {
-        let measured = measure(&mut counted.command(&[]), scenario, n);
-        cell.allocations = measured
-            .ok()
-            .and_then(|(sample, _)| sample.allocations)
-            .map(|allocations| allocations as f64 / n as f64);
+        let measured = measure(&mut counted.command(&[]), scenario, n).ok();
+        let sample = measured.map(|(sample, _)| sample).unwrap_or_default();
+        let each = |number: Option<u64>| number.map(|number| number as f64 / n as f64);
+        cell.allocations = each(sample.allocations);
+        cell.heap = each(sample.heap);
     }
     if machine::has_strace() {
         // Twice, for what the process does besides: the difference is the messages'. Few, because

@@ -1,6 +1,7 @@
 //! What one measurement gives, as the processes print it: a line of JSON.
 
 use crate::messages::Tally;
+use crate::{Allocations, CountAllocations};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,14 @@ pub struct ClientSample {
     pub wall: f64,
     /// The most memory that the process has had resident, in bytes.
     pub peak: u64,
-    /// How much more is resident after the measured part than before, in bytes.
+    /// How much more is resident after the measured part than before, in bytes; in the scenario of a
+    /// queue, when it is longest.
     pub grown: u64,
     /// Allocations in the measured part, if this is the build that counts them.
     pub allocations: Option<u64>,
+    /// As `grown`, but what is allocated; likewise.
+    #[serde(default)]
+    pub heap: Option<u64>,
     /// The messages that arrived here, if the scenario has any.
     pub tally: Option<Tally>,
     /// Round trips in microseconds: median and 99th percentile.
@@ -59,12 +64,14 @@ pub struct Stopwatch {
     user: f64,
     system: f64,
     resident: u64,
-    allocations: Option<u64>,
-    count: Option<crate::CountAllocations>,
+    allocations: Option<Allocations>,
+    count: Option<CountAllocations>,
+    /// What has grown, resident and allocated, at the mark.
+    marked: Option<(u64, Option<u64>)>,
 }
 
 impl Stopwatch {
-    pub fn start(count: Option<crate::CountAllocations>) -> Self {
+    pub fn start(count: Option<CountAllocations>) -> Self {
         let resident = memory("VmRSS:");
         let (user, system) = cpu();
         Self {
@@ -74,23 +81,40 @@ impl Stopwatch {
             resident,
             allocations: count.map(|count| count()),
             count,
+            marked: None,
         }
+    }
+
+    /// What has grown is what has grown until now.
+    pub fn mark(&mut self) {
+        self.marked = Some(self.grown());
+    }
+
+    fn grown(&self) -> (u64, Option<u64>) {
+        let before = self.allocations.map(|before| before.live);
+        let now = self.count.map(|count| count().live);
+        let heap = now
+            .zip(before)
+            .map(|(now, before)| now.saturating_sub(before));
+        (memory("VmRSS:").saturating_sub(self.resident), heap)
     }
 
     pub fn stop(self, messages: usize) -> ClientSample {
         let wall = self.start.elapsed().as_secs_f64();
         let (user, system) = cpu();
         let allocations = self.count.map(|count| count());
+        let (grown, heap) = self.marked.unwrap_or_else(|| self.grown());
         ClientSample {
             messages,
             user: user - self.user,
             system: system - self.system,
             wall,
             peak: memory("VmHWM:"),
-            grown: memory("VmRSS:").saturating_sub(self.resident),
+            grown,
             allocations: allocations
                 .zip(self.allocations)
-                .map(|(to, from)| to - from),
+                .map(|(to, from)| to.count - from.count),
+            heap,
             tally: None,
             latency: None,
         }

@@ -20,6 +20,9 @@ pub const THREADS: usize = 2;
 /// How many messages are acknowledged by the application, all of which it has received before.
 pub const ACKNOWLEDGED: usize = 50_000;
 
+/// How many messages are queued while there is no connection.
+const OFFLINE: usize = 1_000_000;
+
 /// How long a late reader leaves its messages alone.
 pub const LATE: Duration = Duration::from_millis(300);
 
@@ -33,6 +36,8 @@ pub enum Scenario {
     Batches,
     /// [`THREADS`] threads publish with one client, with a window of [`WINDOW`].
     Threads { qos: u8 },
+    /// The client queues messages of QoS 1 before there is a connection, and sends them then.
+    Offline,
     /// The server publishes.
     Receive { qos: u8, size: usize },
     /// The server publishes at QoS 0, to each of this many filters in turn.
@@ -63,6 +68,7 @@ impl Scenario {
         }
         all.extend([Self::Awaited, Self::Batches]);
         all.extend([0, 1].map(|qos| Self::Threads { qos }));
+        all.push(Self::Offline);
         for qos in 0..3 {
             all.extend(SIZES.map(|size| Self::Receive { qos, size }));
         }
@@ -86,6 +92,7 @@ impl Scenario {
             Self::Awaited => format!("publish QoS 1, each awaited, {WINDOW} tasks"),
             Self::Batches => format!("publish QoS 1, batches of {BATCH}"),
             Self::Threads { qos } => format!("publish QoS {qos}, from {THREADS} threads"),
+            Self::Offline => format!("publish QoS 1, {OFFLINE} queued without a connection"),
             Self::Receive { qos, size } => format!("receive QoS {qos}, {}", bytes(size)),
             Self::Filters(1) => "receive QoS 0, 1 filter".to_owned(),
             Self::Filters(n) => format!("receive QoS 0, {n} filters"),
@@ -118,7 +125,7 @@ impl Scenario {
     pub fn qos(self) -> u8 {
         match self {
             Self::Publish { qos, .. } | Self::Receive { qos, .. } | Self::Threads { qos } => qos,
-            Self::Awaited | Self::Batches | Self::Acknowledge { .. } => 1,
+            Self::Awaited | Self::Batches | Self::Offline | Self::Acknowledge { .. } => 1,
             _ => 0,
         }
     }
@@ -144,6 +151,20 @@ impl Scenario {
             }
             _ => vec![TOPIC.to_owned()],
         }
+    }
+
+    /// After this long, a measurement has failed.
+    pub fn timeout(self) -> Duration {
+        Duration::from_secs(if self.is_long() { 60 } else { 8 })
+    }
+
+    /// Of the scenarios that take seconds there are few rounds.
+    pub fn rounds(self, usual: usize) -> usize {
+        if self.is_long() { usual.min(3) } else { usual }
+    }
+
+    fn is_long(self) -> bool {
+        self == Self::Offline
     }
 
     /// Whether connections are made over TLS.
@@ -196,6 +217,7 @@ impl Scenario {
             Self::Awaited => fit.clamp(2_000, 400_000) / WINDOW * WINDOW,
             // Whole batches.
             Self::Batches => fit.clamp(2_000, 400_000) / BATCH * BATCH,
+            Self::Offline => OFFLINE,
             Self::Filters(_) | Self::Streams(_) => fit.clamp(200, 2_000_000),
             Self::Acknowledge { .. } => ACKNOWLEDGED,
             _ if self.size() > 1 << 12 => fit.clamp(200, 20_000),
@@ -219,6 +241,7 @@ impl fmt::Display for Scenario {
             Self::Awaited => f.write_str("awaited"),
             Self::Batches => f.write_str("batches"),
             Self::Threads { qos } => write!(f, "threads-{qos}"),
+            Self::Offline => f.write_str("offline"),
             Self::Receive { qos, size } => write!(f, "receive-{qos}-{size}"),
             Self::Filters(n) => write!(f, "filters-{n}"),
             Self::Streams(n) => write!(f, "streams-{n}"),

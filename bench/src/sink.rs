@@ -26,6 +26,8 @@ pub fn run(scenario: Scenario, n: usize) {
         n,
         filters: AtomicUsize::new(0),
         tally: Mutex::default(),
+        begun: Mutex::default(),
+        began: Condvar::new(),
         control: Mutex::new(None),
         source: Mutex::new(None),
         subscribed: Condvar::new(),
@@ -62,6 +64,9 @@ struct Server {
     /// How many filters the client has subscribed to.
     filters: AtomicUsize,
     tally: Mutex<Tally>,
+    /// Whether the client has let the server begin.
+    begun: Mutex<bool>,
+    began: Condvar,
     control: Mutex<Option<Control>>,
     source: Mutex<Option<Source>>,
     /// There is a source, and all filters are subscribed to.
@@ -83,6 +88,8 @@ impl Server {
         let mut start = ProcessTime::now();
         while control.wait() {
             start = ProcessTime::now();
+            *self.begun.lock().expect("a lock") = true;
+            self.began.notify_all();
             if self.scenario.is_receive() {
                 self.begin();
             }
@@ -176,6 +183,12 @@ impl Server {
         match packet[0] >> 4 {
             1 => {
                 self.connections.fetch_add(1, Ordering::Relaxed);
+                if self.scenario == Scenario::Offline {
+                    // There is no connection until the client has queued all messages.
+                    let begun = self.begun.lock().expect("a lock");
+                    let wait = self.began.wait_while(begun, |begun| !*begun);
+                    drop(wait.expect("a lock"));
+                }
                 connection.is_v5 = packet[header + 6] == 5;
                 // MQTT 5 states the window as Receive Maximum.
                 let answer: &[u8] = match connection.is_v5 {

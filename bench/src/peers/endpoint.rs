@@ -1,7 +1,7 @@
 //! mqtt-endpoint-tokio, on mqtt-protocol-core. The application sends and receives packets; the
 //! window is a semaphore here, and there is no handle for one acknowledgement.
 
-use super::{OTHER_TLS, Peer, lacks_awaited};
+use super::{IDENTIFIERS, OTHER_TLS, Peer, lacks_awaited};
 use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
@@ -76,6 +76,7 @@ impl Endpoint {
 impl Peer for Endpoint {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         match scenario {
+            Scenario::Offline => Some(IDENTIFIERS),
             Scenario::ConnectTls => Some(OTHER_TLS),
             _ => lacks_awaited(scenario),
         }

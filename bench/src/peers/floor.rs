@@ -1,6 +1,6 @@
 //! The hand-written floor: no properties, timers, limits or reconnect.
 
-use super::{Peer, in_tasks};
+use super::{NO_QUEUE, Peer, in_tasks};
 use crate::client::Job;
 use crate::control::Done;
 use crate::floor::Client;
@@ -17,6 +17,7 @@ impl Peer for Floor {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         match scenario {
             Scenario::Receive { qos: 2, .. } => Some("does not receive QoS 2"),
+            Scenario::Offline => Some(NO_QUEUE),
             Scenario::Connect | Scenario::ConnectTls => Some("does not disconnect"),
             _ => None,
         }

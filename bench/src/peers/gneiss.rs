@@ -62,16 +62,9 @@ async fn publish(
     }
 }
 
-impl Peer for Gneiss {
-    fn lacks(scenario: Scenario) -> Option<&'static str> {
-        match scenario {
-            Scenario::LateReader => Some("its callbacks cannot wait"),
-            Scenario::ConnectTls => Some(OTHER_TLS),
-            _ => None,
-        }
-    }
-
-    async fn connect(job: &Job, id: &str) -> Self {
+impl Gneiss {
+    /// A client that connects in the background.
+    fn start(job: &Job, id: &str) -> Self {
         let mode = ProtocolMode::Mqtt311;
         let client = TokioClientBuilder::new("127.0.0.1", job.port)
             .with_connect_options(ConnectOptions::builder().with_client_id(id).build())
@@ -93,8 +86,23 @@ impl Peer for Gneiss {
             _ => {}
         };
         client.start(Some(Arc::new(listener))).expect("a client");
-        shared.connected.notified().await;
         Self { client, shared }
+    }
+}
+
+impl Peer for Gneiss {
+    fn lacks(scenario: Scenario) -> Option<&'static str> {
+        match scenario {
+            Scenario::LateReader => Some("its callbacks cannot wait"),
+            Scenario::ConnectTls => Some(OTHER_TLS),
+            _ => None,
+        }
+    }
+
+    async fn connect(job: &Job, id: &str) -> Self {
+        let peer = Self::start(job, id);
+        peer.shared.connected.notified().await;
+        peer
     }
 
     async fn publish(&mut self, messages: Outgoing, done: Done) {
@@ -104,6 +112,22 @@ impl Peer for Gneiss {
 
     async fn publish_batch(&mut self, batch: Outgoing) {
         publish(&self.client, batch.qos, WINDOW, batch.payloads()).await;
+    }
+
+    async fn publish_offline(
+        job: &Job,
+        messages: Outgoing,
+        queued: impl FnOnce(),
+        done: Done,
+    ) -> Self {
+        let peer = Self::start(job, "bench");
+        for payload in messages.payloads() {
+            // It is sent whether or not the future is polled.
+            drop(peer.client.publish(packet(messages.qos, payload), None));
+        }
+        queued();
+        done.await.expect("a server");
+        peer
     }
 
     async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {

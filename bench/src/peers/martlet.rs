@@ -113,6 +113,15 @@ fn tls(trusted: &Trusted) -> TlsConfig {
         .clone()
 }
 
+/// What may wait before the window: as many messages as in it, or all where there is no connection.
+fn queue(job: &Job) -> QueueLimits {
+    let limits = QueueLimits::default();
+    match job.scenario {
+        Scenario::Offline => limits.messages(job.n).bytes(1 << 30),
+        _ => limits.messages(WINDOW),
+    }
+}
+
 /// What may wait for the application: the default, and everything where it is to wait.
 fn inbound(scenario: Scenario) -> InboundLimits {
     let limits = InboundLimits::default();
@@ -163,6 +172,33 @@ async fn receive_all<M: Item, T>(
     (tally, kept)
 }
 
+impl<R: Runtime> Martlet<R> {
+    /// A client that connects in the background.
+    fn open(job: &Job) -> Self {
+        let uri = match job.tls {
+            None => format!("mqtt://127.0.0.1:{}", job.port),
+            Some(_) => format!("mqtts://127.0.0.1:{}", job.port),
+        };
+        let mut builder = Client::builder(uri)
+            .version(Version::V3_1_1)
+            .max_in_flight(WINDOW as u16)
+            .max_in_flight_3x(WINDOW as u16)
+            .queue(queue(job))
+            .inbound(inbound(job.scenario));
+        if let Some(trusted) = job.tls {
+            builder = builder.tls_config(tls(trusted));
+        }
+        let client = R::start(builder);
+        Self {
+            client,
+            messages: None,
+            streams: Vec::new(),
+            scenario: job.scenario,
+            runtime: PhantomData,
+        }
+    }
+}
+
 impl<R: Runtime> Peer for Martlet<R> {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
         R::lacks(scenario)
@@ -173,28 +209,9 @@ impl<R: Runtime> Peer for Martlet<R> {
     }
 
     async fn connect(job: &Job, _: &str) -> Self {
-        let uri = match job.tls {
-            None => format!("mqtt://127.0.0.1:{}", job.port),
-            Some(_) => format!("mqtts://127.0.0.1:{}", job.port),
-        };
-        let mut builder = Client::builder(uri)
-            .version(Version::V3_1_1)
-            .max_in_flight(WINDOW as u16)
-            .max_in_flight_3x(WINDOW as u16)
-            .queue(QueueLimits::default().messages(WINDOW))
-            .inbound(inbound(job.scenario));
-        if let Some(trusted) = job.tls {
-            builder = builder.tls_config(tls(trusted));
-        }
-        let client = R::start(builder);
-        client.connected().await.expect("a connection");
-        Self {
-            client,
-            messages: None,
-            streams: Vec::new(),
-            scenario: job.scenario,
-            runtime: PhantomData,
-        }
+        let peer = Self::open(job);
+        peer.client.connected().await.expect("a connection");
+        peer
     }
 
     async fn publish(&mut self, messages: Outgoing, done: Done) {
@@ -217,6 +234,23 @@ impl<R: Runtime> Peer for Martlet<R> {
         });
         let published = self.client.publish_all(messages).await;
         published.expect("acknowledgements");
+    }
+
+    async fn publish_offline(
+        job: &Job,
+        messages: Outgoing,
+        queued: impl FnOnce(),
+        done: Done,
+    ) -> Self {
+        let peer = Self::open(job);
+        let qos = qos(messages.qos);
+        for payload in messages.payloads() {
+            let publish = peer.client.publish(TOPIC, payload).qos(qos);
+            drop(publish.enqueue().await.expect("a place in the queue"));
+        }
+        queued();
+        done.await.expect("a server");
+        peer
     }
 
     async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {

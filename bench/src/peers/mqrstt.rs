@@ -75,7 +75,10 @@ where
 
 impl Peer for Mqrstt {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
-        lacks_awaited(scenario)
+        match scenario {
+            Scenario::Offline => Some("no more than 100 messages wait in its channel"),
+            _ => lacks_awaited(scenario),
+        }
     }
 
     async fn connect(job: &Job, id: &str) -> Self {

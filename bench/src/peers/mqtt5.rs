@@ -2,7 +2,7 @@
 //! is 100 tasks; messages come by callback.
 
 use super::inbox::Inbox;
-use super::{Peer, in_tasks};
+use super::{IDENTIFIERS, Peer, in_tasks};
 use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
@@ -50,7 +50,11 @@ impl Mqtt5 {
 
 impl Peer for Mqtt5 {
     fn lacks(scenario: Scenario) -> Option<&'static str> {
-        (scenario == Scenario::LateReader).then_some("its callbacks cannot wait")
+        match scenario {
+            Scenario::LateReader => Some("its callbacks cannot wait"),
+            Scenario::Offline => Some(IDENTIFIERS),
+            _ => None,
+        }
     }
 
     async fn connect(job: &Job, id: &str) -> Self {

@@ -1,6 +1,6 @@
 //! ntex-mqtt, on ntex's runtime over tokio's reactor. It is made for one thread: nothing is `Send`.
 
-use super::{OTHER_TLS, Peer, in_tasks};
+use super::{NO_QUEUE, OTHER_TLS, Peer, in_tasks};
 use crate::client::Job;
 use crate::control::Done;
 use crate::messages::{Outgoing, Tally};
@@ -74,6 +74,7 @@ impl Peer for Ntex {
             Scenario::Publish { qos: 2, .. } => {
                 Some("fails with more than one QoS 2 message in flight: UnexpectedRelease")
             }
+            Scenario::Offline => Some(NO_QUEUE),
             Scenario::ConnectTls => Some(OTHER_TLS),
             Scenario::Threads { .. } => Some("is made for one thread"),
             _ => None,

@@ -10,7 +10,7 @@ macro_rules! polled {
         use crate::messages::{Outgoing, Tally};
         use crate::client::Job;
         use crate::peers::Peer;
-        use crate::scenario::{Scenario, TOPIC};
+        use crate::scenario::TOPIC;
         use std::time::Duration;
 
         pub struct $name {
@@ -86,6 +86,23 @@ macro_rules! polled {
             async fn publish_from_threads(&mut self, messages: Outgoing, threads: usize, done: Done) {
                 self.publish_from(threads, messages).await;
                 self.poll_while_not(done).await;
+            }
+
+            async fn publish_offline(
+                job: &Job,
+                messages: Outgoing,
+                queued: impl FnOnce(),
+                done: Done,
+            ) -> Self {
+                // What waits is in the channel, which is long enough.
+                let (client, events) = open(job, "bench");
+                let mut peer = Self { client, events };
+                for payload in messages.payloads() {
+                    send(&peer.client, level(messages.qos), payload).await;
+                }
+                queued();
+                peer.poll_while_not(done).await;
+                peer
             }
 
             async fn subscribe(&mut self, filters: Vec<String>, qos: u8) {

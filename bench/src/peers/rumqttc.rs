@@ -1,11 +1,18 @@
 //! rumqttc. There is no handle to wait for one acknowledgement.
 
-use crate::scenario::WINDOW;
+use crate::client::Job;
+use crate::scenario::{Scenario, WINDOW};
 use crate::tls::Trusted;
 use rumqttc::{TlsConfiguration, Transport};
 
 /// How many requests wait for the event loop.
-const CHANNEL: usize = WINDOW;
+fn channel(job: &Job) -> usize {
+    match job.scenario {
+        Scenario::Offline => job.n,
+        _ => WINDOW,
+    }
+}
+
 /// The default is 10 KiB.
 const MAX_PACKET: usize = 1 << 20;
 
@@ -17,6 +24,7 @@ macro_rules! peer {
     ($name:ident) => {
         use crate::peers::lacks_awaited;
         use crate::peers::polled::polled;
+        use crate::scenario::Scenario;
         use rumqttc::Outgoing as Sent;
 
         async fn send(client: &AsyncClient, qos: QoS, payload: Vec<u8>) {
@@ -34,7 +42,7 @@ macro_rules! peer {
 }
 
 mod v4 {
-    use super::{CHANNEL, MAX_PACKET, WINDOW};
+    use super::{MAX_PACKET, WINDOW, channel};
     use rumqttc::{
         AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, SubscribeFilter as Filter,
     };
@@ -48,14 +56,14 @@ mod v4 {
             options.set_transport(super::tls(trusted));
         }
         options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
-        let (client, mut events) = AsyncClient::new(options, CHANNEL);
+        let (client, mut events) = AsyncClient::new(options, channel(job));
         events.network_options.set_tcp_nodelay(true);
         (client, events)
     }
 }
 
 mod v5 {
-    use super::{CHANNEL, MAX_PACKET, WINDOW};
+    use super::{MAX_PACKET, WINDOW, channel};
     use rumqttc::v5::mqttbytes::QoS;
     use rumqttc::v5::mqttbytes::v5::{Filter, Packet};
     use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -72,7 +80,7 @@ mod v5 {
         let mut network = options.network_options();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
-        AsyncClient::new(options, CHANNEL)
+        AsyncClient::new(options, channel(job))
     }
 }
 

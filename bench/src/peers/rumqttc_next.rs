@@ -1,10 +1,17 @@
 //! rumqttc-v4-next and rumqttc-v5-next, which go on from rumqttc: requests are written in batches, and a
 //! publish can be tracked.
 
-use crate::scenario::WINDOW;
+use crate::client::Job;
+use crate::scenario::{Scenario, WINDOW};
 
 /// How many requests wait for the event loop.
-const CHANNEL: usize = WINDOW;
+fn channel(job: &Job) -> usize {
+    match job.scenario {
+        Scenario::Offline => job.n,
+        _ => WINDOW,
+    }
+}
+
 /// The default is 10 KiB.
 const MAX_PACKET: usize = 1 << 20;
 
@@ -43,7 +50,7 @@ macro_rules! peer {
 }
 
 mod v4 {
-    use super::{CHANNEL, MAX_PACKET, WINDOW};
+    use super::{MAX_PACKET, WINDOW, channel};
     use rumqttc_v4_next::{
         AsyncClient, Event, EventLoop, MqttOptions, Outgoing as Sent, Packet, PublishOptions, QoS,
         SubscribeFilter as Filter, TlsConfiguration, Transport,
@@ -60,14 +67,14 @@ mod v4 {
             options.set_transport(Transport::tls_with_config(config));
         }
         options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
-        let (client, mut events) = AsyncClient::builder(options).capacity(CHANNEL).build();
+        let (client, mut events) = AsyncClient::builder(options).capacity(channel(job)).build();
         events.network_options.set_tcp_nodelay(true);
         (client, events)
     }
 }
 
 mod v5 {
-    use super::{CHANNEL, MAX_PACKET, WINDOW};
+    use super::{MAX_PACKET, WINDOW, channel};
     use rumqttc_v5_next::{
         AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing as Sent, Packet,
         PublishOptions, QoS, SubscribeFilter as Filter, TlsConfiguration, Transport,
@@ -87,7 +94,7 @@ mod v5 {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
-        AsyncClient::builder(options).capacity(CHANNEL).build()
+        AsyncClient::builder(options).capacity(channel(job)).build()
     }
 }
 
