@@ -54,7 +54,7 @@ pub fn measure<P: Peer + 'static>(job: &Job) {
             job.tls = Some(Box::leak(Box::new(Trusted::new(control.authority()))));
         }
         let sample = match job.scenario {
-            Scenario::Idle => idle::<P>(&job, &mut control).await,
+            Scenario::Idle(_) => idle::<P>(&job, &mut control).await,
             Scenario::Offline => offline::<P>(&job, &mut control).await,
             Scenario::Acknowledge { every } => acknowledge::<P>(&job, &mut control, every).await,
             Scenario::Connect | Scenario::ConnectTls => connect::<P>(&job, &mut control).await,

@@ -40,7 +40,7 @@ impl Cell {
     /// The number that the scenario is about, in [`unit`].
     fn main(&self, scenario: Scenario) -> Option<Spread> {
         self.spread(|sample| match scenario {
-            Scenario::Idle => grown(sample) / 1024.0,
+            Scenario::Idle(_) => grown(sample) / 1024.0,
             Scenario::PingPong => sample.latency.unwrap_or_default().0,
             _ => cpu(sample),
         })
@@ -63,7 +63,7 @@ fn grown(sample: &ClientSample) -> f64 {
 
 fn unit(scenario: Scenario) -> &'static str {
     match scenario {
-        Scenario::Idle => "KiB a connection",
+        Scenario::Idle(_) => "KiB a connection",
         Scenario::PingPong => "µs a round trip, median",
         Scenario::Connect | Scenario::ConnectTls => "CPU µs a connection",
         _ => "CPU µs a message",
@@ -338,7 +338,7 @@ fn details(text: &mut String, results: &Results) {
     text.push_str("\n## All numbers\n");
     for row in &results.rows {
         let each = match row.scenario {
-            Scenario::Idle | Scenario::Connect | Scenario::ConnectTls => "connection",
+            Scenario::Idle(_) | Scenario::Connect | Scenario::ConnectTls => "connection",
             Scenario::PingPong => "round trip",
             _ => "message",
         };
@@ -353,7 +353,7 @@ fn details(text: &mut String, results: &Results) {
         );
         text.push_str(match row.scenario {
             Scenario::PingPong => " p50 µs | p99 µs |\n|---|---|---|---|---|---|---|---|---|---|\n",
-            Scenario::Idle => IDLE_COLUMNS,
+            Scenario::Idle(_) => IDLE_COLUMNS,
             Scenario::Offline => OFFLINE_COLUMNS,
             _ => "\n|---|---|---|---|---|---|---|---|\n",
         });
@@ -365,7 +365,7 @@ fn details(text: &mut String, results: &Results) {
 }
 
 const IDLE_COLUMNS: &str =
-    " KiB resident | KiB of heap |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    " KiB resident | KiB of heap | connections |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
 const OFFLINE_COLUMNS: &str =
     " B resident | B of heap |\n|---|---|---|---|---|---|---|---|---|---|\n";
 
@@ -422,9 +422,10 @@ fn detail(text: &mut String, scenario: Scenario, peer: &Entry, cell: &Cell) {
             columns.push(median(cell.spread(|sample| latency(sample).0)));
             columns.push(median(cell.spread(|sample| latency(sample).1)));
         }
-        Scenario::Idle => {
+        Scenario::Idle(_) => {
             columns.push(median(cell.spread(|sample| grown(sample) / 1024.0)));
             columns.push(optional(cell.heap.map(|heap| heap / 1024.0)));
+            columns.push(median(cell.spread(|sample| sample.messages as f64)));
         }
         Scenario::Offline => {
             columns.push(median(cell.spread(grown)));

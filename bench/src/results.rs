@@ -22,6 +22,15 @@ pub struct Cell {
     pub note: Option<String>,
 }
 
+impl Cell {
+    pub fn without_number(note: &str) -> Self {
+        Self {
+            note: Some(note.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// What rows of the same run have in common.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Run {
@@ -146,14 +155,17 @@ mod tests {
         let mut results = Results::default();
         results.replace(vec![
             row(Scenario::Awaited, "first"),
-            row(Scenario::Idle, "first"),
+            row(Scenario::Idle(1_000), "first"),
         ]);
         assert_eq!(results.run(&results.rows[0]), None, "all are of one run");
         results.replace(vec![row(Scenario::Awaited, "second")]);
 
         let rows = results.rows.iter();
         let rows: Vec<_> = rows.map(|row| (row.scenario, &*row.run.began)).collect();
-        let expected = [(Scenario::Awaited, "second"), (Scenario::Idle, "first")];
+        let expected = [
+            (Scenario::Awaited, "second"),
+            (Scenario::Idle(1_000), "first"),
+        ];
         assert_eq!(rows, expected);
         assert_eq!(results.run(&results.rows[0]), Some(2));
         assert_eq!(results.run(&results.rows[1]), Some(1));

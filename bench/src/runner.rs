@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 const USUAL_ROUNDS: usize = 7;
+/// As many files as a process needs: some peers open three for a connection.
+const FILES: u64 = 40_000;
+/// How many files a process opens besides connections, at most.
+const FILES_BESIDES: usize = 100;
 /// How many seconds one measurement is to take.
 const SECONDS: f64 = 0.2;
 
@@ -114,7 +118,7 @@ pub fn run(options: &Options) {
     } else {
         Results::default()
     };
-    raise_open_files();
+    let files = raise_open_files();
     let counted = build_counted();
     let Peers {
         found: peers,
@@ -136,7 +140,12 @@ pub fn run(options: &Options) {
         if wanted.is_some_and(|only| !scenario.to_string().contains(only)) {
             continue;
         }
-        let cells = row(options, &peers, scenario, counted.as_deref());
+        let cells = if scenario.files() + FILES_BESIDES <= files {
+            row(options, &peers, scenario, counted.as_deref())
+        } else {
+            let note = format!("a process opens {files} files at most on this machine");
+            peers.iter().map(|_| Cell::without_number(&note)).collect()
+        };
         let names = peers.iter().map(|(peer, _)| peer.name.to_owned());
         let row = Row {
             scenario,
@@ -214,25 +223,33 @@ fn row(
             }
         }
     }
-    for ((peer, start), cell) in peers.iter().zip(&mut cells) {
+    for (((peer, start), cell), number) in peers.iter().zip(&mut cells).zip(numbers) {
         if cell.note.is_none() {
             let counted = counted.filter(|_| matches!(peer.kind, Kind::Rust { .. }));
             let counted = counted.map(|counted| Start::part_of(counted, peer, None));
-            count(start, counted.as_ref(), scenario, first, cell);
+            if let Some(counted) = counted {
+                // What one holds depends on how many there are.
+                let holds = matches!(scenario, Scenario::Idle(_) | Scenario::Offline);
+                let n = if holds { number } else { first };
+                count_allocations(&counted, scenario, n, cell);
+            }
+            count_system_calls(start, scenario, first, cell);
         }
     }
     cells
 }
 
-/// Counts allocations and system calls, in runs of their own because counting takes time.
-fn count(start: &Start, counted: Option<&Start>, scenario: Scenario, n: usize, cell: &mut Cell) {
-    if let Some(counted) = counted {
-        let measured = measure(&mut counted.command(&[]), scenario, n).ok();
-        let sample = measured.map(|(sample, _)| sample).unwrap_or_default();
-        let each = |number: Option<u64>| number.map(|number| number as f64 / n as f64);
-        cell.allocations = each(sample.allocations);
-        cell.heap = each(sample.heap);
-    }
+/// Counts in a run of its own, because counting takes time.
+fn count_allocations(counted: &Start, scenario: Scenario, n: usize, cell: &mut Cell) {
+    let measured = measure(&mut counted.command(&[]), scenario, n).ok();
+    let sample = measured.map(|(sample, _)| sample).unwrap_or_default();
+    let each = |number: Option<u64>| number.map(|number| number as f64 / n as f64);
+    cell.allocations = each(sample.allocations);
+    cell.heap = each(sample.heap);
+}
+
+/// Likewise.
+fn count_system_calls(start: &Start, scenario: Scenario, n: usize, cell: &mut Cell) {
     if machine::has_strace() {
         // Twice, for what the process does besides: the difference is the messages'. Few, because
         // a traced system call takes long.
@@ -310,7 +327,7 @@ fn check(
             return Err(format!("{acknowledged} of {n} messages were acknowledged"));
         }
     }
-    if let Scenario::Idle | Scenario::Connect | Scenario::ConnectTls = scenario {
+    if let Scenario::Idle(_) | Scenario::Connect | Scenario::ConnectTls = scenario {
         // One before the measured part.
         let (made, wanted) = (server.connections, n + 1);
         return if made == wanted {
@@ -359,7 +376,8 @@ impl Server {
 
     /// Waits until the server has seen its client leave; ends it if the client never came.
     fn stop(&mut self) -> Option<ServerSample> {
-        for _ in 0..200 {
+        // Ten thousand threads take a while to end.
+        for _ in 0..5_000 {
             if let Ok(Some(_)) = self.process.try_wait() {
                 let mut line = String::new();
                 self.output.read_to_string(&mut line).ok()?;
@@ -392,11 +410,17 @@ fn build_counted() -> Option<PathBuf> {
     (built.is_ok_and(|status| status.success()) && counted.exists()).then_some(counted)
 }
 
-/// A thousand connections are more files than many systems open by default.
-fn raise_open_files() {
+/// Lets this process and those that it starts open as many files as there may be connections;
+/// returns how many they can.
+fn raise_open_files() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Where it is not allowed, the row says what went wrong.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(20_000), hard);
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return usize::MAX;
+    };
+    // Only some may raise the hard limit. Where it is not enough, the row says so.
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, FILES, hard.max(FILES));
+    if raised.is_err() {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(FILES), hard);
     }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize)
 }

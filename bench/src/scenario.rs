@@ -51,8 +51,8 @@ pub enum Scenario {
     LateReader,
     /// The client publishes at QoS 0, and the server sends the message back.
     PingPong,
-    /// Connections that do nothing.
-    Idle,
+    /// Connections that do nothing, at most this many.
+    Idle(usize),
     /// Connections made and closed, one after the other.
     Connect,
     /// As `Connect`, over TLS without resumption.
@@ -78,7 +78,8 @@ impl Scenario {
         all.extend([
             Self::LateReader,
             Self::PingPong,
-            Self::Idle,
+            Self::Idle(1_000),
+            Self::Idle(10_000),
             Self::Connect,
             Self::ConnectTls,
         ]);
@@ -106,7 +107,7 @@ impl Scenario {
             }
             Self::LateReader => "receive 1 KiB, a reader that starts late".to_owned(),
             Self::PingPong => "ping-pong QoS 0".to_owned(),
-            Self::Idle => "idle connections".to_owned(),
+            Self::Idle(n) => format!("idle connections, up to {n}"),
             Self::Connect => "connect and disconnect".to_owned(),
             Self::ConnectTls => "connect and disconnect, over TLS".to_owned(),
         }
@@ -160,11 +161,23 @@ impl Scenario {
 
     /// Of the scenarios that take seconds there are few rounds.
     pub fn rounds(self, usual: usize) -> usize {
-        if self.is_long() { usual.min(3) } else { usual }
+        match self {
+            Self::Offline => usual.min(3),
+            Self::Idle(10_000) => 1,
+            _ => usual,
+        }
     }
 
     fn is_long(self) -> bool {
-        self == Self::Offline
+        matches!(self, Self::Offline | Self::Idle(10_000))
+    }
+
+    /// How many files one process opens at most, besides a few.
+    pub fn files(self) -> usize {
+        match self {
+            Self::Idle(n) => n,
+            _ => 1,
+        }
     }
 
     /// Whether connections are made over TLS.
@@ -196,7 +209,7 @@ impl Scenario {
     pub fn first(self, quick: bool) -> usize {
         let n = match self {
             Self::LateReader => return if quick { 2_000 } else { 20_000 },
-            Self::Idle | Self::Connect | Self::ConnectTls => 20,
+            Self::Idle(_) | Self::Connect | Self::ConnectTls => 20,
             Self::PingPong => 500,
             Self::Filters(_) | Self::Streams(_) => 1_000,
             _ if self.size() > 1 << 12 => 500,
@@ -210,7 +223,11 @@ impl Scenario {
         let fit = (target / seconds.max(1e-9)) as usize;
         match self {
             Self::LateReader => self.first(false),
-            Self::Idle => ((512 << 20) as f64 / resident.max(1.0)).clamp(20.0, 1_000.0) as usize,
+            // 10,000 in 1 GiB.
+            Self::Idle(n) => {
+                let fit = (107_374 * n.max(5_000)) as f64 / resident.max(1.0);
+                fit.clamp(20.0, n as f64) as usize
+            }
             Self::Connect | Self::ConnectTls => fit.clamp(20, 500),
             Self::PingPong => fit.clamp(200, 20_000),
             // Whole rounds of the tasks.
@@ -248,7 +265,7 @@ impl fmt::Display for Scenario {
             Self::Acknowledge { every } => write!(f, "acknowledge-{every}"),
             Self::LateReader => f.write_str("late"),
             Self::PingPong => f.write_str("ping-pong"),
-            Self::Idle => f.write_str("idle"),
+            Self::Idle(n) => write!(f, "idle-{n}"),
             Self::Connect => f.write_str("connect"),
             Self::ConnectTls => f.write_str("connect-tls"),
         }

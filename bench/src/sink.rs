@@ -39,7 +39,7 @@ pub fn run(scenario: Scenario, n: usize) {
         let (mut socket, _) = listener.accept().expect("a connection");
         socket.set_nodelay(true).expect("a socket");
         let server = server.clone();
-        // The stacks of 1,000 connections are small.
+        // The stacks of 10,000 connections are small.
         let thread = std::thread::Builder::new().stack_size(1 << 17);
         let connection = move || {
             let mut first = [0];
@@ -138,7 +138,13 @@ impl Server {
 
     /// `stream` is what makes TLS of the socket, or the socket.
     fn serve(&self, socket: &TcpStream, mut stream: impl Read + Write) -> io::Result<()> {
-        let mut input = vec![0; 1 << 19];
+        // 10,000 connections that do nothing are small.
+        let size = if let Scenario::Idle(_) = self.scenario {
+            12
+        } else {
+            19
+        };
+        let mut input = vec![0; 1 << size];
         let (mut have, mut replies) = (0, Vec::new());
         let mut connection = Connection::default();
         loop {

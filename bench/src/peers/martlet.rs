@@ -31,7 +31,7 @@ pub trait Runtime {
             Scenario::Publish { qos, size } | Scenario::Receive { qos, size } => {
                 qos < 2 && size == 16
             }
-            Scenario::PingPong | Scenario::Idle => true,
+            Scenario::PingPong | Scenario::Idle(_) => true,
             Scenario::Connect | Scenario::ConnectTls => true,
             _ => false,
         };
