@@ -2,8 +2,8 @@
 
 use crate::hub::admission::Offered;
 use crate::hub::batches::BatchKey;
-use crate::hub::shared::{Shared, State, wake};
-use crate::hub::wakers::Wakers;
+use crate::hub::shared::{Shared, State};
+use crate::hub::wakers::{Caller, Wakers};
 use martlet_proto::QoS;
 use martlet_session::{OperationId, OutgoingPublish, PublishError, Withdrawal};
 use std::collections::VecDeque;
@@ -119,25 +119,30 @@ impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
                 key: shared.lock().publishers.batches.open(),
             });
             let key = batch.key;
-            let mut state = shared.lock();
             if self.next.is_empty() {
-                let stored = state.poll_stored_batch(key, self.newest, cx);
+                let stored = shared.poll(Caller::new(cx), |state, caller| {
+                    let stored = state.poll_stored_batch(key, self.newest, caller);
+                    if stored.is_ready() {
+                        state.publishers.batches.complete_batch(key);
+                    }
+                    stored
+                });
                 if stored.is_pending() {
                     return Poll::Pending;
                 }
-                state.publishers.batches.complete_batch(key);
-                drop(state);
                 let receipt = self.batch.take().expect("it was opened above");
                 return stored.map(|stored| match stored {
                     Ok(()) => Ok(receipt),
                     Err((index, error)) => Err(BatchError::new(index, error)),
                 });
             }
-            let published = self.poll_publish(&mut state, key, cx);
-            let index = state.publishers.batches.accepted(key);
-            let driver = state.call_driver();
-            drop(state);
-            wake(driver);
+            let mut index = 0;
+            let published = shared.poll(Caller::new(cx), |state, caller| {
+                let published = self.poll_publish(state, key, caller);
+                index = state.publishers.batches.accepted(key);
+                caller.call_driver(state);
+                published
+            });
             match published {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
@@ -154,13 +159,13 @@ impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
         &mut self,
         state: &mut State,
         batch: BatchKey,
-        cx: &Context<'_>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Result<(), PublishError>> {
         let now = self.shared.now();
         while let Some(message) = self.next.front() {
             match state.admit(message, None, self.place)? {
                 Offered::Wait(need) => {
-                    state.await_room(&mut self.place, need, cx);
+                    state.await_room(&mut self.place, need, caller);
                     return Poll::Pending;
                 }
                 Offered::Sent => {
@@ -218,7 +223,7 @@ impl<I> Drop for EnqueueAll<'_, I> {
         if let (Some(newest), Some(_)) = (self.newest, &self.batch) {
             let state = &mut *self.shared.lock();
             let storing = &mut state.publishers.storing;
-            storing.forget(newest, &mut state.deferred);
+            storing.forget(newest);
         }
     }
 }
@@ -340,11 +345,10 @@ impl BatchReceipt {
     }
 
     fn poll_end(&mut self, cx: &Context<'_>) -> Poll<Result<(), BatchError>> {
-        let state = &mut *self.shared.lock();
-        let batches = &mut state.publishers.batches;
-        batches
-            .poll(self.key, cx, &mut state.deferred)
-            .map_err(|(index, error)| BatchError::new(index, error))
+        let end = self.shared.poll(Caller::new(cx), |state, caller| {
+            state.publishers.batches.poll(self.key, caller)
+        });
+        end.map_err(|(index, error)| BatchError::new(index, error))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::event::ClientEvent;
 use crate::hub::shared::Shared;
+use crate::hub::wakers::Caller;
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -46,8 +47,9 @@ impl Events {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<ClientEvent>> {
-        let state = &mut *self.shared.lock();
-        state.events.poll(self.key, cx, &mut state.deferred)
+        self.shared.poll(Caller::new(cx), |state, caller| {
+            state.events.poll(self.key, caller)
+        })
     }
 }
 

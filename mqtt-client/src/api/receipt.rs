@@ -4,12 +4,12 @@ use crate::hub::admission::AcceptedMessage;
 use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::shared::Shared;
 use crate::hub::sleeper::{Sleeper, is_over};
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, Wakers};
 use martlet_session::{OperationId, PublishError, Withdrawal as How};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 /// How far a message had come when it was [withdrawn](Receipt::withdraw).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,9 +157,10 @@ impl Receipt {
     pub(super) fn poll_stored(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PublishError>> {
         match &self.state {
             ReceiptState::Pending { shared, pending } if pending.is_stored => {
-                let state = &mut *shared.lock();
-                let publishers = &mut state.publishers;
-                publishers.poll_stored(pending.key, pending.operation, cx, &mut state.deferred)
+                shared.poll(Caller::new(cx), |state, caller| {
+                    let publishers = &mut state.publishers;
+                    publishers.poll_stored(pending.key, pending.operation, caller)
+                })
             }
             _ => Poll::Ready(Err(PublishError::NotStored)),
         }
@@ -174,12 +175,10 @@ impl Receipt {
         let end = match &self.state {
             ReceiptState::Acknowledged => Ok(SENT),
             ReceiptState::Pending { shared, pending } => {
-                let state = &mut *shared.lock();
-                let completions = &mut state.publishers.completions;
-                match completions.poll(pending.key, cx, &mut state.deferred) {
-                    Poll::Ready(end) => end,
-                    Poll::Pending => return Poll::Pending,
-                }
+                let end = shared.poll(Caller::new(cx), |state, caller| {
+                    state.publishers.completions.poll(pending.key, caller)
+                });
+                ready!(end)
             }
             ReceiptState::Returned => panic!("polled after it was ready"),
         };
@@ -215,7 +214,7 @@ impl Drop for Receipt {
         let publishers = &mut state.publishers;
         if pending.is_stored {
             let storing = &mut publishers.storing;
-            storing.forget(pending.operation, &mut state.deferred);
+            storing.forget(pending.operation);
         }
         let completions = &mut publishers.completions;
         completions.abandon(pending.key, &mut state.deferred);

@@ -15,7 +15,7 @@ use crate::hub::route::RouteKey;
 use crate::hub::route::StreamOptions;
 use crate::hub::shared::{Handle, Shared, State};
 use crate::hub::sleeper::Sleeper;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, Wakers};
 use martlet_proto::{
     BinaryData, PubAckReasonCode, PublishProperties, QoS, SubscribeFilter, TopicError, TopicFilter,
     TopicName, Version,
@@ -369,14 +369,17 @@ impl<'a> PendingResponse<'a> {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Message, ResponseError>> {
-        let state = &mut *self.shared.lock();
-        let responses = &mut state.routes.responses;
-        responses
-            .poll(self.number, cx, &mut state.deferred)
-            .map_err(|none| match none {
-                NoResponse::Dropped => ResponseError::Dropped,
-                NoResponse::Stopped => PublishError::Closed(state.connection.why_stopped()).into(),
-            })
+        self.shared.poll(Caller::new(cx), |state, caller| {
+            let responses = &mut state.routes.responses;
+            responses
+                .poll(self.number, caller)
+                .map_err(|none| match none {
+                    NoResponse::Dropped => ResponseError::Dropped,
+                    NoResponse::Stopped => {
+                        PublishError::Closed(state.connection.why_stopped()).into()
+                    }
+                })
+        })
     }
 }
 

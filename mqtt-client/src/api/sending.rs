@@ -7,11 +7,11 @@ use crate::hub::admission::Offered;
 use crate::hub::completions::{PublishResult, SENT};
 use crate::hub::shared::{Shared, wake};
 use crate::hub::sleeper::{Sleeper, is_over};
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_proto::{QoS, TopicError};
 use martlet_session::{Connected, Instant, OutgoingPublish, PublishError};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Waits for room, publishes, and then waits as far as it is asked to: the machine of the futures
@@ -54,14 +54,15 @@ impl SendStep {
     }
 }
 
-/// When the message was accepted.
+/// How the message was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Acceptance {
     /// In this step, and that was all: it is of QoS 0 and in the output.
     Sent,
     /// In this step. Its end wakes the caller.
-    Now,
-    Before,
+    Awaited,
+    /// Its end is to be asked for.
+    Accepted,
 }
 
 impl<'a> Sending<'a> {
@@ -108,10 +109,10 @@ impl<'a> Sending<'a> {
 
     #[inline]
     fn poll_end_once(&mut self, cx: &mut Context<'_>) -> Poll<PublishResult> {
-        match self.poll_accepted(cx, Some(cx)) {
+        match self.poll_accepted(cx, true) {
             Poll::Ready(Ok(Acceptance::Sent)) => Poll::Ready(Ok(SENT)),
-            Poll::Ready(Ok(Acceptance::Now)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(Acceptance::Before)) => self.receipt().poll_end(cx),
+            Poll::Ready(Ok(Acceptance::Awaited)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(Acceptance::Accepted)) => self.receipt().poll_end(cx),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
@@ -137,11 +138,11 @@ impl<'a> Sending<'a> {
     }
 
     fn poll_receipt_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt, PublishError>> {
-        match self.poll_accepted(cx, None) {
+        match self.poll_accepted(cx, false) {
             Poll::Ready(Ok(Acceptance::Sent)) => {
                 return Poll::Ready(Ok(Receipt::new(self.shared, None)));
             }
-            Poll::Ready(Ok(Acceptance::Now | Acceptance::Before)) => {}
+            Poll::Ready(Ok(Acceptance::Awaited | Acceptance::Accepted)) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
         }
@@ -170,14 +171,15 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Publishes the message when there is room. `waiter` waits for its end from then on.
+    /// Publishes the message when there is room. The caller waits for its end from then on, if
+    /// `awaits_end` and its waker is there.
     fn poll_accepted(
         &mut self,
         cx: &Context<'_>,
-        waiter: Option<&Context<'_>>,
+        awaits_end: bool,
     ) -> Poll<Result<Acceptance, PublishError>> {
         let SendStep::Offering { message, place } = &mut self.step else {
-            return Poll::Ready(Ok(Acceptance::Before));
+            return Poll::Ready(Ok(Acceptance::Accepted));
         };
         if let Some(timeout) = self.timeout.take() {
             self.sleeper = Some(Box::new(Sleeper::new(self.shared, timeout)));
@@ -189,37 +191,63 @@ impl<'a> Sending<'a> {
                 return Poll::Ready(Err(self.finish(error)));
             }
         };
-        let now = expiry_clock(self.shared, offered);
-        let mut state = self.shared.lock();
-        let offered = match state.admit(offered, self.connection, *place) {
-            Ok(Offered::Wait(need)) => {
-                // Room comes from the driver, which was called by the one that took the room.
-                state.await_room(place, need, cx);
-                return Poll::Pending;
+        if offered.qos == QoS::AtMostOnce && place.is_none() {
+            // What leaves at once waits for nothing.
+            let mut state = self.shared.lock();
+            match state.send_at_once(offered, self.connection) {
+                Ok(true) => {
+                    let driver = state.call_driver();
+                    drop(state);
+                    wake(driver);
+                    self.step = SendStep::Finished;
+                    return Poll::Ready(Ok(Acceptance::Sent));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    drop(state);
+                    return Poll::Ready(Err(self.finish(error)));
+                }
             }
-            Ok(offered) => offered,
-            Err(error) => {
-                drop(state);
-                return Poll::Ready(Err(self.finish(error)));
+        }
+        let now = expiry_clock(self.shared, offered);
+        // Their ends are always waited for.
+        let is_awaited = awaits_end && offered.qos != QoS::AtMostOnce;
+        let mut waker = is_awaited.then(|| KeptWaker::cloned(cx));
+        let (mut state, offered) = loop {
+            let mut state = self.shared.lock();
+            match state.admit(offered, self.connection, *place) {
+                Ok(Offered::Wait(_)) => {
+                    drop(state);
+                    let caller = Caller::with(cx, waker.take());
+                    ready!(poll_room(self.shared, offered, place, caller));
+                }
+                Ok(offered) => break (state, offered),
+                Err(error) => {
+                    drop(state);
+                    return Poll::Ready(Err(self.finish(error)));
+                }
             }
         };
         if let Some(place) = place.take() {
             state.forget_room(place);
         }
-        let result = match offered {
+        let mut acceptance = Acceptance::Accepted;
+        let accepted = match offered {
             Offered::Room => {
-                let message = self.step.take_message();
-                state.accept(message, now, waiter)
+                if waker.is_some() {
+                    acceptance = Acceptance::Awaited;
+                }
+                state.accept(self.step.take_message(), now, waker)
             }
             Offered::Sent | Offered::Wait(_) => Ok(None),
         };
         let driver = state.call_driver();
         drop(state);
         wake(driver);
-        match result {
+        match accepted {
             Ok(Some(pending)) => {
                 self.step = SendStep::Accepted(Receipt::new(self.shared, Some(pending)));
-                Poll::Ready(Ok(Acceptance::Now))
+                Poll::Ready(Ok(acceptance))
             }
             Ok(None) => {
                 self.step = SendStep::Finished;
@@ -277,6 +305,28 @@ impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.leave_room();
     }
+}
+
+/// Waits while there is no room for a message, under a number that the first call sets. Room comes from
+/// the driver, which was called by the one that took it.
+#[cold]
+fn poll_room(
+    shared: &Shared,
+    message: &OutgoingPublish,
+    place: &mut Option<u64>,
+    caller: Caller<'_>,
+) -> Poll<()> {
+    shared.poll(caller, |state, caller| {
+        let room = &state.publishers.room;
+        match room.need(&state.session, message, *place) {
+            Ok(Some(need)) => {
+                state.await_room(place, need, caller);
+                Poll::Pending
+            }
+            // It may be published, or not at all.
+            Ok(None) | Err(_) => Poll::Ready(()),
+        }
+    })
 }
 
 /// The time, for a message whose expiry counts from now; everything else can do with that of the

@@ -3,6 +3,7 @@
 use crate::hub::connection::ConnectionState;
 use crate::hub::shared::Shared;
 use crate::hub::waiters::{Change, Watcher};
+use crate::hub::wakers::Caller;
 use futures_core::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -47,18 +48,18 @@ impl StateChanges {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<ConnectionState>> {
-        let state = &mut *self.shared.lock();
-        let connection = &state.connection;
-        if self.seen != Some(connection.version()) {
-            self.seen = Some(connection.version());
-            return Poll::Ready(Some(connection.state()));
-        }
-        if connection.stopped().is_some() {
-            return Poll::Ready(None);
-        }
-        let waiters = &mut state.waiters;
-        waiters.watch(&mut self.watcher, cx, &mut state.deferred);
-        Poll::Pending
+        self.shared.poll(Caller::new(cx), |state, caller| {
+            let connection = &state.connection;
+            if self.seen != Some(connection.version()) {
+                self.seen = Some(connection.version());
+                return Poll::Ready(Some(connection.state()));
+            }
+            if connection.stopped().is_some() {
+                return Poll::Ready(None);
+            }
+            state.waiters.watch(&mut self.watcher, caller);
+            Poll::Pending
+        })
     }
 }
 

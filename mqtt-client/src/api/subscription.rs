@@ -9,8 +9,9 @@ use crate::api::spans;
 use crate::api::unsubscribe::UnsubscribeBuilder;
 use crate::hub::message::Message;
 use crate::hub::route::{ReaderProgress, RouteKey, UNMATCHED};
-use crate::hub::shared::{Handle, State, wake};
+use crate::hub::shared::{Handle, State};
 use crate::hub::sleeper::Sleeper;
+use crate::hub::wakers::Caller;
 use futures_core::Stream;
 use martlet_proto::{SubAckReasonCode, TopicFilter};
 use martlet_session::{Answer, Details};
@@ -294,32 +295,33 @@ impl<M: Item> Subscription<M> {
             stream,
             ..
         } = &self.place;
-        let mut state = handle.shared.lock();
-        let mut look = false;
-        let next = match state.poll_message(*key, cx) {
-            Poll::Ready(Some(queued)) => {
-                let taken = Taken {
-                    queued,
-                    key: *key,
-                    stream: *stream,
-                    state: &mut state,
-                    shared: &handle.shared,
-                };
-                let (item, asks) = M::take(taken);
-                look = asks;
-                if M::TAKES_BATCHES {
-                    look |= state.fill_batch(*key, &mut self.batch);
+        handle.shared.poll(Caller::new(cx), |state, caller| {
+            let mut look = false;
+            let next = match state.poll_message(*key, caller) {
+                Poll::Ready(Some(queued)) => {
+                    let taken = Taken {
+                        queued,
+                        key: *key,
+                        stream: *stream,
+                        state,
+                        shared: &handle.shared,
+                    };
+                    let (item, asks) = M::take(taken);
+                    look = asks;
+                    if M::TAKES_BATCHES {
+                        look |= state.fill_batch(*key, &mut self.batch);
+                    }
+                    Poll::Ready(Some(item))
                 }
-                Poll::Ready(Some(item))
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
+            look |= state.routes.is_relieved(*key);
+            if look {
+                caller.call_driver(state);
             }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        };
-        look |= state.routes.is_relieved(*key);
-        let driver = if look { state.call_driver() } else { None };
-        drop(state);
-        wake(driver);
-        next
+            next
+        })
     }
 
     /// Unsubscribes and waits for the server's answer; await it. Messages that were not taken are

@@ -474,7 +474,7 @@ where
                 match this.poll_stored(now) {
                     Ok(()) => return Poll::Ready(error),
                     Err(deadline) if this.poll_timer(cx, deadline) => break,
-                    Err(_) if this.shared.lock().rest(cx) => return Poll::Pending,
+                    Err(_) if this.shared.rest(cx) => return Poll::Pending,
                     Err(_) => continue,
                 }
             }
@@ -490,7 +490,7 @@ where
                     // The clock is read once for each time that the driver is woken.
                     break;
                 }
-                if this.shared.lock().rest(cx) {
+                if this.shared.rest(cx) {
                     return Poll::Pending;
                 }
             }

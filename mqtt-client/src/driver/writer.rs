@@ -259,7 +259,7 @@ impl Clerk {
             self.desk.bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             let mut wakers = Wakers::default();
             self.shared.act(|state, _| {
-                state.publishers.storing.set_newest(newest, &mut wakers);
+                state.publishers.set_stored(newest, &mut wakers);
                 // Not before it is known what was stored.
                 self.desk.operations.fetch_sub(count, Ordering::Release);
                 state.session.handle_stored(last);

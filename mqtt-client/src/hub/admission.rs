@@ -3,10 +3,11 @@
 use crate::hub::batches::{BatchKey, message_key};
 use crate::hub::room::Need;
 use crate::hub::shared::State;
+use crate::hub::wakers::{Caller, KeptWaker};
 use martlet_proto::QoS;
 use martlet_session::{Accepted, Connected, Instant, OperationId, OutgoingPublish, PublishError};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 /// What becomes of a message that was offered.
 pub(crate) enum Offered {
@@ -65,31 +66,28 @@ impl State {
         }
     }
 
-    /// Publishes a message. `now` is from a clock if the message may expire. `waiter` is woken when
-    /// the message is completed. `None`: it was of QoS 0 and is in the output.
+    /// Publishes a message. `now` is from a clock if the message may expire. `waker` is woken when the
+    /// message is completed. `None`: it was of QoS 0 and is in the output.
     pub(crate) fn accept(
         &mut self,
         mut message: OutgoingPublish,
         now: Option<Instant>,
-        waiter: Option<&Context<'_>>,
+        waker: Option<KeptWaker>,
     ) -> Result<Option<AcceptedMessage>, PublishError> {
         let completions = &mut self.publishers.completions;
-        let key = completions.reserve();
+        let key = completions.reserve(waker);
         message.key = Some(key);
         let qos = message.qos;
         let is_stored = message.qos != QoS::AtMostOnce && self.session.is_durable();
         let accepted = self.session.publish(now.unwrap_or(self.now), message);
         let Ok(Accepted::Pending(operation)) = accepted else {
-            completions.release(key);
+            completions.release(key, &mut self.deferred);
             if accepted.is_ok() {
                 self.counts.published(qos);
             }
             return accepted.map(|_| None);
         };
         self.counts.published(qos);
-        if let Some(cx) = waiter {
-            completions.wait(key, cx);
-        }
         Ok(Some(AcceptedMessage {
             key,
             operation,
@@ -121,12 +119,11 @@ impl State {
         &mut self,
         batch: BatchKey,
         newest: Option<OperationId>,
-        cx: &Context<'_>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Result<(), (usize, PublishError)>> {
         let Some(newest) = newest.filter(|_| self.session.is_durable()) else {
             return Poll::Ready(Ok(()));
         };
-        self.publishers
-            .poll_stored_batch(batch, newest, cx, &mut self.deferred)
+        self.publishers.poll_stored_batch(batch, newest, caller)
     }
 }

@@ -1,12 +1,11 @@
 //! Messages that were published together: one completion for all of them.
 
 use crate::hub::completions::PublishResult;
-use crate::hub::deferred::set_waker;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_session::{ConnectionError, OperationId, PublishError};
 use slab::Slab;
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 /// In the key of a message: it is of a batch, whose number the other bits are.
 const OF_BATCH: u32 = 1 << 31;
@@ -32,7 +31,7 @@ struct Batch {
     failure: Option<(usize, PublishError)>,
     /// The first one in the batch that failed.
     first_failed: usize,
-    waker: Option<Waker>,
+    waker: Option<KeptWaker>,
     /// The receipt is gone.
     is_abandoned: bool,
 }
@@ -144,8 +143,7 @@ impl Batches {
     pub(crate) fn poll(
         &mut self,
         key: BatchKey,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Result<(), (usize, PublishError)>> {
         let batch = self.batch_mut(key);
         if let Some(failure) = &batch.failure {
@@ -154,8 +152,16 @@ impl Batches {
         if batch.left == 0 && batch.is_complete {
             return Poll::Ready(Ok(()));
         }
-        set_waker(&mut batch.waker, cx, deferred);
+        caller.wait_in(&mut batch.waker);
         Poll::Pending
+    }
+
+    /// What somebody waits for beside the end has come.
+    pub(crate) fn call(&mut self, key: BatchKey, wakers: &mut Wakers) {
+        let slots = self.0.as_mut();
+        if let Some(batch) = slots.and_then(|slots| slots.get_mut(key as usize)) {
+            wakers.take(&mut batch.waker);
+        }
     }
 
     /// How many messages are acknowledged before the first that is not.
@@ -180,7 +186,7 @@ impl Batches {
     }
 
     /// The receipt is gone, and no more messages will come.
-    pub(crate) fn abandon(&mut self, key: BatchKey, deferred: &mut Vec<Waker>) {
+    pub(crate) fn abandon(&mut self, key: BatchKey, deferred: &mut Vec<KeptWaker>) {
         let batch = self.batch_mut(key);
         deferred.extend(batch.waker.take());
         batch.is_abandoned = true;

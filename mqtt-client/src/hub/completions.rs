@@ -1,10 +1,10 @@
 //! Pending completions of publishes: a slab slot and a waker each.
 
 use crate::hub::unread::Unread;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_session::{ConnectionError, PublishError, PublishOutcome};
 use slab::Slab;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 /// The end of a message.
 pub(crate) type PublishResult = Result<PublishOutcome, PublishError>;
@@ -20,25 +20,27 @@ pub(crate) struct Completions {
 
 #[derive(Debug)]
 enum Completion {
-    /// Nobody has asked yet.
-    Pending,
-    Waiting(Waker),
+    /// `None`: nobody has asked yet.
+    Waiting(Option<KeptWaker>),
     Done(PublishResult),
     /// Nobody will ask; the slot is free when the message is completed.
     Abandoned,
 }
 
 impl Completions {
-    /// A slot for a message about to be published; its key goes with it.
+    /// A slot for a message about to be published; its key goes with it. `waker`: of somebody who waits
+    /// for its end.
     #[inline]
-    pub(crate) fn reserve(&mut self) -> u32 {
-        self.slots.insert(Completion::Pending) as u32
+    pub(crate) fn reserve(&mut self, waker: Option<KeptWaker>) -> u32 {
+        self.slots.insert(Completion::Waiting(waker)) as u32
     }
 
     /// The message was not accepted, or needs no waiting.
     #[inline]
-    pub(crate) fn release(&mut self, key: u32) {
-        self.slots.remove(key as usize);
+    pub(crate) fn release(&mut self, key: u32, deferred: &mut Vec<KeptWaker>) {
+        if let Completion::Waiting(waker) = self.slots.remove(key as usize) {
+            deferred.extend(waker);
+        }
     }
 
     #[inline]
@@ -47,28 +49,25 @@ impl Completions {
             return;
         };
         if matches!(slot, Completion::Abandoned) {
-            return self.release(key);
+            self.slots.remove(key as usize);
+            return;
         }
         self.unread.admit_result(&mut result);
         match std::mem::replace(slot, Completion::Done(result)) {
-            Completion::Waiting(waker) => wakers.push(waker),
+            Completion::Waiting(Some(waker)) => wakers.push(waker),
             Completion::Done(earlier) => self.unread.release_result(&earlier),
-            Completion::Pending | Completion::Abandoned => {}
+            Completion::Waiting(None) | Completion::Abandoned => {}
         }
     }
 
-    /// Somebody waits for a message that is not completed.
-    #[inline]
-    pub(crate) fn wait(&mut self, key: u32, cx: &Context<'_>) {
-        self.slots[key as usize] = Completion::Waiting(cx.waker().clone());
+    /// What somebody waits for beside the end has come.
+    pub(crate) fn call(&mut self, key: u32, wakers: &mut Wakers) {
+        if let Some(Completion::Waiting(waker)) = self.slots.get_mut(key as usize) {
+            wakers.take(waker);
+        }
     }
 
-    pub(crate) fn poll(
-        &mut self,
-        key: u32,
-        cx: &mut Context<'_>,
-        deferred: &mut Vec<Waker>,
-    ) -> Poll<PublishResult> {
+    pub(crate) fn poll(&mut self, key: u32, caller: &mut Caller<'_>) -> Poll<PublishResult> {
         match &mut self.slots[key as usize] {
             Completion::Done(_) => match self.slots.remove(key as usize) {
                 Completion::Done(result) => {
@@ -78,15 +77,10 @@ impl Completions {
                 _ => unreachable!("looked at a moment ago"),
             },
             Completion::Waiting(waker) => {
-                if !waker.will_wake(cx.waker()) {
-                    deferred.push(std::mem::replace(waker, cx.waker().clone()));
-                }
+                caller.wait_in(waker);
                 Poll::Pending
             }
-            slot => {
-                *slot = Completion::Waiting(cx.waker().clone());
-                Poll::Pending
-            }
+            Completion::Abandoned => unreachable!("who polls has not abandoned it"),
         }
     }
 
@@ -99,15 +93,15 @@ impl Completions {
     }
 
     /// Nobody waits any more.
-    pub(crate) fn abandon(&mut self, key: u32, deferred: &mut Vec<Waker>) {
+    pub(crate) fn abandon(&mut self, key: u32, deferred: &mut Vec<KeptWaker>) {
         match self.slots.get_mut(key as usize) {
             Some(Completion::Done(result)) => {
                 self.unread.release_result(result);
-                self.release(key);
+                self.slots.remove(key as usize);
             }
             Some(slot) => {
                 if let Completion::Waiting(waker) = std::mem::replace(slot, Completion::Abandoned) {
-                    deferred.push(waker);
+                    deferred.extend(waker);
                 }
             }
             None => {}

@@ -2,11 +2,11 @@
 //! and payloads of completed messages. Their `Drop` may be the application's code, and may call the
 //! client.
 
+use crate::hub::wakers::KeptWaker;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
-use std::task::{Context, Waker};
 
 /// Lists with more room than this are not kept: a burst does not cost memory for ever.
 const KEPT: usize = 4096;
@@ -17,7 +17,7 @@ thread_local! {
 }
 
 struct Lists {
-    wakers: Vec<Waker>,
+    wakers: Vec<KeptWaker>,
     bytes: Vec<Bytes>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) trait Defers {
     fn has_deferred(&self) -> bool;
 
     /// Moves it to the ends of these lists, which are empty.
-    fn take_deferred(&mut self, wakers: &mut Vec<Waker>, bytes: &mut Vec<Bytes>);
+    fn take_deferred(&mut self, wakers: &mut Vec<KeptWaker>, bytes: &mut Vec<Bytes>);
 }
 
 /// The state under its lock. What it has deferred when this goes is dropped after the unlock.
@@ -105,14 +105,5 @@ impl<T: Defers> Drop for Locked<'_, T> {
         if self.state.has_deferred() {
             self.deferred = Some(Deferred::take(&mut *self.state));
         }
-    }
-}
-
-/// Puts the caller's waker where it will be looked for. The drop of the one before it is deferred.
-#[inline]
-pub(crate) fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>, deferred: &mut Vec<Waker>) {
-    match slot {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => deferred.extend(slot.replace(cx.waker().clone())),
     }
 }

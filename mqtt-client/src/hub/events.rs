@@ -1,11 +1,10 @@
 //! The events that wait for each reader.
 
 use crate::event::ClientEvent;
-use crate::hub::deferred::set_waker;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use slab::Slab;
 use std::collections::VecDeque;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 /// How many events of each kind wait for a slow reader before the oldest are dropped.
 const WAITING: usize = 256;
@@ -39,7 +38,7 @@ struct Reader {
     missed: u64,
     /// The sizes of the events in both queues.
     bytes: usize,
-    waker: Option<Waker>,
+    waker: Option<KeptWaker>,
 }
 
 impl Reader {
@@ -134,7 +133,7 @@ impl Subscribers {
         self.readers.insert(Reader::default())
     }
 
-    pub(crate) fn remove(&mut self, key: usize) -> Option<Waker> {
+    pub(crate) fn remove(&mut self, key: usize) -> Option<KeptWaker> {
         self.readers.remove(key).waker
     }
 
@@ -169,15 +168,14 @@ impl Subscribers {
     pub(crate) fn poll(
         &mut self,
         key: usize,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Option<ClientEvent>> {
         let reader = &mut self.readers[key];
         match reader.pop() {
             Some(event) => Poll::Ready(Some(event)),
             None if self.ended => Poll::Ready(None),
             None => {
-                set_waker(&mut reader.waker, cx, deferred);
+                caller.wait_in(&mut reader.waker);
                 Poll::Pending
             }
         }

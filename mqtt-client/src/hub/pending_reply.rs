@@ -2,6 +2,7 @@
 
 use crate::hub::requests::Reply;
 use crate::hub::shared::{Handle, State};
+use crate::hub::wakers::Caller;
 use martlet_session::{Instant, OperationId, RequestError};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,10 +37,10 @@ impl PendingReply {
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Reply> {
         let operation = self.operation.expect("polled after it was ready");
-        let state = &mut *self.handle.shared.lock();
-        let reply = state
-            .requests
-            .poll_reply(operation, cx, &mut state.deferred);
+        let shared = &self.handle.shared;
+        let reply = shared.poll(Caller::new(cx), |state, caller| {
+            state.requests.poll_reply(operation, caller)
+        });
         if reply.is_ready() {
             self.operation = None;
         }

@@ -1,12 +1,12 @@
 //! Publishers: who waits for room, for the end of a message, and for the store.
 
-use crate::hub::batches::{BatchKey, Batches, batch_of};
+use crate::hub::batches::{BatchKey, Batches, batch_of, message_key};
 use crate::hub::completions::{Completions, PublishResult};
 use crate::hub::room::Room;
 use crate::hub::storing::Storing;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, Wakers};
 use martlet_session::{ConnectionError, OperationId, PublishError, StoreError};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 #[derive(Debug, Default)]
 pub(crate) struct Publishers {
@@ -60,8 +60,7 @@ impl Publishers {
         &mut self,
         key: u32,
         operation: OperationId,
-        cx: &mut Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Result<(), PublishError>> {
         let is_stored = self.storing.has(operation);
         match self.completions.peek(key) {
@@ -73,9 +72,9 @@ impl Publishers {
             None if is_stored => return Poll::Ready(Ok(())),
             None => {}
         }
-        self.storing.wait(operation, cx, deferred);
+        self.storing.wait(operation, key);
         // It is not done, so this only remembers who waits.
-        let end = self.completions.poll(key, cx, deferred);
+        let end = self.completions.poll(key, caller);
         end.map(|end| end.map(drop))
     }
 
@@ -85,14 +84,24 @@ impl Publishers {
         &mut self,
         batch: BatchKey,
         newest: OperationId,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Result<(), (usize, PublishError)>> {
         if self.storing.has(newest) {
             return Poll::Ready(Ok(()));
         }
-        self.storing.wait(newest, cx, deferred);
-        self.batches.poll(batch, cx, deferred)
+        self.storing.wait(newest, message_key(batch));
+        self.batches.poll(batch, caller)
+    }
+
+    /// The store has the messages up to this one, if there were any among what it has got.
+    pub(crate) fn set_stored(&mut self, newest: Option<OperationId>, wakers: &mut Wakers) {
+        self.storing.set_newest(newest);
+        while let Some(key) = self.storing.poll_stored() {
+            match batch_of(key) {
+                Some(batch) => self.batches.call(batch, wakers),
+                None => self.completions.call(key, wakers),
+            }
+        }
     }
 
     /// The store has all that it ever will, and the client has stopped because of `why`. Returns
@@ -130,6 +139,7 @@ mod tests {
     use super::*;
     use martlet_proto::TopicName;
     use martlet_session::{Accepted, Config, Instant, OutgoingPublish, Session};
+    use std::task::{Context, Waker};
 
     /// How a message has ended, and whether the store has it, are two questions.
     #[test]
@@ -144,12 +154,12 @@ mod tests {
         let stored = |end: PublishError, newest| {
             let mut publishers = Publishers::default();
             let mut wakers = Wakers::default();
-            let key = publishers.completions.reserve();
+            let key = publishers.completions.reserve(None);
             publishers.storing.begin();
-            publishers.storing.set_newest(newest, &mut wakers);
+            publishers.storing.set_newest(newest);
             publishers.complete(key, operation, Err(end), &mut wakers);
-            let mut cx = Context::from_waker(Waker::noop());
-            publishers.poll_stored(key, operation, &mut cx, &mut Vec::new())
+            let mut caller = Caller::new(&Context::from_waker(Waker::noop()));
+            publishers.poll_stored(key, operation, &mut caller)
         };
         assert_eq!(
             stored(closed.clone(), None),

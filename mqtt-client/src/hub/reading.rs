@@ -4,10 +4,11 @@ use crate::hub::message::Message;
 use crate::hub::route::{Queued, RouteKey, Ticket};
 use crate::hub::routes::{PositionError, Verdict};
 use crate::hub::shared::State;
+use crate::hub::wakers::Caller;
 use martlet_proto::{PubAckReasonCode, QoS};
 use martlet_session::AckToken;
 use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 /// How many messages of QoS 0 are taken under one lock: enough for its cost not to matter, few
 /// enough to be no queue of their own.
@@ -19,13 +20,11 @@ impl State {
     pub(crate) fn poll_message(
         &mut self,
         key: RouteKey,
-        cx: &mut Context<'_>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Option<Queued>> {
         let session = &self.session;
         let is_superseded = |token: &AckToken| session.is_superseded(token);
-        let next = self
-            .routes
-            .poll_next(key, is_superseded, cx, &mut self.deferred);
+        let next = self.routes.poll_next(key, is_superseded, caller);
         self.conclude_dropped();
         next
     }

@@ -1,14 +1,13 @@
 //! Requests that wait for their answers: SUBSCRIBE, UNSUBSCRIBE and PINGREQ.
 
-use crate::hub::deferred::set_waker;
 use crate::hub::unread::Unread;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_proto::{
     SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, UnsubAckReasonCode,
 };
 use martlet_session::{Answer, ConnectionError, Details, Instant, OperationId, RequestError};
 use std::collections::BTreeMap;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 #[derive(Debug, Default)]
@@ -83,7 +82,7 @@ impl AtStart {
 
 #[derive(Debug)]
 enum RequestState {
-    Waiting(Option<Waker>),
+    Waiting(Option<KeptWaker>),
     Done(Reply),
 }
 
@@ -105,8 +104,7 @@ impl RequestReplies {
     pub(crate) fn poll_reply(
         &mut self,
         operation: OperationId,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Reply> {
         let mut waker = match self.replies.remove(&operation) {
             Some(RequestState::Done(reply)) => {
@@ -116,13 +114,13 @@ impl RequestReplies {
             Some(RequestState::Waiting(waker)) => waker,
             None => None,
         };
-        set_waker(&mut waker, cx, deferred);
+        caller.wait_in(&mut waker);
         let state = RequestState::Waiting(waker);
         self.replies.insert(operation, state);
         Poll::Pending
     }
 
-    pub(crate) fn forget_reply(&mut self, operation: OperationId, deferred: &mut Vec<Waker>) {
+    pub(crate) fn forget_reply(&mut self, operation: OperationId, deferred: &mut Vec<KeptWaker>) {
         match self.replies.remove(&operation) {
             Some(RequestState::Waiting(waker)) => deferred.extend(waker),
             Some(RequestState::Done(reply)) => self.unread.release(reply.details()),

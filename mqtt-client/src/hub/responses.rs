@@ -1,12 +1,11 @@
 //! Requests that wait for their responses, and where those come in (MQTT 5 §4.10).
 
-use crate::hub::deferred::set_waker;
 use crate::hub::message::Message;
 use crate::hub::route::RouteKey;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_proto::TopicName;
 use slab::Slab;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 /// How many requests of a client may wait for their responses: more than a program has tasks for
 /// them, few enough to bound what responses that nobody fetches take.
@@ -49,7 +48,7 @@ pub(crate) struct Inbox {
 struct Waiting {
     tag: Tag,
     response: Option<Result<Message, NoResponse>>,
-    waker: Option<Waker>,
+    waker: Option<KeptWaker>,
 }
 
 impl Waiting {
@@ -166,8 +165,7 @@ impl Responses {
     pub(crate) fn poll(
         &mut self,
         number: RequestNumber,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Result<Message, NoResponse>> {
         let has_ended = self.ended;
         let waiting = self.find(number).expect("it waits until it is removed");
@@ -179,14 +177,14 @@ impl Responses {
             }
             None if has_ended => Poll::Ready(Err(NoResponse::Stopped)),
             None => {
-                set_waker(&mut waiting.waker, cx, deferred);
+                caller.wait_in(&mut waiting.waker);
                 Poll::Pending
             }
         }
     }
 
     /// Nobody waits for this response any more. Returns the waker of who did.
-    pub(crate) fn remove(&mut self, number: RequestNumber) -> Option<Waker> {
+    pub(crate) fn remove(&mut self, number: RequestNumber) -> Option<KeptWaker> {
         let waiting = self.waiting.remove(number.key as usize);
         self.bytes -= waiting.size();
         waiting.waker

@@ -1,11 +1,10 @@
 //! Publishers that wait for room: in the output, in the queue, or past the queue for what is larger
 //! than it.
 
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_proto::QoS;
 use martlet_session::{Admission, OutgoingPublish, PublishError, Session};
 use std::collections::BTreeMap;
-use std::task::Waker;
 
 /// How many waiting publishers are woken for each turn of the driver: enough to fill a write, few
 /// enough not to wake thousands for nothing.
@@ -16,11 +15,11 @@ const WOKEN_AT_ONCE: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// In the output: QoS 0, on a connection.
-    output: BTreeMap<u64, Waker>,
+    output: BTreeMap<u64, KeptWaker>,
     /// In the queue, for this many bytes.
-    queue: BTreeMap<u64, (usize, Waker)>,
+    queue: BTreeMap<u64, (usize, KeptWaker)>,
     /// For a connection with nothing before it: a message that is larger than the queue.
-    direct: BTreeMap<u64, (QoS, Waker)>,
+    direct: BTreeMap<u64, (QoS, KeptWaker)>,
 }
 
 /// What a publisher waits for.
@@ -36,7 +35,7 @@ pub(crate) enum Need {
 
 impl Room {
     /// It does not wait any more.
-    pub(crate) fn remove(&mut self, id: u64) -> Option<Waker> {
+    pub(crate) fn remove(&mut self, id: u64) -> Option<KeptWaker> {
         let Self {
             output,
             queue,
@@ -69,7 +68,7 @@ impl Room {
         let output = output.into_iter();
         let queue = queue.into_iter().map(|(id, (_, waker))| (id, waker));
         let direct = direct.into_iter().map(|(id, (_, waker))| (id, waker));
-        let all: BTreeMap<u64, Waker> = output.chain(queue).chain(direct).collect();
+        let all: BTreeMap<u64, KeptWaker> = output.chain(queue).chain(direct).collect();
         all.into_values().for_each(|waker| wakers.push(waker));
     }
 
@@ -89,16 +88,17 @@ impl Room {
         })
     }
 
-    /// Waits under this number, at the place that it has if it waits already. Returns the waker
-    /// that it waited with.
-    pub(crate) fn wait(&mut self, id: u64, need: Need, waker: Waker) -> Option<Waker> {
-        let before = self.remove(id);
+    /// Waits under this number, at the place that it has if it waits already.
+    pub(crate) fn wait(&mut self, id: u64, need: Need, caller: &mut Caller<'_>) {
+        let mut waker = self.remove(id);
+        caller.wait_in(&mut waker);
+        // Under a number that was removed or is new, nothing is there to be dropped.
+        let Some(waker) = waker else { return };
         match need {
             Need::Output => drop(self.output.insert(id, waker)),
             Need::Queue(bytes) => drop(self.queue.insert(id, (bytes, waker))),
             Need::Direct(qos) => drop(self.direct.insert(id, (qos, waker))),
         }
-        before
     }
 
     /// There may be room.
@@ -154,7 +154,7 @@ mod tests {
     use martlet_session::{Config, Instant, QueueLimits};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
+    use std::task::{Context, Poll, Wake, Waker};
     use std::time::Duration;
 
     #[derive(Default)]
@@ -173,14 +173,19 @@ mod tests {
         let queue = QueueLimits::default().bytes(10);
         let session = Session::new(Config::default().queue(queue));
         let shared = Shared::new(session, Clock::new(|| Instant::EPOCH), Duration::ZERO, None);
-        let mut state = shared.lock();
         let woken = [Arc::<Woken>::default(), Arc::default()];
         let mut ids = [None, None];
         for (id, woken) in ids.iter_mut().zip(&woken) {
             let waker = Waker::from(Arc::clone(woken));
             // There is room for one of them at a time.
-            state.await_room(id, Need::Queue(9), &Context::from_waker(&waker));
+            let caller = Caller::new(&Context::from_waker(&waker));
+            let waits = shared.poll(caller, |state, caller| -> Poll<()> {
+                state.await_room(id, Need::Queue(9), caller);
+                Poll::Pending
+            });
+            assert!(waits.is_pending());
         }
+        let mut state = shared.lock();
         let counts = |wakers: &mut Wakers| {
             wakers.wake();
             woken

@@ -4,13 +4,12 @@ use crate::hub::ledger::Ledger;
 use crate::hub::message::Message;
 use crate::hub::route_queue::RouteQueue;
 use crate::hub::stream_statistics::StreamStatistics;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{KeptWaker, Wakers};
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0, Instant};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Waker;
 use std::time::Duration;
 
 /// Names a route.
@@ -134,7 +133,7 @@ pub(crate) struct Route {
     pub(crate) queue: RouteQueue,
     /// How many messages were dropped.
     pub(crate) dropped: u64,
-    pub(crate) waker: Option<Waker>,
+    pub(crate) waker: Option<KeptWaker>,
     pub(crate) filters: BTreeSet<TopicFilter>,
     /// Filters that its messages come under besides.
     pub(crate) also: Vec<TopicFilter>,

@@ -15,7 +15,6 @@ use self::streams::StreamTable;
 use self::tickets::Tickets;
 pub(crate) use self::tickets::Verdict;
 use self::unmatched::Holder;
-use crate::hub::deferred::set_waker;
 use crate::hub::discards::Discards;
 use crate::hub::message::Message;
 use crate::hub::responses::Responses;
@@ -23,10 +22,10 @@ use crate::hub::route::{
     Queued, ReaderProgress, Route, RouteKey, StreamOptions, Ticket, UNMATCHED,
 };
 use crate::hub::stream_statistics::StreamStatistics;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier, TopicFilter, TopicName};
 use martlet_session::{AckToken, DeliveryId, Instant, ReceivedPublish};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 mod few;
 mod filters;
@@ -184,7 +183,11 @@ impl Routes {
 
     /// A stream was dropped. What it had not taken is discarded, and to be concluded
     /// ([`poll_concluded`](Tickets::poll_concluded)). Returns the filters that no other stream has.
-    pub(crate) fn remove(&mut self, key: RouteKey, deferred: &mut Vec<Waker>) -> Vec<TopicFilter> {
+    pub(crate) fn remove(
+        &mut self,
+        key: RouteKey,
+        deferred: &mut Vec<KeptWaker>,
+    ) -> Vec<TopicFilter> {
         if key == UNMATCHED {
             self.release_unmatched(deferred);
             let ledger = self.streams.unmatched.ledger.take();
@@ -370,8 +373,7 @@ impl Routes {
         &mut self,
         key: RouteKey,
         is_superseded: impl Fn(&AckToken) -> bool,
-        cx: &mut Context<'_>,
-        deferred: &mut Vec<Waker>,
+        caller: &mut Caller<'_>,
     ) -> Poll<Option<Queued>> {
         let Some(route) = self.streams.get_mut(key) else {
             return Poll::Ready(None);
@@ -391,7 +393,7 @@ impl Routes {
         if self.ended || (key != UNMATCHED && route.filters.is_empty()) {
             return Poll::Ready(None);
         }
-        set_waker(&mut route.waker, cx, deferred);
+        caller.wait_in(&mut route.waker);
         Poll::Pending
     }
 

@@ -4,7 +4,7 @@
 use crate::clock::Clock;
 use crate::defaults::PublishDefaults;
 use crate::hub::connection::HubConnection;
-use crate::hub::deferred::{Defers, Locked, set_waker};
+use crate::hub::deferred::{Defers, Locked};
 use crate::hub::events::Subscribers;
 use crate::hub::publishers::Publishers;
 use crate::hub::requests::RequestReplies;
@@ -12,11 +12,11 @@ use crate::hub::room::Need;
 use crate::hub::routes::Routes;
 use crate::hub::statistics::Counts;
 use crate::hub::waiters::Waiters;
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use bytes::Bytes;
 use martlet_session::{DisconnectOptions, GivenUp, Instant, Session};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -47,13 +47,13 @@ pub(crate) struct State {
     pub(crate) counts: Counts,
     pub(crate) turns: Turns,
     /// Wakers that nobody needs any more: dropped after the unlock.
-    pub(crate) deferred: Vec<Waker>,
+    pub(crate) deferred: Vec<KeptWaker>,
 }
 
 /// How the driver is called, and what its last turn has left.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    driver: Option<Waker>,
+    driver: Option<KeptWaker>,
     /// Something was asked of the driver while it was awake.
     pub(crate) attention: bool,
     /// The session has events that were not dispatched.
@@ -64,7 +64,7 @@ pub(crate) struct Turns {
 
 impl Turns {
     /// The client has stopped for good: the driver is not called any more.
-    pub(crate) fn take_driver(&mut self) -> Option<Waker> {
+    pub(crate) fn take_driver(&mut self) -> Option<KeptWaker> {
         self.driver.take()
     }
 }
@@ -76,7 +76,7 @@ impl Defers for State {
     }
 
     #[inline]
-    fn take_deferred(&mut self, wakers: &mut Vec<Waker>, bytes: &mut Vec<Bytes>) {
+    fn take_deferred(&mut self, wakers: &mut Vec<KeptWaker>, bytes: &mut Vec<Bytes>) {
         std::mem::swap(&mut self.deferred, wakers);
         self.session.poll_deferred_drops(bytes);
     }
@@ -130,6 +130,32 @@ impl Shared {
         Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Polls under the lock. Where the caller has to wait and its waker was not cloned yet, it is cloned
+    /// after the unlock, and polled again: what came in between is found then. `poll` lets the caller
+    /// wait in one place at most, so the second time is the last.
+    #[inline]
+    pub(crate) fn poll<T>(
+        &self,
+        mut caller: Caller<'_>,
+        mut poll: impl FnMut(&mut State, &mut Caller<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        loop {
+            let polled = poll(&mut self.lock(), &mut caller);
+            if !caller.handle_unlocked(polled.is_pending()) {
+                return polled;
+            }
+        }
+    }
+
+    /// The driver has nothing to do; `false` when something has come up in the meantime.
+    pub(crate) fn rest(&self, cx: &Context<'_>) -> bool {
+        let rests = self.poll(
+            Caller::with(cx, Some(KeptWaker::cloned(cx))),
+            State::poll_attention,
+        );
+        rests.is_pending()
+    }
+
     /// Runs `act` under the lock and wakes the driver after it.
     pub(crate) fn act<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = self.now();
@@ -143,7 +169,7 @@ impl Shared {
 }
 
 #[inline]
-pub(crate) fn wake(waker: Option<Waker>) {
+pub(crate) fn wake(waker: Option<KeptWaker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
@@ -155,7 +181,7 @@ impl State {
     /// The driver is to look at the session: wake what this returns after the lock is released.
     #[inline]
     #[must_use = "wake it after the lock is released"]
-    pub(crate) fn call_driver(&mut self) -> Option<Waker> {
+    pub(crate) fn call_driver(&mut self) -> Option<KeptWaker> {
         let waker = self.turns.driver.take();
         self.turns.attention |= waker.is_none();
         waker
@@ -171,13 +197,13 @@ impl State {
         self.deferred.extend(self.turns.driver.take());
     }
 
-    /// The driver has nothing to do; `false` when something has come up in the meantime.
-    pub(crate) fn rest(&mut self, cx: &Context<'_>) -> bool {
+    /// The driver waits for something to do.
+    fn poll_attention(&mut self, caller: &mut Caller<'_>) -> Poll<()> {
         if self.turns.attention {
-            return false;
+            return Poll::Ready(());
         }
-        set_waker(&mut self.turns.driver, cx, &mut self.deferred);
-        true
+        caller.wait_in(&mut self.turns.driver);
+        Poll::Pending
     }
 
     /// The socket has taken everything that the link had, or not.
@@ -209,10 +235,9 @@ impl State {
     // ---- publishers that wait for room
 
     /// Waits for room, under a number that the first call sets.
-    pub(crate) fn await_room(&mut self, id: &mut Option<u64>, need: Need, cx: &Context<'_>) {
+    pub(crate) fn await_room(&mut self, id: &mut Option<u64>, need: Need, caller: &mut Caller<'_>) {
         let id = *id.get_or_insert_with(|| self.waiters.new_id());
-        let before = self.publishers.room.wait(id, need, cx.waker().clone());
-        self.deferred.extend(before);
+        self.publishers.room.wait(id, need, caller);
     }
 
     /// A publisher does not wait any more. If it had been woken for room that it will not use, or

@@ -1,6 +1,7 @@
 //! Waiting for a moment.
 
-use crate::hub::shared::{Shared, State, wake};
+use crate::hub::shared::Shared;
+use crate::hub::wakers::Caller;
 use martlet_session::Instant;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,19 +29,15 @@ impl Sleeper {
         if shared.now() >= self.at {
             return Poll::Ready(());
         }
-        let mut state = shared.lock();
-        if state.connection.is_finished() {
-            return Poll::Ready(());
-        }
-        let id = *self.id.get_or_insert_with(|| state.waiters.new_id());
-        let State {
-            waiters, deferred, ..
-        } = &mut *state;
-        waiters.sleep(self.at, id, cx, deferred);
-        let driver = state.call_driver();
-        drop(state);
-        wake(driver);
-        Poll::Pending
+        shared.poll(Caller::new(cx), |state, caller| {
+            if state.connection.is_finished() {
+                return Poll::Ready(());
+            }
+            let id = *self.id.get_or_insert_with(|| state.waiters.new_id());
+            state.waiters.sleep(self.at, id, caller);
+            caller.call_driver(state);
+            Poll::Pending
+        })
     }
 }
 

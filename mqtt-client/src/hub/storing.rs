@@ -1,9 +1,7 @@
 //! How far the store is, and who waits for it.
 
-use crate::hub::wakers::Wakers;
 use martlet_session::{OperationId, PublishError, StoreError};
 use std::collections::BTreeMap;
-use std::task::{Context, Waker};
 
 /// Empty without a store: then there is nothing to wait for.
 #[derive(Debug, Default)]
@@ -15,8 +13,8 @@ struct Progress {
     outcome: Option<Result<(), StoreError>>,
     /// The newest message that the store has.
     newest: Option<OperationId>,
-    /// The tasks that wait until the store has a message.
-    waiting: BTreeMap<OperationId, Waker>,
+    /// Those who wait until the store has a message: the keys with which they wait for its end.
+    waiting: BTreeMap<OperationId, u32>,
     /// Messages, by their keys, that were not acknowledged: the store keeps them if it gets them in
     /// the end.
     kept: Vec<(u32, OperationId)>,
@@ -69,15 +67,17 @@ impl Storing {
     }
 
     /// The store has the messages up to this one, if there were any among what it has got.
-    pub(crate) fn set_newest(&mut self, newest: Option<OperationId>, wakers: &mut Wakers) {
-        let Some(progress) = &mut self.0 else { return };
-        progress.newest = progress.newest.max(newest);
-        while let Some(first) = progress.waiting.first_entry() {
-            if Some(*first.key()) > progress.newest {
-                break;
-            }
-            wakers.push(first.remove());
+    pub(crate) fn set_newest(&mut self, newest: Option<OperationId>) {
+        if let Some(progress) = &mut self.0 {
+            progress.newest = progress.newest.max(newest);
         }
+    }
+
+    /// The key of the next one who waits for a message that the store has.
+    pub(crate) fn poll_stored(&mut self) -> Option<u32> {
+        let progress = self.0.as_mut()?;
+        let first = progress.waiting.first_entry()?;
+        (Some(*first.key()) <= progress.newest).then(|| first.remove())
     }
 
     pub(crate) fn has(&self, operation: OperationId) -> bool {
@@ -85,20 +85,16 @@ impl Storing {
         Some(operation) <= newest
     }
 
-    pub(crate) fn wait(
-        &mut self,
-        operation: OperationId,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
-    ) {
+    /// Whoever waits with this key waits for the store as well.
+    pub(crate) fn wait(&mut self, operation: OperationId, key: u32) {
         if let Some(progress) = &mut self.0 {
-            deferred.extend(progress.waiting.insert(operation, cx.waker().clone()));
+            progress.waiting.insert(operation, key);
         }
     }
 
-    pub(crate) fn forget(&mut self, operation: OperationId, deferred: &mut Vec<Waker>) {
+    pub(crate) fn forget(&mut self, operation: OperationId) {
         if let Some(progress) = &mut self.0 {
-            deferred.extend(progress.waiting.remove(&operation));
+            progress.waiting.remove(&operation);
         }
     }
 }
@@ -124,7 +120,7 @@ mod tests {
         let (stored, newest, lost) = (operation(), operation(), operation());
         let mut storing = Storing::default();
         storing.begin();
-        storing.set_newest(Some(newest), &mut Wakers::default());
+        storing.set_newest(Some(newest));
         for (key, operation) in [(0, stored), (1, newest), (2, lost)] {
             storing.keep(key, operation);
         }

@@ -1,17 +1,16 @@
 //! Tasks that wait for a change of the connection, or for a moment.
 
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_session::Instant;
 use std::collections::BTreeMap;
-use std::task::{Context, Waker};
 
 /// Those who wait, by numbers that are used once.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     /// For a change of the connection, or for the socket to take everything as well.
-    watchers: BTreeMap<(Change, u64), Waker>,
+    watchers: BTreeMap<(Change, u64), KeptWaker>,
     /// For a moment.
-    sleepers: BTreeMap<(Instant, u64), Waker>,
+    sleepers: BTreeMap<(Instant, u64), KeptWaker>,
     last_id: u64,
 }
 
@@ -49,18 +48,12 @@ impl Waiters {
     }
 
     /// Waits for a change.
-    pub(crate) fn watch(
-        &mut self,
-        watcher: &mut Watcher,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
-    ) {
+    pub(crate) fn watch(&mut self, watcher: &mut Watcher, caller: &mut Caller<'_>) {
         let id = *watcher.id.get_or_insert_with(|| self.new_id());
-        let key = (watcher.change, id);
-        deferred.extend(self.watchers.insert(key, cx.waker().clone()));
+        caller.wait_at(&mut self.watchers, (watcher.change, id));
     }
 
-    pub(crate) fn unwatch(&mut self, watcher: &Watcher, deferred: &mut Vec<Waker>) {
+    pub(crate) fn unwatch(&mut self, watcher: &Watcher, deferred: &mut Vec<KeptWaker>) {
         let key = watcher.id.map(|id| (watcher.change, id));
         deferred.extend(key.and_then(|key| self.watchers.remove(&key)));
     }
@@ -79,17 +72,11 @@ impl Waiters {
         }
     }
 
-    pub(crate) fn sleep(
-        &mut self,
-        at: Instant,
-        id: u64,
-        cx: &Context<'_>,
-        deferred: &mut Vec<Waker>,
-    ) {
-        deferred.extend(self.sleepers.insert((at, id), cx.waker().clone()));
+    pub(crate) fn sleep(&mut self, at: Instant, id: u64, caller: &mut Caller<'_>) {
+        caller.wait_at(&mut self.sleepers, (at, id));
     }
 
-    pub(crate) fn unsleep(&mut self, at: Instant, id: u64, deferred: &mut Vec<Waker>) {
+    pub(crate) fn unsleep(&mut self, at: Instant, id: u64, deferred: &mut Vec<KeptWaker>) {
         deferred.extend(self.sleepers.remove(&(at, id)));
     }
 

@@ -1,8 +1,9 @@
 //! Waiting for a change of the connection.
 
 use crate::error::ConnectError;
-use crate::hub::shared::{Shared, State, wake};
+use crate::hub::shared::{Shared, State};
 use crate::hub::waiters::{Change, Watcher};
+use crate::hub::wakers::Caller;
 use martlet_session::Connected;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -39,18 +40,15 @@ impl Shared {
             watcher: Watcher::new(change),
         };
         poll_fn(|cx| {
-            let mut state = watch.shared.lock();
-            let found = look(&mut state);
-            if found.is_pending() {
-                let State {
-                    waiters, deferred, ..
-                } = &mut *state;
-                waiters.watch(&mut watch.watcher, cx, deferred);
-                let driver = state.call_driver();
-                drop(state);
-                wake(driver);
-            }
-            found
+            let shared = watch.shared;
+            shared.poll(Caller::new(cx), |state, caller| {
+                let found = look(state);
+                if found.is_pending() {
+                    state.waiters.watch(&mut watch.watcher, caller);
+                    caller.call_driver(state);
+                }
+                found
+            })
         })
         .await
     }

@@ -1,30 +1,37 @@
-//! What runs the application's code in the middle of the client: wakers when they are woken and dropped, payloads
-//! when they are dropped, observers, authenticators. All of it may call the client. Where it ran under the client's lock,
-//! these tests hung: they run on a thread of their own, so that they fail instead.
+//! What runs the application's code in the middle of the client: wakers when they are cloned, woken and dropped,
+//! payloads when they are dropped, observers, authenticators. All of it may call the client. Where it ran under the
+//! client's lock, these tests hung: they run on a thread of their own, so that they fail instead.
 
 use crate::scripted::{Network, Script, builder, client, network, settle, soon};
 use bytes::Bytes;
+use cooked_waker::{IntoWaker, Wake, WakeRef};
 use martlet_client::{
-    Builder, Client, ClientEvent, QoS, TopicName,
+    Builder, Client, ClientEvent, QoS, ResponseError, TopicName,
     hooks::{AuthMessage, Authenticator, HookFuture, Observer},
     proto::{BinaryData, Packet, Utf8String},
     session::{Instant, OutgoingPublish, QueueLimits},
+    store::MemoryStore,
 };
 use martlet_proto::{Auth, AuthReasonCode, Delivery};
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Runs a test in simulated time, on a thread that the test can leave behind when it hangs.
 fn watched<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    watch(true, test);
+}
+
+/// `is_paused`: in simulated time, which passes while a store's thread is at work.
+fn watch<F: Future<Output = ()>>(is_paused: bool, test: impl FnOnce() -> F + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .start_paused(true)
+            .start_paused(is_paused)
             .build()
             .unwrap();
         runtime.block_on(test());
@@ -65,13 +72,15 @@ type Act = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
+    Clone,
     Wake,
     Drop,
 }
 
-const MOMENTS: [Moment; 2] = [Moment::Wake, Moment::Drop];
+const MOMENTS: [Moment; 3] = [Moment::Clone, Moment::Wake, Moment::Drop];
 
-/// A waker that acts at a moment, beside waking another.
+/// A waker that acts at a moment, beside waking another. It is in a box, not in an `Arc`: to clone it runs
+/// its own `clone`, and no two are the same.
 struct Hostile {
     inner: Waker,
     at: Moment,
@@ -86,12 +95,25 @@ impl Hostile {
     }
 }
 
-impl Wake for Hostile {
-    fn wake(self: Arc<Self>) {
+impl Clone for Hostile {
+    fn clone(&self) -> Self {
+        self.moment(Moment::Clone);
+        Self {
+            inner: self.inner.clone(),
+            at: self.at,
+            act: Arc::clone(&self.act),
+        }
+    }
+}
+
+impl WakeRef for Hostile {
+    fn wake_by_ref(&self) {
         self.moment(Moment::Wake);
         self.inner.wake_by_ref();
     }
 }
+
+impl Wake for Hostile {}
 
 impl Drop for Hostile {
     fn drop(&mut self) {
@@ -115,7 +137,7 @@ impl<F: Future> Future for Harassed<F> {
             at: self.at,
             act: Arc::clone(&self.act),
         };
-        let waker = Waker::from(Arc::new(hostile));
+        let waker = Box::new(hostile).into_waker();
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 }
@@ -260,10 +282,15 @@ fn wakers_of_those_who_wait_for_room_or_a_connection_call_the_client() {
             let (client, _, mut network) = client(builder().queue(limits));
             let hostile = Harasser::calling(at, &client);
             // What the wakers publish takes the room as well, and comes from nobody else.
-            let waiting = ["0", "1", "2"].map(|payload| {
+            let payloads = ["0", "1", "2", "3"];
+            let waiting = payloads.map(|payload| {
                 let (client, hostile) = (client.clone(), hostile.clone());
+                let qos = match payload {
+                    "3" => QoS::AtMostOnce,
+                    _ => QoS::AtLeastOnce,
+                };
                 tokio::spawn(async move {
-                    let publish = client.publish("a", payload).qos(QoS::AtLeastOnce);
+                    let publish = client.publish("a", payload).qos(qos);
                     hostile.wait(publish).await.unwrap();
                 })
             });
@@ -289,7 +316,7 @@ fn wakers_of_those_who_wait_for_room_or_a_connection_call_the_client() {
                 soon(task).await.unwrap();
             }
             assert!(hostile.acts.load(Ordering::Relaxed) > 0, "{at:?}");
-            came_once(&client, server, &["0", "1", "2"]).await;
+            came_once(&client, server, &payloads).await;
             assert!(soon(changes).await.unwrap() > 1);
         });
     }
@@ -322,6 +349,10 @@ fn wakers_of_readers_and_requests_call_the_client() {
             }
             assert_eq!(soon(reader).await.unwrap(), ["0", "1"]);
             hostile.wait(client.ping()).await.unwrap();
+            // Nobody answers it.
+            let request = client.request("ask", "").timeout(Duration::from_secs(5));
+            let response = hostile.wait(request).await;
+            assert_eq!(response.unwrap_err(), ResponseError::Timeout);
             let events = tokio::spawn({
                 let hostile = hostile.clone();
                 async move {
@@ -336,6 +367,32 @@ fn wakers_of_readers_and_requests_call_the_client() {
             assert!(hostile.acts.load(Ordering::Relaxed) > 0, "{at:?}");
             came_once(&client, server, &["0", "1"]).await;
             assert!(soon(events).await.unwrap().is_some(), "the end is an event");
+        });
+    }
+}
+
+#[test]
+fn wakers_of_those_who_wait_for_the_store_call_the_client() {
+    for at in MOMENTS {
+        watch(false, move || async move {
+            let (runtime, mut network) = network();
+            let durable = builder().store(MemoryStore::new());
+            let (client, driver) = durable.build(runtime).unwrap();
+            let driver = tokio::spawn(driver);
+            let server = tokio::spawn(serve(network.accept().await));
+            let hostile = Harasser::calling(at, &client);
+            let publish = || client.publish("a", "0").qos(QoS::AtLeastOnce);
+            let mut receipt = publish().try_enqueue().unwrap();
+            hostile.wait(receipt.stored()).await.unwrap();
+            hostile.wait(receipt).await.unwrap();
+            drop(hostile.wait(publish().enqueue()).await.unwrap());
+            let message = OutgoingPublish::new(TopicName::from_static("a").unwrap(), "1");
+            let batch = [message.qos(QoS::ExactlyOnce)];
+            let receipt = hostile.wait(client.publish_all(batch).enqueue()).await;
+            hostile.wait(receipt.unwrap()).await.unwrap();
+            assert!(hostile.acts.load(Ordering::Relaxed) > 0, "{at:?}");
+            came_once(&client, server, &["0", "0", "1"]).await;
+            soon(driver).await.unwrap();
         });
     }
 }

@@ -8,6 +8,7 @@ use martlet_session::CleanStart;
 use martlet_session::InboundLimits;
 use martlet_session::{Config, ConnectOptions, ConnectionError, Event, SendBuffer, Session};
 use std::cell::Cell;
+use std::task::{Context, Waker};
 
 fn subscription(filter: &str) -> SubscribeFilter {
     SubscribeFilter::new(TopicFilter::new(filter).unwrap(), QoS::AtMostOnce)
@@ -363,10 +364,10 @@ fn messages_that_come_again_cost_little_and_take_little_room() {
     }
     assert!(looked.get() < 20 * usize::from(MESSAGES), "{looked:?}");
     // Taken is each once, also while some wait that are superseded.
-    let (mut taken, cx) = (Vec::new(), &mut Context::from_waker(Waker::noop()));
+    let mut taken = Vec::new();
+    let mut caller = Caller::new(&Context::from_waker(Waker::noop()));
     let is_superseded = |token: &AckToken| server.0.is_superseded(token);
-    while let Poll::Ready(Some(queued)) = routes.poll_next(key, is_superseded, cx, &mut Vec::new())
-    {
+    while let Poll::Ready(Some(queued)) = routes.poll_next(key, is_superseded, &mut caller) {
         taken.push(u16::from_be_bytes(
             queued.message.payload().try_into().unwrap(),
         ));

@@ -3,10 +3,9 @@
 use super::Routes;
 use crate::hub::route::{Queued, ReaderState, Ticket};
 use crate::hub::route::{RouteKey, UNMATCHED};
-use crate::hub::wakers::Wakers;
+use crate::hub::wakers::{KeptWaker, Wakers};
 use martlet_proto::{SubscribeFilter, SubscriptionIdentifier};
 use martlet_session::Instant;
-use std::task::Waker;
 use std::time::Duration;
 
 /// How long messages wait in the stream of unmatched messages until it is taken. Meanwhile a server
@@ -71,7 +70,7 @@ impl Routes {
     }
 
     /// The holder of the stream of unmatched messages has dropped it.
-    pub(super) fn release_unmatched(&mut self, waker: &mut Vec<Waker>) {
+    pub(super) fn release_unmatched(&mut self, waker: &mut Vec<KeptWaker>) {
         self.holder.taker = Taker::Awaited(None);
         let unmatched = &mut self.streams.unmatched;
         unmatched.reader.state = ReaderState::Ignored;
@@ -85,7 +84,7 @@ impl Routes {
         key: RouteKey,
         now: Instant,
         wakers: &mut Wakers,
-        deferred: &mut Vec<Waker>,
+        deferred: &mut Vec<KeptWaker>,
     ) {
         self.holder.detached = true;
         if key == UNMATCHED {
