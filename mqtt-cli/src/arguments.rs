@@ -3,7 +3,7 @@
 use crate::connection::SEPARATOR;
 use crate::exit::{Failure, Status};
 use crate::report::Report;
-use crate::{broker, documents, publish, request, subscribe};
+use crate::{broker, documents, probe, publish, request, subscribe};
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -26,6 +26,8 @@ enum Commands {
     Sub(Box<subscribe::SubscribeOptions>),
     /// Publish a request and print its response, or answer requests
     Rr(Box<request::RequestOptions>),
+    /// Find out what a broker supports, and what it gets wrong
+    Probe(Box<probe::ProbeOptions>),
     /// Run a broker for tests and for trying things out; not for production
     Broker(broker::BrokerOptions),
     /// Print the completions of a shell
@@ -35,7 +37,7 @@ enum Commands {
 }
 
 /// The commands that read a file of options.
-const WITH_FILE: [&str; 3] = ["pub", "sub", "rr"];
+const WITH_FILE: [&str; 4] = ["pub", "sub", "rr", "probe"];
 
 /// A file of options is no larger.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -64,6 +66,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
             in_runtime(subscribe::run(*options)),
         ),
         Commands::Rr(options) => (options.connection.quiet, in_runtime(request::run(*options))),
+        Commands::Probe(options) => (options.connection.quiet, in_runtime(probe::run(*options))),
         Commands::Broker(options) => (false, in_runtime(broker::run(options))),
         Commands::Completions(options) => (false, documents::completions(&options, command())),
         Commands::Man(options) => (false, documents::man(&options, command())),

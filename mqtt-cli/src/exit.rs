@@ -27,6 +27,7 @@ pub(crate) enum Status {
     Subscribe = 7,
     Partial = 8,
     Lost = 9,
+    Missing = 10,
     TimedOut = 27,
     Interrupted = 130,
     BrokenPipe = 141,
@@ -69,6 +70,10 @@ impl Status {
         (
             Self::Lost,
             "the connection was lost and could not be made again, or the server ended it",
+        ),
+        (
+            Self::Missing,
+            "a capability that --require names is missing",
         ),
         (Self::TimedOut, "the time of -W is over"),
         (Self::Interrupted, "SIGINT came before the command was done"),

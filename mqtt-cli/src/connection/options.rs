@@ -1,6 +1,7 @@
 //! The options of the connection. Where mosquitto's tools have an option, its letter, name and
 //! meaning are theirs.
 
+use crate::exit::Failure;
 use clap::Args;
 use martlet_tokio::Version;
 use std::ffi::OsString;
@@ -188,6 +189,31 @@ pub(crate) struct ConnectionOptions {
     /// Options of mosquitto's tools that are not supported.
     #[command(flatten)]
     pub(super) rejected: RejectedOptions,
+}
+
+impl ConnectionOptions {
+    /// Rejects the options that have no meaning for a probe, whose sessions, wills and properties
+    /// are those of its checks.
+    pub(crate) fn reject_for_probe(&self) -> Result<(), Failure> {
+        let options = [
+            (self.keep_session, "-c"),
+            (self.session_expiry_interval.is_some(), "-x"),
+            (self.keepalive.is_some(), "-k"),
+            (self.max_inflight.is_some(), "-M"),
+            (self.max_packet_size.is_some(), "--max-packet-size"),
+            (!self.property.is_empty(), "-D"),
+            (self.store.is_some(), "--store"),
+            (self.will_topic.is_some(), "--will-topic"),
+            (self.retries.is_some(), "--retries"),
+            (self.retry_max_wait.is_some(), "--retry-max-wait"),
+        ];
+        match options.into_iter().find(|(is_given, _)| *is_given) {
+            None => Ok(()),
+            Some((_, option)) => Err(Failure::usage(format!(
+                "{option} is not for probe, whose connections differ in it: leave it out"
+            ))),
+        }
+    }
 }
 
 /// Options of mosquitto's tools that are not supported: they are known, so that the error says what

@@ -13,7 +13,9 @@ use martlet_tokio::{
     Builder, ConnectError, Endpoint, PacketLogger, QoS, Reconnect, Settings, Version,
 };
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub(crate) enum Kind {
     Publish,
     Subscribe,
     Request,
+    Probe,
 }
 
 impl Kind {
@@ -36,6 +39,7 @@ impl Kind {
             Self::Publish => &["connect", "publish", "will", "disconnect"],
             Self::Subscribe => &["connect", "subscribe", "unsubscribe", "will", "disconnect"],
             Self::Request => &["connect", "publish", "subscribe", "will", "disconnect"],
+            Self::Probe => &[],
         }
     }
 
@@ -45,6 +49,8 @@ impl Kind {
         match self {
             Self::Publish | Self::Request => Some(3),
             Self::Subscribe => None,
+            // A connection that is lost is a result.
+            Self::Probe => Some(0),
         }
     }
 }
@@ -62,6 +68,10 @@ pub(crate) struct Plan {
     pub(crate) subscriptions: BTreeMap<String, QoS>,
     pub(crate) properties: Properties,
     pub(crate) is_quiet: bool,
+    /// For connections that are not the client's. It is the first server's.
+    pub(crate) settings: Settings,
+    /// The address to connect from.
+    pub(crate) bind: Option<IpAddr>,
 }
 
 impl ConnectionOptions {
@@ -82,6 +92,9 @@ impl ConnectionOptions {
         let topic = self.set_server(&mut settings)?;
         self.set_credentials(&mut settings)?;
         self.set_session(&mut settings)?;
+        if kind == Kind::Probe {
+            self.set_probe(&mut settings);
+        }
         self.set_version(&mut settings, only_in_5)?;
         self.set_tls(&mut settings)?;
         if let Some(timeout) = self.connect_timeout {
@@ -113,6 +126,8 @@ impl ConnectionOptions {
                 .collect(),
             properties,
             is_quiet: self.quiet,
+            settings,
+            bind: self.bind,
         })
     }
 
@@ -233,6 +248,21 @@ impl ConnectionOptions {
             }
         }
         Ok(())
+    }
+
+    /// A probe is of one server, and must not take over the session of a client that runs.
+    fn set_probe(&self, settings: &mut Settings) {
+        settings.martlet.servers.clear();
+        settings.martlet.store = None;
+        settings.will = None;
+        settings.cleansession = true;
+        settings.martlet.session_expiry_interval = None;
+        let configured = settings.martlet.client_identifier.as_ref();
+        let given = self.id.as_ref().or(self.id_prefix.as_ref()).or(configured);
+        let prefix = given.map_or("probe-", String::as_str);
+        // In 3.1 an identifier has at most 23 characters.
+        let random = RandomState::new().hash_one(std::process::id()) as u32;
+        settings.martlet.client_identifier = Some(format!("{prefix}{random:08x}"));
     }
 
     /// An option that only MQTT 5 has makes that the version.

@@ -13,6 +13,7 @@ fn every_command_has_a_manual_page() {
         ("martlet-pub", "stdin\\-line"),
         ("martlet-sub", "filter\\-out"),
         ("martlet-rr", "response\\-topic"),
+        ("martlet-probe", "denied\\-topic"),
         ("martlet-broker", "not for production"),
         ("martlet-completions", "zsh"),
         ("martlet-man", "to\\-dir"),

@@ -7,6 +7,9 @@
 
 mod documents;
 mod ends;
+mod meddler;
+mod probe;
+mod probe_flaws;
 mod publish;
 mod request;
 mod run;

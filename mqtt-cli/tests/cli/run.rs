@@ -22,6 +22,7 @@ pub(crate) mod status {
     pub(crate) const SUBSCRIBE: i32 = 7;
     pub(crate) const PARTIAL: i32 = 8;
     pub(crate) const LOST: i32 = 9;
+    pub(crate) const MISSING: i32 = 10;
     pub(crate) const TIMED_OUT: i32 = 27;
     pub(crate) const INTERRUPTED: i32 = 130;
     pub(crate) const BROKEN_PIPE: i32 = 141;
