@@ -8,6 +8,7 @@
 #[doc = include_str!("monitoring.md")]
 #[doc = include_str!("microcontrollers.md")]
 #[doc = include_str!("migrating-from-mosquitto.md")]
+#[doc = include_str!("probe.md")]
 #[doc = include_str!("proof.md")]
 #[doc = include_str!("testing.md")]
 mod pages {}
