@@ -11,4 +11,5 @@
 #[doc = include_str!("probe.md")]
 #[doc = include_str!("proof.md")]
 #[doc = include_str!("testing.md")]
+#[doc = include_str!("watching.md")]
 mod pages {}

@@ -3,7 +3,7 @@
 use crate::connection::SEPARATOR;
 use crate::exit::{Failure, Status};
 use crate::report::Report;
-use crate::{broker, documents, probe, publish, request, subscribe};
+use crate::{broker, documents, probe, publish, request, subscribe, watch};
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -28,6 +28,8 @@ enum Commands {
     Rr(Box<request::RequestOptions>),
     /// Find out what a broker supports, and what it gets wrong
     Probe(Box<probe::ProbeOptions>),
+    /// Watch topics live, in a terminal
+    Watch(Box<watch::WatchOptions>),
     /// Run a broker for tests and for trying things out; not for production
     Broker(broker::BrokerOptions),
     /// Print the completions of a shell
@@ -37,7 +39,7 @@ enum Commands {
 }
 
 /// The commands that read a file of options.
-const WITH_FILE: [&str; 4] = ["pub", "sub", "rr", "probe"];
+const WITH_FILE: [&str; 5] = ["pub", "sub", "rr", "probe", "watch"];
 
 /// A file of options is no larger.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -67,6 +69,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
         ),
         Commands::Rr(options) => (options.connection.quiet, in_runtime(request::run(*options))),
         Commands::Probe(options) => (options.connection.quiet, in_runtime(probe::run(*options))),
+        Commands::Watch(options) => (options.connection.quiet, in_runtime(watch::run(*options))),
         Commands::Broker(options) => (false, in_runtime(broker::run(options))),
         Commands::Completions(options) => (false, documents::completions(&options, command())),
         Commands::Man(options) => (false, documents::man(&options, command())),
@@ -89,9 +92,12 @@ fn command() -> Command {
                 .disable_help_flag(true)
                 .args_override_self(true)
                 // A value may begin with a hyphen, as with mosquitto: it is the option's all the same.
-                .mut_args(|argument| match argument.get_action().takes_values() {
-                    true => argument.allow_hyphen_values(true),
-                    false => argument,
+                .mut_args(|argument| {
+                    let is_option = !argument.is_positional();
+                    match is_option && argument.get_action().takes_values() {
+                        true => argument.allow_hyphen_values(true),
+                        false => argument,
+                    }
                 })
                 // `-h` is the host, as with mosquitto.
                 .arg(

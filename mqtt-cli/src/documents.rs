@@ -24,7 +24,7 @@ enum ShellOption {
 #[derive(Args)]
 pub(crate) struct ManOptions {
     /// Command to print the page of; without it that of martlet itself
-    #[arg(value_parser = ["pub", "sub", "rr", "probe", "broker", "completions", "man"])]
+    #[arg(value_parser = ["pub", "sub", "rr", "probe", "watch", "broker", "completions", "man"])]
     command: Option<String>,
     /// Write all pages to this folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
@@ -43,7 +43,7 @@ pub(crate) fn exit_statuses() -> String {
 /// What follows the options in the help of a command.
 pub(crate) fn after_help(command: &str) -> String {
     let format = match command {
-        "pub" | "probe" => "",
+        "pub" | "probe" | "watch" => "",
         _ => FORMAT,
     };
     let file = format!(

@@ -9,4 +9,4 @@ mod session;
 pub(crate) use options::{ConnectionOptions, seconds};
 pub(crate) use plan::{Kind, Plan, causes, qos};
 pub(crate) use property::SEPARATOR;
-pub(crate) use session::Session;
+pub(crate) use session::{Session, lost_with};

@@ -96,7 +96,7 @@ pub(crate) struct ConnectionOptions {
     /// Seconds that each step of connecting may take [default: 10]
     #[arg(long, value_name = "SECONDS", help_heading = "Reconnecting", value_parser = seconds)]
     pub(super) connect_timeout: Option<Duration>,
-    /// Attempts in a row that may fail after a connection was lost; 0: none is made [default: sub no limit, others 3]
+    /// Attempts in a row that may fail after a connection was lost; 0: none is made [default: sub and watch no limit, others 3]
     #[arg(long, value_name = "ATTEMPTS", help_heading = "Reconnecting")]
     pub(super) retries: Option<u32>,
     /// Longest wait between two attempts [default: 60]

@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     Subscribe,
     Request,
     Probe,
+    Watch,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             Self::Subscribe => &["connect", "subscribe", "unsubscribe", "will", "disconnect"],
             Self::Request => &["connect", "publish", "subscribe", "will", "disconnect"],
             Self::Probe => &[],
+            Self::Watch => &["connect", "subscribe", "will", "disconnect"],
         }
     }
 
@@ -48,7 +50,7 @@ impl Kind {
     fn retries(self) -> Option<u32> {
         match self {
             Self::Publish | Self::Request => Some(3),
-            Self::Subscribe => None,
+            Self::Subscribe | Self::Watch => None,
             // A connection that is lost is a result.
             Self::Probe => Some(0),
         }

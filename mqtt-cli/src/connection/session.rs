@@ -35,6 +35,28 @@ impl Session {
         signals: &mut Signals,
         prepare: impl FnOnce(&Client) -> T,
     ) -> Result<(Self, T), Failure> {
+        let (session, prepared) = Self::start(plan, report, prepare)?;
+        let connected = tokio::select! {
+            status = signals.next() => Err(Failure::quiet(status)),
+            connected = session.client.connected() => {
+                connected.map(drop).map_err(|error| Failure::of_connect(&error))
+            }
+        };
+        match connected {
+            Ok(()) => Ok((session, prepared)),
+            Err(failure) => {
+                session.client.disconnect().at_once().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Begins to connect. `prepare` sees the client before the first byte is sent.
+    pub(crate) fn start<T>(
+        plan: &Plan,
+        report: Report,
+        prepare: impl FnOnce(&Client) -> T,
+    ) -> Result<(Self, T), Failure> {
         let (client, driver) = match &plan.store {
             None => {
                 let (client, driver) = plan
@@ -63,19 +85,7 @@ impl Session {
             lost,
             stop,
         };
-        let connected = tokio::select! {
-            status = signals.next() => Err(Failure::quiet(status)),
-            connected = session.client.connected() => {
-                connected.map(drop).map_err(|error| Failure::of_connect(&error))
-            }
-        };
-        match connected {
-            Ok(()) => Ok((session, prepared)),
-            Err(failure) => {
-                session.client.disconnect().at_once().await;
-                Err(failure)
-            }
-        }
+        Ok((session, prepared))
     }
 
     /// Waits until the client has stopped by itself.
@@ -116,7 +126,7 @@ impl Session {
 }
 
 /// How many messages were lost, as this event says.
-fn lost_with(event: &ClientEvent) -> u64 {
+pub(crate) fn lost_with(event: &ClientEvent) -> u64 {
     match event {
         ClientEvent::InboundDropped(messages) => *messages,
         ClientEvent::Discarded { messages, .. } => *messages,

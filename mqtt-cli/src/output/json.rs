@@ -214,6 +214,18 @@ fn string(out: &mut Vec<u8>, text: &str, style: Style) {
     out.push(b'"');
 }
 
+/// JSON laid out as mosquitto does; `None` where it is none. Its order and its digits stay.
+pub(crate) fn pretty(text: &str) -> Option<String> {
+    serde_json::from_str::<IgnoredAny>(text).ok()?;
+    let style = Style {
+        escape: true,
+        pretty: true,
+    };
+    let mut out = Vec::new();
+    reformat(&mut out, text, style, 0);
+    String::from_utf8(out).ok()
+}
+
 /// Appends JSON that was read before, without white space between its parts, or laid out as
 /// mosquitto does. Strings and numbers stay as they are.
 fn reformat(out: &mut Vec<u8>, text: &str, style: Style, mut depth: usize) {

@@ -5,4 +5,5 @@ mod json;
 mod printer;
 mod style;
 
+pub(crate) use json::pretty as pretty_json;
 pub(crate) use printer::{OutputOptions, Printed, Printer};

@@ -14,6 +14,7 @@ fn every_command_has_a_manual_page() {
         ("martlet-sub", "filter\\-out"),
         ("martlet-rr", "response\\-topic"),
         ("martlet-probe", "denied\\-topic"),
+        ("martlet-watch", "max\\-topics"),
         ("martlet-broker", "not for production"),
         ("martlet-completions", "zsh"),
         ("martlet-man", "to\\-dir"),

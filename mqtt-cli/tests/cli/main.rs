@@ -16,3 +16,5 @@ mod run;
 mod subscribe;
 mod transports;
 mod usage;
+#[cfg(unix)]
+mod watch;

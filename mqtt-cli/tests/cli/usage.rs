@@ -119,6 +119,12 @@ const WRONG: &[(&str, &str)] = &[
     ("rr -t a -m x -C 1", "--respond"),
     ("rr -t a -m x --any-correlation", "--response-topic"),
     ("rr -t a -f /dev/null -f /dev/null", "--file"),
+    ("watch", "martlet sub"),
+    ("watch a#", "TOPIC_FILTER"),
+    ("watch a b -q 3", "--qos"),
+    ("watch --max-topics 0", "--max-topics"),
+    ("watch --max-memory x", "--max-memory"),
+    ("watch -D publish content-type x", "--property publish"),
 ];
 
 #[test]
