@@ -1,6 +1,7 @@
 //! Where payloads come from: the command line, files, and standard input.
 
 use crate::exit::Failure;
+use crate::signals::Signals;
 use bytes::Bytes;
 use clap::Args;
 use std::ffi::OsString;
@@ -8,7 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The longest payload that a packet of MQTT can have: the rest of one has 268,435,455 bytes.
 const MAX_PAYLOAD: u64 = 268_435_455;
@@ -17,7 +18,7 @@ const MAX_PAYLOAD: u64 = 268_435_455;
 const BATCH: usize = 64 * 1024;
 
 /// Options of payloads that are whole.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[group(skip)]
 pub(crate) struct PayloadOptions {
     /// Payload
@@ -47,8 +48,21 @@ pub(crate) struct PayloadOptions {
 }
 
 impl PayloadOptions {
-    /// Reads the payloads; none where no option names one.
-    pub(crate) fn read(&self) -> Result<Vec<Bytes>, Failure> {
+    /// Reads the payloads; none where no option names one. Standard input, and a file that is a
+    /// pipe, may have nothing for ever: a signal ends that.
+    pub(crate) async fn read(&self, signals: &mut Signals) -> Result<Vec<Bytes>, Failure> {
+        let options = self.clone();
+        let (sender, payloads) = oneshot::channel();
+        // It is not waited for: the process ends before it does.
+        std::thread::spawn(move || drop(sender.send(options.read_blocking())));
+        tokio::select! {
+            biased;
+            status = signals.next() => Err(Failure::quiet(status)),
+            payloads = payloads => payloads.expect("the thread sends what it has read"),
+        }
+    }
+
+    fn read_blocking(&self) -> Result<Vec<Bytes>, Failure> {
         if let Some(text) = &self.message {
             return Ok(vec![text.clone().into_encoded_bytes().into()]);
         }

@@ -75,7 +75,7 @@ pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
     if options.nul && !options.lines {
         return Err(Failure::usage("--nul is for lines: add --stdin-line"));
     }
-    let payloads = options.payload.read()?;
+    let payloads = options.payload.read(&mut signals).await?;
     let largest = payloads.iter().map(Bytes::len).max().unwrap_or(0);
     let plan = Plan {
         builder: plan.builder.queue(queue(largest)),

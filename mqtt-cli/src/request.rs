@@ -74,7 +74,7 @@ pub(crate) async fn run(options: RequestOptions) -> Result<(), Failure> {
         .connection
         .plan(Kind::Request, needs_5.then_some("rr without -e"))?;
     let topics = options.topics(&plan)?;
-    let payload = options.payload()?;
+    let payload = options.payload(&mut signals).await?;
     let printer = options.output.printer()?;
     let report = Report::new(plan.is_quiet);
     let (session, ()) = Session::connect(&plan, report, &mut signals, |_| ()).await?;
@@ -181,8 +181,8 @@ impl RequestOptions {
         Ok(Topics::Ask { topic, response })
     }
 
-    fn payload(&self) -> Result<Bytes, Failure> {
-        let mut payloads = self.payload.read()?;
+    async fn payload(&self, signals: &mut Signals) -> Result<Bytes, Failure> {
+        let mut payloads = self.payload.read(signals).await?;
         match payloads.len() {
             0 | 1 => Ok(payloads.pop().unwrap_or_default()),
             _ => Err(Failure::usage("--file: rr has one payload: name one file")),

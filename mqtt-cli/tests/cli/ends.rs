@@ -34,6 +34,30 @@ fn a_signal_ends_a_command_in_good_order() {
     }
 }
 
+/// Standard input that has nothing, and does not end, holds up nobody.
+#[test]
+fn a_signal_ends_a_command_that_reads_standard_input() {
+    let broker = TestBroker::start().unwrap();
+    for command in ["pub -t a -s", "rr -t a -e b -s"] {
+        let mut running = Running::start(at(&broker, command).stdin(Stdio::piped()));
+        let mut stdin = running.child().stdin.take().unwrap();
+        // More than a pipe holds: the command has begun to read.
+        stdin.write_all(&[b'x'; 1024 * 1024]).unwrap();
+        running.signal("-INT");
+        assert_eq!(running.end().expect(status::INTERRUPTED).errors, "");
+        drop(stdin);
+    }
+    assert_eq!(broker.transcript().len(), 0, "nothing was sent");
+    let mut running = Running::start(at(&broker, "pub -t a -l").stdin(Stdio::piped()));
+    let mut stdin = running.child().stdin.take().unwrap();
+    stdin.write_all(b"first\nno line yet").unwrap();
+    broker.wait_for_message("a").blocking().unwrap();
+    running.signal("-INT");
+    assert_eq!(running.end().expect(status::INTERRUPTED).errors, "");
+    assert!(has_disconnected(&broker));
+    drop(stdin);
+}
+
 /// A server that is not there any more holds up the end in good order; the second signal does not
 /// wait for it.
 #[test]
