@@ -301,6 +301,26 @@ mod tests {
         assert_eq!(codes.first(), Some(&0));
     }
 
+    /// The page on migration has a row for each, with the meaning that the help has.
+    #[test]
+    fn the_documentation_has_every_status() {
+        let page = include_str!("../../docs/migrating-from-mosquitto.md");
+        let (_, section) = page.split_once("\n## Exit statuses\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let row = |line: &str| {
+            let (code, meaning) = line.strip_prefix("| ")?.split_once(" | ")?;
+            let meaning = meaning.trim_end_matches(" |").replace('`', "");
+            Some((code.parse().ok()?, meaning))
+        };
+        let rows: Vec<(u8, String)> = section.lines().filter_map(row).collect();
+        assert_eq!(rows.len(), Status::LIST.len(), "{rows:?}");
+        for (status, meaning) in Status::LIST {
+            let row = rows.iter().find(|(code, _)| *code == status.code());
+            let (_, found) = row.expect(meaning);
+            assert!(found.starts_with(meaning), "{found} is not: {meaning}");
+        }
+    }
+
     #[test]
     fn an_error_is_one_line_and_harmless() {
         let failure = Failure::new(Status::Failed, "a\nb\u{1b}[2J");
