@@ -158,7 +158,7 @@ fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, 
     let given = Options::split(command, arguments.collect());
     if let Some((path, is_named)) = options_file(&name, &given) {
         let mut found = Options::split(command, read_options(&path, is_named)?);
-        found.give_way_to(&given);
+        found.give_way_to(&given, command);
         expanded.extend(found.into_words());
     }
     expanded.extend(given.into_words());
@@ -208,54 +208,52 @@ impl Options {
     }
 
     /// Drops what the command line says in another way.
-    fn give_way_to(&mut self, given: &Self) {
-        /// What an option takes the place of.
-        const REPLACES: &[(&str, &[&str])] = &[
-            ("url", &["unix", "host", "port", "ws", "ws_path"]),
-            ("unix", &["url", "host", "port", "ws", "ws_path", "proxy"]),
-            ("host", &["url", "unix"]),
-            ("port", &["url", "unix"]),
-            ("ws", &["url", "unix"]),
-            ("message", PAYLOADS),
-            ("file", PAYLOADS),
-            ("stdin_file", PAYLOADS),
-            ("lines", PAYLOADS),
-            ("null_message", PAYLOADS),
-            ("echo", PAYLOADS),
-            ("password", PASSWORDS),
-            ("password_env", PASSWORDS),
-            ("password_file", PASSWORDS),
-            ("id", &["id_prefix"]),
-            ("id_prefix", &["id"]),
-            ("verbose", &["output"]),
-            ("format", &["output", "to_dir"]),
-            ("output", &["verbose", "format", "to_dir"]),
-            ("to_dir", &["format", "output", "pretty"]),
-            ("no_newline", &["nul"]),
-            ("nul", &["no_newline"]),
-            ("tls_use_os_certs", &["cafile", "capath"]),
-            ("cafile", &["tls_use_os_certs"]),
-            ("capath", &["tls_use_os_certs"]),
+    fn give_way_to(&mut self, given: &Self, command: &Command) {
+        /// What an option takes the place of although clap takes both.
+        const REPLACES: &[(&str, &str)] = &[
+            ("verbose", "output"),
+            ("format", "output"),
+            ("output", "verbose"),
+            ("output", "format"),
         ];
-        const PAYLOADS: &[&str] = &[
-            "message",
-            "file",
-            "stdin_file",
-            "lines",
-            "null_message",
-            "echo",
-        ];
-        const PASSWORDS: &[&str] = &["password", "password_env", "password_file"];
-        for (name, replaced) in REPLACES.iter().filter(|(name, _)| given.has(name)) {
-            let gives_way = |found: &str| found != *name && replaced.contains(&found);
-            self.0
-                .retain(|(found, _)| !found.as_deref().is_some_and(gives_way));
-        }
+        let given: Vec<&str> = given
+            .0
+            .iter()
+            .filter_map(|(name, _)| name.as_deref())
+            .collect();
+        let gives_way = |found: &str| {
+            let is_replaced = |name: &&str| {
+                REPLACES.contains(&(*name, found)) || exclude_each_other(command, name, found)
+            };
+            given.iter().any(is_replaced)
+        };
+        self.0
+            .retain(|(found, _)| !found.as_deref().is_some_and(gives_way));
     }
 
     fn into_words(self) -> impl Iterator<Item = OsString> {
         self.0.into_iter().flat_map(|(_, words)| words)
     }
+}
+
+/// Whether clap takes at most one of two options: one conflicts with the other, or they are in a
+/// group that has one.
+fn exclude_each_other(command: &Command, one: &str, other: &str) -> bool {
+    let conflicts = |one: &str, other: &str| {
+        let mut arguments = command.get_arguments();
+        arguments
+            .find(|argument| argument.get_id() == one)
+            .is_some_and(|argument| {
+                let excluded = command.get_arg_conflicts_with(argument);
+                excluded.iter().any(|argument| argument.get_id() == other)
+            })
+    };
+    let mut groups = command.get_groups();
+    let share_group = groups.any(|group| {
+        let has = |name: &str| group.get_args().any(|id| id == name);
+        !group.clone().is_multiple() && has(one) && has(other)
+    });
+    one != other && (share_group || conflicts(one, other) || conflicts(other, one))
 }
 
 /// The name of the option that this word is, and how many of the next words are its values.
@@ -432,6 +430,20 @@ mod tests {
         );
     }
 
+    /// Of the options of a group that has one, too.
+    #[test]
+    fn a_payload_takes_the_place_of_that_of_the_file() {
+        let mut command = command();
+        command.build();
+        let publish = command.find_subcommand("pub").unwrap();
+        for given in ["-s", "-n", "-l"] {
+            let words = |words: &[&str]| words.iter().map(OsString::from).collect();
+            let mut file = Options::split(publish, words(&["-m", "x", "-f", "y", "-r"]));
+            file.give_way_to(&Options::split(publish, words(&[given])), publish);
+            assert_eq!(file.into_words().collect::<Vec<_>>(), ["-r"], "{given}");
+        }
+    }
+
     #[test]
     fn the_command_line_has_precedence_over_the_file() {
         let mut command = command();
@@ -440,7 +452,7 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         let left = |file: &[&str], line: &[&str]| {
             let mut file = Options::split(sub, words(file));
-            file.give_way_to(&Options::split(sub, words(line)));
+            file.give_way_to(&Options::split(sub, words(line)), sub);
             let left: Vec<_> = file
                 .into_words()
                 .map(|word| word.into_string().unwrap())
@@ -457,5 +469,11 @@ mod tests {
             left(&["-P", "x", "-t", "a"], &["--password-env", "P"]),
             "-t a"
         );
+        // What clap excludes, in either direction, and what only the output excludes.
+        assert_eq!(left(&["-i", "a", "-k", "9"], &["-I", "b"]), "-k 9");
+        assert_eq!(left(&["--ws-path", "/x"], &["-L", "ws://b/y"]), "");
+        assert_eq!(left(&["--to-dir", "x", "-N"], &["-F", "%p"]), "-N");
+        assert_eq!(left(&["-v", "-F", "%p"], &["--output", "json"]), "");
+        assert_eq!(left(&["-v", "-N"], &["-F", "%p"]), "-v -N");
     }
 }
