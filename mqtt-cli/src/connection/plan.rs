@@ -93,7 +93,7 @@ impl ConnectionOptions {
         let mut settings = self.base()?;
         let topic = self.set_server(&mut settings)?;
         self.set_credentials(&mut settings)?;
-        self.set_session(&mut settings)?;
+        self.set_session(&mut settings, &properties)?;
         if kind == Kind::Probe {
             self.set_probe(&mut settings);
         }
@@ -210,7 +210,7 @@ impl ConnectionOptions {
         Ok(())
     }
 
-    fn set_session(&self, settings: &mut Settings) -> Result<(), Failure> {
+    fn set_session(&self, settings: &mut Settings, properties: &Properties) -> Result<(), Failure> {
         if let Some(id) = &self.id {
             settings.martlet.client_identifier = Some(id.clone());
         }
@@ -232,7 +232,8 @@ impl ConnectionOptions {
         if let Some(path) = &self.store {
             settings.martlet.store = Some(path.clone());
         }
-        if let Some(seconds) = self.session_expiry_interval {
+        let of_property = properties.connect.session_expiry_interval;
+        if let Some(seconds) = of_property.or(self.session_expiry_interval) {
             settings.martlet.session_expiry_interval = Some(seconds);
         }
         if self.keep_session {
@@ -240,9 +241,16 @@ impl ConnectionOptions {
         }
         let identifier = settings.martlet.client_identifier.as_deref();
         let is_named = identifier.is_some_and(|id| !id.is_empty()) && self.id_prefix.is_none();
-        let lasts = (self.keep_session, "-c");
-        let never_expires = (self.session_expiry_interval == Some(u32::MAX), "-x -1");
-        for (_, option) in [lasts, never_expires].iter().filter(|(given, _)| *given) {
+        let never_expires = |seconds| seconds == Some(u32::MAX);
+        let options = [
+            (self.keep_session, "-c"),
+            (never_expires(self.session_expiry_interval), "-x -1"),
+            (
+                never_expires(of_property),
+                "-D connect session-expiry-interval",
+            ),
+        ];
+        for (_, option) in options.iter().filter(|(given, _)| *given) {
             if !is_named {
                 return Err(Failure::usage(format!(
                     "{option} keeps the session of a client identifier: name one with -i"
@@ -462,9 +470,6 @@ fn set_connect_properties(
     }
     if let Some(asks) = connect.request_response_information {
         builder = builder.request_response_information(asks);
-    }
-    if let Some(seconds) = connect.session_expiry_interval {
-        builder = builder.session_expiry_interval(seconds);
     }
     if connect.user.is_empty() {
         return builder;

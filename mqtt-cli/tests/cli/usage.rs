@@ -40,6 +40,10 @@ const WRONG: &[(&str, &str)] = &[
     ("pub -t a -m x -c", "-c"),
     ("pub -t a -m x -c -I p", "-c"),
     ("pub -t a -m x -x -1", "-x -1"),
+    (
+        "pub -t a -m x -D connect session-expiry-interval 4294967295",
+        "-D connect session-expiry-interval",
+    ),
     ("pub -t a -m x -i a -I b", "--id"),
     ("pub -t a -m x -P x -V 311", "--pw"),
     ("pub -t a -m x -P x --password-env Y", "--password-env"),
