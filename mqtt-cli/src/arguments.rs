@@ -3,7 +3,7 @@
 use crate::connection::SEPARATOR;
 use crate::exit::{Failure, Status};
 use crate::report::Report;
-use crate::{broker, documents, probe, publish, request, subscribe, watch};
+use crate::{bench, broker, documents, probe, publish, request, subscribe, watch};
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -30,6 +30,8 @@ enum Commands {
     Probe(Box<probe::ProbeOptions>),
     /// Watch topics live, in a terminal
     Watch(Box<watch::WatchOptions>),
+    /// Measure what a server does under load
+    Bench(bench::BenchOptions),
     /// Run a broker for tests and for trying things out; not for production
     Broker(broker::BrokerOptions),
     /// Print the completions of a shell
@@ -70,6 +72,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
         Commands::Rr(options) => (options.connection.quiet, in_runtime(request::run(*options))),
         Commands::Probe(options) => (options.connection.quiet, in_runtime(probe::run(*options))),
         Commands::Watch(options) => (options.connection.quiet, in_runtime(watch::run(*options))),
+        Commands::Bench(options) => (options.is_quiet(), in_runtime(bench::run(options))),
         Commands::Broker(options) => (false, in_runtime(broker::run(options))),
         Commands::Completions(options) => (false, documents::completions(&options, command())),
         Commands::Man(options) => (false, documents::man(&options, command())),
@@ -88,28 +91,39 @@ fn command() -> Command {
     let mut command = Arguments::command().after_help(documents::exit_statuses());
     for name in WITH_FILE {
         command = command.mut_subcommand(name, |command| {
-            command
-                .disable_help_flag(true)
-                .args_override_self(true)
-                // A value may begin with a hyphen, as with mosquitto: it is the option's all the same.
-                .mut_args(|argument| {
-                    let is_option = !argument.is_positional();
-                    match is_option && argument.get_action().takes_values() {
-                        true => argument.allow_hyphen_values(true),
-                        false => argument,
-                    }
-                })
-                // `-h` is the host, as with mosquitto.
-                .arg(
-                    clap::Arg::new("help")
-                        .long("help")
-                        .action(ArgAction::Help)
-                        .help("Print help"),
-                )
-                .after_help(documents::after_help(name))
+            with_connection(command).after_help(documents::after_help(name))
         });
     }
+    command.mut_subcommand("bench", |mut command| {
+        for name in bench::COMMANDS {
+            command = command.mut_subcommand(name, |command| {
+                with_connection(command).after_help(bench::after_help(name))
+            });
+        }
+        command
+    })
+}
+
+/// A command with the options of the connection.
+fn with_connection(command: Command) -> Command {
     command
+        .disable_help_flag(true)
+        .args_override_self(true)
+        // A value may begin with a hyphen, as with mosquitto: it is the option's all the same.
+        .mut_args(|argument| {
+            let is_option = !argument.is_positional();
+            match is_option && argument.get_action().takes_values() {
+                true => argument.allow_hyphen_values(true),
+                false => argument,
+            }
+        })
+        // `-h` is the host, as with mosquitto.
+        .arg(
+            clap::Arg::new("help")
+                .long("help")
+                .action(ArgAction::Help)
+                .help("Print help"),
+        )
 }
 
 enum ParseError {
@@ -145,16 +159,11 @@ fn in_runtime<F: Future<Output = Result<(), Failure>>>(work: F) -> Result<(), Fa
 
 /// Puts the file of options before the others, and makes one word of each property.
 fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    let name = arguments.get(1).and_then(|name| name.to_str());
-    let Some(name) = name.filter(|name| WITH_FILE.contains(name)) else {
-        return Ok(arguments);
-    };
-    let name = name.to_owned();
-    let Some(command) = command.find_subcommand(&name) else {
+    let Some((command, name, words)) = addressed(command, &arguments) else {
         return Ok(arguments);
     };
     let mut arguments = arguments.into_iter();
-    let mut expanded: Vec<OsString> = arguments.by_ref().take(2).collect();
+    let mut expanded: Vec<OsString> = arguments.by_ref().take(words).collect();
     let given = Options::split(command, arguments.collect());
     if let Some((path, is_named)) = options_file(&name, &given) {
         let mut found = Options::split(command, read_options(&path, is_named)?);
@@ -163,6 +172,23 @@ fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, 
     }
     expanded.extend(given.into_words());
     Ok(expanded)
+}
+
+/// The command that the first words name, its name in that of its file of options, and how many
+/// words these are; none for a command that reads no such file.
+fn addressed<'a>(
+    command: &'a Command,
+    arguments: &[OsString],
+) -> Option<(&'a Command, String, usize)> {
+    let name = arguments.get(1)?.to_str()?;
+    if name == "bench" {
+        let kind = arguments.get(2)?.to_str()?;
+        let found = command.find_subcommand(name)?.find_subcommand(kind)?;
+        return Some((found, format!("bench_{kind}"), 3));
+    }
+    let is_with_file = WITH_FILE.contains(&name);
+    let found = command.find_subcommand(name).filter(|_| is_with_file)?;
+    Some((found, name.to_owned(), 2))
 }
 
 /// The words of a command line, those of an option together.

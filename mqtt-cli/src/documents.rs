@@ -24,7 +24,7 @@ enum ShellOption {
 #[derive(Args)]
 pub(crate) struct ManOptions {
     /// Command to print the page of; without it that of martlet itself
-    #[arg(value_parser = ["pub", "sub", "rr", "probe", "watch", "broker", "completions", "man"])]
+    #[arg(value_parser = ["pub", "sub", "rr", "probe", "watch", "bench", "bench-pub", "bench-sub", "bench-pubsub", "bench-conn", "broker", "completions", "man"])]
     command: Option<String>,
     /// Write all pages to this folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
@@ -93,8 +93,11 @@ pub(crate) fn man(options: &ManOptions, mut command: Command) -> Result<(), Fail
         return match &options.command {
             None => print(&page(&command)),
             Some(name) => {
-                let found = command.find_subcommand(name);
-                let found = found.expect("clap knows the commands");
+                let mut found = &command;
+                for part in name.split('-') {
+                    let part = found.find_subcommand(part);
+                    found = part.expect("clap knows the commands");
+                }
                 print(&page(found))
             }
         };
@@ -102,8 +105,10 @@ pub(crate) fn man(options: &ManOptions, mut command: Command) -> Result<(), Fail
     let mut pages = vec![("martlet".to_owned(), page(&command))];
     for command in command.get_subcommands() {
         let name = format!("martlet-{}", command.get_name());
-        let text = page(command);
-        pages.push((name, text));
+        for inner in command.get_subcommands() {
+            pages.push((format!("{name}-{}", inner.get_name()), page(inner)));
+        }
+        pages.push((name, page(command)));
     }
     for (name, text) in pages {
         let path = folder.join(format!("{name}.1"));

@@ -65,7 +65,7 @@ impl Status {
         ),
         (
             Self::Partial,
-            "some messages were not published, some filters were rejected, or some messages were not printed",
+            "some messages were not published, some filters were rejected, some messages were not printed, or bench has seen losses, failures or too low a rate",
         ),
         (
             Self::Lost,

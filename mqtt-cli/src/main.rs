@@ -1,7 +1,7 @@
 //! `martlet`: an MQTT client for the command line.
 //!
 //! Each command is a module: [`publish`], [`subscribe`], [`request`], [`probe`], [`watch`],
-//! [`broker`] and [`documents`].
+//! [`bench`], [`broker`] and [`documents`].
 //! What they share is in [`connection`] (the options of the connection, and the client that they
 //! make), [`output`] (how a message is printed), [`input`] (where payloads come from) and [`exit`]
 //! (the exit statuses). [`arguments`] is the command line as a whole.
@@ -13,6 +13,7 @@
 )]
 
 mod arguments;
+mod bench;
 mod broker;
 mod connection;
 mod documents;

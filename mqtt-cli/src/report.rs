@@ -21,6 +21,10 @@ impl Report {
         }
     }
 
+    pub(crate) fn is_quiet(self) -> bool {
+        self.is_quiet
+    }
+
     pub(crate) fn failure(self, failure: &Failure) {
         if !failure.is_quiet() {
             self.error(&failure.to_string());

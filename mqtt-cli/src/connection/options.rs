@@ -214,6 +214,25 @@ impl ConnectionOptions {
             ))),
         }
     }
+
+    /// The client identifier, or what those of several clients begin with.
+    pub(crate) fn identifier(&self) -> Option<String> {
+        let process = std::process::id();
+        let prefix = self.id_prefix.as_ref();
+        let with_process = prefix.map(|prefix| format!("{prefix}{process}"));
+        self.id.clone().or(with_process)
+    }
+
+    /// The first option about reconnecting that was given.
+    pub(crate) fn reconnect_option(&self) -> Option<&'static str> {
+        let options = [
+            (self.retries.is_some_and(|retries| retries > 0), "--retries"),
+            (self.retry_max_wait.is_some(), "--retry-max-wait"),
+            (self.retry_first, "--retry-first"),
+        ];
+        let found = options.into_iter().find(|(is_given, _)| *is_given);
+        found.map(|(_, name)| name)
+    }
 }
 
 /// Options of mosquitto's tools that are not supported: they are known, so that the error says what

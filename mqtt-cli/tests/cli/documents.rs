@@ -15,6 +15,8 @@ fn every_command_has_a_manual_page() {
         ("martlet-rr", "response\\-topic"),
         ("martlet-probe", "denied\\-topic"),
         ("martlet-watch", "max\\-topics"),
+        ("martlet-bench", "pubsub"),
+        ("martlet-bench-conn", "concurrency"),
         ("martlet-broker", "not for production"),
         ("martlet-completions", "zsh"),
         ("martlet-man", "to\\-dir"),
@@ -25,6 +27,8 @@ fn every_command_has_a_manual_page() {
     }
     let ended = run(&mut martlet(["man", "sub"])).expect(status::DONE);
     assert!(ended.text().contains("143"), "the exit statuses are there");
+    let ended = run(&mut martlet(["man", "bench-pub"])).expect(status::DONE);
+    assert!(ended.text().contains(".TH martlet-bench-pub 1"));
     run(&mut martlet(["man", "--to-dir", "/nonexistent"]))
         .expect(status::FAILED)
         .says("--to-dir");

@@ -5,6 +5,7 @@
     reason = "a test says what is wrong by failing, its parts too"
 )]
 
+mod bench;
 mod documents;
 mod ends;
 mod meddler;

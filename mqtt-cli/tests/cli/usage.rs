@@ -215,6 +215,8 @@ fn help_and_version_are_no_errors() {
         &["pub", "--help"],
         &["sub", "--help"],
         &["rr", "--help"],
+        &["bench", "--help"],
+        &["bench", "conn", "--help"],
         &["broker", "--help"],
     ] {
         let ended = run(&mut martlet(arguments)).expect(status::DONE);
