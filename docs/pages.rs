@@ -5,6 +5,7 @@
 #[doc = include_str!("brokers.md")]
 #[doc = include_str!("conformance.md")]
 #[doc = include_str!("guide.md")]
+#[doc = include_str!("measuring.md")]
 #[doc = include_str!("monitoring.md")]
 #[doc = include_str!("microcontrollers.md")]
 #[doc = include_str!("migrating-from-mosquitto.md")]
