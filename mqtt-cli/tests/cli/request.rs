@@ -73,7 +73,7 @@ fn the_correlation_data_of_a_response_is_checked() {
     assert_eq!(ask("--any-correlation").text(), "wrong\n");
     let running = Running::start(&mut at(
         &broker,
-        "rr -t q -e r -m x -W 0.2 -D publish correlation-data mine",
+        "rr -t q -e r -m x -W 1 -D publish correlation-data mine",
     ));
     let request = broker.wait_for_message("q").blocking().unwrap();
     assert_eq!(request.properties().correlation_data(), Some(&b"mine"[..]));
