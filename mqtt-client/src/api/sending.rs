@@ -193,20 +193,13 @@ impl<'a> Sending<'a> {
         };
         if offered.qos == QoS::AtMostOnce && place.is_none() {
             // What leaves at once waits for nothing.
-            let mut state = self.shared.lock();
-            match state.send_at_once(offered, self.connection) {
+            match send_at_once(self.shared, offered, self.connection) {
                 Ok(true) => {
-                    let driver = state.call_driver();
-                    drop(state);
-                    wake(driver);
                     self.step = SendStep::Finished;
                     return Poll::Ready(Ok(Acceptance::Sent));
                 }
                 Ok(false) => {}
-                Err(error) => {
-                    drop(state);
-                    return Poll::Ready(Err(self.finish(error)));
-                }
+                Err(error) => return Poll::Ready(Err(self.finish(error))),
             }
         }
         let now = expiry_clock(self.shared, offered);
@@ -305,6 +298,23 @@ impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.leave_room();
     }
+}
+
+/// Sends a message of QoS 0 that can leave at once. Returns whether it has left.
+#[inline]
+fn send_at_once(
+    shared: &Shared,
+    message: &OutgoingPublish,
+    connection: Option<&Arc<Connected>>,
+) -> Result<bool, PublishError> {
+    let mut state = shared.lock();
+    if !state.send_at_once(message, connection)? {
+        return Ok(false);
+    }
+    let driver = state.call_driver();
+    drop(state);
+    wake(driver);
+    Ok(true)
 }
 
 /// Waits while there is no room for a message, under a number that the first call sets. Room comes from

@@ -35,7 +35,7 @@ impl Sleeper {
             }
             let id = *self.id.get_or_insert_with(|| state.waiters.new_id());
             state.waiters.sleep(self.at, id, caller);
-            caller.call_driver(state);
+            caller.call(state.call_driver());
             Poll::Pending
         })
     }

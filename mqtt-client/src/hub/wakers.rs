@@ -1,7 +1,6 @@
 //! Wakers and the lock. To clone, wake or drop a waker may be the application's code, which may call the
 //! client: none of it is done while the lock is held.
 
-use crate::hub::shared::State;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -99,11 +98,11 @@ impl<'a> Caller<'a> {
         clone
     }
 
-    /// The driver is to look at the session, once the lock is released.
+    /// Wakes the driver, if it is here, once the lock is released.
     #[inline]
-    pub(crate) fn call_driver(&mut self, state: &mut State) {
-        if let Some(driver) = state.call_driver() {
-            self.driver = Some(driver);
+    pub(crate) fn call(&mut self, driver: Option<KeptWaker>) {
+        if driver.is_some() {
+            self.driver = driver;
         }
     }
 

@@ -45,7 +45,7 @@ impl Shared {
                 let found = look(state);
                 if found.is_pending() {
                     state.waiters.watch(&mut watch.watcher, caller);
-                    caller.call_driver(state);
+                    caller.call(state.call_driver());
                 }
                 found
             })
