@@ -88,6 +88,7 @@ mod event_text;
 mod hub;
 mod link;
 pub mod store;
+mod sync;
 
 pub use {martlet_proto as proto, martlet_session as session, martlet_transport as transport};
 

@@ -10,13 +10,13 @@ use crate::event::ClientEvent;
 use crate::hub::shared::Shared;
 use crate::hub::wakers::Wakers;
 use crate::store::Store;
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, thread};
 use martlet_session::{
     Instant, OperationId, Session, StoreError, StoreErrorKind, StoreOp, StoreSeq,
 };
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// The most operations, and bytes of values, that may be under way: more would not make commits
@@ -33,7 +33,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Writer {
     desk: Arc<Desk>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
     gathered: Batch,
     /// Told once, when the driver first runs.
     restored: Option<ClientEvent>,
@@ -84,7 +84,7 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let desk = Arc::new(Desk::default());
         let at_desk = Arc::clone(&desk);
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("martlet-store".to_owned())
             .spawn(move || {
                 Clerk {
@@ -191,7 +191,7 @@ impl Writer {
             return;
         };
         // A task that is woken by the thread may drop the driver on it.
-        if thread.thread().id() != std::thread::current().id() {
+        if thread.thread().id() != thread::current().id() {
             // A panic of the store was reported to the session.
             let _ = thread.join();
         }
@@ -368,7 +368,7 @@ impl Clerk {
 impl Drop for Clerk {
     fn drop(&mut self) {
         // The store has panicked.
-        if let (true, Some(first)) = (std::thread::panicking(), self.first) {
+        if let (true, Some(first)) = (thread::panicking(), self.first) {
             let error = StoreError::new(StoreErrorKind::Closed, "the store has panicked");
             let mut tray = self.desk.lock();
             tray.failure = Some(error.clone());

@@ -3,10 +3,10 @@
 //! client.
 
 use crate::hub::wakers::KeptWaker;
+use crate::sync::MutexGuard;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
-use std::sync::MutexGuard;
 
 /// Lists with more room than this are not kept: a burst does not cost memory for ever.
 const KEPT: usize = 4096;

@@ -5,11 +5,12 @@ use crate::hub::message::Message;
 use crate::hub::route_queue::RouteQueue;
 use crate::hub::stream_statistics::StreamStatistics;
 use crate::hub::wakers::{KeptWaker, Wakers};
+use crate::sync::AtomicBool;
 use martlet_proto::{QoS, SubscriptionIdentifier, TopicFilter};
 use martlet_session::{AckToken, DropQos0, Instant};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Names a route.

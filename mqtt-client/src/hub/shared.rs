@@ -13,9 +13,10 @@ use crate::hub::routes::Routes;
 use crate::hub::statistics::Counts;
 use crate::hub::waiters::Waiters;
 use crate::hub::wakers::{Caller, KeptWaker, Wakers};
+use crate::sync::Mutex;
 use bytes::Bytes;
 use martlet_session::{DisconnectOptions, GivenUp, Instant, Session};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
