@@ -428,7 +428,6 @@ fn failed(kind: ErrorKind) -> ConnectionError {
             "the network connection was broken"
         }
         ErrorKind::TimedOut => "the network was silent for too long",
-        ErrorKind::OutOfMemory => "the network has no memory left",
         ErrorKind::WriteZero => "the network takes no more bytes",
         _ => "the network connection failed",
     };

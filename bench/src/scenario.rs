@@ -45,7 +45,7 @@ pub enum Scenario {
     /// As `Filters`, with a stream and a task for each filter, where the client has streams.
     Streams(usize),
     /// The application acknowledges [`ACKNOWLEDGED`] messages of QoS 1 that it has received: one by
-    /// one, or by the position of every so many.
+    /// one, or by the position of every nth.
     Acknowledge { every: usize },
     /// The server publishes 1 KiB at QoS 0, and the application begins to read after [`LATE`].
     LateReader,

@@ -235,7 +235,7 @@ fn a_small_window_of_the_server_is_shared() {
         let world = World::new(BrokerConfig::default().limits(limits));
         let running = Running::start(&world, world.client(|builder| builder));
         let tasks =
-            ["0", "1", "2"].map(|it| publish(&world, &running.client, QOS[1 + choose(2)], it));
+            ["0", "1", "2"].map(|name| publish(&world, &running.client, QOS[1 + choose(2)], name));
         running.finish(tasks);
         assert_eq!(world.accepted().len(), 3);
     });

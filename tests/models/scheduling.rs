@@ -108,7 +108,7 @@ impl Running {
         });
     }
 
-    /// Waits for these tasks and the driver, whoever ends it.
+    /// Waits for these tasks, and for the driver, which ends by itself or by one of them.
     pub(crate) fn wait(self, tasks: impl IntoIterator<Item = JoinHandle<()>>) {
         block_on(async {
             for task in tasks {

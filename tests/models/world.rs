@@ -112,7 +112,7 @@ impl World {
     pub(crate) async fn arrival(&self, payload: &str) {
         poll_fn(|cx| {
             let mut state = self.lock();
-            if state.accepted.iter().any(|it| it == payload) {
+            if state.accepted.iter().any(|other| other == payload) {
                 return Poll::Ready(());
             }
             state.watchers.push(cx.waker().clone());
@@ -124,7 +124,11 @@ impl World {
     /// How often the broker has accepted this payload.
     pub(crate) fn count(&self, payload: &str) -> usize {
         let state = self.lock();
-        state.accepted.iter().filter(|it| *it == payload).count()
+        state
+            .accepted
+            .iter()
+            .filter(|other| *other == payload)
+            .count()
     }
 
     /// The payloads that the broker has accepted, in order.

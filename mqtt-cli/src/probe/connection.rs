@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 /// What is read at once.
 const READ: usize = 16 * 1024;
 
-/// Who reads messages that nobody asked for ends at this number.
+/// Reading ends after this number of messages that nobody asked for.
 const MAX_INBOX: usize = 10_000;
 
 /// Whether messages are acknowledged as they come.

@@ -16,7 +16,7 @@ pub(super) enum Support {
 impl Support {
     pub(super) const ALL: [Self; 4] = [Self::Yes, Self::Limited, Self::No, Self::NotTried];
 
-    /// For people.
+    /// A text for the table.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Yes => "yes",

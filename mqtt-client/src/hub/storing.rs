@@ -85,7 +85,7 @@ impl Storing {
         Some(operation) <= newest
     }
 
-    /// Whoever waits with this key waits for the store as well.
+    /// The one that waits with this key waits for the store as well.
     pub(crate) fn wait(&mut self, operation: OperationId, key: u32) {
         if let Some(progress) = &mut self.0 {
             progress.waiting.insert(operation, key);

@@ -32,7 +32,7 @@ pub(in crate::probe) async fn empty_identifier(cx: &Context) -> Result<Vec<Findi
     Ok(vec![finding])
 }
 
-/// A second client of the same identifier takes the session over, and the first is told so.
+/// A second client of the same identifier takes the session over, and the first gets the reason.
 pub(in crate::probe) async fn takeover(cx: &Context) -> Result<Vec<Finding>, Trouble> {
     let identifier = cx.identifier();
     let (mut first, _) = cx.connect(Ask::session(&identifier)).await?;
