@@ -420,18 +420,10 @@ impl<N: Network, C: Clock> Client<N, C> {
     }
 }
 
-/// Reading or writing failed. What the network's own error says besides is not kept: it need not be
-/// `Send`, as the client's errors are.
+/// Reading or writing failed. The network's own error need not be `Send`; its kind is the cause.
 fn failed(kind: ErrorKind) -> ConnectionError {
-    let text = match kind {
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            "the network connection was broken"
-        }
-        ErrorKind::TimedOut => "the network was silent for too long",
-        ErrorKind::WriteZero => "the network takes no more bytes",
-        _ => "the network connection failed",
-    };
-    ConnectionError::Transport(TransportError::new(TransportErrorKind::Io, text))
+    let error = TransportError::new(TransportErrorKind::Io, "the network connection failed");
+    ConnectionError::Transport(error.caused_by(kind))
 }
 
 async fn maybe<F: Future>(future: Option<F>) -> F::Output {

@@ -22,8 +22,8 @@ pub trait Network {
     type Writer<'a>: Write
     where
         Self: 'a;
-    /// Why no connection can be made: an error of the network stack, or a text.
-    /// [`last_error`](crate::Client::last_error) has it.
+    /// The error of a failed [`dial`](Self::dial): one of the network stack, or a text.
+    /// [`last_error`](crate::Client::last_error) returns it.
     type Error: Into<Box<dyn Error + Send + Sync>>;
 
     /// Makes a connection in place of the one that there is. Dropped before it is ready, it is
@@ -37,7 +37,7 @@ pub trait Network {
     fn hang_up(&mut self);
 }
 
-/// A clock, on which one can wait.
+/// A clock with a timer.
 pub trait Clock {
     /// The time since any moment; it only goes forward.
     fn now(&self) -> Instant;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `MODEL_SCHEDULES` sets how many schedules each model runs under with each of two schedulers (default:
-//! 500). A failure prints its seed; `SHUTTLE_RANDOM_SEED=… MODEL_SCHEDULES=1` replays it.
+//! 500). A random schedule that fails prints its seed; `SHUTTLE_RANDOM_SEED=… MODEL_SCHEDULES=1` replays it. Of one of the
+//! other scheduler all of it is printed, for `shuttle::replay`.
 
 #![cfg(all(shuttle, test))]
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]

@@ -179,6 +179,38 @@ fn who_waits_for_the_queue_notices_the_connection() {
     });
 }
 
+/// A message for one connection waits for the queue when that connection ends, and no other comes.
+#[test]
+fn who_waits_for_room_on_one_connection_notices_its_end() {
+    model("one connection", || {
+        let world = World::new(BrokerConfig::default());
+        world.mute();
+        let queue = QueueLimits::default().messages(1);
+        let running = Running::start(
+            &world,
+            world.client(|builder| builder.queue(queue).max_in_flight(1)),
+        );
+        let client = running.client.clone();
+        let (leaving, driver) = (world.clone(), running.driver.abort_handle());
+        let task = spawn(async move {
+            let connected = client.connected().await.unwrap();
+            for _ in 0..2 {
+                let publish = client.publish("a", "0").qos(QoS::AtLeastOnce);
+                drop(publish.enqueue().await.unwrap());
+            }
+            let last = spawn(async move {
+                let publish = client.publish("a", "1").qos(QoS::AtLeastOnce);
+                publish.only_on(&connected).await
+            });
+            leaving.leave();
+            let end = last.await.unwrap();
+            assert!(matches!(end, Err(PublishError::ConnectionEnded)), "{end:?}");
+            driver.abort();
+        });
+        running.wait([task]);
+    });
+}
+
 #[test]
 fn batches_and_single_messages_share_the_room() {
     model("batches", || {

@@ -44,7 +44,7 @@ impl<S: Scheduler> Scheduler for Counted<S> {
     }
 }
 
-/// Runs a model under random schedules, and under ones that let the same task go on but for three
+/// Runs a model under random schedules, and under ones that let the same task go on but for two
 /// changes.
 pub(crate) fn model(name: &str, body: fn()) {
     let wanted = std::env::var("MODEL_SCHEDULES").ok();

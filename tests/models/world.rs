@@ -10,7 +10,7 @@ use martlet_client::{
     runtime::{Clock, Runtime, SocketOptions, Timer},
     session::{Instant, TransportError},
 };
-use std::future::{Future, Ready, poll_fn, ready};
+use std::future::{Future, pending, poll_fn, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Bytes that a connection holds on their way to the server: few, so that writing has to wait.
-const ROOM: usize = 100;
+const ROOM: usize = 16;
 
 /// Timers that are set to more than this never fire.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -37,6 +37,8 @@ struct State {
     cut_after: Option<usize>,
     /// Nothing but the CONNACK comes back.
     is_mute: bool,
+    /// Nobody answers who connects.
+    is_gone: bool,
     /// Payloads that the broker has accepted, in order.
     accepted: Vec<String>,
     /// Those who wait for one.
@@ -48,6 +50,8 @@ struct Wire {
     id: ConnectionId,
     number: u64,
     to_server: BytesMut,
+    /// What the server has taken, and not as whole packets yet.
+    taken: BytesMut,
     to_client: BytesMut,
     has_answered: bool,
     /// The server's end is closed; what is on its way arrives.
@@ -70,6 +74,7 @@ impl World {
             server: None,
             cut_after: None,
             is_mute: false,
+            is_gone: false,
             accepted: Vec::new(),
             watchers: Vec::new(),
             has_ended: false,
@@ -96,6 +101,16 @@ impl World {
     /// The first connection is cut when this number of bytes has come to the server.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.lock().cut_after = Some(bytes);
+    }
+
+    /// The connection is cut, and there will be no other.
+    pub(crate) fn leave(&self) {
+        let server = {
+            let mut state = self.lock();
+            (state.cut_after, state.is_gone) = (Some(0), true);
+            state.server.take()
+        };
+        server.into_iter().for_each(Waker::wake);
     }
 
     /// The server answers nothing but CONNECT.
@@ -180,21 +195,22 @@ impl State {
             return Vec::new();
         };
         let now = Duration::ZERO;
+        let mut came = wire.to_server.split();
         if let Some(left) = &mut self.cut_after {
-            let taken = wire.to_server.len().min(*left);
-            *left -= taken;
+            came.truncate(*left);
+            *left -= came.len();
+            // The rest is lost, and so is what was on its way back.
             if *left == 0 {
-                // The rest is lost, and so is what was on its way back.
-                wire.to_server.truncate(taken);
-                self.broker.handle_input(now, wire.id, &mut wire.to_server);
-                wire.to_server.clear();
+                wire.taken.extend_from_slice(&came.split());
+                self.broker.handle_input(now, wire.id, &mut wire.taken);
                 self.broker.handle_close(now, wire.id);
                 wire.is_closed = true;
                 self.cut_after = None;
             }
         }
+        wire.taken.extend_from_slice(&came);
         if !wire.is_closed {
-            self.broker.handle_input(now, wire.id, &mut wire.to_server);
+            self.broker.handle_input(now, wire.id, &mut wire.taken);
             let mut output = BytesMut::new();
             while self.broker.poll_transmit(now, wire.id, &mut output) > 0 {}
             let is_silent = self.is_mute && wire.has_answered;
@@ -228,11 +244,14 @@ pub(crate) struct Memory(World);
 
 impl Runtime for Memory {
     type Socket = Socket;
-    type Dial = Ready<Result<Socket, TransportError>>;
+    type Dial = Pin<Box<dyn Future<Output = Result<Socket, TransportError>> + Send>>;
     type Timer = Pause;
 
     fn dial(&self, _: &Target, _: &SocketOptions) -> Self::Dial {
         let mut state = self.0.lock();
+        if state.is_gone {
+            return Box::pin(pending());
+        }
         state.connections += 1;
         let number = state.connections;
         let before = state.wire.take();
@@ -243,6 +262,7 @@ impl Runtime for Memory {
             id: state.broker.handle_open(Duration::ZERO),
             number,
             to_server: BytesMut::new(),
+            taken: BytesMut::new(),
             to_client: BytesMut::new(),
             has_answered: false,
             is_closed: false,
@@ -252,7 +272,7 @@ impl Runtime for Memory {
             writer: None,
         });
         drop(state);
-        ready(Ok(Socket(self.0.clone(), number)))
+        Box::pin(ready(Ok(Socket(self.0.clone(), number))))
     }
 
     fn timer(&self) -> Pause {

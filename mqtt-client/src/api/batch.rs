@@ -140,7 +140,7 @@ impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
             let published = shared.poll(Caller::new(cx), |state, caller| {
                 let published = self.poll_publish(state, key, caller);
                 index = state.publishers.batches.accepted(key);
-                caller.call(state.call_driver());
+                caller.wake_later(state.call_driver());
                 published
             });
             match published {

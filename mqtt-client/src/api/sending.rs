@@ -191,17 +191,6 @@ impl<'a> Sending<'a> {
                 return Poll::Ready(Err(self.finish(error)));
             }
         };
-        if offered.qos == QoS::AtMostOnce && place.is_none() {
-            // What leaves at once waits for nothing.
-            match send_at_once(self.shared, offered, self.connection) {
-                Ok(true) => {
-                    self.step = SendStep::Finished;
-                    return Poll::Ready(Ok(Acceptance::Sent));
-                }
-                Ok(false) => {}
-                Err(error) => return Poll::Ready(Err(self.finish(error))),
-            }
-        }
         let now = expiry_clock(self.shared, offered);
         // Their ends are always waited for.
         let is_awaited = awaits_end && offered.qos != QoS::AtMostOnce;
@@ -211,8 +200,15 @@ impl<'a> Sending<'a> {
             match state.admit(offered, self.connection, *place) {
                 Ok(Offered::Wait(_)) => {
                     drop(state);
-                    let caller = Caller::with(cx, waker.take());
-                    ready!(poll_room(self.shared, offered, place, caller));
+                    let waker = waker.take().unwrap_or_else(|| KeptWaker::cloned(cx));
+                    let caller = Caller::with(cx, Some(waker));
+                    ready!(poll_room(
+                        self.shared,
+                        offered,
+                        self.connection,
+                        place,
+                        caller
+                    ));
                 }
                 Ok(offered) => break (state, offered),
                 Err(error) => {
@@ -300,33 +296,21 @@ impl Drop for Sending<'_> {
     }
 }
 
-/// Sends a message of QoS 0 that can leave at once. Returns whether it has left.
-#[inline]
-fn send_at_once(
-    shared: &Shared,
-    message: &OutgoingPublish,
-    connection: Option<&Arc<Connected>>,
-) -> Result<bool, PublishError> {
-    let mut state = shared.lock();
-    if !state.send_at_once(message, connection)? {
-        return Ok(false);
-    }
-    let driver = state.call_driver();
-    drop(state);
-    wake(driver);
-    Ok(true)
-}
-
 /// Waits while there is no room for a message, under a number that the first call sets. Room comes from
 /// the driver, which was called by the one that took it.
 #[cold]
 fn poll_room(
     shared: &Shared,
     message: &OutgoingPublish,
+    connection: Option<&Arc<Connected>>,
     place: &mut Option<u64>,
     caller: Caller<'_>,
 ) -> Poll<()> {
     shared.poll(caller, |state, caller| {
+        // It was there a moment ago, under another lock.
+        if connection.is_some_and(|connection| !state.connection.is(connection)) {
+            return Poll::Ready(());
+        }
         let room = &state.publishers.room;
         match room.need(&state.session, message, *place) {
             Ok(Some(need)) => {

@@ -318,7 +318,7 @@ impl<M: Item> Subscription<M> {
             };
             look |= state.routes.is_relieved(*key);
             if look {
-                caller.call(state.call_driver());
+                caller.wake_later(state.call_driver());
             }
             next
         })

@@ -15,6 +15,7 @@ use martlet_session::{
     Instant, OperationId, Session, StoreError, StoreErrorKind, StoreOp, StoreSeq,
 };
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -264,7 +265,7 @@ impl Clerk {
                 self.desk.operations.fetch_sub(count, Ordering::Release);
                 state.session.handle_stored(last);
             });
-            wakers.wake();
+            wake(&mut wakers);
         }
     }
 
@@ -327,13 +328,13 @@ impl Clerk {
             state.dispatch(&mut wakers);
             state.has_backlog()
         });
-        wakers.wake();
+        wake(&mut wakers);
         while is_backlog {
             is_backlog = self.shared.act(|state, _| {
                 state.dispatch(&mut wakers);
                 state.has_backlog()
             });
-            wakers.wake();
+            wake(&mut wakers);
         }
     }
 
@@ -363,6 +364,12 @@ impl Clerk {
             }
         }
     }
+}
+
+/// A waker of the application that panics is no failure of the store, which goes on. The process has reported
+/// the panic.
+fn wake(wakers: &mut Wakers) {
+    let _ = catch_unwind(AssertUnwindSafe(|| wakers.wake()));
 }
 
 impl Drop for Clerk {

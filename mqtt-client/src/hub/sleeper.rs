@@ -35,7 +35,9 @@ impl Sleeper {
             }
             let id = *self.id.get_or_insert_with(|| state.waiters.new_id());
             state.waiters.sleep(self.at, id, caller);
-            caller.call(state.call_driver());
+            if caller.is_kept() {
+                caller.wake_later(state.call_driver());
+            }
             Poll::Pending
         })
     }

@@ -25,7 +25,7 @@ impl KeptWaker {
 }
 
 /// The task that polls. [`Shared::poll`](crate::hub::shared::Shared::poll) owns it: it clones the waker,
-/// and drops and wakes what has come together here, without the lock.
+/// and drops and wakes those collected here, without the lock.
 #[derive(Debug)]
 pub(crate) struct Caller<'a> {
     waker: &'a Waker,
@@ -60,7 +60,7 @@ impl<'a> Caller<'a> {
     /// caller polls.
     #[inline]
     pub(crate) fn wait_in(&mut self, place: &mut Option<KeptWaker>) {
-        if place.as_ref().is_some_and(|kept| self.has_left(kept)) {
+        if place.as_ref().is_some_and(|kept| self.is_woken_by(kept)) {
             return;
         }
         if let Some(clone) = self.take_clone() {
@@ -71,7 +71,7 @@ impl<'a> Caller<'a> {
     /// Keeps the waker under this key.
     pub(crate) fn wait_at<K: Ord>(&mut self, places: &mut BTreeMap<K, KeptWaker>, key: K) {
         match places.entry(key) {
-            Entry::Occupied(kept) if self.has_left(kept.get()) => {}
+            Entry::Occupied(kept) if self.is_woken_by(kept.get()) => {}
             Entry::Occupied(mut kept) => {
                 if let Some(clone) = self.take_clone() {
                     self.replaced = Some(kept.insert(clone));
@@ -87,7 +87,7 @@ impl<'a> Caller<'a> {
 
     /// Whether this wakes the caller. That compares two addresses.
     #[inline]
-    fn has_left(&self, kept: &KeptWaker) -> bool {
+    fn is_woken_by(&self, kept: &KeptWaker) -> bool {
         kept.0.will_wake(self.waker)
     }
 
@@ -98,9 +98,15 @@ impl<'a> Caller<'a> {
         clone
     }
 
-    /// Wakes the driver, if it is here, once the lock is released.
+    /// Whether its waker is where it was to be kept. Otherwise it polls once more.
     #[inline]
-    pub(crate) fn call(&mut self, driver: Option<KeptWaker>) {
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.is_wanted
+    }
+
+    /// Wakes the driver, if there is one to wake, after the unlock.
+    #[inline]
+    pub(crate) fn wake_later(&mut self, driver: Option<KeptWaker>) {
         if driver.is_some() {
             self.driver = driver;
         }

@@ -45,7 +45,9 @@ impl Shared {
                 let found = look(state);
                 if found.is_pending() {
                     state.waiters.watch(&mut watch.watcher, caller);
-                    caller.call(state.call_driver());
+                    if caller.is_kept() {
+                        caller.wake_later(state.call_driver());
+                    }
                 }
                 found
             })

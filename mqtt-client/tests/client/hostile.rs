@@ -397,6 +397,39 @@ fn wakers_of_those_who_wait_for_the_store_call_the_client() {
     }
 }
 
+/// A waker that panicked ended the thread of the store, without a word: nothing was stored any more.
+#[test]
+fn a_waker_that_panics_does_not_end_the_store() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+    watch(false, move || async move {
+        let (runtime, _network) = network();
+        let (client, driver) = builder().store(MemoryStore::new()).build(runtime).unwrap();
+        let driver = tokio::spawn(driver);
+        let publish = || client.publish("a", "0").qos(QoS::AtLeastOnce);
+        let mut receipt = publish().try_enqueue().unwrap();
+        {
+            let mut stored = pin!(receipt.stored());
+            let panics = Waker::from(Arc::new(Panics));
+            let polled = stored.as_mut().poll(&mut Context::from_waker(&panics));
+            assert!(
+                polled.is_pending(),
+                "the driver has given the store nothing yet"
+            );
+            // What comes later is stored after it, and by a thread that has woken it.
+            drop(publish().enqueue().await.unwrap());
+        }
+        drop(publish().enqueue().await.unwrap());
+        receipt.stored().await.unwrap();
+        drop(client);
+        driver.abort();
+    });
+}
+
 /// The executor's own waker.
 #[test]
 fn wakers_of_the_driver_call_the_client() {

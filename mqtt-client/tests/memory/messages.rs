@@ -1,5 +1,5 @@
 //! What is exact can be held: in its steady state the whole client, from the handle to the socket,
-//! allocates nothing for a message, and calls the socket once for all that is there.
+//! allocates nothing for a message, and how often it calls the socket in a turn is fixed.
 
 use crate::wire::{World, poll};
 use allocation_counter::{measure, opt_out};
@@ -22,8 +22,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// What it is to be, by the calls of the socket in a turn: one write for all that is there, and as
-    /// many reads, with those that find nothing, as there have always been.
+    /// What it is to be, by the calls of the socket in one turn; reads count also where nothing is there.
     fn of_turns(writes: usize, reads: usize) -> Self {
         Self {
             allocations: 0,
