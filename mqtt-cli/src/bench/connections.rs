@@ -137,6 +137,12 @@ struct Place {
 /// One connection: it is made, held, and closed.
 async fn hold(shard: Arc<Shard>, number: u32, due: u64, place: Place, mut phases: Phases) {
     let run = &shard.run;
+    let start = phases.borrow().window().unwrap_or_default().start;
+    let last = u64::from(run.work.clients) - 1;
+    let last_due = run
+        .work
+        .rate
+        .map(|rate| start + Schedule::new(rate).due(last));
     let counters = &shard.counters;
     counters.attempted.add(1);
     let failed = |failure| {
@@ -147,12 +153,11 @@ async fn hold(shard: Arc<Shard>, number: u32, due: u64, place: Place, mut phases
         Ok(built) => built,
         Err(error) => return failed(Failure::of_connect(&error)),
     };
-    let mut driver = std::pin::pin!(driver);
+    // In a task of its own: each wakes only the one that it concerns.
+    tokio::spawn(driver);
     let connected = tokio::select! {
         biased;
         connected = client.connected() => connected.map(drop),
-        // The client knows why.
-        _ = &mut driver => client.connected().await.map(drop),
         _ = until(&mut phases, has_ended) => return,
     };
     if let Err(error) = connected {
@@ -160,21 +165,21 @@ async fn hold(shard: Arc<Shard>, number: u32, due: u64, place: Place, mut phases
     }
     counters.connected.add(1);
     let now = run.clock.now();
+    if last_due.is_some_and(|last| now > last) {
+        counters.late.add(1);
+    }
     shard.answers.lock().record(now, now.saturating_sub(due));
     let Place { trying, permit } = place;
     drop((trying, permit));
     tokio::select! {
         biased;
-        // It waits for somebody to revive the client.
-        _ = &mut driver => {}
         reason = stopped(client.state_changes()) => {
             counters.lost.add(1);
             run.errors.add(Failure::of_connection(&reason, true));
         }
         _ = until(&mut phases, has_ended) => {
             let disconnect = client.disconnect().at_once();
-            let ended = async { tokio::join!(disconnect, driver) };
-            let _ = tokio::time::timeout(DISCONNECT, ended).await;
+            let _ = tokio::time::timeout(DISCONNECT, disconnect).await;
         }
     }
 }

@@ -23,6 +23,10 @@ impl Latency {
         self.0.saturating_record(nanoseconds);
     }
 
+    pub(super) fn record_many(&mut self, nanoseconds: u64, count: u64) {
+        self.0.saturating_record_n(nanoseconds, count);
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.0.add(&other.0).expect("they have the same bounds");
     }

@@ -1,4 +1,4 @@
-//! What the machine allows, and what a run costs it.
+//! Open-file limits, CPU time and memory of this process.
 
 use crate::exit::Failure;
 

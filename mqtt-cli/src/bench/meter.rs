@@ -46,7 +46,7 @@ pub(super) struct Counters {
     /// Of them, those that came for the first time.
     pub(super) distinct: Counter,
     pub(super) duplicates: Counter,
-    pub(super) overtaken: Counter,
+    pub(super) out_of_order: Counter,
     /// Messages that did not come, where the subscriber knows that: it has seen later ones.
     pub(super) missing: Counter,
     /// Messages of another run, or of other programs.
@@ -59,6 +59,8 @@ pub(super) struct Counters {
     pub(super) attempted: Counter,
     pub(super) connected: Counter,
     pub(super) not_connected: Counter,
+    /// Connections that were made when the last of all had been due.
+    pub(super) late: Counter,
     pub(super) lost: Counter,
     /// Connections that were made again.
     pub(super) reconnected: Counter,
@@ -106,9 +108,9 @@ impl Measured {
         self.see(now);
     }
 
-    /// A message that has waited for this long and was not answered: it is slower than that.
-    pub(super) fn at_least(&mut self, nanoseconds: u64) {
-        self.total.record(nanoseconds);
+    /// Messages that have waited for this long and were not answered: they are slower than that.
+    pub(super) fn at_least(&mut self, nanoseconds: u64, messages: u64) {
+        self.total.record_many(nanoseconds, messages);
     }
 
     /// Messages that came now, and have no latency.
@@ -203,7 +205,7 @@ mod tests {
         let meter = Meter::new();
         let mut measured = meter.lock();
         measured.record(7, 1_000);
-        measured.at_least(1_000_000_000);
+        measured.at_least(1_000_000_000, 1);
         measured.count(9, 5);
         assert_eq!(measured.messages, 6);
         assert_eq!(measured.interval.messages, 6);

@@ -2,9 +2,9 @@
 //!
 //! Pure parts, which no clock is in: [`schedule`] (when messages are due), [`sequence`] (losses and
 //! duplicates), [`latency`] (percentiles and their course), [`payload`], [`topic`]. The rest does
-//! the work: [`run`] is the command, [`thread`] the work of one thread, [`shard`] what its tasks share, [`publisher`], [`receiver`]
-//! and [`connections`] what its clients do, [`meter`] what they count, [`report`] and [`plot`] the
-//! result.
+//! the work: [`run`] is the command, [`thread`] the work of one thread, [`shard`] what its tasks
+//! share, [`publisher`], [`receiver`] and [`connections`] what its clients do, [`meter`] what they
+//! count, [`report`] and [`plot`] the result.
 
 mod clock;
 mod connections;

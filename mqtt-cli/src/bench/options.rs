@@ -7,7 +7,8 @@ use crate::documents;
 use crate::exit::Failure;
 use clap::{Args, Subcommand};
 use martlet_tokio::session::QueueLimits;
-use martlet_tokio::{Builder, QoS};
+use martlet_tokio::{Builder, Client, ConnectionState, QoS};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,7 +172,7 @@ impl Task {
     }
 }
 
-/// What is to be done.
+/// A validated benchmark.
 pub(super) struct Work {
     pub(super) task: Task,
     pub(super) plan: Plan,
@@ -193,6 +194,11 @@ pub(super) struct Work {
     pub(super) json: bool,
     pub(super) plot: Option<PathBuf>,
 }
+
+/// Bytes that wait in all clients together, if each has more than one message.
+const QUEUED: usize = 64 * 1024 * 1024;
+/// Bytes of one payload of each client.
+const MOST_PAYLOADS: usize = 256 * 1024 * 1024;
 
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 const DEFAULT_SIZE: usize = 64;
@@ -248,16 +254,23 @@ impl PublishBench {
                     "--size: pubsub needs {HEADER} bytes for the number and the time of each message"
                 )));
             }
-            if work.clients > 1 && !work.topic.has_client() {
+            let filter = |client| {
+                let filter = work.topic.filter(client);
+                filter.map_err(|error| wrong_topic(&work.topic_text, &error))
+            };
+            if filter(0)? == filter(1)? && work.clients > 1 {
                 return Err(Failure::usage(
-                    "--topic: several --clients of pubsub need topics of their own: put {client} into it",
+                    "--topic: several --clients of pubsub need topics of their own: put {client} into a level without {n}",
                 ));
             }
-            work.topic
-                .filter(0)
-                .map_err(|error| wrong_topic(&work.topic_text, &error))?;
         }
         work.check_count()?;
+        let payloads = work.size.saturating_mul(work.clients as usize);
+        if payloads > MOST_PAYLOADS {
+            return Err(Failure::usage(format!(
+                "--size, --clients: one payload of each client needs {payloads} bytes, more than the {MOST_PAYLOADS} that bench allows: lower one of both"
+            )));
+        }
         work.set_queue();
         Ok(work)
     }
@@ -304,22 +317,12 @@ impl ConnectBench {
     }
 }
 
-/// Whether a plot can be written to this file, before anything is sent.
+/// Plots have one format.
 fn check_plot(path: &Path) -> Result<(), Failure> {
     let extension = path.extension().and_then(|extension| extension.to_str());
     if !extension.is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
         return Err(Failure::usage(format!(
             "--plot: {}: plots are SVG only: name a file that ends with .svg",
-            path.display()
-        )));
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if path.is_dir() || !folder.is_dir() {
-        return Err(Failure::usage(format!(
-            "--plot: {}: the folder does not exist, or this is one",
             path.display()
         )));
     }
@@ -413,9 +416,9 @@ impl Work {
         /// Of all clients, in an open loop: twice what leaves in a millisecond, after which a client
         /// that is full is offered messages again.
         const MESSAGES: usize = 2_000;
-        const BYTES: usize = 64 * 1024 * 1024;
-        /// Of one client, in a closed loop: enough to fill the window when there is room.
-        const CLOSED: usize = 100;
+        /// Of one client, in a closed loop: messages of QoS 1 and 2 that the window has room for,
+        /// and those of QoS 0.
+        const CLOSED: usize = 16;
         /// The topic and the properties.
         const MARGIN: usize = 128 * 1024;
         let clients = self.clients as usize;
@@ -423,9 +426,23 @@ impl Work {
             Some(_) => (MESSAGES / clients).max(10),
             None => CLOSED,
         };
-        let bytes = (BYTES / clients).max(self.size + MARGIN);
+        let bytes = (QUEUED / clients).max(self.size + MARGIN);
         let limits = QueueLimits::default().messages(messages).bytes(bytes);
         self.plan.builder = self.plan.builder.clone().queue(limits);
+    }
+
+    /// How many messages of QoS 1 and 2 a client has in flight in a closed loop; none of them waits in
+    /// the client for the others.
+    pub(super) fn in_flight(&self, client: &Client) -> usize {
+        const DEFAULT: u16 = 100;
+        let limit = self.plan.settings.martlet.max_in_flight;
+        let limit = limit.map_or(DEFAULT, NonZeroU16::get);
+        let limit = match client.state() {
+            ConnectionState::Connected(connected) => limit.min(connected.limits.receive_maximum),
+            _ => limit,
+        };
+        let payloads = QUEUED / self.clients as usize / self.size.max(1);
+        usize::from(limit).min(payloads).max(1)
     }
 
     /// How many connections are open at once.

@@ -6,6 +6,7 @@ use super::report::Summary;
 use crate::exit::{Failure, Status};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use std::fs::OpenOptions;
 use std::path::Path;
 
 const SIZE: (u32, u32) = (900, 640);
@@ -13,6 +14,13 @@ const SIZE: (u32, u32) = (900, 640);
 const UPPER: u32 = 380;
 /// Microseconds: below it a logarithm says little.
 const LEAST: f64 = 1.0;
+
+/// Opens the file, before anything is sent: whether it can be written.
+pub(super) fn open(path: &Path) -> Result<(), Failure> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    let wrong = |error| Failure::usage(format!("--plot: {}: {error}", path.display()));
+    file.map(drop).map_err(wrong)
+}
 
 /// Draws the result.
 pub(super) fn draw(path: &Path, summary: &Summary, work: &Work) -> Result<(), Failure> {

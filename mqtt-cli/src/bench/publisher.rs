@@ -10,10 +10,7 @@ use bytes::Bytes;
 use martlet_tokio::client::PublishBuilder;
 use martlet_tokio::{Client, PublishError, QoS, Receipt, TopicName};
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -94,7 +91,7 @@ impl Publisher {
         self.shard.run.work.qos
     }
 
-    /// Messages of QoS 0 are answered by nobody.
+    /// Messages of QoS 0 have no acknowledgement.
     fn is_answered(&self) -> bool {
         self.qos() != QoS::AtMostOnce
     }
@@ -130,9 +127,20 @@ impl Publisher {
         publish
     }
 
-    /// A message that was sent has failed.
-    fn fail(&self, error: &PublishError) {
+    /// A client has accepted a message.
+    fn count_sent(&self, due: u64) {
+        self.shard.counters.sent.add(1);
+        self.shard.published(self.number).add(1);
+        self.shard.last_due.set(due);
+    }
+
+    /// A message that was sent has failed: until then it has waited.
+    fn fail(&self, window: Window, due: u64, error: &PublishError) {
         self.shard.counters.failed.add(1);
+        if due >= window.measured {
+            let now = self.shard.run.clock.now();
+            self.answers().lock().at_least(now.saturating_sub(due), 1);
+        }
         self.shard.run.errors.add(Failure::of_publish(error));
     }
 
@@ -142,7 +150,7 @@ impl Publisher {
         self.shard.run.errors.add(Failure::of_publish(error));
     }
 
-    /// A message has left that nobody answers.
+    /// A client was given a message that has no acknowledgement.
     fn count_unanswerable(&self, window: Window, due: u64, now: u64) {
         if due >= window.measured {
             self.answers().lock().count(now, 1);
@@ -266,7 +274,7 @@ fn hand_over(
         let mut lateness = lateness.unwrap_or_else(PoisonError::into_inner);
         lateness.record(now.saturating_sub(due));
     }
-    shard.counters.sent.add(1);
+    publisher.count_sent(due);
     if publisher.is_answered() {
         // Its receiver lives until the sender is dropped, or the run has ended.
         let _ = sender.send(Sent { due, receipt });
@@ -288,14 +296,17 @@ fn give_up(shard: &Shard, pacer: &Pacer, window: Window) {
         None => until,
     };
     let mut unsent = 0;
-    for due in pacer.untaken(until) {
-        unsent += 1;
+    let mut answers = shard.answers.lock();
+    let mut arrivals = shard.arrivals.lock();
+    for (due, messages) in pacer.untaken(until) {
+        unsent += messages;
         let due = window.start + due;
+        let waited = now.saturating_sub(due);
         if due >= window.measured && run.work.qos != QoS::AtMostOnce {
-            shard.answers.lock().at_least(now.saturating_sub(due));
+            answers.at_least(waited, messages);
         }
         if due >= window.measured && run.work.task.subscribes() {
-            shard.arrivals.lock().at_least(now.saturating_sub(due));
+            arrivals.at_least(waited, messages);
         }
     }
     shard.counters.unsent.add(unsent);
@@ -359,22 +370,20 @@ fn answered(publisher: &Publisher, window: Window, due: u64, result: Result<(), 
                     .record(now, now.saturating_sub(due));
             }
         }
-        Err(error) => publisher.fail(&error),
+        Err(error) => publisher.fail(window, due, &error),
     }
 }
 
 fn unanswered(publisher: &Publisher, window: Window, now: u64, due: u64) {
     publisher.shard.counters.unanswered.add(1);
     if due >= window.measured {
-        publisher.answers().lock().at_least(now.saturating_sub(due));
+        let waited = now.saturating_sub(due);
+        publisher.answers().lock().at_least(waited, 1);
     }
 }
 
-/// How many messages are sent before answers are looked for.
-const BATCH: u64 = 16;
-
-/// Sends the next message when there is room for it. `_sending` is dropped when nothing is left to
-/// send.
+/// Sends the next message when there is room for it in the window. `_sending` is dropped when nothing
+/// is left to send.
 async fn closed_loop(
     publisher: Publisher,
     window: Window,
@@ -382,42 +391,59 @@ async fn closed_loop(
     _sending: mpsc::Sender<()>,
 ) {
     let run = Arc::clone(&publisher.shard.run);
-    let count = run.work.count_of(publisher.number);
+    let in_flight = run.work.in_flight(&publisher.client);
     let mut pending: VecDeque<Sent> = VecDeque::new();
     let mut draining = phases.clone();
-    {
-        let mut drains = std::pin::pin!(until(&mut draining, is_draining));
-        for sequence in 0..count {
-            if run.is_stopped() {
+    let mut drains = std::pin::pin!(until(&mut draining, is_draining));
+    let mut sequence = 0;
+    let count = run.work.count_of(publisher.number);
+    'sending: while sequence < count && !run.is_stopped() {
+        if pending.len() >= in_flight {
+            tokio::select! {
+                biased;
+                () = next_answer(&publisher, window, &mut pending) => {}
+                _ = &mut drains => break,
+            }
+            continue;
+        }
+        let due = run.clock.now();
+        let mut enqueue = std::pin::pin!(publisher.message(sequence, due).enqueue());
+        let enqueued = loop {
+            tokio::select! {
+                biased;
+                () = next_answer(&publisher, window, &mut pending) => {}
+                enqueued = &mut enqueue => break enqueued,
+                _ = &mut drains => break 'sending,
+            }
+        };
+        match enqueued {
+            Ok(receipt) => {
+                publisher.count_sent(due);
+                if publisher.is_answered() {
+                    pending.push_back(Sent { due, receipt });
+                } else {
+                    publisher.count_unanswerable(window, due, due);
+                }
+            }
+            Err(error) => {
+                publisher.end(&error);
                 break;
             }
-            let due = run.clock.now();
-            if sequence % BATCH == 0 {
-                reap(&publisher, window, &mut pending, due);
-            }
-            let enqueued = tokio::select! {
-                biased;
-                enqueued = publisher.message(sequence, due).enqueue() => enqueued,
-                _ = &mut drains => break,
-            };
-            match enqueued {
-                Ok(receipt) => {
-                    publisher.shard.counters.sent.add(1);
-                    if publisher.is_answered() {
-                        pending.push_back(Sent { due, receipt });
-                    } else {
-                        publisher.count_unanswerable(window, due, due);
-                    }
-                }
-                Err(error) => {
-                    publisher.end(&error);
-                    break;
-                }
-            }
         }
+        sequence += 1;
     }
     drop(_sending);
     drain(&publisher, window, pending, &mut phases).await;
+}
+
+/// Waits for the answer to the first of these messages, and takes it. Cancel safe.
+async fn next_answer(publisher: &Publisher, window: Window, pending: &mut VecDeque<Sent>) {
+    let Some(Sent { due, receipt }) = pending.front_mut() else {
+        return std::future::pending().await;
+    };
+    let result = receipt.await;
+    answered(publisher, window, *due, result.map(drop));
+    pending.pop_front();
 }
 
 /// Waits for the answers that are outstanding, until the run has ended.
@@ -427,48 +453,22 @@ async fn drain(
     mut pending: VecDeque<Sent>,
     phases: &mut Phases,
 ) {
-    while let Some(Sent { due, receipt }) = pending.front_mut() {
-        let result = tokio::select! {
+    while !pending.is_empty() {
+        let has_ended = tokio::select! {
             biased;
-            result = receipt => result,
-            _ = until(phases, has_ended) => {
-                let now = publisher.shard.run.clock.now();
-                for sent in &pending {
-                    unanswered(publisher, window, now, sent.due);
-                }
-                return;
-            }
+            () = next_answer(publisher, window, &mut pending) => false,
+            _ = until(phases, has_ended) => true,
         };
-        answered(publisher, window, *due, result.map(drop));
-        pending.pop_front();
+        if has_ended {
+            let now = publisher.shard.run.clock.now();
+            for sent in &pending {
+                unanswered(publisher, window, now, sent.due);
+            }
+            return;
+        }
     }
     if !publisher.is_answered() && !publisher.shard.run.work.task.subscribes() {
         let sent = publisher.client.statistics().published[0];
         publisher.confirm(sent, phases).await;
     }
-}
-
-/// Takes the answers that are there.
-fn reap(publisher: &Publisher, window: Window, pending: &mut VecDeque<Sent>, now: u64) {
-    // The publish that follows waits in this task: it needs no waker.
-    let mut context = Context::from_waker(Waker::noop());
-    let mut measured = None;
-    let mut acknowledged = 0;
-    while let Some(Sent { due, receipt }) = pending.front_mut() {
-        let Poll::Ready(result) = Pin::new(receipt).poll(&mut context) else {
-            break;
-        };
-        match result {
-            Ok(_) => {
-                acknowledged += 1;
-                if *due >= window.measured {
-                    let measured = measured.get_or_insert_with(|| publisher.answers().lock());
-                    measured.record(now, now.saturating_sub(*due));
-                }
-            }
-            Err(error) => publisher.fail(&error),
-        }
-        pending.pop_front();
-    }
-    publisher.shard.counters.acknowledged.add(acknowledged);
 }

@@ -1,20 +1,21 @@
-//! Subscribers: they take messages, and keep books of their numbers and times.
+//! Subscribers: they take messages, and track their sequence numbers and times.
 
 use super::payload::Header;
+use super::schedule::{MOST_PARTS, Schedule, parts};
 use super::sequence::{Arrival, Sequence};
 use super::shard::{Phases, Run, Shard, Window, has_ended, until};
 use martlet_tokio::{Message, Subscription};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Whose messages a subscriber keeps books of: the publishers of all runs, or one.
-struct Books {
+/// The sequence numbers that a subscriber tracks: of the publishers of all runs, or of one.
+struct Tracker {
     sequences: HashMap<(u64, u32), Sequence>,
     /// The client of this run whose messages are expected; none: all messages are.
     expected: Option<u32>,
 }
 
-/// A subscriber keeps books of no more publishers than this.
+/// A subscriber tracks no more publishers than this.
 const MOST_PUBLISHERS: usize = 10_000;
 
 /// Receives until the run has ended, or the client has stopped.
@@ -26,7 +27,7 @@ pub(super) async fn run(
 ) {
     let run = Arc::clone(&shard.run);
     let has_own = run.work.task.publishes();
-    let mut books = Books {
+    let mut tracker = Tracker {
         sequences: HashMap::new(),
         expected: has_own.then_some(number),
     };
@@ -40,25 +41,71 @@ pub(super) async fn run(
             _ = &mut ended => break,
         };
         // The client has stopped; its end is reported where it is noticed.
-        let Some(message) = message else { break };
+        let Some(message) = message else {
+            if has_own {
+                ended.await;
+            }
+            break;
+        };
         if window.is_none() {
             window = phases.borrow_and_update().window();
         }
-        receive(&shard, &run, &mut books, window, &message);
+        receive(&shard, &run, &mut tracker, window, &message);
     }
     let counters = &shard.counters;
-    for sequence in books.sequences.values() {
+    for sequence in tracker.sequences.values() {
         counters.missing.add(sequence.missing());
+    }
+    if let (true, Some(window)) = (has_own, phases.borrow().window()) {
+        let sequence = tracker.sequences.remove(&(run.id, number));
+        let sequence = sequence.unwrap_or_else(Sequence::from_zero);
+        count_absent(&shard, number, window, &sequence);
     }
     // Dropped before the client has disconnected, it would be unsubscribed.
     stream.detach();
 }
 
-fn receive(shard: &Shard, run: &Run, books: &mut Books, window: Option<Window>, message: &Message) {
+/// What was sent and has not come has waited until now, and is slower than that.
+fn count_absent(shard: &Shard, number: u32, window: Window, sequence: &Sequence) {
+    let work = &shard.run.work;
+    let schedule = work.rate.map(Schedule::new);
+    let due = |sequence: u64| match schedule {
+        Some(schedule) => {
+            let number = sequence * u64::from(work.clients) + u64::from(number);
+            window.start + schedule.due(number)
+        }
+        // Each was due by then.
+        None => shard.last_due.get(),
+    };
+    let now = shard.run.clock.now();
+    let mut arrivals = shard.arrivals.lock();
+    let mut at_least = |due: u64, messages| {
+        if due >= window.measured {
+            arrivals.at_least(now.saturating_sub(due), messages);
+        }
+    };
+    let (absent, mut older) = sequence.absent(shard.published(number).get());
+    for numbers in absent {
+        if older > 0 {
+            at_least(due(numbers.start), std::mem::take(&mut older));
+        }
+        for (last, messages) in parts(numbers, MOST_PARTS) {
+            at_least(due(last), messages);
+        }
+    }
+}
+
+fn receive(
+    shard: &Shard,
+    run: &Run,
+    tracker: &mut Tracker,
+    window: Option<Window>,
+    message: &Message,
+) {
     let now = run.clock.now();
     let counters = &shard.counters;
     let header = Header::decode(message.payload());
-    if let Some(client) = books.expected {
+    if let Some(client) = tracker.expected {
         let is_ours =
             |header: &Header| (header.run, header.client) == (run.id, client) && !message.retain();
         if !header.as_ref().is_some_and(is_ours) {
@@ -69,7 +116,7 @@ fn receive(shard: &Shard, run: &Run, books: &mut Books, window: Option<Window>, 
     }
     counters.received.add(1);
     counters.bytes.add(message.payload().len() as u64);
-    let is_first = header.is_none_or(|header| keep_books(shard, books, &header, message.retain()));
+    let is_first = header.is_none_or(|header| track(shard, tracker, &header, message.retain()));
     let Some(window) = window else { return };
     let Some(header) = header.filter(|_| !message.retain()) else {
         counters.unstamped.add(1);
@@ -79,7 +126,7 @@ fn receive(shard: &Shard, run: &Run, books: &mut Books, window: Option<Window>, 
         return;
     };
     // A message of another program was due by the clock of that; of this run, by ours.
-    let decides = match books.expected {
+    let decides = match tracker.expected {
         Some(_) => header.due.saturating_sub(run.clock.unix(0)),
         None => now,
     };
@@ -98,26 +145,29 @@ fn receive(shard: &Shard, run: &Run, books: &mut Books, window: Option<Window>, 
 }
 
 /// Whether the message comes for the first time, as far as is known.
-fn keep_books(shard: &Shard, books: &mut Books, header: &Header, is_retained: bool) -> bool {
+fn track(shard: &Shard, tracker: &mut Tracker, header: &Header, is_retained: bool) -> bool {
     let counters = &shard.counters;
     let key = (header.run, header.client);
     // A retained message is an old one, whatever came since.
     if is_retained
-        || books.sequences.len() >= MOST_PUBLISHERS && !books.sequences.contains_key(&key)
+        || tracker.sequences.len() >= MOST_PUBLISHERS && !tracker.sequences.contains_key(&key)
     {
         counters.distinct.add(1);
         return true;
     }
-    let is_own = books.expected.is_some();
-    let sequence = books.sequences.entry(key).or_insert_with(|| match is_own {
-        true => Sequence::from_zero(),
-        false => Sequence::default(),
-    });
+    let is_own = tracker.expected.is_some();
+    let sequence = tracker
+        .sequences
+        .entry(key)
+        .or_insert_with(|| match is_own {
+            true => Sequence::from_zero(),
+            false => Sequence::default(),
+        });
     match sequence.arrived(header.sequence) {
         Arrival::InOrder => counters.distinct.add(1),
-        Arrival::Overtaken => {
+        Arrival::OutOfOrder => {
             counters.distinct.add(1);
-            counters.overtaken.add(1);
+            counters.out_of_order.add(1);
         }
         Arrival::Duplicate => {
             counters.duplicates.add(1);

@@ -58,7 +58,7 @@ struct Messages {
     received: u64,
     lost: u64,
     duplicates: u64,
-    overtaken: u64,
+    out_of_order: u64,
     foreign: u64,
     without_time: u64,
     before_due: u64,
@@ -80,7 +80,7 @@ struct ErrorCount {
     count: u64,
 }
 
-/// What is known when a run has ended.
+/// The inputs of a summary.
 pub(super) struct Outcome<'a> {
     pub(super) run: &'a Run,
     pub(super) shards: Vec<&'a Shard>,
@@ -91,7 +91,7 @@ pub(super) struct Outcome<'a> {
 
 /// The measured time, and the state when nothing more was due.
 pub(super) struct Ended {
-    /// Messages in the measured time.
+    /// Messages in the measured time; of a subscriber, without the one that the time begins with.
     pub(super) messages: u64,
     /// How long that was, in nanoseconds.
     pub(super) time: u64,
@@ -217,13 +217,14 @@ impl Summary {
     fn write_text(&self, work: &Work, text: &mut String) -> std::fmt::Result {
         writeln!(text, "{}", self.title(work))?;
         let what = match work.task {
-            Task::Connect => "connections",
-            _ => "messages",
+            Task::Connect => "connections/s",
+            Task::Publish if work.qos == QoS::AtMostOnce => "messages/s given to the client",
+            _ => "messages/s",
         };
         if let Some(rate) = self.rate {
             write!(
                 text,
-                "rate         {rate:.1} {what}/s over {:.2} s",
+                "rate         {rate:.1} {what} over {:.2} s",
                 self.seconds
             )?;
             match (self.wanted_rate, self.is_rate_reached) {
@@ -374,9 +375,12 @@ impl Summary {
             if let Some(count) = work.count.filter(|_| work.task == Task::Subscribe) {
                 let missing = count.saturating_sub(messages.received);
                 note(
-                    if work.duration.is_none() { missing } else { 0 },
+                    if self.is_interrupted { 0 } else { missing },
                     "messages did not come",
                 );
+            } else if work.task == Task::Subscribe && !self.is_interrupted && messages.received == 0
+            {
+                problems.push("no message came".to_owned());
             }
         }
         if let (Some(wanted), Some(false)) = (self.wanted_rate, self.is_rate_reached) {
@@ -387,14 +391,17 @@ impl Summary {
 }
 
 fn is_reached(outcome: &Outcome<'_>, rate: f64) -> bool {
-    if outcome.run.work.task == Task::Connect {
-        // Each attempt begins when it is due.
-        return true;
-    }
-    let sent = outcome.sum(|counters| counters.sent.get() + counters.unsent.get());
     let unsent = outcome.sum(|counters| counters.unsent.get());
-    let most = (sent as f64 * TOLERANCE).max(rate * GRACE).max(1.0);
-    unsent == 0 && outcome.ended.outstanding as f64 <= most
+    let (due, outstanding) = match outcome.run.work.task {
+        // What was not made when the last was due was outstanding then.
+        Task::Connect => (
+            outcome.sum(|counters| counters.attempted.get()),
+            outcome.sum(|counters| counters.late.get() + counters.not_connected.get()),
+        ),
+        _ => (outcome.sum(|counters| counters.sent.get()) + unsent, 0),
+    };
+    let most = (due as f64 * TOLERANCE).max(rate * GRACE).max(1.0);
+    unsent == 0 && (outcome.ended.outstanding + outstanding) as f64 <= most
 }
 
 impl Messages {
@@ -415,7 +422,7 @@ impl Messages {
                 _ => outcome.sum(|counters| counters.missing.get()),
             },
             duplicates: outcome.sum(|counters| counters.duplicates.get()),
-            overtaken: outcome.sum(|counters| counters.overtaken.get()),
+            out_of_order: outcome.sum(|counters| counters.out_of_order.get()),
             foreign: outcome.sum(|counters| counters.foreign.get()),
             without_time: outcome.sum(|counters| counters.unstamped.get()),
             before_due: outcome.sum(|counters| counters.early.get()),
@@ -450,8 +457,8 @@ impl Messages {
         }
         write!(
             text,
-            "received     {}, {} lost, {} duplicates, {} overtaken",
-            self.received, self.lost, self.duplicates, self.overtaken
+            "received     {}, {} lost, {} duplicates, {} out of order",
+            self.received, self.lost, self.duplicates, self.out_of_order
         )?;
         for (count, name) in [
             (self.foreign, "of others (not counted)"),

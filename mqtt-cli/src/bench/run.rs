@@ -7,6 +7,7 @@ use super::options::{BenchOptions, Task, Work};
 use super::payload::Payloads;
 use super::progress::ProgressLine;
 use super::report::{Ended, Outcome, Summary};
+use super::schedule::Schedule;
 use super::shard::{Phase, Progress, Run, Shard, Window};
 use super::thread::{self, Running};
 use super::{machine, plot};
@@ -32,6 +33,9 @@ pub(crate) async fn run(options: BenchOptions) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let work = options.work()?;
     machine::allow_connections(work.connections(), work.threads)?;
+    if let Some(path) = &work.plot {
+        plot::open(path)?;
+    }
     let report = Report::new(work.plan.is_quiet);
     let (phase, phases) = watch::channel(Phase::Connecting);
     let run = Arc::new(Run {
@@ -68,11 +72,16 @@ pub(crate) async fn run(options: BenchOptions) -> Result<(), Failure> {
         signal: bench.signal,
         ended: &ended,
     });
+    let drawn = match &work.plot {
+        Some(path) => plot::draw(path, &summary, work),
+        None => Ok(()),
+    };
     summary.print(work)?;
-    if let Some(path) = &work.plot {
-        plot::draw(path, &summary, work)?;
+    let status = summary.status(work, bench.signal, report);
+    if let (Err(_), Err(failure)) = (&status, &drawn) {
+        report.warning(&failure.to_string());
     }
-    summary.status(work, bench.signal, report)
+    status.and(drawn)
 }
 
 /// A benchmark that runs.
@@ -175,18 +184,17 @@ impl Bench {
         }
         self.tick_last(window);
         let finally = self.measured();
-        let (first, last) = match self.work().task {
-            // Nobody knows when the publishers began.
-            Task::Subscribe => (finally.first.unwrap_or(measured), finally.last),
-            _ => (measured, finally.last),
+        let last = finally.last;
+        let (first, known) = match (self.work().task, finally.first) {
+            // Nobody knows when the publishers began: the time begins with the first message.
+            (Task::Subscribe, Some(first)) => (first, by_then.messages.min(1)),
+            _ => (measured, 0),
         };
         // After a time, what was answered by then counts; after a number, the last answer ends it.
-        let (messages, last) = match (window.end, self.work().task) {
-            (Some(end), Task::Publish | Task::PublishAndSubscribe) if now >= end => {
-                (by_then.messages, end)
-            }
-            _ if self.signal.is_some() && !is_connect => (by_then.messages, now),
-            _ => (finally.messages, last),
+        let (messages, first, last) = match window.end {
+            Some(end) if now >= end => (by_then.messages, measured, end),
+            _ if self.signal.is_some() && !is_connect => (by_then.messages - known, first, now),
+            _ => (finally.messages - known, first, last),
         };
         let ended = Ended {
             messages,
@@ -337,14 +345,27 @@ impl Bench {
             .saturating_sub(self.sum(|counters| counters.unanswered.get()))
     }
 
-    /// Messages that are due and have no answer. Nobody answers QoS 0, once it has left.
+    /// Messages and connections that are due and have no answer. QoS 0 needs none, once a client has it.
     fn outstanding(&self) -> u64 {
         let behind = self.sum(|counters| counters.behind.get() + counters.unsent.get());
         match (self.work().task, self.work().qos) {
             (Task::Publish, QoS::AtMostOnce) => behind,
             (Task::Publish | Task::PublishAndSubscribe, _) => behind + self.unanswered(),
-            (Task::Subscribe | Task::Connect, _) => 0,
+            (Task::Subscribe, _) => 0,
+            (Task::Connect, _) => self.unconnected(),
         }
+    }
+
+    /// Connections that are due and neither made nor failed.
+    fn unconnected(&self) -> u64 {
+        let window = self.phase.borrow().window();
+        let (Some(rate), Some(window)) = (self.work().rate, window) else {
+            return 0;
+        };
+        let now = self.run.clock.now().saturating_sub(window.start);
+        let due = Schedule::new(rate).due_by(now);
+        let done = self.sum(|counters| counters.connected.get() + counters.not_connected.get());
+        due.min(self.work().clients.into()).saturating_sub(done)
     }
 
     /// Changes with each answer.

@@ -1,6 +1,8 @@
 //! When messages are due. Nothing here reads a clock: times are arguments, in nanoseconds since the
 //! first message is due.
 
+use std::ops::Range;
+
 /// Messages at a fixed rate, the first at 0. They are due whether or not the server keeps up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
@@ -31,6 +33,20 @@ impl Schedule {
         }
         count
     }
+}
+
+/// How many parts the messages of a thread are in at most when they are counted one by one no more.
+pub(super) const MOST_PARTS: u64 = 1_000_000;
+
+/// These messages in about `most` parts: the last one of each, and how many it has. The last is due
+/// last, so all have waited as long as it has.
+pub(super) fn parts(numbers: Range<u64>, most: u64) -> impl Iterator<Item = (u64, u64)> {
+    let length = numbers.end.saturating_sub(numbers.start);
+    let step = length.div_ceil(most.max(1)).max(1);
+    (0..length.div_ceil(step)).map(move |part| {
+        let count = step.min(length - part * step);
+        (numbers.start + part * step + count - 1, count)
+    })
 }
 
 /// What became of a message that was offered to a client.
@@ -113,10 +129,10 @@ impl Pacer {
                 break;
             }
             self.next += 1;
+            left -= 1;
             if self.slots[place].state != SlotState::Ready {
                 continue;
             }
-            left -= 1;
             self.offer(place, due, &mut offer);
             if self.slots[place].state == SlotState::Full {
                 self.full.push(place);
@@ -224,14 +240,16 @@ impl Pacer {
         }
     }
 
-    /// When each message was due that no client has taken by this time.
-    pub(super) fn untaken(&self, now: u64) -> impl Iterator<Item = u64> + '_ {
+    /// When messages were due that no client has taken by this time, and how many.
+    pub(super) fn untaken(&self, now: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let due = self.schedule.due_by(now).min(self.limit);
+        let most = MOST_PARTS / self.slots.len().max(1) as u64;
         self.slots
             .iter()
             .enumerate()
             .flat_map(move |(place, slot)| {
-                (slot.taken..self.due_of(slot, due)).map(move |round| self.due(place, round))
+                let rounds = slot.taken..self.due_of(slot, due);
+                parts(rounds, most).map(move |(round, count)| (self.due(place, round), count))
             })
     }
 }
@@ -303,7 +321,7 @@ mod tests {
         assert_eq!(turn(&mut pacer, 9 * MS, first_is_full).len(), 2);
         assert_eq!(pacer.behind(9 * MS), 5);
         let waiting: Vec<_> = pacer.untaken(9 * MS).collect();
-        assert_eq!(waiting, [0, 2 * MS, 4 * MS, 6 * MS, 8 * MS]);
+        assert_eq!(waiting, [0, 2, 4, 6, 8].map(|due| (due * MS, 1)));
         let caught_up = turn(&mut pacer, 10 * MS, |_| Offer::Taken);
         let expected: Vec<_> = (0..6).map(|round| (0, round, round * 2 * MS)).collect();
         assert_eq!(caught_up, expected);
@@ -323,6 +341,22 @@ mod tests {
         turn(&mut pacer, 1000 * MS, |_| Offer::Ended);
         assert_eq!(pacer.next_turn(1000 * MS), None);
         assert_eq!(pacer.behind(1000 * MS), 7);
+    }
+
+    #[test]
+    fn parts_have_all_messages_and_are_bounded() {
+        assert!(parts(3..6, 5).eq([(3, 1), (4, 1), (5, 1)]));
+        assert!(parts(3..8, 2).eq([(5, 3), (7, 2)]));
+        assert_eq!(parts(7..7, 0).count(), 0);
+        let pacer = Pacer::new(Schedule::new(1e8), 2, &[0, 1], u64::MAX);
+        let (mut all, mut records) = (0, 0);
+        for (due, count) in pacer.untaken(4_000 * MS - 1) {
+            assert!(due < 4_000 * MS);
+            all += count;
+            records += 1;
+        }
+        assert_eq!(all, 400_000_000);
+        assert!(records <= MOST_PARTS);
     }
 
     /// However far behind, a turn ends, and the next goes on where it was.

@@ -1,14 +1,15 @@
 //! What arrived, by the sequence numbers of one publisher: losses, duplicates and messages that
-//! others have overtaken.
+//! came out of order.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// How a message stands to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     InOrder,
     /// A later one of the same publisher came before it.
-    Overtaken,
+    OutOfOrder,
     /// It has come before.
     Duplicate,
 }
@@ -26,7 +27,7 @@ pub(super) struct Sequence {
     forgotten: u64,
     pub(super) distinct: u64,
     pub(super) duplicates: u64,
-    pub(super) overtaken: u64,
+    pub(super) out_of_order: u64,
 }
 
 /// More gaps than this are not remembered: the oldest are lost for good then.
@@ -58,17 +59,17 @@ impl Sequence {
             if number + 1 < first {
                 self.open_gap(number + 1, first);
             }
-            Arrival::Overtaken
+            Arrival::OutOfOrder
         } else if self.fill(number) {
-            Arrival::Overtaken
+            Arrival::OutOfOrder
         } else {
             Arrival::Duplicate
         };
         match arrival {
             Arrival::InOrder => self.distinct += 1,
-            Arrival::Overtaken => {
+            Arrival::OutOfOrder => {
                 self.distinct += 1;
-                self.overtaken += 1;
+                self.out_of_order += 1;
             }
             Arrival::Duplicate => self.duplicates += 1,
         }
@@ -102,6 +103,16 @@ impl Sequence {
         true
     }
 
+    /// What has not come of this many messages, from the first to the number before the second; and
+    /// how many more, all of them older.
+    pub(super) fn absent(&self, sent: u64) -> (impl Iterator<Item = Range<u64>>, u64) {
+        let gaps = self.gaps.iter().map(|(begin, end)| *begin..*end);
+        (
+            gaps.chain(std::iter::once(self.next..sent.max(self.next))),
+            self.forgotten,
+        )
+    }
+
     /// Messages between those that came which did not come.
     pub(super) fn missing(&self) -> u64 {
         let gaps: u64 = self.gaps.iter().map(|(begin, end)| end - begin).sum();
@@ -126,7 +137,7 @@ mod tests {
             sequence.distinct,
             sequence.missing(),
             sequence.duplicates,
-            sequence.overtaken,
+            sequence.out_of_order,
         ]
     }
 
@@ -140,15 +151,18 @@ mod tests {
             (&[0, 3, 1, 2], [4, 0, 0, 2]),
             (&[0, 3, 1, 1, 3], [3, 1, 2, 1]),
             (&[0, 9, 5, 5, 4, 6, 9], [5, 5, 2, 3]),
-            // A subscriber that began in the middle, where the first was overtaken.
+            // A subscriber that began in the middle, where the first came out of order.
             (&[7, 4, 8], [3, 2, 0, 1]),
             (&[u64::MAX, u64::MAX - 1, u64::MAX - 1], [2, 0, 1, 1]),
         ] {
             assert_eq!(counts(&after(numbers)), expected, "{numbers:?}");
         }
-        let mut sequence = Sequence::from_zero();
+        let mut sequence = after(&[0, 3, 5]);
+        assert!(sequence.absent(9).0.eq([1..3, 4..5, 6..9]));
+        assert!(sequence.absent(0).0.flatten().eq([1, 2, 4]));
+        sequence = Sequence::from_zero();
         assert_eq!(sequence.arrived(2), Arrival::InOrder);
-        assert_eq!(sequence.arrived(0), Arrival::Overtaken);
+        assert_eq!(sequence.arrived(0), Arrival::OutOfOrder);
         assert_eq!(sequence.arrived(0), Arrival::Duplicate);
         assert_eq!(counts(&sequence), [2, 1, 1, 1]);
     }
@@ -166,20 +180,20 @@ mod tests {
         for _ in 0..300 {
             let mut seen = std::collections::BTreeSet::new();
             let mut sequence = Sequence::from_zero();
-            let (mut duplicates, mut overtaken) = (0, 0);
+            let (mut duplicates, mut out_of_order) = (0, 0);
             for step in 0..200 {
                 let number = (step + next(20)).saturating_sub(10);
                 let highest = seen.last().copied();
                 if !seen.insert(number) {
                     duplicates += 1;
                 } else if highest.is_some_and(|highest| number < highest) {
-                    overtaken += 1;
+                    out_of_order += 1;
                 }
                 sequence.arrived(number);
             }
             let all = seen.last().unwrap() + 1;
             let missing = all - seen.len() as u64;
-            let expected = [seen.len() as u64, missing, duplicates, overtaken];
+            let expected = [seen.len() as u64, missing, duplicates, out_of_order];
             assert_eq!(counts(&sequence), expected);
         }
     }
@@ -192,6 +206,6 @@ mod tests {
         }
         assert_eq!(sequence.gaps.len(), MOST_GAPS);
         assert_eq!(counts(&sequence), [10_000, 9_999, 0, 0]);
-        assert_eq!(sequence.arrived(19_997), Arrival::Overtaken);
+        assert_eq!(sequence.arrived(19_997), Arrival::OutOfOrder);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::latency::Latency;
-use super::meter::{Budget, Counters, Errors, Meter};
+use super::meter::{Budget, Counter, Counters, Errors, Meter};
 use super::options::Work;
 use super::payload::Payloads;
 use crate::exit::Failure;
@@ -91,12 +91,23 @@ pub(super) struct Shard {
     /// The clients of this thread, in ascending order.
     pub(super) mine: Vec<u32>,
     pub(super) counters: Counters,
+    /// How many messages each of these clients has sent.
+    pub(super) published: Vec<Counter>,
+    /// When the last message of all of them was due.
+    pub(super) last_due: Counter,
     /// Until the acknowledgement, or until the connection is made.
     pub(super) answers: Meter,
     /// From end to end.
     pub(super) arrivals: Meter,
     /// From when something was due until it was begun.
     pub(super) lateness: Mutex<Latency>,
+}
+
+impl Shard {
+    /// How many messages this client has sent.
+    pub(super) fn published(&self, client: u32) -> &Counter {
+        &self.published[client as usize / usize::from(self.run.work.threads)]
+    }
 }
 
 /// How far a thread is.

@@ -1,7 +1,7 @@
 //! The work of one thread: it connects its clients, runs their tasks, and disconnects them.
 
 use super::latency::Latency;
-use super::meter::{Counters, Meter};
+use super::meter::{Counter, Counters, Meter};
 use super::options::Task;
 use super::shard::{Phases, Progress, Run, Shard, has_begun, has_ended, until};
 use super::{connections, publisher, receiver};
@@ -28,10 +28,14 @@ const DISCONNECT: Duration = Duration::from_millis(500);
 /// Starts the thread with this number.
 pub(super) fn start(run: &Arc<Run>, number: u16, phases: Phases) -> Result<Running, Failure> {
     let threads = usize::from(run.work.threads);
-    let mine = (u32::from(number)..run.work.clients).step_by(threads);
+    let mine: Vec<u32> = (u32::from(number)..run.work.clients)
+        .step_by(threads)
+        .collect();
     let shard = Arc::new(Shard {
         run: Arc::clone(run),
-        mine: mine.collect(),
+        published: mine.iter().map(|_| Counter::default()).collect(),
+        last_due: Counter::default(),
+        mine,
         counters: Counters::default(),
         answers: Meter::new(),
         arrivals: Meter::new(),

@@ -36,10 +36,6 @@ impl Template {
         Ok(Self(parts))
     }
 
-    pub(super) fn has_client(&self) -> bool {
-        self.0.contains(&Part::Client)
-    }
-
     pub(super) fn has_number(&self) -> bool {
         self.0.contains(&Part::Number)
     }
@@ -92,10 +88,10 @@ mod tests {
         let template = Template::parse("a/{client}/x{n}y/b").unwrap();
         assert_eq!(template.topic(7, 12), "a/7/x12y/b");
         assert_eq!(template.filter(7).unwrap().as_str(), "a/7/+/b");
-        assert!(template.has_client() && template.has_number());
+        assert!(template.has_number());
         let plain = Template::parse("a/#").unwrap();
         assert_eq!(plain.filter(0).unwrap().as_str(), "a/#");
-        assert!(!plain.has_client() && plain.check_topic().is_err());
+        assert!(plain.check_topic().is_err());
         assert!(
             Template::parse("{client}{n}")
                 .unwrap()

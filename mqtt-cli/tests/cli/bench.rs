@@ -222,7 +222,7 @@ fn losses_and_duplicates_are_counted_by_their_numbers() {
         assert_eq!(subscribe[0], 0x82);
         subscriber.write(&[0x90, 3, subscribe[2], subscribe[3], 0]);
         let mut publisher = Peer::accept(&listener);
-        let mut overtaken = Vec::new();
+        let mut late = Vec::new();
         let mut number = 0;
         while let Some(packet) = publisher.read() {
             if packet[0] >> 4 != 3 {
@@ -231,8 +231,8 @@ fn losses_and_duplicates_are_counted_by_their_numbers() {
             match number {
                 10 | 20 => {}
                 7 => subscriber.write(&[packet.clone(), packet].concat()),
-                30 => overtaken = packet,
-                31 => subscriber.write(&[packet, std::mem::take(&mut overtaken)].concat()),
+                30 => late = packet,
+                31 => subscriber.write(&[packet, std::mem::take(&mut late)].concat()),
                 40 => subscriber.write(&[packet, b"\x30\x05\x00\x01ahi".to_vec()].concat()),
                 // Of another run: the identifier behind the first four bytes differs.
                 41 => {
@@ -254,15 +254,127 @@ fn losses_and_duplicates_are_counted_by_their_numbers() {
         ("received", 99),
         ("lost", 2),
         ("duplicates", 1),
-        ("overtaken", 1),
+        ("out_of_order", 1),
         ("foreign", 2),
     ] {
         let value = number(&found, &format!("messages.{key}"));
         assert_eq!(value, f64::from(expected), "{key}: {found:#}");
     }
-    assert_eq!(number(&found, "latency_us.count"), 98.0);
+    // Those that were lost have waited for as long as anything was waited for.
+    assert_eq!(number(&found, "latency_us.count"), 100.0);
+    assert!(number(&found, "latency_us.p99") >= 299_000.0, "{found:#}");
     for part in ["2 messages were lost", "1 messages came more than once"] {
         assert!(ended.errors.contains(part), "{ended:?}");
+    }
+}
+
+/// The server stops for good after 800 of 1000 messages. Message 800 + x was due 200 - x ms before the
+/// last, and answers were waited for 0.2 s longer. All that wait is in the latencies from end to end.
+#[test]
+fn messages_that_never_came_are_in_the_latency_from_end_to_end() {
+    let (port, server) = serve(|listener| {
+        let mut subscriber = Peer::accept(&listener);
+        let subscribe = subscriber.read().unwrap();
+        subscriber.write(&[0x90, 3, subscribe[2], subscribe[3], 0]);
+        let mut publisher = Peer::accept(&listener);
+        let mut number = 0;
+        while let Some(packet) = publisher.read() {
+            if packet[0] >> 4 != 3 {
+                continue;
+            }
+            if number < 800 {
+                subscriber.write(&packet);
+            }
+            number += 1;
+        }
+    });
+    let arguments = "-V 311 -t a --rate 1000 --count 1000 --answer-timeout 0.2";
+    let ended = run(&mut bench_at(port, "pubsub", arguments)).expect(status::PARTIAL);
+    server.join().unwrap();
+    let found = json(&ended);
+    assert_eq!(number(&found, "messages.lost"), 200.0);
+    assert_eq!(number(&found, "latency_us.count"), 1000.0);
+    // The 100 slowest waited for 0.3 s at least, the 10 slowest for 0.39 s.
+    assert!(number(&found, "latency_us.p90") >= 299_000.0, "{found:#}");
+    assert!(number(&found, "latency_us.p99") >= 389_000.0, "{found:#}");
+}
+
+/// The server answers the first three messages and no other, so no client sends many. What was
+/// answered while the time ran is the rate, and nothing is sent when it is over.
+#[test]
+fn a_closed_loop_counts_answers_when_they_come() {
+    let (port, server) = serve(|listener| {
+        let mut peer = Peer::accept(&listener);
+        let mut number = 0;
+        while let Some(packet) = peer.read() {
+            if packet[0] >> 4 == 3 {
+                number += 1;
+                if number <= 3 {
+                    peer.acknowledge(&packet);
+                }
+            }
+        }
+        number
+    });
+    let arguments = "-V 311 -q 1 -M 2 --duration 0.5 --answer-timeout 0.1 -t a --retries 0";
+    let ended = run(&mut bench_at(port, "pub", arguments)).expect(status::PARTIAL);
+    // Three that were answered, and two in flight.
+    assert_eq!(server.join().unwrap(), 5);
+    let found = json(&ended);
+    assert_eq!(number(&found, "messages.sent"), 5.0);
+    assert_eq!(number(&found, "messages.unanswered"), 2.0);
+    let counted = number(&found, "rate") * number(&found, "seconds");
+    assert!((counted - 3.0).abs() < 1e-6, "{found:#}");
+    assert_eq!(number(&found, "latency_us.count"), 5.0);
+}
+
+/// No CONNACK comes before the last connection was due.
+#[test]
+fn a_rate_of_connections_that_was_missed_is_reported() {
+    let (port, server) = serve(|listener| {
+        let mut streams: Vec<TcpStream> = Vec::new();
+        for _ in 0..40 {
+            streams.push(listener.accept().unwrap().0);
+        }
+        let mut peers: Vec<Peer> = streams.into_iter().map(Peer).collect();
+        for peer in &mut peers {
+            assert_eq!(peer.read().unwrap()[0], 0x10);
+            peer.write(&[0x20, 2, 0, 0]);
+        }
+        for peer in &mut peers {
+            while peer.read().is_some() {}
+        }
+    });
+    let arguments = "-V 311 --clients 40 --rate 200";
+    let ended = run(&mut bench_at(port, "conn", arguments)).expect(status::PARTIAL);
+    server.join().unwrap();
+    let found = json(&ended);
+    assert_eq!(number(&found, "connections.made"), 40.0);
+    assert_eq!(found["is_rate_reached"], false);
+    ended.says("the wanted rate of 200/s was not reached");
+}
+
+#[test]
+fn a_subscriber_that_receives_too_little_says_so() {
+    let broker = TestBroker::start().unwrap();
+    for (arguments, part) in [
+        ("sub --count 5 --duration 0.1", "5 messages did not come"),
+        ("sub --duration 0.1", "no message came"),
+    ] {
+        let ended = run(&mut bench(&broker, arguments)).expect(status::PARTIAL);
+        assert!(ended.errors.contains(part), "{ended:?}");
+    }
+    // The rate is that of the whole time, however few came at its begin.
+    let arguments = "sub -t a --duration 1";
+    let subscriber = Running::start(&mut bench(&broker, arguments));
+    broker.wait_for_subscription("a").blocking().unwrap();
+    for _ in 0..2 {
+        run(&mut at(&broker, "pub -t a -m hello -q 1")).expect(status::DONE);
+    }
+    let found = json(&subscriber.end());
+    if number(&found, "messages.received") > 0.0 {
+        assert_eq!(number(&found, "seconds"), 1.0);
+        assert_eq!(number(&found, "rate"), number(&found, "messages.received"));
     }
 }
 
@@ -324,7 +436,7 @@ fn messages_come_back() {
                 "{found:#}"
             );
         }
-        for key in ["lost", "duplicates", "overtaken", "foreign", "unsent"] {
+        for key in ["lost", "duplicates", "out_of_order", "foreign", "unsent"] {
             assert_eq!(number(&found, &format!("messages.{key}")), 0.0, "{found:#}");
         }
         assert_eq!(number(&found, "latency_us.count"), 100.0);
@@ -441,8 +553,10 @@ fn a_signal_ends_a_run_with_its_result() {
     assert!(number(&found, "messages.acknowledged") >= 50.0);
 
     // Without an end it is to run until it is stopped.
-    let mut running = Running::start(&mut bench(&broker, "sub -t b"));
-    broker.wait_for_subscription("b").blocking().unwrap();
+    // A client that sends a PINGREQ has its SUBACK.
+    let mut running = Running::start(&mut bench(&broker, "sub -t b -k 1"));
+    let pinged = broker.wait_for_packets(Direction::FromClient, PacketType::PingReq, 1);
+    pinged.blocking().unwrap();
     running.signal("-INT");
     json(&running.end().expect(status::DONE));
 
@@ -460,6 +574,8 @@ fn what_cannot_work_names_its_option() {
     for (command, part) in [
         ("pubsub --size 31", "--size"),
         ("pubsub --clients 2 -t a", "{client}"),
+        ("pubsub --clients 2 -t a/{client}-{n}", "{client}"),
+        ("pub --clients 20 --size 20000000", "--size, --clients"),
         ("pub -t a/+", "--topic"),
         ("pub -t a/{clint}", "--topic"),
         ("pub --rate 0", "--rate"),
