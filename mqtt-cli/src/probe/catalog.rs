@@ -39,8 +39,7 @@ pub(super) enum Check {
     PublishedOnce,
     DeliveredOnce,
     ReceiveMaximum,
-    WillOnCut,
-    WillOnDisconnect,
+    Wills,
     WillDelay,
     DeniedTopic,
 }
@@ -178,8 +177,11 @@ pub(super) const ALL: &[Entry] = &[
     entry(Check::PublishedOnce, DELIVERY, &["qos-2-publish"]),
     entry(Check::DeliveredOnce, DELIVERY, &["qos-2-deliver"]),
     only_in_5(Check::ReceiveMaximum, DELIVERY, &["receive-maximum-obeyed"]),
-    entry(Check::WillOnCut, WILLS, &["will-on-cut"]),
-    entry(Check::WillOnDisconnect, WILLS, &["will-not-on-disconnect"]),
+    entry(
+        Check::Wills,
+        WILLS,
+        &["will-on-cut", "will-not-on-disconnect"],
+    ),
     only_in_5(Check::WillDelay, WILLS, &["will-delay"]),
     entry(
         Check::DeniedTopic,
@@ -194,6 +196,18 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Check {
+    /// Whether it publishes on the topics of the probe, or subscribes to them.
+    pub(super) fn uses_topics(self) -> bool {
+        !matches!(
+            self,
+            Self::Versions
+                | Self::EmptyIdentifier
+                | Self::Takeover
+                | Self::Announced
+                | Self::DeniedTopic
+        )
+    }
+
     /// A finding for each of its names, or why there are none.
     pub(super) async fn run(self, cx: &Context) -> Result<Vec<Finding>, Trouble> {
         match self {
@@ -228,8 +242,7 @@ impl Check {
             Self::PublishedOnce => checks::published_once(cx).await,
             Self::DeliveredOnce => checks::delivered_once(cx).await,
             Self::ReceiveMaximum => checks::receive_maximum(cx).await,
-            Self::WillOnCut => checks::will_on_cut(cx).await,
-            Self::WillOnDisconnect => checks::will_on_disconnect(cx).await,
+            Self::Wills => checks::wills(cx).await,
             Self::WillDelay => checks::will_delay(cx).await,
             Self::DeniedTopic => checks::denied_topic(cx).await,
         }

@@ -136,6 +136,10 @@ impl Context {
         self.setup.max_payload
     }
 
+    pub(super) fn topic_prefix(&self) -> &str {
+        &self.setup.topic_prefix
+    }
+
     pub(super) fn denied(&self) -> Option<&TopicName> {
         self.setup.denied.as_ref()
     }
@@ -305,9 +309,7 @@ impl Context {
             books.retained.insert(message.topic.as_str().to_owned());
         }
         match client.publish(message).await? {
-            Some(reason) if reason.is_error() => Err(Trouble::Misbehaved(format!(
-                "the server rejects a PUBLISH: {reason}"
-            ))),
+            Some(reason) if reason.is_error() => Err(Trouble::unpublished(reason)),
             Some(_) => Ok(()),
             None => client.ping().await,
         }
@@ -325,6 +327,26 @@ impl Context {
         }
         client.disconnect(None).await?;
         Ok(identifier)
+    }
+
+    /// Receives a message on a topic of the probe, or returns why this client cannot.
+    pub(super) async fn use_topics(&self) -> Result<(), Trouble> {
+        let qos = QoS::AtMostOnce;
+        let topic = self.topic("use")?;
+        let mut client = self.client().await?;
+        let filter = SubscribeFilter::new(self.filter("use")?, qos);
+        let reasons = client.subscribe(vec![filter], None).await?;
+        if let Some(reason) = reasons.into_iter().find(|reason| reason.is_error()) {
+            return Err(Trouble::Denied(format!(
+                "the server rejects a subscription: {reason}"
+            )));
+        }
+        self.publish_message(&mut client, &Outgoing::new(&topic, b"x", qos))
+            .await?;
+        match client.message(Instant::now() + self.wait()).await? {
+            Some(_) => Ok(()),
+            None => Err(Trouble::Silent("message")),
+        }
     }
 
     // ---- the end
@@ -368,9 +390,9 @@ impl Context {
                 .map_err(|error| Trouble::Unsayable(error.to_string()))?;
             let cleared = match self.clear_one(&topic).await {
                 Ok(()) => true,
+                Err(trouble @ Trouble::Unreachable(_)) => return Err(trouble),
                 // A server that rejects what is retained has retained nothing.
-                Err(trouble) if trouble.is_an_answer() => !self.is_retained(text).await?,
-                Err(trouble) => return Err(trouble),
+                Err(_) => !self.is_retained(text).await?,
             };
             if cleared {
                 self.books.borrow_mut().retained.remove(text);
@@ -407,9 +429,10 @@ fn accepted<'a>(
 ) -> Result<(), Trouble> {
     match reasons.find(|(_, reason)| reason.is_error()) {
         None => Ok(()),
-        Some((filter, reason)) => Err(Trouble::Misbehaved(format!(
-            "the server rejects a subscription to {}: {reason}",
-            filter.as_str()
-        ))),
+        Some((filter, reason)) => {
+            let filter = filter.as_str();
+            let text = format!("the server rejects a subscription to {filter}: {reason}");
+            Err(Trouble::unsubscribed(reason, text))
+        }
     }
 }

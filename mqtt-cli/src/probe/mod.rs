@@ -82,7 +82,7 @@ pub(crate) struct ProbeOptions {
         default_value = "3",
         value_parser = seconds
     )]
-    wait: Duration,
+    answer_timeout: Duration,
     /// Seconds that all of it may take
     #[arg(
         short = 'W',
@@ -98,7 +98,7 @@ pub(crate) struct ProbeOptions {
 /// The largest payload to try: what is in memory then is a few times as much.
 const MAX_PAYLOAD: u32 = 16 * 1024 * 1024;
 
-/// How many times `--wait` a check may take: the longest on a server that is slow in everything.
+/// How many times `--answer-timeout` a check may take: the longest on a server that is slow in everything.
 const CHECK_WAITS: u32 = 15;
 
 /// How long removing what is left of the probe may take.
@@ -189,6 +189,11 @@ impl ProbeOptions {
                 .map_err(|error| Failure::usage(format!("{option}: {text:?}: {}", causes(&error))))
         };
         topic("--topic-prefix", &self.topic_prefix)?;
+        if self.topic_prefix.chars().any(char::is_control) {
+            return Err(Failure::usage(
+                "--topic-prefix: servers reject control characters",
+            ));
+        }
         if self.topic_prefix.len() > MAX_PREFIX {
             return Err(Failure::usage(format!(
                 "--topic-prefix: at most {MAX_PREFIX} bytes"
@@ -204,7 +209,7 @@ impl ProbeOptions {
                 .client_identifier
                 .clone()
                 .unwrap_or_default(),
-            wait: self.wait,
+            wait: self.answer_timeout,
             max_payload: self.max_payload,
             denied: denied
                 .map(|text| topic("--denied-topic", text))
@@ -245,6 +250,9 @@ impl Probe<'_> {
             }
             if entry.check == Check::Versions {
                 self.choose_version().await?;
+                if self.entries.iter().any(|entry| entry.check.uses_topics()) {
+                    self.use_topics().await?;
+                }
             }
         }
         Ok(())
@@ -324,6 +332,32 @@ impl Probe<'_> {
             let _ = client.disconnect(None).await;
         }
         Ok(())
+    }
+}
+
+impl Probe<'_> {
+    /// Ends the probe where this client may not use its topics: every check would be about that.
+    async fn use_topics(&self) -> Result<(), Failure> {
+        match self.cx.use_topics().await {
+            Err(trouble)
+                if trouble.is_denied()
+                    || matches!(
+                        trouble,
+                        Trouble::Closed { .. } | Trouble::Silent("message" | "SUBACK")
+                    ) =>
+            {
+                let prefix = self.cx.topic_prefix();
+                Err(Failure::new(
+                    Status::Subscribe,
+                    format!(
+                        "this client cannot use {prefix}/#: {trouble}; name topics that it may \
+                         use with --topic-prefix"
+                    ),
+                ))
+            }
+            // The checks find out about the rest.
+            _ => Ok(()),
+        }
     }
 }
 

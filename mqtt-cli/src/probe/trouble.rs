@@ -1,6 +1,8 @@
 //! Why a conversation with the server did not go on.
 
-use martlet_tokio::proto::{ConnectReasonCode, DisconnectReasonCode};
+use martlet_tokio::proto::{
+    ConnectReasonCode, DisconnectReasonCode, PubAckReasonCode, SubAckReasonCode,
+};
 use std::fmt;
 
 /// Why a conversation with the server did not go on.
@@ -19,6 +21,8 @@ pub(super) enum Trouble {
     Silent(&'static str),
     /// The server has sent what is no MQTT, or not what it had to answer.
     Misbehaved(String),
+    /// The server does not let this client do it.
+    Denied(String),
     /// The server has sent more than this number of bytes.
     Flooded(u64),
     /// This cannot be said in MQTT, or in this version of it.
@@ -26,9 +30,45 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// Whether the server was reached and did not do what it was asked for.
+    /// Whether the server was reached and did not do what it was asked for, although this client
+    /// may ask for it.
     pub(super) fn is_an_answer(&self) -> bool {
-        !matches!(self, Self::Unreachable(_) | Self::Unsayable(_))
+        !matches!(self, Self::Unreachable(_) | Self::Unsayable(_)) && !self.is_denied()
+    }
+
+    /// Whether it is about this client's permissions and topics: nothing is known of the server.
+    pub(super) fn is_denied(&self) -> bool {
+        use DisconnectReasonCode::{NotAuthorized, TopicNameInvalid};
+        matches!(
+            self,
+            Self::Denied(_)
+                | Self::Rejected(
+                    ConnectReasonCode::NotAuthorized | ConnectReasonCode::TopicNameInvalid
+                )
+                | Self::Closed {
+                    reason: Some(NotAuthorized | TopicNameInvalid),
+                    ..
+                }
+        )
+    }
+
+    /// The server rejects a PUBLISH.
+    pub(super) fn unpublished(reason: PubAckReasonCode) -> Self {
+        let text = format!("the server rejects a PUBLISH: {reason}");
+        match reason {
+            PubAckReasonCode::NotAuthorized | PubAckReasonCode::TopicNameInvalid => {
+                Self::Denied(text)
+            }
+            _ => Self::Misbehaved(text),
+        }
+    }
+
+    /// The server rejects a subscription.
+    pub(super) fn unsubscribed(reason: SubAckReasonCode, text: String) -> Self {
+        match reason {
+            SubAckReasonCode::NotAuthorized => Self::Denied(text),
+            _ => Self::Misbehaved(text),
+        }
     }
 }
 
@@ -46,7 +86,7 @@ impl fmt::Display for Trouble {
                 reason: None,
             } => write!(f, "the server closes the connection after {after}"),
             Self::Silent(what) => write!(f, "no {what} in time"),
-            Self::Misbehaved(why) => f.write_str(why),
+            Self::Misbehaved(why) | Self::Denied(why) => f.write_str(why),
             Self::Flooded(bytes) => write!(
                 f,
                 "the server has sent more than {bytes} bytes on one connection"

@@ -1,9 +1,11 @@
 //! `martlet probe`: a broker that has everything, brokers that lack something, and how it ends.
 
-use crate::meddler::{Meddle, meddler};
+use crate::meddler::{Meddle, Parts, meddler};
 use crate::run::{Ended, Running, at, martlet, run, status};
 use martlet_broker::Direction::FromClient;
-use martlet_broker::proto::{Packet, PacketType, QoS, TopicFilter, Utf8String, Version};
+use martlet_broker::proto::{
+    Packet, PacketType, PubAckReasonCode, QoS, SubAckReasonCode, TopicFilter, Utf8String, Version,
+};
 use martlet_broker::{BrokerConfig, BrokerLimits, Memory, Moods, TestBroker};
 use martlet_tests::certificates::{Certificates, Directory};
 use martlet_tests::server::{Setup, TestServer};
@@ -213,6 +215,70 @@ fn the_table_is_for_people() {
     assert!(text.ends_with(" not tried\n"), "{text}");
 }
 
+/// What a client may not do is no fact about the broker.
+#[test]
+fn what_is_denied_is_not_tried() {
+    let broker = TestBroker::start().unwrap();
+    let at = |meddle: Meddle, options: &str| {
+        let port = meddler(broker.local_addr(), &meddle);
+        let options = format!("probe --json -h 127.0.0.1 -p {port} {options}");
+        run(&mut martlet(options.split(' ')))
+    };
+    // No topic of the probe.
+    let subscriptions: Meddle = Arc::new(|_, mut packet| {
+        if let Packet::SubAck(answer) = &mut packet {
+            answer.reasons.fill(SubAckReasonCode::NotAuthorized);
+        }
+        vec![packet]
+    });
+    let ended = at(subscriptions, "--topic-prefix mine").expect(status::SUBSCRIBE);
+    let ended = ended.says("cannot use mine/#: the server rejects a subscription: not authorized");
+    assert!(ended.errors.contains("--topic-prefix"), "{ended:?}");
+    let probed = Probed::of(&ended);
+    assert_eq!(probed.result("mqtt-5"), "yes");
+    assert_eq!(probed.result("largest-payload"), "not-tried");
+    // Messages that vanish, as in 3.1.1.
+    let messages: Meddle = Arc::new(|_, packet| match packet {
+        Packet::Publish(_) => Vec::new(),
+        packet => vec![packet],
+    });
+    let ended = at(messages, "-V 311 --answer-timeout 1").expect(status::SUBSCRIBE);
+    ended.says("cannot use martlet-probe/#: no message in time");
+    // Some topics.
+    let some: Meddle = Arc::new(|direction, mut packet| {
+        match &mut packet {
+            Packet::PubAck(answer) => answer.reason = PubAckReasonCode::NotAuthorized,
+            Packet::Publish(publish) if direction == FromClient => {
+                let mut parts = Parts::of(publish);
+                parts.retain = false;
+                return vec![parts.packet(Version::V5)];
+            }
+            _ => {}
+        }
+        vec![packet]
+    });
+    let names = "retained-messages,largest-payload,topic-aliases,will-not-on-disconnect";
+    let ended = at(some, &format!("--only {names}")).expect(status::DONE);
+    assert!(!ended.errors.contains("could not be removed"), "{ended:?}");
+    let probed = Probed::of(&ended);
+    for name in ["retained-messages", "largest-payload", "topic-aliases"] {
+        assert_eq!(probed.result(name), "not-tried", "{probed:?}");
+        let note = probed.text(name, "note");
+        assert!(note.contains("not authorized"), "{note}");
+    }
+    // Without a will nothing is known of a will that does not come.
+    let wills: Meddle = Arc::new(|_, mut packet| {
+        if let Packet::Connect(connect) = &mut packet {
+            connect.will = None;
+        }
+        vec![packet]
+    });
+    let ended = at(wills, "--only will-not-on-disconnect").expect(status::DONE);
+    let probed = Probed::of(&ended);
+    assert_eq!(probed.result("will-on-cut"), "no");
+    assert_eq!(probed.result("will-not-on-disconnect"), "not-tried");
+}
+
 /// What the broker of the tests does wrong when it is asked to.
 #[test]
 fn moods_of_a_broker() {
@@ -371,7 +437,8 @@ fn the_time_is_over() {
 fn a_broker_that_vanishes() {
     let broker = TestBroker::start().unwrap();
     let running = Running::start(&mut at(&broker, "probe --json --require will-delay"));
-    let subscribed = broker.wait_for_packets(FromClient, PacketType::Subscribe, 1);
+    // The second one: the first is of the round before the checks.
+    let subscribed = broker.wait_for_packets(FromClient, PacketType::Subscribe, 2);
     subscribed.blocking().unwrap();
     broker.refuse_connections();
     broker.restart(Memory::Kept);
@@ -424,7 +491,8 @@ fn servers_that_hang_and_flood() {
         (floods, "has sent more than"),
     ] {
         let port = after_connecting(then);
-        let options = format!("probe --json -h 127.0.0.1 -p {port} --wait 1 --max-payload 1000");
+        let options =
+            format!("probe --json -h 127.0.0.1 -p {port} --answer-timeout 1 --max-payload 1000");
         let ended = run(&mut martlet(options.split(' '))).expect(status::LOST);
         let last = ended.errors.lines().last().unwrap();
         assert!(last.contains("spoke no version"), "{ended:?}");
@@ -458,8 +526,9 @@ fn what_cannot_be_probed_is_a_usage_error() {
             &["--require", "no-local", "--only"],
         ),
         ("--topic-prefix a/#", &["--topic-prefix"]),
+        ("--topic-prefix a\u{1}", &["--topic-prefix", "control"]),
         ("--denied-topic +", &["--denied-topic"]),
-        ("--wait 0", &["--wait"]),
+        ("--answer-timeout 0", &["--answer-timeout"]),
         ("-c -i me", &["-c "]),
         ("--store file", &["--store"]),
         ("-D connect user-property a b", &["-D"]),

@@ -19,8 +19,8 @@ pub(in crate::probe) async fn denied_topic(cx: &Context) -> Result<Vec<Finding>,
             Some(reason) if reason.is_error() => Finding::yes().text(reason.to_string()),
             _ => Finding::no("the subscription is accepted; whether messages come was not tried"),
         },
-        Err(trouble) if trouble.is_an_answer() => ended(&trouble, "the filter"),
-        Err(trouble) => return Err(trouble),
+        Err(trouble @ Trouble::Unreachable(_)) => return Err(trouble),
+        Err(trouble) => ended(&trouble, "the filter"),
     };
     let mut client = cx.client().await?;
     let message = Outgoing::new(topic, b"martlet probe", cx.qos());
@@ -34,8 +34,8 @@ pub(in crate::probe) async fn denied_topic(cx: &Context) -> Result<Vec<Finding>,
             client.ping().await?;
             Finding::limited("QoS 0 has no answer")
         }
-        Err(trouble) if trouble.is_an_answer() => ended(&trouble, "the message"),
-        Err(trouble) => return Err(trouble),
+        Err(trouble @ Trouble::Unreachable(_)) => return Err(trouble),
+        Err(trouble) => ended(&trouble, "the message"),
     };
     Ok(vec![subscribed, published])
 }

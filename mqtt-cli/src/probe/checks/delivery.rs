@@ -95,7 +95,7 @@ async fn publish_through_cut(
     if !matches!(place, Published::Unanswered) {
         let reason = client.received(packet).await?;
         if reason.is_error() {
-            return Err(Trouble::Misbehaved(format!("PUBREC: {reason}")));
+            return Err(Trouble::unpublished(reason));
         }
     }
     if matches!(place, Published::PubCompLost) {
@@ -313,7 +313,8 @@ fn judge_redelivery(again: &[Publish], count: u8, cx: &Context) -> Vec<Finding> 
             0 => format!("nothing comes within {} s", cx.wait().as_secs_f32()),
             arrived => format!("{arrived} come for {count}"),
         };
-        let lost = Finding::no(note).advice("some servers resend later: try a longer --wait");
+        let lost =
+            Finding::no(note).advice("some servers resend later: try a longer --answer-timeout");
         let others = Finding::not_tried("they do not all come again");
         return vec![
             lost.text(format!("{} of {count}", found.len())),

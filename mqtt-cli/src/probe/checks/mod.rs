@@ -29,4 +29,4 @@ pub(super) use subscriptions::{
     subscription_identifiers, wildcards,
 };
 pub(super) use versions::versions;
-pub(super) use wills::{will_delay, will_on_cut, will_on_disconnect};
+pub(super) use wills::{will_delay, wills};

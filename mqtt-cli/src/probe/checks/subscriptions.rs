@@ -180,7 +180,10 @@ pub(in crate::probe) async fn subscription_identifiers(
         let filter = SubscribeFilter::new(cx.filter(rest)?, cx.qos());
         let identifier = SubscriptionIdentifier::new(number);
         match client.subscribe(vec![filter], identifier).await {
-            Ok(reasons) if reasons.iter().any(|reason| reason.is_error()) => {
+            Ok(reasons) if reasons[0] == SubAckReasonCode::NotAuthorized => {
+                return Err(Trouble::Denied(format!("{rest}: {}", reasons[0])));
+            }
+            Ok(reasons) if reasons[0].is_error() => {
                 let finding = Finding::no(format!("the server rejects it: {}", reasons[0]));
                 return Ok(vec![finding.advice(advice)]);
             }
@@ -266,6 +269,9 @@ async fn filters(cx: &Context, count: usize) -> Result<Finding, Trouble> {
     let rejected = reasons.iter().filter(|reason| reason.is_error()).count();
     if rejected > 0 {
         let note = format!("{rejected} of {count} are rejected");
+        if reasons.contains(&SubAckReasonCode::NotAuthorized) {
+            return Err(Trouble::Denied(note));
+        }
         return Ok(Finding::no(note).advice(advice));
     }
     let last = cx.topic(&name(count - 1))?;

@@ -35,7 +35,9 @@ async fn speaks(cx: &Context, version: Version) -> Result<Finding, Trouble> {
             Ok(Finding::no("the server rejects the CONNECT").advice(advice))
         }
         // About who connects, not about the version.
-        Err(trouble @ Trouble::Rejected(_)) => Ok(Finding::not_tried(trouble.to_string())),
+        Err(trouble) if trouble.is_denied() || matches!(trouble, Trouble::Rejected(_)) => {
+            Ok(Finding::not_tried(trouble.to_string()))
+        }
         Err(Trouble::Silent("CONNACK")) => {
             let note = "the server leaves the CONNECT without an answer";
             let advice = "Builder::version, -V: a client that negotiates waits in vain";

@@ -2,7 +2,7 @@
 
 use crate::probe::connection::Connection;
 use crate::probe::context::{Ask, Context};
-use crate::probe::finding::Finding;
+use crate::probe::finding::{Finding, Support};
 use crate::probe::trouble::Trouble;
 use martlet_tokio::Will;
 use martlet_tokio::proto::SubscribeFilter;
@@ -34,33 +34,40 @@ async fn with_will(
     Ok((client, watcher))
 }
 
-/// The will is published when the connection is cut.
-pub(in crate::probe) async fn will_on_cut(cx: &Context) -> Result<Vec<Finding>, Trouble> {
+/// The will is published when the connection is cut, and not when the client disconnects.
+pub(in crate::probe) async fn wills(cx: &Context) -> Result<Vec<Finding>, Trouble> {
+    let cut = will_on_cut(cx).await?;
+    let disconnect = match cut.result {
+        Support::Yes => will_on_disconnect(cx).await?,
+        _ => Finding::not_tried("no will comes after a cut either"),
+    };
+    Ok(vec![cut, disconnect])
+}
+
+async fn will_on_cut(cx: &Context) -> Result<Finding, Trouble> {
     let (client, mut watcher) = with_will(cx, "will/cut", None).await?;
     drop(client);
     let message = watcher.message(Instant::now() + cx.wait()).await?;
-    let finding = match message {
+    Ok(match message {
         Some(message) if message.payload() == b"gone" => Finding::yes(),
         Some(_) => Finding::no("another message is published in its place"),
         None => {
             let note = format!("not within {} s of the cut", cx.wait().as_secs_f32());
             Finding::no(note).advice("publish what is alive regularly, and notice what is missing")
         }
-    };
-    Ok(vec![finding])
+    })
 }
 
-/// The will is not published when the client disconnects.
-pub(in crate::probe) async fn will_on_disconnect(cx: &Context) -> Result<Vec<Finding>, Trouble> {
+async fn will_on_disconnect(cx: &Context) -> Result<Finding, Trouble> {
     let (client, mut watcher) = with_will(cx, "will/disconnect", None).await?;
     client.disconnect(None).await?;
     watcher.ping().await?;
-    let finding = match watcher.message(Instant::now() + cx.quiet()).await? {
+    let message = watcher.message(Instant::now() + cx.quiet()).await?;
+    Ok(match message {
         None => Finding::yes(),
         Some(_) => Finding::no("it is published all the same")
             .advice("publish a message of your own before you disconnect, and ignore the will"),
-    };
-    Ok(vec![finding])
+    })
 }
 
 /// The will is published after its delay.
