@@ -9,8 +9,21 @@ use std::time::Duration;
 /// What is kept of the properties of one message, in bytes.
 const PROPERTY_BYTES: usize = 8 * 1024;
 
+/// What a text takes beside its bytes, at most: the allocator rounds up.
+const TEXT_BYTES: usize = 32;
+
 /// A name and a value, as they are shown.
 type Property = (String, String);
+
+/// What a property takes, at most.
+fn property_bytes(name: &str, value: &str) -> usize {
+    size_of::<Property>() + 2 * TEXT_BYTES + name.len() + value.len()
+}
+
+fn all_bytes(properties: &[Property]) -> usize {
+    let bytes = |(name, value): &Property| property_bytes(name, value);
+    properties.iter().map(bytes).sum()
+}
 
 /// A message that has come.
 #[derive(Debug)]
@@ -72,7 +85,7 @@ struct Kept {
 
 impl Kept {
     fn add(&mut self, name: &str, value: &str) {
-        let bytes = name.len() + value.len();
+        let bytes = property_bytes(name, value);
         if self.left_out > 0 || self.bytes + bytes > PROPERTY_BYTES {
             self.left_out += 1;
             return;
@@ -93,6 +106,15 @@ impl Kept {
     }
 }
 
+/// What a message may take, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Its payload.
+    pub(super) payload: usize,
+    /// Its payload and its properties.
+    pub(super) bytes: usize,
+}
+
 /// What came last on a topic.
 #[derive(Debug, Default)]
 pub(super) struct Last {
@@ -108,6 +130,8 @@ pub(super) struct Last {
     /// Its beginning.
     pub(super) payload: Vec<u8>,
     pub(super) properties: Vec<Property>,
+    /// Properties for which there was no room.
+    pub(super) left_out: usize,
     /// On exactly this topic.
     pub(super) messages: u64,
     pub(super) rate: Rate,
@@ -116,13 +140,11 @@ pub(super) struct Last {
 impl Last {
     /// What it takes beside its row.
     pub(super) fn bytes(&self) -> usize {
-        let property =
-            |(name, value): &Property| size_of::<Property>() + name.capacity() + value.capacity();
-        self.payload.capacity() + self.properties.iter().map(property).sum::<usize>()
+        self.payload.capacity() + all_bytes(&self.properties)
     }
 
-    /// Takes the place of what was there, with at most this many bytes of the payload.
-    pub(super) fn replace(&mut self, arrival: &Arrival<'_>, now: Duration, room: usize) {
+    /// Takes the place of what was there.
+    pub(super) fn replace(&mut self, arrival: &Arrival<'_>, now: Duration, room: Room) {
         self.at = now;
         self.qos = arrival.qos;
         self.retain = arrival.retain;
@@ -131,14 +153,19 @@ impl Last {
             self.is_retained = Some(!arrival.payload.is_empty());
         }
         self.length = arrival.payload.len();
-        self.properties.clone_from(&arrival.properties);
         self.keep(arrival.payload, room);
+        (self.properties, self.left_out) = match self.has_room(&arrival.properties, room) {
+            true => (arrival.properties.clone(), 0),
+            false => (Vec::new(), arrival.properties.len()),
+        };
     }
 
     /// Takes the place of what was there; it came later.
-    pub(super) fn replace_by(&mut self, later: Self, room: usize) {
-        let kept = later.payload.len().min(room);
-        self.keep(&later.payload[..kept], room);
+    pub(super) fn replace_by(&mut self, mut later: Self, room: Room) {
+        self.keep(&later.payload, room);
+        if !self.has_room(&later.properties, room) {
+            later.left_out = std::mem::take(&mut later.properties).len();
+        }
         let was_retained = self.is_retained;
         *self = Self {
             is_retained: later.is_retained.or(was_retained),
@@ -150,8 +177,13 @@ impl Last {
         self.rate.merge(&later.rate);
     }
 
-    fn keep(&mut self, payload: &[u8], room: usize) {
-        let kept = &payload[..payload.len().min(room)];
+    /// Whether there is room for these beside the payload.
+    fn has_room(&self, properties: &[Property], room: Room) -> bool {
+        self.payload.capacity() + all_bytes(properties) <= room.bytes
+    }
+
+    fn keep(&mut self, payload: &[u8], room: Room) {
+        let kept = &payload[..payload.len().min(room.payload).min(room.bytes)];
         self.payload.clear();
         // What one large payload took is given back.
         if self.payload.capacity() < kept.len() || self.payload.capacity() > 2 * kept.len() + 64 {
@@ -314,7 +346,11 @@ mod tests {
                 retain,
                 properties: Vec::new(),
             };
-            last.replace(&arrival, Duration::ZERO, 100);
+            let room = Room {
+                payload: 100,
+                bytes: 100,
+            };
+            last.replace(&arrival, Duration::ZERO, room);
             last.is_retained == Some(true)
         };
         assert!(!arrive(b"x", false));
@@ -331,7 +367,15 @@ mod tests {
             kept.add("name", &"x".repeat(1000));
         }
         let properties = kept.finish();
-        assert_eq!(properties.len(), 9);
-        assert!(properties[8].1.starts_with("92 not kept"), "{properties:?}");
+        assert_eq!(properties.len(), 8);
+        assert!(properties[7].1.starts_with("93 not kept"), "{properties:?}");
+        let mut kept = Kept::default();
+        for _ in 0..500 {
+            kept.add("user-property ", "");
+        }
+        assert!(
+            kept.finish().len() < 100,
+            "a property takes memory without a text"
+        );
     }
 }

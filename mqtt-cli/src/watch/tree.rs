@@ -4,7 +4,7 @@
 //! A message costs as much as its topic has levels, and so does a step from one row to the next,
 //! beside the search in one level.
 
-use super::message::{Arrival, Last};
+use super::message::{Arrival, Last, Room};
 use super::rate::Rate;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -28,7 +28,7 @@ const NODE_BYTES: usize = 640;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) topics: usize,
-    /// All rows with their texts, and all payloads.
+    /// All rows with their texts, all payloads and all properties.
     pub(super) bytes: usize,
     /// One payload.
     pub(super) payload: usize,
@@ -272,13 +272,14 @@ impl Tree {
         }
     }
 
-    /// The bytes that a payload may take which takes the place of this row's, and this row's are
-    /// no longer counted.
-    fn room(&mut self, id: NodeId) -> usize {
+    /// What a message may take that replaces this row's, whose bytes are no longer counted.
+    fn room(&mut self, id: NodeId) -> Room {
         let before = self.node(id).last().map_or(0, Last::bytes);
         self.bytes -= before;
-        let room = self.limits.bytes.saturating_sub(self.bytes);
-        room.min(self.limits.payload)
+        Room {
+            payload: self.limits.payload,
+            bytes: self.limits.bytes.saturating_sub(self.bytes),
+        }
     }
 
     /// What came last on this topic; it is a topic from now on.

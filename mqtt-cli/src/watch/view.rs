@@ -49,7 +49,7 @@ pub(super) fn draw(
 ) -> Grid {
     let mut grid = Grid::new(width, height);
     if width < LEAST.0 || height < LEAST.1 {
-        let text = format!("at least {} columns and {} lines, please", LEAST.0, LEAST.1);
+        let text = format!("the terminal is smaller than {} x {}", LEAST.0, LEAST.1);
         grid.put((0, 0), width, &text, Style::PLAIN);
         return grid;
     }
@@ -260,7 +260,11 @@ fn message(
     let facts = facts(last, kind, now, started);
     grid.put((1, y + 1), width, &facts, Style::DIM);
     let mut shown: Vec<(Vec<glyph::Glyph>, Style)> = Vec::new();
-    for (name, value) in &last.properties {
+    let more = (last.left_out > 0).then(|| {
+        let text = format!("{} not kept: the memory is full", last.left_out);
+        ("more".to_owned(), text)
+    });
+    for (name, value) in last.properties.iter().chain(&more) {
         for line in glyph::wrap(&format!("{name}: {value}"), width - 2) {
             shown.push((line, Style::PLAIN.coloured(Color::Cyan)));
         }

@@ -294,6 +294,45 @@ fn the_cost_does_not_grow_with_the_topics() {
     assert!(a_topic < 60, "{a_topic}");
 }
 
+/// A property takes memory whatever its text, and properties have no room beyond the limit.
+#[test]
+fn properties_are_within_the_limit() {
+    let limits = Limits {
+        bytes: 1024 * 1024,
+        ..LIMITS
+    };
+    let mut tree = Tree::new(limits, 1);
+    let properties = |count| vec![("user-property ".to_owned(), String::new()); count];
+    let mut later = tree.later();
+    let info = allocation_counter::measure(|| {
+        for (count, number) in (0..2000).map(|number| (number / 1000 * 500, number % 1000)) {
+            let topic = number.to_string();
+            let mut arrival = arrival(&topic, b"x");
+            arrival.properties = properties(count);
+            tree.add(&arrival, Duration::ZERO);
+            later.add(&arrival, Duration::ZERO);
+        }
+    });
+    let held = usize::try_from(info.bytes_current).unwrap();
+    assert!(held <= 2 * limits.bytes, "{held}");
+    for tree in [&tree, &later] {
+        assert!(tree.bytes <= limits.bytes, "{}", tree.bytes);
+        assert_eq!(tree.bytes, books(tree));
+        assert_eq!(tree.node(id(tree, "0")).last().unwrap().left_out, 0);
+        let last = tree.node(id(tree, "900")).last().unwrap();
+        assert_eq!((last.properties.len(), last.left_out), (0, 500));
+    }
+    tree.merge(later);
+    assert!(tree.bytes <= limits.bytes, "{}", tree.bytes);
+    assert_eq!(tree.bytes, books(&tree));
+    // What is smaller makes room.
+    tree.add(&arrival("0", b""), Duration::ZERO);
+    let mut arrival = arrival("900", b"");
+    arrival.properties = properties(400);
+    tree.add(&arrival, Duration::ZERO);
+    assert_eq!(tree.node(id(&tree, "900")).last().unwrap().left_out, 0);
+}
+
 /// A message on a known topic takes no memory, and what a row takes is not more than is counted.
 #[test]
 fn memory_is_what_the_books_say() {
