@@ -132,7 +132,7 @@ impl Connection {
             self.flush_transport(until).await?;
             while self.transport.as_ref().is_some_and(|way| !way.is_open()) {
                 if !self.fill(until).await? {
-                    return Err(Trouble::Unreachable("the time is over".to_owned()));
+                    return Err(Trouble::Unreachable("timed out".to_owned()));
                 }
             }
             Ok(())
@@ -253,7 +253,7 @@ impl Connection {
         let mut bytes = BytesMut::new();
         publish
             .encode(self.version, &mut bytes)
-            .map_err(|error| Trouble::Unsayable(error.to_string()))?;
+            .map_err(|error| Trouble::NotEncodable(error.to_string()))?;
         self.show("-out->", "PUBLISH");
         self.last = "PUBLISH";
         self.write(&bytes, Instant::now() + self.wait).await
@@ -402,7 +402,7 @@ impl Connection {
         let mut bytes = BytesMut::new();
         packet
             .encode(self.version, &mut bytes)
-            .map_err(|error| Trouble::Unsayable(error.to_string()))?;
+            .map_err(|error| Trouble::NotEncodable(error.to_string()))?;
         let name = name(packet);
         self.show("-out->", name);
         self.last = name;

@@ -1,5 +1,5 @@
-//! What every check has: the way to the server, topics and sessions of its own, and books of what
-//! is to be removed in the end.
+//! What every check has: the way to the server, topics and sessions of its own, and what is to be
+//! removed in the end.
 
 use super::connection::{Bounds, Connection, Outgoing, bounds};
 use super::target::Target;
@@ -45,12 +45,12 @@ pub(super) struct Context {
     announced: RefCell<ConnAckProperties>,
     maximum_qos: Cell<QoS>,
     clients: Cell<u32>,
-    books: RefCell<Books>,
+    leftovers: RefCell<Leftovers>,
 }
 
 /// What is to be removed in the end.
 #[derive(Default)]
-struct Books {
+struct Leftovers {
     sessions: BTreeSet<String>,
     retained: BTreeSet<String>,
 }
@@ -104,7 +104,7 @@ impl Context {
             announced: RefCell::default(),
             maximum_qos: Cell::new(QoS::ExactlyOnce),
             clients: Cell::new(0),
-            books: RefCell::default(),
+            leftovers: RefCell::default(),
         }
     }
 
@@ -182,7 +182,7 @@ impl Context {
     /// A topic of this probe.
     pub(super) fn topic(&self, rest: &str) -> Result<TopicName, Trouble> {
         let topic = format!("{}/{rest}", self.root());
-        TopicName::new(topic).map_err(|error| Trouble::Unsayable(error.to_string()))
+        TopicName::new(topic).map_err(|error| Trouble::NotEncodable(error.to_string()))
     }
 
     /// A filter below the topics of this probe.
@@ -238,11 +238,11 @@ impl Context {
         connection.open(until).await?;
         let is_kept = ask.expiry > 0;
         if is_kept {
-            let mut books = self.books.borrow_mut();
-            books.sessions.insert(ask.identifier.clone());
+            let mut leftovers = self.leftovers.borrow_mut();
+            leftovers.sessions.insert(ask.identifier.clone());
         }
         let identifier = Utf8String::new(ask.identifier)
-            .map_err(|error| Trouble::Unsayable(error.to_string()))?;
+            .map_err(|error| Trouble::NotEncodable(error.to_string()))?;
         let mut connect = Connect::new(version, identifier);
         connect.keep_alive = KEEP_ALIVE;
         connect.will = ask.will;
@@ -305,8 +305,8 @@ impl Context {
         message: &Outgoing<'_>,
     ) -> Result<(), Trouble> {
         if message.retain && !message.payload.is_empty() {
-            let mut books = self.books.borrow_mut();
-            books.retained.insert(message.topic.as_str().to_owned());
+            let mut leftovers = self.leftovers.borrow_mut();
+            leftovers.retained.insert(message.topic.as_str().to_owned());
         }
         match client.publish(message).await? {
             Some(reason) if reason.is_error() => Err(Trouble::unpublished(reason)),
@@ -353,19 +353,19 @@ impl Context {
 
     /// Removes the sessions and retained messages, and returns what may be left.
     pub(super) async fn tidy(&self) -> Vec<String> {
-        let retained: Vec<_> = self.books.borrow().retained.iter().cloned().collect();
+        let retained: Vec<_> = self.leftovers.borrow().retained.iter().cloned().collect();
         if !retained.is_empty() {
-            // What fails stays in the books.
+            // What fails stays among the leftovers.
             let _ = self.clear(&retained).await;
         }
-        let sessions: Vec<_> = self.books.borrow().sessions.iter().cloned().collect();
+        let sessions: Vec<_> = self.leftovers.borrow().sessions.iter().cloned().collect();
         for session in sessions {
             let removed = async {
                 let (client, _) = self.connect(Ask::new(&session)).await?;
                 client.disconnect(Some(0)).await
             };
             match removed.await {
-                Ok(()) => drop(self.books.borrow_mut().sessions.remove(&session)),
+                Ok(()) => drop(self.leftovers.borrow_mut().sessions.remove(&session)),
                 // The others would only cost time.
                 Err(Trouble::Unreachable(_)) => break,
                 Err(_) => {}
@@ -374,12 +374,12 @@ impl Context {
         self.left()
     }
 
-    /// What the books still have.
+    /// What was not removed.
     pub(super) fn left(&self) -> Vec<String> {
-        let books = self.books.borrow();
-        let retained = books.retained.iter();
+        let leftovers = self.leftovers.borrow();
+        let retained = leftovers.retained.iter();
         let retained = retained.map(|topic| format!("the retained message of {topic}"));
-        let sessions = books.sessions.iter();
+        let sessions = leftovers.sessions.iter();
         let sessions = sessions.map(|session| format!("the session of {session}"));
         retained.chain(sessions).collect()
     }
@@ -387,7 +387,7 @@ impl Context {
     async fn clear(&self, topics: &[String]) -> Result<(), Trouble> {
         for text in topics {
             let topic = TopicName::new(text.as_str())
-                .map_err(|error| Trouble::Unsayable(error.to_string()))?;
+                .map_err(|error| Trouble::NotEncodable(error.to_string()))?;
             let cleared = match self.clear_one(&topic).await {
                 Ok(()) => true,
                 Err(trouble @ Trouble::Unreachable(_)) => return Err(trouble),
@@ -395,7 +395,7 @@ impl Context {
                 Err(_) => !self.is_retained(text).await?,
             };
             if cleared {
-                self.books.borrow_mut().retained.remove(text);
+                self.leftovers.borrow_mut().retained.remove(text);
             }
         }
         Ok(())
@@ -420,7 +420,7 @@ impl Context {
 
 /// A filter.
 pub(super) fn filter(text: &str) -> Result<TopicFilter, Trouble> {
-    TopicFilter::new(text).map_err(|error| Trouble::Unsayable(error.to_string()))
+    TopicFilter::new(text).map_err(|error| Trouble::NotEncodable(error.to_string()))
 }
 
 /// Whether all of these were accepted.

@@ -135,7 +135,7 @@ pub(crate) async fn run(options: ProbeOptions) -> Result<(), Failure> {
         biased;
         status = signals.next() => Err(Failure::quiet(status)),
         () = tokio::time::sleep(options.timeout) => {
-            Err(Failure::new(Status::TimedOut, "the time of -W is over before all was tried"))
+            Err(Failure::new(Status::TimedOut, "the probe timed out (-W) before all was tried"))
         }
         end = probe.all() => end,
     };
@@ -316,7 +316,7 @@ impl Probe<'_> {
         let Some(version) = version else {
             return Err(Failure::new(
                 Status::Lost,
-                "the server let the client in, and then spoke no version of MQTT with it",
+                "the server accepted the client, and then spoke no version of MQTT with it",
             ));
         };
         self.cx.speak(version);
@@ -362,12 +362,12 @@ impl Probe<'_> {
 }
 
 impl Results {
-    /// What was not tried because the probe has ended before.
+    /// Adds what was not tried because the probe stopped before.
     fn fill_up(&mut self, entries: &[&'static Entry]) {
         for entry in entries {
             for name in entry.names {
                 if !self.findings.iter().any(|(found, ..)| found == name) {
-                    let finding = Finding::not_tried("the probe has ended before");
+                    let finding = Finding::not_tried("the probe stopped before this check");
                     self.findings.push((name, entry.group, finding));
                 }
             }

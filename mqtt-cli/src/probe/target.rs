@@ -100,7 +100,7 @@ impl Target {
         match timeout_at(until, self.dial()).await {
             Ok(Ok(socket)) => Ok((socket, transport)),
             Ok(Err(error)) => Err(Trouble::Unreachable(error.to_string())),
-            Err(_) => Err(Trouble::Unreachable("the time is over".to_owned())),
+            Err(_) => Err(Trouble::Unreachable("timed out".to_owned())),
         }
     }
 

@@ -25,15 +25,15 @@ pub(super) enum Trouble {
     Denied(String),
     /// The server has sent more than this number of bytes.
     Flooded(u64),
-    /// This cannot be said in MQTT, or in this version of it.
-    Unsayable(String),
+    /// Cannot be encoded in this version of MQTT.
+    NotEncodable(String),
 }
 
 impl Trouble {
     /// Whether the server was reached and did not do what it was asked for, although this client
     /// may ask for it.
     pub(super) fn is_an_answer(&self) -> bool {
-        !matches!(self, Self::Unreachable(_) | Self::Unsayable(_)) && !self.is_denied()
+        !matches!(self, Self::Unreachable(_) | Self::NotEncodable(_)) && !self.is_denied()
     }
 
     /// Whether it is about this client's permissions and topics: nothing is known of the server.
@@ -91,7 +91,7 @@ impl fmt::Display for Trouble {
                 f,
                 "the server has sent more than {bytes} bytes on one connection"
             ),
-            Self::Unsayable(why) => write!(f, "cannot be sent: {why}"),
+            Self::NotEncodable(why) => write!(f, "cannot be sent: {why}"),
         }
     }
 }

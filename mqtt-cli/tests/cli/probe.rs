@@ -312,13 +312,13 @@ fn moods_of_a_broker() {
             Moods::new().hang_up_on_subscribe(filter("secret")),
             "denied-subscribe",
             "limited",
-            "gives up the filter",
+            "an error for the filter",
         ),
         (
             Moods::new().hang_up_on_publish(filter("secret")),
             "denied-publish",
             "limited",
-            "gives up the message",
+            "an error for the message",
         ),
     ];
     for (moods, name, result, advice) in cases {
@@ -389,7 +389,7 @@ fn a_signal_leaves_nothing_behind() {
     assert!(
         probed
             .text("will-delay", "note")
-            .contains("has ended before")
+            .contains("stopped before this check")
     );
     assert_tidy(&broker);
 }
@@ -425,7 +425,7 @@ fn a_client_of_the_same_identifier_is_left_alone() {
 }
 
 #[test]
-fn the_time_is_over() {
+fn a_probe_that_times_out() {
     let broker = TestBroker::start().unwrap();
     let ended = run(&mut at(&broker, "probe --json -W 2")).expect(status::TIMED_OUT);
     let ended = ended.says("-W");

@@ -312,7 +312,12 @@ fn flaws_of_sessions() -> Vec<Flaw> {
         (forgetful(), "offline-qos-1", "no", "dropped"),
         (forgetful(), "offline-order", "not-tried", "do not wait"),
         (forgetful(), "redelivery", "no", "nothing comes"),
-        (forgetful(), "qos-2-publish", "no", "the session is gone"),
+        (
+            forgetful(),
+            "qos-2-publish",
+            "no",
+            "did not keep the session",
+        ),
         (
             packets(ToClient, |packet| match packet {
                 Packet::ConnAck(mut answer) => {
@@ -410,12 +415,12 @@ fn flaws_of_qos_2() -> Vec<Flaw> {
         ),
         (
             packets(FromClient, |packet| match packet {
-                Packet::Publish(publish) if publish.payload() == b"behind PUBLISH" => None,
+                Packet::Publish(publish) if publish.payload() == b"after PUBLISH" => None,
                 packet => Some(packet),
             }),
             "qos-2-publish",
             "no",
-            "behind PUBLISH: no PUBREC in time",
+            "after PUBLISH: no PUBREC in time",
         ),
         (
             publishes(ToClient, |parts| {
@@ -429,7 +434,7 @@ fn flaws_of_qos_2() -> Vec<Flaw> {
             }),
             "qos-2-deliver",
             "no",
-            "behind PUBLISH: it arrives twice",
+            "after PUBLISH: it arrives twice",
         ),
         (
             packets(ToClient, |packet| {
@@ -437,7 +442,7 @@ fn flaws_of_qos_2() -> Vec<Flaw> {
             }),
             "qos-2-deliver",
             "no",
-            "behind PUBLISH: it is not sent again",
+            "after PUBLISH: it is not sent again",
         ),
     ]
 }

@@ -41,7 +41,7 @@ pub(in crate::probe) async fn denied_topic(cx: &Context) -> Result<Vec<Finding>,
 }
 
 fn ended(trouble: &Trouble, what: &str) -> Finding {
-    let advice = format!("the library gives up {what}, and the rest goes on");
+    let advice = format!("the library reports an error for {what}; the connection continues");
     match trouble {
         Trouble::Silent(_) => Finding::limited(trouble.to_string())
             .advice("request_timeout and publish(..).timeout(..) bound the wait"),

@@ -18,7 +18,7 @@ const NOT_ONCE: &str = "look for duplicates by the content of messages, and publ
 /// Where a publisher's connection is cut within the exchange of a QoS 2 message.
 #[derive(Debug, Clone, Copy)]
 enum Published {
-    /// Behind the PUBLISH.
+    /// After the PUBLISH.
     Unanswered,
     /// Before the PUBREC was read: the PUBLISH is sent again.
     PubRecLost,
@@ -30,9 +30,9 @@ enum Published {
 
 impl Published {
     const ALL: [(Self, &str); 4] = [
-        (Self::Unanswered, "behind PUBLISH"),
+        (Self::Unanswered, "after PUBLISH"),
         (Self::PubRecLost, "before PUBREC"),
-        (Self::PubRecRead, "behind PUBREC"),
+        (Self::PubRecRead, "after PUBREC"),
         (Self::PubCompLost, "before PUBCOMP"),
     ];
 }
@@ -104,7 +104,9 @@ async fn publish_through_cut(
     drop(client);
     let (mut client, answer) = cx.connect(Ask::resumed(&identifier)).await?;
     if !answer.session_present && cx.version() != Version::V3_1 {
-        return Err(Trouble::Misbehaved("the session is gone".to_owned()));
+        return Err(Trouble::Misbehaved(
+            "the server did not keep the session".to_owned(),
+        ));
     }
     if matches!(place, Published::Unanswered | Published::PubRecLost) {
         client.send_publish(&message, packet, true).await?;
@@ -124,20 +126,20 @@ async fn publish_through_cut(
 enum Delivered {
     /// The PUBLISH was read: it has to come again.
     PublishRead,
-    /// Behind the PUBREC: either the PUBLISH or the PUBREL has to come.
+    /// After the PUBREC: either the PUBLISH or the PUBREL has to come.
     PubRecSent,
     /// The PUBREL was read: the PUBLISH may not come again.
     PubRelRead,
-    /// Behind the PUBCOMP: the PUBLISH may not come again.
+    /// After the PUBCOMP: the PUBLISH may not come again.
     PubCompSent,
 }
 
 impl Delivered {
     const ALL: [(Self, &str); 4] = [
-        (Self::PublishRead, "behind PUBLISH"),
-        (Self::PubRecSent, "behind PUBREC"),
-        (Self::PubRelRead, "behind PUBREL"),
-        (Self::PubCompSent, "behind PUBCOMP"),
+        (Self::PublishRead, "after PUBLISH"),
+        (Self::PubRecSent, "after PUBREC"),
+        (Self::PubRelRead, "after PUBREL"),
+        (Self::PubCompSent, "after PUBCOMP"),
     ];
 }
 

@@ -35,7 +35,7 @@ pub(in crate::probe) async fn user_properties(cx: &Context) -> Result<Vec<Findin
     for (name, value) in pairs {
         properties = properties
             .try_user_property(name, value)
-            .map_err(|error| Trouble::Unsayable(error.to_string()))?;
+            .map_err(|error| Trouble::NotEncodable(error.to_string()))?;
     }
     let Some(message) = passed_on(cx, "user-properties", properties.build()).await? else {
         return Ok(vec![Finding::no("a message with them does not arrive")]);
@@ -61,11 +61,11 @@ pub(in crate::probe) async fn user_properties(cx: &Context) -> Result<Vec<Findin
 /// Content type, response topic, correlation data and payload format arrive.
 pub(in crate::probe) async fn message_properties(cx: &Context) -> Result<Vec<Finding>, Trouble> {
     let response = cx.topic("response")?;
-    let unsayable = |error| Trouble::Unsayable(format!("{error}"));
+    let not_encodable = |error| Trouble::NotEncodable(format!("{error}"));
     let properties = PublishProperties::builder()
-        .content_type(Utf8String::new("text/plain").map_err(unsayable)?)
+        .content_type(Utf8String::new("text/plain").map_err(not_encodable)?)
         .response_topic(response.clone())
-        .correlation_data(BinaryData::new(&b"\0\xff"[..]).map_err(unsayable)?)
+        .correlation_data(BinaryData::new(&b"\0\xff"[..]).map_err(not_encodable)?)
         .payload_is_utf8(true);
     let Some(message) = passed_on(cx, "properties", properties.build()).await? else {
         return Ok(vec![Finding::no("a message with them does not arrive")]);

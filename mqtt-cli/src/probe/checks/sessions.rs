@@ -8,7 +8,7 @@ use martlet_tokio::proto::{DisconnectReasonCode, Publish, SubscribeFilter};
 use martlet_tokio::{QoS, Version};
 use tokio::time::Instant;
 
-/// A client that has no identifier is let in.
+/// A client that has no identifier is accepted.
 pub(in crate::probe) async fn empty_identifier(cx: &Context) -> Result<Vec<Finding>, Trouble> {
     if cx.version() == Version::V3_1 {
         return Ok(vec![Finding::no("MQTT 3.1 has no empty identifier")]);

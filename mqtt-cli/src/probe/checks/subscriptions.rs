@@ -114,7 +114,7 @@ pub(in crate::probe) async fn shared(cx: &Context) -> Result<Vec<Finding>, Troub
     }
     let topic = cx.topic("shared")?;
     let filter = TopicFilter::shared("probe", cx.filter("shared")?)
-        .map_err(|error| Trouble::Unsayable(error.to_string()))?;
+        .map_err(|error| Trouble::NotEncodable(error.to_string()))?;
     let mut members = Vec::new();
     for _ in 0..2 {
         let filter = SubscribeFilter::new(filter.clone(), cx.qos());

@@ -40,14 +40,14 @@ async fn speaks(cx: &Context, version: Version) -> Result<Finding, Trouble> {
         }
         Err(Trouble::Silent("CONNACK")) => {
             let note = "the server leaves the CONNECT without an answer";
-            let advice = "Builder::version, -V: a client that negotiates waits in vain";
+            let advice = "Builder::version, -V: a client that negotiates times out";
             Ok(Finding::no(note).advice(advice))
         }
         Err(trouble) if trouble.is_an_answer() => {
             Ok(Finding::no(trouble.to_string()).advice(advice))
         }
         // An identifier that 3.1 does not have.
-        Err(Trouble::Unsayable(why)) => Ok(Finding::not_tried(why)),
+        Err(Trouble::NotEncodable(why)) => Ok(Finding::not_tried(why)),
         Err(trouble) => Err(trouble),
     }
 }

@@ -18,7 +18,7 @@ async fn with_will(
     let filter = SubscribeFilter::new(cx.filter(rest)?, cx.qos());
     let watcher = cx.subscriber(vec![filter]).await?;
     let mut will = Will::new(cx.topic(rest)?, "gone")
-        .map_err(|error| Trouble::Unsayable(error.to_string()))?
+        .map_err(|error| Trouble::NotEncodable(error.to_string()))?
         .qos(cx.qos());
     if let Some(seconds) = delay {
         will = will.delay_interval(seconds);
