@@ -107,7 +107,7 @@ fn is_running(process: &mut Child) -> bool {
             return false;
         }
         if line.contains(" running") {
-            // It must not wait for somebody to read its log.
+            // Its log is read, or it would block on a full pipe.
             std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
             return true;
         }

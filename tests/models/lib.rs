@@ -1,6 +1,6 @@
 //! Models of the client's shared half: small worlds of a few tasks, run under many schedules, in each of
-//! which the tasks are interrupted at other places where one of them locks, unlocks or waits. That
-//! nobody runs any more although somebody waits is a deadlock or a lost wake-up, and fails.
+//! which the tasks are interrupted at other places where one of them locks, unlocks or waits. A
+//! schedule fails when a task still waits and none can run: a deadlock or a lost wake-up.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg shuttle" cargo test -p martlet-models

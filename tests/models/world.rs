@@ -37,7 +37,7 @@ struct State {
     cut_after: Option<usize>,
     /// Nothing but the CONNACK comes back.
     is_mute: bool,
-    /// Nobody answers who connects.
+    /// Attempts to connect are not answered.
     is_gone: bool,
     /// Payloads that the broker has accepted, in order.
     accepted: Vec<String>,

@@ -18,7 +18,7 @@ pub(super) struct Run {
     pub(super) id: u64,
     pub(super) payloads: Payloads,
     pub(super) errors: Errors,
-    /// Nobody publishes or connects any more; for loops that cannot wait for the phase.
+    /// Publishing and connecting have stopped; for loops that cannot wait for the phase.
     pub(super) is_stopped: AtomicBool,
     /// What a run with a number of messages to receive has left.
     pub(super) to_receive: Budget,

@@ -443,7 +443,7 @@ fn messages_come_back() {
         assert_eq!(number(&found, "connections.made"), 4.0);
         let drawn = std::fs::read_to_string(&plot).unwrap();
         assert!(drawn.starts_with("<svg") && drawn.contains("p99"));
-        // Nobody has to know JSON.
+        // The text says the same as the JSON.
         let words = "bench pubsub -q 1 --count 10 -L".split(' ');
         let text = run(martlet(words).arg(broker.uri())).expect(status::DONE);
         for part in [

@@ -3,7 +3,7 @@
 use crate::run::{martlet, run, status};
 use martlet_tests::certificates::Directory;
 
-/// Nothing listens at this port, but nobody finds out.
+/// Nothing listens on this port: these errors come before a connection is tried.
 const SERVER: &str = "-h 127.0.0.1 -p 1";
 
 /// Commands, and the option that their errors name.

@@ -156,7 +156,7 @@ impl Batches {
         Poll::Pending
     }
 
-    /// What somebody waits for beside the end has come.
+    /// Wakes the task that waits for a batch: the store has its messages.
     pub(crate) fn call(&mut self, key: BatchKey, wakers: &mut Wakers) {
         let slots = self.0.as_mut();
         if let Some(batch) = slots.and_then(|slots| slots.get_mut(key as usize)) {

@@ -20,7 +20,7 @@ pub(crate) struct Completions {
 
 #[derive(Debug)]
 enum Completion {
-    /// `None`: nobody has asked yet.
+    /// `None`: no task has polled it yet.
     Waiting(Option<KeptWaker>),
     Done(PublishResult),
     /// Nobody will ask; the slot is free when the message is completed.
@@ -28,7 +28,7 @@ enum Completion {
 }
 
 impl Completions {
-    /// A slot for a message about to be published; its key goes with it. `waker`: of somebody who waits
+    /// A slot for a message about to be published; its key goes with it. `waker`: of the task that waits
     /// for its end.
     #[inline]
     pub(crate) fn reserve(&mut self, waker: Option<KeptWaker>) -> u32 {
@@ -60,7 +60,7 @@ impl Completions {
         }
     }
 
-    /// What somebody waits for beside the end has come.
+    /// Wakes the task that waits for a message: the store has it.
     pub(crate) fn call(&mut self, key: u32, wakers: &mut Wakers) {
         if let Some(Completion::Waiting(waker)) = self.slots.get_mut(key as usize) {
             wakers.take(waker);

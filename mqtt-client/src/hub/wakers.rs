@@ -113,7 +113,7 @@ impl<'a> Caller<'a> {
     }
 
     /// The lock is released. Returns whether to poll once more, with a clone of the waker: where the
-    /// caller `has_to_wait` and nobody knows of it yet.
+    /// caller `has_to_wait` and its waker is not kept yet.
     #[inline]
     pub(crate) fn handle_unlocked(&mut self, has_to_wait: bool) -> bool {
         if let Some(driver) = self.driver.take() {

@@ -91,7 +91,7 @@ pub(in crate::probe) async fn retained_messages(cx: &Context) -> Result<Vec<Find
             let kept = Finding::no("a later subscription does not get it");
             let cleared = Finding::not_tried("there are no retained messages");
             return Ok(vec![
-                kept.advice("publish again when somebody may have subscribed"),
+                kept.advice("publish again for clients that subscribe later"),
                 cleared,
             ]);
         }
