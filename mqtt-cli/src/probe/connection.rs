@@ -490,7 +490,7 @@ impl Connection {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.send(&completed(release.packet_identifier)).await
             }
-            // A late answer: its check has timed out.
+            // No check waits for this packet.
             _ => Ok(()),
         }
     }
