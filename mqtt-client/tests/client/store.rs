@@ -346,6 +346,8 @@ async fn disconnecting_does_not_wait_for_the_store_for_ever() {
 
 // ---- a store that fails
 
+/// A store that has no room for messages while it `fails`. What else is committed may still be under
+/// way when a test begins to let it fail, and must not be what fails.
 #[derive(Clone, Default)]
 pub(crate) struct Failing {
     store: MemoryStore,
@@ -358,11 +360,21 @@ impl Store for Failing {
     }
 
     fn commit(&mut self, operations: &[StoreOp]) -> Result<(), StoreError> {
-        if self.fails.load(Ordering::SeqCst) {
+        if self.fails.load(Ordering::SeqCst) && operations.iter().any(puts_message) {
             return Err(StoreError::new(StoreErrorKind::Full, "no space left"));
         }
         self.store.commit(operations)
     }
+}
+
+/// Whether a message of ours is to be kept.
+pub(crate) fn puts_message(operation: &StoreOp) -> bool {
+    matches!(operation, StoreOp::Put { key, .. } if is_message(key))
+}
+
+/// Whether it is the key of a message of ours.
+pub(crate) fn is_message(key: &RecordKey) -> bool {
+    key.to_bytes()[0] == 2
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! "Accepted" means stored, on a client with a store; and what its end tells.
 
 use crate::scripted::{is_pending, soon, try_publish};
-use crate::store::{Failing, Process, builder};
+use crate::store::{Failing, Process, builder, is_message, puts_message};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
 use martlet_broker::{BrokerConfig, Memory};
@@ -34,9 +34,7 @@ impl Store for Gate {
     }
 
     fn commit(&mut self, operations: &[StoreOp]) -> Result<(), StoreError> {
-        let is_message =
-            |it: &StoreOp| matches!(it, StoreOp::Put { key, .. } if key.to_bytes()[0] == 2);
-        if operations.iter().any(is_message) {
+        if operations.iter().any(puts_message) {
             let _ = self.entered.send(());
             let _ = self.released.recv();
         }
@@ -61,11 +59,7 @@ fn gate() -> (Gate, MemoryStore, mpsc::UnboundedReceiver<()>, Sender<()>) {
 }
 
 fn messages(store: &MemoryStore) -> usize {
-    store
-        .records()
-        .keys()
-        .filter(|key| key.to_bytes()[0] == 2)
-        .count()
+    store.records().keys().filter(|key| is_message(key)).count()
 }
 
 fn outgoing(qos: QoS) -> OutgoingPublish {
@@ -256,9 +250,7 @@ impl Store for FailsOnce {
     }
 
     fn commit(&mut self, operations: &[StoreOp]) -> Result<(), StoreError> {
-        let is_message =
-            |it: &StoreOp| matches!(it, StoreOp::Put { key, .. } if key.to_bytes()[0] == 2);
-        if operations.iter().any(is_message) {
+        if operations.iter().any(puts_message) {
             if let Some(entered) = self.entered.take() {
                 let _ = entered.send(());
                 let _ = self.released.recv();
