@@ -1,6 +1,10 @@
 //! The machine that is measured on, and the versions of what is measured.
 
+use serde::{Deserialize, Serialize};
 use std::process::Command;
+
+/// The folder of this benchmark.
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The machine's load average of the last minute.
 pub fn load() -> f64 {
@@ -11,20 +15,44 @@ pub fn load() -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// Lines of Markdown.
-pub fn describe() -> Vec<String> {
-    let cpu = read("/proc/cpuinfo");
-    let model = cpu
-        .lines()
-        .find(|line| line.starts_with("model name"))
-        .and_then(|line| line.split_once(": "))
-        .map_or("unknown", |(_, model)| model);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    vec![
-        format!("* processor: {model}, {cores} cores"),
-        format!("* kernel: {}", output("uname", &["-sr"])),
-        format!("* compiler: {}", output("rustc", &["--version"])),
-    ]
+/// What was measured, and on what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub processor: String,
+    pub kernel: String,
+    pub compiler: String,
+    /// Of this project.
+    pub commit: String,
+}
+
+impl Machine {
+    /// This one, with the code as it is.
+    pub fn here() -> Self {
+        let cpu = read("/proc/cpuinfo");
+        let model = cpu
+            .lines()
+            .find(|line| line.starts_with("model name"))
+            .and_then(|line| line.split_once(": "))
+            .map_or("unknown", |(_, model)| model);
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        Self {
+            processor: format!("{model}, {cores} cores"),
+            kernel: output("uname", &["-sr"]),
+            compiler: output("rustc", &["--version"]),
+            commit: commit(),
+        }
+    }
+}
+
+/// The commit that is checked out, and whether anything but the reports differs from it.
+fn commit() -> String {
+    let git = |arguments: &[&str]| output("git", &[&["-C", FOLDER], arguments].concat());
+    let head = git(&["rev-parse", "--short", "HEAD"]);
+    let others = [":/", ":!/bench/RESULTS.md", ":!/bench/chart.svg"];
+    match &*git(&[&["status", "--porcelain", "--"], others.as_slice()].concat()) {
+        "" => head,
+        _ => format!("{head}, changed"),
+    }
 }
 
 /// The date and time (UTC).

@@ -1,6 +1,6 @@
 //! `RESULTS.md`, and lines on the terminal.
 
-use crate::machine;
+use crate::machine::Machine;
 use crate::peers::{Entry, MARTLET, RUNTIMES};
 use crate::results::{Cell, Results, Row, Run};
 use crate::sample::ClientSample;
@@ -114,11 +114,8 @@ fn head(text: &mut String, results: &Results) {
     text.push_str(
         "# Results\n\n\
          Written by `cargo run --release --manifest-path bench/Cargo.toml -- all`; the \
-         [README](README.md) says how it is measured and what the columns mean.\n\n",
+         [README](README.md) says how it is measured and what the columns mean.\n",
     );
-    for line in machine::describe() {
-        let _ = writeln!(text, "{line}");
-    }
     runs(text, results);
     text.push_str("\n| peer | version | MQTT |\n|---|---|---|\n");
     for peer in results.peers() {
@@ -132,12 +129,13 @@ fn head(text: &mut String, results: &Results) {
     }
 }
 
-/// When the rows were measured. Peers are compared within a row, and thus within one run.
+/// When, where and of what the rows were measured. Peers are compared within a row, and thus within
+/// one run.
 fn runs(text: &mut String, results: &Results) {
     text.push_str(
         "\nThe load average before and after; the measurement itself is two processes.\n\n\
-         | run | began (UTC) | interleaved rounds | load before | after | rows |\n\
-         |---|---|---|---|---|---|\n",
+         | run | began (UTC) | commit | compiler | kernel | processor | load before | after | rows |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     let runs = results.runs();
     let titles = |run: &Run| -> Vec<String> {
@@ -153,13 +151,18 @@ fn runs(text: &mut String, results: &Results) {
             _ if Some(i) == largest => "all others".to_owned(),
             _ => rows.join("; "),
         };
+        let Machine {
+            processor,
+            kernel,
+            compiler,
+            commit,
+        } = &run.machine;
         let (before, after) = run.load;
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {before:.2} | {after:.2} | {rows} |",
+            "| {} | {} | {commit} | {compiler} | {kernel} | {processor} | {before:.2} | {after:.2} | {rows} |",
             i + 1,
             run.began,
-            run.rounds
         );
     }
 }
@@ -346,7 +349,13 @@ fn details(text: &mut String, results: &Results) {
         if let Some(run) = results.run(row) {
             let _ = write!(text, "Run {run}. ");
         }
-        let _ = writeln!(text, "For each {each}:\n");
+        let _ = match row.rounds() {
+            1 => writeln!(text, "For each {each}, in one round:\n"),
+            n => writeln!(
+                text,
+                "For each {each}, the median of {n} interleaved rounds:\n"
+            ),
+        };
         text.push_str(
             "| | CPU µs (least–greatest) | user µs | wall µs (least–greatest) | system calls | \
              allocations | peak MiB | server CPU µs |",

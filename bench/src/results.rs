@@ -1,6 +1,7 @@
 //! The numbers as they are stored: rows, each with the run that measured it. A run of some scenarios
 //! replaces their rows and leaves the others.
 
+use crate::machine::Machine;
 use crate::peers::{Entry, PEERS};
 use crate::sample::{ClientSample, ServerSample};
 use crate::scenario::Scenario;
@@ -36,7 +37,7 @@ impl Cell {
 pub struct Run {
     /// The date and time (UTC), which no other run has.
     pub began: String,
-    pub rounds: usize,
+    pub machine: Machine,
     /// The load average before and after.
     pub load: (f64, f64),
     /// The names of the peers, and their versions.
@@ -60,6 +61,12 @@ impl Row {
         PEERS
             .iter()
             .filter_map(|peer| Some((peer, self.cell(peer.name)?)))
+    }
+
+    /// How many rounds there were.
+    pub fn rounds(&self) -> usize {
+        let rounds = self.cells.iter().map(|(_, cell)| cell.samples.len());
+        rounds.max().unwrap_or(0)
     }
 
     pub fn cell(&self, peer: &str) -> Option<&Cell> {
@@ -141,7 +148,7 @@ mod tests {
             scenario,
             run: Run {
                 began: began.to_owned(),
-                rounds: 7,
+                machine: Machine::default(),
                 load: (0.0, 0.0),
                 versions: Vec::new(),
                 missing: Vec::new(),

@@ -129,7 +129,7 @@ pub fn run(options: &Options) {
         .map(|(peer, start)| (peer.name.to_owned(), start.version.clone()));
     let mut run = Run {
         began: machine::now(),
-        rounds: options.rounds,
+        machine: machine::Machine::here(),
         load: (load, load),
         versions: versions.collect(),
         missing,
