@@ -1,6 +1,7 @@
 //! Sockets, a timer and names without an async runtime, and the loop that waits for them.
 
 mod off_thread;
+mod place;
 mod reactor;
 mod socket;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use martlet_client::embedded::Target;
 use mio::net::TcpStream;
 #[cfg(unix)]
 use mio::net::UnixStream;
+use place::Place;
 use reactor::TimerKey;
 use std::future::Future;
 use std::io;
@@ -92,14 +94,21 @@ impl Network for Blocking {
 #[derive(Debug)]
 pub struct BlockingTimer {
     at: Option<Instant>,
-    /// Where it is set.
-    set: Option<(Arc<Reactor>, TimerKey)>,
+    set: Option<Set>,
+}
+
+/// A timer that is set.
+#[derive(Debug)]
+struct Set {
+    reactor: Arc<Reactor>,
+    key: TimerKey,
+    waiting: Arc<Place>,
 }
 
 impl BlockingTimer {
     fn unset(&mut self) {
-        if let Some((reactor, key)) = self.set.take() {
-            reactor.unset_timer(key);
+        if let Some(set) = self.set.take() {
+            set.reactor.unset_timer(set.key);
         }
     }
 }
@@ -124,14 +133,19 @@ impl Timer for BlockingTimer {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         };
-        if !matches!(&self.set, Some((reactor, _)) if Arc::ptr_eq(reactor, &current)) {
+        if !matches!(&self.set, Some(set) if Arc::ptr_eq(&set.reactor, &current)) {
             self.unset();
         }
-        let (reactor, key) = self.set.get_or_insert_with(|| {
-            let key = current.timer_key(at);
-            (current, key)
+        let set = self.set.get_or_insert_with(|| {
+            let (key, waiting) = current.set_timer(at);
+            Set {
+                reactor: current,
+                key,
+                waiting,
+            }
         });
-        reactor.set_timer(*key, cx.waker());
+        // The loop is on this thread: it looks at the time afterwards.
+        set.waiting.keep(cx.waker());
         Poll::Pending
     }
 }

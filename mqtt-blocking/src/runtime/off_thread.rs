@@ -1,11 +1,12 @@
 //! Work that blocks, on a thread of its own.
 
+use crate::runtime::place::Place;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::thread;
 
 /// Runs `work`, which may block, on a thread of its own, and returns a future of its result: for
@@ -25,7 +26,7 @@ use std::thread;
 /// });
 /// ```
 pub fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> OffThread<T> {
-    let slot = Arc::new(Slot(Mutex::default()));
+    let slot = Arc::<Slot<T>>::default();
     let result = Fills(Arc::clone(&slot));
     let run = move || result.0.fill(Ok(work()));
     if let Err(error) = thread::Builder::new()
@@ -46,16 +47,11 @@ impl<T> Future for OffThread<T> {
     type Output = io::Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.0.state();
-        match state.result.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                let before = state.waiting.replace(cx.waker().clone());
-                drop(state);
-                drop(before);
-                Poll::Pending
-            }
+        if let Some(result) = self.0.take() {
+            return Poll::Ready(result);
         }
+        self.0.waiting.keep(cx.waker());
+        self.0.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -65,27 +61,35 @@ impl<T> fmt::Debug for OffThread<T> {
     }
 }
 
-struct Slot<T>(Mutex<State<T>>);
+struct Slot<T> {
+    state: Mutex<State<T>>,
+    waiting: Place,
+}
 
 struct State<T> {
     result: Option<io::Result<T>>,
-    waiting: Option<Waker>,
     is_filled: bool,
 }
 
-impl<T> Default for State<T> {
+impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self {
-            result: None,
-            waiting: None,
-            is_filled: false,
+            state: Mutex::new(State {
+                result: None,
+                is_filled: false,
+            }),
+            waiting: Place::default(),
         }
     }
 }
 
 impl<T> Slot<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<io::Result<T>> {
+        self.state().result.take()
     }
 
     /// The first result counts.
@@ -96,11 +100,8 @@ impl<T> Slot<T> {
         }
         state.is_filled = true;
         state.result = Some(result);
-        let waiting = state.waiting.take();
         drop(state);
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
+        self.waiting.wake();
     }
 }
 

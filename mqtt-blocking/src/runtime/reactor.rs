@@ -1,5 +1,6 @@
 //! The loop of one thread: it polls a future, and waits for sockets, timers and wake-ups.
 
+use crate::runtime::place::Place;
 use mio::event::Source;
 use mio::{Events, Interest, Poll as Poller, Registry, Token};
 use std::cell::RefCell;
@@ -7,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -35,8 +36,8 @@ pub(crate) struct Reactor {
 
 #[derive(Debug, Default)]
 struct Registered {
-    sockets: HashMap<Token, Arc<Mutex<Readiness>>>,
-    timers: BTreeMap<TimerKey, Waker>,
+    sockets: HashMap<Token, Arc<Readiness>>,
+    timers: BTreeMap<TimerKey, Arc<Place>>,
     /// The last number of a socket or timer. None is used twice, so that an event that comes late
     /// meets no stranger.
     last: usize,
@@ -55,31 +56,43 @@ pub(crate) struct Readiness {
 /// One direction of a socket.
 #[derive(Debug, Default)]
 pub(crate) struct Direction {
-    is_ready: bool,
-    waiting: Option<Waker>,
+    is_ready: AtomicBool,
+    waiting: Place,
 }
 
 impl Direction {
-    /// Pending, and woken later, unless the direction is ready.
-    pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.is_ready {
-            return Poll::Ready(());
+    /// Makes a system call, when it may succeed and until it does. Pending, and woken later, when it
+    /// would block.
+    pub(crate) fn poll_call<O>(
+        &self,
+        cx: &Context<'_>,
+        mut call: impl FnMut() -> io::Result<O>,
+    ) -> Poll<io::Result<O>> {
+        let mut is_kept = false;
+        loop {
+            // Unset before the call, so that no event is lost between that and what it has shown.
+            while self.is_ready.swap(false, Ordering::AcqRel) {
+                let result = call();
+                let kind = result.as_ref().err().map(io::Error::kind);
+                if kind == Some(io::ErrorKind::WouldBlock) {
+                    continue;
+                }
+                self.is_ready.store(true, Ordering::Release);
+                if kind != Some(io::ErrorKind::Interrupted) {
+                    return Poll::Ready(result);
+                }
+            }
+            if is_kept {
+                return Poll::Pending;
+            }
+            self.waiting.keep(cx.waker());
+            is_kept = true;
         }
-        match &mut self.waiting {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.waiting = Some(cx.waker().clone()),
-        }
-        Poll::Pending
     }
 
-    /// The system has said that the call would block: the next event says when it would not.
-    pub(crate) fn clear(&mut self) {
-        self.is_ready = false;
-    }
-
-    fn set_ready(&mut self, is_ready: bool) -> Option<Waker> {
-        self.is_ready |= is_ready;
-        self.waiting.take_if(|_| is_ready)
+    fn handle_ready(&self) {
+        self.is_ready.store(true, Ordering::Release);
+        self.waiting.wake();
     }
 }
 
@@ -105,11 +118,8 @@ impl Reactor {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn register(
-        &self,
-        socket: &mut impl Source,
-    ) -> io::Result<(Token, Arc<Mutex<Readiness>>)> {
-        let readiness = Arc::new(Mutex::new(Readiness::default()));
+    pub(crate) fn register(&self, socket: &mut impl Source) -> io::Result<(Token, Arc<Readiness>)> {
+        let readiness = Arc::<Readiness>::default();
         let token = {
             let mut registered = self.registered();
             registered.last += 1;
@@ -140,17 +150,14 @@ impl Reactor {
         drop(readiness);
     }
 
-    /// A timer that fires at `at`, to be set.
-    pub(crate) fn timer_key(&self, at: Instant) -> TimerKey {
+    /// A timer that wakes at `at` what is kept in its place.
+    pub(crate) fn set_timer(&self, at: Instant) -> (TimerKey, Arc<Place>) {
+        let waiting = Arc::<Place>::default();
         let mut registered = self.registered();
         registered.last += 1;
-        (at, registered.last)
-    }
-
-    /// Sets a timer, or another waker for it.
-    pub(crate) fn set_timer(&self, key: TimerKey, waker: &Waker) {
-        let before = self.registered().timers.insert(key, waker.clone());
-        drop(before);
+        let key = (at, registered.last);
+        registered.timers.insert(key, Arc::clone(&waiting));
+        (key, waiting)
     }
 
     pub(crate) fn unset_timer(&self, key: TimerKey) {
@@ -187,14 +194,12 @@ impl Reactor {
             let Some(readiness) = found else { continue };
             let readable = event.is_readable() || event.is_read_closed() || event.is_error();
             let writable = event.is_writable() || event.is_write_closed() || event.is_error();
-            let wakers = {
-                let mut readiness = readiness.lock().unwrap_or_else(PoisonError::into_inner);
-                [
-                    readiness.reading.set_ready(readable),
-                    readiness.writing.set_ready(writable),
-                ]
-            };
-            wakers.into_iter().flatten().for_each(Waker::wake);
+            if readable {
+                readiness.reading.handle_ready();
+            }
+            if writable {
+                readiness.writing.handle_ready();
+            }
         }
     }
 }

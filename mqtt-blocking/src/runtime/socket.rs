@@ -1,6 +1,6 @@
 //! Sockets that do not block their thread.
 
-use crate::runtime::reactor::{Direction, Reactor, Readiness};
+use crate::runtime::reactor::{Reactor, Readiness};
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_client::runtime::EitherStream;
 use mio::Token;
@@ -15,8 +15,8 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// A socket of [`Blocking`](crate::runtime::Blocking). It belongs to the thread that has opened it,
 /// whose [`block_on`](crate::runtime::block_on) waits for its events.
@@ -77,7 +77,7 @@ struct Registered<T: Socket> {
     socket: T,
     token: Token,
     reactor: Arc<Reactor>,
-    readiness: Arc<Mutex<Readiness>>,
+    readiness: Arc<Readiness>,
 }
 
 impl<T: Socket> Registered<T> {
@@ -99,32 +99,17 @@ impl<T: Socket> Registered<T> {
             None if socket.is_connected() => Ok(()),
             None => Err(io::ErrorKind::WouldBlock.into()),
         };
-        poll_fn(|cx| connecting.poll_call(cx, |readiness| &mut readiness.writing, is_connected))
-            .await?;
+        poll_fn(|cx| connecting.poll_writing(cx, is_connected)).await?;
         Ok(connecting)
     }
 
-    /// Makes a system call, when it may succeed and until it does.
-    fn poll_call<O>(
+    fn poll_writing<O>(
         &mut self,
         cx: &Context<'_>,
-        direction: impl FnOnce(&mut Readiness) -> &mut Direction,
-        mut call: impl FnMut(&mut T) -> io::Result<O>,
+        call: impl Fn(&mut T) -> io::Result<O>,
     ) -> Poll<io::Result<O>> {
-        // Held during the call, so that no event is lost between that and what it has shown.
-        let mut readiness = self
-            .readiness
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let direction = direction(&mut readiness);
-        loop {
-            ready!(direction.poll_ready(cx));
-            match call(&mut self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.clear(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        let writing = &self.readiness.writing;
+        writing.poll_call(cx, || call(&mut self.socket))
     }
 }
 
@@ -134,11 +119,9 @@ impl<T: Socket> AsyncRead for Registered<T> {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_call(
-            cx,
-            |readiness| &mut readiness.reading,
-            |socket| socket.read(buf),
-        )
+        let this = &mut *self;
+        let reading = &this.readiness.reading;
+        reading.poll_call(cx, || this.socket.read(buf))
     }
 }
 
@@ -148,11 +131,7 @@ impl<T: Socket> AsyncWrite for Registered<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_call(
-            cx,
-            |readiness| &mut readiness.writing,
-            |socket| socket.write(buf),
-        )
+        self.poll_writing(cx, |socket| socket.write(buf))
     }
 
     fn poll_write_vectored(
@@ -160,11 +139,7 @@ impl<T: Socket> AsyncWrite for Registered<T> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_call(
-            cx,
-            |readiness| &mut readiness.writing,
-            |socket| socket.write_vectored(slices),
-        )
+        self.poll_writing(cx, |socket| socket.write_vectored(slices))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

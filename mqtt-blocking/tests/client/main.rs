@@ -7,6 +7,7 @@
 
 mod callbacks;
 mod ending;
+mod hostile;
 mod messages;
 mod waiting;
 

@@ -1,0 +1,37 @@
+//! Where the waker of a task is kept.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+/// The waker of a task that waits for one thing. To clone, wake or drop a waker may be code of
+/// others, which may touch the same loop or wait for it: all of it is done in here, and without the
+/// lock. Nothing else of the loop owns a waker, so that it need not care.
+#[derive(Debug, Default)]
+pub(crate) struct Place(Mutex<Option<Waker>>);
+
+impl Place {
+    fn kept(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a clone of this waker, in place of what was kept. The caller looks afterwards whether
+    /// what it waits for has happened: what happens from then on wakes it.
+    pub(crate) fn keep(&self, waker: &Waker) {
+        // Compares two addresses.
+        let is_kept = |kept: &Waker| kept.will_wake(waker);
+        if self.kept().as_ref().is_some_and(is_kept) {
+            return;
+        }
+        let clone = waker.clone();
+        let replaced = self.kept().replace(clone);
+        drop(replaced);
+    }
+
+    /// Wakes the task, if one waits.
+    pub(crate) fn wake(&self) {
+        let kept = self.kept().take();
+        if let Some(waker) = kept {
+            waker.wake();
+        }
+    }
+}
