@@ -136,6 +136,16 @@ mod tests {
         assert_eq!(wait(ready(2), after(Duration::MAX)), Some(2));
     }
 
+    #[test]
+    fn no_wait_ends_before_its_time() {
+        for micros in [1, 999, 1_500] {
+            let time = Duration::from_micros(micros);
+            let begin = Instant::now();
+            assert_eq!(wait(pending::<()>(), after(time)), None);
+            assert!(begin.elapsed() >= time, "{:?}", begin.elapsed());
+        }
+    }
+
     /// The wake-up of a wait inside another one is not taken for that of the other.
     #[test]
     fn one_wait_inside_another_takes_no_wake_up_of_it() {

@@ -200,7 +200,7 @@ fn acknowledged(receipt: &mut BatchReceipt, deadline: Option<Instant>) -> Result
 }
 
 /// Blocks the thread until a future of the client is ready, one that [`Wait`] does not have, such
-/// as [`Receipt::stored`]. `None` on a client's own thread, when it is not ready at once
+/// as [`Receipt::stored`] and [`BatchReceipt::failures`]. `None` on a client's own thread, when it is not ready at once
 /// ([why](Wait#on-the-clients-own-thread)).
 ///
 /// ```no_run

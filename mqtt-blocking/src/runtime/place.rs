@@ -35,3 +35,36 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A future may be polled by another task than before, which is the one to wake then; once.
+    #[test]
+    fn the_last_waker_is_woken_once() {
+        let place = Place::default();
+        let tasks = [(); 2].map(|()| Arc::<Counted>::default());
+        for task in [&tasks[0], &tasks[1], &tasks[1]] {
+            place.keep(&Waker::from(Arc::clone(task)));
+        }
+        let woken = || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed));
+        let kept = || tasks.each_ref().map(|task| Arc::strong_count(task) - 1);
+        assert_eq!((woken(), kept()), ([0, 0], [0, 1]));
+        place.wake();
+        place.wake();
+        assert_eq!((woken(), kept()), ([0, 1], [0, 0]));
+    }
+}

@@ -142,6 +142,40 @@ fn timers_fire_in_their_order() {
     assert!(reactor.is_empty());
 }
 
+/// What it was set to before, and waits for in the loop, does not count any more.
+#[test]
+fn a_timer_that_waits_is_set_anew() {
+    let mut timer = Blocking.timer();
+    timer.reset(Duration::from_secs(3600));
+    let mut polls = 0;
+    let anew = poll_fn(|cx| {
+        polls += 1;
+        if polls == 1 {
+            assert!(timer.poll_expired(cx).is_pending());
+            timer.reset(Duration::from_millis(1));
+        }
+        timer.poll_expired(cx)
+    });
+    let rounds = Loop::new().unwrap();
+    let reactor = rounds.reactor();
+    rounds.run(anew).unwrap();
+    assert!(reactor.is_empty());
+    drop(timer);
+}
+
+/// Timers of the same moment are two.
+#[test]
+fn two_timers_of_one_moment() {
+    let rounds = Loop::new().unwrap();
+    let reactor = rounds.reactor();
+    let now = Instant::now();
+    let [(first, _), (second, _)] = [(); 2].map(|()| reactor.set_timer(now));
+    reactor.unset_timer(first);
+    assert!(!reactor.is_empty(), "{first:?} is not {second:?}");
+    reactor.unset_timer(second);
+    assert!(reactor.is_empty());
+}
+
 /// Sockets and timers that are dropped leave nothing behind.
 #[test]
 fn a_client_leaves_nothing_in_the_loop() {

@@ -2,7 +2,7 @@
 
 use super::{LONG, builder, in_time, serve};
 use martlet_blocking::client::NoMessage;
-use martlet_blocking::{Client, ClientEvent, QoS, Trust, Wait, wait_for};
+use martlet_blocking::{Client, ClientEvent, ConnectionState, QoS, Trust, Wait, wait_for};
 use martlet_tests::certificates::Certificates;
 use martlet_tests::server::Setup;
 use std::thread;
@@ -83,6 +83,53 @@ fn a_message_is_waited_for_as_long_as_asked_for() {
         assert_eq!(manual.dropped(), 0);
         client.disconnect().wait();
         assert!(manual.recv_timeout(LONG).unwrap().is_none());
+    });
+}
+
+/// What has come is there without a wait, and what comes when a wait is over is not lost.
+#[test]
+fn what_has_come_is_taken_without_a_wait() {
+    in_time(|| {
+        let server = serve(Setup::tcp());
+        let client = martlet_blocking::connect(&*server.uri()).unwrap();
+        let mut messages = client.subscribe("a").wait().unwrap();
+        let (mut events, mut states) = (client.events(), client.state_changes());
+        assert!(matches!(
+            states.try_recv(),
+            Some(ConnectionState::Connected(_))
+        ));
+        assert!(states.try_recv().is_none());
+        messages.recv_timeout(Duration::from_millis(1)).unwrap_err();
+        for n in 0..4 {
+            client.publish("a", n.to_string()).wait().unwrap();
+        }
+        // The answer to it comes after the messages.
+        client.ping().unwrap();
+        let at_once = messages.recv_timeout(Duration::ZERO).unwrap();
+        assert_eq!(at_once.unwrap().text(), Some("0"));
+        assert_eq!(messages.try_recv().unwrap().text(), Some("1"));
+        assert_eq!(messages.next().unwrap().text(), Some("2"));
+        assert_eq!(messages.recv().unwrap().text(), Some("3"));
+        assert!(messages.try_recv().is_none());
+        client.disconnect().wait().unwrap();
+        assert_eq!(events.try_recv(), Some(ClientEvent::Closed));
+        let state = states.recv_timeout(Duration::ZERO);
+        assert_eq!(state, Ok(Some(ConnectionState::Closed)));
+        assert_eq!(events.recv_timeout(Duration::ZERO), Ok(None));
+    });
+}
+
+/// Messages of a subscription whose stream is detached.
+#[test]
+fn messages_that_match_no_subscription() {
+    in_time(|| {
+        let server = serve(Setup::tcp());
+        let client = martlet_blocking::connect(&*server.uri()).unwrap();
+        client.subscribe("a").wait().unwrap().detach();
+        let mut unmatched = client.unmatched().unwrap();
+        assert!(client.unmatched().is_none(), "they are taken");
+        client.publish("a", "1").wait().unwrap();
+        assert_eq!(unmatched.recv().unwrap().text(), Some("1"));
     });
 }
 

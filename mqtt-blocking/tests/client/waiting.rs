@@ -10,6 +10,7 @@ use martlet_blocking::{
     UnsubscribeError, Wait,
 };
 use martlet_tests::server::Setup;
+use std::io::Write;
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -62,6 +63,32 @@ fn each_operation_waits_for_its_answer() {
     });
 }
 
+/// A limit that is not reached changes nothing.
+#[test]
+fn each_operation_is_done_before_its_time_is_up() {
+    in_time(|| {
+        let server = serve(Setup::tcp());
+        let client = martlet_blocking::connect(&*server.uri()).unwrap();
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let publish = || client.publish("a", "b").qos(qos);
+            publish().wait_timeout(LONG).unwrap();
+            let receipt = publish().enqueue().wait_timeout(LONG).unwrap();
+            receipt.wait_timeout(LONG).unwrap();
+            let message = || OutgoingPublish::new(TopicName::new("a").unwrap(), "b").qos(qos);
+            let batch = || client.publish_all([message(), message()]);
+            batch().wait_timeout(LONG).unwrap();
+            let mut receipt = batch().enqueue().wait_timeout(LONG).unwrap();
+            (&mut receipt).wait_timeout(LONG).unwrap();
+            receipt.wait_timeout(LONG).unwrap();
+        }
+        client.flush_timeout(LONG).unwrap();
+        let subscription = client.subscribe("a").wait_timeout(LONG).unwrap();
+        subscription.unsubscribe().wait_timeout(LONG).unwrap();
+        client.reconnect().replace().wait_timeout(LONG).unwrap();
+        client.disconnect().wait_timeout(LONG).unwrap();
+    });
+}
+
 #[test]
 fn a_request_waits_for_its_response() {
     in_time(|| {
@@ -70,7 +97,7 @@ fn a_request_waits_for_its_response() {
         let requests = client.subscribe("lamps/+/get").wait().unwrap();
         let answering = client.clone();
         let answers = thread::spawn(move || {
-            for request in requests.take(1) {
+            for request in requests.take(2) {
                 let asked = request.properties();
                 let data = BinaryData::new(asked.correlation_data().unwrap().to_vec()).unwrap();
                 let properties = PublishProperties::builder().correlation_data(data);
@@ -83,6 +110,8 @@ fn a_request_waits_for_its_response() {
         });
         let response = client.request("lamps/1/get", "").wait().unwrap();
         assert_eq!(response.text(), Some("on"));
+        let response = client.request("lamps/1/get", "").wait_timeout(LONG);
+        assert_eq!(response.unwrap().text(), Some("on"));
         answers.join().unwrap();
         let none = client.request("nobody/answers", "").qos(QoS::AtMostOnce);
         assert_eq!(
@@ -194,6 +223,33 @@ fn a_batch_is_waited_for() {
         let batch = client.publish_all((0..3).map(message));
         let mut receipt = batch.enqueue().wait().unwrap();
         let late = Err(BatchError::new(0, PublishError::Timeout));
+        assert_eq!((&mut receipt).wait_timeout(SHORT), late);
+        assert_eq!(receipt.wait_timeout(SHORT), late);
+        client.disconnect().at_once().wait();
+    });
+}
+
+/// The server acknowledges two of three.
+#[test]
+fn a_late_batch_reports_its_place() {
+    in_time(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("mqtt://{}", listener.local_addr().unwrap());
+        let client = martlet_blocking::start(Client::builder(&*uri)).unwrap();
+        let message = || OutgoingPublish::new(TopicName::new("a").unwrap(), "b");
+        let batch = [message(), message(), message()].map(|m| m.qos(QoS::AtLeastOnce));
+        let mut receipt = client.publish_all(batch).enqueue().wait().unwrap();
+        let mut server = listener.accept().unwrap().0;
+        let connack = [0x20, 3, 0, 0, 0];
+        let pubacks = [[0x40, 2, 0, 1], [0x40, 2, 0, 2]].concat();
+        server.write_all(&connack).unwrap();
+        client.connected().unwrap();
+        client.flush().unwrap();
+        server.write_all(&pubacks).unwrap();
+        while receipt.acknowledged() < 2 {
+            thread::yield_now();
+        }
+        let late = Err(BatchError::new(2, PublishError::Timeout));
         assert_eq!((&mut receipt).wait_timeout(SHORT), late);
         assert_eq!(receipt.wait_timeout(SHORT), late);
         client.disconnect().at_once().wait();
