@@ -8,7 +8,7 @@ use martlet_proto::QoS;
 use martlet_session::{OperationId, OutgoingPublish, PublishError, Withdrawal};
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -275,7 +275,7 @@ impl<I: Iterator<Item = OutgoingPublish>> Future for PublishAllFuture<'_, I> {
 ///
 /// `Ok(())` when all are acknowledged. It fails with the first message that does, at once; the others go on, unless they are
 /// [withdrawn](Self::withdraw): await it by reference (`(&mut receipt).await`) to keep it. It may
-/// be awaited again, and returns the same. Cancel safe.
+/// be awaited again, and returns the same. [`failures`](Self::failures) waits for all of them. Cancel safe.
 ///
 /// ```
 /// # use martlet_client::{Client, QoS, TopicName, client::{BatchError, OutgoingPublish}};
@@ -321,6 +321,31 @@ impl BatchReceipt {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Waits until each message has been acknowledged or has failed, and returns all failures, in the order of
+    /// the batch: none, when all were acknowledged. It may be called again, and returns the same.
+    ///
+    /// Cancel safe.
+    ///
+    /// ```
+    /// # use martlet_client::{Client, client::{BatchError, OutgoingPublish}};
+    /// # async fn example(client: Client, readings: Vec<OutgoingPublish>) -> Result<(), BatchError> {
+    /// let mut receipt = client.publish_all(readings.clone()).enqueue().await?;
+    /// for failure in receipt.failures().await {
+    ///     println!("{:?}: {}", readings[failure.index], failure.error);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn failures(&mut self) -> Vec<BatchError> {
+        let failures = poll_fn(|cx| {
+            self.shared.poll(Caller::new(cx), |state, caller| {
+                state.publishers.batches.poll_failures(self.key, caller)
+            })
+        });
+        let of = |(index, error)| BatchError { index, error };
+        failures.await.into_iter().map(of).collect()
     }
 
     /// Takes back what the server has not acknowledged, as [`Receipt::withdraw`] does for one

@@ -27,8 +27,8 @@ struct Batch {
     accepted: usize,
     /// No more messages will come.
     is_complete: bool,
-    /// The first message that failed, by time.
-    failure: Option<(usize, PublishError)>,
+    /// The messages that failed, by time.
+    failures: Vec<(usize, PublishError)>,
     /// The first one in the batch that failed.
     first_failed: usize,
     waker: Option<KeptWaker>,
@@ -78,7 +78,7 @@ impl Batches {
             left: 0,
             accepted: 0,
             is_complete: false,
-            failure: None,
+            failures: Vec::new(),
             first_failed: usize::MAX,
             waker: None,
             is_abandoned: false,
@@ -131,7 +131,7 @@ impl Batches {
         if let Err(error) = result {
             batch.fail(index, error, wakers);
         }
-        if batch.left == 0 && batch.is_complete {
+        if batch.has_ended() {
             wakers.take(&mut batch.waker);
             if batch.is_abandoned {
                 slots.remove(key as usize);
@@ -146,14 +146,30 @@ impl Batches {
         caller: &mut Caller<'_>,
     ) -> Poll<Result<(), (usize, PublishError)>> {
         let batch = self.batch_mut(key);
-        if let Some(failure) = &batch.failure {
+        if let Some(failure) = batch.failures.first() {
             return Poll::Ready(Err(failure.clone()));
         }
-        if batch.left == 0 && batch.is_complete {
+        if batch.has_ended() {
             return Poll::Ready(Ok(()));
         }
         caller.wait_in(&mut batch.waker);
         Poll::Pending
+    }
+
+    /// All failures, in the order of their places, once each message has ended.
+    pub(crate) fn poll_failures(
+        &mut self,
+        key: BatchKey,
+        caller: &mut Caller<'_>,
+    ) -> Poll<Vec<(usize, PublishError)>> {
+        let batch = self.batch_mut(key);
+        if !batch.has_ended() {
+            caller.wait_in(&mut batch.waker);
+            return Poll::Pending;
+        }
+        let mut failures = batch.failures.clone();
+        failures.sort_unstable_by_key(|&(index, _)| index);
+        Poll::Ready(failures)
     }
 
     /// Wakes the task that waits for a batch: the store has its messages.
@@ -200,11 +216,13 @@ impl Batches {
     pub(crate) fn fail_all(&mut self, reason: &ConnectionError, wakers: &mut Wakers) {
         let Some(slots) = &mut self.0 else { return };
         slots.retain(|_, batch| {
-            if let Some(first) = batch.outstanding.front() {
-                let index = first.index;
-                batch.fail(index, PublishError::Closed(reason.clone()), wakers);
+            for message in std::mem::take(&mut batch.outstanding) {
+                if !message.has_ended {
+                    let error = PublishError::Closed(reason.clone());
+                    batch.fail(message.index, error, wakers);
+                }
             }
-            batch.outstanding.clear();
+            wakers.take(&mut batch.waker);
             batch.left = 0;
             !batch.is_abandoned
         });
@@ -212,12 +230,19 @@ impl Batches {
 }
 
 impl Batch {
+    fn has_ended(&self) -> bool {
+        self.left == 0 && self.is_complete
+    }
+
     fn fail(&mut self, index: usize, error: PublishError, wakers: &mut Wakers) {
         self.first_failed = self.first_failed.min(index);
-        if self.failure.is_none() {
-            self.failure = Some((index, error));
+        if self.is_abandoned {
+            return;
+        }
+        if self.failures.is_empty() {
             wakers.take(&mut self.waker);
         }
+        self.failures.push((index, error));
     }
 }
 

@@ -76,6 +76,61 @@ async fn the_first_failure_is_told_at_once_with_its_place() {
     assert_eq!(client.in_flight(), 0);
 }
 
+/// Only the first failure was to be had, so that a program could not know what to publish again.
+#[tokio::test(start_paused = true)]
+async fn all_failures_of_a_batch_are_known_when_each_message_has_ended() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut receipt = enqueue(&client, 5).await;
+    let ids = published(&mut server, 0, 5).await;
+    for (place, reason) in [
+        (3, PubAckReasonCode::QuotaExceeded),
+        (1, PubAckReasonCode::NotAuthorized),
+    ] {
+        let rejection = Ack::new(identifier(ids[place]), reason);
+        server.send(Packet::PubAck(rejection)).await;
+    }
+    assert_eq!(soon(&mut receipt).await.unwrap_err().index, 3);
+    let mut waiting = Box::pin(receipt.failures());
+    for place in [0, 2, 4] {
+        settle().await;
+        assert!(is_pending(&mut waiting.as_mut()), "{place}");
+        server.puback(identifier(ids[place])).await;
+    }
+    let failures = soon(waiting).await;
+    let reasons = failures.iter().map(|failure| match &failure.error {
+        PublishError::Rejected { reason, .. } => (failure.index, *reason),
+        other => panic!("{other:?}"),
+    });
+    let expected = [
+        (1, PubAckReasonCode::NotAuthorized),
+        (3, PubAckReasonCode::QuotaExceeded),
+    ];
+    assert_eq!(reasons.collect::<Vec<_>>(), expected);
+    assert_eq!(soon(receipt.failures()).await, failures, "it says so again");
+}
+
+/// None, and all that a client has not sent when it stops.
+#[tokio::test(start_paused = true)]
+async fn no_failure_and_those_of_a_client_that_stops() {
+    let (client, mut server, _network) = connected(builder()).await;
+    let mut first = enqueue(&client, 2).await;
+    let mut second = enqueue(&client, 3).await;
+    let ids = published(&mut server, 0, 2).await;
+    let others = published(&mut server, 0, 3).await;
+    for id in [ids[0], ids[1], others[1]] {
+        server.puback(identifier(id)).await;
+    }
+    assert_eq!(soon(first.failures()).await, []);
+    let mut waiting = Box::pin(second.failures());
+    assert!(is_pending(&mut waiting.as_mut()));
+    client.disconnect().at_once().await;
+    let failures = soon(waiting).await;
+    let places: Vec<_> = failures.iter().map(|failure| failure.index).collect();
+    assert_eq!(places, [0, 2]);
+    let closed = |error: &PublishError| matches!(error, PublishError::Closed(_));
+    assert!(failures.iter().all(|failure| closed(&failure.error)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_waits_for_room_as_single_messages_do() {
     let (client, _, mut network) = client(few(20));
