@@ -4,7 +4,8 @@
 
 use martlet_broker::BrokerConfig;
 use martlet_broker::tokio::Server;
-use martlet_client::{Client, Reconnect};
+use martlet_client::client::{BatchError, OutgoingPublish};
+use martlet_client::{Client, QoS, Reconnect, TopicName};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -76,19 +77,22 @@ mod logger {
         }
     }
 
+    /// All fields of a span.
+    #[derive(Default)]
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            write!(self.0, " {}={value:?}", field.name()).unwrap();
+        }
+    }
+
     impl Subscriber for Collector {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
             metadata.target().starts_with("martlet")
         }
 
         fn new_span(&self, span: &Attributes<'_>) -> Id {
-            #[derive(Default)]
-            struct Text(String);
-            impl Visit for Text {
-                fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                    write!(self.0, " {}={value:?}", field.name()).unwrap();
-                }
-            }
             let mut fields = Text::default();
             span.record(&mut fields);
             let (level, name) = (span.metadata().level(), span.metadata().name());
@@ -97,7 +101,12 @@ mod logger {
             Id::from_u64(1)
         }
 
-        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record(&self, _: &Id, record: &Record<'_>) {
+            let mut fields = Text::default();
+            record.record(&mut fields);
+            super::written(format!("record{}", fields.0));
+        }
+
         fn record_follows_from(&self, _: &Id, _: &Id) {}
 
         fn event(&self, event: &Event<'_>) {
@@ -126,6 +135,13 @@ mod logger {
     }
 }
 
+/// Three messages at once.
+async fn publish_all(client: &Client) -> Result<(), BatchError> {
+    let topic = TopicName::from_static("b").unwrap();
+    let message = || OutgoingPublish::new(topic.clone(), "secret").qos(QoS::AtLeastOnce);
+    client.publish_all([message(), message(), message()]).await
+}
+
 #[tokio::test]
 async fn a_client_whose_server_is_away_is_not_silent() {
     logger::install();
@@ -144,6 +160,7 @@ async fn a_client_whose_server_is_away_is_not_silent() {
     client.publish("a", "secret").await.unwrap();
     messages.next().await.unwrap();
     drop(messages);
+    publish_all(&client).await.unwrap();
     server.kill(martlet_broker::Memory::Lost).await;
     let mut states = client.state_changes();
     while !matches!(
@@ -153,6 +170,7 @@ async fn a_client_whose_server_is_away_is_not_silent() {
     server.revive().await.unwrap();
     client.connected().await.unwrap();
     client.disconnect().await;
+    publish_all(&client).await.unwrap_err();
     let lines = lines();
     let kinds = [
         #[cfg(feature = "tracing")]
@@ -168,14 +186,37 @@ async fn a_client_whose_server_is_away_is_not_silent() {
         "DEBUG martlet::packets meter-7 -out-> PUBLISH QoS 0 \"a\" [6 bytes]",
         #[cfg(feature = "tracing")]
         "DEBUG martlet::messages span deliver otel.kind=\"consumer\"",
+        #[cfg(feature = "tracing")]
+        "DEBUG martlet::messages span publish_all otel.kind=\"producer\"",
+        #[cfg(feature = "tracing")]
+        "record messaging.batch.message_count=3",
         "INFO martlet meter-7: disconnected, next attempt in ",
         "INFO martlet meter-7: closed",
+        #[cfg(feature = "tracing")]
+        "DEBUG martlet::messages span publish_all otel.kind=\"producer\"",
+        #[cfg(feature = "tracing")]
+        "record messaging.batch.message_count=0",
+        #[cfg(feature = "tracing")]
+        "record mqtt.batch.failed_message=0",
+        #[cfg(feature = "tracing")]
+        "record error.type=\"closed\"",
     ];
     let mut at = 0;
     for kind in kinds {
         let found = lines[at..].iter().position(|line| line.starts_with(kind));
         at += found.unwrap_or_else(|| panic!("{kind:?} is not in {lines:#?}"));
     }
+    // A batch has one span, and so has a single message.
+    let spans = |name: &str| lines.iter().filter(|line| line.contains(name)).count();
+    let expected = if cfg!(feature = "tracing") {
+        (1, 2)
+    } else {
+        (0, 0)
+    };
+    assert_eq!(
+        (spans("span publish "), spans("span publish_all ")),
+        expected
+    );
     let all = lines.join("\n");
     assert!(!all.contains("secret") && !all.contains("someone"), "{all}");
 }

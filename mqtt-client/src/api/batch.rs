@@ -1,5 +1,7 @@
 //! Publishing many messages with one receipt.
 
+#[cfg(feature = "tracing")]
+use crate::api::spans;
 use crate::hub::admission::Offered;
 use crate::hub::batches::BatchKey;
 use crate::hub::shared::{Shared, State};
@@ -11,7 +13,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// How many messages are published under one lock.
 const AT_ONCE: usize = 128;
@@ -67,6 +69,8 @@ impl<'a, I: Iterator<Item = OutgoingPublish>> PublishAll<'a, I> {
             place: None,
             batch: None,
             newest: None,
+            #[cfg(feature = "tracing")]
+            span: spans::publish_all(),
         }
     }
 }
@@ -76,8 +80,11 @@ impl<'a, I: Iterator<Item = OutgoingPublish>> IntoFuture for PublishAll<'a, I> {
     type IntoFuture = PublishAllFuture<'a, I>;
 
     fn into_future(self) -> PublishAllFuture<'a, I> {
+        let enqueueing = self.enqueue();
         PublishAllFuture {
-            step: Step::Enqueueing(self.enqueue()),
+            #[cfg(feature = "tracing")]
+            span: enqueueing.span.clone(),
+            step: Step::Enqueueing(enqueueing),
         }
     }
 }
@@ -101,12 +108,30 @@ pub struct EnqueueAll<'a, I> {
     batch: Option<BatchReceipt>,
     /// The newest message that a store gets.
     newest: Option<OperationId>,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 // Nothing in it is pinned.
 impl<I> Unpin for EnqueueAll<'_, I> {}
 
 impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
+    fn poll_receipt(&mut self, cx: &Context<'_>) -> Poll<Result<BatchReceipt, BatchError>> {
+        let polled = self.poll_accepted(cx);
+        #[cfg(feature = "tracing")]
+        if let Poll::Ready(end) = &polled {
+            let accepted = || match end {
+                Ok(receipt) => receipt.len(),
+                Err(_) => self.accepted(),
+            };
+            spans::record_accepted(&self.span, accepted);
+            if let Err(BatchError { index, error }) = end {
+                spans::record_failed(&self.span, *index, error);
+            }
+        }
+        polled
+    }
+
     fn poll_accepted(&mut self, cx: &Context<'_>) -> Poll<Result<BatchReceipt, BatchError>> {
         loop {
             if self.next.is_empty() {
@@ -130,9 +155,8 @@ impl<I: Iterator<Item = OutgoingPublish>> EnqueueAll<'_, I> {
                 if stored.is_pending() {
                     return Poll::Pending;
                 }
-                let receipt = self.batch.take().expect("it was opened above");
                 return stored.map(|stored| match stored {
-                    Ok(()) => Ok(receipt),
+                    Ok(()) => Ok(self.batch.take().expect("it was opened above")),
                     Err((index, error)) => Err(BatchError::new(index, error)),
                 });
             }
@@ -212,7 +236,7 @@ impl<I: Iterator<Item = OutgoingPublish>> Future for EnqueueAll<'_, I> {
     type Output = Result<BatchReceipt, BatchError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_accepted(cx)
+        self.poll_receipt(cx)
     }
 }
 
@@ -245,6 +269,8 @@ impl<I> fmt::Debug for EnqueueAll<'_, I> {
 #[must_use = "futures do nothing unless polled"]
 pub struct PublishAllFuture<'a, I> {
     step: Step<'a, I>,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
 }
 
 #[derive(Debug)]
@@ -259,8 +285,15 @@ impl<I: Iterator<Item = OutgoingPublish>> Future for PublishAllFuture<'_, I> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &mut self.step {
-                Step::Enqueued(receipt) => return receipt.poll_end(cx),
-                Step::Enqueueing(enqueueing) => match enqueueing.poll_accepted(cx) {
+                Step::Enqueued(receipt) => {
+                    let end = ready!(receipt.poll_end(cx));
+                    #[cfg(feature = "tracing")]
+                    if let Err(BatchError { index, error }) = &end {
+                        spans::record_failed(&self.span, *index, error);
+                    }
+                    return Poll::Ready(end);
+                }
+                Step::Enqueueing(enqueueing) => match enqueueing.poll_receipt(cx) {
                     Poll::Ready(Ok(receipt)) => self.step = Step::Enqueued(receipt),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => return Poll::Pending,

@@ -30,6 +30,33 @@ pub(crate) fn record_end<T>(span: &Span, end: &Result<T, PublishError>) {
     }
 }
 
+/// Many messages are being published, in the span of the caller.
+pub(crate) fn publish_all() -> Span {
+    tracing::debug_span!(
+        target: "martlet::messages",
+        "publish_all",
+        otel.kind = "producer",
+        messaging.system = "mqtt",
+        messaging.operation.name = "publish",
+        messaging.batch.message_count = Empty,
+        mqtt.batch.failed_message = Empty,
+        "error.type" = Empty,
+    )
+}
+
+/// How many messages of a batch were accepted, which takes the client's lock.
+pub(crate) fn record_accepted(span: &Span, accepted: impl FnOnce() -> usize) {
+    if !span.is_disabled() {
+        span.record("messaging.batch.message_count", accepted());
+    }
+}
+
+/// A message of a batch has failed, the first of those that are known.
+pub(crate) fn record_failed(span: &Span, index: usize, error: &PublishError) {
+    span.record("mqtt.batch.failed_message", index);
+    span.record("error.type", name_of(error));
+}
+
 /// A stream has given out a message.
 #[inline]
 pub(crate) fn deliver(message: &Message) -> Span {
