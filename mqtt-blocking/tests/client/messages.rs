@@ -6,7 +6,7 @@ use martlet_blocking::{Client, ClientEvent, ConnectionState, QoS, Trust, Wait, w
 use martlet_tests::certificates::Certificates;
 use martlet_tests::server::Setup;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -99,7 +99,11 @@ fn what_has_come_is_taken_without_a_wait() {
             Some(ConnectionState::Connected(_))
         ));
         assert!(states.try_recv().is_none());
-        messages.recv_timeout(Duration::from_millis(1)).unwrap_err();
+        let (time, begin) = (Duration::from_millis(5), Instant::now());
+        messages.recv_timeout(time).unwrap_err();
+        assert!(begin.elapsed() >= time);
+        events.recv_timeout(time).unwrap_err();
+        assert!(begin.elapsed() >= 2 * time);
         for n in 0..4 {
             client.publish("a", n.to_string()).wait().unwrap();
         }

@@ -225,6 +225,8 @@ fn a_batch_is_waited_for() {
         let late = Err(BatchError::new(0, PublishError::Timeout));
         assert_eq!((&mut receipt).wait_timeout(SHORT), late);
         assert_eq!(receipt.wait_timeout(SHORT), late);
+        let batch = client.publish_all((0..3).map(message));
+        assert_eq!(batch.wait_timeout(SHORT), late, "it is accepted");
         client.disconnect().at_once().wait();
     });
 }
