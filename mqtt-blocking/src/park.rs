@@ -133,7 +133,18 @@ mod tests {
         assert!(polls > 0);
         // What is there already is taken, however late it is.
         assert_eq!(wait(ready(1), after(Duration::ZERO)), Some(1));
-        assert_eq!(wait(ready(2), after(Duration::MAX)), Some(2));
+        // Further away than the clock can say, which is not now.
+        let mut polls = 0;
+        let second = poll_fn(|cx| {
+            polls += 1;
+            cx.waker().wake_by_ref();
+            if polls == 2 {
+                Poll::Ready(3)
+            } else {
+                Poll::Pending
+            }
+        });
+        assert_eq!(wait(second, after(Duration::MAX)), Some(3));
     }
 
     #[test]
@@ -149,6 +160,8 @@ mod tests {
     /// The wake-up of a wait inside another one is not taken for that of the other.
     #[test]
     fn one_wait_inside_another_takes_no_wake_up_of_it() {
+        // The thread has a parker from then on.
+        assert_eq!(wait(ready(0), None), Some(0));
         let mut is_first = true;
         let outer = poll_fn(|cx| {
             if !std::mem::take(&mut is_first) {

@@ -41,7 +41,10 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
     use std::task::Wake;
+    use std::thread;
+    use std::time::Duration;
 
     #[derive(Default)]
     struct Counted(AtomicUsize);
@@ -66,5 +69,28 @@ mod tests {
         place.wake();
         place.wake();
         assert_eq!((woken(), kept()), ([0, 1], [0, 0]));
+    }
+
+    /// Its task is polled at once, and waits again.
+    struct Again(Arc<Place>);
+
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            self.0.keep(Waker::noop());
+        }
+    }
+
+    /// It hung where it was woken under the lock.
+    #[test]
+    fn a_waker_that_is_woken_keeps_another() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let place = Arc::<Place>::default();
+            let again = Arc::new(Again(Arc::clone(&place)));
+            place.keep(&Waker::from(again));
+            place.wake();
+            done.send(place.kept().is_some()).unwrap();
+        });
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(60)), Ok(true));
     }
 }

@@ -307,3 +307,36 @@ impl Drop for Entered {
         CURRENT.set(self.0.take());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes during a call is not lost, and one that would block is not made again before an event.
+    #[test]
+    fn an_event_during_a_call_counts() {
+        let blocks = || io::Result::<usize>::Err(io::ErrorKind::WouldBlock.into());
+        let cx = Context::from_waker(Waker::noop());
+        let direction = Direction::default();
+        direction.handle_ready();
+        let mut calls = 0;
+        let polled = direction.poll_call(&cx, || {
+            calls += 1;
+            if calls == 1 {
+                direction.handle_ready();
+                return blocks();
+            }
+            Ok(calls)
+        });
+        assert!(matches!(polled, Poll::Ready(Ok(2))), "{polled:?}");
+        for expected in [1, 0] {
+            let mut calls = 0;
+            let polled = direction.poll_call(&cx, || {
+                calls += 1;
+                blocks()
+            });
+            assert!(polled.is_pending());
+            assert_eq!(calls, expected);
+        }
+    }
+}
