@@ -8,8 +8,8 @@
 )]
 
 use martlet_tests::certificates::Directory;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Another process may take the free port before the broker does.
@@ -412,69 +412,6 @@ fn colours_are_for_terminals_and_can_be_turned_off() {
             plain.starts_with("error: ") && !plain.contains('\u{1b}'),
             "{plain:?}"
         );
-    }
-}
-
-/// A broker that stays silent, or floods, ends neither in a hang nor in unbounded memory.
-#[test]
-#[ignore = "takes 300 MB of loopback traffic"]
-fn a_packet_of_256_mib_is_refused_in_little_memory() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let child = Command::new(env!("CARGO_BIN_EXE_martlet"))
-        .args([
-            "sub",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-V",
-            "311",
-            "-t",
-            "a",
-            "-W",
-            "20",
-            "-C",
-            "1",
-        ])
-        .env_remove("HOME")
-        .env_remove("XDG_CONFIG_HOME")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (mut stream, _) = listener.accept().unwrap();
-    let mut bytes = [0; 4096];
-    assert!(stream.read(&mut bytes).unwrap() > 0);
-    stream.write_all(b"\x20\x02\x00\x00").unwrap();
-    let read = stream.read(&mut bytes).unwrap();
-    assert_eq!(bytes[0], 0x82, "{:?}", &bytes[..read]);
-    stream
-        .write_all(&[0x90, 0x03, bytes[2], bytes[3], 0])
-        .unwrap();
-    flood(&mut stream);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(peak < 64 * 1024, "{peak} KiB");
-    stream.write_all(b"\x30\x04\x00\x01ax").unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(8), "{output:?}");
-    assert_eq!(output.stdout, b"x\n");
-}
-
-/// A PUBLISH of the largest size that MQTT has.
-fn flood(stream: &mut TcpStream) {
-    stream.write_all(b"\x30\xff\xff\xff\x7f\x00\x01a").unwrap();
-    let chunk = vec![b'x'; 1 << 20];
-    let mut left = 268_435_455 - 3;
-    while left > 0 {
-        let now = chunk.len().min(left);
-        stream.write_all(&chunk[..now]).unwrap();
-        left -= now;
     }
 }
 

@@ -1,13 +1,13 @@
 //! `martlet bench`: what it measures is checked against servers whose faults are known.
 
+use crate::peer::{Peer, listen};
 use crate::run::{Ended, Running, at, martlet, run, status};
 use martlet_broker::proto::{ConnectReasonCode, PacketType, Publish};
 use martlet_broker::{Direction, Fault, TestBroker};
 use martlet_tests::certificates::Directory;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,59 +33,11 @@ fn bench_at(port: u16, task: &str, rest: &str) -> Command {
     command
 }
 
-/// One connection of a server whose behaviour a test scripts; it speaks MQTT 3.1.1.
-struct Peer(TcpStream);
-
-impl Peer {
-    /// Accepts a client.
-    fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().unwrap();
-        let mut peer = Self(stream);
-        assert_eq!(peer.read().unwrap()[0], 0x10);
-        peer.write(&[0x20, 2, 0, 0]);
-        peer
-    }
-
-    /// The next packet; none at the end of the connection.
-    fn read(&mut self) -> Option<Vec<u8>> {
-        let mut packet = vec![0];
-        self.0.read_exact(&mut packet).ok()?;
-        let (mut length, mut shift) = (0, 0);
-        loop {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte).ok()?;
-            packet.push(byte[0]);
-            length |= usize::from(byte[0] & 0x7f) << shift;
-            shift += 7;
-            if byte[0] < 0x80 {
-                break;
-            }
-        }
-        let head = packet.len();
-        packet.resize(head + length, 0);
-        self.0.read_exact(&mut packet[head..]).ok()?;
-        Some(packet)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // The client may have ended.
-        let _ = self.0.write_all(bytes);
-    }
-
-    /// Acknowledges a PUBLISH of QoS 1 that is shorter than 128 bytes.
-    fn acknowledge(&mut self, publish: &[u8]) {
-        assert_eq!(publish[0] & 0xf6, 0x32, "{publish:?}");
-        let id = 4 + usize::from(publish[3]);
-        self.write(&[0x40, 2, publish[id], publish[id + 1]]);
-    }
-}
-
 /// Serves in a thread of its own.
 fn serve<T: Send + 'static>(
     script: impl FnOnce(TcpListener) -> T + Send + 'static,
 ) -> (u16, JoinHandle<T>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listen();
     (port, std::thread::spawn(move || script(listener)))
 }
 
@@ -218,9 +170,7 @@ fn a_server_that_does_not_keep_up_is_reported_and_memory_is_bounded() {
 fn losses_and_duplicates_are_counted_by_their_numbers() {
     let (port, server) = serve(|listener| {
         let mut subscriber = Peer::accept(&listener);
-        let subscribe = subscriber.read().unwrap();
-        assert_eq!(subscribe[0], 0x82);
-        subscriber.write(&[0x90, 3, subscribe[2], subscribe[3], 0]);
+        subscriber.accept_subscribe();
         let mut publisher = Peer::accept(&listener);
         let mut late = Vec::new();
         let mut number = 0;
@@ -274,8 +224,7 @@ fn losses_and_duplicates_are_counted_by_their_numbers() {
 fn messages_that_never_came_are_in_the_latency_from_end_to_end() {
     let (port, server) = serve(|listener| {
         let mut subscriber = Peer::accept(&listener);
-        let subscribe = subscriber.read().unwrap();
-        subscriber.write(&[0x90, 3, subscribe[2], subscribe[3], 0]);
+        subscriber.accept_subscribe();
         let mut publisher = Peer::accept(&listener);
         let mut number = 0;
         while let Some(packet) = publisher.read() {
@@ -332,14 +281,9 @@ fn a_closed_loop_counts_answers_when_they_come() {
 #[test]
 fn a_rate_of_connections_that_was_missed_is_reported() {
     let (port, server) = serve(|listener| {
-        let mut streams: Vec<TcpStream> = Vec::new();
-        for _ in 0..40 {
-            streams.push(listener.accept().unwrap().0);
-        }
-        let mut peers: Vec<Peer> = streams.into_iter().map(Peer).collect();
+        let mut peers: Vec<Peer> = (0..40).map(|_| Peer::connecting(&listener)).collect();
         for peer in &mut peers {
-            assert_eq!(peer.read().unwrap()[0], 0x10);
-            peer.write(&[0x20, 2, 0, 0]);
+            peer.accept_connect();
         }
         for peer in &mut peers {
             while peer.read().is_some() {}
@@ -513,8 +457,7 @@ fn connections_are_made_and_held() {
 
 #[test]
 fn what_goes_wrong_is_the_exit_status() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listen();
     drop(listener);
     for (task, rest) in [
         ("pub", "--count 1"),

@@ -1,12 +1,12 @@
 //! How commands end: signals, pipes, servers that reject, vanish or keep silent.
 
-use crate::run::{Running, at, martlet, run, run_with, status};
+use crate::peer::{Peer, listen};
+use crate::run::{Running, at, at_port, martlet, run, run_with, status};
 use martlet_broker::proto::{ConnectReasonCode, DisconnectReasonCode, Packet, PacketType};
 use martlet_broker::{Direction, Fault, Memory, TestBroker};
 use martlet_tests::certificates::Directory;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::process::Stdio;
 
 /// Whether the client that came last has said goodbye.
@@ -62,31 +62,12 @@ fn a_signal_ends_a_command_that_reads_standard_input() {
 /// wait for it.
 #[test]
 fn the_second_signal_ends_a_command_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let arguments = [
-        "pub",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-V",
-        "311",
-        "-t",
-        "a",
-        "-q",
-        "1",
-        "-m",
-        "x",
-    ];
-    let mut running = Running::start(&mut martlet(arguments));
-    let (mut stream, _) = listener.accept().unwrap();
-    let mut bytes = [0; 4096];
-    assert!(stream.read(&mut bytes).unwrap() > 0);
-    stream.write_all(b"\x20\x02\x00\x00").unwrap();
+    let (listener, port) = listen();
+    let command = "pub -V 311 -t a -q 1 -m x";
+    let mut running = Running::start(&mut at_port(port, command));
+    let mut peer = Peer::accept(&listener);
     // The PUBLISH, which stays without an answer.
-    assert_eq!(stream.read(&mut bytes[..1]).unwrap(), 1);
-    assert_eq!(bytes[0], 0x32);
+    assert_eq!(peer.read().unwrap()[0], 0x32);
     running.signal("-INT");
     running.signal("-TERM");
     let ended = running.end();
@@ -116,20 +97,13 @@ fn a_closed_pipe_ends_a_command_quietly() {
 
 #[test]
 fn nothing_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
+    let (listener, port) = listen();
     drop(listener);
     for command in ["pub -t a -m x", "sub -t a", "rr -t a -m x"] {
-        let words = command.split(' ').chain(["-h", "127.0.0.1", "-p", &port]);
-        let ended = run(&mut martlet(words)).expect(status::CONNECTION);
+        let ended = run(&mut at_port(port, command)).expect(status::CONNECTION);
         ended.says("is a server running");
-        let words = command
-            .split(' ')
-            .chain(["-h", "127.0.0.1", "-p", &port, "--quiet"]);
-        assert_eq!(
-            run(&mut martlet(words)).expect(status::CONNECTION).errors,
-            ""
-        );
+        let ended = run(at_port(port, command).arg("--quiet"));
+        assert_eq!(ended.expect(status::CONNECTION).errors, "");
     }
 }
 
@@ -148,34 +122,14 @@ fn the_server_rejects() {
 /// What answers is no MQTT server, or nothing answers.
 #[test]
 fn a_server_that_is_none() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let arguments = |rest: &'static str| {
-        let all = [
-            "pub",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-V",
-            "311",
-            "-t",
-            "a",
-            "-m",
-            "x",
-        ];
-        let all = all.into_iter().map(str::to_owned);
-        all.chain(rest.split(' ').map(str::to_owned))
-            .collect::<Vec<_>>()
+    let (listener, port) = listen();
+    let publish = |timeout| {
+        let command = format!("pub -V 311 -t a -m x --connect-timeout {timeout}");
+        Running::start(&mut at_port(port, &command))
     };
-    let running = Running::start(&mut martlet(arguments("--connect-timeout 10")));
-    let (mut stream, _) = listener.accept().unwrap();
-    stream
-        .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        .unwrap();
-    running.end().expect(status::CONNECTION);
-    let running = Running::start(&mut martlet(arguments("--connect-timeout 0.1")));
-    let silent = listener.accept().unwrap();
+    let running = publish(10.0);
+    let mut peer = Peer::connecting(&listener);
+    peer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     running.end().expect(status::CONNECTION);
     drop(silent);
 }
@@ -219,23 +173,16 @@ fn the_connection_is_lost() {
 /// The end of the connection, or of the input, is no message that was not published.
 #[test]
 fn lines_end_before_their_end() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let arguments = format!("pub -h 127.0.0.1 -p {port} -V 311 -t a -l -q 1 --retries 0");
-    let mut command = martlet(arguments.split(' '));
+    let (listener, port) = listen();
+    let mut command = at_port(port, "pub -V 311 -t a -l -q 1 --retries 0");
     let mut running = Running::start(command.stdin(Stdio::piped()));
     let mut stdin = running.child().stdin.take().unwrap();
-    let (mut stream, _) = listener.accept().unwrap();
-    let mut bytes = [0; 4096];
-    assert!(stream.read(&mut bytes).unwrap() > 0);
-    stream.write_all(b"\x20\x02\x00\x00").unwrap();
+    let mut peer = Peer::accept(&listener);
     stdin.write_all(b"1\n").unwrap();
-    stream.read_exact(&mut bytes[..8]).unwrap();
-    assert_eq!(bytes[..5], *b"\x32\x06\x00\x01a");
     // It is acknowledged, and then there is neither a line nor a server.
-    let acknowledgement = [0x40, 2, bytes[5], bytes[6]];
-    stream.write_all(&acknowledgement).unwrap();
-    drop(stream);
+    let publish = peer.read().unwrap();
+    peer.acknowledge(&publish);
+    drop(peer);
     let ended = running.end().expect(status::LOST);
     ended.says("closed the connection");
     drop(stdin);

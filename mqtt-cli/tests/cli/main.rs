@@ -9,6 +9,9 @@ mod bench;
 mod documents;
 mod ends;
 mod meddler;
+#[cfg(target_os = "linux")]
+mod memory;
+mod peer;
 mod probe;
 mod probe_flaws;
 mod publish;

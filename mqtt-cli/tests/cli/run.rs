@@ -85,14 +85,15 @@ pub(crate) fn martlet(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Comma
 
 /// A command of this broker: its arguments are separated by spaces.
 pub(crate) fn at(broker: &TestBroker, arguments: &str) -> Command {
-    let port = broker.local_addr().port().to_string();
+    at_port(broker.local_addr().port(), arguments)
+}
+
+/// A command of the server at this port: its arguments are separated by spaces.
+pub(crate) fn at_port(port: u16, arguments: &str) -> Command {
     let mut words = arguments.split(' ');
     let name = words.next().unwrap();
-    let server = ["-h", "127.0.0.1", "-p", &port];
-    let mut command = martlet([name]);
-    command
-        .args(server)
-        .args(words.filter(|word| !word.is_empty()));
+    let mut command = martlet([name, "-h", "127.0.0.1", "-p", &port.to_string()]);
+    command.args(words.filter(|word| !word.is_empty()));
     command
 }
 
