@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
             return failure.status;
         }
         Err(ParseError::Clap(error)) => {
-            // Without an output nobody reads it.
+            // The exit status says the same where the output is closed.
             let _ = error.print();
             return match error.exit_code() {
                 0 => Status::Done,

@@ -56,7 +56,7 @@ pub(crate) async fn run(options: BrokerOptions) -> Result<(), Failure> {
     })?;
     Report::new(false).warning("a broker for tests and for trying things out, not for production");
     let line = format!("{}\n", server.uri());
-    // Without an output nobody reads it, and clients know the port all the same.
+    // A closed output is no reason to end: clients may know the port without it.
     let _ = std::io::stdout().write_all(line.as_bytes());
     signals.next().await;
     server.shutdown().await;

@@ -1,6 +1,6 @@
 //! `martlet pub`: publishes, and says what became of it.
 
-use crate::connection::{ConnectionOptions, Kind, Plan, Session, causes, qos, seconds};
+use crate::connection::{ConnectionOptions, Kind, Plan, Session, causes, pause, qos, seconds};
 use crate::exit::{Failure, Status};
 use crate::input::{self, LineError, PayloadOptions};
 use crate::report::Report;
@@ -47,18 +47,11 @@ pub(crate) struct PublishOptions {
     #[arg(long, value_name = "TIMES", help_heading = "Payload", conflicts_with = "lines", value_parser = clap::value_parser!(u64).range(1..))]
     repeat: Option<u64>,
     /// Seconds to wait before the next time
-    #[arg(long, value_name = "SECONDS", help_heading = "Payload", requires = "repeat", value_parser = delay)]
+    #[arg(long, value_name = "SECONDS", help_heading = "Payload", requires = "repeat", value_parser = pause)]
     repeat_delay: Option<Duration>,
     /// Seconds that all of it may take once there is a connection [default: no limit]
     #[arg(short = 'W', long = "timeout", value_name = "SECONDS", help_heading = "Message", value_parser = seconds)]
     timeout: Option<Duration>,
-}
-
-fn delay(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(0.0) => Ok(Duration::ZERO),
-        _ => seconds(text),
-    }
 }
 
 /// How many messages are under way at most.

@@ -48,7 +48,12 @@ impl Report {
             true => format!("\x1b[{colour};1m{level}:\x1b[0m {text}\n"),
             false => format!("{level}: {text}\n"),
         };
-        // Without standard error nobody reads it.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        to_standard_error(&line);
     }
+}
+
+/// Writes for people. A standard error that is closed ends no command: its work goes on, and
+/// there is no other place to report it.
+pub(crate) fn to_standard_error(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

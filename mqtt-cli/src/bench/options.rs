@@ -2,7 +2,7 @@
 
 use super::payload::HEADER;
 use super::topic::Template;
-use crate::connection::{ConnectionOptions, Kind, Plan, causes, qos, seconds};
+use crate::connection::{ConnectionOptions, Kind, Plan, causes, pause, qos, seconds};
 use crate::documents;
 use crate::exit::Failure;
 use clap::{Args, Subcommand};
@@ -134,13 +134,6 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=100_000_000.0).contains(&rate) => Ok(rate),
         _ => Err("expected a number from 0.001 to 100000000".to_owned()),
-    }
-}
-
-fn pause(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(0.0) => Ok(Duration::ZERO),
-        _ => seconds(text),
     }
 }
 

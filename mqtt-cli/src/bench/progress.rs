@@ -1,9 +1,9 @@
 //! One line on a terminal, with the rates of this moment.
 
 use super::latency::{Interval, time};
-use crate::report::Report;
+use crate::report::{Report, to_standard_error};
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 /// The line; nothing is printed where there is no terminal.
@@ -43,14 +43,13 @@ impl ProgressLine {
         self.sum.clear();
         self.time = Duration::ZERO;
         self.is_there = true;
-        // Without a terminal nobody reads it.
-        let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+        to_standard_error(&format!("\r\x1b[K{text}"));
     }
 
     /// Takes the line away.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.is_there) {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            to_standard_error("\r\x1b[K");
         }
     }
 }

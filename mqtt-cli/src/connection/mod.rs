@@ -6,7 +6,7 @@ mod property;
 mod server;
 mod session;
 
-pub(crate) use options::{ConnectionOptions, seconds};
+pub(crate) use options::{ConnectionOptions, pause, seconds};
 pub(crate) use plan::{Kind, Plan, causes, qos};
 pub(crate) use property::SEPARATOR;
 pub(crate) use session::{Session, lost_with};

@@ -321,6 +321,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Seconds that may be 0.
+pub(crate) fn pause(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0.0) => Ok(Duration::ZERO),
+        _ => seconds(text),
+    }
+}
+
 fn expiry(text: &str) -> Result<u32, String> {
     match text {
         "-1" | "∞" => Ok(u32::MAX),

@@ -4,6 +4,7 @@
 use super::options::{ConnectionOptions, VersionOption};
 use super::property::Properties;
 use crate::exit::{Failure, in_one_line};
+use crate::report::to_standard_error;
 use martlet_tokio::proto::{BinaryData, Will};
 use martlet_tokio::reconnect::{ErrorClass, Reaction};
 use martlet_tokio::runtime::SocketOptions;
@@ -14,7 +15,6 @@ use martlet_tokio::{
 };
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -398,8 +398,7 @@ impl ConnectionOptions {
         }
         let name = self.id.clone().unwrap_or_else(|| "martlet".to_owned());
         builder.observer(PacketLogger::new(name, |line: &str| {
-            // Without standard error nobody reads it.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            to_standard_error(&format!("{line}\n"));
         }))
     }
 

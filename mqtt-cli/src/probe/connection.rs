@@ -3,6 +3,7 @@
 
 use super::target::Socket;
 use super::trouble::Trouble;
+use crate::report::to_standard_error;
 use bytes::{Buf, BytesMut};
 use martlet_tokio::proto::{
     Ack, ConnAck, Connect, Delivery, Disconnect, DisconnectReasonCode, MAX_PACKET_SIZE, Packet,
@@ -12,7 +13,6 @@ use martlet_tokio::proto::{
 use martlet_tokio::transport::Transport;
 use martlet_tokio::{QoS, TopicName, Version};
 use std::collections::{BTreeSet, VecDeque};
-use std::io::Write;
 use std::num::NonZeroU16;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -497,8 +497,7 @@ impl Connection {
 
     fn show(&self, direction: &str, packet: &str) {
         if let Some(name) = &self.shown {
-            // Without standard error nobody reads it.
-            let _ = writeln!(std::io::stderr(), "{name} {direction} {packet}");
+            to_standard_error(&format!("{name} {direction} {packet}\n"));
         }
     }
 

@@ -178,15 +178,7 @@ impl Tree {
 
     /// The whole topic of a row.
     pub(super) fn topic(&self, id: NodeId) -> String {
-        let mut names = Vec::new();
-        let mut at = id;
-        while at != ROOT {
-            let node = self.node(at);
-            names.push(node.name());
-            at = node.parent;
-        }
-        names.reverse();
-        names.join("/")
+        self.path(id).join("/")
     }
 
     fn is_topic(&self, topic: &str) -> bool {
@@ -510,6 +502,7 @@ impl Tree {
         self.path(one) < self.path(other)
     }
 
+    /// The levels of a topic.
     fn path(&self, id: NodeId) -> Vec<&str> {
         let mut names = Vec::new();
         let mut at = id;

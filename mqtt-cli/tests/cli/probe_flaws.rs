@@ -38,6 +38,14 @@ fn packets(
     })
 }
 
+/// Loses messages to clients whose topic ends with this.
+fn loses(end: &'static str) -> Meddle {
+    packets(ToClient, move |packet| match packet {
+        Packet::Publish(publish) if publish.topic().ends_with(end) => None,
+        packet => Some(packet),
+    })
+}
+
 /// Does this to each filter of a SUBSCRIBE.
 fn filters(change: impl Fn(&mut SubscribeFilter) + Send + Sync + 'static) -> Meddle {
     packets(FromClient, move |mut packet| {
@@ -199,24 +207,8 @@ fn flaws_of_retained_messages() -> Vec<Flaw> {
 
 fn flaws_of_wildcards() -> Vec<Flaw> {
     vec![
-        (
-            packets(ToClient, |packet| match packet {
-                Packet::Publish(publish) if publish.topic().ends_with("/y") => None,
-                packet => Some(packet),
-            }),
-            "wildcards",
-            "limited",
-            "y/# does not match y",
-        ),
-        (
-            packets(ToClient, |packet| match packet {
-                Packet::Publish(publish) if publish.topic().ends_with("/c/d") => None,
-                packet => Some(packet),
-            }),
-            "wildcards",
-            "no",
-            "a/+/c/# and a/b/c/d",
-        ),
+        (loses("/y"), "wildcards", "limited", "y/# does not match y"),
+        (loses("/c/d"), "wildcards", "no", "a/+/c/# and a/b/c/d"),
         (
             filters(|filter| {
                 if let Some(rest) = filter.filter.as_str().strip_suffix("+/x") {
