@@ -244,7 +244,8 @@ fn status_of(error: &ConnectionError, connected: bool) -> Status {
             _ if connected => Status::Lost,
             _ => Status::Connection,
         },
-        ConnectionError::Rejected(_) => Status::Rejected,
+        // The command's own authenticator gives up where the server has asked for more.
+        ConnectionError::Rejected(_) | ConnectionError::GivenUp(_) => Status::Rejected,
         ConnectionError::Configuration(_) | ConnectionError::CannotConnect { .. } => Status::Usage,
         _ if connected => Status::Lost,
         _ => Status::Connection,

@@ -1,5 +1,6 @@
 //! The options of every command that connects, and the client that they stand for.
 
+mod authentication;
 mod options;
 mod plan;
 mod property;

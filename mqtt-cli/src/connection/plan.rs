@@ -113,7 +113,10 @@ impl ConnectionOptions {
         let builder = settings.builder().map_err(|error| self.explain(&error))?;
         let builder = self.set_reconnect(builder, &settings, kind);
         let builder = self.set_will(builder, &properties)?;
-        let builder = set_connect_properties(builder, &properties, settings.martlet.inbound);
+        let mut builder = set_connect_properties(builder, &properties, settings.martlet.inbound);
+        if let Some(authenticator) = properties.connect.authentication.authenticator()? {
+            builder = builder.authenticator(authenticator);
+        }
         let builder = self.set_socket(builder);
         let builder = self.set_observer(builder);
         builder.check().map_err(|error| self.explain(&error))?;

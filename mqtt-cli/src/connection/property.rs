@@ -1,5 +1,6 @@
 //! Properties of MQTT 5 from the command line: `-D COMMAND IDENTIFIER [NAME] VALUE`.
 
+use super::authentication::Authentication;
 use crate::exit::Failure;
 use martlet_tokio::UserProperties;
 use martlet_tokio::proto::{
@@ -34,6 +35,7 @@ pub(crate) struct ConnectProperties {
     pub(crate) topic_alias_maximum: Option<u16>,
     pub(crate) request_response_information: Option<bool>,
     pub(crate) session_expiry_interval: Option<u32>,
+    pub(super) authentication: Authentication,
     pub(crate) user: UserProperties,
 }
 
@@ -106,8 +108,12 @@ impl ConnectProperties {
             "request-response-information" => {
                 self.request_response_information = Some(written.truth()?);
             }
-            "authentication-method" | "authentication-data" | "request-problem-information" => {
-                return Err(written.wrong("this property cannot be set"));
+            "authentication-method" => {
+                self.authentication.method = Some(written.text(written.value)?);
+            }
+            "authentication-data" => self.authentication.data = Some(written.data()?),
+            "request-problem-information" => {
+                return Err(written.wrong("this property cannot be set: it is always 1"));
             }
             _ => written.user_property(&mut self.user)?,
         }
@@ -161,6 +167,10 @@ impl<'a> Written<'a> {
         Utf8String::try_from(text).map_err(|error| self.wrong(&error.to_string()))
     }
 
+    fn data(&self) -> Result<BinaryData, Failure> {
+        BinaryData::try_from(self.value).map_err(|error| self.wrong(&error.to_string()))
+    }
+
     fn user_property(&self, properties: &mut UserProperties) -> Result<(), Failure> {
         if self.identifier != "user-property" {
             return Err(self.wrong("this packet has no such property"));
@@ -173,10 +183,7 @@ impl<'a> Written<'a> {
     fn of_message(&self, builder: PublishPropertiesBuilder) -> Result<PublishProperties, Failure> {
         let builder = match self.identifier {
             "content-type" => builder.content_type(self.text(self.value)?),
-            "correlation-data" => {
-                let data = BinaryData::try_from(self.value);
-                builder.correlation_data(data.map_err(|error| self.wrong(&error.to_string()))?)
-            }
+            "correlation-data" => builder.correlation_data(self.data()?),
             "message-expiry-interval" => builder.message_expiry_interval(self.number()?),
             "payload-format-indicator" => builder.payload_is_utf8(self.truth()?),
             "response-topic" => {
@@ -246,7 +253,7 @@ mod tests {
                 "--property needs COMMAND IDENTIFIER VALUE",
             ),
             ("publish", "--property needs COMMAND IDENTIFIER VALUE"),
-            ("connect authentication-method x", "cannot be set"),
+            ("connect request-problem-information 0", "cannot be set"),
         ] {
             let failure = read(text).err().unwrap().to_string();
             assert!(failure.contains(part), "{text}: {failure}");

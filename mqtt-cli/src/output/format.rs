@@ -167,7 +167,7 @@ fn percent(chars: &mut std::str::Chars<'_>) -> Result<Piece, String> {
         Some('X') => Field::UpperHex,
         Some('m') => {
             return Err(
-                "%m is not supported: the packet identifier belongs to the connection, not to the message"
+                "%m is not supported: the packet identifier belongs to the connection, and the message comes without it; -d shows it"
                     .to_owned(),
             );
         }

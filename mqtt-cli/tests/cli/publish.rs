@@ -1,8 +1,8 @@
 //! `martlet pub`: where payloads come from, and what the server gets.
 
 use crate::run::{Running, at, martlet, run, run_with, status};
-use martlet_broker::proto::{Packet, Publish, QoS};
-use martlet_broker::{BrokerConfig, BrokerLimits, Memory, TestBroker};
+use martlet_broker::proto::{Packet, Publish, QoS, Utf8String};
+use martlet_broker::{BrokerConfig, BrokerLimits, Memory, ScriptedAuthentication, TestBroker};
 use martlet_tests::certificates::Directory;
 use std::io::Write;
 use std::process::Stdio;
@@ -117,6 +117,36 @@ fn connect_says_what_the_options_say() {
         panic!("{packets:?}")
     };
     assert_eq!(disconnect.user_properties.get("bye"), Some("now"));
+}
+
+/// The CONNECT has all that the server needs, or the command says what is missing.
+#[test]
+fn enhanced_authentication_has_one_step() {
+    let method = Utf8String::try_from("TOKEN").unwrap();
+    let script = ScriptedAuthentication::default().method(method);
+    let config = BrokerConfig::default().authentication(script.clone());
+    let broker = TestBroker::start_with(config).unwrap();
+    let command = "pub -t a -m x -q 1 -D connect authentication-method TOKEN \
+                   -D connect authentication-data secret";
+    let ended = run(&mut at(&broker, &format!("{command} -d"))).expect(status::DONE);
+    assert!(!ended.errors.contains("secret"), "{ended:?}");
+    let conversation = &broker.transcript()[0];
+    let Some(Packet::Connect(connect)) = conversation.received().next() else {
+        panic!("{conversation:?}")
+    };
+    let found = &connect.properties;
+    let data = found.authentication_data.as_ref().unwrap();
+    assert_eq!(data.as_bytes(), b"secret");
+    let other = command.replace("TOKEN", "OTHER");
+    run(&mut at(&broker, &other))
+        .expect(status::REJECTED)
+        .says("bad authentication method");
+
+    let steps = [("who?".into(), "me".into())];
+    broker.configure(BrokerConfig::default().authentication(script.steps(steps)));
+    run(&mut at(&broker, command))
+        .expect(status::REJECTED)
+        .says("another step of the authentication method TOKEN");
 }
 
 #[test]

@@ -34,6 +34,14 @@ const WRONG: &[(&str, &str)] = &[
         "--property subscribe",
     ),
     ("pub -t a -m x -D will content-type x", "--will-topic"),
+    (
+        "pub -t a -m x -D connect authentication-data x",
+        "--property connect authentication-data",
+    ),
+    (
+        "pub -t a -m x -V 311 -D connect authentication-method x",
+        "-D",
+    ),
     ("pub -t a -m x -k 65536", "--keepalive"),
     ("pub -t a -m x -M 0", "--max-inflight"),
     ("pub -t a -m x --max-packet-size 10", "--max-packet-size"),
