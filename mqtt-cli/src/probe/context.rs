@@ -79,19 +79,13 @@ impl Ask {
         }
     }
 
-    /// A session that is kept.
+    /// A session that is kept: the one that is there, or a new one. Without Clean Start, as clients
+    /// begin such a session: some servers drop it at the end of a connection with Clean Start.
     pub(super) fn session(identifier: impl Into<String>) -> Self {
         Self {
+            clean_start: false,
             expiry: SESSION_EXPIRY,
             ..Self::new(identifier)
-        }
-    }
-
-    /// A session that is there already.
-    pub(super) fn resumed(identifier: impl Into<String>) -> Self {
-        Self {
-            clean_start: false,
-            ..Self::session(identifier)
         }
     }
 }

@@ -306,6 +306,23 @@ fn flaws_of_sessions() -> Vec<Flaw> {
         (forgetful(), "redelivery", "no", "nothing comes"),
         (
             forgetful(),
+            "receive-maximum-obeyed",
+            "not-tried",
+            "no message arrives",
+        ),
+        (
+            // A server for which Clean Start is the Clean Session of 3.1.1.
+            connects(|connect| {
+                if connect.clean_start {
+                    connect.properties.session_expiry_interval = None;
+                }
+            }),
+            "session-kept",
+            "limited",
+            "with Clean Start",
+        ),
+        (
+            forgetful(),
             "qos-2-publish",
             "no",
             "did not keep the session",

@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// What to do where a QoS 2 message is lost or comes twice.
 const NOT_ONCE: &str = "look for duplicates by the content of messages, and publish at QoS 1";
 
+/// What to do where nothing comes again.
+const LATER: &str = "some servers resend later: try a longer --answer-timeout";
+
 /// Where a publisher's connection is cut within the exchange of a QoS 2 message.
 #[derive(Debug, Clone, Copy)]
 enum Published {
@@ -67,13 +70,13 @@ pub(in crate::probe) async fn published_once(cx: &Context) -> Result<Vec<Finding
             count => wrong.push(format!("{name}: {count} times")),
         }
     }
-    Ok(vec![once(&wrong, Published::ALL.len())])
+    Ok(vec![once(&wrong, Published::ALL.len(), NOT_ONCE)])
 }
 
-fn once(wrong: &[String], places: usize) -> Finding {
+fn once(wrong: &[String], places: usize, advice: &str) -> Finding {
     let finding = match wrong.is_empty() {
         true => Finding::yes().note("places of the exchange to cut"),
-        false => Finding::no(wrong.join("; ")).advice(NOT_ONCE),
+        false => Finding::no(wrong.join("; ")).advice(advice),
     };
     finding.text(format!("{} of {places}", places - wrong.len()))
 }
@@ -102,7 +105,7 @@ async fn publish_through_cut(
         client.release(packet).await?;
     }
     drop(client);
-    let (mut client, answer) = cx.connect(Ask::resumed(&identifier)).await?;
+    let (mut client, answer) = cx.connect(Ask::session(&identifier)).await?;
     if !answer.session_present && cx.version() != Version::V3_1 {
         return Err(Trouble::Misbehaved(
             "the server did not keep the session".to_owned(),
@@ -143,22 +146,34 @@ impl Delivered {
     ];
 }
 
+/// The server is silent after the cut: for now, or for good.
+const NOT_AGAIN: &str = "it is not sent again";
+const NOT_RESUMED: &str = "the exchange is not resumed";
+
 /// A QoS 2 message arrives once, wherever its subscriber's connection is cut.
 pub(in crate::probe) async fn delivered_once(cx: &Context) -> Result<Vec<Finding>, Trouble> {
     if cx.at_most(QoS::ExactlyOnce) != QoS::ExactlyOnce {
         return Ok(vec![Finding::not_tried("the server has no QoS 2")]);
     }
     let mut wrong = Vec::new();
+    let mut is_only_late = true;
     for (number, (place, name)) in Delivered::ALL.into_iter().enumerate() {
         let rest = format!("once/deliver/{number}");
         match deliver_through_cut(cx, &rest, place).await {
             Ok(None) => {}
-            Ok(Some(why)) => wrong.push(format!("{name}: {why}")),
-            Err(trouble) if trouble.is_an_answer() => wrong.push(format!("{name}: {trouble}")),
+            Ok(Some(why)) => {
+                is_only_late &= [NOT_AGAIN, NOT_RESUMED].contains(&why);
+                wrong.push(format!("{name}: {why}"));
+            }
+            Err(trouble) if trouble.is_an_answer() => {
+                is_only_late = false;
+                wrong.push(format!("{name}: {trouble}"));
+            }
             Err(trouble) => return Err(trouble),
         }
     }
-    Ok(vec![once(&wrong, Delivered::ALL.len())])
+    let advice = if is_only_late { LATER } else { NOT_ONCE };
+    Ok(vec![once(&wrong, Delivered::ALL.len(), advice)])
 }
 
 /// Why it does not arrive once.
@@ -191,7 +206,7 @@ async fn deliver_through_cut(
         client.ping().await?;
     }
     drop(client);
-    let (mut client, _) = cx.connect(Ask::resumed(&identifier)).await?;
+    let (mut client, _) = cx.connect(Ask::session(&identifier)).await?;
     resume(cx, &mut client, packet, place).await
 }
 
@@ -233,10 +248,8 @@ async fn resume(
         }
     }
     Ok(match place {
-        Delivered::PublishRead if !came_again => Some("it is not sent again"),
-        Delivered::PubRecSent | Delivered::PubRelRead if !came_again => {
-            Some("the exchange is not resumed")
-        }
+        Delivered::PublishRead if !came_again => Some(NOT_AGAIN),
+        Delivered::PubRecSent | Delivered::PubRelRead if !came_again => Some(NOT_RESUMED),
         _ => None,
     })
 }
@@ -298,7 +311,7 @@ pub(in crate::probe) async fn redelivery(cx: &Context) -> Result<Vec<Finding>, T
         return Ok(vec![Finding::not_tried(note); 3]);
     }
     drop(client);
-    let (mut client, _) = cx.connect(Ask::resumed(&identifier)).await?;
+    let (mut client, _) = cx.connect(Ask::session(&identifier)).await?;
     let again = client
         .messages(MESSAGES.into(), cx.wait(), cx.quiet())
         .await?;
@@ -315,8 +328,7 @@ fn judge_redelivery(again: &[Publish], count: u8, cx: &Context) -> Vec<Finding> 
             0 => format!("nothing comes within {} s", cx.wait().as_secs_f32()),
             arrived => format!("{arrived} come for {count}"),
         };
-        let lost =
-            Finding::no(note).advice("some servers resend later: try a longer --answer-timeout");
+        let lost = Finding::no(note).advice(LATER);
         let others = Finding::not_tried("they do not all come again");
         return vec![
             lost.text(format!("{} of {count}", found.len())),
@@ -381,6 +393,10 @@ pub(in crate::probe) async fn receive_maximum(cx: &Context) -> Result<Vec<Findin
         let (most, all) = window(cx, maximum, qos, before, MESSAGES).await?;
         if most > maximum.into() {
             exceeded.push(format!("{most} for {maximum}: {qos} {place}"));
+        } else if all == 0 && !matches!(before, Before::Published) {
+            // It is a matter of sessions: nothing is known of the window.
+            let note = format!("{qos} {place}: no message arrives");
+            return Ok(vec![Finding::not_tried(note)]);
         } else if all < MESSAGES {
             let note = format!("{all} of {MESSAGES} arrive at {maximum}: {qos} {place}");
             let finding = Finding::no(note).advice("do not set a small Receive Maximum");
@@ -408,14 +424,14 @@ async fn window(
     let filter = SubscribeFilter::new(cx.filter(&rest)?, qos);
     let session = cx.offline_session(vec![filter]).await?;
     let ask = || {
-        let mut ask = Ask::resumed(&session);
+        let mut ask = Ask::session(&session);
         ask.receive_maximum = NonZeroU16::new(maximum);
         ask
     };
     let mut client = match before {
         Before::Published => Some(cx.connect(ask()).await?.0),
         Before::Queued => None,
-        Before::Unacknowledged => Some(cx.connect(Ask::resumed(&session)).await?.0),
+        Before::Unacknowledged => Some(cx.connect(Ask::session(&session)).await?.0),
     };
     if let Some(client) = &mut client {
         client.acknowledging = Acknowledging::Never;

@@ -213,7 +213,7 @@ pub(in crate::probe) async fn message_expiry(cx: &Context) -> Result<Vec<Finding
         cx.publish_message(&mut publisher, &message).await?;
     }
     tokio::time::sleep(PAUSE).await;
-    let (mut client, _) = cx.connect(Ask::resumed(&session)).await?;
+    let (mut client, _) = cx.connect(Ask::session(&session)).await?;
     let messages = come_back(cx, &mut client).await?;
     let find = |payload: &[u8]| messages.iter().find(|message| message.payload() == payload);
     if find(b"none").is_none() {

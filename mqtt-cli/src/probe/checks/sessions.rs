@@ -37,7 +37,7 @@ pub(in crate::probe) async fn takeover(cx: &Context) -> Result<Vec<Finding>, Tro
     let identifier = cx.identifier();
     let (mut first, _) = cx.connect(Ask::session(&identifier)).await?;
     first.ping().await?;
-    let (mut second, _) = cx.connect(Ask::resumed(&identifier)).await?;
+    let (mut second, _) = cx.connect(Ask::session(&identifier)).await?;
     let ended = first.message(Instant::now() + cx.wait()).await;
     second.ping().await?;
     let advice = "client_identifier(..), -i: never give two clients the same";
@@ -62,26 +62,38 @@ pub(in crate::probe) async fn takeover(cx: &Context) -> Result<Vec<Finding>, Tro
     Ok(vec![finding])
 }
 
-/// A session and its subscription are there after a cut.
+/// A session and its subscription are there after a cut, however it began.
 pub(in crate::probe) async fn session_kept(cx: &Context) -> Result<Vec<Finding>, Trouble> {
-    let identifier = cx.identifier();
-    let topic = cx.topic("session")?;
-    let (mut client, _) = cx.connect(Ask::session(&identifier)).await?;
-    let filter = SubscribeFilter::new(cx.filter("session")?, cx.qos());
-    cx.subscribe(&mut client, vec![filter]).await?;
-    drop(client);
-    let (mut client, answer) = cx.connect(Ask::resumed(&identifier)).await?;
-    cx.publish(&mut client, &topic, b"x").await?;
-    let message = client.message(Instant::now() + cx.wait()).await?;
-    let is_present = answer.session_present || cx.version() == Version::V3_1;
     let advice = "subscribe again after each connection: the library does";
-    let finding = match (is_present, message.is_some()) {
+    let finding = match kept(cx, false).await? {
+        (true, true) if cx.is_5() && kept(cx, true).await? != (true, true) => {
+            Finding::limited("it ends with its connection where that began with Clean Start")
+                .advice("Builder::lasting_session, -c: they begin it without Clean Start")
+        }
         (true, true) => Finding::yes(),
         (true, false) => Finding::no("the session is there, without its subscription"),
         (false, true) => Finding::limited("it is there, and the CONNACK says that it is not"),
         (false, false) => Finding::no("the session ends with its connection").advice(advice),
     };
     Ok(vec![finding])
+}
+
+/// Whether a session is there after a cut, as the CONNACK says, and whether its subscription is.
+async fn kept(cx: &Context, clean_start: bool) -> Result<(bool, bool), Trouble> {
+    let identifier = cx.identifier();
+    let topic = cx.topic("session")?;
+    let mut ask = Ask::session(&identifier);
+    ask.clean_start = clean_start;
+    let (mut client, _) = cx.connect(ask).await?;
+    let filter = SubscribeFilter::new(cx.filter("session")?, cx.qos());
+    cx.subscribe(&mut client, vec![filter]).await?;
+    drop(client);
+    let (mut client, answer) = cx.connect(Ask::session(&identifier)).await?;
+    cx.publish(&mut client, &topic, b"x").await?;
+    let message = client.message(Instant::now() + cx.wait()).await?;
+    // MQTT 3.1 has no word for it.
+    let is_present = answer.session_present || cx.version() == Version::V3_1;
+    Ok((is_present, message.is_some()))
 }
 
 /// A session without a subscription is kept, too: that of a publisher, with its QoS 2 flows.
@@ -97,7 +109,7 @@ pub(in crate::probe) async fn session_without_subscriptions(
     let (mut client, _) = cx.connect(Ask::session(&identifier)).await?;
     client.ping().await?;
     drop(client);
-    let (_client, answer) = cx.connect(Ask::resumed(&identifier)).await?;
+    let (_client, answer) = cx.connect(Ask::session(&identifier)).await?;
     let finding = match answer.session_present {
         true => Finding::yes(),
         false => Finding::no("the session of a client that only publishes is not kept")
@@ -120,7 +132,7 @@ pub(in crate::probe) async fn offline_queue(cx: &Context) -> Result<Vec<Finding>
         cx.publish_message(&mut publisher, &Outgoing::new(&topic, &payload, *qos))
             .await?;
     }
-    let (mut client, _) = cx.connect(Ask::resumed(&session)).await?;
+    let (mut client, _) = cx.connect(Ask::session(&session)).await?;
     // A server may well drop those of QoS 0.
     let expected = tried.len().saturating_sub(1).max(1);
     let messages = client.messages(expected, cx.wait(), cx.quiet()).await?;
@@ -152,7 +164,7 @@ pub(in crate::probe) async fn offline_order(cx: &Context) -> Result<Vec<Finding>
     for number in 0..MESSAGES {
         cx.publish(&mut publisher, &topic, &[number]).await?;
     }
-    let (mut client, _) = cx.connect(Ask::resumed(&session)).await?;
+    let (mut client, _) = cx.connect(Ask::session(&session)).await?;
     let messages = client
         .messages(MESSAGES.into(), cx.wait(), cx.quiet())
         .await?;
