@@ -125,7 +125,7 @@ impl Failure {
     /// The client has ended with this error; `connected`: it had a connection before.
     pub(crate) fn of_connection(error: &ConnectionError, connected: bool) -> Self {
         let status = status_of(error, connected);
-        let text = in_one_line(error.clone());
+        let text = connection_error(error);
         match advice(error) {
             Some(advice) => Self::new(status, format!("{text}; {advice}")),
             None => Self::new(status, text),
@@ -233,6 +233,16 @@ impl fmt::Display for Failure {
 /// The error with its causes.
 pub(crate) fn in_one_line(error: impl Into<Error>) -> String {
     format!("{:#}", error.into())
+}
+
+/// The same of a connection's error, with the option where the library's text names a setting.
+pub(crate) fn connection_error(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::NoConnAck { version, instead } => format!(
+            "{instead} to the CONNECT of {version}; if the server speaks another version, choose it with -V"
+        ),
+        error => in_one_line(error.clone()),
+    }
 }
 
 fn status_of(error: &ConnectionError, connected: bool) -> Status {

@@ -2,9 +2,10 @@
 
 use super::plan::Plan;
 use super::property::Properties;
-use crate::exit::{Failure, Status, in_one_line};
+use crate::exit::{Failure, Status, connection_error, in_one_line};
 use crate::report::Report;
 use crate::signals::Signals;
+use martlet_tokio::proto::ConnectReasonCode;
 use martlet_tokio::runtime::Tokio;
 use martlet_tokio::session::ConnectionError;
 use martlet_tokio::store::RedbStore;
@@ -144,12 +145,18 @@ async fn watch(
     lost: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
 ) {
-    let mut was_lost = false;
+    let (mut was_connected, mut was_lost) = (false, false);
     while let Some(event) = events.next().await {
         lost.fetch_add(lost_with(&event), Ordering::Relaxed);
         match &event {
             // Its end is the command's error.
             ClientEvent::Disconnected { retry_in: None, .. } => drop(stop.send_replace(true)),
+            // The next attempt speaks a version that the server may have: nothing has gone wrong.
+            ClientEvent::Disconnected {
+                reason: ConnectionError::Rejected(rejection),
+                ..
+            } if rejection.reason == ConnectReasonCode::UnsupportedProtocolVersion
+                && !was_connected => {}
             ClientEvent::Disconnected {
                 retry_in: Some(wait),
                 reason,
@@ -157,14 +164,19 @@ async fn watch(
                 was_lost = true;
                 let reason = match reason {
                     ConnectionError::ClosedByPeer => "the server closed the connection".to_owned(),
-                    reason => in_one_line(reason.clone()),
+                    reason => connection_error(reason),
                 };
                 let wait = wait.as_secs_f64();
                 report.warning(&format!("{reason}; the next attempt is in {wait:.1} s"));
             }
-            ClientEvent::Connected(_) if was_lost => {
-                was_lost = false;
-                report.warning("connected again");
+            ClientEvent::Connected(_) => {
+                if std::mem::take(&mut was_lost) {
+                    report.warning(match was_connected {
+                        true => "connected again",
+                        false => "connected",
+                    });
+                }
+                was_connected = true;
             }
             ClientEvent::Resubscribed(filters) => {
                 for (filter, reason) in filters.iter().filter(|(_, reason)| reason.is_error()) {

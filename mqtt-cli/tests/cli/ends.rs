@@ -119,6 +119,20 @@ fn the_server_rejects() {
     }
 }
 
+/// A server of 3.1.1 rejects a CONNECT of MQTT 5, which is no reason for a warning.
+#[test]
+fn a_version_is_found_without_a_word() {
+    let (listener, port) = listen();
+    let running = Running::start(&mut at_port(port, "pub -t a -m x -q 1"));
+    let mut peer = Peer::connecting(&listener);
+    assert_eq!(peer.read().unwrap()[0], 0x10);
+    peer.write(&[0x20, 2, 0, 1]);
+    let mut peer = Peer::accept(&listener);
+    let publish = peer.read().unwrap();
+    peer.acknowledge(&publish);
+    assert_eq!(running.end().expect(status::DONE).errors, "");
+}
+
 /// What answers is no MQTT server, or nothing answers.
 #[test]
 fn a_server_that_is_none() {
@@ -131,6 +145,9 @@ fn a_server_that_is_none() {
     let mut peer = Peer::connecting(&listener);
     peer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     running.end().expect(status::CONNECTION);
+    let running = publish(0.1);
+    let silent = Peer::connecting(&listener);
+    running.end().expect(status::CONNECTION).says("-V");
     drop(silent);
 }
 
