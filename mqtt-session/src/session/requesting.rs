@@ -14,7 +14,7 @@ use core::time::Duration;
 use martlet_proto::{
     DecodeError, FixedHeader, Packet, PacketIdentifier, PacketType, QoS, SubAck, SubAckReasonCode,
     Subscribe as SubscribePacket, SubscribeFilter, TopicFilter, UnsubAck, UnsubAckReasonCode,
-    Unsubscribe as UnsubscribePacket, UserProperties,
+    Unsubscribe as UnsubscribePacket, UserProperties, Version,
 };
 
 impl Session {
@@ -477,8 +477,13 @@ impl Session {
     fn quote(&self, packet: &Packet) -> Vec<u8> {
         // The buffer that all packets are encoded to: each kind has the encoder once more.
         let mut bytes = BytesMut::new();
+        // A server may have sent 0x80 in 3.1, which has no such code: the bytes are those of 3.1.1.
+        let version = match self.output.version {
+            Version::V3_1 => Version::V3_1_1,
+            version => version,
+        };
         packet
-            .encode(self.output.version, &mut bytes)
+            .encode(version, &mut bytes)
             .expect("it was decoded in this version");
         bytes.into()
     }
