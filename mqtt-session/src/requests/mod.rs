@@ -302,6 +302,10 @@ pub(crate) struct Wishes {
     filters: Ordered<TopicFilter, Entry>,
     ready: Ordered<Key, PendingRequest>,
     operations: Ordered<OperationId, Operation>,
+    /// When the last of them expires.
+    latest: Instant,
+    /// Some of them expire before older ones.
+    is_mixed: bool,
     next_number: u64,
     /// Wishes that wait to be sent.
     unsent: usize,
@@ -518,11 +522,7 @@ impl Wishes {
         let probe = self
             .probe_at
             .filter(|&at| at > now && self.is_holding_back());
-        self.next_expiry()
-            .map(|(at, _)| at)
-            .into_iter()
-            .chain(probe)
-            .min()
+        self.next_expiry().into_iter().chain(probe).min()
     }
 
     /// Cuts a request to what a packet may hold; the rest waits.

@@ -65,6 +65,12 @@ impl Wishes {
         filters: Vec<(TopicFilter, QoS)>,
         expires: Instant,
     ) {
+        if self.operations.is_empty() {
+            self.latest = expires;
+            self.is_mixed = false;
+        }
+        self.is_mixed |= expires < self.latest;
+        self.latest = self.latest.max(expires);
         let missing = filters.len();
         let outcomes = filters.iter().map(|_| None).collect();
         let details = None;
@@ -80,13 +86,15 @@ impl Wishes {
         self.operations.insert(operation, begun);
     }
 
-    /// When the next operation has waited for too long. All wait equally long, so the oldest is the
-    /// first.
-    pub(super) fn next_expiry(&self) -> Option<(Instant, OperationId)> {
+    /// When the next operation has waited for too long. Where all wait equally long, the oldest is
+    /// the first.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
         let mut waiting = self.operations.iter().filter(|(_, it)| !it.overdue);
-        waiting
-            .next()
-            .map(|(operation, it)| (it.expires, *operation))
+        if self.is_mixed {
+            waiting.map(|(_, it)| it.expires).min()
+        } else {
+            waiting.next().map(|(_, it)| it.expires)
+        }
     }
 
     pub(super) fn is_live(&self, waiter: &Waiter) -> bool {
@@ -235,7 +243,8 @@ impl Wishes {
             .operations
             .iter()
             .filter(|(_, it)| !it.overdue)
-            .take_while(|(_, it)| it.expires <= now)
+            .take_while(|(_, it)| self.is_mixed || it.expires <= now)
+            .filter(|(_, it)| it.expires <= now)
             .map(|(operation, _)| (operation.0, 0))
             .collect();
         let unsent = self.unsent(&due);

@@ -506,6 +506,45 @@ fn requests_wait_for_a_connection_for_so_long() {
     assert_eq!(peer.reported(), ["connected, session present"]);
 }
 
+/// A request with a timeout of its own waited as long as an older one with a longer timeout.
+#[test]
+fn a_request_does_not_wait_for_the_timeouts_of_others() {
+    for unsubscribes in [false, true] {
+        let mut peer = Peer::new(config());
+        peer.subscribe("a", 0);
+        for (name, timeout) in [("b", 10), ("c", 5), ("d", 20)] {
+            let asked = if unsubscribes {
+                let request = UnsubscribeRequest::new([filter(name)]);
+                let request = request.offline_timeout(seconds(timeout));
+                peer.session.unsubscribe(peer.now, request)
+            } else {
+                let request = one(name).offline_timeout(seconds(timeout));
+                peer.session.subscribe(peer.now, request)
+            };
+            asked.expect("room");
+            peer.drain();
+        }
+        let what = if unsubscribes {
+            "unsubscribed"
+        } else {
+            "subscribed"
+        };
+        let failed = |operation| vec![format!("{what} {operation}: not connected")];
+        let mut waited = |until| {
+            peer.wait(until - (peer.now.since_epoch() - seconds(1000)));
+            peer.reported()
+        };
+        assert_eq!(waited(millis(4999)), nothing());
+        assert_eq!(waited(seconds(5)), failed(3));
+        assert_eq!(waited(millis(9999)), nothing());
+        assert_eq!(waited(seconds(10)), failed(2));
+        assert_eq!(waited(seconds(20)), failed(4));
+        assert_eq!(waited(millis(59_999)), nothing());
+        assert_eq!(waited(seconds(60)), ["subscribed 1: not connected"]);
+        assert_eq!(peer.session.poll_timeout(), None);
+    }
+}
+
 /// Each loss of a connection began the wait anew: against a server that hung up, a subscribe waited
 /// for ever.
 #[test]
