@@ -85,9 +85,13 @@ impl Wishes {
             if self.filters.get(&filter).is_none_or(|entry| !entry.wanted) {
                 continue;
             }
-            if let Some(older) = self.extract(&filter) {
+            for wish in self
+                .extract(&filter)
+                .into_iter()
+                .flat_map(|older| older.wishes)
+            {
                 self.settle_all(
-                    older.wish.waiters,
+                    wish.waiters,
                     &FilterOutcome::failed(RequestError::Superseded),
                 );
             }

@@ -251,13 +251,6 @@ struct Registered {
     order: u64,
 }
 
-/// A wish that a later one replaces, and the request that it was in.
-struct Older {
-    wish: Wish,
-    is_unsubscribe: bool,
-    past: Past,
-}
-
 /// Requests and pings; most sessions have none for most of their time.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -420,37 +413,48 @@ impl Wishes {
         Some(request)
     }
 
-    /// Puts a request among those that are ready. It replaces earlier wishes for its filters that
-    /// were not sent.
+    /// Puts a request among those that are ready. Of two wishes for a filter that were not sent, or
+    /// are to be sent again, the later one stays.
     fn place(&mut self, mut request: PendingRequest) {
-        for mut wish in core::mem::take(&mut request.wishes) {
-            let filter = &wish.subscription.filter;
-            let mut past = request.past;
-            if let Some(older) = self.extract(filter) {
-                if older.is_unsubscribe == request.action.is_unsubscribe() {
-                    let mut waiters = older.wish.waiters;
-                    waiters.append(&mut wish.waiters);
-                    wish.waiters = waiters;
-                    past = past.join(older.past);
-                } else {
-                    self.settle_all(
-                        older.wish.waiters,
-                        &FilterOutcome::failed(RequestError::Superseded),
-                    );
-                }
-            }
-            if past == request.past {
+        for wish in core::mem::take(&mut request.wishes) {
+            let Some(other) = self.extract(&wish.subscription.filter) else {
                 request.wishes.push(wish);
+                continue;
+            };
+            let is_later = request.order >= other.order;
+            let placed = request.with_wishes([wish].into());
+            let (later, earlier) = if is_later {
+                (placed, other)
             } else {
-                let single = request.with_wishes([wish].into());
-                self.put(PendingRequest { past, ..single });
+                (other, placed)
+            };
+            let mut later = self.join(later, earlier);
+            if is_later && later.past == request.past {
+                request.wishes.append(&mut later.wishes);
             }
+            self.put(later);
         }
         self.put(request);
     }
 
-    /// Removes the unsent wish for a filter.
-    fn extract(&mut self, filter: &TopicFilter) -> Option<Older> {
+    /// Of two requests, each for one and the same filter, the later one stays. The waiters of the
+    /// earlier one get its answer too, or fail where one subscribes and the other unsubscribes.
+    fn join(&mut self, mut later: PendingRequest, mut earlier: PendingRequest) -> PendingRequest {
+        let wish = earlier.wishes.pop();
+        let mut waiters = wish.map_or_else(Vec::new, |wish| wish.waiters);
+        if later.action.is_unsubscribe() == earlier.action.is_unsubscribe() {
+            later.past = later.past.join(earlier.past);
+            for wish in &mut later.wishes {
+                waiters.append(&mut wish.waiters);
+                wish.waiters = core::mem::take(&mut waiters);
+            }
+        }
+        self.settle_all(waiters, &FilterOutcome::failed(RequestError::Superseded));
+        later
+    }
+
+    /// Removes the unsent wish for a filter: a request for it alone.
+    fn extract(&mut self, filter: &TopicFilter) -> Option<PendingRequest> {
         let entry = self.filters.get_mut(filter)?;
         let Stage::Ready(key) = entry.stage else {
             return None;
@@ -462,17 +466,12 @@ impl Wishes {
             .iter()
             .position(|wish| wish.subscription.filter == *filter)?;
         let wish = request.wishes.remove(at);
-        let past = request.past;
-        let is_unsubscribe = request.action.is_unsubscribe();
+        let single = request.with_wishes([wish].into());
         if request.wishes.is_empty() {
             self.ready.remove(&key);
         }
         self.unsent -= 1;
-        Some(Older {
-            wish,
-            is_unsubscribe,
-            past,
-        })
+        Some(single)
     }
 
     /// The unsent wish for a filter, and whether it is to unsubscribe.

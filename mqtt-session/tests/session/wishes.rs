@@ -3,8 +3,8 @@
 
 use crate::driver::*;
 use martlet_proto::{
-    ConnAck, Packet, SubAckReasonCode as Code, SubscribeFilter, UnsubAckReasonCode as Unsub,
-    Version,
+    ConnAck, Packet, SubAckReasonCode as Code, Subscribe, SubscribeFilter, SubscriptionIdentifier,
+    UnsubAckReasonCode as Unsub, Version,
 };
 use martlet_session::{
     CleanStart, Config, Event, RequestError, SubscribeRequest, UnsubscribeRequest,
@@ -316,6 +316,72 @@ fn the_last_wish_for_a_filter_is_what_is_asked_for() {
     peer.forget();
     peer.reconnect(Version::V5, true);
     assert_eq!(peer.said()[1..], ["SUBSCRIBE #3 a:1", "UNSUBSCRIBE #4 b"]);
+}
+
+/// A SUBSCRIBE that was lost with its connection took the place of a later one for the same filter
+/// that had not been sent, so its QoS and its subscription identifier came back.
+#[test]
+fn the_last_wish_counts_also_when_an_earlier_one_was_on_its_way() {
+    let identified = |quality, identifier| {
+        SubscribeRequest::new([SubscribeFilter::new(filter("a"), qos(quality))])
+            .subscription_identifier(SubscriptionIdentifier::new(identifier))
+    };
+    for is_restored in [false, true] {
+        let mut peer = Peer::connected(Version::V5, config());
+        let ask = |peer: &mut Peer, request| {
+            let operation = peer.session.subscribe(peer.now, request);
+            peer.drain();
+            operation.expect("room").get()
+        };
+        let first = ask(&mut peer, identified(0, 1));
+        if is_restored {
+            serve(&mut peer, |_| false);
+            peer.cut();
+            peer.reconnect(Version::V5, false);
+        }
+        // As many as may wait for their answers.
+        for n in 0..63 {
+            peer.subscribe(&n.to_string(), 0);
+        }
+        peer.forget();
+        let second = ask(&mut peer, identified(1, 2));
+        assert_eq!(peer.said(), nothing(), "it waits");
+        peer.cut();
+        peer.reconnect(Version::V5, true);
+        let asked: Vec<_> = all_subscribes(&mut peer)
+            .into_iter()
+            .filter(|packet| packet.subscriptions[0].filter == filter("a"))
+            .map(|packet| (packet.subscription_identifier, packet.subscriptions[0].qos))
+            .collect();
+        assert_eq!(asked, [(SubscriptionIdentifier::new(2), qos(1))]);
+        let answered = reports_of(&mut peer, "subscribed");
+        for operation in [first, second] {
+            let answers = answered
+                .iter()
+                .filter(|line| line.starts_with(&format!("subscribed {operation}: [")));
+            let expected = usize::from(operation == second || !is_restored);
+            assert_eq!(answers.count(), expected, "{operation}: {answered:?}");
+        }
+    }
+}
+
+/// Grants whatever is subscribed to, with the QoS that is asked for. Returns the SUBSCRIBEs.
+fn all_subscribes(peer: &mut Peer) -> Vec<Subscribe> {
+    let mut all = Vec::new();
+    loop {
+        let packets = peer.packets();
+        if packets.is_empty() {
+            return all;
+        }
+        for packet in packets {
+            if let Packet::Subscribe(subscribe) = packet {
+                let granted = |entry: &SubscribeFilter| Code::granted(entry.qos);
+                let codes: Vec<_> = subscribe.subscriptions.iter().map(granted).collect();
+                peer.send(suback(subscribe.packet_identifier.get(), &codes));
+                all.push(*subscribe);
+            }
+        }
+    }
 }
 
 /// Everyone who waits for a filter has an answer, whatever becomes of the others' wishes.
