@@ -48,6 +48,10 @@ impl<K: Ord, V> Ordered<K, V> {
         Some(&self.chunks.first()?.first()?.0)
     }
 
+    pub(crate) fn last_key(&self) -> Option<&K> {
+        Some(&self.chunks.last()?.last()?.0)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.chunks
             .iter()
@@ -233,6 +237,7 @@ mod tests {
                 }
                 prop_assert_eq!(map.contains_key(&key), model.contains_key(&key));
                 prop_assert_eq!(map.first_key(), model.keys().next());
+                prop_assert_eq!(map.last_key(), model.keys().next_back());
                 prop_assert_eq!(map.len(), model.len());
                 prop_assert_eq!(map.is_empty(), model.is_empty());
             }

@@ -490,15 +490,23 @@ impl Wishes {
 
     // ---- sending
 
-    /// Removes the next request that may be sent. Suspected requests wait until it `is_quiet`, but
-    /// not past `latest`.
+    /// Removes the next request that may be sent. Suspected requests wait for all others and until it
+    /// `is_quiet`, but not past `latest`: then the others wait for them.
     pub(crate) fn next(
         &mut self,
         now: Instant,
         latest: Instant,
         is_quiet: impl FnOnce() -> bool,
     ) -> Option<PendingRequest> {
-        let key = *self.ready.first_key()?;
+        let mut key = *self.ready.first_key()?;
+        if self.probe_at.is_some_and(|at| at <= now) && key.losses == 0 {
+            // Suspected ones are last in their order.
+            key = *self
+                .ready
+                .last_key()
+                .filter(|last| last.losses > 0)
+                .unwrap_or(&key);
+        }
         if self.probing || self.outstanding >= MAX_AWAITED || self.identifiers >= MAX_IDENTIFIERS {
             return None;
         }

@@ -2,7 +2,9 @@
 
 use crate::driver::*;
 use crate::wishes::{config, nothing, reports_of, serve, subscriptions, withdraw};
-use martlet_proto::{Disconnect, DisconnectReasonCode, Packet, TopicFilter, Version};
+use martlet_proto::{
+    Disconnect, DisconnectReasonCode, Packet, SubAckReasonCode as Code, TopicFilter, Version,
+};
 use martlet_session::ConnectionError;
 use martlet_session::Durable;
 
@@ -172,6 +174,43 @@ fn messages_go_before_a_suspected_request() {
     assert_eq!(peer.said(), nothing());
     peer.wait(millis(1));
     assert_eq!(peer.said(), ["SUBSCRIBE #5 bad:0"]);
+}
+
+/// A subscription that was lost with the session, and on its way when the connection ended, was not
+/// made again as long as the application subscribed to other filters without a pause.
+#[test]
+fn other_requests_do_not_hold_back_a_suspected_one_for_ever() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.subscribe("wanted", 0);
+    serve(&mut peer, |_| false);
+    peer.cut();
+    peer.reconnect(Version::V5, false);
+    assert_eq!(peer.said()[1..], ["SUBSCRIBE #2 wanted:0"]);
+    peer.cut();
+    peer.open(Version::V5);
+    peer.forget();
+    peer.subscribe("other", 0);
+    peer.send(connack(true));
+    // Of two that follow one another the first is answered when the second has left.
+    let mut unanswered = Vec::new();
+    for n in 0..60 {
+        peer.subscribe(&format!("other/{n}"), 0);
+        for packet in peer.packets() {
+            if let Packet::Subscribe(subscribe) = packet {
+                let name = subscribe.subscriptions[0].filter.to_string();
+                if name == "wanted" {
+                    assert!((50..53).contains(&n), "{n}");
+                    return;
+                }
+                unanswered.push(subscribe.packet_identifier.get());
+            }
+        }
+        peer.wait(millis(200));
+        if unanswered.len() > 1 || n > 50 {
+            peer.send(suback(unanswered.remove(0), &[Code::GrantedQos0]));
+        }
+    }
+    panic!("the subscription was not made again");
 }
 
 /// What was never handed out cannot have ended the connection.
