@@ -100,6 +100,12 @@ impl Outbound {
         self.probe.as_ref().is_some_and(|probe| !probe.is_wide)
     }
 
+    /// Whether a message waits to be sent alone.
+    pub(crate) fn awaits_probe(&self) -> bool {
+        let is_there = self.has_resends() || !self.queue.qos12.is_empty();
+        self.is_narrow() && self.in_flight == 0 && is_there
+    }
+
     /// A message leaves while the session probes. Returns whether it is alone.
     pub(crate) fn probe_sent(&mut self, operation: OperationId) -> bool {
         let Some(probe) = self.probe.as_mut().filter(|probe| !probe.is_wide) else {

@@ -102,6 +102,12 @@ impl Session {
         if waits_for_request { 0 } else { self.window() }
     }
 
+    /// Whether further requests wait until those without an answer have one, so that a message that
+    /// is sent beside none has its turn.
+    pub(crate) fn holds_requests(&self) -> bool {
+        self.requests.outstanding() > 0 && self.outbound.awaits_probe()
+    }
+
     /// Widens the window if the message is found, or acknowledged, at which the server has hung up.
     pub(crate) fn end_probe(&mut self) {
         if self.outbound.is_probing() && self.outbound.end_probe() {

@@ -341,7 +341,8 @@ impl Session {
     /// returns 0.
     #[must_use = "0 means that there is nothing to write"]
     pub fn poll_transmit(&mut self, now: Instant, out: &mut SendBuffer) -> usize {
-        if self.requests.wishes().is_some_and(Wishes::has_ready) {
+        let has_ready = self.requests.wishes().is_some_and(Wishes::has_ready);
+        if has_ready && !self.outbound.awaits_probe() {
             self.send_requests(now);
         }
         if self.outbound.has_backlog() {

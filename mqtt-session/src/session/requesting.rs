@@ -283,7 +283,7 @@ impl Session {
     /// were there when the connection began are acknowledged, so that these do not fail with them.
     pub(crate) fn send_requests(&mut self, now: Instant) {
         let latest = now + self.config.request_timeout;
-        while self.is_connected() {
+        while self.is_connected() && !self.holds_requests() {
             let Some(wishes) = self.requests.known() else {
                 break;
             };

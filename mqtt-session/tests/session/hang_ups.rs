@@ -8,6 +8,7 @@ use martlet_session::{
     Config, ConnectionError, Event, PublishError, TransportError, TransportErrorKind,
     WhenServerHangsUp,
 };
+use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
 fn config() -> Config {
@@ -396,6 +397,54 @@ fn a_suspect_is_not_sent_beside_a_request() {
     );
     peer.send(suback(2, &[SubAckReasonCode::GrantedQos0]));
     assert_eq!(peer.said(), ["PUBLISH q1 #1 dup a 1"]);
+}
+
+/// Requests that follow one another without a pause held back the message for ever.
+#[test]
+fn a_suspect_has_its_turn_among_many_requests() {
+    let mut peer = Peer::connected(Version::V5, config());
+    peer.publish(message(1, "a", "1"));
+    peer.publish(message(1, "a", "2"));
+    for _ in 0..3 {
+        peer.cut();
+        peer.reconnect(Version::V5, true);
+    }
+    peer.cut();
+    peer.open(Version::V5);
+    peer.forget();
+    peer.subscribe("b", 0);
+    peer.send(connack(true));
+    let (mut asked, mut published, mut unanswered) = (0, Vec::new(), VecDeque::new());
+    for n in 0..40 {
+        peer.subscribe(&format!("b/{n}"), 0);
+        let packets = peer.packets();
+        let is_quiet = packets.is_empty();
+        for packet in packets {
+            match packet {
+                Packet::Subscribe(subscribe) => {
+                    asked += 1;
+                    unanswered.push_back(subscribe.packet_identifier.get());
+                }
+                Packet::Publish(publish) => {
+                    let id = publish.delivery().packet_identifier().expect("QoS 1");
+                    published.push((publish.payload().to_vec(), asked));
+                    peer.send(puback(id.get()));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Of two that follow one another the first is answered when the second has left.
+        if unanswered.len() > 1 || is_quiet {
+            let id = unanswered.pop_front().expect("it waits for an answer");
+            peer.send(suback(id, &[SubAckReasonCode::GrantedQos0]));
+        }
+    }
+    let [(first, early), (second, late)] = &published[..] else {
+        panic!("{published:?}")
+    };
+    assert_eq!((&first[..], &second[..]), (&b"1"[..], &b"2"[..]));
+    assert!(*early <= 2 && *late <= 4, "{published:?}");
+    assert!(asked > 10, "{asked}");
 }
 
 #[test]
