@@ -571,7 +571,7 @@ impl Inbound {
                     // Its PUBREL came in the meantime.
                     continue;
                 }
-            } else if reason.is_error() {
+            } else if reason.is_error() && context.output.takes_reasons {
                 self.unacknowledged = self.unacknowledged.saturating_sub(1);
                 self.received.remove(packet_identifier);
             } else {

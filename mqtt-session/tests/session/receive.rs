@@ -4,7 +4,7 @@ use crate::driver::*;
 use martlet_proto::{ConnAck, Packet, PubAckReasonCode, PublishRef, Version};
 use martlet_session::CleanStart;
 use martlet_session::{Config, ConnectionError, DropQos0, InboundLimits, Misbehaviour, Oversized};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 pub(crate) fn config() -> Config {
     named().clean_start(CleanStart::Never)
@@ -98,6 +98,44 @@ fn a_qos2_message_that_was_rejected_is_over() {
     peer.take_with(0, PubAckReasonCode::NotAuthorized);
     peer.send(publish(2, 2, "a", "2"));
     assert_eq!(peer.reported(), ["message q2 a 2"]);
+}
+
+/// Where a PUBREC has no room for the rejection it says that the message was taken: the flow goes
+/// on to PUBREL, and until then the message is a known one. It was delivered a second time when the
+/// PUBREC was lost.
+#[test]
+fn a_rejection_that_cannot_be_said_does_not_end_the_flow() {
+    let small = || {
+        let mut accepted = connack(true);
+        accepted.properties.maximum_packet_size = NonZeroU32::new(4);
+        accepted
+    };
+    for version in Version::ALL {
+        let accept = |peer: &mut Peer| {
+            peer.open(version);
+            match version {
+                Version::V5 => peer.send(small()),
+                Version::V3_1_1 => peer.send(connack(true)),
+                Version::V3_1 => peer.send(connack(false)),
+            }
+            peer.forget();
+        };
+        let mut peer = Peer::new(config());
+        accept(&mut peer);
+        peer.send(publish(2, 2, "a", "1"));
+        peer.reported();
+        peer.take_with(0, PubAckReasonCode::NotAuthorized);
+        assert_eq!(peer.said(), ["PUBREC #2"]);
+        peer.cut();
+        accept(&mut peer);
+        peer.send(duplicate(2, 2, "a", "1"));
+        assert_eq!(peer.reported(), nothing(), "{version:?}");
+        assert_eq!(peer.said(), ["PUBREC #2"]);
+        peer.send(pubrel(2));
+        assert_eq!(peer.said(), ["PUBCOMP #2"]);
+        peer.send(publish(2, 2, "a", "2"));
+        assert_eq!(peer.reported(), ["message q2 a 2"]);
+    }
 }
 
 /// Another client delivers it twice.
@@ -518,7 +556,7 @@ fn an_acknowledgement_is_never_larger_than_the_server_takes() {
         let mut peer = Peer::new(Config::default());
         peer.open(Version::V5);
         let mut accepted = connack(false);
-        accepted.properties.maximum_packet_size = std::num::NonZeroU32::new(limit);
+        accepted.properties.maximum_packet_size = NonZeroU32::new(limit);
         peer.send(accepted);
         peer.forget();
         peer.send_all(&[publish(1, 1, "a", ""), publish(2, 2, "a", "")]);
