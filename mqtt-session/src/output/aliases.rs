@@ -102,11 +102,17 @@ impl Aliases {
             self.slots.resize(index + 1, Slot::default());
         }
         let known = &mut self.slots[index].topic;
-        if known.as_ref() == Some(&message.topic) {
+        let is_known = known.as_ref() == Some(&message.topic);
+        // A short name takes less than the alias in its place, for which the property length may
+        // become longer too.
+        if is_known && message.topic.as_bytes().len() > OVERHEAD {
             return Choice::Alias(alias);
         }
         if size + OVERHEAD > self.maximum_packet_size {
             return Choice::Name;
+        }
+        if is_known {
+            return Choice::Alias(alias);
         }
         *known = Some(message.topic.clone());
         Choice::Learn(alias)

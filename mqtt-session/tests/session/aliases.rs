@@ -1,7 +1,7 @@
 //! Topic aliases on what we send (MQTT 5 §3.3.2.3.4).
 
 use crate::driver::*;
-use martlet_proto::{ConnAck, MAX_PACKET_SIZE, Packet, Version};
+use martlet_proto::{ConnAck, MAX_PACKET_SIZE, Packet, PublishProperties, Version};
 use martlet_session::{Config, TopicAliases};
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -195,5 +195,39 @@ fn an_alias_of_the_application_s_is_left_out_where_it_does_not_fit() {
         let before = peer.wire.len();
         peer.publish(manual(1, TOPIC));
         assert!(peer.wire.len() - before <= limit as usize);
+    }
+}
+
+/// An alias in place of a name of one byte made the packet two bytes larger than the server takes.
+#[test]
+fn an_alias_in_place_of_a_short_name_does_not_make_the_packet_too_large() {
+    for name in ["a", "ab", "abc", "abcd", "abcde"] {
+        // Properties of 125 bytes: with an alias beside them their length takes two bytes.
+        for value in [0, 118, 119, 120] {
+            let properties = PublishProperties::builder()
+                .try_user_property("k", &"v".repeat(value))
+                .unwrap()
+                .build();
+            let with = |payload: &str| {
+                message(0, name, payload)
+                    .topic_alias(NonZeroU16::new(1))
+                    .properties(properties.clone())
+            };
+            let mut accepted = aliases(1);
+            accepted.properties.maximum_packet_size = NonZeroU32::new(200);
+            let mut peer = connected(named().topic_aliases_out(TopicAliases::Manual), accepted);
+            peer.publish(with(""));
+            peer.said();
+            for length in 0..200 {
+                let at = peer.wire.len();
+                let payload = "x".repeat(length);
+                if peer.session.publish(peer.now, with(&payload)).is_err() {
+                    break;
+                }
+                peer.drain();
+                let size = peer.wire.len() - at;
+                assert!((1..=200).contains(&size), "{name} {value} {length}: {size}");
+            }
+        }
     }
 }
