@@ -101,7 +101,7 @@ impl Outbound {
     pub(crate) fn hang_ups(&self, limit: u8) -> u8 {
         match &self.probe {
             Some(probe) => limit.saturating_add(probe.ended),
-            None => self.hang_ups_in_a_row.min(limit - 1),
+            None => self.hang_ups_in_a_row.min(limit.saturating_sub(1)),
         }
     }
 

@@ -457,7 +457,7 @@ fn assert_rejected(config: &Config, text: &str) {
 #[test]
 fn a_configuration_that_cannot_work_is_rejected() {
     type Change = fn(Config) -> Config;
-    let cannot_work: [(Change, &str); 11] = [
+    let cannot_work: [(Change, &str); 12] = [
         (
             |config| config.maximum_packet_size(0),
             "maximum_packet_size is 0 bytes; a CONNACK may need 60",
@@ -501,6 +501,10 @@ fn a_configuration_that_cannot_work_is_rejected() {
         (
             |config| config.publish_timeout(Some(Duration::ZERO)),
             "publish_timeout is 0; it must be more",
+        ),
+        (
+            |config| config.hang_up_limit(0),
+            "hang_up_limit is 0; it must be more",
         ),
     ];
     for (change, text) in cannot_work {
