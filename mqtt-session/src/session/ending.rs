@@ -66,12 +66,15 @@ impl Session {
             } else {
                 0
             };
-            let wanted = options
-                .session_expiry_interval
-                .or(self.config.session_expiry_interval)
-                .unwrap_or(unasked);
-            packet.session_expiry_interval = Some(wanted)
-                .filter(|&it| it != self.session_expiry() && self.session_expiry() != 0);
+            let default = self.config.session_expiry_interval.unwrap_or(unasked);
+            let asked = self.session_expiry();
+            // The server may have set another one, which the application does not have to want.
+            let (wanted, before) = match options.session_expiry_interval {
+                Some(wanted) if self.is_online() => (wanted, self.limits.session_expiry_interval),
+                Some(wanted) => (wanted, asked),
+                None => (default, asked),
+            };
+            packet.session_expiry_interval = Some(wanted).filter(|&it| it != before && asked != 0);
             packet.reason_string = options.reason_string;
             packet.user_properties = options.user_properties;
             if !self.fits(&packet) {

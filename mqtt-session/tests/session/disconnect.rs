@@ -286,6 +286,27 @@ fn the_session_expiry_is_said_where_it_changes() {
     }
 }
 
+/// The server may keep the session for another time than the CONNECT asked for: what the
+/// application asks for at the end was left out where it was the same as in CONNECT.
+#[test]
+fn the_session_expiry_is_said_where_the_server_s_is_another() {
+    for (given, asked, said) in [
+        (Some(10), Some(60), "DISCONNECT 0x00 expiry=60"),
+        (Some(10), Some(10), "DISCONNECT 0x00"),
+        (Some(10), None, "DISCONNECT 0x00"),
+        (None, Some(60), "DISCONNECT 0x00"),
+    ] {
+        let mut peer = Peer::new(Config::default().session_expiry_interval(60));
+        peer.open(Version::V5);
+        let mut accepted = connack(false);
+        accepted.properties.session_expiry_interval = given;
+        peer.send(accepted);
+        peer.forget();
+        peer.disconnect_with(DisconnectOptions::default().session_expiry_interval(asked));
+        assert_eq!(peer.said(), [said]);
+    }
+}
+
 #[test]
 fn words_that_the_server_does_not_take_are_left_out() {
     let mut peer = Peer::new(Config::default());
