@@ -9,8 +9,8 @@ use bytes::{BufMut, BytesMut};
 use core::num::NonZeroU16;
 use core::time::Duration;
 use martlet_proto::{
-    Delivery, Packet, PacketIdentifier, PubRel, PubRelReasonCode, PublishProperties, QoS,
-    TopicFilter, Utf8String, Will,
+    Delivery, Packet, PacketIdentifier, PubRel, PubRelReasonCode, PublishProperties, PublishRef,
+    QoS, TopicFilter, Utf8String, Will,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -381,22 +381,28 @@ fn encode(
     }
     let outbound = &mut connection.outbound;
     let topic = publish.topic_bytes();
-    let mut learn = None;
+    let (mut aliased, mut learn) = (publish, None);
     if outbound.topic_alias_maximum > 0 {
         if let Some(&alias) = outbound.aliases.get(topic) {
-            publish = publish.with_topic_alias_only(alias);
+            aliased = publish.with_topic_alias_only(alias);
         } else if outbound.aliases.len() < usize::from(outbound.topic_alias_maximum) {
             learn = NonZeroU16::MIN.checked_add(outbound.aliases.len() as u16);
         }
     }
     if let Some(alias) = learn {
-        publish = publish.with_topic_alias(alias);
+        aliased = publish.with_topic_alias(alias);
     }
     let version = connection.version;
-    if publish.encoded_len(version) > outbound.maximum_packet_size {
-        return false;
+    let is_too_large =
+        |publish: &PublishRef<'_>| publish.encoded_len(version) > outbound.maximum_packet_size;
+    // The alias takes room too: without it there may be enough.
+    if is_too_large(&aliased) {
+        if is_too_large(&publish) {
+            return false;
+        }
+        (aliased, learn) = (publish, None);
     }
-    if publish.encode(version, out).is_err() {
+    if aliased.encode(version, out).is_err() {
         return false;
     }
     if let (Some(alias), Some(topic)) = (learn, content.publish.topic_name()) {

@@ -450,6 +450,36 @@ fn what_is_larger_than_the_client_takes_is_treated_as_sent() {
     });
 }
 
+/// A message was dropped because of the topic alias that the broker added to it.
+// [MQTT-3.1.2-24]
+#[test]
+fn a_topic_alias_does_not_make_a_message_too_large() {
+    each_way(config().outbound_topic_aliases(1), |world| {
+        let mut connect = lasting(V5, "r");
+        connect.properties.maximum_packet_size = core::num::NonZeroU32::new(20);
+        connect.properties.topic_alias_maximum = Some(1);
+        let receiver = world.enter(connect);
+        world.subscribe(receiver, "#", Q1);
+        let sender = world.client(V5, "s");
+        // Without room for the alias beside the name, with room for it, and without room for the
+        // alias in place of the name.
+        for (payload, n) in [(12, 1), (9, 2), (12, 3), (8, 4)] {
+            world.publish(sender, "t", &"x".repeat(payload), Q1, n);
+        }
+        let payload = |n| "x".repeat(n);
+        assert_eq!(
+            world.hear(receiver),
+            [
+                format!("PUBLISH t {} q1#1", payload(12)),
+                format!("PUBLISH t {} q1#2 alias=1", payload(9)),
+                format!("PUBLISH t {} q1#3", payload(12)),
+                format!("PUBLISH  {} q1#4 alias=1", payload(8)),
+            ]
+        );
+        assert!(world.dropped().is_empty());
+    });
+}
+
 /// MQTT 5 §3.3.2.3.3: [MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn messages_expire_and_what_is_left_of_the_interval_is_forwarded() {
