@@ -1,9 +1,12 @@
 //! Two decoders, one question: is this a packet, and what does it say?
 
 use crate::linter::Rule;
-use crate::linter::decode::{self, Party, WireAck, WirePacket as Theirs};
+use crate::linter::decode::{self, Party, WireAck, WirePacket as Theirs, WireSubscribe};
 use bytes::BytesMut;
-use martlet_proto::{DecodeErrorKind as Kind, MAX_PACKET_SIZE, Packet, TopicError, Version};
+use core::num::NonZero;
+use martlet_proto::{
+    DecodeErrorKind as Kind, MAX_PACKET_SIZE, Packet, PacketType, TopicError, Version,
+};
 
 /// What two decoders say of the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub fn agreement(version: Version, wire: &[u8]) -> Agreement {
             match client.or_else(|of_client| server.map_err(|of_server| [of_client, of_server])) {
                 Ok(Some((theirs, ..))) => {
                     assert_eq!(
-                        says(&packet, version),
+                        ours_says(&packet, version),
                         theirs_says(&theirs),
                         "{version}: {packet:?}, {theirs:?}"
                     );
@@ -85,86 +88,125 @@ fn is_tolerated(packet: &Packet, rule: Rule) -> bool {
     }
 }
 
-/// The packet type and what identifies it.
-fn says(packet: &Packet, version: Version) -> String {
+/// The packet type and what identifies it, as both decoders can put it.
+#[derive(Debug, PartialEq)]
+enum Contents<'a> {
+    Connect {
+        client_identifier: &'a str,
+        clean_start: bool,
+        keep_alive: u16,
+        session_expiry: u32,
+    },
+    ConnAck {
+        accepted: bool,
+        session_present: bool,
+    },
+    Publish {
+        topic: &'a str,
+        qos: u8,
+        duplicate: bool,
+        retain: bool,
+        /// 0 at QoS 0.
+        id: u16,
+        alias: Option<u16>,
+    },
+    /// The packet type, the packet identifier and the reason code.
+    Ack(PacketType, u16, u8),
+    Subscribe(WireSubscribe),
+    /// An answer or request of which the packet identifier is compared.
+    Identified(PacketType, u16),
+    Empty(PacketType),
+    Disconnect {
+        session_expiry: Option<u32>,
+    },
+    Auth(u8),
+}
+
+fn ours_says(packet: &Packet, version: Version) -> Contents<'_> {
+    let packet_type = packet.packet_type();
     match packet {
-        Packet::Connect(it) => format!(
-            "connect {:?} {} {} {:?}",
-            it.client_identifier.as_str(),
-            it.clean_start,
-            it.keep_alive,
-            it.properties.session_expiry_interval.unwrap_or(0),
-        ),
-        Packet::ConnAck(it) => format!("connack {} {}", !it.reason.is_error(), it.session_present),
-        Packet::Publish(it) => format!(
-            "publish {:?} {} {} {} {} {:?}",
-            it.topic(),
-            it.delivery().qos().as_u8(),
-            it.delivery().duplicate(),
-            it.as_ref().retain(),
-            it.delivery()
-                .packet_identifier()
-                .map_or(0, core::num::NonZero::get),
-            it.properties().topic_alias().map(core::num::NonZero::get),
-        ),
-        Packet::PubAck(it) => format!("puback {} {}", it.packet_identifier, it.reason.as_u8()),
-        Packet::PubRec(it) => format!("pubrec {} {}", it.packet_identifier, it.reason.as_u8()),
-        Packet::PubRel(it) => format!("pubrel {} {}", it.packet_identifier, it.reason.as_u8()),
-        Packet::PubComp(it) => format!("pubcomp {} {}", it.packet_identifier, it.reason.as_u8()),
-        Packet::Subscribe(it) => format!(
-            "subscribe {} {} {} {}",
-            it.packet_identifier,
-            it.subscription_identifier.is_some(),
-            it.subscriptions
-                .iter()
-                .any(|one| one.filter.as_str().contains(['+', '#'])),
-            // 3.x knows no shares: to it they are filters like others.
-            version.has_properties()
-                && it
-                    .subscriptions
-                    .iter()
-                    .any(|one| one.filter.share_name().is_some()),
-        ),
-        Packet::SubAck(it) => format!("suback {}", it.packet_identifier),
-        Packet::Unsubscribe(it) => format!("unsubscribe {}", it.packet_identifier),
-        Packet::UnsubAck(it) => format!("unsuback {}", it.packet_identifier),
-        Packet::PingReq => "pingreq".to_owned(),
-        Packet::PingResp => "pingresp".to_owned(),
-        Packet::Disconnect(it) => format!("disconnect {:?}", it.session_expiry_interval),
-        Packet::Auth(it) => format!("auth {}", it.reason.as_u8()),
+        Packet::Connect(it) => Contents::Connect {
+            client_identifier: it.client_identifier.as_str(),
+            clean_start: it.clean_start,
+            keep_alive: it.keep_alive,
+            session_expiry: it.properties.session_expiry_interval.unwrap_or(0),
+        },
+        Packet::ConnAck(it) => Contents::ConnAck {
+            accepted: !it.reason.is_error(),
+            session_present: it.session_present,
+        },
+        Packet::Publish(it) => Contents::Publish {
+            topic: it.topic(),
+            qos: it.delivery().qos().as_u8(),
+            duplicate: it.delivery().duplicate(),
+            retain: it.as_ref().retain(),
+            id: it.delivery().packet_identifier().map_or(0, NonZero::get),
+            alias: it.properties().topic_alias().map(NonZero::get),
+        },
+        Packet::PubAck(it) | Packet::PubRec(it) => {
+            Contents::Ack(packet_type, it.packet_identifier.get(), it.reason.as_u8())
+        }
+        Packet::PubRel(it) | Packet::PubComp(it) => {
+            Contents::Ack(packet_type, it.packet_identifier.get(), it.reason.as_u8())
+        }
+        Packet::Subscribe(it) => {
+            let mut filters = it.subscriptions.iter().map(|one| &one.filter);
+            Contents::Subscribe(WireSubscribe {
+                id: it.packet_identifier.get(),
+                has_identifier: it.subscription_identifier.is_some(),
+                wildcards: filters
+                    .clone()
+                    .any(|filter| filter.as_str().contains(['+', '#'])),
+                // 3.x knows no shares: to it they are filters like others.
+                shared: version.has_properties()
+                    && filters.any(|filter| filter.share_name().is_some()),
+            })
+        }
+        Packet::SubAck(it) => Contents::Identified(packet_type, it.packet_identifier.get()),
+        Packet::Unsubscribe(it) => Contents::Identified(packet_type, it.packet_identifier.get()),
+        Packet::UnsubAck(it) => Contents::Identified(packet_type, it.packet_identifier.get()),
+        Packet::PingReq | Packet::PingResp => Contents::Empty(packet_type),
+        Packet::Disconnect(it) => Contents::Disconnect {
+            session_expiry: it.session_expiry_interval,
+        },
+        Packet::Auth(it) => Contents::Auth(it.reason.as_u8()),
     }
 }
 
-fn theirs_says(packet: &Theirs) -> String {
-    let ack = |name, ack: &WireAck| format!("{name} {} {}", ack.id, ack.reason);
+fn theirs_says(packet: &Theirs) -> Contents<'_> {
+    let ack = |packet_type, ack: &WireAck| Contents::Ack(packet_type, ack.id, ack.reason);
     match packet {
-        Theirs::Connect(it) => format!(
-            "connect {:?} {} {} {:?}",
-            it.client_identifier, it.clean_start, it.keep_alive, it.session_expiry
-        ),
-        Theirs::ConnAck(it) => format!("connack {} {}", it.accepted, it.session_present),
-        Theirs::Publish(it) => {
-            format!(
-                "publish {:?} {} {} {} {} {:?}",
-                it.topic, it.qos, it.dup, it.retain, it.id, it.alias
-            )
-        }
-        Theirs::PubAck(it) => ack("puback", it),
-        Theirs::PubRec(it) => ack("pubrec", it),
-        Theirs::PubRel(it) => ack("pubrel", it),
-        Theirs::PubComp(it) => ack("pubcomp", it),
-        Theirs::Subscribe(it) => {
-            format!(
-                "subscribe {} {} {} {}",
-                it.id, it.has_identifier, it.wildcards, it.shared
-            )
-        }
-        Theirs::SubAck(id) => format!("suback {id}"),
-        Theirs::Unsubscribe(id) => format!("unsubscribe {id}"),
-        Theirs::UnsubAck(id) => format!("unsuback {id}"),
-        Theirs::PingReq => "pingreq".to_owned(),
-        Theirs::PingResp => "pingresp".to_owned(),
-        Theirs::Disconnect { session_expiry } => format!("disconnect {session_expiry:?}"),
-        Theirs::Auth { reason, .. } => format!("auth {reason}"),
+        Theirs::Connect(it) => Contents::Connect {
+            client_identifier: &it.client_identifier,
+            clean_start: it.clean_start,
+            keep_alive: it.keep_alive,
+            session_expiry: it.session_expiry,
+        },
+        Theirs::ConnAck(it) => Contents::ConnAck {
+            accepted: it.accepted,
+            session_present: it.session_present,
+        },
+        Theirs::Publish(it) => Contents::Publish {
+            topic: &it.topic,
+            qos: it.qos,
+            duplicate: it.dup,
+            retain: it.retain,
+            id: it.id,
+            alias: it.alias,
+        },
+        Theirs::PubAck(it) => ack(PacketType::PubAck, it),
+        Theirs::PubRec(it) => ack(PacketType::PubRec, it),
+        Theirs::PubRel(it) => ack(PacketType::PubRel, it),
+        Theirs::PubComp(it) => ack(PacketType::PubComp, it),
+        Theirs::Subscribe(it) => Contents::Subscribe(it.clone()),
+        Theirs::SubAck(id) => Contents::Identified(PacketType::SubAck, *id),
+        Theirs::Unsubscribe(id) => Contents::Identified(PacketType::Unsubscribe, *id),
+        Theirs::UnsubAck(id) => Contents::Identified(PacketType::UnsubAck, *id),
+        Theirs::PingReq => Contents::Empty(PacketType::PingReq),
+        Theirs::PingResp => Contents::Empty(PacketType::PingResp),
+        Theirs::Disconnect { session_expiry } => Contents::Disconnect {
+            session_expiry: *session_expiry,
+        },
+        Theirs::Auth { reason, .. } => Contents::Auth(*reason),
     }
 }
