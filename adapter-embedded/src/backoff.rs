@@ -63,6 +63,49 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    /// The shortest and the longest wait of many devices, each after this number of failures.
+    fn waits(failures: u32, slow: bool) -> (f64, f64) {
+        let waits = (0..2000).map(|seed| {
+            let mut backoff = Backoff::new(seed);
+            for _ in 0..failures {
+                let _ = backoff.next(false);
+            }
+            backoff.next(slow).as_secs_f64()
+        });
+        waits.fold((f64::MAX, 0.0), |(least, most), wait| {
+            (wait.min(least), wait.max(most))
+        })
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_differ_from_device_to_device() {
+        for (failures, expected) in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+            .into_iter()
+            .enumerate()
+        {
+            let (least, most) = waits(failures as u32, false);
+            assert!(least < expected * 0.01, "{failures}: {least}");
+            assert!(
+                most <= expected && most > expected * 0.99,
+                "{failures}: {most}"
+            );
+            let (least, most) = waits(failures as u32, true);
+            assert!((30.0..30.3).contains(&least), "{failures}: {least}");
+            assert!(most <= 60.0 && most > 59.7, "{failures}: {most}");
+        }
+    }
+
+    #[test]
+    fn one_device_waits_for_another_time_each_time() {
+        let mut backoff = Backoff::new(7);
+        let mut waits: alloc::vec::Vec<_> = (0..20).map(|_| backoff.next(true)).collect();
+        waits.sort();
+        waits.dedup();
+        assert_eq!(waits.len(), 20);
+        backoff.reset();
+        assert!(backoff.next(false) <= Duration::from_secs(1));
+    }
+
     #[test]
     fn no_wait_is_too_long_to_calculate() {
         let mut backoff = Backoff::new(7).initial(Duration::MAX).max(Duration::MAX);

@@ -82,6 +82,7 @@ extern crate alloc;
 
 mod backoff;
 mod client;
+mod machine;
 mod network;
 
 pub use backoff::Backoff;
