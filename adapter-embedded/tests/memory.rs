@@ -2,11 +2,14 @@
 //! it comes back, and although the messages are not taken.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod clock;
+
 use bytes::{Buf, Bytes, BytesMut};
+use clock::TestClock;
 use embedded_io_async::{ErrorType, Read, Write};
 use martlet_embedded::proto::*;
-use martlet_embedded::session::{Config, Event, Instant, OutgoingPublish, SubscribeRequest};
-use martlet_embedded::{Backoff, Client, Clock, Network};
+use martlet_embedded::session::{Config, Event, OutgoingPublish, SubscribeRequest};
+use martlet_embedded::{Backoff, Client, Network};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -19,7 +22,7 @@ use std::time::Duration;
 /// What the heap may hold: with the client itself 16 KiB where words have 32 bits, as on a microcontroller. Pointers and
 /// lengths of 64 bits take more.
 const CEILING: u64 = match size_of::<usize>() {
-    4 => 16 * 1024 - size_of::<Client<Server, Server>>() as u64,
+    4 => 16 * 1024 - size_of::<Client<Server, TestClock>>() as u64,
     _ => 20 * 1024,
 };
 const V5: Version = Version::V5;
@@ -34,8 +37,6 @@ struct Inner {
     reads: usize,
     read: usize,
     dials: usize,
-    now: Duration,
-    wake_at: Option<Duration>,
     has_moved: bool,
 }
 
@@ -101,26 +102,6 @@ impl Write for Server {
 
     async fn flush(&mut self) -> Result<(), Infallible> {
         Ok(())
-    }
-}
-
-impl Clock for Server {
-    fn now(&self) -> Instant {
-        Instant::from_epoch(self.0.borrow().now)
-    }
-
-    async fn sleep_until(&mut self, moment: Instant) {
-        poll_fn(|_| {
-            let inner = &mut *self.0.borrow_mut();
-            let moment = moment.since_epoch();
-            inner.wake_at = Some(inner.wake_at.map_or(moment, |at| at.min(moment)));
-            if inner.now >= moment {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
     }
 }
 
@@ -233,16 +214,14 @@ fn phrases() -> Vec<(&'static str, Bytes)> {
 
 /// What a client costs whose server says this, for an hour.
 fn cost(connections: Vec<Bytes>, chunk: usize, reads: usize) -> u64 {
-    let (input, wake_at) = (Bytes::new(), None);
+    let clock = TestClock::default();
     let inner = Inner {
         connections,
-        input,
+        input: Bytes::new(),
         chunk,
         dials: 0,
         reads,
         read: 0,
-        now: Duration::ZERO,
-        wake_at,
         has_moved: false,
     };
     let server = Server(Rc::new(RefCell::new(inner)));
@@ -250,7 +229,7 @@ fn cost(connections: Vec<Bytes>, chunk: usize, reads: usize) -> u64 {
     let payload = Bytes::from_static(&[0; 200]);
     let cost = allocation_counter::measure(|| {
         let config = Config::small().client_identifier("device".try_into().unwrap());
-        let mut client = Client::new(config, network, server.clone(), Backoff::new(1));
+        let mut client = Client::new(config, network, clock.clone(), Backoff::new(1));
         for n in 0..12 {
             let qos = if n % 2 == 0 {
                 QoS::AtLeastOnce
@@ -278,7 +257,7 @@ fn cost(connections: Vec<Bytes>, chunk: usize, reads: usize) -> u64 {
         let until = Duration::from_secs(3600);
         for turn in 0.. {
             assert!(turn < 3_000_000, "it goes round and round");
-            server.0.borrow_mut().wake_at = None;
+            clock.begin_turn();
             server.0.borrow_mut().has_moved = false;
             assert!(
                 waits
@@ -286,12 +265,11 @@ fn cost(connections: Vec<Bytes>, chunk: usize, reads: usize) -> u64 {
                     .poll(&mut Context::from_waker(Waker::noop()))
                     .is_pending()
             );
-            let inner = &mut *server.0.borrow_mut();
-            if !inner.has_moved {
-                let Some(next) = inner.wake_at.filter(|&at| at < until) else {
+            if !server.0.borrow().has_moved {
+                let Some(next) = clock.wake_at().filter(|&at| at < until) else {
                     break;
                 };
-                inner.now = inner.now.max(next);
+                clock.advance_to(next);
             }
         }
     });
@@ -395,14 +373,16 @@ fn the_usual_bounds_are_not_small() {
         dials: 0,
         reads: usize::MAX,
         read: 0,
-        now: Duration::ZERO,
-        wake_at: None,
         has_moved: false,
     };
     let server = Server(Rc::new(RefCell::new(inner)));
-    let network = server.clone();
     let cost = allocation_counter::measure(|| {
-        let mut client = Client::new(Config::default(), network, server.clone(), Backoff::new(1));
+        let mut client = Client::new(
+            Config::default(),
+            server,
+            TestClock::default(),
+            Backoff::new(1),
+        );
         let mut kept: Vec<Event> = Vec::new();
         for _ in 0..3000 {
             let mut next = pin!(client.next_event());

@@ -1,8 +1,11 @@
 //! The client against the embedded broker, in memory and in simulated time.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../clock/mod.rs"]
+mod clock;
 mod world;
 
+use clock::TestClock;
 use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits, Memory};
 use martlet_embedded::proto::{
     ConnectReasonCode, DisconnectReasonCode, PubAckReasonCode, PublishRef, QoS, SubAckReasonCode,
@@ -46,7 +49,7 @@ fn broadcast(world: &World, topic: &str, payload: &str, qos: QoS) {
     };
     let publish = PublishRef::new(&topic, payload.as_bytes()).with_delivery(delivery);
     assert!(
-        inner.broker.publish(inner.now, publish),
+        inner.broker.publish(inner.clock.elapsed(), publish),
         "there is a subscription"
     );
 }
@@ -55,7 +58,7 @@ fn text(message: &Message) -> String {
     String::from_utf8(message.publish.payload().to_vec()).unwrap()
 }
 
-fn connected(world: &World, client: &mut Client<World, World>) {
+fn connected(world: &World, client: &mut Client<World, TestClock>) {
     world.run(client.connected()).unwrap();
 }
 
@@ -199,7 +202,7 @@ fn a_subscription_is_made_again_when_the_broker_has_lost_it() {
     world
         .run(client.subscribe(to("a", QoS::AtLeastOnce)))
         .unwrap();
-    let now = world.0.borrow().now;
+    let now = world.now();
     world.0.borrow_mut().broker.restart(now, Memory::Lost);
     world.cut();
     assert!(
@@ -289,6 +292,7 @@ fn an_idle_connection_is_kept_alive_and_one_that_fell_silent_is_made_again() {
         }
     });
     assert!(lost.is_some());
+    assert!(!world.has_connection(), "it was hung up");
 }
 
 #[test]
@@ -319,14 +323,15 @@ fn attempts_that_fail_are_made_again_with_a_back_off() {
     // An attempt that does not end has 10 s.
     world.cut();
     world.0.borrow_mut().silent_dials = true;
-    let before = world.0.borrow().now;
+    let before = world.now();
     while client
         .last_error()
         .is_none_or(|error| !error.to_string().contains("in time"))
     {
         world.run_turns(2, client.next());
+        assert!(world.now() - before < HOUR, "it has an end");
     }
-    assert!(world.0.borrow().now - before >= Duration::from_secs(10));
+    assert!(world.now() - before >= Duration::from_secs(10));
 }
 
 #[test]
@@ -367,9 +372,11 @@ fn another_client_with_its_identifier_stops_it() {
     {
         let inner = &mut *world.0.borrow_mut();
         let id = inner.broker.connection_of("device").unwrap();
-        inner
-            .broker
-            .disconnect(inner.now, id, DisconnectReasonCode::SessionTakenOver);
+        inner.broker.disconnect(
+            inner.clock.elapsed(),
+            id,
+            DisconnectReasonCode::SessionTakenOver,
+        );
     }
     assert!(matches!(
         world.run(client.next()),

@@ -1,10 +1,11 @@
 //! A world in memory: the embedded broker, a network of one connection that breaks on demand, simulated time, and an
 //! executor that lets it pass when nothing else can happen.
 
+use crate::clock::TestClock;
 use bytes::{Buf, BytesMut};
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use martlet_broker::{Broker, BrokerConfig, BrokerEvent, ConnectionId};
-use martlet_embedded::session::{Config, Instant};
+use martlet_embedded::session::Config;
 use martlet_embedded::{Backoff, Client, Clock, Network};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 pub(crate) struct Inner {
     pub(crate) broker: Broker,
-    pub(crate) now: Duration,
+    pub(crate) clock: TestClock,
     connection: Option<ConnectionId>,
     to_broker: BytesMut,
     to_client: BytesMut,
@@ -28,8 +29,6 @@ pub(crate) struct Inner {
     /// Attempts do not end.
     pub(crate) silent_dials: bool,
     pub(crate) dials: Vec<Duration>,
-    /// What the client waits for, in this turn.
-    wake_at: Option<Duration>,
     has_moved: bool,
     unflushed: bool,
     /// The client has written in this turn.
@@ -47,7 +46,7 @@ impl World {
     pub(crate) fn with(config: BrokerConfig) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             broker: Broker::new(config.record_events(true)),
-            now: Duration::ZERO,
+            clock: TestClock::default(),
             connection: None,
             to_broker: BytesMut::new(),
             to_client: BytesMut::new(),
@@ -56,16 +55,24 @@ impl World {
             failing_dials: 0,
             silent_dials: false,
             dials: Vec::new(),
-            wake_at: None,
             has_moved: false,
             unflushed: false,
             is_full: false,
         })))
     }
 
-    pub(crate) fn client(&self, config: Config) -> Client<World, World> {
+    pub(crate) fn client(&self, config: Config) -> Client<World, TestClock> {
         let config = config.client_identifier("device".try_into().unwrap());
-        Client::new(config, self.clone(), self.clone(), Backoff::new(7))
+        Client::new(config, self.clone(), self.clock(), Backoff::new(7))
+    }
+
+    pub(crate) fn clock(&self) -> TestClock {
+        self.0.borrow().clock.clone()
+    }
+
+    /// The time since the world began.
+    pub(crate) fn now(&self) -> Duration {
+        self.0.borrow().clock.elapsed()
     }
 
     /// What the broker says that has happened since the last call.
@@ -87,6 +94,10 @@ impl World {
         accepted.collect()
     }
 
+    pub(crate) fn has_connection(&self) -> bool {
+        self.0.borrow().connection.is_some()
+    }
+
     /// The network breaks.
     pub(crate) fn cut(&self) {
         self.0.borrow_mut().hang_up();
@@ -102,7 +113,7 @@ impl World {
         let mut future = pin!(future);
         for turn in 0..turns {
             assert!(turn < 1_000_000, "it goes round and round");
-            self.0.borrow_mut().wake_at = None;
+            self.0.borrow().clock.begin_turn();
             self.0.borrow_mut().has_moved = false;
             if let Poll::Ready(output) = future
                 .as_mut()
@@ -113,13 +124,11 @@ impl World {
             let inner = &mut *self.0.borrow_mut();
             inner.serve();
             if !inner.has_moved {
-                let next = inner
-                    .wake_at
-                    .into_iter()
-                    .chain(inner.broker.poll_timeout())
-                    .min();
-                inner.now = inner.now.max(next.expect("nothing will happen any more"));
-                inner.broker.handle_timeout(inner.now);
+                let timers = [inner.clock.wake_at(), inner.broker.poll_timeout()];
+                let next = timers.into_iter().flatten().min();
+                let next = next.expect("nothing will happen any more");
+                inner.clock.advance_to(next);
+                inner.broker.handle_timeout(inner.clock.elapsed());
                 inner.serve();
             }
         }
@@ -128,8 +137,8 @@ impl World {
 
     /// Runs a future for this long, and then drops it.
     pub(crate) fn run_for<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
-        let mut timer = self.clone();
-        let until = Clock::now(self) + time;
+        let mut timer = self.clock();
+        let until = timer.now() + time;
         self.run(async {
             let mut future = pin!(future);
             let mut sleep = pin!(timer.sleep_until(until));
@@ -145,15 +154,16 @@ impl World {
 impl Inner {
     fn serve(&mut self) {
         self.is_full = false;
+        let now = self.clock.elapsed();
         let Some(id) = self.connection else { return };
         if !self.to_broker.is_empty() {
-            self.broker.handle_input(self.now, id, &mut self.to_broker);
+            self.broker.handle_input(now, id, &mut self.to_broker);
         }
-        while self.broker.poll_transmit(self.now, id, &mut self.to_client) > 0 {
+        while self.broker.poll_transmit(now, id, &mut self.to_client) > 0 {
             self.has_moved = true;
         }
         if self.broker.poll_close() == Some(id) {
-            self.broker.handle_close(self.now, id);
+            self.broker.handle_close(now, id);
             self.connection = None;
             self.has_moved = true;
         }
@@ -161,7 +171,7 @@ impl Inner {
 
     fn hang_up(&mut self) {
         if let Some(id) = self.connection.take() {
-            self.broker.handle_close(self.now, id);
+            self.broker.handle_close(self.clock.elapsed(), id);
             while self.broker.poll_close().is_some() {}
         }
         self.to_broker.clear();
@@ -195,8 +205,9 @@ impl Network for World {
     async fn dial(&mut self) -> Result<(), &'static str> {
         poll_fn(|_| {
             let inner = &mut *self.0.borrow_mut();
+            let now = inner.clock.elapsed();
             inner.hang_up();
-            inner.dials.push(inner.now);
+            inner.dials.push(now);
             if inner.silent_dials {
                 return Poll::Pending;
             }
@@ -204,7 +215,7 @@ impl Network for World {
                 inner.failing_dials -= 1;
                 return Poll::Ready(Err("nobody answers"));
             }
-            inner.connection = Some(inner.broker.handle_open(inner.now));
+            inner.connection = Some(inner.broker.handle_open(now));
             inner.unflushed = false;
             Poll::Ready(Ok(()))
         })
@@ -279,24 +290,5 @@ impl Write for Half<'_> {
     async fn flush(&mut self) -> Result<(), ErrorKind> {
         self.0.borrow_mut().unflushed = false;
         Ok(())
-    }
-}
-
-impl Clock for World {
-    fn now(&self) -> Instant {
-        Instant::from_epoch(self.0.borrow().now)
-    }
-
-    async fn sleep_until(&mut self, moment: Instant) {
-        poll_fn(|_| {
-            let inner = &mut *self.0.borrow_mut();
-            let moment = moment.since_epoch();
-            if inner.now >= moment {
-                return Poll::Ready(());
-            }
-            inner.wake_at = Some(inner.wake_at.map_or(moment, |at| at.min(moment)));
-            Poll::Pending
-        })
-        .await;
     }
 }
