@@ -321,6 +321,7 @@ mod tests {
     use std::vec;
 
     #[test]
+    #[cfg_attr(miri, ignore = "too slow: 400,000 texts")]
     fn words_agree_with_bytes() {
         for len in 0..40 {
             for at in 0..len {

@@ -164,6 +164,10 @@ fn decode_integer(bytes: &[u8]) -> Result<Option<u32>, DecodeErrorKind> {
 /// The boundaries, and every 251st of the 268,435,456 variable byte integers, both ways and in both
 /// places. The payload is never looked at, so that its pages are never touched.
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "too slow: a million integers, and a payload of 256 MiB"
+)]
 fn variable_byte_integers() {
     let payload = vec![0; MAX_REMAINING_LENGTH as usize];
     let topic = TopicName::from_static("t").unwrap();
@@ -209,6 +213,7 @@ fn variable_byte_integers() {
 
 /// All of one and two bytes, and up to five of the bytes that matter.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 90,000 strings")]
 fn hostile_variable_byte_integers() {
     let check = |bytes: &[u8]| {
         let wire = [&[0xc0], bytes].concat();
@@ -439,6 +444,7 @@ fn subscription_options() {
 
 /// Every packet identifier but 0.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 130,000 packets")]
 fn packet_identifiers() {
     for value in 0..=u16::MAX {
         let [high, low] = value.to_be_bytes();

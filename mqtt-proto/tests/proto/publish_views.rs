@@ -58,6 +58,7 @@ fn says(publish: &Publish, expected: PublishRef<'_>) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow: payloads of megabytes")]
 fn all_views_agree() {
     for version in Version::ALL {
         for topic in ["t".to_owned(), "t/".repeat(100), "t".repeat(65_535)] {
@@ -99,6 +100,7 @@ fn all_views_agree() {
 
 /// What MQTT cannot say is kept whole, and rejected when it is to leave.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: a payload of 256 MiB")]
 fn a_message_too_large_for_mqtt_is_kept_as_it_is() {
     let topic = TopicName::from_static("t").unwrap();
     let properties = PublishProperties::builder().payload_is_utf8(true).build();

@@ -392,6 +392,7 @@ fn an_alias_needs_its_property() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow: a payload of 256 MiB")]
 fn a_packet_is_at_most_256_mib() {
     let topic = TopicName::from_static("t").unwrap();
     let largest = vec![0; MAX_REMAINING_LENGTH as usize - 4];

@@ -465,7 +465,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 400 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_between_store_and_server(steps in proptest::collection::vec(step(), 1..150)) {

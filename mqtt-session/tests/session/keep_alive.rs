@@ -256,6 +256,7 @@ fn a_ping_resumes_paused_reading() {
 /// than the keep alive.
 // [MQTT-3.1.2-20] [MQTT-3.1.2-23]
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 700,000 steps")]
 fn the_gap_between_two_packets_is_never_longer_than_the_keep_alive() {
     for version in Version::ALL {
         for margin in [None, Some(seconds(0)), Some(seconds(5))] {

@@ -495,6 +495,7 @@ fn pubrels_leave_in_the_order_of_pubrecs() {
 /// by the next connection only.
 // [MQTT-4.4.0-1]
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 30,000 steps")]
 fn nothing_is_sent_again_on_the_same_connection() {
     for version in Version::ALL {
         let mut peer = Peer::connected(version, named());

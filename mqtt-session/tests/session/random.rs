@@ -450,7 +450,7 @@ fn run(version: Version, requeue: bool, chunking: Chunking, steps: &[Step]) -> V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 1000 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_session_keeps_its_promises_and_chunks_do_not_matter(

@@ -464,6 +464,7 @@ fn a_message_that_is_published_again_is_a_message_of_our_own() {
 
 // [MQTT-3.3.2-10]
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 130,000 messages")]
 fn every_topic_alias_up_to_our_maximum_is_taken() {
     for maximum in [1, 16, u16::MAX] {
         let mut peer = Peer::new(config().topic_alias_maximum(maximum));
