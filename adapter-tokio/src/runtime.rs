@@ -1,5 +1,6 @@
 //! tokio's sockets, timer and names.
 
+use bytes::{BufMut, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 pub use martlet_client::runtime::{
     Address, Clock, Dial, EitherStream, Network, Runtime, SocketOptions, Timer,
@@ -12,10 +13,10 @@ use martlet_client::{
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(not(unix))]
 use tokio::net::TcpStream as UnixStream;
@@ -46,6 +47,19 @@ impl Runtime for Tokio {
         // Within a runtime this wakes the task when all others have had their turn.
         let mut cx = Context::from_waker(cx.waker());
         let _ = std::pin::pin!(tokio::task::yield_now()).poll(&mut cx);
+    }
+
+    fn poll_read_into(
+        &self,
+        socket: &mut Self::Socket,
+        cx: &mut Context<'_>,
+        place: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        match socket {
+            EitherStream::Tcp(socket) => socket.poll_read_into(cx, place, most),
+            EitherStream::Unix(socket) => socket.poll_read_into(cx, place, most),
+        }
     }
 
     /// `tokio::time` where there is a runtime now, so that a paused one can be advanced.
@@ -161,6 +175,16 @@ where
         self.0.yield_now(cx);
     }
 
+    fn poll_read_into(
+        &self,
+        socket: &mut Self::Socket,
+        cx: &mut Context<'_>,
+        place: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        socket.poll_read_into(cx, place, most)
+    }
+
     fn clock(&self) -> Clock {
         self.0.clock()
     }
@@ -181,6 +205,19 @@ impl<O: Future<Output = io::Result<S>>, S> Future for TokioOpening<O> {
 /// Any of tokio's byte streams, as the driver wants it.
 #[derive(Debug)]
 pub struct TokioSocket<S>(pub S);
+
+impl<S: tokio::io::AsyncRead + Unpin> TokioSocket<S> {
+    /// tokio reads into memory as it is.
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut place = place.limit(most);
+        pin!(self.0.read_buf(&mut place)).poll(cx)
+    }
+}
 
 impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for TokioSocket<S> {
     fn poll_read(

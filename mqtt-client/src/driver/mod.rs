@@ -280,11 +280,14 @@ impl<R: Runtime> Driver<R> {
         if !self.link.wants_wire() {
             return None;
         }
-        // A place is filled with zeros before it is read into: only where a whole read is likely.
+        // A place is a large block: only where there is likely much to put into it.
         let is_much = self.more_is_there && self.read_size == READ_SIZE;
+        let mut room = self.read_size;
         let in_place = is_much.then(|| {
-            self.link.read_in_place(|place| {
-                guarded_stream(|| Pin::new(&mut *socket).poll_read(cx, place))
+            let runtime = &self.runtime;
+            self.link.read_in_place(|place, most| {
+                room = most;
+                guarded_stream(|| runtime.poll_read_into(socket, cx, place, most))
             })
         });
         let read = match in_place.flatten() {
@@ -293,17 +296,16 @@ impl<R: Runtime> Driver<R> {
                 // Taken while it is used: a stream may drive another client of this thread.
                 let mut scratch = SCRATCH.take();
                 scratch.resize(READ_SIZE, 0);
-                let room = &mut scratch[..self.read_size];
-                let read = guarded_stream(|| Pin::new(socket).poll_read(cx, room));
+                let place = &mut scratch[..room];
+                let read = guarded_stream(|| Pin::new(socket).poll_read(cx, place));
                 if let Poll::Ready(Ok(n @ 1..)) = read {
-                    self.link
-                        .handle_wire(now, &scratch[..n.min(self.read_size)]);
+                    self.link.handle_wire(now, &scratch[..n.min(room)]);
                 }
                 SCRATCH.set(scratch);
                 read
             }
         };
-        self.more_is_there = matches!(read, Poll::Ready(Ok(n)) if n >= READ_SIZE / 2);
+        self.more_is_there = matches!(read, Poll::Ready(Ok(n)) if n >= room.min(READ_SIZE / 2));
         match read {
             Poll::Pending => None,
             Poll::Ready(Ok(0)) => {

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::driver::socket::{Address, SocketOptions};
 use crate::link::target::Target;
+use bytes::BytesMut;
 use futures_io::{AsyncRead, AsyncWrite};
 use martlet_session::TransportError;
 use std::future::Future;
@@ -37,6 +38,27 @@ pub trait Runtime {
     /// an executor has in its queue.
     fn yield_now(&self, cx: &Context<'_>) {
         cx.waker().wake_by_ref();
+    }
+
+    /// Reads behind what `place` has: at most `most` bytes, for which it has room. Returns how many;
+    /// 0 at the end of the stream. Default: by the stream's `poll_read`, for which that room is
+    /// filled with zeros; what reads into memory as it is saves that.
+    fn poll_read_into(
+        &self,
+        socket: &mut Self::Socket,
+        cx: &mut Context<'_>,
+        place: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let from = place.len();
+        place.resize(from + most, 0);
+        let read = Pin::new(socket).poll_read(cx, &mut place[from..]);
+        let n = match read {
+            Poll::Ready(Ok(n)) => n.min(most),
+            _ => 0,
+        };
+        place.truncate(from + n);
+        read
     }
 
     /// A clock for one client, which goes as fast as the timers do. Default: that of `std`.

@@ -4,7 +4,7 @@ use crate::link::config::VersionChoice;
 use crate::link::intake::Intake;
 use crate::link::observer::Trace;
 use crate::link::stage::{Stage, not_plain, plain_end};
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use martlet_proto::Version;
 use martlet_session::{
     Awaited, ConnectionError, Instant, Instead, SendBuffer, Session, TransportError,
@@ -278,7 +278,7 @@ impl ServerConnection {
     /// [`handle_wire`](Self::handle_wire).
     pub(crate) fn read_in_place(
         &mut self,
-        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+        read: impl FnOnce(&mut BytesMut, usize) -> Poll<io::Result<usize>>,
         version: Version,
         largest: u32,
     ) -> Poll<io::Result<usize>> {

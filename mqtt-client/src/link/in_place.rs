@@ -2,6 +2,7 @@
 
 use super::{Link, Phase};
 use crate::link::observer::Trace;
+use bytes::BytesMut;
 use std::io;
 use std::task::Poll;
 
@@ -10,7 +11,7 @@ impl Link {
     /// of [`handle_wire`](Self::handle_wire). `None`: there is no such place, and nothing was read.
     pub(crate) fn read_in_place(
         &mut self,
-        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+        read: impl FnOnce(&mut BytesMut, usize) -> Poll<io::Result<usize>>,
     ) -> Option<Poll<io::Result<usize>>> {
         let Phase::Connected(connection) = &mut self.phase else {
             return None;

@@ -13,7 +13,7 @@ const LARGE: usize = 4096;
 /// grow: a few hostile bytes must not take more.
 const ROOM: usize = 128 * 1024;
 
-/// From this number of missing bytes on they are worth a read of their own, into their place.
+/// From this size on a packet is worth reads of its own, into its place.
 const IN_PLACE: usize = 16 * 1024;
 
 /// Such a read has room for so much of what comes behind.
@@ -37,6 +37,9 @@ pub(crate) struct Intake {
     behind: BytesMut,
     /// So many bytes of the last packet are still to come, if it is large.
     missing: usize,
+    /// The size of the last large packet, unless many small ones have come since: the next may be as
+    /// large.
+    recent: usize,
     /// The application is to take messages first: nothing is read, and the session gets nothing.
     pub(crate) is_held: bool,
     /// How many bytes the session gets at a time.
@@ -51,6 +54,7 @@ impl Intake {
             front: BytesMut::new(),
             behind: BytesMut::new(),
             missing: 0,
+            recent: 0,
             is_held: false,
             most,
             skipping: false,
@@ -81,33 +85,60 @@ impl Intake {
         self.begin(bytes, !rest.is_empty(), version, largest);
     }
 
-    /// Whether much of a large packet is missing, and there is a place for it.
+    /// Whether there is a place to read into: that of a large packet's rest, or one for a packet as
+    /// large as the last.
     pub(crate) fn reads_in_place(&self) -> bool {
-        self.missing >= IN_PLACE && self.behind.is_empty()
+        let begins = self.front.is_empty() && !self.skipping;
+        self.recent >= IN_PLACE && self.behind.is_empty() && (self.missing > 0 || begins)
     }
 
-    /// Lets `read` fill the place of what is missing of a large packet: it is not copied again. The
-    /// same as [`extend`](Self::extend) with what it has read.
+    /// Lets `read` append to that place, at most so many bytes: they are not copied again. The same
+    /// as [`extend`](Self::extend) with what it has read.
     pub(crate) fn read_in_place(
         &mut self,
-        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+        read: impl FnOnce(&mut BytesMut, usize) -> Poll<io::Result<usize>>,
         version: Version,
         largest: u32,
     ) -> Poll<io::Result<usize>> {
         let mut block = std::mem::take(&mut self.front);
         let from = block.len();
-        block.resize(from + self.missing.min(ROOM) + NEXT, 0);
-        let result = read(&mut block[from..]);
+        let rest = match self.missing {
+            0 => self.recent.min(ROOM),
+            missing => missing.min(ROOM),
+        };
+        let most = match block.capacity() - from {
+            spare if spare >= rest => spare.min(rest + NEXT),
+            _ => rest + NEXT,
+        };
+        block.reserve(most);
+        let result = read(&mut block, most);
         let n = match result {
-            Poll::Ready(Ok(n)) => n.min(block.len() - from),
+            Poll::Ready(Ok(n)) => n.min(block.len().saturating_sub(from)),
             _ => 0,
         };
-        let rest = n.min(self.missing);
-        self.missing -= rest;
-        if n > rest {
-            self.begin(&block[from + rest..from + n], true, version, largest);
+        block.truncate(from + n);
+        if block.is_empty() {
+            // Nothing has come, and perhaps nothing does for long: the room is not kept.
+            return result;
         }
-        block.truncate(from + rest);
+        let end = if self.missing > 0 {
+            let rest = n.min(self.missing);
+            self.missing -= rest;
+            from + rest
+        } else {
+            let last = Last::of(&block, version, largest);
+            if block.capacity() - block.len() >= last.missing {
+                self.expect(&last);
+                block.len()
+            } else {
+                // It is a small part: the rest needs a block of its own.
+                last.begin
+            }
+        };
+        if end < block.len() {
+            self.begin(&block[end..], true, version, largest);
+            block.truncate(end);
+        }
         self.front = block;
         result
     }
@@ -116,20 +147,28 @@ impl Intake {
     fn begin(&mut self, bytes: &[u8], after_large: bool, version: Version, largest: u32) {
         // Where a packet begins is known after a large one, and where nothing is left of others.
         let known = after_large || (self.is_empty() && !self.skipping);
+        self.missing = 0;
+        let mut room = 0;
+        if known {
+            let last = Last::of(bytes, version, largest);
+            self.expect(&last);
+            room = last.room();
+        }
         let block = if after_large {
             &mut self.behind
         } else {
             self.last()
         };
-        let mut missing = 0;
-        if known {
-            missing = missing_after(bytes, version, largest as usize);
-            if missing > 0 {
-                block.reserve(bytes.len() + missing.min(ROOM) + NEXT);
-            }
+        if room > 0 {
+            block.reserve(bytes.len() + room);
         }
         block.extend_from_slice(bytes);
-        self.missing = missing;
+    }
+
+    /// This is the last packet of all that has come.
+    fn expect(&mut self, last: &Last) {
+        self.missing = last.missing;
+        self.recent = last.size.unwrap_or(self.recent);
     }
 
     /// Whether a whole message or acknowledgement is among it.
@@ -174,22 +213,48 @@ impl Intake {
     }
 }
 
-/// How much of the last packet in these bytes, which begin with one, is still to come; 0 if it is
-/// small.
-fn missing_after(bytes: &[u8], version: Version, largest: usize) -> usize {
-    let mut rest = bytes;
-    for _ in 0..LOOKED_AT {
-        let Ok(Some(header)) = FixedHeader::decode(rest, version) else {
-            return 0;
-        };
-        let size = header.packet_size();
-        match rest.get(size..) {
-            Some(next) => rest = next,
-            None if (LARGE..=largest).contains(&size) => return size - rest.len(),
-            None => return 0,
+/// The last packet of some bytes which begin with one.
+#[derive(Default)]
+struct Last {
+    begin: usize,
+    /// That of the last large one; 0: there are many, and none of them is large.
+    size: Option<usize>,
+    /// How much of it is still to come; 0 if it is small.
+    missing: usize,
+}
+
+impl Last {
+    fn of(bytes: &[u8], version: Version, largest: u32) -> Self {
+        let (mut last, mut next) = (Self::default(), 0);
+        for _ in 0..LOOKED_AT {
+            let Ok(Some(header)) = FixedHeader::decode(&bytes[next..], version) else {
+                return last;
+            };
+            let size = header.packet_size();
+            let is_large = (LARGE..=largest as usize).contains(&size);
+            if is_large {
+                last.size = Some(size);
+            }
+            last.begin = next;
+            next += size;
+            if next >= bytes.len() {
+                last.missing = if is_large { next - bytes.len() } else { 0 };
+                return last;
+            }
+        }
+        Self {
+            size: Some(last.size.unwrap_or(0)),
+            ..Self::default()
         }
     }
-    0
+
+    /// How much room is made for what is missing, and for what comes behind.
+    fn room(&self) -> usize {
+        match self.missing {
+            0 => 0,
+            missing => missing.min(ROOM) + NEXT,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -312,16 +377,16 @@ mod tests {
             let (mut seen, mut left, mut in_place) = (Vec::new(), &stream[..], 0);
             while !left.is_empty() {
                 if intake.reads_in_place() {
-                    let pending = |_: &mut [u8]| Poll::Pending;
+                    let pending = |_: &mut BytesMut, _| Poll::Pending;
                     assert!(
                         intake
                             .read_in_place(pending, Version::V5, 1 << 20)
                             .is_pending()
                     );
                     let before = left.len();
-                    let fill = |place: &mut [u8]| {
-                        let n = read.min(place.len()).min(left.len());
-                        place[..n].copy_from_slice(&left[..n]);
+                    let fill = |place: &mut BytesMut, most: usize| {
+                        let n = read.min(most).min(left.len());
+                        place.extend_from_slice(&left[..n]);
                         left = &left[n..];
                         Poll::Ready(Ok(n))
                     };
@@ -345,6 +410,62 @@ mod tests {
                 in_place > 0 || read > 100_000,
                 "{in_place} in reads of {read}"
             );
+        }
+    }
+
+    /// After the first of them. A copy was made of each message whose predecessor ended a read, and
+    /// of each behind a small packet.
+    #[test]
+    fn large_messages_are_read_to_where_they_stay() {
+        const SIZE: usize = 65_536;
+        for (has_small_ones, in_step) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let (mut stream, mut ends) = (BytesMut::new(), Vec::new());
+            for n in 0..8 {
+                publish(n, SIZE, &mut stream);
+                if has_small_ones {
+                    publish(n, 3, &mut stream);
+                }
+                ends.push(stream.len());
+            }
+            let (mut intake, mut session) = (Intake::new(usize::MAX), connected());
+            let (mut at, mut seen, mut places) = (0, 0, Vec::new());
+            while at < stream.len() {
+                let end = if in_step {
+                    *ends.iter().find(|&&end| end > at).unwrap()
+                } else {
+                    stream.len()
+                };
+                let left = &stream[at..end];
+                if intake.reads_in_place() {
+                    let fill = |place: &mut BytesMut, most: usize| {
+                        let (from, n) = (place.len(), most.min(left.len()));
+                        place.extend_from_slice(&left[..n]);
+                        places.push(place[from..].as_ptr_range());
+                        at += n;
+                        Poll::Ready(Ok(n))
+                    };
+                    assert!(intake.read_in_place(fill, Version::V5, 1 << 20).is_ready());
+                } else {
+                    assert_eq!(seen, 0, "{has_small_ones} {in_step}");
+                    let n = left.len().min(SIZE);
+                    intake.extend(&left[..n], Version::V5, 1 << 20);
+                    at += n;
+                }
+                intake.give(NOW, &mut session, false);
+                while let Some(Event::Message(message)) = session.poll_event() {
+                    let payload = message.publish.payload();
+                    if payload.len() == SIZE {
+                        let middle = &raw const payload[SIZE / 2];
+                        let stayed = places.iter().any(|place| place.contains(&middle));
+                        assert!(stayed || seen == 0, "{has_small_ones} {in_step}: {seen}");
+                        seen += 1;
+                    }
+                    session.acknowledge(message.token, martlet_proto::PubAckReasonCode::Success);
+                }
+            }
+            assert_eq!(seen, 8);
         }
     }
 
