@@ -10,7 +10,7 @@
 //! caller, so no byte of a frame is ever inside the handshake.
 
 use crate::error::{CONNACK, Speaks, StackError, StackErrorKind, TLS_ALERT, shown};
-use crate::head::{self, Head};
+use crate::head::{self, Head, NotHttp};
 use crate::request::{WebSocketRequest, shown_path};
 use crate::wire::{WRITE_LIMIT, move_bytes};
 use bytes::{Buf, BufMut, BytesMut};
@@ -100,7 +100,7 @@ impl WebSocket {
         plain: &mut BytesMut,
     ) -> Result<(), StackError> {
         if let WebSocketState::Handshake { head, key, path } = &mut self.state {
-            let whole = match head.take(input) {
+            let whole = match take_final(head, input) {
                 Ok(None) => return Ok(()),
                 Ok(Some(whole)) => whole,
                 Err(what) if head.is_empty() && input.first() == Some(&TLS_ALERT) => {
@@ -375,6 +375,17 @@ fn check(request: &WebSocketRequest) -> Result<(), StackError> {
         }
     }
     Ok(())
+}
+
+/// Takes the head of the final answer. Interim answers (RFC 9110, section 15.2), such as 103 Early Hints, may come
+/// before it, and a client that does not expect them ignores them.
+fn take_final(head: &mut Head, input: &mut BytesMut) -> Result<Option<BytesMut>, NotHttp> {
+    while let Some(whole) = head.take(input)? {
+        if !matches!(head::status(&whole), Some(100 | 102..=199)) {
+            return Ok(Some(whole));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the server's answer opens the connection (RFC 6455, section 4.1).

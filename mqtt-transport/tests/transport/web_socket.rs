@@ -188,6 +188,23 @@ fn answers_that_are_no_handshake_are_rejected() {
     );
 }
 
+/// A gateway that sent 103 Early Hints before it switched was taken for one that rejects, for good.
+#[test]
+fn interim_answers_are_passed_over() {
+    let answer = format!(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n{ACCEPT}"
+    );
+    for size in [1, 7, usize::MAX] {
+        let server = WsServer::answering(answer.clone().leak());
+        let mut pair = Pair::new(&stack(), Server::new(None, None, Some(server)));
+        pair.sizes = vec![size];
+        pair.drive().unwrap();
+        assert!(pair.client.is_open(), "{size}");
+    }
+    let error = error_of("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 503 Later\r\n\r\n");
+    assert!(error.to_string().contains("503"), "{error}");
+}
+
 /// A redirect from HTTP to HTTPS repeats the query, in which tokens travel: it stood in the error,
 /// and so in logs, behind a path whose query was left out.
 #[test]
