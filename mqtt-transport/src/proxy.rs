@@ -172,6 +172,7 @@ impl Conversation {
                 self.input
                     .extend_from_slice(&wire.split_to(missing.min(wire.len())));
                 self.check_version()?;
+                self.check_code()?;
                 continue;
             }
             let second = self.input[1];
@@ -202,8 +203,8 @@ impl Conversation {
                         "the SOCKS5 proxy does not accept the user name and password",
                     ));
                 }
-                (ConversationState::Reply, 0) => return Ok(true),
-                (ConversationState::Reply, code) => return Err(rejected_by_socks(code)),
+                // Another code was an error as soon as it came.
+                (ConversationState::Reply, _) => return Ok(true),
                 (ConversationState::Head(_), _) => unreachable!("an HTTP proxy is spoken to above"),
             };
         }
@@ -260,6 +261,15 @@ impl Conversation {
             (_, first) => Err(not_a_proxy(format!(
                 "is not a SOCKS5 proxy (it answered with {first:#04x})"
             ))),
+        }
+    }
+
+    /// A rejection counts as soon as its code is there: some proxies leave out the address that follows, or send
+    /// one of no type.
+    fn check_code(&self) -> Result<(), StackError> {
+        match (&self.state, &self.input[..]) {
+            (ConversationState::Reply, &[_, code, ..]) if code != 0 => Err(rejected_by_socks(code)),
+            _ => Ok(()),
         }
     }
 

@@ -184,9 +184,14 @@ fn the_reply_codes_of_socks_proxies_are_named() {
         (200, false, "(code 200)"),
     ];
     for (code, permanent, words) in table {
-        let answers: &[&[u8]] = &[&[5, 0], &[5, code, 0, 1, 0, 0, 0, 0, 0, 0]];
         let rejected = (StackErrorKind::ProxyRejected, permanent);
-        assert_socks(&ProxyTunnel::socks5("h", 1), answers, rejected, words);
+        // Whole, with an address of no type, and cut off: why it was rejected was not reported then.
+        let forms: [&[u8]; 3] = [&[0, 1, 0, 0, 0, 0, 0, 0], &[0, 0, 0, 0], &[]];
+        for form in forms {
+            let reply = [&[5, code][..], form].concat();
+            let answers: &[&[u8]] = &[&[5, 0], &reply];
+            assert_socks(&ProxyTunnel::socks5("h", 1), answers, rejected, words);
+        }
     }
 }
 
