@@ -568,7 +568,7 @@ impl<'a> IntoFuture for Reconnecting<'a> {
         Box::pin(async move {
             let made = self.client.shared().act(|state, _| {
                 state.revive();
-                state.connection.wanted = Some(self.wanted);
+                state.connection.want(self.wanted);
                 state.connection.made()
             });
             let look = |state: &mut State| {

@@ -141,8 +141,9 @@ enum Phase {
     },
 }
 
-/// What the application wants, if it does not want to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the application wants, if it does not want to wait. Of what several callers want, the greatest counts: it
+/// is all that the others want, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wanted {
     Connection,
     /// In place of the one that there is.
@@ -255,6 +256,11 @@ impl HubConnection {
     }
 
     // ---- transitions
+
+    /// The application wants this, beside what it wants already.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        self.wanted = self.wanted.max(Some(wanted));
+    }
 
     fn enter(&mut self, phase: Phase, waiters: &mut Waiters, wakers: &mut Wakers) {
         self.phase = phase;

@@ -340,6 +340,23 @@ async fn a_live_connection_is_replaced() {
     }
 }
 
+/// A task that wanted any connection replaced the request of another for a new one before the driver had
+/// seen it: that task waited until the connection broke.
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_does_not_cancel_a_replacement() {
+    let (client, mut server, mut network) = connected(builder()).await;
+    let (replaced, any, _second) = tokio::join!(
+        soon(client.reconnect().replace()),
+        soon(client.reconnect()),
+        async {
+            assert!(matches!(server.packet().await, Packet::Disconnect(_)));
+            drop(server);
+            network.accept().await
+        }
+    );
+    assert!(!std::sync::Arc::ptr_eq(&replaced.unwrap(), &any.unwrap()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_busy_is_asked_again() {
     let (client, _, mut network) =
