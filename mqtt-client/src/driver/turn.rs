@@ -51,9 +51,13 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Connects, if the application has asked for it. A connection that is ending ends first.
+    /// Connects, if the application has asked for it. A connection or an attempt that is ending ends first; then there
+    /// is nothing left to replace.
     pub(crate) fn reconnect(&mut self) {
-        if self.link.is_closing() {
+        if self.link.is_closing() || self.link.has_failed() {
+            if let Some(wanted) = &mut self.state.connection.wanted {
+                *wanted = Wanted::Connection;
+            }
             return;
         }
         match self.state.connection.wanted.take() {

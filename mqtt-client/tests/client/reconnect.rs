@@ -357,6 +357,29 @@ async fn a_reconnect_does_not_cancel_a_replacement() {
     assert!(!std::sync::Arc::ptr_eq(&replaced.unwrap(), &any.unwrap()));
 }
 
+/// Where the connection broke, or the attempt failed, at the moment when `reconnect` was called, as with a change
+/// of the network, the call was forgotten, and its caller waited for the backoff.
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_at_the_moment_of_a_failure_is_not_forgotten() {
+    let (client, server, mut network) = connected(builder()).await;
+    let start = Instant::now();
+    let (replaced, second) = tokio::join!(soon(client.reconnect().replace()), async {
+        drop(server);
+        network.accept().await
+    });
+    replaced.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO, "at once");
+    drop(second);
+    let dial = network.dial().await;
+    let start = Instant::now();
+    let (again, _third) = tokio::join!(soon(client.reconnect()), async {
+        dial.reject();
+        network.accept().await
+    });
+    again.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO, "at once");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_busy_is_asked_again() {
     let (client, _, mut network) =
