@@ -73,7 +73,8 @@ pub enum ClientEvent {
     /// [`TooMany`](RequestError::TooMany) it is asked for again after a pause, of a minute at
     /// first and an hour at most; except after `ConnectionsLost`, also on the next connection. What
     /// cannot be asked of this server ([`NotSupported`](RequestError::NotSupported),
-    /// [`PacketTooLarge`](RequestError::PacketTooLarge)) is asked for on the next connection.
+    /// [`PacketTooLarge`](RequestError::PacketTooLarge)), or has a code that says so of the server (0x9E, 0xA2),
+    /// is asked for on the next connection.
     Subscribed(Result<Vec<(TopicFilter, SubAckReasonCode)>, RequestError>),
     /// Subscriptions were made again because the server had lost the session. What was rejected is
     /// no longer subscribed to.

@@ -2,7 +2,7 @@
 //! rejected to streams.
 
 use crate::event::ClientEvent;
-use crate::hub::requests::{AskedAtStart, AtStart};
+use crate::hub::requests::{AskedAtStart, AtStart, is_rejection};
 use crate::hub::route::{RouteKey, UNMATCHED};
 use crate::hub::shared::{Shared, State};
 use crate::hub::wakers::Wakers;
@@ -112,26 +112,32 @@ impl State {
         if on_hold || result == Err(RequestError::NotConnected) {
             return;
         }
-        if let Err(
-            error @ (RequestError::Timeout
-            | RequestError::TooMany
-            | RequestError::ConnectionsLost { .. }),
-        ) = &result
-        {
-            self.requests.at_start.retry(self.now, error);
-            let event = ClientEvent::Subscribed(Err(error.clone()));
-            return self.events.push(&event, wakers);
+        match &result {
+            Err(
+                error @ (RequestError::Timeout
+                | RequestError::TooMany
+                | RequestError::ConnectionsLost { .. }),
+            ) => {
+                self.requests.at_start.retry(self.now, error);
+                let event = ClientEvent::Subscribed(Err(error.clone()));
+                return self.events.push(&event, wakers);
+            }
+            // This server cannot be asked for them, but perhaps the next one can.
+            Err(error @ (RequestError::NotSupported(_) | RequestError::PacketTooLarge { .. })) => {
+                let event = ClientEvent::Subscribed(Err(error.clone()));
+                return self.events.push(&event, wakers);
+            }
+            _ => {}
         }
-        let asked = std::mem::take(&mut self.requests.at_start).asked;
-        let filters: Vec<_> = asked
-            .into_iter()
-            .flat_map(|asked| asked.subscriptions)
-            .map(|subscription| subscription.filter)
-            .collect();
+        let Some(asked) = std::mem::take(&mut self.requests.at_start).asked else {
+            return;
+        };
+        let filters: Vec<_> = asked.filters().cloned().collect();
         let rejected = match &result {
             Ok(answer) => {
+                self.requests.at_start.asked = asked.left_to_ask(&answer.reasons);
                 let answered = filters.iter().zip(&answer.reasons);
-                let rejected = answered.filter(|(_, reason)| reason.is_error());
+                let rejected = answered.filter(|(_, reason)| is_rejection(**reason));
                 rejected.map(|(filter, _)| filter.clone()).collect()
             }
             Err(RequestError::InvalidAnswer(_)) => filters.clone(),

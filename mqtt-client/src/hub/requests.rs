@@ -3,7 +3,7 @@
 use crate::hub::unread::Unread;
 use crate::hub::wakers::{Caller, KeptWaker, Wakers};
 use martlet_proto::{
-    SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, UnsubAckReasonCode,
+    SubAckReasonCode, SubscribeFilter, SubscriptionIdentifier, TopicFilter, UnsubAckReasonCode,
 };
 use martlet_session::{Answer, ConnectionError, Details, Instant, OperationId, RequestError};
 use std::collections::BTreeMap;
@@ -57,6 +57,37 @@ impl AskedAtStart {
             are_suspect: false,
         }
     }
+
+    pub(crate) fn filters(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.subscriptions
+            .iter()
+            .map(|subscription| &subscription.filter)
+    }
+
+    /// What is left to be asked for after these answers: what this server does not support, the next one may.
+    pub(crate) fn left_to_ask(
+        mut self: Box<Self>,
+        reasons: &[SubAckReasonCode],
+    ) -> Option<Box<Self>> {
+        let mut reasons = reasons.iter();
+        self.subscriptions
+            .retain(|_| reasons.next().is_some_and(|reason| is_unsupported(*reason)));
+        (!self.subscriptions.is_empty()).then_some(self)
+    }
+}
+
+/// Whether it is about the server, whatever the filter is.
+fn is_unsupported(reason: SubAckReasonCode) -> bool {
+    matches!(
+        reason,
+        SubAckReasonCode::SharedSubscriptionsNotSupported
+            | SubAckReasonCode::WildcardSubscriptionsNotSupported
+    )
+}
+
+/// Whether the server does not grant this filter, and no other server is to be asked for it.
+pub(crate) fn is_rejection(reason: SubAckReasonCode) -> bool {
+    reason.is_error() && !is_unsupported(reason)
 }
 
 impl AtStart {

@@ -445,6 +445,45 @@ async fn what_the_builder_subscribes_to_outlives_a_bad_network() {
     assert_eq!(answer(&mut events).await, Ok(1));
 }
 
+/// What waited for the first connection was asked of its server only: where that has no wildcards, the next one was
+/// not asked.
+#[tokio::test(start_paused = true)]
+async fn what_one_server_does_not_support_is_asked_of_the_next() {
+    for others in [0, 1] {
+        let wanted = ["a/#", "b"].map(|name| (filter(name), QoS::AtMostOnce));
+        let wanted = wanted.into_iter().take(1 + others);
+        let (client, _, mut network) = client(builder().subscriptions(wanted));
+        let mut events = client.events();
+        for n in 0..2 {
+            let mut server = network.dial().await.open();
+            server.connect().await;
+            let mut connack = ConnAck::new(ConnectReasonCode::Success);
+            connack.session_present = n > 0;
+            connack.properties.wildcard_subscription_available = Some(false);
+            server.send(connack).await;
+            if n == 0 && others > 0 {
+                let asked = soon(server.grant()).await.subscriptions;
+                assert_eq!(asked[0].filter, filter("b"));
+                assert_eq!(answer(&mut events).await, Ok(2));
+            } else {
+                let answer = answer(&mut events).await;
+                assert!(
+                    matches!(answer, Err(RequestError::NotSupported(_))),
+                    "{answer:?}"
+                );
+            }
+        }
+        let mut server = network.resume().await;
+        let asked = soon(server.grant()).await.subscriptions;
+        assert_eq!(asked[0].filter, filter("a/#"));
+        assert_eq!(answer(&mut events).await, Ok(1));
+        let message = server.message("a/1", "on", Delivery::AtMostOnce, &[]);
+        soon(message).await;
+        let mut unmatched = client.unmatched().unwrap();
+        assert_eq!(soon(unmatched.next()).await.unwrap().topic(), "a/1");
+    }
+}
+
 /// After a minute without a connection, a server without wildcards: nothing was subscribed to, and
 /// nobody learned of it.
 #[tokio::test(start_paused = true)]
