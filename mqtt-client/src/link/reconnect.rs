@@ -6,7 +6,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// When a lost connection is made again: exponential back-off with full jitter. Attempt *n* waits a
-/// random time between 0 and `min(max, initial × 2ⁿ)`. The waits begin anew after a connection that
+/// random time between 0 and `min(max, initial × 2ⁿ)`; of several servers, those that are tried without
+/// a wait count as one attempt. The waits begin anew after a connection that
 /// lasted, or on which a message or an acknowledgement went through; a connection that ends by a
 /// [protocol error](ErrorClass::Protocol) as the one before it did is neither.
 ///
@@ -202,6 +203,8 @@ pub(crate) struct Backoff {
     random: SplitMix,
     /// Attempts that have failed in a row.
     failed: u32,
+    /// How many of those were followed by a wait: as many as make the next one longer.
+    waits: u32,
     /// Connections in a row that ended by a protocol error.
     broken: u32,
     connected_at: Option<Instant>,
@@ -216,6 +219,7 @@ impl Backoff {
             policy,
             random: SplitMix(seed),
             failed: 0,
+            waits: 0,
             broken: 0,
             connected_at: None,
             ever_connected: false,
@@ -225,7 +229,7 @@ impl Backoff {
 
     /// All counts anew.
     pub(crate) fn revive(&mut self) {
-        (self.failed, self.broken, self.beginning) = (0, 0, true);
+        (self.failed, self.waits, self.broken, self.beginning) = (0, 0, 0, true);
     }
 
     pub(crate) fn policy(&self) -> &Reconnect {
@@ -266,7 +270,7 @@ impl Backoff {
             self.broken = 0;
         }
         if success {
-            self.failed = 0;
+            (self.failed, self.waits) = (0, 0);
         }
         success
     }
@@ -290,8 +294,11 @@ impl Backoff {
         {
             return None;
         }
-        let exponent = self.failed.min(32);
+        let exponent = self.waits.min(32);
         self.failed = self.failed.saturating_add(1);
+        if turn != NextTry::AtOnce {
+            self.waits = self.waits.saturating_add(1);
+        }
         Some(match turn {
             NextTry::AtOnce => Duration::ZERO,
             NextTry::After(wait) => wait,
@@ -412,6 +419,30 @@ mod tests {
             "the next server, at once"
         );
         assert_eq!(backoff.retry(NextTry::Backoff), None);
+    }
+
+    /// With six servers that were away for a moment the first wait was up to 32 s, in place of 1 s: each of those
+    /// that were tried at once doubled it.
+    #[test]
+    fn servers_that_are_tried_at_once_do_not_make_the_wait_longer() {
+        let mut longest = [Duration::ZERO; 4];
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(policy(), seed);
+            for longest in &mut longest {
+                for _ in 0..5 {
+                    assert_eq!(backoff.retry(NextTry::AtOnce), Some(Duration::ZERO));
+                }
+                let wait = backoff.retry(NextTry::Backoff).unwrap();
+                *longest = wait.max(*longest);
+            }
+        }
+        for (round, longest) in longest.into_iter().enumerate() {
+            let ceiling = Duration::from_secs(1 << round);
+            assert!(
+                longest <= ceiling && longest > ceiling.mul_f64(0.9),
+                "{round}: {longest:?}"
+            );
+        }
     }
 
     /// A broker that sent more than it may was left after every few messages, and the waits grew
