@@ -14,6 +14,8 @@ pub(crate) struct Authenticating {
     task: Option<Task>,
     /// The last re-authentication, and how it ended.
     again: Option<(u64, Option<Result<(), AuthenticateError>>)>,
+    /// How the one before that ended, until its caller has looked.
+    before: Option<Box<(u64, Result<(), AuthenticateError>)>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,9 @@ impl Authenticating {
             return Err(RequestError::TooMany.into());
         }
         let run = waiters.new_id();
-        self.again = Some((run, None));
+        if let Some((before, Some(result))) = self.again.replace((run, None)) {
+            self.before = Some(Box::new((before, result)));
+        }
         self.ask(Task::Begin);
         Ok(run)
     }
@@ -62,10 +66,15 @@ impl Authenticating {
                 self.again = Some((of, None));
                 Poll::Pending
             }
-            // The next one began before anybody looked how this one had ended.
             next => {
                 self.again = next;
-                Poll::Ready(Err(RequestError::NotConnected.into()))
+                // The next one began before the caller of this one looked how it had ended.
+                let ended = self.before.take_if(|ended| ended.0 == run);
+                Poll::Ready(match ended {
+                    Some(ended) => ended.1,
+                    // That is so long ago that others have come and gone since.
+                    None => Err(RequestError::NotConnected.into()),
+                })
             }
         }
     }

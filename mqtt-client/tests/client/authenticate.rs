@@ -1,6 +1,6 @@
 //! Enhanced authentication, at the beginning and again.
 
-use crate::scripted::{builder, client, connected, settle, soon};
+use crate::scripted::{builder, client, connected, is_pending, settle, soon};
 use bytes::Bytes;
 use martlet_broker::tokio::Server;
 use martlet_broker::{BrokerConfig, ScriptedAuthentication};
@@ -346,6 +346,33 @@ async fn a_reauthentication_that_nobody_waits_for() {
         server.send(done).await;
     });
     again.unwrap();
+}
+
+/// Where another task began the next one before this one's caller had looked, a success was reported as
+/// *not connected*.
+#[tokio::test(start_paused = true)]
+async fn each_caller_learns_how_its_own_reauthentication_ended() {
+    let (client, _, mut network) = client(builder().authenticator(pupil()));
+    let mut server = network.dial().await.open();
+    server.connect().await;
+    server.send(success()).await;
+    soon(client.connected()).await.unwrap();
+    let done = Auth {
+        authentication_method: Some("QUIZ".try_into().unwrap()),
+        authentication_data: data("well done"),
+        ..Auth::new(AuthReasonCode::Success)
+    };
+    let mut first = Box::pin(client.reauthenticate());
+    assert!(is_pending(&mut first.as_mut()));
+    server.packet().await;
+    server.send(done.clone()).await;
+    settle().await;
+    let mut second = Box::pin(client.reauthenticate());
+    assert!(is_pending(&mut second.as_mut()));
+    assert_eq!(soon(first).await, Ok(()));
+    server.packet().await;
+    server.send(done).await;
+    assert_eq!(soon(second).await, Ok(()));
 }
 
 /// Does as it should once, and is asleep from then on, or panics.
