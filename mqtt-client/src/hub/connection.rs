@@ -269,7 +269,11 @@ impl HubConnection {
         waiters.notify(wakers);
     }
 
+    /// What the application asked for is no failure.
     fn note_failure(&mut self, why: &ConnectionError) {
+        if matches!(why, ConnectionError::ClosedHere | ConnectionError::Replaced) {
+            return;
+        }
         self.failures += 1;
         self.last_error = Some(Box::new(why.clone()));
     }
@@ -325,7 +329,7 @@ impl HubConnection {
         waiters: &mut Waiters,
         wakers: &mut Wakers,
     ) {
-        if why != ConnectionError::ClosedHere && !matches!(self.phase, Phase::Stopped { .. }) {
+        if !matches!(self.phase, Phase::Stopped { .. }) {
             self.note_failure(&why);
         }
         self.enter(Phase::Stopped { why, for_good }, waiters, wakers);

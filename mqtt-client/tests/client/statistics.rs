@@ -108,6 +108,12 @@ async fn the_connection_is_told_with_its_past() {
     let _server = network.resume().await;
     settle().await;
     assert_eq!(client.statistics().connections, 2);
+    // A connection that was replaced, as with a new token each hour, counted as a failure.
+    let (replaced, _second) = tokio::join!(soon(client.reconnect().replace()), network.resume());
+    replaced.unwrap();
+    let replaced = client.statistics();
+    assert_eq!((replaced.connections, replaced.failures), (3, 2));
+    assert_eq!(replaced.last_error, down.last_error);
     // One's own end is no error.
     client.disconnect().at_once().await;
     let closed = client.statistics();
