@@ -102,8 +102,8 @@ impl Outbound {
 
     /// Whether a message waits to be sent alone.
     pub(crate) fn awaits_probe(&self) -> bool {
-        let is_there = self.has_resends() || !self.queue.qos12.is_empty();
-        self.is_narrow() && self.in_flight == 0 && is_there
+        let is_waiting = self.has_resends() || !self.queue.qos12.is_empty();
+        self.is_narrow() && self.in_flight == 0 && is_waiting
     }
 
     /// A message leaves while the session probes. Returns whether it is alone.

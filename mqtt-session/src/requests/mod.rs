@@ -295,6 +295,8 @@ pub(crate) struct Wishes {
     filters: Ordered<TopicFilter, Entry>,
     ready: Ordered<Key, PendingRequest>,
     operations: Ordered<OperationId, Operation>,
+    /// When the first of them expires, or earlier where that one has ended.
+    earliest: Instant,
     /// When the last of them expires.
     latest: Instant,
     /// Some of them expire before older ones.
@@ -491,7 +493,8 @@ impl Wishes {
     // ---- sending
 
     /// Removes the next request that may be sent. Suspected requests wait for all others and until it
-    /// `is_quiet`, but not past `latest`: then the others wait for them.
+    /// `is_quiet`, but not past `latest`: then the others wait until one of them, of those that were
+    /// lost least often, has been sent.
     pub(crate) fn next(
         &mut self,
         now: Instant,
@@ -499,22 +502,17 @@ impl Wishes {
         is_quiet: impl FnOnce() -> bool,
     ) -> Option<PendingRequest> {
         let mut key = *self.ready.first_key()?;
-        if self.probe_at.is_some_and(|at| at <= now) && key.losses == 0 {
-            // Suspected ones are last in their order.
-            key = *self
-                .ready
-                .last_key()
-                .filter(|last| last.losses > 0)
-                .unwrap_or(&key);
+        // Suspected ones are last in their order.
+        let has_suspects = self.ready.last_key().is_some_and(|key| key.losses > 0);
+        let is_due = has_suspects && *self.probe_at.get_or_insert(latest) <= now;
+        if is_due {
+            key = *self.ready.keys().find(|key| key.losses > 0)?;
         }
         if self.probing || self.outstanding >= MAX_AWAITED || self.identifiers >= MAX_IDENTIFIERS {
             return None;
         }
-        if key.losses > 0 {
-            let probe_at = *self.probe_at.get_or_insert(latest);
-            if self.outstanding > 0 || (now < probe_at && !is_quiet()) {
-                return None;
-            }
+        if key.losses > 0 && (self.outstanding > 0 || !(is_due || is_quiet())) {
+            return None;
         }
         self.take(key)
     }

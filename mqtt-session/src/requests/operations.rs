@@ -66,10 +66,11 @@ impl Wishes {
         expires: Instant,
     ) {
         if self.operations.is_empty() {
-            self.latest = expires;
+            (self.earliest, self.latest) = (expires, expires);
             self.is_mixed = false;
         }
         self.is_mixed |= expires < self.latest;
+        self.earliest = self.earliest.min(expires);
         self.latest = self.latest.max(expires);
         let missing = filters.len();
         let outcomes = filters.iter().map(|_| None).collect();
@@ -87,14 +88,19 @@ impl Wishes {
     }
 
     /// When the next operation has waited for too long. Where all wait equally long, the oldest is
-    /// the first.
+    /// the first; otherwise it may be earlier than that, and [`expire`](Self::expire) finds out.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let mut waiting = self.operations.iter().filter(|(_, it)| !it.overdue);
-        if self.is_mixed {
-            waiting.map(|(_, it)| it.expires).min()
-        } else {
-            waiting.next().map(|(_, it)| it.expires)
-        }
+        let oldest = self.expiries().next()?;
+        Some(if self.is_mixed { self.earliest } else { oldest })
+    }
+
+    /// When those that are not overdue expire, the oldest operation first.
+    fn expiries(&self) -> impl Iterator<Item = Instant> + '_ {
+        let waiting = self
+            .operations
+            .iter()
+            .filter(|(_, operation)| !operation.overdue);
+        waiting.map(|(_, operation)| operation.expires)
     }
 
     pub(super) fn is_live(&self, waiter: &Waiter) -> bool {
@@ -242,10 +248,10 @@ impl Wishes {
         let due: Operations = self
             .operations
             .iter()
-            .filter(|(_, it)| !it.overdue)
-            .take_while(|(_, it)| self.is_mixed || it.expires <= now)
-            .filter(|(_, it)| it.expires <= now)
-            .map(|(operation, _)| (operation.0, 0))
+            .filter(|(_, operation)| !operation.overdue)
+            .take_while(|(_, operation)| self.is_mixed || operation.expires <= now)
+            .filter(|(_, operation)| operation.expires <= now)
+            .map(|(id, _)| (id.0, 0))
             .collect();
         let unsent = self.unsent(&due);
         self.fail_all(&unsent, error);
@@ -253,6 +259,10 @@ impl Wishes {
             if let Some(found) = self.operations.get_mut(&OperationId(*operation)) {
                 found.overdue = true;
             }
+        }
+        if self.is_mixed {
+            self.earliest = self.expiries().min().unwrap_or(self.latest);
+            self.is_mixed = !self.expiries().is_sorted();
         }
     }
 

@@ -68,13 +68,14 @@ impl Session {
             };
             let default = self.config.session_expiry_interval.unwrap_or(unasked);
             let asked = self.session_expiry();
-            // The server may have set another one, which the application does not have to want.
-            let (wanted, before) = match options.session_expiry_interval {
-                Some(wanted) if self.is_online() => (wanted, self.limits.session_expiry_interval),
-                Some(wanted) => (wanted, asked),
-                None => (default, asked),
-            };
-            packet.session_expiry_interval = Some(wanted).filter(|&it| it != before && asked != 0);
+            let wanted = options.session_expiry_interval.unwrap_or(default);
+            // Without one it is that of CONNECT again (§3.14.2.2.2), unless the server goes on with the
+            // one that it has set. An application that names one gets it either way.
+            let is_named = options.session_expiry_interval.is_some();
+            let is_overridden =
+                is_named && self.is_online() && self.limits.session_expiry_interval != wanted;
+            packet.session_expiry_interval =
+                (asked != 0 && (wanted != asked || is_overridden)).then_some(wanted);
             packet.reason_string = options.reason_string;
             packet.user_properties = options.user_properties;
             if !self.fits(&packet) {

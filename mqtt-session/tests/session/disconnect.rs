@@ -289,10 +289,11 @@ fn the_session_expiry_is_said_where_it_changes() {
 /// The server may keep the session for another time than the CONNECT asked for: what the
 /// application asks for at the end was left out where it was the same as in CONNECT.
 #[test]
-fn the_session_expiry_is_said_where_the_server_s_is_another() {
+fn the_session_expiry_is_sent_where_the_server_has_set_another() {
     for (given, asked, said) in [
         (Some(10), Some(60), "DISCONNECT 0x00 expiry=60"),
-        (Some(10), Some(10), "DISCONNECT 0x00"),
+        // Without one it is that of CONNECT (§3.14.2.2.2).
+        (Some(10), Some(10), "DISCONNECT 0x00 expiry=10"),
         (Some(10), None, "DISCONNECT 0x00"),
         (None, Some(60), "DISCONNECT 0x00"),
     ] {

@@ -180,37 +180,44 @@ fn messages_go_before_a_suspected_request() {
 /// made again as long as the application subscribed to other filters without a pause.
 #[test]
 fn other_requests_do_not_hold_back_a_suspected_one_for_ever() {
-    let mut peer = Peer::connected(Version::V5, config());
-    peer.subscribe("wanted", 0);
-    serve(&mut peer, |_| false);
-    peer.cut();
-    peer.reconnect(Version::V5, false);
-    assert_eq!(peer.said()[1..], ["SUBSCRIBE #2 wanted:0"]);
-    peer.cut();
-    peer.open(Version::V5);
-    peer.forget();
-    peer.subscribe("other", 0);
-    peer.send(connack(true));
-    // Of two that follow one another the first is answered when the second has left.
-    let mut unanswered = Vec::new();
-    for n in 0..60 {
-        peer.subscribe(&format!("other/{n}"), 0);
-        for packet in peer.packets() {
-            if let Packet::Subscribe(subscribe) = packet {
-                let name = subscribe.subscriptions[0].filter.to_string();
-                if name == "wanted" {
-                    assert!((50..53).contains(&n), "{n}");
-                    return;
+    // It waits for 10 s, and then for those without an answer; of these there are 64 at most.
+    for (unanswered_at_most, sent_at) in [(1, 100..110), (64, 155..175)] {
+        let mut peer = Peer::connected(Version::V5, config());
+        peer.subscribe("wanted", 0);
+        serve(&mut peer, |_| false);
+        peer.cut();
+        peer.reconnect(Version::V5, false);
+        assert_eq!(peer.said()[1..], ["SUBSCRIBE #2 wanted:0"]);
+        peer.cut();
+        peer.open(Version::V5);
+        peer.forget();
+        for n in 0..unanswered_at_most + 5 {
+            peer.subscribe(&format!("before/{n}"), 0);
+        }
+        peer.send(connack(true));
+        let mut unanswered = std::collections::VecDeque::new();
+        let sent = (0..).find(|n| {
+            assert!(*n < 200, "the subscription was not made again");
+            peer.subscribe(&format!("other/{n}"), 0);
+            for packet in peer.packets() {
+                if let Packet::Subscribe(subscribe) = packet {
+                    if subscribe.subscriptions[0].filter.to_string() == "wanted" {
+                        return true;
+                    }
+                    unanswered.push_back(subscribe.packet_identifier.get());
                 }
-                unanswered.push(subscribe.packet_identifier.get());
             }
-        }
-        peer.wait(millis(200));
-        if unanswered.len() > 1 || n > 50 {
-            peer.send(suback(unanswered.remove(0), &[Code::GrantedQos0]));
-        }
+            peer.wait(millis(100));
+            if unanswered.len() >= unanswered_at_most || *n > 100 {
+                peer.send(suback(
+                    unanswered.pop_front().unwrap(),
+                    &[Code::GrantedQos0],
+                ));
+            }
+            false
+        });
+        assert!(sent_at.contains(&sent.unwrap()), "{sent:?}");
     }
-    panic!("the subscription was not made again");
 }
 
 /// What was never handed out cannot have ended the connection.
