@@ -254,7 +254,8 @@ fn status_of(error: &ConnectionError, connected: bool) -> Status {
             _ if connected => Status::Lost,
             _ => Status::Connection,
         },
-        // The command's own authenticator gives up where the server has asked for more.
+        // The command's own authenticator gives up where the server has asked for more. So does code
+        // of the client that has panicked, for which there is no status.
         ConnectionError::Rejected(_) | ConnectionError::GivenUp(_) => Status::Rejected,
         ConnectionError::Configuration(_) | ConnectionError::CannotConnect { .. } => Status::Usage,
         _ if connected => Status::Lost,

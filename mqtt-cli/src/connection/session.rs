@@ -146,28 +146,39 @@ async fn watch(
     stop: watch::Sender<bool>,
 ) {
     let (mut was_connected, mut was_lost) = (false, false);
+    // The server of the last attempt, and why it rejected the version that was tried first.
+    let (mut server, mut rejected) = (None, None);
     while let Some(event) = events.next().await {
         lost.fetch_add(lost_with(&event), Ordering::Relaxed);
         match &event {
             // Its end is the command's error.
             ClientEvent::Disconnected { retry_in: None, .. } => drop(stop.send_replace(true)),
-            // The next attempt speaks a version that the server may have: nothing has gone wrong.
-            ClientEvent::Disconnected {
-                reason: ConnectionError::Rejected(rejection),
-                ..
-            } if rejection.reason == ConnectReasonCode::UnsupportedProtocolVersion
-                && !was_connected => {}
+            ClientEvent::Connecting(next) => {
+                // Where the same server is tried with another version, nothing has gone wrong.
+                if let Some(warning) = rejected.take().filter(|_| server.as_ref() != Some(next)) {
+                    was_lost = true;
+                    report.warning(&warning);
+                }
+                server = Some(next.clone());
+            }
             ClientEvent::Disconnected {
                 retry_in: Some(wait),
                 reason,
             } => {
-                was_lost = true;
+                let is_version = matches!(reason, ConnectionError::Rejected(rejection)
+                    if rejection.reason == ConnectReasonCode::UnsupportedProtocolVersion);
                 let reason = match reason {
                     ConnectionError::ClosedByPeer => "the server closed the connection".to_owned(),
                     reason => connection_error(reason),
                 };
-                let wait = wait.as_secs_f64();
-                report.warning(&format!("{reason}; the next attempt is in {wait:.1} s"));
+                let seconds = wait.as_secs_f64();
+                let warning = format!("{reason}; the next attempt is in {seconds:.1} s");
+                if is_version && wait.is_zero() {
+                    rejected = Some(warning);
+                } else {
+                    was_lost = true;
+                    report.warning(&warning);
+                }
             }
             ClientEvent::Connected(_) => {
                 if std::mem::take(&mut was_lost) {

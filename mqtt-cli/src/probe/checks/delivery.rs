@@ -383,7 +383,7 @@ pub(in crate::probe) async fn receive_maximum(cx: &Context) -> Result<Vec<Findin
         (1, highest, Before::Queued),
         (3, QoS::AtLeastOnce, Before::Queued),
     ];
-    let mut exceeded = Vec::new();
+    let (mut tried, mut exceeded, mut unknown) = (0, Vec::new(), None);
     for (maximum, qos, before) in cases {
         let place = match before {
             Before::Published => "as they are published",
@@ -391,22 +391,25 @@ pub(in crate::probe) async fn receive_maximum(cx: &Context) -> Result<Vec<Findin
             Before::Unacknowledged => "of a connection that was cut",
         };
         let (most, all) = window(cx, maximum, qos, before, MESSAGES).await?;
+        if all == 0 && !matches!(before, Before::Published) {
+            // It is a matter of sessions: nothing is known of the window.
+            unknown.get_or_insert_with(|| format!("{qos} {place}: no message arrives"));
+            continue;
+        }
+        tried += 1;
         if most > maximum.into() {
             exceeded.push(format!("{most} for {maximum}: {qos} {place}"));
-        } else if all == 0 && !matches!(before, Before::Published) {
-            // It is a matter of sessions: nothing is known of the window.
-            let note = format!("{qos} {place}: no message arrives");
-            return Ok(vec![Finding::not_tried(note)]);
         } else if all < MESSAGES {
             let note = format!("{all} of {MESSAGES} arrive at {maximum}: {qos} {place}");
             let finding = Finding::no(note).advice("do not set a small Receive Maximum");
             return Ok(vec![finding]);
         }
     }
-    let kept = format!("{} of {}", cases.len() - exceeded.len(), cases.len());
-    let finding = match exceeded.first() {
-        None => Finding::yes(),
-        Some(first) => Finding::no(format!("{first}, unacknowledged at a time"))
+    let kept = format!("{} of {tried}", tried - exceeded.len());
+    let finding = match (exceeded.first(), unknown) {
+        (None, None) => Finding::yes(),
+        (None, Some(note)) => return Ok(vec![Finding::not_tried(note)]),
+        (Some(first), _) => Finding::no(format!("{first}, unacknowledged at a time"))
             .advice("take what exceeds it: the library does, and reports ReceiveMaximumExceeded"),
     };
     Ok(vec![finding.text(kept)])
