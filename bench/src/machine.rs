@@ -21,12 +21,12 @@ pub struct Machine {
     pub processor: String,
     pub kernel: String,
     pub compiler: String,
-    /// Of this project.
+    /// The commit of this project that was measured.
     pub commit: String,
 }
 
 impl Machine {
-    /// This one, with the code as it is.
+    /// This machine, and the commit that is checked out.
     pub fn here() -> Self {
         let cpu = read("/proc/cpuinfo");
         let model = cpu

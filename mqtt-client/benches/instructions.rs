@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p martlet-client --bench instructions`, with the features in question, prints a row for each kind of
 //! message (needs valgrind). It is exact to about an instruction: two builds can be compared, such as one with the feature
-//! `tracing` and one without, while nobody listens to either.
+//! `tracing` and one without, where no subscriber is set.
 
 #![allow(
     clippy::print_stdout,
@@ -42,10 +42,10 @@ const ROWS: [(&str, Turn); 7] = [
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [row, turns] = &*arguments {
+    if let ["--row", row, turns] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         return run(row.parse().unwrap(), turns.parse().unwrap());
     }
-    // `cargo test` runs benches too: once is enough to see that they work.
+    // `cargo test --benches` runs it too: once is enough to see that it works.
     if !arguments.iter().any(|argument| argument == "--bench") {
         return (0..ROWS.len()).for_each(|row| run(row, 1));
     }
@@ -68,7 +68,7 @@ fn instructions(row: usize, turns: usize) -> f64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(std::env::current_exe().unwrap())
-        .args([row.to_string(), turns.to_string()])
+        .args(["--row", &row.to_string(), &turns.to_string()])
         .output()
         .expect("valgrind is installed");
     assert!(output.status.success(), "{output:?}");

@@ -1,5 +1,5 @@
 //! Wakers that run code of their own when they are cloned, woken and dropped, as the futures that share a loop with a
-//! driver may have. Where that ran under a lock of the loop, these tests hung.
+//! driver may have. Where that ran under a lock of the loop, all of these tests but one hung.
 
 use super::{LONG, in_time, serve};
 use cooked_waker::{IntoWaker, Wake, WakeRef};

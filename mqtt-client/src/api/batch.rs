@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 /// How many messages are published under one lock.
 const AT_ONCE: usize = 128;
 
-/// The message of a batch that failed first, and why.
+/// A message of a batch that was not delivered, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("message {index} of the batch was not delivered")]
 #[non_exhaustive]
