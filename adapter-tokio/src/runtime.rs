@@ -46,9 +46,10 @@ impl Runtime for Tokio {
     fn yield_now(&self, cx: &Context<'_>) {
         // Within a runtime this wakes the task when all others have had their turn.
         let mut cx = Context::from_waker(cx.waker());
-        let _ = std::pin::pin!(tokio::task::yield_now()).poll(&mut cx);
+        let _ = pin!(tokio::task::yield_now()).poll(&mut cx);
     }
 
+    /// tokio reads into memory as it is.
     fn poll_read_into(
         &self,
         socket: &mut Self::Socket,
@@ -56,9 +57,10 @@ impl Runtime for Tokio {
         place: &mut BytesMut,
         most: usize,
     ) -> Poll<io::Result<usize>> {
+        let mut place = place.limit(most);
         match socket {
-            EitherStream::Tcp(socket) => socket.poll_read_into(cx, place, most),
-            EitherStream::Unix(socket) => socket.poll_read_into(cx, place, most),
+            EitherStream::Tcp(socket) => pin!(socket.0.read_buf(&mut place)).poll(cx),
+            EitherStream::Unix(socket) => pin!(socket.0.read_buf(&mut place)).poll(cx),
         }
     }
 
@@ -175,16 +177,6 @@ where
         self.0.yield_now(cx);
     }
 
-    fn poll_read_into(
-        &self,
-        socket: &mut Self::Socket,
-        cx: &mut Context<'_>,
-        place: &mut BytesMut,
-        most: usize,
-    ) -> Poll<io::Result<usize>> {
-        socket.poll_read_into(cx, place, most)
-    }
-
     fn clock(&self) -> Clock {
         self.0.clock()
     }
@@ -205,19 +197,6 @@ impl<O: Future<Output = io::Result<S>>, S> Future for TokioOpening<O> {
 /// Any of tokio's byte streams, as the driver wants it.
 #[derive(Debug)]
 pub struct TokioSocket<S>(pub S);
-
-impl<S: tokio::io::AsyncRead + Unpin> TokioSocket<S> {
-    /// tokio reads into memory as it is.
-    fn poll_read_into(
-        &mut self,
-        cx: &mut Context<'_>,
-        place: &mut BytesMut,
-        most: usize,
-    ) -> Poll<io::Result<usize>> {
-        let mut place = place.limit(most);
-        pin!(self.0.read_buf(&mut place)).poll(cx)
-    }
-}
 
 impl<S: tokio::io::AsyncRead + Unpin> AsyncRead for TokioSocket<S> {
     fn poll_read(

@@ -92,8 +92,8 @@ impl Intake {
         self.recent >= IN_PLACE && self.behind.is_empty() && (self.missing > 0 || begins)
     }
 
-    /// Lets `read` append to that place, at most so many bytes: they are not copied again. The same
-    /// as [`extend`](Self::extend) with what it has read.
+    /// Lets `read` append to that place, up to the number of bytes that it gets: they are not copied
+    /// again. The same as [`extend`](Self::extend) with what it has read.
     pub(crate) fn read_in_place(
         &mut self,
         read: impl FnOnce(&mut BytesMut, usize) -> Poll<io::Result<usize>>,
