@@ -147,7 +147,7 @@ async fn watch(
 ) {
     let (mut was_connected, mut was_lost) = (false, false);
     // The server of the last attempt, and why it rejected the version that was tried first.
-    let (mut server, mut rejected) = (None, None);
+    let (mut server, mut rejected) = (None, None::<String>);
     while let Some(event) = events.next().await {
         lost.fetch_add(lost_with(&event), Ordering::Relaxed);
         match &event {
