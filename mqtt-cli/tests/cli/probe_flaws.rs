@@ -286,7 +286,8 @@ fn flaws_of_subscriptions() -> Vec<Flaw> {
     ]
 }
 
-fn flaws_of_sessions() -> Vec<Flaw> {
+/// Of a server that forgets each session with its connection.
+fn flaws_of_a_forgetful_server() -> Vec<Flaw> {
     let forgetful = || connects(|connect| connect.clean_start = true);
     vec![
         (
@@ -311,6 +312,17 @@ fn flaws_of_sessions() -> Vec<Flaw> {
             "no message arrives",
         ),
         (
+            forgetful(),
+            "qos-2-publish",
+            "no",
+            "did not keep the session",
+        ),
+    ]
+}
+
+fn flaws_of_sessions() -> Vec<Flaw> {
+    vec![
+        (
             // A server for which Clean Start is the Clean Session of 3.1.1.
             connects(|connect| {
                 if connect.clean_start {
@@ -320,12 +332,6 @@ fn flaws_of_sessions() -> Vec<Flaw> {
             "session-kept",
             "limited",
             "with Clean Start",
-        ),
-        (
-            forgetful(),
-            "qos-2-publish",
-            "no",
-            "did not keep the session",
         ),
         (
             packets(ToClient, |packet| match packet {
@@ -533,6 +539,7 @@ fn flaws_of_subscriptions_are_seen() {
 
 #[test]
 fn flaws_of_sessions_are_seen() {
+    assert_seen(&flaws_of_a_forgetful_server());
     assert_seen(&flaws_of_sessions());
 }
 

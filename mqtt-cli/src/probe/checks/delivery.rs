@@ -391,8 +391,8 @@ pub(in crate::probe) async fn receive_maximum(cx: &Context) -> Result<Vec<Findin
             Before::Unacknowledged => "of a connection that was cut",
         };
         let (most, all) = window(cx, maximum, qos, before, MESSAGES).await?;
-        if all == 0 && !matches!(before, Before::Published) {
-            // It is a matter of sessions: nothing is known of the window.
+        if all == 0 && (tried == 0 || !matches!(before, Before::Published)) {
+            // It is a matter of sessions, which all cases have: nothing is known of the window.
             unknown.get_or_insert_with(|| format!("{qos} {place}: no message arrives"));
             continue;
         }
