@@ -336,7 +336,7 @@ async fn a_reauthentication_that_nobody_waits_for() {
     };
     {
         let mut again = Box::pin(client.reauthenticate());
-        assert!(crate::scripted::is_pending(&mut again.as_mut()));
+        assert!(is_pending(&mut again.as_mut()));
     }
     server.packet().await;
     server.send(done.clone()).await;
