@@ -49,7 +49,7 @@ impl Runtime for Tokio {
         let _ = pin!(tokio::task::yield_now()).poll(&mut cx);
     }
 
-    /// tokio reads into memory as it is.
+    /// Without filling the capacity with zeros first.
     fn poll_read_into(
         &self,
         socket: &mut Self::Socket,

@@ -1,16 +1,16 @@
 //! Properties of the codec as harnesses of bolero: property tests here, targets of its fuzzers, and proofs of the model
-//! checker Kani (`cargo kani --tests -p martlet-tests`, unproved until somebody has run it).
+//! checker Kani (`cargo kani --tests -p martlet-tests`, which has not been run).
 //!
-//! What holds is said in [`fuzz`], whose functions the fuzz targets and the seeds use too. As a proof, a harness is about
-//! every input of up to [`WIRE`] bytes, in each version and with each limit of [`fuzz`]: each generator has all values
-//! among its choices, and the narrower choices only make a random input likely to be a packet.
+//! The assertions are in [`fuzz`], whose functions the fuzz targets and the test of the seeds call too. As a proof, a
+//! harness is about every input of up to [`WIRE`] bytes, in each version and with each limit of [`fuzz`]: a generator can
+//! produce every value, and prefers those that make a random input a packet.
 
 use bolero::{ValueGenerator, generator::one_of, produce};
 use martlet_tests::fuzz;
 
 /// The longest input, in bytes.
 const WIRE: usize = 12;
-/// How many random inputs are tried; `BOLERO_RANDOM_ITERATIONS` is another number.
+/// How many random inputs are tried, unless `BOLERO_RANDOM_ITERATIONS` sets another number.
 const ITERATIONS: usize = 200_000;
 
 /// The byte that chooses version and limit, and what is on the wire.
@@ -26,8 +26,8 @@ impl Input {
     }
 }
 
-/// Any bytes; as often as not they begin with a packet, of the type that the first number says, which the last one
-/// leaves that number of bytes behind.
+/// Any bytes. Half of the inputs begin with a fixed header: `packet` has its packet type, and how many bytes follow the
+/// packet.
 fn input() -> impl ValueGenerator<Output = Input> {
     let byte = || one_of((0..8u8, produce::<u8>()));
     let wire = [(); WIRE].map(|()| byte());

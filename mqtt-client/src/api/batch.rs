@@ -377,8 +377,10 @@ impl BatchReceipt {
                 state.publishers.batches.poll_failures(self.key, caller)
             })
         });
-        let of = |(index, error)| BatchError { index, error };
-        failures.await.into_iter().map(of).collect()
+        let failures = failures.await.into_iter();
+        failures
+            .map(|(index, error)| BatchError { index, error })
+            .collect()
     }
 
     /// Takes back what the server has not acknowledged, as [`Receipt::withdraw`] does for one

@@ -40,9 +40,13 @@ pub trait Runtime {
         cx.waker().wake_by_ref();
     }
 
-    /// Reads behind what `place` has: at most `most` bytes, for which it has room. Returns how many;
-    /// 0 at the end of the stream. Default: by the stream's `poll_read`, for which that room is
-    /// filled with zeros; what reads into memory as it is saves that.
+    /// Reads from the stream and appends to `place` what has arrived: at most `most` bytes, for which
+    /// `place` has capacity. Returns the number of bytes; 0 at the end of the stream. While it is
+    /// pending, or after an error, `place` is as it was. Default: the stream's `poll_read`, for which
+    /// the capacity is filled with zeros first; a runtime that can read without that overrides it.
+    ///
+    /// # Errors
+    /// Those of the stream.
     fn poll_read_into(
         &self,
         socket: &mut Self::Socket,

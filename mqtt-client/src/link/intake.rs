@@ -217,7 +217,8 @@ impl Intake {
 #[derive(Default)]
 struct Last {
     begin: usize,
-    /// That of the last large one; 0: there are many, and none of them is large.
+    /// The size of the last large packet among them; 0 if there are many packets and none is large,
+    /// `None` if there are few.
     size: Option<usize>,
     /// How much of it is still to come; 0 if it is small.
     missing: usize,
@@ -413,8 +414,8 @@ mod tests {
         }
     }
 
-    /// After the first of them. A copy was made of each message whose predecessor ended a read, and
-    /// of each behind a small packet.
+    /// All but the first are. A message was copied where the one before it had ended a read, and where
+    /// a small packet had come before it.
     #[test]
     fn large_messages_are_read_to_where_they_stay() {
         const SIZE: usize = 65_536;

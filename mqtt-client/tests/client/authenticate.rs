@@ -320,6 +320,15 @@ async fn reauthenticating_says_how_it_ended() {
     );
 }
 
+/// The server accepts a re-authentication.
+fn well_done() -> Auth {
+    Auth {
+        authentication_method: Some("QUIZ".try_into().unwrap()),
+        authentication_data: data("well done"),
+        ..Auth::new(AuthReasonCode::Success)
+    }
+}
+
 /// If its future is dropped it continues, and another can follow.
 #[tokio::test(start_paused = true)]
 async fn a_reauthentication_that_nobody_waits_for() {
@@ -329,11 +338,7 @@ async fn a_reauthentication_that_nobody_waits_for() {
     server.connect().await;
     server.send(success()).await;
     soon(client.connected()).await.unwrap();
-    let done = Auth {
-        authentication_method: Some("QUIZ".try_into().unwrap()),
-        authentication_data: data("well done"),
-        ..Auth::new(AuthReasonCode::Success)
-    };
+    let done = well_done();
     {
         let mut again = Box::pin(client.reauthenticate());
         assert!(is_pending(&mut again.as_mut()));
@@ -357,11 +362,7 @@ async fn each_caller_learns_how_its_own_reauthentication_ended() {
     server.connect().await;
     server.send(success()).await;
     soon(client.connected()).await.unwrap();
-    let done = Auth {
-        authentication_method: Some("QUIZ".try_into().unwrap()),
-        authentication_data: data("well done"),
-        ..Auth::new(AuthReasonCode::Success)
-    };
+    let done = well_done();
     let mut first = Box::pin(client.reauthenticate());
     assert!(is_pending(&mut first.as_mut()));
     server.packet().await;

@@ -91,7 +91,7 @@ async fn kept(cx: &Context, clean_start: bool) -> Result<(bool, bool), Trouble> 
     let (mut client, answer) = cx.connect(Ask::session(&identifier)).await?;
     cx.publish(&mut client, &topic, b"x").await?;
     let message = client.message(Instant::now() + cx.wait()).await?;
-    // MQTT 3.1 has no word for it.
+    // A CONNACK of MQTT 3.1 has no Session Present flag.
     let is_present = answer.session_present || cx.version() == Version::V3_1;
     Ok((is_present, message.is_some()))
 }
