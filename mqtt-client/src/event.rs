@@ -47,10 +47,10 @@ pub enum ClientEvent {
     ServerHangsUp {
         /// Which: see [`Receipt::operation`](crate::Receipt::operation).
         operation: OperationId,
-        /// How many connections have ended so since the last such event.
+        /// How many connections in a row have ended so, at most 255.
         connections: u32,
         /// Whether it was given up, as [`PublishError::ServerHungUp`]. Otherwise it is sent again,
-        /// until it is [withdrawn](crate::Client::withdraw).
+        /// until it is given up or [withdrawn](crate::Client::withdraw).
         given_up: bool,
     },
     /// The attempt or connection that has just ended did so by an error that does not go away by

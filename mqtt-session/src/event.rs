@@ -332,16 +332,17 @@ pub enum Event {
     },
     /// The server has ended one connection after the other when it got this message, with nothing
     /// else in flight: [`when_server_hangs_up`](crate::Config::when_server_hangs_up) says what
-    /// becomes of it.
+    /// becomes of it. It comes each time that
+    /// [`hang_up_limit`](crate::Config::hang_up_limit) more have ended, and when it is given up.
     ServerHangsUp {
         /// The operation.
         operation: OperationId,
         /// The key it was given.
         key: Option<u32>,
-        /// How many connections have ended so since the last such event.
+        /// How many connections in a row have ended so, at most 255.
         connections: u32,
         /// Whether it was given up; [`Published`](Self::Published) follows. Otherwise it is sent
-        /// again, until it is [withdrawn](crate::Session::withdraw).
+        /// again, until it is given up or [withdrawn](crate::Session::withdraw).
         given_up: bool,
     },
     /// The connection is gone; the session lives on.

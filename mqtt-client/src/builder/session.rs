@@ -162,6 +162,10 @@ settings! {
     /// flight are sent one at a time. Default: 3. See
     /// [`Config`](martlet_session::Config::hang_up_limit).
     hang_up_limit: u8;
+    /// Sets for how long nothing must have been acknowledged before a message fails because the
+    /// server hangs up at it. Default: 2 minutes. See
+    /// [`Config`](martlet_session::Config::hang_up_time).
+    hang_up_time: Duration;
     /// Sets what becomes of a message at which the server hangs up each time. Default: it fails.
     when_server_hangs_up: WhenServerHangsUp;
     /// Sets whether a message with properties is rejected on a 3.x connection. Default: false: they

@@ -122,8 +122,12 @@ async fn the_room_of_a_withdrawn_message_is_given_away() {
 #[tokio::test(start_paused = true)]
 async fn a_publish_at_which_the_server_hangs_up_ends() {
     for policy in [WhenServerHangsUp::Fail, WhenServerHangsUp::Ask] {
-        let (client, mut server, mut network) =
-            connected(builder().when_server_hangs_up(policy)).await;
+        let (client, mut server, mut network) = connected(
+            builder()
+                .hang_up_time(Duration::ZERO)
+                .when_server_hangs_up(policy),
+        )
+        .await;
         let mut events = client.events();
         let bad = enqueue(&client, "a", "bad").await;
         let operation = bad.operation().unwrap();

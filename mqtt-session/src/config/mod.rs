@@ -54,6 +54,8 @@ pub struct Config {
     pub(crate) lost_qos1: LostSession,
     pub(crate) lost_qos2: LostSession,
     pub(crate) hang_up_limit: u8,
+    /// In milliseconds: a `Duration` is four times as large.
+    pub(crate) hang_up_millis: u32,
     pub(crate) when_server_hangs_up: WhenServerHangsUp,
     pub(crate) durable: Option<Box<DurableSettings>>,
     pub(crate) reject_properties_in_3x: bool,
@@ -315,7 +317,8 @@ impl Config {
 
     /// Sets how many connections in a row the server, or the network, may end without an
     /// acknowledgement while messages of QoS 1 or 2 are in flight: then they are sent again one at
-    /// a time. When as many again end at the same message, which alone is in flight,
+    /// a time. When as many again end at the same message, which alone is in flight, and for
+    /// [`hang_up_time`](Self::hang_up_time),
     /// [`when_server_hangs_up`](Self::when_server_hangs_up) decides about it. A connection on which
     /// the server fell silent counts as well for sending them one at a time, so that the others get
     /// past the message, but no message is given up for it. A connection that the server has ended
@@ -323,6 +326,17 @@ impl Config {
     #[must_use]
     pub fn hang_up_limit(mut self, hang_up_limit: u8) -> Self {
         self.hang_up_limit = hang_up_limit;
+        self
+    }
+
+    /// Sets for how long nothing must have been acknowledged before a message fails because the
+    /// server hangs up at it: an unsteady network looks the same, and must not cost a message. Zero:
+    /// [`hang_up_limit`](Self::hang_up_limit) alone decides. In whole milliseconds, at most 49 days.
+    /// A process that restores a stored session begins anew with the time, and also gives a message
+    /// up at which four times that limit have ended. Default: 2 minutes.
+    #[must_use]
+    pub fn hang_up_time(mut self, hang_up_time: Duration) -> Self {
+        self.hang_up_millis = hang_up_time.as_millis().try_into().unwrap_or(u32::MAX);
         self
     }
 
@@ -374,6 +388,7 @@ impl Default for Config {
             lost_qos1: LostSession::Requeue,
             lost_qos2: LostSession::InDoubt,
             hang_up_limit: 3,
+            hang_up_millis: 120_000,
             when_server_hangs_up: WhenServerHangsUp::Fail,
             durable: None,
             reject_properties_in_3x: false,

@@ -59,15 +59,17 @@ pub enum LostSession {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenServerHangsUp {
-    /// It fails as [`ServerHungUp`](crate::PublishError::ServerHungUp), and those behind it are
-    /// sent. MQTT would have it sent again on each connection [MQTT-4.4.0-1].
+    /// It fails as [`ServerHungUp`](crate::PublishError::ServerHungUp), once that has gone on for
+    /// [`hang_up_time`](crate::Config::hang_up_time), and those behind it are sent. MQTT would have
+    /// it sent again on each connection [MQTT-4.4.0-1].
     /// [`Event::ServerHangsUp`](crate::Event::ServerHangsUp) names it.
     #[default]
     Fail,
     /// It is sent again on each connection, and those behind it wait.
     KeepTrying,
     /// It is sent again on each connection, and
-    /// [`Event::ServerHangsUp`](crate::Event::ServerHangsUp) asks the application each time that so
-    /// many more have ended: it may [withdraw](crate::Session::withdraw) the message.
+    /// [`Event::ServerHangsUp`](crate::Event::ServerHangsUp) asks the application each time that
+    /// [`hang_up_limit`](crate::Config::hang_up_limit) more have ended: it may
+    /// [withdraw](crate::Session::withdraw) the message.
     Ask,
 }

@@ -114,7 +114,7 @@ impl Outbound {
         let last = self.flows().max();
         match (count.checked_sub(limit), last) {
             (Some(ended), Some(last)) => {
-                self.probe_from(last, ended.min(limit - 1));
+                self.probe_from(last, ended, None);
                 if let Some(probe) = &mut self.probe {
                     probe.suspect = suspect;
                 }

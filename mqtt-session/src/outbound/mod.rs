@@ -32,7 +32,7 @@ pub(crate) use withdrawing::InFlight;
 
 use self::abandoned::{Abandoned, AbandonedList};
 pub(crate) use self::answers::Acked;
-pub(crate) use self::probing::ConnectionEnd;
+pub(crate) use self::probing::{ConnectionEnd, HangUps, Suspect};
 use crate::ordered::places_in_order;
 use crate::outbound::queue::{Fate, Queue, TrackedMessage};
 use crate::output::Output;

@@ -4,7 +4,8 @@
 //! ```text
 //!   counting ──limit connections in a row without an acknowledgement──► probing: one message in flight
 //!      ▲                                                                 │  │
-//!      └───────────── none of the suspects is left ──────────────────────┘  └─ limit connections end at the same one: it
+//!      └───────────── none of the suspects is left ──────────────────────┘  └─ limit connections end at the same one, and
+//!                                                                              nothing was acknowledged for the time: it
 //!                                                                              is given up, or the application is asked
 //! ```
 //!
@@ -14,13 +15,18 @@
 
 use super::{Outbound, State};
 use crate::outbound::queue::Fate;
-use crate::{Awaited, ConnectionError, OperationId, TransportErrorKind};
+use crate::{Awaited, ConnectionError, Instant, OperationId, TransportErrorKind};
 use alloc::boxed::Box;
+use core::time::Duration;
 use martlet_proto::{DisconnectReasonCode, PacketType};
 
 /// A message that was the first in flight on this many times as many connections is suspect
 /// although others were acknowledged: a server may acknowledge what follows before it hangs up.
 const PATIENCE: u8 = 3;
+
+/// After this many times as many connections a message is given up although each process saw few of
+/// them, and for a short time.
+const PATIENCE_OVER_PROCESSES: u8 = 4;
 
 /// How a connection ended, seen from what it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +84,27 @@ impl ConnectionEnd {
     }
 }
 
+/// What the server must do at a message before it is given up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HangUps {
+    /// How many connections in a row it has ended.
+    pub(crate) limit: u8,
+    /// For how long it has acknowledged nothing.
+    pub(crate) time: Duration,
+}
+
+/// A message at which the server hangs up again and again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Suspect {
+    pub(crate) fate: Fate,
+    /// How many connections have ended at it.
+    pub(crate) connections: u8,
+    /// It is time to ask about it, or to say that it stands still.
+    pub(crate) is_due: bool,
+    /// It has done so for long enough to blame the message and not the network.
+    pub(crate) is_certain: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Probe {
     /// Messages up to this one are suspects.
@@ -85,8 +112,20 @@ pub(super) struct Probe {
     /// The suspect that was sent last, and how many connections ended at it.
     pub(super) suspect: Option<OperationId>,
     pub(super) ended: u8,
+    /// Nothing was acknowledged since then; `None`: since an earlier process.
+    since: Option<Instant>,
+    /// An earlier process has counted, too.
+    is_inherited: bool,
     /// It was alone for long enough on this connection.
     is_wide: bool,
+}
+
+impl Probe {
+    /// The server has acknowledged a message.
+    fn answered(&mut self, now: Instant) {
+        self.since = Some(now);
+        self.is_inherited = false;
+    }
 }
 
 impl Outbound {
@@ -107,14 +146,16 @@ impl Outbound {
     }
 
     /// A message leaves while the session probes. Returns whether it is alone.
-    pub(crate) fn probe_sent(&mut self, operation: OperationId) -> bool {
+    pub(crate) fn probe_sent(&mut self, operation: OperationId, now: Instant) -> bool {
         let Some(probe) = self.probe.as_mut().filter(|probe| !probe.is_wide) else {
             return false;
         };
         if probe.suspect.replace(operation) != Some(operation) {
             probe.ended = 0;
         }
-        self.answered = false;
+        if core::mem::take(&mut self.answered) {
+            probe.answered(now);
+        }
         true
     }
 
@@ -155,16 +196,16 @@ impl Outbound {
         }
     }
 
-    /// The connection ends, before its messages are taken for lost. Returns the message at which it
-    /// was the last of `limit` connections that the server ended, with nothing else in flight. A
-    /// server that falls silent is probed too, so that the others get past the message, but none is
-    /// given up for that.
+    /// The connection ends, before its messages are taken for lost. Returns the message at which the
+    /// server has ended it, with nothing else in flight. A server that falls silent is probed too, so
+    /// that the others get past the message, but none is given up for that.
     pub(crate) fn count_hang_up(
         &mut self,
         ending: ConnectionEnd,
         handed_out: u64,
-        limit: u8,
-    ) -> Option<Fate> {
+        HangUps { limit, time }: HangUps,
+        now: Instant,
+    ) -> Option<Suspect> {
         let (hung_up, counts) = (
             ending == ConnectionEnd::HungUp,
             ending != ConnectionEnd::Other,
@@ -205,30 +246,41 @@ impl Outbound {
         }
         if let Some(probe) = &mut self.probe {
             probe.is_wide = false;
+            if answered {
+                probe.answered(now);
+            }
+            let since = *probe.since.get_or_insert(now);
             let fate = found.filter(|_| hung_up && !answered)?;
             probe.ended = probe.ended.saturating_add(1);
-            if probe.ended < limit {
-                return None;
-            }
-            probe.ended = 0;
-            return Some(fate);
+            let is_long = now.saturating_duration_since(since) >= time;
+            let limit = limit.max(1);
+            let is_often = probe.ended >= limit.saturating_mul(PATIENCE_OVER_PROCESSES);
+            let is_certain = probe.ended >= limit && (is_long || probe.is_inherited && is_often);
+            return Some(Suspect {
+                fate,
+                connections: probe.ended,
+                is_due: probe.ended % limit == 0,
+                is_certain,
+            });
         }
         let last = last.filter(|_| counts)?;
         if !answered {
             self.hang_ups_in_a_row = self.hang_ups_in_a_row.saturating_add(1);
         }
         if self.hang_ups_in_a_row >= limit || is_stubborn {
-            self.probe_from(last, 0);
+            self.probe_from(last, 0, Some(now));
         }
         None
     }
 
-    pub(super) fn probe_from(&mut self, last: OperationId, ended: u8) {
+    pub(super) fn probe_from(&mut self, last: OperationId, ended: u8, since: Option<Instant>) {
         self.hang_ups_in_a_row = 0;
         self.probe = Some(Box::new(Probe {
             last,
             suspect: None,
             ended,
+            since,
+            is_inherited: since.is_none(),
             is_wide: false,
         }));
     }

@@ -2,11 +2,12 @@
 //! withdraws them.
 
 use crate::outbound::queue::Fate;
-use crate::outbound::{ConnectionEnd, InFlight};
+use crate::outbound::{ConnectionEnd, HangUps, InFlight, Suspect};
 use crate::session::timers::TimerKind;
 use crate::{
     ConnectionError, Event, Instant, OperationId, PublishError, Session, WhenServerHangsUp,
 };
+use core::time::Duration;
 
 /// How far a message had come when it was [withdrawn](Session::withdraw).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +119,7 @@ impl Session {
 
     /// A message has left, perhaps alone.
     pub(crate) fn probe_sent(&mut self, operation: OperationId, now: Instant) {
-        if self.outbound.is_probing() && self.outbound.probe_sent(operation) {
+        if self.outbound.is_probing() && self.outbound.probe_sent(operation, now) {
             self.timers
                 .set(TimerKind::Probe, now + self.config.request_timeout);
         }
@@ -133,8 +134,11 @@ impl Session {
     }
 
     /// The connection ends for this reason, before its messages are taken for lost.
-    pub(crate) fn count_hang_up(&mut self, reason: &ConnectionError) {
-        let limit = self.config.hang_up_limit;
+    pub(crate) fn count_hang_up(&mut self, now: Instant, reason: &ConnectionError) {
+        let hang_ups = HangUps {
+            limit: self.config.hang_up_limit,
+            time: Duration::from_millis(self.config.hang_up_millis.into()),
+        };
         let handed_out = self.output.handed_out();
         let ending = if self.outbound.is_probing() && self.requests.outstanding() > 0 {
             // It may be the request.
@@ -142,27 +146,38 @@ impl Session {
         } else {
             ConnectionEnd::of(reason)
         };
-        if let Some(fate) = self.outbound.count_hang_up(ending, handed_out, limit) {
-            self.judge_suspect(fate, limit.into());
+        let suspect = self
+            .outbound
+            .count_hang_up(ending, handed_out, hang_ups, now);
+        if let Some(suspect) = suspect {
+            self.judge_suspect(suspect);
         }
         self.store_identity(None);
     }
 
     /// The server has hung up at this message again and again.
-    fn judge_suspect(&mut self, fate: Fate, connections: u32) {
+    fn judge_suspect(&mut self, suspect: Suspect) {
+        let Suspect {
+            fate,
+            connections,
+            is_due,
+            is_certain,
+        } = suspect;
+        let connections = connections.into();
         let Fate {
             operation,
             key,
             reported,
             ..
         } = fate;
+        let policy = self.config.when_server_hangs_up;
         // Nobody waits for one whose end was reported.
-        let given_up = reported || self.config.when_server_hangs_up == WhenServerHangsUp::Fail;
+        let given_up = reported && is_due || is_certain && policy == WhenServerHangsUp::Fail;
         if given_up {
             let abandoned = self.outbound.abandon(operation, &mut self.deferred_drops);
             self.store_failed(operation, abandoned);
         }
-        if given_up || self.config.when_server_hangs_up == WhenServerHangsUp::Ask {
+        if given_up || is_due && policy != WhenServerHangsUp::KeepTrying {
             self.events.push_back(Event::ServerHangsUp {
                 operation,
                 key,

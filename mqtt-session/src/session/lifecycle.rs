@@ -257,7 +257,7 @@ impl Session {
         }
         self.output.ping_queued = false;
         self.unread = 0;
-        self.count_hang_up(&reason);
+        self.count_hang_up(now, &reason);
         let unanswered = self.outbound.handle_close(self.output.handed_out());
         self.free_given_up();
         self.open_output(self.output.version);

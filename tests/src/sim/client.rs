@@ -564,6 +564,7 @@ fn config(name: &'static str, options: &Options) -> Config {
                 .when_full(options.queue.1),
         )
         .publish_timeout(options.publish_timeout.map(Duration::from_secs))
+        .hang_up_time(Duration::ZERO)
         .lost_qos1(options.lost_qos1)
         .lost_qos2(options.lost_qos2)
         .durable(options.durable.map(|_| {
