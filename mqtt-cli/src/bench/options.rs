@@ -411,7 +411,7 @@ impl Work {
         const MESSAGES: usize = 2_000;
         /// Of one client, in a closed loop: messages of QoS 1 and 2 that the window has room for,
         /// and those of QoS 0.
-        const CLOSED: usize = 16;
+        const CLOSED: usize = 100;
         /// The topic and the properties.
         const MARGIN: usize = 128 * 1024;
         let clients = self.clients as usize;
