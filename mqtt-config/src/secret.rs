@@ -159,11 +159,22 @@ impl fmt::Debug for Uri {
 /// Without the password and what follows a question mark.
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.find(['?', '#']).unwrap_or(self.0.len());
+        let (place, behind) = self.0.split_at(end);
         // The URI may be broken in any way: whatever stands before the last `@` is taken for
-        // credentials.
-        let (credentials, server) = match self.0.rsplit_once('@') {
+        // credentials. One behind a question mark is part of a query, or ends a password that has
+        // such a mark in it: then the first name is all that is surely no secret.
+        if behind.contains('@') {
+            let (scheme, rest) = place.split_once("://").unwrap_or(("", place));
+            let name = rest.split([':', '@', '/']).next().unwrap_or_default();
+            return match scheme {
+                "" => write!(f, "{HIDDEN}?{HIDDEN}"),
+                _ => write!(f, "{scheme}://{name}?{HIDDEN}"),
+            };
+        }
+        let (credentials, server) = match place.rsplit_once('@') {
             Some((credentials, server)) => (Some(credentials), server),
-            None => (None, self.0.as_str()),
+            None => (None, place),
         };
         if let Some(credentials) = credentials {
             let (scheme, user) = credentials.split_once("://").unwrap_or(("", credentials));
@@ -175,9 +186,9 @@ impl fmt::Display for Uri {
                 None => write!(f, "{scheme}{separator}{user}@")?,
             }
         }
-        match server.split_once(['?', '#']) {
-            Some((server, _)) => write!(f, "{server}?{HIDDEN}"),
-            None => f.write_str(server),
+        match behind {
+            "" => f.write_str(server),
+            _ => write!(f, "{server}?{HIDDEN}"),
         }
     }
 }
@@ -201,9 +212,17 @@ mod tests {
                 "wss://u:***@h/a?***",
             ),
             ("wss://h/a#canary", "wss://h/a?***"),
+            // The query was taken for credentials, and shown where it had an `@` in it.
+            ("wss://h/a?user=canary@canary&token=canary", "wss://h?***"),
+            (
+                "wss://h:443/a?user=canary@canary&token=canary",
+                "wss://h?***",
+            ),
+            ("wss://u:canary@h:443/a?user=canary@canary", "wss://u?***"),
             // Broken ones.
             ("mqtt://u:canary/canary@h", "mqtt://u:***@h"),
-            ("mqtt://u:canary?canary#canary@canary@h", "mqtt://u:***@h"),
+            ("mqtt://u:canary?canary#canary@canary@h", "mqtt://u?***"),
+            ("u:canary?canary@h", "***?***"),
             ("mqtt:u:canary@h", "mqtt:***@h"),
             ("canary@h", "***@h"),
             ("h", "h"),
