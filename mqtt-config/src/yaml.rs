@@ -156,6 +156,11 @@ fn lift(tree: Tree) -> Result<Tree, SettingsError> {
     let (lifted, mut rest): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .partition(|entry| LIFTED.contains(&entry.key.as_str()));
+    // A key without a value is equivalent to no key, wherever it stands.
+    let lifted: Vec<_> = lifted
+        .into_iter()
+        .filter(|entry| entry.value != Tree::Null)
+        .collect();
     let given = |rest: &[MapEntry], key| {
         rest.iter()
             .position(|entry: &MapEntry| entry.key == key && entry.value != Tree::Null)
@@ -184,6 +189,7 @@ fn lift(tree: Tree) -> Result<Tree, SettingsError> {
         .map(|index| &mut rest[index].value)
     {
         Some(Tree::Map(connection)) => {
+            connection.retain(|inside| inside.value != Tree::Null);
             for entry in lifted {
                 if connection.iter().any(|inside| inside.key == entry.key) {
                     let kind = Kind::DuplicateKey(own_key(&entry.key));

@@ -98,6 +98,20 @@ check_hostname: false
     assert_eq!(settings.connection.uri.as_str(), "mqtt://127.0.0.1:1883");
 }
 
+/// One of two keys without a value was "given twice".
+#[test]
+fn a_certificate_without_a_value_is_not_given_twice() {
+    for (inside, outside) in [("ca.crt", ""), ("", "ca.crt")] {
+        let file = format!("connection:\n  cafile: {inside}\ncafile: {outside}");
+        let settings = load(&file);
+        assert_eq!(
+            settings.connection.cafile.as_deref(),
+            Some(Path::new("ca.crt")),
+            "{file}"
+        );
+    }
+}
+
 #[test]
 fn every_key_of_amqtt() {
     let settings = load(
