@@ -7,7 +7,9 @@ use alloc::{boxed::Box, vec};
 use core::future::{Future, pending};
 use embassy_futures::select::{Either, Either3, select, select3};
 use embedded_io_async::{Error as _, Read, Write};
-use martlet_proto::{PubAckReasonCode, Publish, SubAckReasonCode, TopicName, UnsubAckReasonCode};
+use martlet_proto::{
+    PubAckReasonCode, Publish, QoS, SubAckReasonCode, TopicName, UnsubAckReasonCode,
+};
 
 /// How many bytes are read at a time.
 const READ_SIZE: usize = 256;
@@ -93,21 +95,29 @@ impl<N: Network, C: Clock> Client<N, C> {
         &mut self,
         message: OutgoingPublish,
     ) -> Result<PublishOutcome, PublishError> {
+        let qos = message.qos;
         let accepted = self
             .machine
             .session
             .publish(self.clock.now(), message.key(0))?;
-        if let Accepted::Sent(_) = accepted {
-            return match self.write_all().await {
-                true => Ok(PublishOutcome::SUCCESS),
-                false => Err(PublishError::ConnectionEnded),
-            };
+        let result = match accepted {
+            Accepted::Sent(_) => Ok(PublishOutcome::SUCCESS),
+            _ => self.published(accepted.operation()).await,
+        };
+        // With QoS 0 the session has done its part when the message is in the output.
+        if qos == QoS::AtMostOnce && result.is_ok() && !self.write_all().await {
+            return Err(PublishError::ConnectionEnded);
         }
+        result
+    }
+
+    /// Waits for the end of this message.
+    async fn published(&mut self, wanted: OperationId) -> Result<PublishOutcome, PublishError> {
         loop {
             match self.drive().await.map_err(PublishError::Closed)? {
                 Event::Published {
                     operation, result, ..
-                } if operation == accepted.operation() => return result,
+                } if operation == wanted => return result,
                 event => self.machine.keep(event),
             }
         }

@@ -8,8 +8,8 @@ mod world;
 use clock::TestClock;
 use martlet_broker::{BrokerConfig, BrokerEvent, BrokerLimits, Memory};
 use martlet_embedded::proto::{
-    ConnectReasonCode, DisconnectReasonCode, PubAckReasonCode, PublishRef, QoS, SubAckReasonCode,
-    SubscribeFilter, TopicName, Version,
+    ConnectReasonCode, DisconnectReasonCode, PubAckReasonCode, PublishProperties, PublishRef, QoS,
+    SubAckReasonCode, SubscribeFilter, TopicName, Version,
 };
 use martlet_embedded::session::{
     Config, ConnectOptions, ConnectionError, DisconnectOptions, Event, OutgoingPublish,
@@ -432,6 +432,37 @@ fn a_message_of_qos_0_that_was_not_written_is_an_error() {
     let mut client = world.client(Config::default());
     connected(&world, &mut client);
     world.0.borrow_mut().breaks_after = Some(0);
+    let publish = client.publish(message("a/b", "1", QoS::AtMostOnce));
+    assert_eq!(world.run(publish), Err(PublishError::ConnectionEnded));
+}
+
+/// One that waited for a connection, or for its turn, was reported as sent before a byte of it had
+/// left: a device that then slept had it in its memory.
+#[test]
+fn a_message_of_qos_0_that_had_to_wait_is_written_when_its_publish_ends() {
+    for is_connected in [false, true] {
+        let world = World::new();
+        let mut client = world.client(Config::default());
+        if is_connected {
+            connected(&world, &mut client);
+        }
+        // With an expiry it waits for its turn.
+        let expires = PublishProperties::default().with_message_expiry_interval(60);
+        let message = message("a/b", "1", QoS::AtMostOnce).properties(expires);
+        world.run(client.publish(message)).unwrap();
+        world.run_turns(1, std::future::pending::<()>());
+        assert_eq!(world.accepted(), ["1"], "{is_connected}");
+    }
+    // Nor is it said to be written when the network breaks before that.
+    let handshake = {
+        let world = World::new();
+        world.0.borrow_mut().breaks_after = Some(1000);
+        connected(&world, &mut world.client(Config::default()));
+        1000 - world.0.borrow().breaks_after.unwrap()
+    };
+    let world = World::new();
+    world.0.borrow_mut().breaks_after = Some(handshake);
+    let mut client = world.client(Config::default());
     let publish = client.publish(message("a/b", "1", QoS::AtMostOnce));
     assert_eq!(world.run(publish), Err(PublishError::ConnectionEnded));
 }
