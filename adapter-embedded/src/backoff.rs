@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 /// When a lost connection is made again: attempt *n* waits a random time between 0 and
-/// `min(max, initial × 2ⁿ)`. The waits begin anew after a connection that lasted for 10 s.
+/// `min(max, initial × 2ⁿ)`. The waits begin anew after a connection that lasted for 10 s from when the server
+/// accepted the client.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     initial: Duration,

@@ -16,7 +16,7 @@ use martlet_proto::{PubAckReasonCode, Version};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last bytes of a connection have.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that lasts for this long was a success.
+/// A connection that lasts for this long from its CONNACK was a success.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// With more to be written nothing is read: a server that does not read gets no more answers.
 const MOST_OUTPUT: usize = 512;
@@ -29,8 +29,8 @@ pub(crate) struct Machine {
     pub(crate) connect: ConnectOptions,
     backoff: Backoff,
     state: State,
-    /// When the last attempt ended, with a connection or without.
-    began: Instant,
+    /// When the server accepted the client on the connection that there is.
+    accepted_at: Option<Instant>,
     /// Messages that came while something else was waited for.
     received: VecDeque<ReceivedPublish>,
     input: BytesMut,
@@ -91,7 +91,7 @@ impl Machine {
             connect: ConnectOptions::new(Version::V5),
             backoff,
             state: State::Waiting(now),
-            began: now,
+            accepted_at: None,
             received: VecDeque::new(),
             input: BytesMut::new(),
             output: SendBuffer::new(),
@@ -169,7 +169,10 @@ impl Machine {
             return self.last_error.clone().map(Event::Disconnected);
         }
         let event = self.session.poll_event();
-        self.accepted |= matches!(event, Some(Event::Connected(_)));
+        if let Some(Event::Connected(_)) = event {
+            self.accepted = true;
+            self.accepted_at = Some(now);
+        }
         if let (None, State::Open) = (&event, &self.state) {
             if let Some(reason) = self.session.poll_close() {
                 self.state = State::Closing(reason, now + FLUSH_TIMEOUT);
@@ -229,7 +232,6 @@ impl Machine {
         self.input.clear();
         self.output.clear();
         self.unflushed = false;
-        self.began = now;
         self.not_dialed = dialed.is_err();
         dialed.map_err(ConnectionError::Transport)?;
         self.state = State::Open;
@@ -281,7 +283,8 @@ impl Machine {
 
     /// The connection has ended, or there was none to be had.
     pub(crate) fn lose(&mut self, now: Instant, reason: ConnectionError) {
-        if now.saturating_duration_since(self.began) >= STABLE_AFTER {
+        let accepted_at = self.accepted_at.take();
+        if accepted_at.is_some_and(|at| now.saturating_duration_since(at) >= STABLE_AFTER) {
             self.backoff.reset();
         }
         self.session.handle_close(now, reason.clone());

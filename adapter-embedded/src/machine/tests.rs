@@ -125,6 +125,34 @@ fn the_waits_begin_anew_after_a_connection_that_lasted() {
     }
 }
 
+/// A server that hangs, and accepts connections but no client, was taken for one that works: the time
+/// for its answer is as long as a connection has to last. All devices came back each second.
+#[test]
+fn the_waits_go_on_where_the_server_does_not_answer() {
+    let longest = (0..50).map(|seed| {
+        let mut machine = machine();
+        machine.backoff = Backoff::new(seed);
+        let mut now = at(0);
+        let mut longest = Duration::ZERO;
+        for _ in 0..8 {
+            open(&mut machine, now);
+            now = exchange(&machine, now).until.expect("the time to answer");
+            assert!(settle(&mut machine, now).is_empty());
+            flush(&mut machine);
+            let Step::Lose(reason) = machine.step(now) else {
+                panic!("it has ended")
+            };
+            machine.lose(now, reason);
+            let _ = settle(&mut machine, now);
+            longest = wait(&machine, now);
+            now += longest;
+        }
+        longest
+    });
+    let longest = longest.max().expect("some");
+    assert!(longest > Duration::from_secs(10), "{longest:?}");
+}
+
 #[test]
 fn a_rejection_stops_a_client_that_was_never_accepted_and_slows_one_that_was() {
     let mut machine = machine();
