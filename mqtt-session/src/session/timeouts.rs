@@ -20,6 +20,18 @@ impl Session {
         self.finish_drain();
     }
 
+    /// Reports a pause: until `now` nobody has read the socket. Its silence says nothing of the link,
+    /// so a PINGREQ that became due meanwhile leaves now, and has all of its time. It is for a caller
+    /// who does not always wait for the socket: call it at the end of the pause, before all else, and
+    /// then [`handle_input`](Self::handle_input) with what has arrived before
+    /// [`handle_timeout`](Self::handle_timeout).
+    pub fn handle_pause(&mut self, now: Instant) {
+        // One that was sent before the pause has had its time.
+        if self.timers.get(TimerKind::PingResponse).is_none() && self.ping_if_due(now).is_some() {
+            self.await_ping_response(now);
+        }
+    }
+
     fn handle_expired(&mut self, timer: TimerKind, now: Instant) {
         match timer {
             TimerKind::Handshake => {
@@ -66,20 +78,28 @@ impl Session {
 
     // ---- keep alive
 
-    /// Sends a PINGREQ, if one is due: what was sent and received since the timer was set has moved
-    /// it.
     fn keep_alive(&mut self, now: Instant) {
-        self.arm_keep_alive();
-        let Some(due) = self.timers.expire(TimerKind::KeepAlive, now) else {
-            return;
-        };
-        self.send_ping(None);
         // It counts from when the PINGREQ was due, whether or not the socket takes it. What has
         // arrived since then, while nobody looked at the clock, has answered.
+        if let Some(due) = self.ping_if_due(now) {
+            self.await_ping_response(due.max(self.last_received));
+        }
+    }
+
+    /// Sends a PINGREQ, if one is due: what was sent and received since the timer was set has moved
+    /// it. Returns when it was due.
+    fn ping_if_due(&mut self, now: Instant) -> Option<Instant> {
+        self.arm_keep_alive();
+        let due = self.timers.expire(TimerKind::KeepAlive, now)?;
+        self.send_ping(None);
+        Some(due)
+    }
+
+    /// The time for an answer counts from then, unless one is waited for already.
+    fn await_ping_response(&mut self, from: Instant) {
         if self.timers.get(TimerKind::PingResponse).is_none() {
-            let due = due.max(self.last_received);
             self.timers
-                .set(TimerKind::PingResponse, due + self.config.ping_timeout);
+                .set(TimerKind::PingResponse, from + self.config.ping_timeout);
         }
         self.arm_keep_alive();
     }

@@ -205,6 +205,47 @@ fn both_timers_may_run_out_at_once() {
     );
 }
 
+/// The program waited for something else, in which it did not read. It had no connection after that.
+#[test]
+fn silence_in_a_pause_says_nothing_of_the_link() {
+    let mut peer = connected();
+    peer.now += seconds(80);
+    peer.session.handle_pause(peer.now);
+    peer.session.handle_timeout(peer.now);
+    peer.drain();
+    assert_eq!(peer.said(), ["PINGREQ"]);
+    peer.wait(millis(9_999));
+    assert!(peer.close.is_none());
+    // However many pauses follow, it has that time once.
+    peer.session.handle_pause(peer.now);
+    peer.wait(millis(1));
+    assert_eq!(
+        peer.close,
+        Some(ConnectionError::Timeout(Awaited::PingResp))
+    );
+}
+
+/// A device that publishes at QoS 0 and pauses between its messages asks whether anybody listens, too.
+#[test]
+fn pauses_do_not_postpone_the_ping() {
+    let mut peer = connected();
+    for _ in 0..3 {
+        peer.now += seconds(20);
+        peer.session.handle_pause(peer.now);
+        peer.session.handle_timeout(peer.now);
+        peer.publish(message(0, "a", ""));
+    }
+    assert!(peer.said().contains(&"PINGREQ".to_owned()));
+    peer.now += seconds(20);
+    peer.session.handle_pause(peer.now);
+    peer.session.handle_timeout(peer.now);
+    peer.drain();
+    assert_eq!(
+        peer.close,
+        Some(ConnectionError::Timeout(Awaited::PingResp))
+    );
+}
+
 #[test]
 fn a_long_ping_timeout_does_not_stop_the_pings() {
     let mut peer = Peer::connected(Version::V5, Config::default().ping_timeout(seconds(1000)));
