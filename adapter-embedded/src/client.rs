@@ -21,7 +21,12 @@ const READ_SIZE: usize = 256;
 /// **Cancel safety.** Every future may be dropped, and the next call goes on. Dropping the future of
 /// a command does not take the command back: the message or request stays with the session. Its end
 /// is returned by [`next_event`](Self::next_event) if that is the next call; other calls drop it. A
-/// message that arrives is returned by the call that completes, and by no other.
+/// message that arrives is returned by the call that completes, and by no other. An attempt to connect
+/// begins anew, so a future needs the time that the network takes for one.
+///
+/// **Pauses.** Between two calls nothing is read, sent or pinged. The server ends the connection when it has
+/// had nothing of the client for one and a half times the keep alive. After a shorter pause it goes on: what
+/// has arrived meanwhile is in time, and a PINGREQ that was due has all of its time.
 pub struct Client<N, C> {
     machine: Machine,
     network: N,
@@ -213,7 +218,9 @@ impl<N: Network, C: Clock> Client<N, C> {
     /// Disconnects: what was accepted is sent and acknowledged, within 5 s unless the options say
     /// otherwise. Then the client has stopped.
     pub async fn disconnect(&mut self, options: DisconnectOptions) {
-        self.machine.session.disconnect(self.clock.now(), options);
+        let now = self.clock.now();
+        self.machine.handle_pause(now);
+        self.machine.session.disconnect(now, options);
         while let Ok(event) = self.drive().await {
             self.machine.keep(event);
         }
@@ -227,6 +234,7 @@ impl<N: Network, C: Clock> Client<N, C> {
     // ---- the work
 
     async fn drive(&mut self) -> Result<Event, ConnectionError> {
+        self.catch_up().await;
         loop {
             if let Some(event) = self.machine.drain(self.clock.now()) {
                 return Ok(event);
@@ -238,8 +246,18 @@ impl<N: Network, C: Clock> Client<N, C> {
         }
     }
 
+    /// Reads what has arrived since the last call, before a timer that ran out meanwhile is looked at.
+    async fn catch_up(&mut self) {
+        self.machine.handle_pause(self.clock.now());
+        while self.machine.is_late() {
+            self.wait().await;
+            self.machine.take_input(self.clock.now());
+        }
+    }
+
     /// Returns whether all of it was written, before the connection ended.
     async fn write_all(&mut self) -> bool {
+        self.catch_up().await;
         while !self.machine.is_written() {
             match self.machine.drain(self.clock.now()) {
                 Some(event) => self.machine.keep(event),
@@ -293,7 +311,10 @@ impl<N: Network, C: Clock> Client<N, C> {
                 let read = read.map(|n| &self.buffer[..n]);
                 self.machine.handle_read(read.map_err(|error| error.kind()))
             }
-            Either3::Third(()) => Ok(()),
+            Either3::Third(()) => {
+                self.machine.handle_nothing();
+                Ok(())
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that lasts for this long from its CONNACK was a success.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How often is read after a pause before the clock counts: a server that goes on and on does not stop it.
+const LATE_READS: u8 = 16;
 /// With more to be written nothing is read: a server that does not read gets no more answers.
 const MOST_OUTPUT: usize = 512;
 
@@ -36,6 +38,8 @@ pub(crate) struct Machine {
     input: BytesMut,
     output: SendBuffer,
     unflushed: bool,
+    /// After a pause in which a timer ran out: how often to read, at most, before it is looked at.
+    late_reads: u8,
     /// Once a server has accepted the client, its settings are right.
     accepted: bool,
     last_error: Option<ConnectionError>,
@@ -96,6 +100,7 @@ impl Machine {
             input: BytesMut::new(),
             output: SendBuffer::new(),
             unflushed: false,
+            late_reads: 0,
             accepted: false,
             last_error: None,
             not_dialed: false,
@@ -156,12 +161,32 @@ impl Machine {
         None
     }
 
-    /// Drains the session until it has an event, or there is only a [`step`](Self::step) to be made.
-    pub(crate) fn drain(&mut self, now: Instant) -> Option<Event> {
-        self.session.handle_timeout(now);
+    /// Nobody has waited for the network since the last step. While [`is_late`](Self::is_late), a timer has run out
+    /// meanwhile, and what may have arrived before that is to be read.
+    pub(crate) fn handle_pause(&mut self, now: Instant) {
+        let is_due = self.session.poll_timeout().is_some_and(|at| at <= now);
+        if is_due && matches!(self.state, State::Open) {
+            self.session.handle_pause(now);
+            self.late_reads = LATE_READS;
+        }
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.late_reads > 0
+    }
+
+    /// Hands the session what was read.
+    pub(crate) fn take_input(&mut self, now: Instant) {
         if self.may_read() {
             self.session.handle_input(now, &mut self.input);
         }
+    }
+
+    /// Drains the session until it has an event, or there is only a [`step`](Self::step) to be made.
+    pub(crate) fn drain(&mut self, now: Instant) -> Option<Event> {
+        // What has arrived is in time for a timer that runs out now.
+        self.take_input(now);
+        self.session.handle_timeout(now);
         if !self.is_closed() {
             while self.session.poll_transmit(now, &mut self.output) > 0 {}
         }
@@ -189,6 +214,7 @@ impl Machine {
                 return Step::Sleep(timeout.map_or(until, |at| at.min(until)));
             }
             State::Waiting(_) => return Step::Dial(now + DIAL_TIMEOUT),
+            State::Open if self.is_late() => Some(now),
             State::Open => timeout,
             State::Closing(ref reason, until) => {
                 if now >= until || self.writes() == Writes::Nothing {
@@ -264,11 +290,17 @@ impl Machine {
         match read {
             Ok([]) => Err(ConnectionError::ClosedByPeer),
             Ok(bytes) => {
+                self.late_reads = self.late_reads.saturating_sub(1);
                 self.input.extend_from_slice(bytes);
                 Ok(())
             }
             Err(kind) => Err(self.failed(kind)),
         }
+    }
+
+    /// Nothing of what was waited for has come.
+    pub(crate) fn handle_nothing(&mut self) {
+        self.late_reads = 0;
     }
 
     /// Reading or writing failed. The network's own error need not be `Send`; its kind is the cause.
@@ -283,6 +315,7 @@ impl Machine {
 
     /// The connection has ended, or there was none to be had.
     pub(crate) fn lose(&mut self, now: Instant, reason: ConnectionError) {
+        self.late_reads = 0;
         let accepted_at = self.accepted_at.take();
         if accepted_at.is_some_and(|at| now.saturating_duration_since(at) >= STABLE_AFTER) {
             self.backoff.reset();

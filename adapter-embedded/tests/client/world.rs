@@ -98,6 +98,16 @@ impl World {
         self.0.borrow().connection.is_some()
     }
 
+    /// The task that owns the client has other work for this long, in which nothing of the client is polled.
+    pub(crate) fn pause(&self, time: Duration) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.serve();
+        let until = inner.clock.elapsed() + time;
+        inner.clock.advance_to(until);
+        inner.broker.handle_timeout(until);
+        inner.serve();
+    }
+
     /// The network breaks.
     pub(crate) fn cut(&self) {
         self.0.borrow_mut().hang_up();
