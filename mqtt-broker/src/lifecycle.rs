@@ -157,10 +157,15 @@ impl Broker {
             _ => u32::MAX,
         };
         let expiry = asked.min(self.config.limits.maximum_session_expiry);
+        let mut will = connect.will.as_ref().map(detached_will);
+        if let Some(will) = &mut will {
+            // A client of 3.x cannot know of it, and gets as far as with a PUBLISH.
+            will.retain &= self.config.limits.retain_available;
+        }
         if let Some(session) = self.sessions.get_mut(&session_id) {
             session.expiry = expiry;
             session.forgotten = false;
-            session.will = connect.will.as_ref().map(detached_will);
+            session.will = will;
             session.resume(id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {

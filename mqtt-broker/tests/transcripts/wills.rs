@@ -1,6 +1,7 @@
 //! Wills: when they are published, and when not (MQTT 5 §3.1.2.5, §3.1.3.2.2).
 
 use crate::world::*;
+use martlet_broker::BrokerLimits;
 use martlet_proto::{
     Connect, Disconnect, DisconnectReasonCode, Packet, PublishProperties, TopicName, Version, Will,
 };
@@ -33,6 +34,28 @@ fn watch(world: &mut World, version: Version) -> Peer {
 
 const GONE: [&str; 1] = ["PUBLISH w gone q1#1"];
 const NOTHING: [&str; 0] = [];
+
+/// A broker that retains nothing rejects a will of MQTT 5 that is to be retained, and takes one of 3.x,
+/// whose client cannot know. It was retained.
+#[test]
+fn it_is_not_retained_where_nothing_is() {
+    let limits = BrokerLimits::default().retain_available(false);
+    for version in [V3_1, V3_1_1] {
+        each_way(config().limits(limits), |world| {
+            let peer = world.enter(Connect {
+                will: Some(Will {
+                    retain: true,
+                    ..will("w", "gone")
+                }),
+                ..clean(version, "mortal")
+            });
+            world.cut(peer);
+            let watcher = watch(world, version);
+            assert_eq!(world.hear(watcher), NOTHING);
+            assert_eq!(world.broker.statistics().retained, 0);
+        });
+    }
+}
 
 /// [MQTT-3.1.2-8, MQTT-3.1.2-10]
 #[test]
