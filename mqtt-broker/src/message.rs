@@ -31,6 +31,12 @@ pub(crate) struct Retained {
     pub(crate) sender: Option<SessionId>,
 }
 
+impl Content {
+    pub(crate) fn is_expired(&self, now: Duration) -> bool {
+        self.expires.is_some_and(|at| at <= now)
+    }
+}
+
 impl OutgoingMessage {
     /// What it costs to keep it, in bytes. What others share of it is counted for each of them.
     pub(crate) fn size(&self) -> usize {

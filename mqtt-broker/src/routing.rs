@@ -57,7 +57,7 @@ impl Broker {
             publish: publish.into(),
         });
         let mut message = RoutedMessage::new(now, publish);
-        let over_quota = publish.retain() && !self.retain(&mut message, sender);
+        let over_quota = publish.retain() && !self.retain(now, &mut message, sender);
         let mut matches = core::mem::take(&mut self.matches);
         matches.clear();
         let sessions = &self.sessions;
@@ -150,15 +150,27 @@ impl Broker {
 
     /// Keeps a message as the retained one of its topic, or removes that when the payload is empty
     /// [MQTT-3.3.1-5, MQTT-3.3.1-6]. False when there is no room for another topic.
-    fn retain(&mut self, message: &mut RoutedMessage<'_>, sender: Option<SessionId>) -> bool {
+    fn retain(
+        &mut self,
+        now: Duration,
+        message: &mut RoutedMessage<'_>,
+        sender: Option<SessionId>,
+    ) -> bool {
         let topic = message.publish.topic_bytes();
         if message.publish.payload().is_empty() {
             self.retained.remove(topic);
             return true;
         }
-        if !self.retained.contains_key(topic)
-            && reached(self.retained.len(), self.config.max_retained)
-        {
+        let is_full = |broker: &Self| {
+            let most = broker.config.max_retained;
+            !broker.retained.contains_key(topic) && reached(broker.retained.len(), most)
+        };
+        if is_full(self) {
+            // Those that have expired are looked for only now, or when somebody subscribes.
+            self.retained
+                .retain(|_, kept| !kept.content.is_expired(now));
+        }
+        if is_full(self) {
             return false;
         }
         let content = message.content();
@@ -194,7 +206,7 @@ impl Broker {
             if !topic.starts_with(prefix.as_bytes()) {
                 break;
             }
-            if content.expires.is_some_and(|at| at <= now) {
+            if content.is_expired(now) {
                 expired.push(topic.clone());
             } else if filter.matches(content.publish.topic())
                 && !(grant.no_local && *sender == Some(id))

@@ -239,7 +239,7 @@ impl BrokerSession {
             };
             let Some(message) = message else { break };
             self.queued_bytes -= message.size();
-            if message.content.expires.is_some_and(|at| at <= now) {
+            if message.content.is_expired(now) {
                 dropped(self, message, DropReason::Expired);
                 continue;
             }

@@ -122,3 +122,27 @@ fn there_is_room_for_so_many() {
         );
     });
 }
+
+/// Those that had expired, and that nobody had asked for since, took the room of others for ever.
+#[test]
+fn what_has_expired_takes_no_room() {
+    each_way(config().max_retained(2), |world| {
+        let peer = world.client(V5, "a");
+        let properties = PublishProperties::builder()
+            .message_expiry_interval(10)
+            .build();
+        for topic in ["a", "b"] {
+            let topic = TopicName::new(topic).unwrap();
+            let publish = PublishRef::new(&topic, b"x").with_properties(&properties);
+            world.send_publish(peer, publish.with_retain(true));
+        }
+        for (seconds_later, expected) in [(9, 0x97), (1, 0x10)] {
+            world.wait(seconds(seconds_later));
+            let topic = TopicName::new("c").unwrap();
+            let publish = PublishRef::new(&topic, b"x").with_retain(true);
+            world.send_publish(peer, publish.with_delivery(delivery(Q1, 1, false)));
+            assert_eq!(world.hear(peer), [format!("PUBACK #1 {expected:02x}")]);
+        }
+        assert_eq!(world.broker.statistics().retained, 1);
+    });
+}
