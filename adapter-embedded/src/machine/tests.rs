@@ -331,6 +331,40 @@ fn a_timer_of_the_session_ends_each_wait() {
 }
 
 #[test]
+fn what_arrives_when_a_timer_runs_out_is_in_time() {
+    let mut machine = machine();
+    connect(&mut machine, at(0));
+    let due = exchange(&machine, at(0)).until.expect("keep alive");
+    let _ = settle(&mut machine, due);
+    flush(&mut machine);
+    let late = exchange(&machine, due).until.expect("an answer is due");
+    let _ = receive(&mut machine, late, &[0xd0, 0]);
+    assert!(exchange(&machine, late).reads, "the connection goes on");
+}
+
+#[test]
+fn after_a_pause_a_few_reads_come_before_the_timers() {
+    let mut machine = machine();
+    connect(&mut machine, at(0));
+    machine.handle_pause(at(14));
+    assert!(!machine.is_late(), "nothing is due");
+    machine.handle_pause(at(30));
+    for _ in 0..LATE_READS {
+        assert!(machine.is_late());
+        assert_eq!(exchange(&machine, at(30)).until, Some(at(30)));
+        machine.handle_read(Ok(PUBLISH)).expect("it is read");
+        machine.take_input(at(30));
+    }
+    assert!(!machine.is_late());
+    machine.handle_pause(at(30));
+    machine.handle_nothing();
+    assert!(!machine.is_late());
+    let events = settle(&mut machine, at(30));
+    assert_eq!(events.len(), LATE_READS.into(), "{events:?}");
+    assert_eq!(machine.output(), PINGREQ);
+}
+
+#[test]
 fn nothing_of_one_connection_gets_into_the_next() {
     let mut machine = machine();
     connect(&mut machine, at(0));

@@ -241,7 +241,10 @@ impl Network for World {
             !self.0.borrow().unflushed || self.0.borrow().connection.is_none(),
             "what was written is flushed"
         );
-        self.0.borrow_mut().hang_up();
+        let inner = &mut *self.0.borrow_mut();
+        // What was flushed arrives.
+        inner.serve();
+        inner.hang_up();
     }
 }
 
