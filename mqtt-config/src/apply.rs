@@ -5,8 +5,12 @@ use crate::error::{SettingsError, SettingsErrorKind as Kind};
 use crate::named::store_error;
 use crate::{Plugin, Secret, Settings, check};
 use martlet_client::{
-    Builder, Client, ConnectError, Endpoint, PacketLogger, PublishProperties, Reconnect, Will,
-    client::PublishDefaults, session::CleanStart,
+    Builder, Client, ClientEvent, ConnectError, Endpoint, PacketLogger, PublishProperties,
+    Reconnect, Will,
+    client::PublishDefaults,
+    hooks::Observer,
+    proto::Packet,
+    session::{CleanStart, Instant},
 };
 #[cfg(feature = "redb")]
 use martlet_client::{DurableBuilder, store::RedbStore};
@@ -76,7 +80,7 @@ impl Settings {
         if self.plugins.contains(&Plugin::PacketLogger) {
             let name = martlet.client_identifier.as_deref().unwrap_or("client");
             let log = |line: &str| log::debug!(target: "martlet::packets", "{line}");
-            builder = builder.observer(PacketLogger::new(name, log));
+            builder = builder.observer(EventLogger(PacketLogger::new(name, log)));
         }
         // The session is set below, and checked when the client is built.
         builder.check()?;
@@ -263,6 +267,20 @@ impl Settings {
             delay_interval: None,
             properties: PublishProperties::default(),
         }))
+    }
+}
+
+/// The half of a logger that the client is without: it logs packets by itself, with this target.
+#[derive(Clone)]
+struct EventLogger<W>(PacketLogger<W>);
+
+impl<W: FnMut(&str)> Observer for EventLogger<W> {
+    fn packet_sent(&mut self, _: Instant, _: &Packet) {}
+
+    fn packet_received(&mut self, _: Instant, _: &Packet) {}
+
+    fn client_event(&mut self, at: Instant, event: &ClientEvent) {
+        self.0.client_event(at, event);
     }
 }
 

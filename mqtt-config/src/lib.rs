@@ -309,8 +309,9 @@ impl WillSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plugin {
-    /// Logs every packet and event with the crate `log`, at the level of debugging and the target
-    /// `martlet::packets`; `amqtt.plugins.logging_amqtt.PacketLoggerPlugin` in a file.
+    /// Logs every event of the client with the crate `log`, at the level of debugging and the target
+    /// `martlet::packets`, among its packets, which are in the log without this too (with the
+    /// feature `tracing` as its events); `amqtt.plugins.logging_amqtt.PacketLoggerPlugin` in a file.
     PacketLogger,
 }
 
@@ -336,10 +337,10 @@ pub struct Martlet {
     /// ones each time.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub client_identifier: Option<String>,
-    /// The user name, unless the URI has one.
+    /// The user name, where the URI has neither that nor a password.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub user_name: Option<Secret>,
-    /// The password, unless the URI has one.
+    /// The password, where the URI has neither that nor a user name.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub password: Option<Secret>,
     /// Servers to fail over to, in this order.
