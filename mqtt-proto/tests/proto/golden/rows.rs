@@ -115,10 +115,31 @@ pub(super) fn connects_with_will_or_credentials() -> Vec<Row> {
         ),
         (
             Connect {
+                will: Some(will(QoS::AtMostOnce, true)),
+                ..plain(V3_1_1)
+            },
+            "10 15 0004 'MQTT' 04 26 003c 0001 'c' 0001 'w' 0003 'bye'",
+        ),
+        (
+            Connect {
                 will: Some(will(QoS::AtLeastOnce, false)),
                 ..plain(V3_1_1)
             },
             "10 15 0004 'MQTT' 04 0e 003c 0001 'c' 0001 'w' 0003 'bye'",
+        ),
+        (
+            Connect {
+                will: Some(will(QoS::AtLeastOnce, true)),
+                ..plain(V3_1_1)
+            },
+            "10 15 0004 'MQTT' 04 2e 003c 0001 'c' 0001 'w' 0003 'bye'",
+        ),
+        (
+            Connect {
+                will: Some(will(QoS::ExactlyOnce, false)),
+                ..plain(V3_1_1)
+            },
+            "10 15 0004 'MQTT' 04 16 003c 0001 'c' 0001 'w' 0003 'bye'",
         ),
         (
             Connect {
