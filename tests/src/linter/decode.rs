@@ -534,7 +534,8 @@ fn filter(text: &str, v5: bool) -> Decoded<bool> {
         return wrong(Rule::FilterEmpty, "an empty filter");
     }
     let mut levels = text.split('/');
-    let shared = v5 && levels.clone().next() == Some("$share");
+    // Without a slash it is a filter like any other.
+    let shared = v5 && text.starts_with("$share/");
     if shared {
         levels.next();
         let name = levels.next().unwrap_or("");
