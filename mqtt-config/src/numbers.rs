@@ -162,6 +162,8 @@ fn fraction(text: &str) -> Option<f64> {
     (is_plain && first.is_ascii_digit())
         .then(|| text.parse().ok())
         .flatten()
+        // The writer puts no quotes around text that is no number that there is, such as 1e999.
+        .filter(|number: &f64| number.is_finite())
 }
 
 #[cfg(test)]
@@ -231,6 +233,7 @@ mod tests {
             ("1_0.5", Some(10.5)),
             ("1.5e+3", Some(1500.0)),
             ("1e3", Some(1000.0)),
+            ("1e999", None),
             ("1:30.5", Some(90.5)),
             ("0:30.5", Some(30.5)),
             (".inf", Some(f64::INFINITY)),

@@ -35,6 +35,15 @@ martlet:
     assert_eq!(load(&printed).to_yaml(), printed);
 }
 
+/// Text that looks like a number of any size was printed without quotes, and rejected as one.
+#[test]
+fn a_number_that_is_too_large_to_be_one_is_text() {
+    let mut settings = Settings::default();
+    settings.martlet.client_identifier = Some("1e999".to_owned());
+    let printed = settings.to_yaml();
+    assert_eq!(load(&printed), settings, "{printed}");
+}
+
 #[test]
 fn what_was_printed_lacks_its_secrets_and_is_not_taken_for_whole() {
     let secrets = [
