@@ -166,7 +166,7 @@ fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, 
     let mut expanded: Vec<OsString> = arguments.by_ref().take(words).collect();
     let given = Options::split(command, arguments.collect());
     if let Some((path, is_named)) = options_file(&name, &given) {
-        let mut found = Options::split(command, read_options(&path, is_named)?);
+        let mut found = Options::split(command, read_options(command, &path, is_named)?);
         found.give_way_to(&given, command);
         expanded.extend(found.into_words());
     }
@@ -199,16 +199,20 @@ impl Options {
         let mut options = Vec::new();
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
-            let Some((name, values)) = word.to_str().and_then(|text| option(command, text)) else {
+            let Some(written) = word.to_str().and_then(|text| written(command, text)) else {
                 options.push((None, vec![word]));
                 continue;
             };
-            if name == "property" && values > 0 {
-                options.push((Some(name), property(&mut words)));
-                continue;
+            for Written { name, word, values } in written {
+                if name == "property" {
+                    let first = attached(&word).map(OsString::from);
+                    options.push((Some(name), property(first, &mut words)));
+                    continue;
+                }
+                let values = words.by_ref().take(values);
+                let words = std::iter::once(word.into()).chain(values).collect();
+                options.push((Some(name), words));
             }
-            let values: Vec<OsString> = words.by_ref().take(values).collect();
-            options.push((Some(name), std::iter::once(word).chain(values).collect()));
         }
         Self(options)
     }
@@ -225,10 +229,7 @@ impl Options {
         let (_, words) = options.find(|(found, _)| found.as_deref() == Some(name))?;
         match words.as_slice() {
             [_, value, ..] => Some(value),
-            [word] => word
-                .to_str()?
-                .split_once('=')
-                .map(|(_, value)| value.as_ref()),
+            [word] => attached(word.to_str()?).map(OsStr::new),
             [] => None,
         }
     }
@@ -282,8 +283,17 @@ fn exclude_each_other(command: &Command, one: &str, other: &str) -> bool {
     one != other && (share_group || conflicts(one, other) || conflicts(other, one))
 }
 
-/// The name of the option that this word is, and how many of the next words are its values.
-fn option(command: &Command, word: &str) -> Option<(String, usize)> {
+/// An option of a command line.
+struct Written {
+    name: String,
+    /// With the value, where that is not a word of its own.
+    word: String,
+    /// How many of the next words are its values.
+    values: usize,
+}
+
+/// The options that this word is: several where short ones are joined.
+fn written(command: &Command, word: &str) -> Option<Vec<Written>> {
     let values = |argument: &clap::Arg| match argument.get_action().takes_values() {
         true => argument
             .get_num_args()
@@ -299,27 +309,54 @@ fn option(command: &Command, word: &str) -> Option<(String, usize)> {
             let aliases = argument.get_all_aliases().unwrap_or_default();
             argument.get_long() == Some(long) || aliases.contains(&long)
         })?;
-        let values = if has_value { 0 } else { values(argument) };
-        return Some((argument.get_id().to_string(), values));
+        return Some(vec![Written {
+            name: argument.get_id().to_string(),
+            word: word.to_owned(),
+            values: if has_value { 0 } else { values(argument) },
+        }]);
     }
     // `-vd`, `-dt topic` and `-ttopic`: the last that takes a value has what is left.
-    let mut shorts = word.strip_prefix('-')?.chars().peekable();
-    while let Some(short) = shorts.next() {
+    let mut rest = word.strip_prefix('-')?;
+    let mut all = Vec::new();
+    while let Some(short) = rest.chars().next() {
         let mut arguments = command.get_arguments();
         let argument = arguments.find(|argument| argument.get_short() == Some(short))?;
-        let is_last = shorts.peek().is_none();
-        match (values(argument), is_last) {
-            (0, false) => {}
-            (count, true) => return Some((argument.get_id().to_string(), count)),
-            (_, false) => return Some((argument.get_id().to_string(), 0)),
+        let after = &rest[short.len_utf8()..];
+        let (word, values) = match values(argument) {
+            0 => (format!("-{short}"), 0),
+            count if after.is_empty() => (format!("-{short}"), count),
+            _ => (format!("-{rest}"), 0),
+        };
+        let is_whole = word.len() > rest.len();
+        all.push(Written {
+            name: argument.get_id().to_string(),
+            word,
+            values,
+        });
+        if is_whole {
+            break;
         }
+        rest = after;
     }
-    None
+    (!all.is_empty()).then_some(all)
 }
 
-/// `COMMAND IDENTIFIER VALUE`, or `COMMAND user-property NAME VALUE`.
-fn property(words: &mut impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut parts: Vec<OsString> = words.by_ref().take(2).collect();
+/// The value that is in the word of its option: `--name=value`, or `-nvalue`.
+fn attached(word: &str) -> Option<&str> {
+    if word.starts_with("--") {
+        return word.split_once('=').map(|(_, value)| value);
+    }
+    let value = word.get(2..)?;
+    // clap takes `-n=value` for the same.
+    let value = value.strip_prefix('=').unwrap_or(value);
+    (!value.is_empty()).then_some(value)
+}
+
+/// `COMMAND IDENTIFIER VALUE`, or `COMMAND user-property NAME VALUE`. `first`: the command, where it
+/// is no word of its own.
+fn property(first: Option<OsString>, words: &mut impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut parts = Vec::from_iter(first);
+    parts.extend(words.by_ref().take(2 - parts.len()));
     let values = match parts.get(1).is_some_and(|part| part == "user-property") {
         true => 2,
         false => 1,
@@ -347,7 +384,7 @@ fn options_file(name: &str, given: &Options) -> Option<(PathBuf, bool)> {
 }
 
 /// One option a line, its value behind a space; `#` begins a comment.
-fn read_options(path: &Path, is_named: bool) -> Result<Vec<OsString>, Failure> {
+fn read_options(command: &Command, path: &Path, is_named: bool) -> Result<Vec<OsString>, Failure> {
     let wrong =
         |text: String| Failure::usage(format!("--options-file: {}: {text}", path.display()));
     let file = match File::open(path) {
@@ -369,31 +406,48 @@ fn read_options(path: &Path, is_named: bool) -> Result<Vec<OsString>, Failure> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (option, value) = match line.split_once(' ') {
-            Some((option, value)) => (option, value.trim_start_matches(' ')),
-            None => (line, ""),
-        };
-        if !option.starts_with('-') {
-            return Err(wrong(format!("line {}: expected an option", number + 1)));
-        }
-        words.push(option.into());
-        match option {
-            _ if value.is_empty() => {}
-            "-D" | "--property" => {
-                let parts = match value.split_ascii_whitespace().nth(1) {
-                    Some("user-property") => 4,
-                    _ => 3,
-                };
-                words.extend(value.splitn(parts, ' ').map(OsString::from));
-            }
-            "--topic-qos" => match value.rsplit_once(' ') {
-                Some((topic, qos)) => words.extend([topic.into(), qos.into()]),
-                None => words.push(value.into()),
-            },
-            _ => words.push(value.into()),
-        }
+        let read = read_line(command, line);
+        words.extend(read.map_err(|error| wrong(format!("line {}: {error}", number + 1)))?);
     }
     Ok(words)
+}
+
+/// The words of a line. All its option needs is there: it would take the next line otherwise, or
+/// what the command line begins with.
+fn read_line(command: &Command, line: &str) -> Result<Vec<OsString>, String> {
+    let (option, value) = match line.split_once(' ') {
+        Some((option, value)) => (option, value.trim_start_matches(' ')),
+        None => (line, ""),
+    };
+    if !option.starts_with('-') {
+        return Err("expected an option".to_owned());
+    }
+    if value.contains(SEPARATOR) {
+        return Err("a value holds a NUL".to_owned());
+    }
+    let written = written(command, option).ok_or_else(|| format!("there is no option {option}"))?;
+    let last = written.last().ok_or("expected an option")?;
+    let expected = match (last.name.as_str(), last.values) {
+        ("property", 1) if value.split_ascii_whitespace().nth(1) == Some("user-property") => 4,
+        ("property", 1) => 3,
+        (_, values) => values,
+    };
+    let values: Vec<&str> = match (last.name.as_str(), expected) {
+        _ if value.is_empty() => Vec::new(),
+        ("topic_qos", 2) => value
+            .rsplit_once(' ')
+            .map_or_else(|| vec![value], |(topic, qos)| vec![topic, qos]),
+        (_, parts) => value.splitn(parts.max(1), ' ').collect(),
+    };
+    if values.len() != expected {
+        return Err(match expected {
+            0 => format!("{option} takes no value"),
+            1 => format!("{option} needs a value"),
+            _ => format!("{option} needs {expected} values"),
+        });
+    }
+    let words = std::iter::once(option).chain(values);
+    Ok(words.map(OsString::from).collect())
 }
 
 #[cfg(test)]
@@ -446,14 +500,76 @@ mod tests {
             ]
         );
         assert_eq!(
-            words(&["-rm", "-D", "-mx", "-d"]),
-            ["-rm", "-D", "-mx", "-d"]
+            words(&["-rm", "-D", "-tx", "-d"]),
+            ["-r", "-m", "-D", "-tx", "-d"]
         );
         assert_eq!(words(&["-D", "publish"]), ["--property", "publish"]);
         assert_eq!(
             words(&["--topic-qos", "-D", "1"]),
             ["--topic-qos", "-D", "1"]
         );
+    }
+
+    /// `-rD publish content-type text` has lost its `-r`: the message was published, and not retained.
+    #[test]
+    fn options_that_are_joined_to_a_property_stay() {
+        let begin = ["martlet", "pub", "--no-options-file"];
+        let words = |rest: &[&str]| expanded(&[&begin[..], rest].concat())[3..].to_vec();
+        let property = ["--property", "publish\0content-type\0text"];
+        assert_eq!(
+            words(&["-rdD", "publish", "content-type", "text", "-q1"]),
+            [&["-r", "-d"], &property[..], &["-q1"]].concat()
+        );
+        for joined in ["-Dpublish", "--property=publish", "-D=publish"] {
+            assert_eq!(words(&[joined, "content-type", "text"]), property);
+        }
+        assert_eq!(words(&["-rZm", "x"]), ["-rZm", "x"], "clap names it");
+    }
+
+    /// An option that lacks its value took the next line, or the beginning of the command line: with
+    /// `--will-payload` at the end of the file, `-r` was the payload of the will.
+    #[test]
+    fn a_line_of_a_file_is_whole() {
+        let mut command = command();
+        command.build();
+        let publish = command.find_subcommand("pub").unwrap();
+        for (line, expected) in [
+            ("-m two  words", Ok(vec!["-m", "two  words"])),
+            ("-rm x", Ok(vec!["-rm", "x"])),
+            ("-q1", Ok(vec!["-q1"])),
+            ("--pw=a b", Err("--pw=a takes no value")),
+            ("-r", Ok(vec!["-r"])),
+            ("-r true", Err("-r takes no value")),
+            ("-m", Err("-m needs a value")),
+            ("--will-payload ", Err("--will-payload needs a value")),
+            (
+                "-D publish content-type a b",
+                Ok(vec!["-D", "publish", "content-type", "a b"]),
+            ),
+            (
+                "-D publish user-property a b c",
+                Ok(vec!["-D", "publish", "user-property", "a", "b c"]),
+            ),
+            ("-D publish content-type", Err("-D needs 3 values")),
+            ("-D publish user-property a", Err("-D needs 4 values")),
+            ("-D publish content-type a\0b", Err("a value holds a NUL")),
+            ("--topic-qos a b 1", Ok(vec!["--topic-qos", "a b", "1"])),
+            ("--topic-qos a", Err("--topic-qos needs 2 values")),
+            ("--nonsense x", Err("there is no option --nonsense")),
+            ("--", Err("there is no option --")),
+            ("-", Err("there is no option -")),
+            ("host x", Err("expected an option")),
+        ] {
+            let expected = expected.map_err(str::to_owned);
+            let found = read_line(publish, line);
+            let found = found.map(|words| {
+                let words = words.into_iter().map(OsString::into_string);
+                words.collect::<Result<Vec<_>, _>>().unwrap()
+            });
+            let expected =
+                expected.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{line:?}");
+        }
     }
 
     /// Of the options of a group that has one, too.
@@ -501,5 +617,7 @@ mod tests {
         assert_eq!(left(&["--to-dir", "x", "-N"], &["-F", "%p"]), "-N");
         assert_eq!(left(&["-v", "-F", "%p"], &["--output", "json"]), "");
         assert_eq!(left(&["-v", "-N"], &["-F", "%p"]), "-v -N");
+        assert_eq!(left(&["-RvF", "%p"], &["--output", "json"]), "-R");
+        assert_eq!(left(&["--output", "json"], &["-vC", "3"]), "");
     }
 }

@@ -119,6 +119,35 @@ fn connect_says_what_the_options_say() {
     assert_eq!(disconnect.user_properties.get("bye"), Some("now"));
 }
 
+/// `-rD` and what follows it have become `-D` alone: the message was published and not retained, with
+/// status 0.
+#[test]
+fn an_option_that_is_joined_to_a_property_counts() {
+    let broker = TestBroker::start().unwrap();
+    let command = "pub -t a -m x -q 1 -rD publish content-type text";
+    run(&mut at(&broker, command)).expect(status::DONE);
+    let messages = broker.messages();
+    assert!(messages[0].retain());
+    assert_eq!(messages[0].properties().content_type(), Some("text"));
+}
+
+/// An option that lacks its value took what the command line begins with for it: `-r` became the
+/// payload of the will, and the message was not retained.
+#[test]
+fn an_option_of_a_file_takes_nothing_of_the_command_line() {
+    let broker = TestBroker::start().unwrap();
+    let folder = Directory::new();
+    folder.write("martlet_pub", "-q 1\n--will-topic w\n--will-payload\n");
+    let port = broker.local_addr().port().to_string();
+    let mut command = martlet(["pub", "-r", "-h", "127.0.0.1", "-p", &port]);
+    command.args(["-t", "a", "-m", "x"]);
+    let ended = run(command.env("XDG_CONFIG_HOME", folder.path()));
+    ended
+        .expect(status::USAGE)
+        .says("line 3: --will-payload needs a value");
+    assert_eq!(broker.messages().len(), 0);
+}
+
 /// The CONNECT has all that the server needs, or the command says what is missing.
 #[test]
 fn enhanced_authentication_has_one_step() {
