@@ -167,9 +167,11 @@ fn expand(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsString>, 
     let given = Options::split(command, arguments.collect());
     if let Some((path, is_named)) = options_file(&name, &given) {
         let mut found = Options::split(command, read_options(command, &path, is_named)?);
+        found.check()?;
         found.give_way_to(&given, command);
         expanded.extend(found.into_words());
     }
+    given.check()?;
     expanded.extend(given.into_words());
     Ok(expanded)
 }
@@ -215,6 +217,17 @@ impl Options {
             }
         }
         Self(options)
+    }
+
+    /// Rejects what clap would take the last of, although the others are lost then.
+    fn check(&self) -> Result<(), Failure> {
+        let is_message = |(name, _): &&(Option<String>, _)| name.as_deref() == Some("message");
+        match self.0.iter().filter(is_message).count() {
+            0 | 1 => Ok(()),
+            _ => Err(Failure::usage(
+                "--message can be given once: for several messages use -l, or -f for each",
+            )),
+        }
     }
 
     fn has(&self, name: &str) -> bool {

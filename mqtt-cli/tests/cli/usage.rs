@@ -24,6 +24,7 @@ const WRONG: &[(&str, &str)] = &[
         "--repeat-delay",
     ),
     ("pub -t a -m x -0", "--nul"),
+    ("pub -t a -m x -m y", "--message"),
     ("pub -t a -m x -q 3", "--qos"),
     ("pub -t a -m x -V 4", "--protocol-version"),
     ("pub -t a -m x -V 311 -D publish content-type x", "-D"),
