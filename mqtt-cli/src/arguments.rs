@@ -7,7 +7,7 @@ use crate::{bench, broker, documents, probe, publish, request, subscribe, watch}
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// An MQTT client for the command line, for versions 3.1, 3.1.1 and 5
@@ -54,14 +54,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
             Report::new(false).failure(&failure);
             return failure.status;
         }
-        Err(ParseError::Clap(error)) => {
-            // The exit status says the same where the output is closed.
-            let _ = error.print();
-            return match error.exit_code() {
-                0 => Status::Done,
-                _ => Status::Usage,
-            };
-        }
+        Err(ParseError::Clap(error)) => return print(&error),
     };
     let (is_quiet, result) = match parsed.command {
         Commands::Pub(options) => (options.connection.quiet, in_runtime(publish::run(*options))),
@@ -83,6 +76,21 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Status {
             Report::new(is_quiet && failure.status != Status::Usage).failure(&failure);
             failure.status
         }
+    }
+}
+
+/// Prints what clap has to say: help that was asked for, or an error.
+fn print(error: &clap::Error) -> Status {
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
+    match (error.exit_code(), printed) {
+        (0, Ok(())) => Status::Done,
+        (0, Err(error)) if error.kind() == ErrorKind::BrokenPipe => Status::BrokenPipe,
+        (0, Err(error)) => {
+            Report::new(false).error(&format!("standard output: {error}"));
+            Status::Failed
+        }
+        // The exit status says the same where standard error is closed.
+        _ => Status::Usage,
     }
 }
 

@@ -216,6 +216,20 @@ fn a_configured_server_is_only_replaced_by_one_with_a_host() {
     }
 }
 
+/// A full disk has cut the help, and the status was 0.
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_printed_is_an_error() {
+    for arguments in ["--help", "--version", "pub --help"] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let ended = run(martlet(arguments.split(' ')).stdout(full));
+        ended.expect(status::FAILED).says("standard output: ");
+    }
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     for arguments in [
