@@ -194,15 +194,27 @@ fn at(conversion: Option<char>) -> Result<Piece, String> {
     match conversion {
         Some('@') => Ok(Piece::Literal(b"@".to_vec())),
         Some('N') => Ok(Piece::Nanoseconds),
-        Some(c) => {
-            let conversion = format!("%{c}");
-            match strtime::format(&conversion, &Zoned::now()) {
-                Ok(_) => Ok(Piece::Time(conversion)),
-                Err(_) => Err(format!("there is no @{}", escape::line(&c.to_string()))),
-            }
-        }
+        Some(c) => match strftime(c) {
+            Some(conversion) => Ok(Piece::Time(conversion)),
+            None => Err(format!("there is no @{}", escape::line(&c.to_string()))),
+        },
         None => Err("the format ends with an incomplete @".to_owned()),
     }
+}
+
+/// A conversion of strftime(3) as the C locale has it; in the language of the crate some letters
+/// stand for something else.
+fn strftime(c: char) -> Option<String> {
+    let conversion = match c {
+        'c' => "%a %b %e %H:%M:%S %Y".to_owned(),
+        'r' => "%I:%M:%S %p".to_owned(),
+        'x' => "%m/%d/%y".to_owned(),
+        'X' => "%H:%M:%S".to_owned(),
+        c if "aAbBCdDeFgGhHIjklmMnpPRsStTuUVwWyYzZ".contains(c) => format!("%{c}"),
+        _ => return None,
+    };
+    let is_known = strtime::format(&conversion, &Zoned::now()).is_ok();
+    is_known.then_some(conversion)
 }
 
 fn backslash(c: Option<char>) -> Result<u8, String> {
@@ -299,18 +311,20 @@ fn unix_time(now: &Zoned) -> String {
     )
 }
 
+/// A number that is absent has its width all the same: what follows stays in its column.
 fn number(out: &mut Vec<u8>, number: Option<u64>, shape: Shape) {
-    if let Some(number) = number {
-        let shape = Shape {
-            most: None,
-            ..shape
-        };
-        pad(out, number.to_string().as_bytes(), shape);
-    }
+    let shape = Shape {
+        most: None,
+        // As mosquitto has it: no digit stands before the zeros.
+        is_left: shape.is_left && number.is_some(),
+        ..shape
+    };
+    let digits = number.map_or_else(String::new, |number| number.to_string());
+    pad(out, digits.as_bytes(), shape);
 }
 
 fn text(out: &mut Vec<u8>, text: Option<&str>, shape: Shape, style: Style) {
-    let Some(text) = text else { return };
+    let text = text.unwrap_or_default();
     let text = match style.escape {
         true => escape::line(text),
         false => text.to_owned(),
@@ -423,9 +437,15 @@ mod tests {
                 "[           hello \"w\"][hello \"w\"           ][00000000000hello \"w\"][000060][k1:v1 k2:v2][0]",
             ),
             ("[%5p][%4x]", "[hello \"w\"][68656c6c6f20227722]"),
+            // What is absent has its width, so that columns stay columns.
+            ("[%3A][%-3A][%03A][%-03S][%.2A]", "[   ][   ][000][000][]"),
             (
                 "@Y-@m-@dT@H:@M:@S@z @@ @N",
                 "2026-11-30T22:20:57+0100 @ 016500000",
+            ),
+            (
+                "@c|@x|@X|@r",
+                "Mon Nov 30 22:20:57 2026|11/30/26|22:20:57|10:20:57 PM",
             ),
             ("%I %U", "2026-11-30T22:20:57+0100 1796073657.016500000"),
             ("\\\\\\0\\a\\e\\n\\r\\t\\v%%", "\\\0\x07\x1b\n\r\t\x0b%"),
@@ -433,6 +453,23 @@ mod tests {
             let out = printed(format, b"hello \"w\"", PLAIN);
             assert_eq!(String::from_utf8_lossy(&out), expected, "{format}");
         }
+    }
+
+    /// mosquitto_sub pads what a message lacks; `%12C` of messages with and without a content type has
+    /// moved all that follows it.
+    #[test]
+    fn what_is_absent_has_its_width() {
+        let topic = TopicName::new("a").unwrap();
+        let publish = PublishRef::new(&topic, b"x");
+        let message = Message::from_packet(Publish::from(publish)).unwrap();
+        let now: Zoned = "2026-11-30T22:20:57.0165+01:00[+01:00]".parse().unwrap();
+        let mut out = Vec::new();
+        let template = Template::parse("[%4C][%-4R][%04C][%04E][%-04F][%4.2C][%4D][%4P]").unwrap();
+        template.write(&mut out, &message, &now, PLAIN).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "[    ][    ][    ][0000][0000][    ][][]"
+        );
     }
 
     #[test]
@@ -465,6 +502,11 @@ mod tests {
             "%5.",
             "%m",
             "@\u{e9}",
+            // Those of the crate.
+            "@f",
+            "@q",
+            "@Q",
+            "@-",
         ] {
             assert!(Template::parse(format).is_err(), "{format}");
         }

@@ -46,6 +46,45 @@ fn payloads_are_printed_as_they_came() {
     assert_eq!(print("-C 3 -v"), b"a/b one\na/b (null)\na/b t\0w\xffo\n");
 }
 
+/// As mosquitto_sub prints them: what a message lacks has its width, and the times of the C locale
+/// are not another language's.
+#[test]
+fn columns_stay_columns_and_dates_are_those_of_c() {
+    let broker = TestBroker::start().unwrap();
+    let running = start(&broker, "-C 1 -F [%6C][%-3S][%04E]%p");
+    publish(&broker, "a/b", b"x");
+    assert_eq!(
+        running.end().expect(status::DONE).text(),
+        "[      ][   ][0000]x\n"
+    );
+    let broker = TestBroker::start().unwrap();
+    let running = start(
+        &broker,
+        "-C 1 -F @a|@b|@e|@T|@Y|@c|@m/@d/@y|@x|@I:@M:@S|@p|@r",
+    );
+    publish(&broker, "a/b", b"x");
+    let ended = running.end().expect(status::DONE);
+    let parts: Vec<_> = ended.text().trim_end().split('|').collect();
+    let [
+        day,
+        month,
+        date,
+        time,
+        year,
+        all,
+        numbers,
+        x,
+        hours,
+        half,
+        r,
+    ] = parts[..]
+    else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(all, format!("{day} {month} {date} {time} {year}"));
+    assert_eq!((x, r), (numbers, &*format!("{hours} {half}")));
+}
+
 #[test]
 fn what_follows_a_message_can_be_chosen() {
     for (arguments, expected) in [

@@ -104,6 +104,7 @@ const WRONG: &[(&str, &str)] = &[
     ("sub -t a -T a#", "--filter-out"),
     ("sub -t a -U a#", "--unsubscribe"),
     ("sub -t a -F %Z", "--format"),
+    ("sub -t a -F @Q", "--format"),
     ("sub -t a -F %j --output json", "--format"),
     ("sub -t a -v --output json", "--verbose"),
     ("sub -t a --output xml", "--output"),
