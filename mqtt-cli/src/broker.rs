@@ -6,9 +6,9 @@ use crate::signals::Signals;
 use clap::Args;
 use martlet_broker::tokio::Server;
 use martlet_broker::{BrokerConfig, BrokerLimits};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `martlet broker`.
 #[derive(Args)]
@@ -26,8 +26,25 @@ pub(crate) struct BrokerOptions {
     #[arg(long, value_name = "FILE", requires = "username")]
     password_file: Option<PathBuf>,
     /// Largest packet to take, in bytes
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(LEAST_PACKET..))]
     max_packet_size: Option<u32>,
+}
+
+/// A CONNECT of 3.1.1 with an empty client identifier has 14 bytes: no client gets in with less.
+const LEAST_PACKET: i64 = 14;
+
+/// The longest password that MQTT has, and a line break.
+const MAX_PASSWORD: u64 = 65_535 + 2;
+
+/// Reads no more than a password can have: what is no regular file may not end.
+fn read_password(path: &Path) -> std::io::Result<String> {
+    let mut password = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_PASSWORD + 1).read_to_string(&mut password)?;
+    match password.len() as u64 > MAX_PASSWORD {
+        true => Err(std::io::Error::other("longer than 65535 bytes")),
+        false => Ok(password),
+    }
 }
 
 /// Runs until SIGINT or SIGTERM, which is what it is asked for.
@@ -35,9 +52,9 @@ pub(crate) async fn run(options: BrokerOptions) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut config = BrokerConfig::default().record_events(false);
     if let (Some(name), Some(path)) = (&options.username, &options.password_file) {
-        let wrong = |text: String| Failure::usage(format!("--password-file: {text}"));
-        let password = std::fs::read_to_string(path)
-            .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+        let password = read_password(path).map_err(|error| {
+            Failure::usage(format!("--password-file: {}: {error}", path.display()))
+        })?;
         let password = password.strip_suffix('\n').unwrap_or(&password);
         let password = password.strip_suffix('\r').unwrap_or(password);
         config = config

@@ -67,7 +67,14 @@ impl PayloadOptions {
             return Ok(vec![text.clone().into_encoded_bytes().into()]);
         }
         if self.stdin_file {
-            return Ok(vec![read_whole("--stdin-file", io::stdin().lock())?]);
+            let payload = read_whole("--stdin-file", io::stdin().lock())?;
+            // The program before this one in the pipe has failed; with -r that would clear a message.
+            if payload.is_empty() {
+                return Err(Failure::usage(
+                    "--stdin-file: standard input is empty: publish an empty payload with -n",
+                ));
+            }
+            return Ok(vec![payload]);
         }
         if self.null_message {
             return Ok(vec![Bytes::new()]);

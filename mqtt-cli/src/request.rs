@@ -144,7 +144,12 @@ enum Topics {
 impl RequestOptions {
     fn topics(&self, plan: &Plan) -> Result<Topics, Failure> {
         let (option, topic) = match (&self.topic, &plan.topic) {
-            (Some(topic), _) => ("--topic", topic),
+            (Some(_), Some(_)) => {
+                return Err(Failure::usage(
+                    "--topic and --url both name a topic, and rr has one: leave one of them out",
+                ));
+            }
+            (Some(topic), None) => ("--topic", topic),
             (None, Some(topic)) => ("--url", topic),
             (None, None) => {
                 return Err(Failure::usage(

@@ -90,6 +90,7 @@ impl ConnectionOptions {
             )));
         }
         let properties = Properties::read(&self.property, kind.packets())?;
+        self.check_alike(&properties)?;
         let mut settings = self.base()?;
         let topic = self.set_server(&mut settings)?;
         self.set_credentials(&mut settings)?;
@@ -134,6 +135,39 @@ impl ConnectionOptions {
             settings,
             bind: self.bind,
         })
+    }
+
+    /// Rejects options of which one would make another one void.
+    fn check_alike(&self, properties: &Properties) -> Result<(), Failure> {
+        let connect = &properties.connect;
+        let pairs = [
+            (
+                self.max_packet_size.is_some() && connect.maximum_packet_size.is_some(),
+                "--max-packet-size",
+                "-D connect maximum-packet-size",
+            ),
+            (
+                self.session_expiry_interval.is_some() && connect.session_expiry_interval.is_some(),
+                "-x",
+                "-D connect session-expiry-interval",
+            ),
+        ];
+        if let Some((_, one, other)) = pairs.into_iter().find(|(are_given, ..)| *are_given) {
+            return Err(Failure::usage(format!(
+                "{one} and {other} set the same: leave one of them out"
+            )));
+        }
+        let useless = [
+            (self.retry_first, "--retry-first"),
+            (self.retry_max_wait.is_some(), "--retry-max-wait"),
+        ];
+        let useless = useless.into_iter().find(|(is_given, _)| *is_given);
+        match (self.retries, useless) {
+            (Some(0), Some((_, option))) => Err(Failure::usage(format!(
+                "{option} cannot be used with --retries 0, after which no attempt follows"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The defaults of the library, or the configuration file.
@@ -434,9 +468,21 @@ impl ConnectionOptions {
             ("martlet.password", "--password-file", password),
             ("martlet.password", "--pw", !password && self.has_password()),
             (
+                "martlet.maximum_packet_size",
+                "--max-packet-size",
+                self.max_packet_size.is_some(),
+            ),
+            (
                 "maximum_packet_size",
                 "--max-packet-size",
                 self.max_packet_size.is_some(),
+            ),
+            (
+                "maximum_packet_size",
+                "-D connect maximum-packet-size",
+                self.property
+                    .iter()
+                    .any(|text| text.contains("maximum-packet-size")),
             ),
         ];
         for (key, option, _) in options.iter().filter(|(.., is_given)| *is_given) {

@@ -25,6 +25,24 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("pub -t a -m x -0", "--nul"),
     ("pub -t a -m x -m y", "--message"),
+    ("pub -t a -s", "--stdin-file"),
+    ("pub -t a -m x --retries 0 --retry-first", "--retry-first"),
+    (
+        "pub -t a -m x --retries 0 --retry-max-wait 1",
+        "--retry-max-wait",
+    ),
+    (
+        "pub -t a -m x --max-packet-size 100 -D connect maximum-packet-size 100",
+        "-D connect maximum-packet-size",
+    ),
+    (
+        "pub -t a -m x -D connect maximum-packet-size 50",
+        "-D connect maximum-packet-size",
+    ),
+    (
+        "pub -t a -m x -x 5 -D connect session-expiry-interval 5",
+        "-D connect session-expiry-interval",
+    ),
     ("pub -t a -m x -q 3", "--qos"),
     ("pub -t a -m x -V 4", "--protocol-version"),
     ("pub -t a -m x -V 311 -D publish content-type x", "-D"),
@@ -167,6 +185,12 @@ fn servers_that_cannot_be_name_their_option() {
         ("pub -t a -m x --unix /tmp/s --tls", "--tls"),
         ("pub -t a -m x -p 0", "--port"),
         ("pub -t a -m x -h mqtt://h", "--host"),
+        ("rr -t a -m x -L mqtt://127.0.0.1:1/b", "--url"),
+        ("broker -p 0 --max-packet-size 13", "--max-packet-size"),
+        (
+            "broker -p 0 -u a --password-file /dev/zero",
+            "longer than 65535 bytes",
+        ),
         (
             "pub -t a -m x -L ws://127.0.0.1:1/x?user=a@b -P x -V 311",
             "--pw",
@@ -215,6 +239,14 @@ fn a_configured_server_is_only_replaced_by_one_with_a_host() {
         let (name, _) = option.split_once(' ').unwrap_or((option, ""));
         ended.says(&format!("{name} ")).says("add -h");
     }
+}
+
+/// The error named a key of the configuration and the option in one word.
+#[test]
+fn an_error_names_the_option_alone() {
+    let ended = run(&mut martlet("pub -t a -m x --max-packet-size 0".split(' ')));
+    let ended = ended.expect(status::USAGE);
+    assert!(!ended.errors.contains("martlet."), "{ended:?}");
 }
 
 /// A full disk has cut the help, and the status was 0.
