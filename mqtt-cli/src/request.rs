@@ -98,13 +98,17 @@ pub(crate) async fn run(options: RequestOptions) -> Result<(), Failure> {
             }
         }
     };
+    let mut is_stopped = false;
     let result = tokio::select! {
         biased;
-        // Without -C who answers is to run until it is stopped.
-        status = signals.next() => match options.respond && options.count.is_none() {
-            true => Ok(()),
-            false => Err(Failure::quiet(status)),
-        },
+        status = signals.next() => {
+            is_stopped = true;
+            // Without -C a responder is to run until it is stopped.
+            match options.respond && options.count.is_none() {
+                true => Ok(()),
+                false => Err(Failure::quiet(status)),
+            }
+        }
         () = limit(options.limit()) => Err(Failure::quiet(Status::TimedOut)),
         result = work => result,
     };
@@ -114,8 +118,10 @@ pub(crate) async fn run(options: RequestOptions) -> Result<(), Failure> {
         }
         result => result,
     };
+    let result = result.and(exchange.printer.flush_at_end().await);
     let missing = exchange.missing;
-    let lost = session.end(&plan.properties, result.is_err()).await;
+    let is_interrupted = is_stopped || result.is_err();
+    let lost = session.end(&plan.properties, is_interrupted).await;
     match (result, missing + lost) {
         (Ok(()), 1..) => Err(Failure::quiet(Status::Partial)),
         (result, _) => result,
@@ -239,7 +245,7 @@ impl Exchange<'_> {
             let response = request
                 .await
                 .map_err(|error| Failure::of_response(&error))?;
-            return self.print(&response);
+            return self.print(&response).await;
         };
         let version = self
             .client
@@ -285,7 +291,7 @@ impl Exchange<'_> {
                 _ => true,
             };
             if is_ours && !is_stale {
-                return self.print(&message);
+                return self.print(&message).await;
             }
             self.ignored += 1;
         }
@@ -313,7 +319,7 @@ impl Exchange<'_> {
                 request.acknowledge();
                 continue;
             }
-            self.print(&request)?;
+            self.print(&request).await?;
             let payload = match self.options.echo {
                 true => request.payload_bytes(),
                 false => payload.clone(),
@@ -362,7 +368,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn print(&mut self, message: &Message) -> Result<(), Failure> {
+    async fn print(&mut self, message: &Message) -> Result<(), Failure> {
         if self.printer.print(message)? == Printed::NotJson {
             self.missing += 1;
             self.report.error(&format!(
@@ -370,7 +376,7 @@ impl Exchange<'_> {
                 message.topic()
             ));
         }
-        self.printer.flush()
+        self.printer.flush().await
     }
 
     fn timed_out(&self) -> Failure {

@@ -125,13 +125,17 @@ pub(crate) async fn run(options: SubscribeOptions) -> Result<(), Failure> {
         }
         reader.read(&session).await
     };
+    let mut is_stopped = false;
     let result = tokio::select! {
         biased;
-        // Without -C the command is to run until it is stopped.
-        status = signals.next() => match (options.count, options.only_subscribe) {
-            (None, false) => Ok(()),
-            _ => Err(Failure::quiet(status)),
-        },
+        status = signals.next() => {
+            is_stopped = true;
+            // Without -C the command is to run until it is stopped.
+            match (options.count, options.only_subscribe) {
+                (None, false) => Ok(()),
+                _ => Err(Failure::quiet(status)),
+            }
+        }
         () = limit(options.timeout) => Err(Failure::new(
             Status::TimedOut,
             "the time of -W is over",
@@ -142,7 +146,8 @@ pub(crate) async fn run(options: SubscribeOptions) -> Result<(), Failure> {
     let missing = reader.missing;
     // Dropped before the client has disconnected, they would be unsubscribed and acknowledged.
     let streams = (reader.stream, reader.unmatched);
-    let lost = session.end(&plan.properties, result.is_err()).await;
+    let is_interrupted = is_stopped || result.is_err();
+    let lost = session.end(&plan.properties, is_interrupted).await;
     drop(streams);
     match (result, missing + lost) {
         (Err(failure), _) => Err(failure),
@@ -382,7 +387,7 @@ impl Reader<'_> {
                     None => break,
                 }
             }
-            self.printer.flush()?;
+            self.printer.flush().await?;
             // What was not printed is not acknowledged, so that a session that goes on has it.
             for message in batch {
                 message.acknowledge();
@@ -409,6 +414,9 @@ impl Reader<'_> {
             self.report.error(&format!(
                 "the payload on {topic:?} is not JSON, which %J needs; %j prints any payload"
             ));
+        }
+        if self.printer.is_full() {
+            self.printer.flush().await?;
         }
         let Some(left) = &mut self.left else {
             return Ok(false);
@@ -460,7 +468,7 @@ impl Reader<'_> {
             self.report
                 .error("not all retained messages were removed in time");
         }
-        self.printer.flush()
+        self.printer.flush_at_end().await
     }
 }
 

@@ -10,6 +10,8 @@ use martlet_tokio::Message;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// Options of what is printed.
 #[derive(Args)]
@@ -102,6 +104,7 @@ impl OutputOptions {
             folder: self.to_dir.clone(),
             next_file: 0,
             out: Vec::new(),
+            writing: None,
         })
     }
 }
@@ -129,6 +132,8 @@ pub(crate) struct Printer {
     folder: Option<PathBuf>,
     next_file: u64,
     out: Vec<u8>,
+    /// What leaves now: its buffer comes back.
+    writing: Option<JoinHandle<(Vec<u8>, io::Result<()>)>>,
 }
 
 /// What became of a message that was to be printed.
@@ -140,8 +145,13 @@ pub(crate) enum Printed {
 }
 
 impl Printer {
-    /// More than this is not collected.
+    /// No more is collected once there is this much.
     const FULL: usize = 256 * 1024;
+
+    /// Whether what was collected has to leave before the next message.
+    pub(crate) fn is_full(&self) -> bool {
+        self.out.len() > Self::FULL
+    }
 
     /// Prints a message.
     pub(crate) fn print(&mut self, message: &Message) -> Result<Printed, Failure> {
@@ -162,9 +172,6 @@ impl Printer {
             self.out.extend_from_slice(self.end);
         } else {
             self.plain(message);
-        }
-        if self.out.len() > Self::FULL {
-            self.flush()?;
         }
         Ok(Printed::Yes)
     }
@@ -212,8 +219,14 @@ impl Printer {
             };
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
-                    file.write_all(message.payload()).map_err(failed)?;
-                    return Ok(path);
+                    return match file.write_all(message.payload()) {
+                        Ok(()) => Ok(path),
+                        Err(error) => {
+                            // Half a payload would be taken for a message.
+                            let _ = std::fs::remove_file(&path);
+                            Err(failed(error))
+                        }
+                    };
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(error)),
@@ -221,13 +234,48 @@ impl Printer {
         }
     }
 
-    /// Writes what was collected.
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(&self.out).and_then(|()| stdout.flush());
-        self.out.clear();
-        // What was one large message is given back.
-        self.out.shrink_to(Self::FULL);
+    /// Writes what was collected. It takes as long as the reader of the output: the command can be
+    /// interrupted meanwhile. Cancel safe.
+    pub(crate) async fn flush(&mut self) -> Result<(), Failure> {
+        self.written().await?;
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let mut stdout = io::stdout().lock();
+            let written = stdout.write_all(&out).and_then(|()| stdout.flush());
+            (out, written)
+        }));
+        self.written().await
+    }
+
+    /// The same at the end of the command, which is not held up for long.
+    pub(crate) async fn flush_at_end(&mut self) -> Result<(), Failure> {
+        const LONGEST: Duration = Duration::from_secs(1);
+        let late = || {
+            Failure::new(
+                Status::Failed,
+                "standard output: not everything was read in time",
+            )
+        };
+        let flushed = tokio::time::timeout(LONGEST, self.flush()).await;
+        flushed.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Waits until what leaves has left.
+    async fn written(&mut self) -> Result<(), Failure> {
+        let Some(writing) = &mut self.writing else {
+            return Ok(());
+        };
+        let (mut out, written) = writing.await.expect("writing does not panic");
+        self.writing = None;
+        if self.out.is_empty() {
+            out.clear();
+            // What was one large message is given back.
+            out.shrink_to(Self::FULL);
+            self.out = out;
+        }
         written.map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => Failure::quiet(Status::BrokenPipe),
             _ => Failure::new(Status::Failed, format!("standard output: {error}")),

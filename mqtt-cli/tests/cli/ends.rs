@@ -2,11 +2,13 @@
 
 use crate::peer::{Peer, listen};
 use crate::run::{Running, at, at_port, martlet, run, run_with, status};
-use martlet_broker::proto::{ConnectReasonCode, DisconnectReasonCode, Packet, PacketType};
+use martlet_broker::proto::{
+    ConnectReasonCode, DisconnectReasonCode, Packet, PacketType, PublishRef, TopicName,
+};
 use martlet_broker::{Direction, Fault, Memory, TestBroker};
 use martlet_tests::certificates::Directory;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 /// Whether the client that came last has said goodbye.
@@ -93,6 +95,34 @@ fn a_closed_pipe_ends_a_command_quietly() {
     let mut running = Running::start(&mut martlet(["man", "pub"]));
     drop(running.child().stdout.take());
     assert_eq!(running.end().errors, "");
+}
+
+/// The reader of the output has stopped reading, and the command waited for it without end: the time
+/// of -W was over, and the first signal was not noticed.
+#[test]
+fn a_reader_that_stops_reading_holds_up_no_end() {
+    let large = TopicName::new("a").unwrap();
+    // More than a pipe holds.
+    let payload = vec![b'x'; 1024 * 1024];
+    for (arguments, code) in [
+        ("sub -t a -W 0.5", status::TIMED_OUT),
+        ("sub -t a -C 2", status::INTERRUPTED),
+        ("sub -t a", status::FAILED),
+    ] {
+        let broker = TestBroker::start().unwrap();
+        let mut running = Running::start(&mut at(&broker, arguments));
+        broker.wait_for_subscription("a").blocking().unwrap();
+        broker.publish(PublishRef::new(&large, &payload));
+        // It has begun to write when there is something to read.
+        let mut out = running.child().stdout.take().unwrap();
+        out.read_exact(&mut [0]).unwrap();
+        if code != status::TIMED_OUT {
+            running.signal("-INT");
+        }
+        let ended = running.end().expect(code);
+        assert_eq!(ended.errors.is_empty(), code == status::INTERRUPTED);
+        drop(out);
+    }
 }
 
 #[test]
