@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 /// How long what was published may take to be acknowledged when the command is interrupted.
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(2);
@@ -148,7 +149,18 @@ async fn watch(
     let (mut was_connected, mut was_lost) = (false, false);
     // The server of the last attempt, and why it rejected the version that was tried first.
     let (mut server, mut rejected) = (None, None::<String>);
-    while let Some(event) = events.next().await {
+    let mut errors = Errors::new(report);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = sleep_until(errors.end), if errors.are_withheld() => {
+                errors.begin();
+                continue;
+            }
+        };
+        let Some(event) = event else {
+            return errors.begin();
+        };
         lost.fetch_add(lost_with(&event), Ordering::Relaxed);
         match &event {
             // Its end is the command's error.
@@ -197,23 +209,97 @@ async fn watch(
                 }
             }
             ClientEvent::MessageSkipped { .. } => {
-                report.error(&format!("{event}; raise --max-packet-size"));
+                errors.show(&format!("{event}; raise --max-packet-size"));
             }
-            ClientEvent::InboundDropped(_)
-            | ClientEvent::Discarded { .. }
+            ClientEvent::InboundDropped(messages) => errors.dropped(*messages),
+            ClientEvent::Discarded { .. }
             | ClientEvent::MessageRejected(_)
             | ClientEvent::RequestFailed { .. }
             | ClientEvent::TrustNotReloaded(_)
             | ClientEvent::StoreFailed(_)
             | ClientEvent::Missed(_)
-            | ClientEvent::StoreRecovered => report.error(&event.to_string()),
+            | ClientEvent::StoreRecovered => errors.show(&event.to_string()),
             ClientEvent::Published {
                 result: Err(error), ..
-            } => report.error(&format!(
+            } => errors.show(&format!(
                 "a message of an earlier command: {}",
                 in_one_line(error.clone())
             )),
             _ => {}
+        }
+    }
+}
+
+/// Errors about messages: a server can cause as many as it likes, and standard error may be a file.
+struct Errors {
+    report: Report,
+    /// When the next lines may be printed.
+    end: Instant,
+    shown: u32,
+    /// What was not printed since then.
+    dropped: u64,
+    others: u64,
+}
+
+impl Errors {
+    /// The most lines that are printed in this time, beside the sums of what was not printed.
+    const MOST: u32 = 10;
+    const TIME: Duration = Duration::from_secs(1);
+
+    fn new(report: Report) -> Self {
+        Self {
+            report,
+            end: Instant::now(),
+            shown: 0,
+            dropped: 0,
+            others: 0,
+        }
+    }
+
+    fn are_withheld(&self) -> bool {
+        self.dropped + self.others > 0
+    }
+
+    /// Begins the next time with what was not printed in the one before.
+    fn begin(&mut self) {
+        self.end = Instant::now() + Self::TIME;
+        self.shown = 0;
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            self.shown = Self::MOST;
+            let event = ClientEvent::InboundDropped(dropped);
+            self.report.error(&event.to_string());
+        }
+        let others = std::mem::take(&mut self.others);
+        if others > 0 {
+            self.shown = Self::MOST;
+            self.report
+                .error(&format!("{others} more errors like these"));
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        if Instant::now() >= self.end {
+            self.begin();
+        }
+        self.shown < Self::MOST
+    }
+
+    fn show(&mut self, text: &str) {
+        match self.has_room() {
+            true => {
+                self.shown += 1;
+                self.report.error(text);
+            }
+            false => self.others += 1,
+        }
+    }
+
+    /// Their number says it all: one line at a time.
+    fn dropped(&mut self, messages: u64) {
+        self.dropped += messages;
+        if Instant::now() >= self.end {
+            self.begin();
         }
     }
 }

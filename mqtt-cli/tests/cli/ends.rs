@@ -125,6 +125,27 @@ fn a_reader_that_stops_reading_holds_up_no_end() {
     }
 }
 
+/// Each message that a server sends may be worth an error: a line for each would fill the disk that
+/// standard error goes to.
+#[test]
+fn a_flood_of_messages_is_no_flood_of_errors() {
+    const MESSAGES: usize = 5_000;
+    let broker = TestBroker::start().unwrap();
+    let command = "sub -t a -C 1 -V 311 --max-packet-size 200";
+    let running = Running::start(&mut at(&broker, command));
+    broker.wait_for_subscription("a").blocking().unwrap();
+    let topic = TopicName::new("a").unwrap();
+    for _ in 0..MESSAGES {
+        broker.publish(PublishRef::new(&topic, &[b'x'; 200]));
+    }
+    broker.publish(PublishRef::new(&topic, b"small"));
+    let ended = running.end().expect(status::PARTIAL);
+    assert_eq!(ended.text(), "small\n");
+    let lines = ended.errors.lines().count();
+    assert!((11..100).contains(&lines), "{lines} lines");
+    assert!(ended.errors.contains(" more errors like these"));
+}
+
 #[test]
 fn nothing_listens() {
     let (listener, port) = listen();
