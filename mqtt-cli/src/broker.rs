@@ -49,7 +49,6 @@ fn read_password(path: &Path) -> std::io::Result<String> {
 
 /// Runs until SIGINT or SIGTERM, which is what it is asked for.
 pub(crate) async fn run(options: BrokerOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let mut config = BrokerConfig::default().record_events(false);
     if let (Some(name), Some(path)) = (&options.username, &options.password_file) {
         let password = read_password(path).map_err(|error| {
@@ -64,6 +63,7 @@ pub(crate) async fn run(options: BrokerOptions) -> Result<(), Failure> {
     if let Some(bytes) = options.max_packet_size {
         config = config.limits(BrokerLimits::default().maximum_packet_size(bytes));
     }
+    let mut signals = Signals::listen()?;
     let address = SocketAddr::new(options.bind, options.port);
     let server = Server::bind(address, config).await.map_err(|error| {
         Failure::new(

@@ -62,12 +62,12 @@ const REPORTED: u64 = 10;
 
 /// Publishes what the options say.
 pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let plan = options.connection.plan(Kind::Publish, None)?;
     let topics = options.topics(&plan)?;
     if options.nul && !options.lines {
         return Err(Failure::usage("--nul is for lines: add --stdin-line"));
     }
+    let mut signals = Signals::listen()?;
     let payloads = options.payload.read(&mut signals).await?;
     let largest = payloads.iter().map(Bytes::len).max().unwrap_or(0);
     let plan = Plan {

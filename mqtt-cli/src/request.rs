@@ -68,12 +68,12 @@ const RESPONSE_TIME: Duration = Duration::from_secs(30);
 
 /// Asks, or answers.
 pub(crate) async fn run(options: RequestOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let needs_5 = options.response_topic.is_none() && !options.respond;
     let plan = options
         .connection
         .plan(Kind::Request, needs_5.then_some("rr without -e"))?;
     let topics = options.topics(&plan)?;
+    let mut signals = Signals::listen()?;
     let payload = options.payload(&mut signals).await?;
     let printer = options.output.printer()?;
     let report = Report::new(plan.is_quiet);

@@ -93,7 +93,6 @@ const FINISH: Duration = Duration::from_secs(5);
 
 /// Subscribes, and prints what comes.
 pub(crate) async fn run(options: SubscribeOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let only_in_5 = match (options.retain_as_published, options.no_local) {
         (true, _) => Some("--retain-as-published"),
         (_, true) => Some("--no-local"),
@@ -104,6 +103,7 @@ pub(crate) async fn run(options: SubscribeOptions) -> Result<(), Failure> {
     let selection = options.selection()?;
     let unsubscribe = read_filters("--unsubscribe", &options.unsubscribe)?;
     let printer = options.output.printer()?;
+    let mut signals = Signals::listen()?;
     let report = Report::new(plan.is_quiet);
     let (session, ()) = Session::connect(&plan, report, &mut signals, |_| ()).await?;
     let mut reader = Reader {

@@ -30,12 +30,12 @@ const INTERRUPTED: Duration = Duration::from_secs(1);
 
 /// Runs a benchmark, and prints its result.
 pub(crate) async fn run(options: BenchOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let work = options.work()?;
     machine::allow_connections(work.connections(), work.threads)?;
     if let Some(path) = &work.plot {
         plot::open(path)?;
     }
+    let mut signals = Signals::listen()?;
     let report = Report::new(work.plan.is_quiet);
     let (phase, phases) = watch::channel(Phase::Connecting);
     let run = Arc::new(Run {

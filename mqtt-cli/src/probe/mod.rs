@@ -109,12 +109,12 @@ const UNREACHABLE_CHECKS: u32 = 2;
 
 /// Probes, and removes what it has made.
 pub(crate) async fn run(options: ProbeOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     options.connection.reject_for_probe()?;
     let entries = options.entries()?;
     let plan = options.connection.plan(Kind::Probe, None)?;
     let report = Report::new(plan.is_quiet);
     let cx = Context::new(options.setup(&plan)?);
+    let mut signals = Signals::listen()?;
     // The client's errors say best why there is no connection.
     let (session, ()) = Session::connect(&plan, report, &mut signals, |_| ()).await?;
     session.end(&plan.properties, false).await;

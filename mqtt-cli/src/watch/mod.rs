@@ -63,7 +63,6 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// Shows what comes, until the user ends it.
 pub(crate) async fn run(options: WatchOptions) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
     let plan = options.connection.plan(Kind::Watch, None)?;
     let filters = options.filters(&plan)?;
     if !io::stdout().is_terminal() {
@@ -82,6 +81,7 @@ pub(crate) async fn run(options: WatchOptions) -> Result<(), Failure> {
         bytes: options.max_memory.saturating_mul(1024 * 1024),
         payload: PAYLOAD_BYTES,
     };
+    let mut signals = Signals::listen()?;
     // What happens to the connection is shown, not reported.
     let (session, events) = Session::start(&plan, Report::new(true), Client::events)?;
     let tree = Tree::new(limits, options.open);

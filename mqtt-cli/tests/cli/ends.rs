@@ -60,6 +60,27 @@ fn a_signal_ends_a_command_that_reads_standard_input() {
     drop(stdin);
 }
 
+/// A file that is named may be a pipe without an end. The first signal was noted, and the command went
+/// on reading.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_command_that_reads_a_file() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = Directory::new();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut command = martlet("pub -t a -m x --config".split(' '));
+    let mut running = Running::start(command.arg(&pipe));
+    // Opened when the command reads it.
+    let writer = File::options().write(true).open(&pipe).unwrap();
+    running.signal("-INT");
+    drop(writer);
+    // There is nothing to end in good order: the signal has its own effect.
+    let status = running.child().wait().unwrap();
+    assert_eq!(status.signal(), Some(2), "{status:?}");
+}
+
 /// A server that is not there any more holds up the end in good order; the second signal does not
 /// wait for it.
 #[test]
