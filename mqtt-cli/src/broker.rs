@@ -1,6 +1,7 @@
 //! `martlet broker`: the broker for tests on a port.
 
 use crate::exit::{Failure, Status};
+use crate::open_files;
 use crate::report::Report;
 use crate::signals::Signals;
 use clap::Args;
@@ -63,6 +64,8 @@ pub(crate) async fn run(options: BrokerOptions) -> Result<(), Failure> {
     if let Some(bytes) = options.max_packet_size {
         config = config.limits(BrokerLimits::default().maximum_packet_size(bytes));
     }
+    // Each client is an open file. Where no more is allowed, there are fewer clients.
+    open_files::allow_most();
     let mut signals = Signals::listen()?;
     let address = SocketAddr::new(options.bind, options.port);
     let server = Server::bind(address, config).await.map_err(|error| {

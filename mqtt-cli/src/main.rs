@@ -20,6 +20,7 @@ mod documents;
 mod escape;
 mod exit;
 mod input;
+mod open_files;
 mod output;
 mod probe;
 mod publish;

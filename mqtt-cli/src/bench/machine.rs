@@ -1,41 +1,21 @@
-//! Open-file limits, CPU time and memory of this process.
+//! Open files, CPU time and memory of this process.
 
 use crate::exit::Failure;
+use crate::open_files;
 
 /// Files that are open beside the connections: standard streams, libraries, and the event queues of
 /// each thread.
-#[cfg(unix)]
 const OTHER_FILES: u64 = 64;
-#[cfg(unix)]
 const FILES_OF_THREAD: u64 = 4;
 
 /// Makes sure that this many connections can be open at once.
-#[cfg(unix)]
 pub(super) fn allow_connections(connections: u64, threads: u16) -> Result<(), Failure> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let needed = connections + OTHER_FILES + FILES_OF_THREAD * u64::from(threads);
-    let limit = getrlimit(Resource::Nofile);
-    let Some(current) = limit.current.filter(|current| *current < needed) else {
-        return Ok(());
-    };
-    let too_few = |most: u64| {
+    open_files::allow(needed).map_err(|most| {
         Failure::usage(format!(
             "--clients: {connections} connections need {needed} open files, and this process may open {most}: raise the limit (ulimit -n) or lower --clients"
         ))
-    };
-    if let Some(most) = limit.maximum.filter(|most| *most < needed) {
-        return Err(too_few(most));
-    }
-    let raised = Rlimit {
-        current: Some(needed),
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).map_err(|_| too_few(current))
-}
-
-#[cfg(not(unix))]
-pub(super) fn allow_connections(_connections: u64, _threads: u16) -> Result<(), Failure> {
-    Ok(())
+    })
 }
 
 /// Lets this thread wake up when it is to: by default Linux may be 50 µs late.

@@ -80,3 +80,29 @@ fn the_broker_serves_until_it_is_stopped() {
     let ended = broker.end().expect(status::DONE);
     assert!(ended.errors.contains("not for production"));
 }
+
+/// The broker kept the limit that it was started with, often 1,024, and could not have more clients.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_broker_may_open_as_many_files_as_it_is_allowed() {
+    let mut shell = std::process::Command::new("sh");
+    let script = "ulimit -Sn 100 && exec \"$0\" broker -p 0";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_martlet")]);
+    shell.stdout(std::process::Stdio::piped());
+    shell.stderr(std::process::Stdio::null());
+    let mut broker = Running::start(&mut shell);
+    let mut out = BufReader::new(broker.child().stdout.take().unwrap());
+    let mut uri = String::new();
+    out.read_line(&mut uri).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", broker.child().id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<_> = line
+        .unwrap()
+        .split_ascii_whitespace()
+        .skip(3)
+        .take(2)
+        .collect();
+    assert_eq!(numbers[0], numbers[1], "{limits}");
+}
