@@ -438,6 +438,13 @@ impl Work {
         usize::from(limit).min(payloads).max(1)
     }
 
+    /// Whether the messages are shared with others, also with subscribers of other processes: a gap in
+    /// what one subscriber gets is no loss.
+    pub(super) fn is_shared(&self) -> bool {
+        let filter = self.topic.filter(0);
+        self.task == Task::Subscribe && filter.is_ok_and(|filter| filter.share_name().is_some())
+    }
+
     /// How many connections are open at once.
     pub(super) fn connections(&self) -> u64 {
         match self.task {

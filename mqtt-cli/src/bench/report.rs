@@ -56,7 +56,8 @@ struct Messages {
     unanswered: u64,
     unsent: u64,
     received: u64,
-    lost: u64,
+    /// None where it is not known.
+    lost: Option<u64>,
     duplicates: u64,
     out_of_order: u64,
     foreign: u64,
@@ -317,6 +318,9 @@ impl Summary {
                 ));
             }
         }
+        if self.rate.is_none() && !work.warm_up.is_zero() && signal.is_none() {
+            report.warning("nothing was measured: the run ended within the time of --warm-up");
+        }
         // A subscriber without an end is to run until it is stopped.
         let is_endless =
             work.task == Task::Subscribe && work.duration.is_none() && work.count.is_none();
@@ -366,7 +370,7 @@ impl Summary {
             note(messages.failed, "messages were not published");
             note(messages.unanswered, "messages were not acknowledged");
             note(messages.unsent, "messages were due and not sent");
-            note(messages.lost, "messages were lost");
+            note(messages.lost.unwrap_or(0), "messages were lost");
             let is_wrong = work.task.publishes() && work.qos != QoS::AtLeastOnce;
             note(
                 if is_wrong { messages.duplicates } else { 0 },
@@ -418,8 +422,9 @@ impl Messages {
             unsent: outcome.sum(|counters| counters.unsent.get()),
             received: outcome.sum(|counters| counters.received.get()),
             lost: match work.task {
-                Task::PublishAndSubscribe => sent.saturating_sub(failed + distinct),
-                _ => outcome.sum(|counters| counters.missing.get()),
+                _ if work.is_shared() => None,
+                Task::PublishAndSubscribe => Some(sent.saturating_sub(failed + distinct)),
+                _ => Some(outcome.sum(|counters| counters.missing.get())),
             },
             duplicates: outcome.sum(|counters| counters.duplicates.get()),
             out_of_order: outcome.sum(|counters| counters.out_of_order.get()),
@@ -455,10 +460,14 @@ impl Messages {
         if !work.task.subscribes() {
             return Ok(());
         }
+        let lost = match self.lost {
+            Some(lost) => format!("{lost} lost"),
+            None => "losses unknown (a shared subscription)".to_owned(),
+        };
         write!(
             text,
-            "received     {}, {} lost, {} duplicates, {} out of order",
-            self.received, self.lost, self.duplicates, self.out_of_order
+            "received     {}, {lost}, {} duplicates, {} out of order",
+            self.received, self.duplicates, self.out_of_order
         )?;
         for (count, name) in [
             (self.foreign, "of others (not counted)"),

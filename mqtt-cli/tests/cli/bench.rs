@@ -556,3 +556,28 @@ fn what_cannot_work_names_its_option() {
         assert!(help.text().contains(part), "{part}");
     }
 }
+
+/// Each member of a shared subscription gets a part of the messages. What the others got was reported
+/// as lost.
+#[test]
+fn what_other_members_of_a_shared_subscription_get_is_not_lost() {
+    let broker = TestBroker::start().unwrap();
+    let subscriber = Running::start(&mut bench(
+        &broker,
+        "sub --clients 2 -q 1 --count 100 -t $share/g/martlet/bench/#",
+    ));
+    let answers = broker.wait_for_packets(Direction::ToClient, PacketType::SubAck, 2);
+    answers.blocking().unwrap();
+    run(&mut bench(&broker, "pub -q 1 --count 100")).expect(status::DONE);
+    let found = json(&subscriber.end().expect(status::DONE));
+    assert_eq!(number(&found, "messages.received"), 100.0);
+    assert_eq!(found["messages"]["lost"], Value::Null, "{found:#}");
+}
+
+/// A run that is over before its warm-up has measured nothing, and says so.
+#[test]
+fn a_run_within_its_warm_up_says_so() {
+    let broker = TestBroker::start().unwrap();
+    let ended = run(&mut bench(&broker, "pub -q 1 --count 1 --warm-up 60"));
+    ended.expect(status::DONE).says("nothing was measured");
+}
