@@ -252,6 +252,22 @@ fn flaws_of_subscriptions() -> Vec<Flaw> {
             "no",
             "taken for a topic",
         ),
+        // RabbitMQ has a queue for each QoS: a message for two subscriptions of one QoS comes once.
+        (
+            Arc::new(|direction, packet| match &packet {
+                Packet::Publish(publish)
+                    if direction == ToClient && publish.topic().ends_with("/overlap/x") =>
+                {
+                    let mut parts = Parts::of(publish);
+                    parts.delivery = Delivery::AtMostOnce;
+                    vec![parts.packet(Version::V5), packet]
+                }
+                _ => vec![packet],
+            }),
+            "overlapping-subscriptions",
+            "yes",
+            "where they differ",
+        ),
         (
             publishes(ToClient, |parts| parts.identifiers.clear()),
             "subscription-identifiers",
@@ -410,7 +426,27 @@ fn flaws_of_redelivery() -> Vec<Flaw> {
             "no",
             "[4, 3, 2, 1, 0]",
         ),
+        // ejabberd sends a message when the one before it is acknowledged.
+        (
+            window_of_one(),
+            "redelivery",
+            "yes",
+            "1 of 5 came before the cut",
+        ),
     ]
+}
+
+/// Of messages that come for the first time, the others wait.
+fn window_of_one() -> Meddle {
+    packets(ToClient, |packet| match &packet {
+        Packet::Publish(publish) => {
+            let is_later = publish.topic().ends_with("/redelivery")
+                && !publish.delivery().duplicate()
+                && publish.payload() != [0];
+            (!is_later).then_some(packet)
+        }
+        _ => Some(packet),
+    })
 }
 
 fn flaws_of_qos_2() -> Vec<Flaw> {

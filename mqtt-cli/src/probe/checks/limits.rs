@@ -38,10 +38,10 @@ pub(in crate::probe) async fn announced(cx: &Context) -> Result<Vec<Finding>, Tr
         _ => Finding::no("clients may not use topic aliases").number(0_u64),
     };
     let keep_alive = match properties.server_keep_alive {
-        Some(seconds) => Finding::yes()
+        Some(seconds) if seconds != KEEP_ALIVE => Finding::yes()
             .number(seconds)
             .note(format!("seconds, in place of {KEEP_ALIVE}")),
-        None => Finding::yes()
+        _ => Finding::yes()
             .number(KEEP_ALIVE)
             .note("seconds, as asked for"),
     };

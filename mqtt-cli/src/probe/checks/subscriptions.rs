@@ -282,29 +282,27 @@ async fn filters(cx: &Context, count: usize) -> Result<Finding, Trouble> {
     })
 }
 
-/// What a client gets whose subscriptions overlap.
+/// What a client gets whose subscriptions overlap: some servers have a queue for each QoS, so it may
+/// matter whether the subscriptions have the same.
 pub(in crate::probe) async fn overlapping(cx: &Context) -> Result<Vec<Finding>, Trouble> {
-    let mut client = cx.client().await?;
-    for (rest, qos) in [
-        ("overlap/+", QoS::AtMostOnce),
-        ("overlap/#", cx.at_most(QoS::AtLeastOnce)),
-    ] {
-        let filter = SubscribeFilter::new(cx.filter(rest)?, qos);
-        cx.subscribe(&mut client, vec![filter]).await?;
-    }
-    cx.publish(&mut client, &cx.topic("overlap/x")?, b"x")
-        .await?;
-    let messages = client.messages(1, cx.wait(), cx.quiet()).await?;
-    let highest = messages
-        .iter()
-        .map(|message| message.delivery().qos())
-        .max();
+    let qos = cx.at_most(QoS::AtLeastOnce);
+    let (different, highest) = overlap(cx, "overlap", [QoS::AtMostOnce, qos]).await?;
+    let (same, _) = match qos {
+        QoS::AtMostOnce => (different, highest),
+        _ => overlap(cx, "overlap-same", [qos, qos]).await?,
+    };
     let advice = "expect a message once for each subscription that it matches";
-    let finding = match (messages.len() as u64, highest) {
+    let finding = match (different.min(same), highest) {
         (0, _) | (_, None) => Finding::no("a message for both does not arrive"),
-        (count, Some(qos)) if qos < cx.qos() => {
-            Finding::limited("it comes at the lower QoS of the two").number(count)
+        (_, Some(highest)) if highest < qos => {
+            Finding::limited("it comes at the lower QoS of the two").number(different)
         }
+        _ if different != same => Finding::yes()
+            .number(same)
+            .note(format!(
+                "where both have one QoS, and {different} where they differ"
+            ))
+            .advice("expect a message once or more often: it depends on the QoS of subscriptions"),
         (1, _) => Finding::yes().number(1_u64).note("message for both"),
         (count, _) => Finding::yes()
             .number(count)
@@ -312,6 +310,24 @@ pub(in crate::probe) async fn overlapping(cx: &Context) -> Result<Vec<Finding>, 
             .advice(advice),
     };
     Ok(vec![finding])
+}
+
+/// How often a message for two subscriptions with this QoS comes, and its highest QoS.
+async fn overlap(
+    cx: &Context,
+    root: &str,
+    [first, second]: [QoS; 2],
+) -> Result<(u64, Option<QoS>), Trouble> {
+    let mut client = cx.client().await?;
+    for (rest, qos) in [("+", first), ("#", second)] {
+        let filter = SubscribeFilter::new(cx.filter(&format!("{root}/{rest}"))?, qos);
+        cx.subscribe(&mut client, vec![filter]).await?;
+    }
+    cx.publish(&mut client, &cx.topic(&format!("{root}/x"))?, b"x")
+        .await?;
+    let messages = client.messages(1, cx.wait(), cx.quiet()).await?;
+    let all = messages.iter().map(|message| message.delivery().qos());
+    Ok((messages.len() as u64, all.max()))
 }
 
 /// A message is delivered at its own QoS or that of the subscription, whichever is lower.
