@@ -175,6 +175,17 @@ impl Script {
             .expect("a packet, not the end of the stream")
     }
 
+    /// The next packet but for a PINGREQ, which is answered: one is sent before what may have ended
+    /// an earlier connection.
+    async fn asked(&mut self) -> Packet {
+        let packet = self.packet().await;
+        if packet != Packet::PingReq {
+            return packet;
+        }
+        self.send(Packet::PingResp).await;
+        self.packet().await
+    }
+
     /// What comes until the stream ends.
     pub(crate) async fn rest(mut self) -> Vec<Packet> {
         let mut packets = Vec::new();
@@ -225,7 +236,7 @@ impl Script {
     }
 
     pub(crate) async fn published(&mut self) -> Publish {
-        match self.packet().await {
+        match self.asked().await {
             Packet::Publish(publish) => publish,
             other => panic!("expected PUBLISH, got {other:?}"),
         }
@@ -239,7 +250,7 @@ impl Script {
     }
 
     pub(crate) async fn subscribe(&mut self) -> Subscribe {
-        match self.packet().await {
+        match self.asked().await {
             Packet::Subscribe(subscribe) => *subscribe,
             other => panic!("expected SUBSCRIBE, got {other:?}"),
         }
@@ -274,7 +285,7 @@ impl Script {
     }
 
     pub(crate) async fn unsubscribe(&mut self) -> Unsubscribe {
-        match self.packet().await {
+        match self.asked().await {
             Packet::Unsubscribe(unsubscribe) => *unsubscribe,
             other => panic!("expected UNSUBSCRIBE, got {other:?}"),
         }

@@ -173,7 +173,9 @@ impl Config {
     /// Two kinds of connections do not count, up to four times the limit in all: those that ended
     /// for a reason of their own, such as a DISCONNECT with *server shutting down*, and, for a
     /// subscription that is made again, those on which the server went on sending after the
-    /// SUBSCRIBE had left: that looks like a bad network. Default: 3.
+    /// SUBSCRIBE had left: that looks like a bad network. After the first loss a PINGREQ goes before
+    /// it, and it waits for the PINGRESP, or [`request_timeout`](Self::request_timeout): connections
+    /// that end before that do not count either. Default: 3.
     #[must_use]
     pub fn max_request_losses(mut self, max_request_losses: u32) -> Self {
         self.max_request_losses = max_request_losses;
@@ -322,7 +324,14 @@ impl Config {
     /// [`when_server_hangs_up`](Self::when_server_hangs_up) decides about it. A connection on which
     /// the server fell silent counts as well for sending them one at a time, so that the others get
     /// past the message, but no message is given up for it. A connection that the server has ended
-    /// for another reason does not count. Default: 3.
+    /// for another reason does not count.
+    ///
+    /// A message that is alone in flight for this reason is preceded by a PINGREQ, and waits for the
+    /// PINGRESP, or [`request_timeout`](Self::request_timeout): a connection that ends before that
+    /// would have ended without the message, and the count begins anew. So no message is given up
+    /// because a server accepts connections and closes each. A network that breaks may still cut as
+    /// many connections in a row just then: where connections last no longer than a few round trips,
+    /// set a higher limit, or [`KeepTrying`](crate::WhenServerHangsUp::KeepTrying). Default: 3.
     #[must_use]
     pub fn hang_up_limit(mut self, hang_up_limit: u8) -> Self {
         self.hang_up_limit = hang_up_limit;

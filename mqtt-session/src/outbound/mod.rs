@@ -32,7 +32,7 @@ pub(crate) use withdrawing::InFlight;
 
 use self::abandoned::{Abandoned, AbandonedList};
 pub(crate) use self::answers::Acked;
-pub(crate) use self::probing::{ConnectionEnd, HangUps, Suspect};
+pub(crate) use self::probing::{ConnectionEnd, HangUps, Liveness, Suspect};
 use crate::ordered::places_in_order;
 use crate::outbound::queue::{Fate, Queue, TrackedMessage};
 use crate::output::Output;
@@ -101,6 +101,8 @@ pub(crate) struct Outbound {
     queue: Queue,
     /// An acknowledgement came on this connection; while probing, since the suspect was sent.
     pub(crate) answered: bool,
+    /// Whether suspects may be sent on this connection.
+    pub(crate) liveness: Liveness,
     /// Connections in a row that the server has ended without one.
     hang_ups_in_a_row: u8,
     probe: Option<Box<probing::Probe>>,

@@ -10,7 +10,9 @@
 //! ```
 //!
 //! The suspects are the messages that were in flight when probing began. The first of them goes
-//! first on each connection, so it is with the server before anything else. One that is alone for
+//! first on each connection, so it is with the server before anything else but a PINGREQ, whose
+//! answer it waits for: a connection that ends before that does not end because of it, and the count
+//! begins anew. One that is alone for
 //! long without an answer does not hold up the others any more on that connection.
 
 use super::{Outbound, State};
@@ -103,6 +105,18 @@ pub(crate) struct Suspect {
     pub(crate) is_due: bool,
     /// It has done so for long enough to blame the message and not the network.
     pub(crate) is_certain: bool,
+}
+
+/// Whether a connection works without a message or request that is suspected to end connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// A suspect waits for the PINGRESP.
+    Asked,
+    /// A PINGREQ was answered, or the time for it is over: suspects may be sent.
+    Shown,
 }
 
 #[derive(Debug)]
@@ -271,6 +285,14 @@ impl Outbound {
             self.probe_from(last, 0, Some(now));
         }
         None
+    }
+
+    /// A connection has ended without the suspect.
+    pub(crate) fn clear_suspect(&mut self) {
+        if let Some(probe) = &mut self.probe {
+            probe.ended = 0;
+            (probe.since, probe.is_inherited) = (None, false);
+        }
     }
 
     pub(super) fn probe_from(&mut self, last: OperationId, ended: u8, since: Option<Instant>) {

@@ -91,6 +91,14 @@ impl Past {
     }
 }
 
+/// What is to be sent next.
+pub(crate) enum NextRequest {
+    Send(PendingRequest),
+    /// A suspected request, once the connection is seen to work.
+    AwaitLiveness,
+    Nothing,
+}
+
 /// Which of the requests that had no answer may be why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blame {
@@ -494,27 +502,37 @@ impl Wishes {
 
     /// Removes the next request that may be sent. Suspected requests wait for all others and until it
     /// `is_quiet`, but not past `latest`: then the others wait until one of them, of those that were
-    /// lost least often, has been sent.
+    /// lost least often, has been sent. They also wait for a connection that `is_live`.
     pub(crate) fn next(
         &mut self,
         now: Instant,
         latest: Instant,
+        is_live: bool,
         is_quiet: impl FnOnce() -> bool,
-    ) -> Option<PendingRequest> {
-        let mut key = *self.ready.first_key()?;
+    ) -> NextRequest {
+        let Some(mut key) = self.ready.first_key().copied() else {
+            return NextRequest::Nothing;
+        };
         // Suspected ones are last in their order.
         let has_suspects = self.ready.last_key().is_some_and(|key| key.losses > 0);
         let is_due = has_suspects && *self.probe_at.get_or_insert(latest) <= now;
         if is_due {
-            key = *self.ready.keys().find(|key| key.losses > 0)?;
+            let suspect = self.ready.keys().find(|key| key.losses > 0);
+            key = suspect.copied().unwrap_or(key);
         }
         if self.probing || self.outstanding >= MAX_AWAITED || self.identifiers >= MAX_IDENTIFIERS {
-            return None;
+            return NextRequest::Nothing;
         }
-        if key.losses > 0 && (self.outstanding > 0 || !(is_due || is_quiet())) {
-            return None;
+        if key.losses > 0 {
+            if self.outstanding > 0 || !(is_due || is_quiet()) {
+                return NextRequest::Nothing;
+            }
+            if !is_live {
+                return NextRequest::AwaitLiveness;
+            }
         }
         self.take(key)
+            .map_or(NextRequest::Nothing, NextRequest::Send)
     }
 
     /// Whether only suspected requests wait to be sent, for everything else to go first.

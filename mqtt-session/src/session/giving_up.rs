@@ -94,13 +94,15 @@ impl Session {
 
     /// How many messages may be in flight now. While one is looked for at which the server hangs
     /// up, none beside a request: it could be the one.
-    pub(crate) fn window_now(&mut self) -> usize {
+    pub(crate) fn window_now(&mut self, now: Instant) -> usize {
         if !self.outbound.is_probing() {
             return self.window();
         }
         self.end_probe();
-        let waits_for_request = self.outbound.is_narrow() && self.requests.outstanding() > 0;
-        if waits_for_request { 0 } else { self.window() }
+        // Both at a time: asked for while it waits for a request.
+        let waits = (self.outbound.awaits_probe() && !self.may_send_suspect(now))
+            || (self.outbound.is_narrow() && self.requests.outstanding() > 0);
+        if waits { 0 } else { self.window() }
     }
 
     /// Whether further requests wait until those without an answer have one, so that a message that
@@ -152,6 +154,7 @@ impl Session {
         if let Some(suspect) = suspect {
             self.judge_suspect(suspect);
         }
+        self.forget_liveness(ending);
         self.store_identity(None);
     }
 

@@ -10,6 +10,7 @@ mod event_queue;
 mod figures;
 mod giving_up;
 mod lifecycle;
+mod liveness;
 mod lost_session;
 mod packets;
 mod publishing;
@@ -32,7 +33,7 @@ pub(crate) use lifecycle::{Intent, Phase};
 pub use restoring::Restored;
 
 use crate::inbound::Inbound;
-use crate::outbound::Outbound;
+use crate::outbound::{Liveness, Outbound};
 use crate::output::Output;
 use crate::output::deferred_drops::DeferredDrops;
 use crate::requests::deadlines::Deadlines;
@@ -291,14 +292,16 @@ impl Session {
     }
 
     /// Whether the server owes an answer that the application may be waiting for: to a CONNECT,
-    /// publish, subscribe, unsubscribe, ping or authentication. The PINGRESP of a PINGREQ that the
-    /// keep alive has sent is not one.
+    /// publish, subscribe, unsubscribe, ping or authentication, or to the PINGREQ that a publish,
+    /// subscribe or unsubscribe waits for. The PINGRESP of a PINGREQ that the keep alive has sent is
+    /// not one.
     pub fn awaits_answer(&self) -> bool {
         matches!(self.phase, Phase::Connecting)
             || self.timers.get(TimerKind::Handshake).is_some()
             || self.outbound.in_flight() > 0
             || self.requests.outstanding() > 0
             || self.requests.pings.iter().any(Option::is_some)
+            || self.outbound.liveness == Liveness::Asked
     }
 
     /// When an answer of the server, a PINGRESP among them, will be too late, if there is a
@@ -313,6 +316,7 @@ impl Session {
             Some(TimerKind::PingResponse),
             Some(TimerKind::Request).filter(|_| asked),
             Some(TimerKind::PublishTimeout).filter(|_| self.outbound.in_flight() > 0),
+            Some(TimerKind::Probe).filter(|_| self.outbound.liveness == Liveness::Asked),
         ];
         timers
             .into_iter()

@@ -111,6 +111,7 @@ impl Session {
             Packet::UnsubAck(packet) => return self.handle_unsuback(*packet),
             Packet::PingResp => {
                 self.output.tally.end_ping(now);
+                self.show_liveness();
                 if let Some(Some(operation)) = self.requests.pings.pop_front() {
                     self.events.push_back(Event::Pong {
                         operation,

@@ -200,7 +200,7 @@ impl Session {
             return;
         }
         while self.output.has_room() {
-            let window = self.window_now();
+            let window = self.window_now(now);
             if self.fail_resend(now) {
                 continue;
             }

@@ -3,8 +3,8 @@
 
 use crate::error::{AnswerProblem, Details, InvalidAnswer};
 use crate::event::{SubscribeRequest, UnsubscribeRequest};
-use crate::outbound::ConnectionEnd;
-use crate::requests::{AwaitedAnswer, Blame, OVERHEAD, PendingRequest, RequestKind};
+use crate::outbound::{ConnectionEnd, Liveness};
+use crate::requests::{AwaitedAnswer, Blame, NextRequest, OVERHEAD, PendingRequest, RequestKind};
 use crate::session::timers::TimerKind;
 use crate::{ConnectionError, Event, Instant, Misbehaviour, OperationId, RequestError, Session};
 use alloc::boxed::Box;
@@ -280,7 +280,8 @@ impl Session {
     }
 
     /// Sends the requests that may be sent now. Suspected requests wait until the messages that
-    /// were there when the connection began are acknowledged, so that these do not fail with them.
+    /// were there when the connection began are acknowledged, so that these do not fail with them, and
+    /// until the connection is seen to work.
     pub(crate) fn send_requests(&mut self, now: Instant) {
         let latest = now + self.config.request_timeout;
         while self.is_connected() && !self.holds_requests() {
@@ -288,11 +289,18 @@ impl Session {
                 break;
             };
             let (outbound, began) = (&self.outbound, self.began);
-            let Some(request) = wishes.next(now, latest, || outbound.has_completed(began)) else {
-                break;
-            };
-            if !self.send_request(request) {
-                break;
+            let is_live = self.outbound.liveness == Liveness::Shown;
+            match wishes.next(now, latest, is_live, || outbound.has_completed(began)) {
+                NextRequest::Send(request) => {
+                    if !self.send_request(request) {
+                        break;
+                    }
+                }
+                NextRequest::AwaitLiveness => {
+                    self.may_send_suspect(now);
+                    break;
+                }
+                NextRequest::Nothing => break,
             }
         }
         self.timers

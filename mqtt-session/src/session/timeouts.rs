@@ -45,7 +45,7 @@ impl Session {
             TimerKind::Expiry => self.drop_expired(now),
             TimerKind::Drain => self.leave(),
             TimerKind::Acknowledgements => self.report_held_acknowledgements(now),
-            TimerKind::Probe => self.widen_probe(),
+            TimerKind::Probe => self.end_wait_of_suspect(),
         }
     }
 

@@ -24,7 +24,8 @@ pub(crate) enum TimerKind {
     Drain,
     /// … look whether a message still holds back the acknowledgements of later ones.
     Acknowledgements,
-    /// … send others beside the message at which the server may hang up.
+    /// … send others beside the message at which the server may hang up, or that message without the
+    /// PINGRESP that it waits for.
     Probe,
 }
 

@@ -113,6 +113,7 @@ impl Server {
                     });
                 }
             }
+            Packet::PingReq => answers.push_back(Packet::PingResp),
             Packet::Publish(publish) => {
                 let number = u64::from_be_bytes(publish.payload().try_into().unwrap());
                 match publish.delivery() {

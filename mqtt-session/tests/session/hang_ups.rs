@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     named()
         .clean_start(CleanStart::Never)
         .keep_alive(0)
@@ -20,7 +20,7 @@ fn config() -> Config {
 }
 
 /// A server that acknowledges in order, and hangs up at the payload "bad".
-struct Server {
+pub(crate) struct Server {
     version: Version,
     /// It has the session each time.
     keeps_session: bool,
@@ -29,7 +29,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(version: Version, keeps_session: bool) -> Self {
+    pub(crate) fn new(version: Version, keeps_session: bool) -> Self {
         Self {
             version,
             keeps_session,
@@ -38,7 +38,7 @@ impl Server {
     }
 
     /// Answers what has come. Returns whether it has hung up.
-    fn answer(&mut self, peer: &mut Peer) -> bool {
+    pub(crate) fn answer(&mut self, peer: &mut Peer) -> bool {
         let mut in_flight = 0;
         loop {
             let packets = peer.packets();
@@ -69,6 +69,7 @@ impl Server {
                         in_flight -= 1;
                     }
                     Packet::PubRel(ack) => peer.send(pubcomp(ack.packet_identifier.get())),
+                    Packet::PingReq => peer.send(Packet::PingResp),
                     Packet::Subscribe(packet) => {
                         let codes = vec![SubAckReasonCode::GrantedQos1; packet.subscriptions.len()];
                         peer.send(suback(packet.packet_identifier.get(), &codes));
@@ -95,14 +96,14 @@ impl Server {
     }
 }
 
-fn ends(peer: &mut Peer) -> Vec<String> {
+pub(crate) fn ends(peer: &mut Peer) -> Vec<String> {
     peer.reported()
         .into_iter()
         .filter(|line| line.starts_with("published"))
         .collect()
 }
 
-const HUNG_UP: &str = "the server ended 3 connections in a row when it got this message: \
+pub(crate) const HUNG_UP: &str = "the server ended 3 connections in a row when it got this message: \
                        it may forbid its topic, size or QoS";
 
 /// A publish to a forbidden topic, on servers that hang up instead of answering: it was sent on
@@ -397,6 +398,7 @@ fn a_suspect_is_not_sent_beside_a_request() {
     peer.open(Version::V5);
     peer.subscribe("b", 0);
     peer.send(connack(true));
+    peer.answer_ping();
     let said = peer.said();
     assert!(
         said.len() == 2 && said[1].starts_with("SUBSCRIBE"),
@@ -437,6 +439,7 @@ fn a_suspect_has_its_turn_among_many_requests() {
                     published.push((publish.payload().to_vec(), asked));
                     peer.send(puback(id.get()));
                 }
+                Packet::PingReq => peer.send(Packet::PingResp),
                 other => panic!("{other:?}"),
             }
         }

@@ -26,6 +26,7 @@ mod identifiers;
 mod inbound_bounds;
 mod keep_alive;
 mod large;
+mod liveness;
 mod lost_session;
 mod misbehaviour;
 mod oversized;

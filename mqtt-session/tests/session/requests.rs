@@ -229,6 +229,7 @@ fn unanswered_requests_are_sent_again_in_their_order() {
     peer.reconnect(Version::V5, true);
     assert_eq!(peer.said()[1..], ["SUBSCRIBE #4 d:0"]);
     peer.send(suback(4, &[Code::GrantedQos0]));
+    peer.answer_ping();
     assert_eq!(peer.said(), ["SUBSCRIBE #5 a:0"]);
     peer.send(suback(5, &[Code::GrantedQos0]));
     assert_eq!(peer.said(), ["SUBSCRIBE #6 c:0"]);

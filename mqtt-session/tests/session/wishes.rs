@@ -68,6 +68,7 @@ pub(crate) fn serve(peer: &mut Peer, hangs_up: impl Fn(&str) -> bool) -> Vec<Str
                     let id = publish.delivery().packet_identifier().expect("QoS 1");
                     (Vec::new(), puback(id.get()))
                 }
+                Packet::PingReq => (Vec::new(), Packet::PingResp),
                 _ => continue,
             };
             if filters.iter().any(|filter| hangs_up(filter.as_str())) {
