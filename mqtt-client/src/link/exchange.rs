@@ -5,7 +5,7 @@ use super::{Link, Phase};
 use crate::link::config::LinkEvent;
 use crate::link::connection::{ConnectionProgress, SeenOfServer, ServerConnection};
 use crate::link::servers::{EndedConnection, Next};
-use martlet_session::{ConnectionError, Instant, Session};
+use martlet_session::{ConnectionError, Instant, RequestError, Session};
 use std::time::Duration;
 
 /// How a connection, or an attempt, has ended.
@@ -144,6 +144,12 @@ impl Link {
         };
         self.last_error = Some(error.clone());
         self.prepared = None;
+        // A session that has ended has its own reason, such as a disconnect that had nothing left to
+        // wait for when the connection broke.
+        let error = match session.not_connected() {
+            RequestError::Closed(why) => why,
+            _ => error,
+        };
         self.phase = match retry_in {
             Some(Duration::ZERO) => Phase::Dial,
             Some(wait) => Phase::Waiting(now + wait),

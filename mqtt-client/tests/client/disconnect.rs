@@ -5,8 +5,8 @@ use crate::scripted::{
 };
 use martlet_broker::BrokerConfig;
 use martlet_client::{
-    Client, ConnectionError, PublishError, PublishProperties, QoS, RequestError, SubscribeError,
-    TopicName, Version, Will,
+    Client, ClientEvent, ConnectionError, ConnectionState, PublishError, PublishProperties, QoS,
+    RequestError, SubscribeError, TopicName, Version, Will,
     proto::{BinaryData, Packet},
     session::QueueLimits,
 };
@@ -313,6 +313,30 @@ async fn a_disconnect_that_is_not_awaited_does_nothing() {
     pong.unwrap();
 }
 
+/// The connection broke while a disconnect waited for the answer to an UNSUBSCRIBE only. There was
+/// nothing to connect again for, and the client ended as if it had stopped by itself: with that
+/// error as its state and its last event, and in the log as an error.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_in_the_drain_is_not_why_the_client_ends() {
+    let (client, driver, mut network) = client(builder());
+    let mut server = network.accept().await;
+    soon(client.connected()).await.unwrap();
+    let (stream, _) = tokio::join!(client.subscribe("a"), server.grant());
+    let mut events = client.events();
+    drop(stream.unwrap());
+    let disconnect = tokio::spawn({
+        let client = client.clone();
+        async move { client.disconnect().await }
+    });
+    server.unsubscribe().await;
+    drop(server);
+    soon(disconnect).await.unwrap();
+    assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
+    assert_eq!(client.state(), ConnectionState::Closed);
+    assert_eq!(soon(events.next()).await, Some(ClientEvent::Closed));
+    assert_eq!(soon(events.next()).await, None);
+}
+
 /// What `disconnect()` must end, wherever the client is.
 async fn ends(client: Client, driver: tokio::task::JoinHandle<ConnectionError>) {
     soon(client.disconnect()).await;
@@ -374,9 +398,6 @@ async fn disconnect_wins_while_the_connection_is_closing() {
     server.send(ConnAck::new(ConnectReasonCode::Success)).await;
     assert!(matches!(server.packet().await, Packet::Disconnect(_)));
     soon(client.disconnect()).await;
-    assert!(matches!(
-        soon(driver).await.unwrap(),
-        ConnectionError::PeerMisbehaved(_)
-    ));
+    assert_eq!(soon(driver).await.unwrap(), ConnectionError::ClosedHere);
     assert!(network.is_quiet());
 }
