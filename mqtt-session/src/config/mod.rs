@@ -331,7 +331,8 @@ impl Config {
     /// would have ended without the message, and the count begins anew. So no message is given up
     /// because a server accepts connections and closes each. A network that breaks may still cut as
     /// many connections in a row just then: where connections last no longer than a few round trips,
-    /// set a higher limit, or [`KeepTrying`](crate::WhenServerHangsUp::KeepTrying). Default: 3.
+    /// set a longer [`hang_up_time`](Self::hang_up_time), or
+    /// [`KeepTrying`](crate::WhenServerHangsUp::KeepTrying). Default: 3.
     #[must_use]
     pub fn hang_up_limit(mut self, hang_up_limit: u8) -> Self {
         self.hang_up_limit = hang_up_limit;
