@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use martlet_tokio::session::QueueLimits;
 use martlet_tokio::{Builder, Client, ConnectionState, QoS};
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Options of `martlet bench`.
@@ -47,7 +47,7 @@ struct RunOptions {
     /// Print the result as JSON
     #[arg(long, help_heading = "Report")]
     json: bool,
-    /// Draw latencies and rate over time into this file (SVG)
+    /// Draw latencies and rate over time into this file: .svg, or .png with the feature png
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     plot: Option<PathBuf>,
 }
@@ -310,18 +310,6 @@ impl ConnectBench {
     }
 }
 
-/// Plots have one format.
-fn check_plot(path: &Path) -> Result<(), Failure> {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    if !extension.is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
-        return Err(Failure::usage(format!(
-            "--plot: {}: plots are SVG only: name a file that ends with .svg",
-            path.display()
-        )));
-    }
-    Ok(())
-}
-
 fn wrong_topic(text: &str, error: &dyn std::error::Error) -> Failure {
     Failure::usage(format!("--topic: {text:?}: {}", causes(error)))
 }
@@ -341,7 +329,7 @@ impl Work {
             ));
         }
         if let Some(path) = &run.plot {
-            check_plot(path)?;
+            super::plot::Format::of(path)?;
         }
         let work = Self {
             task,

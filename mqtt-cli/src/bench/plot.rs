@@ -6,6 +6,9 @@ use super::report::Summary;
 use crate::exit::{Failure, Status};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+#[cfg(feature = "png")]
+use plotters::style::{FontStyle, register_font};
+use std::error::Error;
 use std::fs::OpenOptions;
 use std::path::Path;
 
@@ -15,32 +18,90 @@ const UPPER: u32 = 380;
 /// Microseconds: below it a logarithm says little.
 const LEAST: f64 = 1.0;
 
+/// By the end of the file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Svg,
+    #[cfg(feature = "png")]
+    Png,
+}
+
+impl Format {
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+        let extension = path.extension().unwrap_or_default();
+        match extension.to_string_lossy().to_ascii_lowercase().as_str() {
+            "svg" => Ok(Self::Svg),
+            #[cfg(feature = "png")]
+            "png" => Ok(Self::Png),
+            #[cfg(not(feature = "png"))]
+            "png" => Err(wrong(
+                path,
+                "this martlet draws SVG only: name a file that ends with .svg, or install martlet with --features png",
+            )),
+            _ => Err(wrong(path, "name a file that ends with .svg or .png")),
+        }
+    }
+}
+
+fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::usage(format!("--plot: {}: {why}", path.display()))
+}
+
 /// Opens the file, before anything is sent: whether it can be written.
 pub(super) fn open(path: &Path) -> Result<(), Failure> {
     let file = OpenOptions::new().append(true).create(true).open(path);
-    let wrong = |error| Failure::usage(format!("--plot: {}: {error}", path.display()));
-    file.map(drop).map_err(wrong)
+    file.map(drop).map_err(|error| wrong(path, error))
 }
 
 /// Draws the result.
 pub(super) fn draw(path: &Path, summary: &Summary, work: &Work) -> Result<(), Failure> {
-    let mut picture = String::new();
-    let drawn = paint(&mut picture, summary, work).map_err(|error| error.to_string());
-    drawn
-        .and_then(|()| std::fs::write(path, picture).map_err(|error| error.to_string()))
-        .map_err(|error| {
-            Failure::new(
-                Status::Failed,
-                format!("--plot: {}: {error}", path.display()),
-            )
-        })
+    let write = || {
+        let picture = match Format::of(path) {
+            #[cfg(feature = "png")]
+            Ok(Format::Png) => png(summary, work)?,
+            _ => svg(summary, work)?,
+        };
+        Ok(std::fs::write(path, picture)?)
+    };
+    write().map_err(|error: Box<dyn Error>| {
+        Failure::new(
+            Status::Failed,
+            format!("--plot: {}: {error}", path.display()),
+        )
+    })
 }
 
-type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Painted = Result<(), Box<dyn std::error::Error>>;
+fn svg(summary: &Summary, work: &Work) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut picture = String::new();
+    paint(SVGBackend::with_string(&mut picture, SIZE), summary, work)?;
+    Ok(picture.into_bytes())
+}
 
-fn paint(picture: &mut String, summary: &Summary, work: &Work) -> Painted {
-    let area = SVGBackend::with_string(picture, SIZE).into_drawing_area();
+#[cfg(feature = "png")]
+fn png(summary: &Summary, work: &Work) -> Result<Vec<u8>, Box<dyn Error>> {
+    let (width, height) = SIZE;
+    let mut pixels = vec![0; 3 * width as usize * height as usize];
+    paint(BitMapBackend::with_buffer(&mut pixels, SIZE), summary, work)?;
+    let mut picture = Vec::new();
+    let mut encoder = png::Encoder::new(&mut picture, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header()?.write_image_data(&pixels)?;
+    Ok(picture)
+}
+
+type Panel<B> = DrawingArea<B, Shift>;
+type Painted = Result<(), Box<dyn Error>>;
+
+fn paint<B: DrawingBackend<ErrorType: 'static>>(
+    backend: B,
+    summary: &Summary,
+    work: &Work,
+) -> Painted {
+    // With fonts in the build both formats are laid out with this one.
+    #[cfg(feature = "png")]
+    register_font("sans-serif", FontStyle::Normal, dejavu::sans::regular())
+        .map_err(|_| "the font cannot be read")?;
+    let area = backend.into_drawing_area();
     area.fill(&WHITE)?;
     let title = summary.title(work);
     let area = area.titled(&title, ("sans-serif", 18))?;
@@ -57,7 +118,10 @@ fn end(summary: &Summary) -> f64 {
     last.unwrap_or(1.0)
 }
 
-fn paint_latencies(area: &Panel<'_>, summary: &Summary) -> Painted {
+fn paint_latencies<B: DrawingBackend<ErrorType: 'static>>(
+    area: &Panel<B>,
+    summary: &Summary,
+) -> Painted {
     let points = &summary.timeline;
     let slowest = points
         .iter()
@@ -113,7 +177,10 @@ fn paint_latencies(area: &Panel<'_>, summary: &Summary) -> Painted {
     Ok(())
 }
 
-fn paint_rates(area: &Panel<'_>, summary: &Summary) -> Painted {
+fn paint_rates<B: DrawingBackend<ErrorType: 'static>>(
+    area: &Panel<B>,
+    summary: &Summary,
+) -> Painted {
     let points = &summary.timeline;
     let highest = points.iter().map(|point| point.rate).fold(1.0, f64::max);
     let highest = highest.max(summary.wanted_rate().unwrap_or(0.0)) * 1.1;

@@ -363,6 +363,31 @@ fn an_open_loop_sends_what_is_due() {
     assert!(topics.contains("a/0/124") && topics.contains("a/1/124"));
 }
 
+/// With lines, and with letters: a font that is missing would leave their places white.
+#[cfg(feature = "png")]
+#[test]
+fn a_plot_can_be_an_image() {
+    let folder = Directory::new();
+    let plot = folder.path().join("plot.PNG");
+    let broker = TestBroker::start().unwrap();
+    let arguments = "pub -q 1 --rate 400 --count 100 -t a";
+    run(bench(&broker, arguments).arg("--plot").arg(&plot)).expect(status::DONE);
+    let file = std::io::BufReader::new(std::fs::File::open(&plot).unwrap());
+    let mut reader = png::Decoder::new(file).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!((info.width, info.height), (900, 640));
+    let rows: Vec<_> = pixels.chunks(info.line_size).collect();
+    let dark = |rows: &[&[u8]]| {
+        let pixels = rows.iter().flat_map(|row| row.chunks(3));
+        pixels.filter(|pixel| pixel[0] < 128).count()
+    };
+    // The title stands above everything that has lines.
+    let title = dark(&rows[..22]);
+    assert!((100..5_000).contains(&title), "{title}");
+    assert!(dark(&rows[40..]) > 1_000);
+}
+
 #[test]
 fn messages_come_back() {
     let folder = Directory::new();
@@ -531,7 +556,10 @@ fn what_cannot_work_names_its_option() {
         ("pub --duration 0", "--duration"),
         ("pub --count 0", "--count"),
         ("pub --warm-up -1", "--warm-up"),
-        ("pub --plot a.png", "--plot"),
+        #[cfg(not(feature = "png"))]
+        ("pub --plot a.png", "--features png"),
+        ("pub --plot a.jpg", "ends with .svg or .png"),
+        ("pub --plot svg", "ends with .svg or .png"),
         ("pub --plot /nonexistent/a.svg", "--plot"),
         ("pub --answer-timeout 0", "--answer-timeout"),
         ("pub -c -i a", "-c"),
