@@ -113,6 +113,11 @@ impl Failure {
         Self::new(Status::Usage, message)
     }
 
+    /// The same with another part of a sentence.
+    pub(crate) fn and(self, text: &str) -> Self {
+        Self::new(self.status, format!("{}; {text}", self.message))
+    }
+
     /// An end that needs no words, such as that of a pipe.
     pub(crate) fn quiet(status: Status) -> Self {
         Self::new(status, "")

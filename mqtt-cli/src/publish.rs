@@ -1,16 +1,19 @@
 //! `martlet pub`: publishes, and says what became of it.
 
-use crate::connection::{ConnectionOptions, Kind, Plan, Session, causes, pause, qos, seconds};
+use crate::connection::{
+    ConnectionOptions, Kind, Plan, Properties, Session, causes, pause, qos, seconds,
+};
 use crate::exit::{Failure, Status};
-use crate::input::{self, LineError, PayloadOptions};
+use crate::input::{self, Line, LineError, PayloadOptions};
 use crate::report::Report;
 use crate::signals::Signals;
 use bytes::Bytes;
 use clap::{ArgGroup, Args};
-use martlet_tokio::{Client, PublishError, QoS, Receipt, TopicName};
+use martlet_tokio::{Builder, Client, PublishError, QoS, Receipt, TopicName};
 use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Options of `martlet pub`.
 #[derive(Args)]
@@ -70,14 +73,19 @@ pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let payloads = options.payload.read(&mut signals).await?;
     let largest = payloads.iter().map(Bytes::len).max().unwrap_or(0);
+    let (gate, is_open) = watch::channel(plan.store.is_none());
     let plan = Plan {
-        builder: plan.builder.queue(queue(largest)),
+        builder: gated(
+            plan.builder.queue(queue(largest)),
+            &plan.properties,
+            is_open,
+        ),
         ..plan
     };
     let report = Report::new(plan.is_quiet);
-    let (session, ()) = Session::connect(&plan, report, &mut signals, |_| ()).await?;
-    let connections = session.client.statistics().connections;
+    let (session, connections) = begin(&plan, report, &mut signals).await?;
     let mut publisher = Publisher::new(&session, &plan, &options, topics, report);
+    publisher.gate = Some(gate);
     let work = async {
         publisher.publish_all(&options, payloads).await;
         publisher.settle().await;
@@ -86,7 +94,7 @@ pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
     let interrupted = tokio::select! {
         biased;
         status = signals.next() => Some(Failure::quiet(status)),
-        () = limit(options.timeout) => Some(Failure::new(
+        () = limit(&session, options.timeout) => Some(Failure::new(
             Status::TimedOut,
             "not everything was acknowledged in time; -W waits longer",
         )),
@@ -94,7 +102,10 @@ pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
     };
     let result = match interrupted {
         Some(failure) => Err(failure),
-        None => publisher.result(),
+        None => match session.unconnected().await {
+            Some(failure) => Err(publisher.unconnected(failure)),
+            None => publisher.result(),
+        },
     };
     drop(publisher);
     let is_interrupted = result.is_err();
@@ -102,11 +113,47 @@ pub(crate) async fn run(options: PublishOptions) -> Result<(), Failure> {
     result
 }
 
-/// Ends when the time is over; never without a limit.
-async fn limit(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => pending().await,
+/// With a store messages are stored before the first attempt to connect: a client that cannot connect
+/// stores nothing any more.
+fn gated(builder: Builder, properties: &Properties, is_open: watch::Receiver<bool>) -> Builder {
+    /// Without a message, or without room for all of them, it does not wait for longer.
+    const LONGEST: Duration = Duration::from_secs(1);
+    if *is_open.borrow() {
+        return builder;
+    }
+    let user = properties.connect.user.clone();
+    builder.before_connect(move |mut attempt| {
+        attempt.set_user_properties(user.clone());
+        let mut is_open = is_open.clone();
+        async move {
+            let _ = tokio::time::timeout(LONGEST, is_open.wait_for(|is_open| *is_open)).await;
+            Ok(attempt)
+        }
+    })
+}
+
+/// Connects, and returns how many connections there are without a loss. With a store no server is
+/// waited for: what this command cannot deliver is sent by the next one.
+async fn begin(
+    plan: &Plan,
+    report: Report,
+    signals: &mut Signals,
+) -> Result<(Session, u64), Failure> {
+    if plan.store.is_some() {
+        let (session, ()) = Session::start(plan, report, |_| ())?;
+        return Ok((session, 1));
+    }
+    let (session, ()) = Session::connect(plan, report, signals, |_| ()).await?;
+    let connections = session.client.statistics().connections;
+    Ok((session, connections))
+}
+
+/// Ends when the time is over, once there is a connection; never without a limit.
+async fn limit(session: &Session, time: Option<Duration>) {
+    match (time, session.client.connected().await) {
+        (Some(time), Ok(_)) => tokio::time::sleep(time).await,
+        // Without a connection the work ends by itself.
+        _ => pending().await,
     }
 }
 
@@ -120,7 +167,11 @@ fn queue(largest: usize) -> martlet_tokio::session::QueueLimits {
 
 impl PublishOptions {
     fn topics(&self, plan: &Plan) -> Result<Vec<(TopicName, Option<QoS>)>, Failure> {
-        let default = self.qos.map(qos);
+        // A configuration has a QoS for each topic.
+        let default = match (self.qos, self.connection.has_configuration()) {
+            (None, true) => None,
+            (number, _) => Some(qos(number.unwrap_or(0))),
+        };
         let named = self.topic.iter().map(|topic| ("--topic", topic, default));
         let of_url = plan.topic.iter().map(|topic| ("--url", topic, default));
         let mut topics = Vec::new();
@@ -172,7 +223,8 @@ struct Publisher<'a> {
     topics: Vec<(TopicName, Option<QoS>)>,
     retain: bool,
     report: Report,
-    pending: VecDeque<Receipt>,
+    /// With each, whether a server answers it.
+    pending: VecDeque<(Receipt, bool)>,
     published: u64,
     failed: u64,
     first: Option<Failure>,
@@ -180,6 +232,10 @@ struct Publisher<'a> {
     end: Option<Failure>,
     /// Messages of QoS 0, for which no server answers.
     unanswered: u64,
+    /// Messages that the store keeps for the next command.
+    kept: u64,
+    /// What has to be stored before the first attempt to connect is.
+    gate: Option<watch::Sender<bool>>,
     is_only_one: bool,
 }
 
@@ -203,6 +259,8 @@ impl<'a> Publisher<'a> {
             first: None,
             end: None,
             unanswered: 0,
+            kept: 0,
+            gate: None,
             is_only_one: topics.len() == 1 && !options.lines && options.repeat.is_none(),
             topics,
         }
@@ -220,6 +278,7 @@ impl<'a> Publisher<'a> {
             for payload in &payloads {
                 self.publish(payload).await;
             }
+            self.open_gate();
             if time == times {
                 return;
             }
@@ -245,21 +304,34 @@ impl<'a> Publisher<'a> {
                     self.note(result);
                 }
                 batch = lines.recv(), if !is_full => match batch {
-                    Some(batch) => for line in batch {
-                        match line {
-                            Ok(payload) => self.publish(&payload).await,
-                            Err(error @ LineError::TooLarge) => {
-                                self.fail(Failure::new(Status::Publish, error.to_string()));
-                            }
-                            // Nothing comes after it.
-                            Err(error @ LineError::Input(_)) => {
-                                self.end = Some(Failure::new(Status::Failed, error.to_string()));
-                            }
+                    Some(batch) => {
+                        for line in batch {
+                            self.publish_line(line).await;
                         }
+                        self.open_gate();
                     }
                     None => return,
                 },
             }
+        }
+    }
+
+    async fn publish_line(&mut self, line: Line) {
+        match line {
+            Ok(payload) => self.publish(&payload).await,
+            Err(error @ LineError::TooLarge) => {
+                self.fail(Failure::new(Status::Publish, error.to_string()));
+            }
+            // Nothing comes after it.
+            Err(error @ LineError::Input(_)) => {
+                self.end = Some(Failure::new(Status::Failed, error.to_string()));
+            }
+        }
+    }
+
+    fn open_gate(&self) {
+        if let Some(gate) = &self.gate {
+            gate.send_replace(true);
         }
     }
 
@@ -282,9 +354,11 @@ impl<'a> Publisher<'a> {
             }
             match publish.enqueue().await {
                 Ok(receipt) => {
-                    // What has no operation has QoS 0.
-                    self.unanswered += u64::from(receipt.operation().is_none());
-                    self.pending.push_back(receipt);
+                    // What has no operation has QoS 0; of that, what was stored has one as well.
+                    let is_answered =
+                        receipt.operation().is_some() && *qos != Some(QoS::AtMostOnce);
+                    self.unanswered += u64::from(!is_answered);
+                    self.pending.push_back((receipt, is_answered));
                 }
                 Err(error) => self.fail(Failure::of_publish(&error)),
             }
@@ -299,10 +373,14 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    fn note(&mut self, result: Result<(), PublishError>) {
+    fn note(&mut self, (result, is_answered): Answer) {
         match result {
             Ok(()) => self.published += 1,
-            Err(error) => self.fail(Failure::of_publish(&error)),
+            Err(error) => {
+                let is_kept = matches!(error, PublishError::Kept | PublishError::OnHold(_));
+                self.kept += u64::from(is_kept && is_answered && self.plan.store.is_some());
+                self.fail(Failure::of_publish(&error));
+            }
         }
     }
 
@@ -343,6 +421,16 @@ impl<'a> Publisher<'a> {
         self.first.get_or_insert(failure);
     }
 
+    /// What becomes of the messages where there was no connection at all.
+    fn unconnected(&self, failure: Failure) -> Failure {
+        match self.kept {
+            0 => failure,
+            kept => failure.and(&format!(
+                "{kept} messages are kept, and the next command with this --store sends them"
+            )),
+        }
+    }
+
     fn result(&mut self) -> Result<(), Failure> {
         let end = self.end.take();
         let Some(first) = self.first.take() else {
@@ -367,12 +455,15 @@ impl<'a> Publisher<'a> {
     }
 }
 
+/// What became of a message, and whether a server answers it: one of QoS 0 is never stored.
+type Answer = (Result<(), PublishError>, bool);
+
 /// Waits for the first receipt; cancel safe.
-async fn next(pending: &mut VecDeque<Receipt>) -> Result<(), PublishError> {
-    let Some(first) = pending.front_mut() else {
+async fn next(pending: &mut VecDeque<(Receipt, bool)>) -> Answer {
+    let Some((first, is_answered)) = pending.front_mut() else {
         return std::future::pending().await;
     };
-    let result = first.await.map(drop);
+    let answer = (first.await.map(drop), *is_answered);
     pending.pop_front();
-    result
+    answer
 }

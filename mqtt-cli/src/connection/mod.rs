@@ -9,5 +9,5 @@ mod session;
 
 pub(crate) use options::{ConnectionOptions, pause, seconds};
 pub(crate) use plan::{Kind, Plan, causes, qos};
-pub(crate) use property::SEPARATOR;
+pub(crate) use property::{Properties, SEPARATOR};
 pub(crate) use session::{Session, lost_with};

@@ -215,6 +215,11 @@ impl ConnectionOptions {
         }
     }
 
+    /// Whether a configuration file has defaults that the options do not show.
+    pub(crate) fn has_configuration(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The client identifier, or what those of several clients begin with.
     pub(crate) fn identifier(&self) -> Option<String> {
         let process = std::process::id();

@@ -96,6 +96,15 @@ impl Session {
         let _ = self.stop.clone().wait_for(|stopped| *stopped).await;
     }
 
+    /// Why there was no connection, where there was none. It waits for the first one.
+    pub(crate) async fn unconnected(&self) -> Option<Failure> {
+        if self.client.statistics().connections > 0 {
+            return None;
+        }
+        let error = self.client.connected().await.err()?;
+        Some(Failure::of_connect(&error))
+    }
+
     /// Why the client has stopped by itself; call it when a stream has ended.
     pub(crate) async fn stopped(&self) -> Failure {
         match self.client.connected().await {
@@ -219,6 +228,8 @@ async fn watch(
             | ClientEvent::StoreFailed(_)
             | ClientEvent::Missed(_)
             | ClientEvent::StoreRecovered => errors.show(&event.to_string()),
+            // Without a connection the store keeps all of them.
+            ClientEvent::Published { result: Err(_), .. } if !was_connected => {}
             ClientEvent::Published {
                 result: Err(error), ..
             } => errors.show(&format!(

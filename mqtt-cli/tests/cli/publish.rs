@@ -320,6 +320,34 @@ fn what_was_stored_is_sent_by_the_next_command() {
     );
 }
 
+/// There was no server: the message was not even stored, although the option promises that.
+#[test]
+fn what_was_stored_without_a_server_is_sent_by_the_next_command() {
+    let folder = Directory::new();
+    let store = folder.path().join("store.redb");
+    let (listener, port) = crate::peer::listen();
+    drop(listener);
+    let without = |arguments: &str| {
+        let mut command = crate::run::at_port(port, arguments);
+        command.arg("--store").arg(&store);
+        command
+    };
+    let ended = run(&mut without("pub -t a -i keeper -q 1 -m one"));
+    ended.expect(status::CONNECTION).says("1 messages are kept");
+    let ended = run_with(&mut without("pub -t a -i keeper -q 2 -l --quiet"), b"two\n");
+    ended.expect(status::CONNECTION);
+    // QoS 0 is not kept.
+    let ended = run(&mut without("pub -t a -i keeper -q 0 -m lost"));
+    let ended = ended.expect(status::CONNECTION);
+    assert!(!ended.errors.contains("kept"), "{ended:?}");
+    let broker = TestBroker::start().unwrap();
+    let mut command = at(&broker, "pub -t a -i keeper -q 1 -m last");
+    run(command.arg("--store").arg(&store)).expect(status::DONE);
+    let mut messages = payloads(&broker.messages());
+    messages.sort();
+    assert_eq!(messages, [&b"last"[..], b"one", b"two"]);
+}
+
 /// Lines leave when they come, not when the input ends.
 #[test]
 fn a_line_is_published_while_the_input_stays_open() {
