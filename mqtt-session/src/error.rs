@@ -41,7 +41,7 @@ pub enum ConnectionError {
     /// another.
     #[error(
         "{instead} to the CONNECT of {version}; if the server speaks another version, set that: \
-         `Builder::version`, or `martlet.protocol_version` in a configuration"
+         `Builder::version`, or `martlet.version` in a configuration"
     )]
     NoConnAck {
         /// The version that was spoken.

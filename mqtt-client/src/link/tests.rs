@@ -380,7 +380,7 @@ fn a_connect_that_meets_silence_is_followed_by_one_in_3_1_1() {
         for part in [
             version.to_string().as_str(),
             "Builder::version",
-            "martlet.protocol_version",
+            "`martlet.version`",
         ] {
             assert!(error.to_string().contains(part), "{error}");
         }

@@ -234,7 +234,7 @@ async fn a_server_that_never_answers() {
         let server = network.dial().await.open_with(stream);
         let error = soon(client.connected()).await.unwrap_err().to_string();
         let expected = "no answer in time to the CONNECT of MQTT 5; if the server speaks another version, set that: \
-                        `Builder::version`, or `martlet.protocol_version` in a configuration";
+                        `Builder::version`, or `martlet.version` in a configuration";
         assert_eq!(error, expected);
         assert!(
             (10..=12).contains(&start.elapsed().as_secs()),
