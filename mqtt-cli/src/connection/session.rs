@@ -217,26 +217,7 @@ async fn watch(
                     report.error(&format!("the server rejected {filter:?}: {reason}"));
                 }
             }
-            ClientEvent::MessageSkipped { .. } => {
-                errors.show(&format!("{event}; raise --max-packet-size"));
-            }
-            ClientEvent::InboundDropped(messages) => errors.dropped(*messages),
-            ClientEvent::Discarded { .. }
-            | ClientEvent::MessageRejected(_)
-            | ClientEvent::RequestFailed { .. }
-            | ClientEvent::TrustNotReloaded(_)
-            | ClientEvent::StoreFailed(_)
-            | ClientEvent::Missed(_)
-            | ClientEvent::StoreRecovered => errors.show(&event.to_string()),
-            // Without a connection the store keeps all of them.
-            ClientEvent::Published { result: Err(_), .. } if !was_connected => {}
-            ClientEvent::Published {
-                result: Err(error), ..
-            } => errors.show(&format!(
-                "a message of an earlier command: {}",
-                in_one_line(error.clone())
-            )),
-            _ => {}
+            event => errors.event(event, was_connected),
         }
     }
 }
@@ -264,6 +245,32 @@ impl Errors {
             shown: 0,
             dropped: 0,
             others: 0,
+        }
+    }
+
+    /// Shows an event that is about messages, or the store.
+    fn event(&mut self, event: &ClientEvent, was_connected: bool) {
+        match event {
+            ClientEvent::MessageSkipped { .. } => {
+                self.show(&format!("{event}; raise --max-packet-size"));
+            }
+            ClientEvent::InboundDropped(messages) => self.dropped(*messages),
+            ClientEvent::Discarded { .. }
+            | ClientEvent::MessageRejected(_)
+            | ClientEvent::RequestFailed { .. }
+            | ClientEvent::TrustNotReloaded(_)
+            | ClientEvent::StoreFailed(_)
+            | ClientEvent::Missed(_)
+            | ClientEvent::StoreRecovered => self.show(&event.to_string()),
+            // Without a connection the store keeps all of them.
+            ClientEvent::Published { result: Err(_), .. } if !was_connected => {}
+            ClientEvent::Published {
+                result: Err(error), ..
+            } => self.show(&format!(
+                "a message of an earlier command: {}",
+                in_one_line(error.clone())
+            )),
+            _ => {}
         }
     }
 
