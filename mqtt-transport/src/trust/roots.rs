@@ -2,7 +2,7 @@
 
 use super::error::{PemSource, TrustError};
 use super::pem::{self, PemContent, Section};
-use super::source::{Pem, unreadable};
+use super::source::{Pem, read_file, unreadable};
 use crate::der;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, RootCertStore};
@@ -80,7 +80,7 @@ impl Roots {
         files.sort();
         let mut found = 0;
         for file in files.iter().filter(|file| file.is_file()) {
-            let bytes = fs::read(file).map_err(|error| unreadable(file, &error))?;
+            let bytes = read_file(file)?;
             found += self.add(&bytes, &PemSource::Path(file.clone()))?;
         }
         if found == 0 {

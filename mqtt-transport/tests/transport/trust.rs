@@ -351,6 +351,25 @@ fn debug_shows_neither_keys_nor_passwords() {
 }
 
 #[cfg(feature = "aws-lc-rs")]
+/// A device in place of a file was read until the memory was full.
+#[cfg(unix)]
+#[test]
+fn a_file_without_an_end_is_rejected() {
+    let endless = || PathBuf::from("/dev/zero");
+    for trust in [
+        Trust::new().ca_file(endless()),
+        ca().certificate_file(endless()).key_file(endless()),
+    ] {
+        let error = trust.build().unwrap_err();
+        assert!(matches!(error, TrustError::Unreadable { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains("/dev/zero") && text.contains("16 MiB"),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn aws_lc_rs_does_the_same() {
     let client = &world().client;
