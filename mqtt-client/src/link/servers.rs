@@ -50,7 +50,9 @@ struct Server {
     speaks_3_1_1: bool,
     /// It has accepted MQTT 5: when it is silent later, that is not for the version.
     speaks_5: bool,
-    /// Connections in a row that the server closed after CONNECT without a byte.
+    /// Connections in a row with MQTT 5 that the server closed after CONNECT without a byte. Where
+    /// that alone was the reason to try 3.1.1, the server may have been starting, and each
+    /// connection begins with MQTT 5 again: one more that it closes leads to 3.1.1 at once.
     closed: u32,
     /// Try 3.1.1 next, for one connection.
     try_3_1_1: bool,
@@ -246,7 +248,8 @@ impl Servers {
     pub(crate) fn accepted(&mut self, now: Instant, backoff: &mut Backoff) {
         let version = self.version();
         let server = self.server_mut();
-        server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5;
+        let is_guess = server.closed > 0;
+        server.speaks_3_1_1 = version == Version::V3_1_1 && !server.speaks_5 && !is_guess;
         server.speaks_5 |= version == Version::V5;
         server.rest = Rest::No;
         // What was final before the first connection may not be after it.

@@ -77,6 +77,38 @@ fn a_server_that_never_answers_mqtt_5_is_asked_for_3_1_1_at_once() {
     }
 }
 
+/// A server that closed twice without a byte, because it was starting, was spoken to in 3.1.1 for as
+/// long as the process lived, although it would have taken MQTT 5 a moment later.
+#[test]
+fn a_server_that_only_closed_is_asked_for_mqtt_5_again() {
+    let (mut link, mut session) = (link(), Session::new(Config::default()));
+    for _ in 0..2 {
+        open(&mut link, &mut session, at(0));
+        link.handle_eof(None);
+        link.exchange(at(0), &mut session);
+    }
+    for n in 1..4 {
+        open(&mut link, &mut session, at(200 * n));
+        assert_eq!(link.version(), Version::V3_1_1, "{n}");
+        accept(&mut link, &mut session, at(200 * n));
+        link.handle_eof(None);
+        link.exchange(at(200 * n + 20), &mut session);
+        // It is one that hangs up at MQTT 5 after all: that costs one attempt, at once.
+        open(&mut link, &mut session, at(200 * n + 100));
+        assert_eq!(link.version(), Version::V5, "{n}");
+        link.handle_eof(None);
+        link.exchange(at(200 * n + 100), &mut session);
+        while link.poll_event().is_some() {}
+    }
+    open(&mut link, &mut session, at(900));
+    accept(&mut link, &mut session, at(900));
+    link.handle_eof(None);
+    link.exchange(at(920), &mut session);
+    open(&mut link, &mut session, at(1000));
+    accept(&mut link, &mut session, at(1000));
+    assert_eq!(link.version(), Version::V5);
+}
+
 /// What was left when a connection ended went to the session in one piece, under the client's lock,
 /// however much that was.
 #[test]
