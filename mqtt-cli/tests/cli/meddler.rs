@@ -51,7 +51,13 @@ fn relay(
     let mut input = BytesMut::new();
     let mut buffer = vec![0; 64 * 1024];
     // A connection that is reset has ended, too.
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
+    let has_ended = loop {
+        let Ok(length) = from.read(&mut buffer) else {
+            break false;
+        };
+        if length == 0 {
+            break true;
+        }
         input.extend_from_slice(&buffer[..length]);
         let mut output = BytesMut::new();
         let spoken = || version.get().copied().unwrap_or(Version::V5);
@@ -64,11 +70,17 @@ fn relay(
             }
         }
         if to.write_all(&output).is_err() {
-            break;
+            break false;
         }
+    };
+    // The other direction goes on: a client that has sent a DISCONNECT waits until the server has
+    // read it, and then publishes for the session that it has left.
+    if has_ended {
+        let _ = to.shutdown(Shutdown::Write);
+    } else {
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
     }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
 }
 
 /// The parts of a PUBLISH, to be changed.
