@@ -173,9 +173,9 @@ impl Config {
     /// Two kinds of connections do not count, up to four times the limit in all: those that ended
     /// for a reason of their own, such as a DISCONNECT with *server shutting down*, and, for a
     /// subscription that is made again, those on which the server went on sending after the
-    /// SUBSCRIBE had left: that looks like a bad network. After the first loss a PINGREQ goes before
-    /// it, and it waits for the PINGRESP, or [`request_timeout`](Self::request_timeout): connections
-    /// that end before that do not count either. Default: 3.
+    /// SUBSCRIBE had left: that looks like a bad network. Before the last attempt a PINGREQ goes, and
+    /// it waits for the PINGRESP, or [`request_timeout`](Self::request_timeout): connections that end
+    /// before that do not count either. Default: 3.
     #[must_use]
     pub fn max_request_losses(mut self, max_request_losses: u32) -> Self {
         self.max_request_losses = max_request_losses;

@@ -502,12 +502,13 @@ impl Wishes {
 
     /// Removes the next request that may be sent. Suspected requests wait for all others and until it
     /// `is_quiet`, but not past `latest`: then the others wait until one of them, of those that were
-    /// lost least often, has been sent. They also wait for a connection that `is_live`.
+    /// lost least often, has been sent. One that was lost `gated_from` times waits for a connection
+    /// that is seen to work.
     pub(crate) fn next(
         &mut self,
         now: Instant,
         latest: Instant,
-        is_live: bool,
+        gated_from: u32,
         is_quiet: impl FnOnce() -> bool,
     ) -> NextRequest {
         let Some(mut key) = self.ready.first_key().copied() else {
@@ -527,7 +528,7 @@ impl Wishes {
             if self.outstanding > 0 || !(is_due || is_quiet()) {
                 return NextRequest::Nothing;
             }
-            if !is_live {
+            if key.losses >= gated_from {
                 return NextRequest::AwaitLiveness;
             }
         }

@@ -280,8 +280,8 @@ impl Session {
     }
 
     /// Sends the requests that may be sent now. Suspected requests wait until the messages that
-    /// were there when the connection began are acknowledged, so that these do not fail with them, and
-    /// until the connection is seen to work.
+    /// were there when the connection began are acknowledged, so that these do not fail with them. One that
+    /// fails with the next loss waits until the connection is seen to work.
     pub(crate) fn send_requests(&mut self, now: Instant) {
         let latest = now + self.config.request_timeout;
         while self.is_connected() && !self.holds_requests() {
@@ -289,8 +289,13 @@ impl Session {
                 break;
             };
             let (outbound, began) = (&self.outbound, self.began);
-            let is_live = self.outbound.liveness == Liveness::Shown;
-            match wishes.next(now, latest, is_live, || outbound.has_completed(began)) {
+            let gated_from = match self.outbound.liveness {
+                Liveness::Shown => u32::MAX,
+                Liveness::Unknown | Liveness::Asked => {
+                    self.config.max_request_losses.saturating_sub(1)
+                }
+            };
+            match wishes.next(now, latest, gated_from, || outbound.has_completed(began)) {
                 NextRequest::Send(request) => {
                     if !self.send_request(request) {
                         break;

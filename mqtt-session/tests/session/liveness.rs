@@ -104,7 +104,7 @@ fn a_restored_subscription_outlives_a_server_that_closes_every_connection() {
         serve(&mut peer, |_| false);
         assert_eq!(
             reports_of(&mut peer, "resubscribed"),
-            ["resubscribed a:0x00 b:0x00"],
+            ["resubscribed a:0x00", "resubscribed b:0x00"],
             "{version}"
         );
     }
