@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use martlet_tokio::session::QueueLimits;
 use martlet_tokio::{Builder, Client, ConnectionState, QoS};
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Options of `martlet bench`.
@@ -310,6 +310,35 @@ impl ConnectBench {
     }
 }
 
+/// What a plot is, by the end of the file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlotFormat {
+    Svg,
+    #[cfg(feature = "png")]
+    Png,
+}
+
+impl PlotFormat {
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+        let extension = path.extension().unwrap_or_default();
+        match extension.to_string_lossy().to_ascii_lowercase().as_str() {
+            "svg" => Ok(Self::Svg),
+            #[cfg(feature = "png")]
+            "png" => Ok(Self::Png),
+            #[cfg(not(feature = "png"))]
+            "png" => Err(wrong_plot(
+                path,
+                "this martlet draws SVG only: name a file that ends with .svg, or install martlet with --features png",
+            )),
+            _ => Err(wrong_plot(path, "name a file that ends with .svg or .png")),
+        }
+    }
+}
+
+pub(super) fn wrong_plot(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::usage(format!("--plot: {}: {why}", path.display()))
+}
+
 fn wrong_topic(text: &str, error: &dyn std::error::Error) -> Failure {
     Failure::usage(format!("--topic: {text:?}: {}", causes(error)))
 }
@@ -329,7 +358,7 @@ impl Work {
             ));
         }
         if let Some(path) = &run.plot {
-            super::plot::Format::of(path)?;
+            PlotFormat::of(path)?;
         }
         let work = Self {
             task,

@@ -1,7 +1,7 @@
 //! Latencies and rate over time, as a picture.
 
 use super::latency::{Point, time};
-use super::options::Work;
+use super::options::{PlotFormat, Work, wrong_plot};
 use super::report::Summary;
 use crate::exit::{Failure, Status};
 use plotters::coord::Shift;
@@ -18,47 +18,18 @@ const UPPER: u32 = 380;
 /// Microseconds: below it a logarithm says little.
 const LEAST: f64 = 1.0;
 
-/// By the end of the file's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    Svg,
-    #[cfg(feature = "png")]
-    Png,
-}
-
-impl Format {
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
-        let extension = path.extension().unwrap_or_default();
-        match extension.to_string_lossy().to_ascii_lowercase().as_str() {
-            "svg" => Ok(Self::Svg),
-            #[cfg(feature = "png")]
-            "png" => Ok(Self::Png),
-            #[cfg(not(feature = "png"))]
-            "png" => Err(wrong(
-                path,
-                "this martlet draws SVG only: name a file that ends with .svg, or install martlet with --features png",
-            )),
-            _ => Err(wrong(path, "name a file that ends with .svg or .png")),
-        }
-    }
-}
-
-fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::usage(format!("--plot: {}: {why}", path.display()))
-}
-
 /// Opens the file, before anything is sent: whether it can be written.
 pub(super) fn open(path: &Path) -> Result<(), Failure> {
     let file = OpenOptions::new().append(true).create(true).open(path);
-    file.map(drop).map_err(|error| wrong(path, error))
+    file.map(drop).map_err(|error| wrong_plot(path, error))
 }
 
 /// Draws the result.
 pub(super) fn draw(path: &Path, summary: &Summary, work: &Work) -> Result<(), Failure> {
     let write = || {
-        let picture = match Format::of(path) {
+        let picture = match PlotFormat::of(path) {
             #[cfg(feature = "png")]
-            Ok(Format::Png) => png(summary, work)?,
+            Ok(PlotFormat::Png) => png(summary, work)?,
             _ => svg(summary, work)?,
         };
         Ok(std::fs::write(path, picture)?)
