@@ -7,6 +7,7 @@ fn filter(text: &str) -> TopicFilter {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 20 orders of all filters")]
 fn it_finds_what_the_filters_match() {
     let filters = [
         "#", "+", "+/+", "a/#", "a/+", "a/b", "a/b/#", "/", "/+", "+/b/+", "a//c", "$SYS/#",
@@ -42,6 +43,7 @@ fn it_finds_what_the_filters_match() {
 /// Filters come and go in any order; after each step the tree finds what comparing one by one
 /// does.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 4,000 steps")]
 fn it_agrees_with_comparing_one_by_one() {
     let mut random = 1_u64;
     let mut next = |n: u64| {
@@ -107,6 +109,7 @@ fn share_names_are_left_off() {
 /// A filter may have 65,535 levels: where the tree was walked by recursion, that was the end of
 /// the stack.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: a filter of 65,535 bytes")]
 fn no_filter_is_too_deep() {
     let mut tree = TopicTree::new();
     for text in ["/".repeat(65_534), "+/".repeat(32_767)] {
@@ -123,6 +126,7 @@ fn no_filter_is_too_deep() {
 
 /// More levels with two ways than are kept without allocating.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 4,096 filters")]
 fn all_ways_are_tried() {
     let mut tree = TopicTree::new();
     let depth = 12;
@@ -151,6 +155,7 @@ fn cost(tree: &TopicTree<usize>, topic: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow: 10,000 filters")]
 fn the_cost_does_not_depend_on_the_number_of_filters() {
     let average = |count: usize| {
         let mut tree = TopicTree::new();

@@ -240,6 +240,7 @@ fn packets_with(user_properties: &UserProperties) -> Vec<Packet> {
 /// MiB. Whatever a packet has of them, decoding it takes the same few small allocations, and a
 /// clone none that depends on them.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: thousands of properties")]
 fn user_properties_cost_nothing_however_many_there_are() {
     let many: UserProperties = (0..20_000)
         .map(|_| (Utf8String::default(), Utf8String::default()))

@@ -62,6 +62,7 @@ fn first_bytes() {
 
 /// MQTT 5 §3.2.2.2, §3.4.2.1, §3.5.2.1, §3.6.2.1, §3.7.2.1, §3.9.3, §3.11.3, §3.14.2.1, §3.15.2.1.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: every byte in every packet")]
 fn reason_codes() {
     const CONNACK: &[u8] = &[
         0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95,
@@ -245,6 +246,7 @@ fn hostile_variable_byte_integers() {
 
 /// MQTT 5 §2.2.2.2: which property may stand where.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: every property in every packet")]
 fn properties_of_every_place() {
     const CONNECT: &[u8] = &[0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x26, 0x27];
     const WILL: &[u8] = &[0x01, 0x02, 0x03, 0x08, 0x09, 0x18, 0x26];

@@ -260,6 +260,7 @@ fn these_bytes_are_packets() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow: all packets")]
 fn every_packet_of_every_version_has_a_row() {
     for version in Version::ALL {
         for packet_type in PacketType::ALL {

@@ -210,6 +210,7 @@ mod tests {
     /// Whatever part of a name tells topics apart. Names that differed in the last bytes of a word,
     /// such as `device01/…` and `device02/…`, once competed for a single alias.
     #[test]
+    #[cfg_attr(miri, ignore = "too slow: 5,000 topics")]
     fn topics_are_spread_over_all_aliases() {
         let names: [fn(u16) -> String; 5] = [
             |i| format!("dev{i:05}/temperature"),

@@ -18,6 +18,7 @@ fn allocations(run: impl FnOnce()) -> u64 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too slow: thousands of messages")]
 fn a_completed_message_allocates_nothing() {
     for version in [Version::V3_1_1, Version::V5] {
         for key in [None, Some(7)] {
@@ -40,6 +41,7 @@ fn a_completed_message_allocates_nothing() {
 /// A read buffer that is shared with messages allocates when it is first shared and when it is not
 /// free again: once or twice a turn, whatever the number of messages.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: thousands of messages")]
 fn a_received_message_allocates_nothing_of_its_own() {
     for version in [Version::V3_1_1, Version::V5] {
         for qos in [0, 1, 2] {

@@ -168,6 +168,7 @@ fn many() -> UserProperties {
 /// What a server explains is kept up to a bound, in all that waits to be read. What does not fit is
 /// left out and counted; what is read makes room.
 #[test]
+#[cfg_attr(miri, ignore = "too slow: hundreds of properties in each packet")]
 fn diagnostics_are_bounded() {
     let size = many().size();
     let config = named().diagnostics(u32::try_from(2 * size).expect("small"));
