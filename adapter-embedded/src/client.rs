@@ -21,8 +21,8 @@ const READ_SIZE: usize = 256;
 /// **Cancel safety.** Every future may be dropped, and the next call goes on. Dropping the future of
 /// a command does not take the command back: the message or request stays with the session. Its end
 /// is returned by [`next_event`](Self::next_event) if that is the next call; other calls drop it. A
-/// message that arrives is returned by the call that completes, and by no other. An attempt to connect
-/// begins anew, so a future needs the time that the network takes for one.
+/// message that arrives is returned by the call that completes, and by no other. Dropping a future
+/// that connects ends the attempt, and the next call begins another: a future needs as much time as one attempt.
 ///
 /// **Pauses.** Between two calls nothing is read, sent or pinged. The server ends the connection when it has
 /// had nothing of the client for one and a half times the keep alive. After a shorter pause it goes on: what

@@ -161,8 +161,8 @@ impl Machine {
         None
     }
 
-    /// Nobody has waited for the network since the last step. While [`is_late`](Self::is_late), a timer has run out
-    /// meanwhile, and what may have arrived before that is to be read.
+    /// The network was not waited for since the last step. If a timer has run out meanwhile, what may have arrived
+    /// before that is to be read first: [`is_late`](Self::is_late).
     pub(crate) fn handle_pause(&mut self, now: Instant) {
         let is_due = self.session.poll_timeout().is_some_and(|at| at <= now);
         if is_due && matches!(self.state, State::Open) {

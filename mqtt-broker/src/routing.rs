@@ -166,7 +166,7 @@ impl Broker {
             !broker.retained.contains_key(topic) && reached(broker.retained.len(), most)
         };
         if is_full(self) {
-            // Those that have expired are looked for only now, or when somebody subscribes.
+            // Expired ones are removed when there is no room, and when a subscription looks for them.
             self.retained
                 .retain(|_, kept| !kept.content.is_expired(now));
         }

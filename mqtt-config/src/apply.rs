@@ -270,7 +270,7 @@ impl Settings {
     }
 }
 
-/// The half of a logger that the client is without: it logs packets by itself, with this target.
+/// Logs the client's events only: the client itself logs its packets, with the same target.
 #[derive(Clone)]
 struct EventLogger<W>(PacketLogger<W>);
 

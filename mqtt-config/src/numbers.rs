@@ -162,7 +162,7 @@ fn fraction(text: &str) -> Option<f64> {
     (is_plain && first.is_ascii_digit())
         .then(|| text.parse().ok())
         .flatten()
-        // The writer puts no quotes around text that is no number that there is, such as 1e999.
+        // What is too large for a number, such as 1e999, is text; the writer does not quote it.
         .filter(|number: &f64| number.is_finite())
 }
 

@@ -12,8 +12,8 @@
 //! The suspects are the messages that were in flight when probing began. The first of them goes
 //! first on each connection, so it is with the server before anything else but a PINGREQ, whose
 //! answer it waits for: a connection that ends before that does not end because of it, and the count
-//! begins anew. One that is alone for
-//! long without an answer does not hold up the others any more on that connection.
+//! begins anew. One that is alone for long without an answer does not hold up the others any more on
+//! that connection.
 
 use super::{Outbound, State};
 use crate::outbound::queue::Fate;
@@ -126,9 +126,9 @@ pub(super) struct Probe {
     /// The suspect that was sent last, and how many connections ended at it.
     pub(super) suspect: Option<OperationId>,
     pub(super) ended: u8,
-    /// Nothing was acknowledged since then; `None`: since an earlier process.
+    /// Nothing was acknowledged since then; `None`: the time begins when the next connection ends.
     since: Option<Instant>,
-    /// An earlier process has counted, too.
+    /// An earlier process began to count.
     is_inherited: bool,
     /// It was alone for long enough on this connection.
     is_wide: bool,
@@ -267,7 +267,6 @@ impl Outbound {
             let fate = found.filter(|_| hung_up && !answered)?;
             probe.ended = probe.ended.saturating_add(1);
             let is_long = now.saturating_duration_since(since) >= time;
-            let limit = limit.max(1);
             let is_often = probe.ended >= limit.saturating_mul(PATIENCE_OVER_PROCESSES);
             let is_certain = probe.ended >= limit && (is_long || probe.is_inherited && is_often);
             return Some(Suspect {

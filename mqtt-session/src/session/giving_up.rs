@@ -138,7 +138,8 @@ impl Session {
     /// The connection ends for this reason, before its messages are taken for lost.
     pub(crate) fn count_hang_up(&mut self, now: Instant, reason: &ConnectionError) {
         let hang_ups = HangUps {
-            limit: self.config.hang_up_limit,
+            // A session can be made with a limit of 0, although it cannot connect.
+            limit: self.config.hang_up_limit.max(1),
             time: Duration::from_millis(self.config.hang_up_millis.into()),
         };
         let handed_out = self.output.handed_out();

@@ -1,8 +1,9 @@
 //! Whether the connection works without a message or request that is suspected to end connections.
 //!
-//! A suspect is sent after the server has answered a PINGREQ. A connection that ends before that
-//! would have ended without the suspect too, as with a server that accepts connections and closes
-//! each, or a network that carries nothing: it counts against nobody.
+//! A suspected message, and a suspected request that fails with the next loss, is sent after the
+//! server has answered a PINGREQ. A connection that ends before that would have ended without it
+//! too, as with a server that accepts connections and closes each, or a network that carries
+//! nothing: it is not counted.
 
 use crate::outbound::{ConnectionEnd, Liveness};
 use crate::session::timers::TimerKind;

@@ -20,11 +20,11 @@ impl Session {
         self.finish_drain();
     }
 
-    /// Reports a pause: until `now` nobody has read the socket. Its silence says nothing of the link,
-    /// so a PINGREQ that became due meanwhile leaves now, and has all of its time. It is for a caller
-    /// who does not always wait for the socket: call it at the end of the pause, before all else, and
-    /// then [`handle_input`](Self::handle_input) with what has arrived before
-    /// [`handle_timeout`](Self::handle_timeout).
+    /// Reports a pause: the socket was not read until `now`. Silence during a pause does not show that
+    /// the connection is lost, so a PINGREQ that became due meanwhile (MQTT 5 §3.1.2.10) leaves now, and
+    /// its answer has all of its time. A caller that does not always wait for the socket calls this
+    /// first at the end of a pause, then [`handle_input`](Self::handle_input) with what has arrived,
+    /// then [`handle_timeout`](Self::handle_timeout). Without a connection it does nothing.
     pub fn handle_pause(&mut self, now: Instant) {
         // One that was sent before the pause has had its time.
         if self.timers.get(TimerKind::PingResponse).is_none() && self.ping_if_due(now).is_some() {
