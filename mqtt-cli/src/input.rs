@@ -68,7 +68,7 @@ impl PayloadOptions {
         }
         if self.stdin_file {
             let payload = read_whole("--stdin-file", io::stdin().lock())?;
-            // The program before this one in the pipe has failed; with -r that would clear a message.
+            // Often the program before it in the pipe has failed; with -r, the retained message would be cleared.
             if payload.is_empty() {
                 return Err(Failure::usage(
                     "--stdin-file: standard input is empty: publish an empty payload with -n",

@@ -354,7 +354,7 @@ impl<'a> Publisher<'a> {
             }
             match publish.enqueue().await {
                 Ok(receipt) => {
-                    // What has no operation has QoS 0; of that, what was stored has one as well.
+                    // A message of QoS 0 has no operation, unless it had to wait for a connection.
                     let is_answered =
                         receipt.operation().is_some() && *qos != Some(QoS::AtMostOnce);
                     self.unanswered += u64::from(!is_answered);

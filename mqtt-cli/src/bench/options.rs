@@ -185,7 +185,7 @@ pub(super) struct Work {
     pub(super) answer_timeout: Duration,
     pub(super) concurrency: u32,
     pub(super) json: bool,
-    pub(super) plot: Option<PathBuf>,
+    pub(super) plot: Option<(PathBuf, PlotFormat)>,
 }
 
 /// Bytes that wait in all clients together, if each has more than one message.
@@ -319,7 +319,7 @@ pub(super) enum PlotFormat {
 }
 
 impl PlotFormat {
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+    fn of(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().unwrap_or_default();
         match extension.to_string_lossy().to_ascii_lowercase().as_str() {
             "svg" => Ok(Self::Svg),
@@ -357,9 +357,10 @@ impl Work {
                 "-c, -x and --store cannot be used with bench: its sessions would stay on the server",
             ));
         }
-        if let Some(path) = &run.plot {
-            PlotFormat::of(path)?;
-        }
+        let plot = run
+            .plot
+            .map(|path| PlotFormat::of(&path).map(|format| (path, format)))
+            .transpose()?;
         let work = Self {
             task,
             plan,
@@ -377,7 +378,7 @@ impl Work {
             answer_timeout: DEFAULT_DURATION,
             concurrency: DEFAULT_CONCURRENCY,
             json: run.json,
-            plot: run.plot,
+            plot,
         };
         if u32::from(work.threads) > work.clients {
             return Err(Failure::usage(format!(

@@ -25,12 +25,17 @@ pub(super) fn open(path: &Path) -> Result<(), Failure> {
 }
 
 /// Draws the result.
-pub(super) fn draw(path: &Path, summary: &Summary, work: &Work) -> Result<(), Failure> {
+pub(super) fn draw(
+    path: &Path,
+    format: PlotFormat,
+    summary: &Summary,
+    work: &Work,
+) -> Result<(), Failure> {
     let write = || {
-        let picture = match PlotFormat::of(path) {
+        let picture = match format {
+            PlotFormat::Svg => svg(summary, work)?,
             #[cfg(feature = "png")]
-            Ok(PlotFormat::Png) => png(summary, work)?,
-            _ => svg(summary, work)?,
+            PlotFormat::Png => png(summary, work)?,
         };
         Ok(std::fs::write(path, picture)?)
     };

@@ -32,7 +32,7 @@ const INTERRUPTED: Duration = Duration::from_secs(1);
 pub(crate) async fn run(options: BenchOptions) -> Result<(), Failure> {
     let work = options.work()?;
     machine::allow_connections(work.connections(), work.threads)?;
-    if let Some(path) = &work.plot {
+    if let Some((path, _)) = &work.plot {
         plot::open(path)?;
     }
     let mut signals = Signals::listen()?;
@@ -73,7 +73,7 @@ pub(crate) async fn run(options: BenchOptions) -> Result<(), Failure> {
         ended: &ended,
     });
     let drawn = match &work.plot {
-        Some(path) => plot::draw(path, &summary, work),
+        Some((path, format)) => plot::draw(path, *format, &summary, work),
         None => Ok(()),
     };
     summary.print(work)?;
